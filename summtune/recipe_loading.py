@@ -1,0 +1,238 @@
+"""Loads a recipe file: every problem of it at once, each with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from summtune import recipe_rules
+from summtune.errors import InputError, Problem, RecipeError
+from summtune.recipe import Recipe
+from summtune.recipe_rules import nearest
+from summtune.yaml_reader import Document, KeyPath, read_yaml_file, read_yaml_value
+
+_TYPE_NAMES = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a section of keys",
+    "model_attributes_type": "a section of keys",
+    "finite_number": "a finite number",
+}
+_BOUNDS = {
+    "greater_than_equal": ("ge", "at least"),
+    "greater_than": ("gt", "above"),
+    "less_than_equal": ("le", "at most"),
+    "less_than": ("lt", "below"),
+}
+# What people write who come from another tool, and what it is called here.
+_OTHER_NAMES = {
+    "fp16": "bf16",
+    "batch_size": "micro_batch_size",
+    "per_device_train_batch_size": "micro_batch_size",
+    "epochs": "num_epochs",
+    "num_train_epochs": "num_epochs",
+    "lr": "learning_rate",
+    "lr_scheduler_type": "lr_scheduler",
+    "model": "base_model",
+    "base_model_revision": "revision_of_model",
+    "max_new_tokens": "generation.max_new_tokens",
+    "num_beams": "generation.num_beams",
+    "sequence_length": "sequence_len",
+    "max_seq_length": "sequence_len",
+}
+
+
+@dataclass(frozen=True)
+class LoadedRecipe:
+    """A valid recipe, the file it came from, and the places of its keys.
+
+    Args:
+        recipe: the values.
+        document: the text's values and positions, overrides laid over them.
+        path: absolute path of the file.
+    """
+
+    recipe: Recipe
+    document: Document
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending, which names the run directory."""
+        return self.path.name.removesuffix(".yaml").removesuffix(".yml")
+
+
+def load_recipe(
+    path: Path, sets: Sequence[str] = (), overrides: Mapping[str, Any] | None = None, optional: bool = False
+) -> LoadedRecipe:
+    """Return the recipe in ``path`` with ``--set`` assignments and a comparison's overrides laid over it.
+
+    Args:
+        path: the YAML file.
+        sets: assignments ``key=value``, dotted for sections and list items (``datasets.0.limit=32``).
+        overrides: keys to lay over it first, as a comparison gives them.
+        optional: whether overrides that this kind of recipe does not read are left out instead of being problems.
+
+    Raises:
+        InputError: the file cannot be read as YAML.
+        RecipeError: it can, and holds problems: all of them, in the order of the file.
+    """
+    document = read_yaml_file(path)
+    for key, value in (overrides or {}).items():
+        if not optional or _is_read(document, key):
+            _assign(document, key, value, f"override {key}")
+    for assignment in sets:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set takes key=value (got {assignment!r}); for instance --set seed=7")
+        _assign(document, key.strip(), read_yaml_value(text), f"--set {assignment}")
+    return LoadedRecipe(_validated(document), document, path.resolve())
+
+
+def _is_read(document: Document, key: str) -> bool:
+    """Whether the recipe, as written, would read an override of ``key`` (or names no such key, which is a problem)."""
+    top = key.split(".", 1)[0]
+    if not isinstance(document.value, dict) or top not in Recipe.model_fields:
+        return True
+    try:
+        recipe = Recipe.model_validate(document.value)
+    except ValidationError:
+        return True
+    return recipe_rules.no_effect((top,), recipe) is None
+
+
+def _assign(document: Document, dotted: str, value: Any, origin: str) -> None:
+    if not isinstance(document.value, dict):
+        return  # that the recipe is no mapping is reported by _validated
+    try:
+        document.assign(dotted, value, origin)
+    except InputError as error:
+        raise InputError(f"{origin}: {error}") from None
+
+
+def _validated(document: Document) -> Recipe:
+    problems = list(document.problems)
+    if not isinstance(document.value, dict):
+        shown = type(document.value).__name__
+        problems.append(document.problem((), f"a recipe is a mapping of keys (got a {shown}); start with `kind: train`"))
+        raise RecipeError(problems)
+    recipe, wrong = _parse(document, problems)
+    if recipe is not None:
+        given = {key: value for key, value in document.value.items() if key not in wrong}
+        problems += [document.problem(path, message) for path, message in recipe_rules.check(given, recipe, wrong)]
+    if problems:
+        unique = dict.fromkeys(problems)
+        raise RecipeError(sorted(unique, key=lambda problem: (problem.line == 0, problem.line, problem.column)))
+    assert recipe is not None
+    return recipe
+
+
+def _parse(document: Document, problems: list[Problem]) -> tuple[Recipe | None, set[str]]:
+    """Return the recipe and the top-level keys that are wrong in it; those are read as if they were not given."""
+    values: dict[str, Any] = document.value
+    try:
+        return Recipe.model_validate(values), set()
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    wrong = {str(detail["loc"][0]) for detail in details}
+    for path, group in _by_path(details, values).items():
+        problems.append(document.problem(path, _describe(path, group)))
+    try:
+        return Recipe.model_validate({key: value for key, value in values.items() if key not in wrong}), wrong
+    except ValidationError:
+        return None, wrong
+
+
+def _by_path(details: Sequence[ErrorDetails], values: Any) -> dict[KeyPath, list[ErrorDetails]]:
+    """Group errors by the key they belong to: pydantic adds the member of a union to the path, which is no key."""
+    groups: dict[KeyPath, list[ErrorDetails]] = {}
+    for detail in details:
+        path: list[str | int] = []
+        value = values
+        for part in detail["loc"]:
+            inside_mapping = isinstance(value, dict) and (part in value or detail["type"] == "missing")
+            inside_list = isinstance(value, list) and isinstance(part, int) and part < len(value)
+            if not (inside_mapping or inside_list):
+                continue
+            path.append(part)
+            value = value.get(part) if isinstance(value, dict) else value[int(part)]
+        groups.setdefault(tuple(path), []).append(detail)
+    return groups
+
+
+def _describe(path: KeyPath, group: Sequence[ErrorDetails]) -> str:
+    """Return one message for everything that pydantic holds against one key."""
+    detail = group[0]
+    dotted = ".".join(str(part) for part in path)
+    shown = _shown(detail.get("input"))
+    expected = list(dict.fromkeys(_TYPE_NAMES[item["type"]] for item in group if item["type"] in _TYPE_NAMES))
+    literals = [item for item in group if item["type"] == "literal_error"]
+    match detail["type"]:
+        case "extra_forbidden":
+            return _unknown_key(path)
+        case "missing":
+            return f"{dotted} is missing; add it"
+        case kind if kind in _BOUNDS:
+            name, words = _BOUNDS[kind]
+            return f"{dotted} must be {words} {detail['ctx'][name]} (got {shown})"
+        case "string_too_short" | "too_short":
+            least = detail["ctx"]["min_length"]
+            unit = "item" if detail["type"] == "too_short" else "character"
+            return f"{dotted} must have at least {least} {unit}{'s' if least > 1 else ''} (got {shown})"
+    if literals:
+        known = [word.strip("'") for word in literals[0]["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+        choices = expected + [", ".join(known)]
+        hint = nearest(detail["input"], known) if isinstance(detail["input"], str) else ""
+        return f"{dotted} must be {' or '.join(choices)} (got {shown}){hint if 'did you mean' in hint else ''}"
+    if expected:
+        return f"{dotted} must be {' or '.join(expected)} (got {shown})"
+    return f"{dotted}: {detail['msg']} (got {shown})"
+
+
+def _unknown_key(path: KeyPath) -> str:
+    key = str(path[-1])
+    if len(path) == 1 and key in _OTHER_NAMES:
+        return f"unknown key {key!r}; here it is called {_OTHER_NAMES[key]!r}"
+    known = _known_keys(path[:-1])
+    section = ".".join(str(part) for part in path[:-1])
+    return f"unknown key {key!r}{f' in {section}' if section else ''}{nearest(key, known)}"
+
+
+def _known_keys(path: KeyPath) -> list[str]:
+    """Return the keys of the section at ``path``, found by walking the published schema."""
+    schema = Recipe.model_json_schema()
+    node: dict[str, Any] = schema
+    for part in path:
+        if isinstance(part, int):
+            candidates = _sections(node, schema, wanted="items")
+            node = candidates[0]["items"] if candidates else {}
+        else:
+            candidates = _sections(node, schema, wanted="properties")
+            node = candidates[0]["properties"].get(part, {}) if candidates else {}
+    return [key for section in _sections(node, schema, wanted="properties") for key in section["properties"]]
+
+
+def _sections(node: dict[str, Any], schema: dict[str, Any], wanted: str) -> list[dict[str, Any]]:
+    """Return the alternatives of a schema node that have ``wanted`` (properties or items), references followed."""
+    if "$ref" in node:
+        node = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+    found = [node] if wanted in node else []
+    for alternative in node.get("anyOf", ()):
+        found += _sections(alternative, schema, wanted)
+    return found
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if isinstance(value, (str, int, float, bool)) or value is None else type(value).__name__
+    text = {"True": "true", "False": "false", "None": "null", "dict": "a section", "list": "a list"}.get(text, text)
+    return text if len(text) <= 60 else text[:57] + "..."

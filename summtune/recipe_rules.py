@@ -1,0 +1,188 @@
+"""What a recipe must hold, and which of its keys would have no effect.
+
+A key that is written down and then ignored is the most expensive mistake of an experiment, because nothing shows it. Each
+rule is one line of a table: the key, when it has no effect, and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from rapidfuzz import process as fuzzy
+
+from summtune.recipe import Recipe, use_of
+from summtune.yaml_reader import KeyPath
+
+Finding: TypeAlias = tuple[KeyPath, str]
+
+_LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora")
+
+# key path, whether it has no effect in this recipe, why and what to do
+_NO_EFFECT: tuple[tuple[str, Callable[[Recipe], bool], str], ...] = (
+    *((key, lambda r: r.adapter is None, "without `adapter: lora`; add the adapter or remove the key") for key in _LORA_KEYS),
+    ("datasets", lambda r: r.kind == "prompt" and r.shots == 0, "with `shots: 0`; set shots, or remove the key"),
+    ("exemplars", lambda r: r.shots == 0, "with `shots: 0`; set shots, or remove the key"),
+    ("exemplars.ids", lambda r: r.exemplars.choose != "ids", "without `choose: ids`; set it, or remove ids"),
+    ("num_epochs", lambda r: r.max_steps is not None, "beside max_steps, which decides; keep one of the two"),
+    ("warmup_ratio", lambda r: r.warmup_steps > 0 and r.warmup_ratio > 0, "beside warmup_steps; keep one of the two"),
+    *(
+        (key, lambda r: r.lr_scheduler == "constant", "with `lr_scheduler: constant`; use constant_with_warmup")
+        for key in ("warmup_ratio", "warmup_steps")
+    ),
+    *(
+        (key, lambda r: r.val_set_size == 0, "without evaluation data; set val_set_size")
+        for key in ("early_stopping_patience", "eval_steps")
+    ),
+    *(
+        (f"generation.{key}", lambda r: not r.generation.do_sample, "without `do_sample: true`; set it, or remove the key")
+        for key in ("temperature", "top_p")
+    ),
+    (
+        "generation.length_penalty",
+        lambda r: r.generation.num_beams == 1,
+        "with one beam; set num_beams above 1, or remove the key",
+    ),
+    ("slurm", lambda r: r.launcher != "slurm", "without `launcher: slurm`; set it, or remove the section"),
+    *(
+        (key, lambda r: r.wandb_project is None, "without wandb_project; set it, or remove the key")
+        for key in ("wandb_entity", "wandb_name", "wandb_mode")
+    ),
+    (
+        "mlflow_experiment_name",
+        lambda r: r.mlflow_tracking_uri is None,
+        "without mlflow_tracking_uri; set it, or remove the key",
+    ),
+)
+
+
+def no_effect(path: KeyPath, recipe: Recipe) -> str | None:
+    """Return why the key at ``path`` would be ignored by ``recipe``, or None when it is read."""
+    kinds = use_of(str(path[0])).kinds
+    if recipe.kind not in kinds:
+        readers = " and ".join(f"`kind: {kind}`" for kind in sorted(kinds))
+        return f"has no effect in `kind: {recipe.kind}` (only {readers} reads it); remove it"
+    dotted = ".".join(str(part) for part in path)
+    for key, ignored, why in _NO_EFFECT:
+        if dotted == key and ignored(recipe):
+            return f"has no effect {why}"
+    return None
+
+
+def check(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str] = ()) -> Iterator[Finding]:
+    """Yield what is missing from a recipe, contradicts itself, or would be ignored.
+
+    Args:
+        given: the mapping as written, without the keys in ``wrong``.
+        recipe: the values, defaults filled in.
+        wrong: keys that are given with a wrong value; they are not missing.
+    """
+    for key, value in given.items():
+        yield from _ignored((key,), value, recipe)
+    yield from _required(given, recipe, wrong)
+    match recipe.kind:
+        case "prompt":
+            yield from _prompt(recipe)
+        case "train":
+            yield from _training(recipe)
+        case "compare":
+            yield from _comparison(recipe)
+
+
+def _ignored(path: KeyPath, value: object, recipe: Recipe) -> Iterator[Finding]:
+    reason = no_effect(path, recipe)
+    if reason is not None and value is not None:
+        yield path, f"{path[-1]} {reason}"
+    elif isinstance(value, Mapping) and path[0] in ("generation", "exemplars"):
+        for key, inner in value.items():
+            yield from _ignored((*path, key), inner, recipe)
+
+
+def _required(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str]) -> Iterator[Finding]:
+    required = {
+        "prompt": {
+            "base_model": "name a hub model such as google/flan-t5-base, a local folder, or builtin/flan-t5-nano",
+            "test_datasets": "list what is to be summarized",
+        },
+        "train": {
+            "base_model": "name a hub model such as google/flan-t5-base, a local folder, or builtin/flan-t5-nano",
+            "datasets": "list what is trained on",
+            "test_datasets": "list what is to be summarized and scored",
+            "learning_rate": "about 1e-4 suits full fine-tuning, 1e-3 suits LoRA",
+        },
+        "compare": {"recipes": "list the recipes whose results are compared"},
+    }[recipe.kind]
+    for key, advice in required.items():
+        if given.get(key) is None and key not in wrong:
+            yield (), f"{key} is missing, which `kind: {recipe.kind}` needs; {advice}"
+    if recipe.kind == "prompt" and recipe.shots > 0 and given.get("datasets") is None and "datasets" not in wrong:
+        yield ("shots",), f"shots needs exemplars (got shots: {recipe.shots}); list where they come from in datasets"
+    if recipe.launcher == "slurm" and recipe.slurm is None and "slurm" not in given:
+        yield ("launcher",), "`launcher: slurm` needs a slurm section; give at least its time and gpus_per_node"
+
+
+def _prompt(recipe: Recipe) -> Iterator[Finding]:
+    chosen = recipe.exemplars
+    if chosen.choose == "ids" and chosen.ids is None:
+        yield ("exemplars",), "`choose: ids` needs ids; list the ids of the exemplars"
+    if chosen.choose == "ids" and chosen.ids is not None and len(chosen.ids) != recipe.shots:
+        yield ("exemplars", "ids"), f"ids must be as many as shots (got {len(chosen.ids)} ids, shots: {recipe.shots})"
+    if recipe.long_dialogues == "drop":
+        yield (
+            ("long_dialogues",),
+            "`drop` would leave dialogues without a summary, and every dialogue is scored; use truncate_end or truncate_start",
+        )
+    tested = {(source.path, source.split or "test") for source in recipe.test_datasets or ()}
+    for index, source in enumerate(recipe.datasets or ()):
+        split = chosen.split or source.split or "train"
+        if (source.path, split) in tested and not _is_file(source.path):
+            yield (
+                ("datasets", index),
+                f"exemplars may not come from what is tested (got {source.path}, split {split}, in both); use another split",
+            )
+
+
+def _is_file(path: str) -> bool:
+    return path.endswith((".jsonl", ".json", ".csv", ".parquet"))
+
+
+def _training(recipe: Recipe) -> Iterator[Finding]:
+    size = recipe.val_set_size
+    if size >= 1 and size != int(size):
+        yield ("val_set_size",), f"val_set_size is a count or a share below 1 (got {size}); write a whole number"
+    if recipe.eval_steps and recipe.save_steps and recipe.save_steps % recipe.eval_steps:
+        yield (
+            ("save_steps",),
+            f"save_steps must be a multiple of eval_steps (got {recipe.save_steps} and {recipe.eval_steps}): the best "
+            "checkpoint is one that was evaluated",
+        )
+    if size and recipe.save_steps and not recipe.eval_steps:
+        yield ("save_steps",), "save_steps with val_set_size needs eval_steps: the best checkpoint is one that was evaluated"
+    if recipe.adapter == "qlora" and recipe.deepspeed and "zero3" in recipe.deepspeed:
+        yield ("deepspeed",), f"qlora cannot be sharded by ZeRO-3 (got {recipe.deepspeed}); use ds_configs/zero2.json"
+
+
+def _comparison(recipe: Recipe) -> Iterator[Finding]:
+    names: dict[str, int] = {}
+    for index, entry in enumerate(recipe.recipes or ()):
+        name = system_name(entry)
+        if name in names:
+            yield ("recipes", index), f"two systems have the same name (got {name!r}); give one of them another `name`"
+        names[name] = index
+    if recipe.baseline is not None and recipe.recipes and recipe.baseline not in names:
+        yield ("baseline",), f"baseline is none of the systems (got {recipe.baseline!r}){nearest(recipe.baseline, list(names))}"
+
+
+def system_name(entry: Any) -> str:
+    """Return what tables call an entry of ``recipes``: its name, else its file's name without the ending."""
+    path = entry if isinstance(entry, str) else entry.recipe
+    name = None if isinstance(entry, str) else entry.name
+    return name or path.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".yaml").removesuffix(".yml")
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the nearest known word, or the list of known ones when none is near."""
+    match = fuzzy.extractOne(word, known, score_cutoff=70)
+    if match:
+        return f"; did you mean {match[0]!r}?"
+    return f"; known: {', '.join(known)}"

@@ -1,0 +1,267 @@
+"""Reads YAML into plain values and remembers where each one was written.
+
+The traps of YAML 1.1 are closed by reading the YAML 1.2 core schema: ``1e-4`` is a number, ``no`` and ``2026-01-01`` are
+strings, ``010`` is ten. Duplicate keys, tags, merge keys and several documents are problems; aliases are bounded, so that a
+few lines cannot expand into gigabytes.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+
+from summtune.errors import InputError, Problem
+
+KeyPath: TypeAlias = tuple[str | int, ...]
+
+_MAX_BYTES = 1_000_000
+_MAX_NODES = 20_000
+_MAX_DEPTH = 20
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value was written: a file with 1-based line and column, or an override (line 0)."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+
+
+@dataclass
+class Document:
+    """A YAML file as values, with the place of every key and item.
+
+    Args:
+        file: the file as the user named it.
+        value: dicts, lists, strings, numbers, booleans and None.
+        places: where each key path was written; of a mapping's entry, where its key stands.
+        problems: duplicate keys, tags and the like, in the order of the file.
+    """
+
+    file: str
+    value: Any = None
+    places: dict[KeyPath, Place] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def problem(self, path: KeyPath, message: str) -> Problem:
+        """Return a problem placed at ``path``, or at the nearest enclosing key that has a place."""
+        for end in range(len(path), -1, -1):
+            if path[:end] in self.places:
+                place = self.places[path[:end]]
+                return Problem(message, place.file, place.line, place.column)
+        return Problem(message, self.file)
+
+    def assign(self, dotted: str, value: Any, origin: str) -> None:
+        """Lay ``value`` over the key at ``dotted``; None takes the key away.
+
+        Args:
+            dotted: key path with sections and list indices between dots: ``datasets.0.limit``.
+            value: what stands there from now on.
+            origin: what problems of this value are reported under, such as ``--set seed=7``.
+
+        Raises:
+            InputError: the path leads through something that is neither a section nor a list item.
+        """
+        path: KeyPath = tuple(int(part) if part.isdigit() else part for part in dotted.split("."))
+        container: Any = self.value
+        for depth, part in enumerate(path[:-1], start=1):
+            if isinstance(container, dict) and container.get(str(part)) is None:
+                container[part] = {}
+            container = _enter(container, part, path[:depth])
+        last = path[-1]
+        for known in [key for key in self.places if key[: len(path)] == path]:
+            del self.places[known]
+        if isinstance(container, dict) and value is None:
+            container.pop(last, None)
+            return
+        if not isinstance(container, dict):
+            _enter(container, last, path)
+        container[last] = copy.deepcopy(value)
+        self.places[path] = Place(origin)
+
+
+def _enter(container: Any, part: str | int, path: KeyPath) -> Any:
+    dotted = ".".join(str(item) for item in path)
+    if isinstance(container, list) and isinstance(part, int):
+        if part >= len(container):
+            raise InputError(f"the list ends before this item (got {dotted}, it has {len(container)}); count from 0")
+        return container[part]
+    if isinstance(container, dict) and part in container:
+        return container[part]
+    raise InputError(f"not inside a section or a list (got {dotted}); use the dotted path of a key, such as datasets.0.limit")
+
+
+class _CoreSchemaLoader(yaml.SafeLoader):
+    """A SafeLoader whose plain scalars follow the YAML 1.2 core schema."""
+
+
+_CoreSchemaLoader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("tag:yaml.org,2002:int", r"[-+]?[0-9]+", list("-+0123456789")),
+    (
+        "tag:yaml.org,2002:float",
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
+    ("tag:yaml.org,2002:merge", r"<<", ["<"]),
+):
+    _CoreSchemaLoader.add_implicit_resolver(_tag, re.compile(f"^(?:{_pattern})$"), _first)
+
+
+def read_yaml_file(path: Path, shown_as: str | None = None) -> Document:
+    """Return the document in ``path``.
+
+    Raises:
+        InputError: there is no such file, it is a folder, not UTF-8, above 1 MB, empty, or not YAML.
+    """
+    file = shown_as or str(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"no recipe at this path (got {file}); `summtune recipes` lists those that come along") from None
+    except IsADirectoryError:
+        raise InputError(f"a recipe is a YAML file (got the folder {file}); name the file in it") from None
+    except OSError as error:
+        raise InputError(f"the recipe cannot be read (got {file}: {error.strerror}); check its permissions") from None
+    if len(content) > _MAX_BYTES:
+        raise InputError(f"a recipe has at most {_MAX_BYTES:,} bytes (got {len(content):,} in {file}); is it the right file?")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InputError(f"{file}:{line}: a recipe is UTF-8 text (got byte 0x{content[error.start]:02x}); save it as UTF-8") from None
+    return read_yaml(text, file)
+
+
+def read_yaml(text: str, file: str) -> Document:
+    """Return the document in ``text``; ``file`` is what its problems are reported under.
+
+    Raises:
+        InputError: the text is empty, not YAML, or holds several documents.
+    """
+    try:
+        nodes = list(yaml.compose_all(text, _CoreSchemaLoader))
+    except yaml.YAMLError as error:
+        raise InputError(_syntax_message(error, file)) from None
+    except RecursionError:
+        raise InputError(f"{file}: nested deeper than a recipe can be; is it the right file?") from None
+    if len(nodes) > 1:
+        line = nodes[1].start_mark.line + 1
+        raise InputError(f"{file}:{line}: a recipe is one YAML document (got {len(nodes)}); remove the `---` between them")
+    document = Document(file)
+    if nodes and nodes[0] is not None:
+        _Builder(document).build(nodes[0], ())
+    if document.value is None and not document.problems:
+        raise InputError(f"{file}: the recipe is empty; `summtune init` writes one to start from")
+    return document
+
+
+def read_yaml_value(text: str) -> Any:
+    """Return the value of one scalar or flow collection, as ``--set`` gives it.
+
+    Raises:
+        InputError: the text is not a YAML value.
+    """
+    if not text.strip():
+        return ""
+    document = Document("--set")
+    try:
+        node = yaml.compose(text, _CoreSchemaLoader)
+    except yaml.YAMLError as error:
+        detail = getattr(error, "problem", None) or "not a YAML value"
+        raise InputError(f"not a YAML value (got {text!r}: {detail}); quote it") from None
+    if node is not None:
+        document.value = _Builder(document).build(node, ())
+    if document.problems:
+        raise InputError(document.problems[0].message)
+    return document.value
+
+
+def _syntax_message(error: yaml.YAMLError, file: str) -> str:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
+    detail = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return f"{place}: not YAML ({detail}); check the indentation, colons and quotes around here"
+
+
+class _Builder:
+    """Turns YAML nodes into values, noting places and problems on the way."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.nodes = 0
+
+    def build(self, node: yaml.Node, path: KeyPath) -> Any:
+        self.nodes += 1
+        mark = node.start_mark
+        # An aliased node keeps the place of its anchor, which is where a reader has to change it.
+        self.document.places.setdefault(path, Place(self.document.file, mark.line + 1, mark.column + 1))
+        if self.nodes > _MAX_NODES or len(path) > _MAX_DEPTH:
+            raise InputError(
+                f"{self.document.file}:{mark.line + 1}: aliases or nesting expand to more than a recipe can hold "
+                f"(limits: {_MAX_NODES:,} values, depth {_MAX_DEPTH}); write the values out"
+            )
+        if isinstance(node, yaml.MappingNode):
+            value: Any = self._mapping(node, path)
+        elif isinstance(node, yaml.SequenceNode):
+            self._refuse_tag(node, path, "tag:yaml.org,2002:seq")
+            value = [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
+        else:
+            assert isinstance(node, yaml.ScalarNode)
+            value = self._scalar(node, path)
+        if not path:
+            self.document.value = value
+        return value
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        self._refuse_tag(node, path, "tag:yaml.org,2002:map")
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            mark = key_node.start_mark
+            place = Place(self.document.file, mark.line + 1, mark.column + 1)
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
+                shown = getattr(key_node, "value", "")
+                shown = shown if isinstance(shown, str) else "a collection"
+                self._note(place, f"a key is a plain name (got {shown!r}); write the keys out, without merging or nesting")
+                continue
+            key = key_node.value
+            if key in mapping:
+                first = self.document.places[(*path, key)].line
+                self._note(place, f"duplicate key {key!r} (first on line {first}); keep one of them")
+                continue
+            self.document.places[(*path, key)] = place
+            mapping[key] = self.build(value_node, (*path, key))
+        return mapping
+
+    def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:
+        tag = node.tag.removeprefix("tag:yaml.org,2002:")
+        match tag:
+            case "null":
+                return None
+            case "bool":
+                return node.value.lower() == "true"
+            case "int":
+                return int(node.value)
+            case "float":
+                return float(node.value.replace(".inf", "inf").replace(".nan", "nan"))
+            case "str" | "merge":
+                return node.value
+            case _:
+                self._refuse_tag(node, path, "")
+                return node.value
+
+    def _refuse_tag(self, node: yaml.Node, path: KeyPath, plain: str) -> None:
+        if node.tag != plain:
+            shown = node.tag.replace("tag:yaml.org,2002:", "!!")
+            self._note(self.document.places[path], f"YAML tags are not allowed (got {shown}); write a plain value")
+
+    def _note(self, place: Place, message: str) -> None:
+        self.document.problems.append(Problem(message, place.file, place.line, place.column))
