@@ -1,0 +1,110 @@
+"""Checkpoints that can be trusted: each has a manifest, written last, that says what a whole one holds."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from summtune.files import read_json, write_json
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A checkpoint that cannot be used, and why."""
+
+    path: Path
+    reason: str
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the optimizer step after which the checkpoint was taken."""
+    return int(checkpoint.name.rsplit("-", 1)[1])
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoint folders, the latest first."""
+    found = [path for path in folder.glob("checkpoint-*") if path.is_dir() and path.name.split("-")[-1].isdigit()]
+    return sorted(found, key=step_of, reverse=True)
+
+
+def write_manifest(checkpoint: Path, layout: dict[str, Any]) -> None:
+    """Declare the checkpoint complete: size and SHA-256 of every file in it.
+
+    Args:
+        checkpoint: the folder; every rank has finished writing it.
+        layout: what a resume must match (processes, ZeRO stage).
+    """
+    files = {
+        file.relative_to(checkpoint).as_posix(): {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+        for file in _files(checkpoint)
+    }
+    write_json(checkpoint / MANIFEST, {"step": step_of(checkpoint), "layout": layout, "files": files})
+
+
+def layout_of(checkpoint: Path) -> dict[str, Any]:
+    """Return the layout that the checkpoint was written on."""
+    layout: dict[str, Any] = read_json(checkpoint / MANIFEST)["layout"]
+    return layout
+
+
+def latest_good(folder: Path) -> tuple[Path | None, list[Damaged]]:
+    """Return the latest complete checkpoint (None when there is none) and those that had to be passed over."""
+    damaged = []
+    for checkpoint in checkpoints(folder):
+        reason = damage(checkpoint)
+        if reason is None:
+            return checkpoint, damaged
+        damaged.append(Damaged(checkpoint, reason))
+    return None, damaged
+
+
+def damage(checkpoint: Path) -> str | None:
+    """Return what is wrong with a checkpoint, None when it is whole."""
+    try:
+        manifest = read_json(checkpoint / MANIFEST)
+        expected: dict[str, dict[str, Any]] = manifest["files"]
+    except FileNotFoundError:
+        return "it was not written to the end"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "its manifest cannot be read"
+    for name, entry in expected.items():
+        file = checkpoint / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if file.stat().st_size != entry["bytes"]:
+            return f"{name} has {file.stat().st_size:,} bytes instead of {entry['bytes']:,}"
+        if _sha256(file) != entry["sha256"]:
+            return f"{name} was altered"
+    return None
+
+
+def rotate(folder: Path, keep: int, best: str | None) -> None:
+    """Delete all but the latest ``keep`` complete checkpoints, the best one, and nothing that is the last good one.
+
+    Args:
+        folder: where the checkpoints are.
+        keep: at least 1.
+        best: path of the best checkpoint, None when none is kept for that.
+    """
+    complete = [path for path in checkpoints(folder) if (path / MANIFEST).is_file()]
+    for path in complete[keep:]:
+        if best is None or path.resolve() != Path(best).resolve():
+            shutil.rmtree(path)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MANIFEST)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 22):
+            digest.update(chunk)
+    return digest.hexdigest()

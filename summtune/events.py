@@ -1,0 +1,83 @@
+"""What a worker tells the command that started it: JSON lines in the run directory.
+
+A file needs no open connection, survives both sides, and can be read afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+class Events:
+    """Appends events to ``logs/events.jsonl``; silent on every rank but the first, errors excepted.
+
+    Args:
+        run_dir: the run directory.
+        stage: the stage that speaks.
+        rank: rank of this process.
+    """
+
+    def __init__(self, run_dir: Path, stage: str, rank: int) -> None:
+        self.path = events_file(run_dir)
+        self.stage = stage
+        self.rank = rank
+
+    def progress(self, done: int, total: int, text: str = "") -> None:
+        """Say that ``done`` of ``total`` units of the stage are done."""
+        self._emit("progress", done=done, total=total, text=text)
+
+    def say(self, text: str) -> None:
+        """Say something that a person should read once."""
+        self._emit("message", text=text)
+
+    def warn(self, text: str) -> None:
+        """Say something that a person should act on."""
+        self._emit("warning", text=text)
+
+    def error(self, text: str, expected: bool) -> None:
+        """Say why this rank ends; ``expected`` errors carry a message written for the user."""
+        self._emit("error", text=text, expected=expected, always=True)
+
+    def finished(self) -> None:
+        """Say that the stage's outputs are written."""
+        self._emit("finished")
+
+    def _emit(self, event: str, always: bool = False, **fields: Any) -> None:
+        if self.rank != 0 and not always:
+            return
+        line = json.dumps({"event": event, "stage": self.stage, "rank": self.rank, **fields}) + "\n"
+        # One write of one short line: lines of several ranks do not mix.
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line)
+
+
+def events_file(run_dir: Path) -> Path:
+    """Return where the events of a run are."""
+    return run_dir / "logs" / "events.jsonl"
+
+
+class EventReader:
+    """Reads the events that have come since the last look.
+
+    Args:
+        run_dir: the run directory; what is already in its events file is passed over.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.path = events_file(run_dir)
+        self.offset = self.path.stat().st_size if self.path.exists() else 0
+
+    def new(self) -> Iterator[dict[str, Any]]:
+        """Yield the events written since the last call; a line still being written waits for the next one."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self.offset += len(line)
+                yield json.loads(line)

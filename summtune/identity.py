@@ -1,0 +1,79 @@
+"""The identity of a run: a hash of what determines its result, so that the same recipe finds its own run again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from summtune.paths import BUILTIN_DATASETS, is_local, model_folder
+from summtune.recipe import Recipe, use_of
+
+_CHUNK = 1 << 22
+
+
+def content_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, or of the names and contents of all files below a folder.
+
+    Hidden files, and what Python or an editor leaves behind, are passed over.
+    """
+    digest = hashlib.sha256()
+    for file in _files(path):
+        if path.is_dir():
+            digest.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as content:
+            while chunk := content.read(_CHUNK):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _files(path: Path) -> Iterable[Path]:
+    if path.is_file():
+        return [path]
+    return sorted(
+        file
+        for file in path.rglob("*")
+        if file.is_file() and not any(part.startswith((".", "__")) for part in file.relative_to(path).parts)
+    )
+
+
+def identify(recipe: Recipe, global_batch: int | None, model_sha256: str | None) -> str:
+    """Return 64 hex digits for what determines the result of a prompt or train recipe.
+
+    In it: every key of the kind but those of logging, saving and launching; the contents of local models and data instead of
+    their paths; the global batch instead of its factors. The same training on another layout keeps its identity.
+
+    Args:
+        recipe: paths resolved.
+        global_batch: dialogues a step, None for prompts.
+        model_sha256: content of a local or builtin model, None for one on the hub.
+    """
+    values = {key: value for key, value in recipe.as_given_for_kind().items() if use_of(key).identity}
+    values["global_batch"] = global_batch
+    if model_sha256 is not None:
+        values["base_model"] = model_sha256
+    for key in ("datasets", "test_datasets"):
+        for source in values.get(key) or ():
+            source["path"] = _data_identity(source["path"])
+    return hash_of(values)
+
+
+def hash_of(value: Any) -> str:
+    """Return the SHA-256 of a JSON value, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def model_identity(recipe: Recipe) -> str | None:
+    """Return the content hash of a local or builtin model; None for one on the hub."""
+    assert recipe.base_model is not None
+    folder = model_folder(recipe.base_model)
+    return None if folder is None else content_sha256(folder)
+
+
+def _data_identity(path: str) -> str:
+    if path in BUILTIN_DATASETS:
+        generator = Path(__file__).resolve().parent / "dialogue_generator"
+        return content_sha256(generator if generator.exists() else generator.with_suffix(".py"))
+    return content_sha256(Path(path)) if is_local(path) else path

@@ -1,0 +1,137 @@
+"""Finds what the paths of a recipe mean: a file beside it, a file of the package, or an id on the hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from summtune.errors import Problem
+from summtune.recipe import DatasetSource, Recipe
+from summtune.recipe_loading import LoadedRecipe
+from summtune.recipe_rules import nearest
+from summtune.yaml_reader import KeyPath
+
+BUILTIN_MODELS = ("builtin/flan-t5-nano",)
+BUILTIN_DATASETS = ("builtin/dialogues",)
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_DATA_ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".gz", ".txt", ".tsv")
+
+
+def package_path(relative: str) -> Path:
+    """Return the package's own copy of ``recipes/…``, ``ds_configs/…`` or ``assets/…``.
+
+    An installed package carries them inside; in a checkout recipes and ds_configs stand beside the package.
+    """
+    package = Path(__file__).resolve().parent
+    inside = package / relative
+    return inside if inside.exists() else package.parent / relative
+
+
+def is_local(path: str) -> bool:
+    """Whether a resolved path is a file or folder of this machine (not builtin, not on the hub)."""
+    return Path(path).is_absolute()
+
+
+def model_folder(base_model: str) -> Path | None:
+    """Return the folder of a builtin or local model; None for one on the hub."""
+    if base_model in BUILTIN_MODELS:
+        return package_path("assets/" + base_model.removeprefix("builtin/"))
+    return Path(base_model) if is_local(base_model) else None
+
+
+def resolve_paths(loaded: LoadedRecipe) -> tuple[Recipe, list[Problem]]:
+    """Return the recipe with absolute local paths, and a problem for each path that leads nowhere."""
+    folder = loaded.path.parent
+    changes: dict[str, Any] = {}
+    problems: list[Problem] = []
+
+    def note(path: KeyPath, message: str) -> None:
+        problems.append(loaded.document.problem(path, message))
+
+    recipe = loaded.recipe
+    if recipe.base_model is not None:
+        resolved, wrong = _resource(recipe.base_model, folder, BUILTIN_MODELS, "model", ())
+        changes["base_model"] = resolved
+        if wrong:
+            note(("base_model",), wrong)
+        elif is_local(resolved) and not (Path(resolved) / "config.json").is_file():
+            note(("base_model",), f"a model is a folder with config.json (got {resolved}); name the folder that has it")
+        if recipe.revision_of_model and (is_local(resolved) or resolved in BUILTIN_MODELS):
+            note(("revision_of_model",), "revision_of_model has no effect for a local model; remove it")
+    for key in ("datasets", "test_datasets"):
+        sources: list[DatasetSource] | None = getattr(recipe, key)
+        if sources is not None:
+            changes[key] = [
+                _source(source, folder, lambda message, at=(key, index): note(at, message))  # type: ignore[misc]
+                for index, source in enumerate(sources)
+            ]
+    if recipe.deepspeed is not None:
+        config = _file(recipe.deepspeed, folder)
+        if config is None:
+            known = [f"ds_configs/{path.name}" for path in sorted(package_path("ds_configs").glob("*.json"))]
+            note(("deepspeed",), f"no DeepSpeed config at this path (got {recipe.deepspeed}){nearest(recipe.deepspeed, known)}")
+        else:
+            changes["deepspeed"] = str(config)
+    if recipe.output_dir is not None:
+        changes["output_dir"] = str((folder / Path(recipe.output_dir).expanduser()).resolve())
+    metrics = [_metric(name, folder) for name in recipe.evaluation.metrics]
+    changes["evaluation"] = recipe.evaluation.model_copy(update={"metrics": metrics})
+    problems += list(_missing_recipes(loaded))
+    return recipe.model_copy(update=changes), problems
+
+
+def recipe_path(path: str, folder: Path) -> Path | None:
+    """Return where a comparison's ``path`` leads: beside its file, or among the recipes that come along."""
+    return _file(path, folder)
+
+
+def _missing_recipes(loaded: LoadedRecipe) -> Iterator[Problem]:
+    for index, entry in enumerate(loaded.recipe.recipes or ()):
+        path = entry if isinstance(entry, str) else entry.recipe
+        if recipe_path(path, loaded.path.parent) is None:
+            yield loaded.document.problem(("recipes", index), f"no recipe at this path (got {path}); check the name")
+
+
+def _file(path: str, folder: Path) -> Path | None:
+    beside = (folder / Path(path).expanduser()).resolve()
+    if beside.is_file():
+        return beside
+    inside = package_path(path)
+    return inside if path.startswith(("ds_configs/", "recipes/")) and inside.is_file() else None
+
+
+def _metric(name: str, folder: Path) -> str:
+    beside = (folder / Path(name).expanduser()).resolve()
+    return str(beside) if beside.exists() and ("/" in name or name.endswith(".py")) else name
+
+
+def _source(source: DatasetSource, folder: Path, note: Any) -> DatasetSource:
+    resolved, wrong = _resource(source.path, folder, BUILTIN_DATASETS, "data set", _DATA_ENDINGS)
+    if wrong:
+        note(wrong)
+    elif is_local(resolved) or resolved in BUILTIN_DATASETS:
+        for key in ("name", "revision"):
+            if getattr(source, key) is not None:
+                note(f"{key} has no effect for local data (got {getattr(source, key)!r} for {source.path}); remove it")
+        if Path(resolved).is_file() and source.split is not None:
+            note(f"split has no effect for a single file (got {source.split!r} for {source.path}); remove it")
+    return source.model_copy(update={"path": resolved})
+
+
+def _resource(
+    given: str, folder: Path, builtin: tuple[str, ...], what: str, endings: tuple[str, ...]
+) -> tuple[str, str | None]:
+    """Return the resolved path, and what is wrong with it (None when nothing is)."""
+    if given.startswith("builtin/"):
+        wrong = None if given in builtin else f"no such builtin {what} (got {given}){nearest(given, list(builtin))}"
+        return given, wrong
+    beside = (folder / Path(given).expanduser()).resolve()
+    if beside.exists():
+        return str(beside), None
+    looks_local = given.startswith((".", "/", "~")) or given.endswith(endings or ("/",)) or given.count("/") > 1
+    if looks_local or not _HUB_ID.fullmatch(given):
+        return given, f"no {what} at this path (got {given}, looked at {beside}); check it, or give a hub id as owner/name"
+    return given, None

@@ -1,0 +1,1 @@
+"""The side of summtune that imports torch; only `summtune.worker` imports it."""

@@ -1,0 +1,164 @@
+"""Loads models and tokenizers, and writes trained ones so that every version of transformers reads them right."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from summtune.errors import ModelError, StageError
+from summtune.files import write_text
+from summtune.recipe import Recipe
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Return the tokenizer in ``folder``.
+
+    Raises:
+        ModelError: there is none, or it cannot tell which characters a token stands for.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"no tokenizer can be loaded (got {folder}: {_first_line(error)}); it needs tokenizer.json") from None
+    if not tokenizer.is_fast:
+        raise ModelError(f"the tokenizer has no character offsets (got {type(tokenizer).__name__}); it needs tokenizer.json")
+    return tokenizer
+
+
+def load_model(folder: Path, dtype: torch.dtype, quantize: bool = False) -> PreTrainedModel:
+    """Return the encoder-decoder model in ``folder``: safetensors only, no code from the folder is run.
+
+    Args:
+        folder: config.json and safetensors.
+        dtype: of the weights.
+        quantize: load the linear layers in 4 bits (QLoRA, Dettmers et al., 2023); CUDA only.
+
+    Raises:
+        ModelError: it is not an encoder-decoder model, or its files cannot be read.
+    """
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"no model can be loaded (got {folder}: {_first_line(error)})") from None
+    if not config.is_encoder_decoder:
+        raise ModelError(f"not an encoder-decoder model (got model_type {config.model_type!r}); use a T5, BART or Pegasus")
+    options: dict[str, Any] = {"quantization_config": _four_bit(dtype)} if quantize else {}
+    try:
+        model = AutoModelForSeq2SeqLM.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False, **options
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"the model's files cannot be loaded (got {folder}: {_first_line(error)})") from None
+    assert isinstance(model, PreTrainedModel)
+    return model
+
+
+def _four_bit(dtype: torch.dtype) -> Any:
+    if not torch.cuda.is_available():
+        raise StageError("qlora needs a CUDA device (got none); use `adapter: lora`")
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+
+
+def add_adapter(model: PreTrainedModel, recipe: Recipe, base_model: str) -> PeftModel:
+    """Return ``model`` with a trainable LoRA adapter on it (Hu et al., 2021).
+
+    Args:
+        model: the frozen base.
+        recipe: the adapter's keys.
+        base_model: what the saved adapter names as its base.
+
+    Raises:
+        ModelError: a target module is not in the model.
+    """
+    if recipe.adapter == "qlora":
+        from peft import prepare_model_for_kbit_training
+
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=recipe.gradient_checkpointing)
+    modules = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    for target in recipe.lora_target_modules:
+        if target.rsplit(".", 1)[-1] not in modules:
+            raise ModelError(f"lora_target_modules names no layer of the model (got {target!r}); it has {sorted(modules)}")
+    config = LoraConfig(
+        task_type=TaskType.SEQ_2_SEQ_LM,
+        r=recipe.lora_r,
+        lora_alpha=recipe.lora_alpha,
+        lora_dropout=recipe.lora_dropout,
+        target_modules=recipe.lora_target_modules,
+        use_dora=recipe.peft_use_dora,
+        use_rslora=recipe.peft_use_rslora,
+        base_model_name_or_path=base_model,
+    )
+    adapted = get_peft_model(model, config)
+    adapted.peft_config["default"].base_model_name_or_path = base_model
+    assert isinstance(adapted, PeftModel)
+    return adapted
+
+
+def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
+    """Return ``model`` with the trained adapter of ``folder``."""
+    return PeftModel.from_pretrained(model, folder, local_files_only=True)
+
+
+def count_parameters(model: torch.nn.Module) -> tuple[int, int]:
+    """Return (trainable, total) weights; sharded (ZeRO-3) and shared ones are counted once, at their full size."""
+    trainable = total = 0
+    for parameter in model.parameters():
+        size = int(getattr(parameter, "ds_numel", parameter.numel()))
+        if type(parameter).__name__ == "Params4bit":
+            size *= 2  # two weights a byte
+        total += size
+        trainable += size if parameter.requires_grad else 0
+    return trainable, total
+
+
+def alias_names(model: torch.nn.Module) -> set[str]:
+    """Return the names of weights that are another name of an earlier one, such as T5's two embeddings."""
+    seen: set[int] = set()
+    aliases: set[str] = set()
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if id(parameter) in seen:
+            aliases.add(name)
+        seen.add(id(parameter))
+    return aliases
+
+
+def without_aliases(state: Mapping[str, torch.Tensor], aliases: set[str]) -> dict[str, torch.Tensor]:
+    """Return the weights to save: DeepSpeed copies shared ones, which would be stored once for each name."""
+    return {name: tensor for name, tensor in state.items() if name not in aliases}
+
+
+def mark_untied(folder: Path) -> None:
+    """Say in config.json that lm_head is a matrix of its own, where it is.
+
+    transformers 5 writes ``tie_word_embeddings: true`` for every T5, and 4.x and converters that believe it would replace
+    the trained lm_head by the embedding.
+    """
+    from summtune.architecture import stored_tensors
+
+    path = folder / "config.json"
+    if path.is_file() and "lm_head.weight" in stored_tensors(folder):
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config["tie_word_embeddings"] = False
+        write_text(path, json.dumps(config, indent=2) + "\n")
+
+
+def publish(partial: Path, final: Path) -> None:
+    """Put a completely written model folder in its place."""
+    if final.exists():
+        shutil.rmtree(final)
+    partial.rename(final)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

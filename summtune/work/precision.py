@@ -1,0 +1,32 @@
+"""Decides in which precision a process computes, on the device that it really has."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from summtune.errors import StageError
+
+
+def use_bf16(asked: bool | Literal["auto"], device: str) -> bool:
+    """Return whether to compute in bfloat16.
+
+    Args:
+        asked: the recipe's `bf16`.
+        device: "cuda" or "cpu".
+
+    Raises:
+        StageError: bf16 is asked for and the device does not have it.
+    """
+    has = _has_bf16(device)
+    if asked is True and not has:
+        raise StageError(f"this {device} device cannot compute in bfloat16 (got bf16: true); set `bf16: auto` or false")
+    return has if asked == "auto" else asked
+
+
+def _has_bf16(device: str) -> bool:
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Without AMX or AVX512-BF16 a CPU only emulates bfloat16, slower than fp32.
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
