@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +36,7 @@ class Launch(Section):
     processes: int
     device: Literal["cuda", "cpu"]
     config_file: str = Field(description="accelerate config, a file of the run directory")
+    zero_stage: int = Field(default=0, description="of DeepSpeed; 0 without it")
 
 
 class Batch(Section):
@@ -113,6 +115,17 @@ class Plan(Section):
     def to_json(self) -> dict[str, Any]:
         """Return the plan as it stands in ``plan.json``: the recipe with the keys of its kind."""
         return self.model_dump(mode="json") | {"recipe": self.recipe.as_given_for_kind()}
+
+
+def launch_groups(stages: Sequence[StagePlan]) -> list[list[StagePlan]]:
+    """Return the stages in runs that are launched alike: one start of the processes serves a whole run of them."""
+    groups: list[list[StagePlan]] = []
+    for stage in stages:
+        if groups and stage.launch is not None and groups[-1][0].launch == stage.launch:
+            groups[-1].append(stage)
+        else:
+            groups.append([stage])
+    return groups
 
 
 def read_plan(run_dir: Path) -> Plan:

@@ -73,51 +73,48 @@ class LoadedRecipe:
 
 
 def load_recipe(
-    path: Path, sets: Sequence[str] = (), overrides: Mapping[str, Any] | None = None, optional: bool = False
+    path: Path,
+    sets: Sequence[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+    shared_overrides: Mapping[str, Any] | None = None,
 ) -> LoadedRecipe:
-    """Return the recipe in ``path`` with ``--set`` assignments and a comparison's overrides laid over it.
+    """Return the recipe in ``path`` with overrides laid over it.
 
     Args:
         path: the YAML file.
-        sets: assignments ``key=value``, dotted for sections and list items (``datasets.0.limit=32``).
-        overrides: keys to lay over it first, as a comparison gives them.
-        optional: whether overrides that this kind of recipe does not read are left out instead of being problems.
+        sets: assignments ``key=value``, dotted for sections and list items (``datasets.0.limit=32``); laid over last.
+        overrides: keys that a comparison lays over this recipe alone; laid over first.
+        shared_overrides: keys that a comparison lays over every recipe that reads them.
 
     Raises:
-        InputError: the file cannot be read as YAML.
+        InputError: the file cannot be read as YAML, or an override has no place in it.
         RecipeError: it can, and holds problems: all of them, in the order of the file.
     """
     document = read_yaml_file(path)
-    for key, value in (overrides or {}).items():
-        if not optional or _is_read(document, key):
-            _assign(document, key, value, f"override {key}")
-    for assignment in sets:
-        key, equals, text = assignment.partition("=")
-        if not equals or not key.strip():
-            raise InputError(f"--set takes key=value (got {assignment!r}); for instance --set seed=7")
-        _assign(document, key.strip(), read_yaml_value(text), f"--set {assignment}")
+    if isinstance(document.value, dict):  # otherwise _validated says what is wrong
+        for key, value in (overrides or {}).items():
+            document.assign(key, value, f"override {key} of {path.name}")
+        for key, value in (shared_overrides or {}).items():
+            if value is None or _is_read(document, key):
+                document.assign(key, value, f"override {key} of {path.name}")
+        for assignment in sets:
+            key, equals, text = assignment.partition("=")
+            if not equals or not key.strip():
+                raise InputError(f"--set takes key=value (got {assignment!r}); for instance --set seed=7")
+            document.assign(key.strip(), read_yaml_value(text), f"--set {assignment}")
     return LoadedRecipe(_validated(document), document, path.resolve())
 
 
 def _is_read(document: Document, key: str) -> bool:
-    """Whether the recipe, as written, would read an override of ``key`` (or names no such key, which is a problem)."""
+    """Whether the recipe, as written, would read an override of ``key``; an unknown key counts, so that it is reported."""
     top = key.split(".", 1)[0]
-    if not isinstance(document.value, dict) or top not in Recipe.model_fields:
+    if top not in Recipe.model_fields:
         return True
     try:
         recipe = Recipe.model_validate(document.value)
     except ValidationError:
         return True
     return recipe_rules.no_effect((top,), recipe) is None
-
-
-def _assign(document: Document, dotted: str, value: Any, origin: str) -> None:
-    if not isinstance(document.value, dict):
-        return  # that the recipe is no mapping is reported by _validated
-    try:
-        document.assign(dotted, value, origin)
-    except InputError as error:
-        raise InputError(f"{origin}: {error}") from None
 
 
 def _validated(document: Document) -> Recipe:

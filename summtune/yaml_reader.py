@@ -42,12 +42,14 @@ class Document:
         value: dicts, lists, strings, numbers, booleans and None.
         places: where each key path was written; of a mapping's entry, where its key stands.
         problems: duplicate keys, tags and the like, in the order of the file.
+        overridden: the key paths that `assign` was called for.
     """
 
     file: str
     value: Any = None
     places: dict[KeyPath, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    overridden: list[KeyPath] = field(default_factory=list)
 
     def problem(self, path: KeyPath, message: str) -> Problem:
         """Return a problem placed at ``path``, or at the nearest enclosing key that has a place."""
@@ -69,6 +71,13 @@ class Document:
             InputError: the path leads through something that is neither a section nor a list item.
         """
         path: KeyPath = tuple(int(part) if part.isdigit() else part for part in dotted.split("."))
+        try:
+            self._place(path, value, origin)
+        except InputError as error:
+            raise InputError(f"{origin}: {error}") from None
+        self.overridden.append(path)
+
+    def _place(self, path: KeyPath, value: Any, origin: str) -> None:
         container: Any = self.value
         for depth, part in enumerate(path[:-1], start=1):
             if isinstance(container, dict) and container.get(str(part)) is None:

@@ -1,0 +1,183 @@
+"""The commands of summtune: each reads its arguments and calls what does the work."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from summtune import __version__
+from summtune.errors import StageError, SummtuneError
+
+app = typer.Typer(
+    name="summtune",
+    help="A YAML recipe in, a dialogue-summarization result that can be trusted out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML recipe.", show_default=False)]
+_Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the recipe; dotted for sections.", show_default=False),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+_RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory.", show_default=False)]
+
+
+def main() -> None:
+    """Run the command line: errors as one message, exit codes 0, 1, 2 and 130."""
+    debug = "--debug" in sys.argv
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        app(prog_name="summtune", args=[argument for argument in sys.argv[1:] if argument != "--debug"])
+    except Interrupted:
+        _say("interrupted; the same command goes on from here")
+        sys.exit(130)
+    except SummtuneError as error:
+        if debug:
+            raise
+        _say(f"error: {error}")
+        if isinstance(error, StageError) and error.log:
+            _say(f"log: {error.log}")
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if debug:
+            raise
+        _say(f"error: {_os_error(error)}")
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,  # noqa: ARG001, read by main
+) -> None:
+    if version:
+        typer.echo(f"summtune {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    recipe: _Recipe,
+    sets: _Set = None,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output-dir", help="Run directory instead of outputs/<name>-<hash>.", show_default=False)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew instead of going on.")] = False,
+) -> None:
+    """Run a recipe; the same command goes on where it stopped."""
+    from summtune import running
+
+    if dry_run:
+        running.show_plan(recipe, sets or [], output_dir)
+    else:
+        running.run_recipe(recipe, sets or [], output_dir, fresh)
+
+
+@app.command()
+def validate(
+    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="YAML recipes.", show_default=False)],
+) -> None:
+    """Report every problem of every recipe; exit code 2 if there is one."""
+    from summtune.resolution import check
+
+    wrong = 0
+    for recipe in recipes:
+        try:
+            check(recipe)
+        except SummtuneError as error:
+            wrong += 1
+            _say(str(error))
+        else:
+            _say(f"{recipe}: fine")
+    if wrong:
+        raise typer.Exit(2)
+
+
+@app.command()
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="predictions.jsonl.", show_default=False)],
+    as_json: _Json = False,
+) -> None:
+    """Score a predictions.jsonl again, with the default protocol."""
+    from summtune import running
+
+    running.evaluate_file(predictions, as_json)
+
+
+@app.command()
+def compare(
+    run_dirs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR RUN_DIR...", show_default=False)],
+    as_json: _Json = False,
+) -> None:
+    """Compare finished runs; the first is the baseline."""
+    from summtune import running
+
+    running.compare_runs(run_dirs, as_json)
+
+
+@app.command()
+def report(run_dir: _RunDir) -> None:
+    """Write the report of a finished run or comparison again."""
+    from summtune import running
+
+    running.write_report(run_dir)
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes that come along."""
+    from summtune.shipped import list_recipes
+
+    for path, purpose in list_recipes():
+        typer.echo(f"{path}\n    {purpose}")
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Argument(help="A recipe that comes along: quickstart, lora, full_ft, …")] = "lora",
+    to: Annotated[Path | None, typer.Option("--to", help="File to write; default: NAME.yaml here.", show_default=False)] = None,
+) -> None:
+    """Copy a recipe here, to edit it."""
+    from summtune.shipped import copy_recipe
+
+    for path in copy_recipe(name, to):
+        typer.echo(path)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    from summtune.schema import recipe_schema
+
+    typer.echo(json.dumps(recipe_schema(), indent=2, ensure_ascii=False))
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM: not a KeyboardInterrupt, which the command line library would end with its own message."""
+
+
+def _interrupt(*_: Any) -> None:
+    raise Interrupted
+
+
+def _os_error(error: OSError) -> str:
+    where = f" (got {error.filename})" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"no space is left on the disk{where}; free some, and give the same command again: it goes on from here"
+    return f"{error.strerror or error}{where}"

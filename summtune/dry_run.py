@@ -1,0 +1,78 @@
+"""Prints a plan without starting anything."""
+
+from __future__ import annotations
+
+import shlex
+
+from rich.console import Console
+from rich.markup import escape
+
+from summtune.launchers.accelerate_config import accelerate_config, to_yaml
+from summtune.launchers.local import command
+from summtune.plan import Batch, launch_groups
+from summtune.preparation import count_pairs
+from summtune.report import numbers
+from summtune.resolution import Resolved
+
+
+def print_plan(resolved: Resolved, console: Console) -> None:
+    """Print the stages, the exact commands and configs, the batch arithmetic and the memory estimate of a plan."""
+    plan = resolved.plan
+    console.print(f"[bold underline]{escape(plan.name)}[/]  kind: {plan.kind}", highlight=False)
+    _line(console, "run directory", str(resolved.run_dir))
+    if plan.kind == "compare":
+        _line(console, "systems", ", ".join(system.name for system in plan.systems))
+        return
+    _line(console, "stages", " → ".join(["data", *(stage.name for stage in plan.stages)]))
+    assert plan.model is not None
+    where = "" if plan.model.folder else "  (on the hub: fetched when it runs)"
+    _line(console, "model", plan.model.base_model + where)
+    total, trainable = plan.model.total_parameters, plan.model.trainable_parameters
+    if total is not None and trainable is not None:
+        _line(console, "parameters", f"trains {numbers.parameters(trainable, total)}" if trainable else f"{total:,}")
+    if plan.batch is not None:
+        _line(console, "batch", _batch_text(Batch.of(plan.recipe, plan.batch.processes, count_pairs(plan.recipe))))
+    _line(console, "memory", _memory_text(resolved))
+    for group in launch_groups(plan.stages):
+        launch = group[0].launch
+        if launch is None:
+            continue
+        names = [stage.name for stage in group]
+        _line(console, " and ".join(names), f"{launch.processes} × {launch.device}, {launch.distribution.replace('_', ' ')}")
+        console.print(f"    {shlex.join(command(launch, resolved.run_dir, names))}", highlight=False, soft_wrap=True, markup=False)
+        config = to_yaml(accelerate_config(launch, resolved.run_dir))
+        console.print(f"    {launch.config_file}:", highlight=False, soft_wrap=True, markup=False)
+        for line in config.splitlines():
+            console.print(f"      {line}", highlight=False, soft_wrap=True, markup=False)
+    if plan.recipe.deepspeed is not None:
+        _line(console, "ds_config.json", f'{plan.recipe.deepspeed} ("auto" is filled in from the recipe)')
+
+
+def _batch_text(batch: Batch) -> str:
+    text = (
+        f"global batch {batch.global_batch:,} = {batch.micro_batch_size:,} micro × {batch.gradient_accumulation_steps:,} "
+        f"accumulation × {batch.processes:,} processes"
+    )
+    if batch.pairs is None:
+        steps = f"{batch.optimizer_steps:,}" if batch.optimizer_steps else "counted when the data has been fetched"
+        return f"{text}; optimizer steps: {steps}"
+    return (
+        f"{text}; {batch.pairs:,} pairs, {batch.steps_per_epoch:,} steps an epoch, {batch.optimizer_steps:,} optimizer steps"
+    )
+
+
+def _memory_text(resolved: Resolved) -> str:
+    memory = resolved.memory
+    if memory is None:
+        return "estimated for training recipes of T5 models only"
+    parts = f"weights {numbers.size(memory.weights)}, gradients {numbers.size(memory.gradients)}, optimizer "
+    parts += f"{numbers.size(memory.optimizer)}, activations up to {numbers.size(memory.activations)}"
+    text = f"about {numbers.size(memory.total)} on each device ({parts})"
+    smallest = min((gpu.memory_bytes for gpu in resolved.gpus), default=None)
+    if smallest is not None and memory.total > smallest:
+        text += f"; the smallest device has {numbers.size(smallest)}: lower micro_batch_size or set gradient_checkpointing"
+    return text
+
+
+def _line(console: Console, name: str, text: str) -> None:
+    console.print(f"[bold]{escape(name):>15}[/bold]  {escape(text)}", highlight=False, soft_wrap=True)

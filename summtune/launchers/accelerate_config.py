@@ -1,0 +1,85 @@
+"""Writes the accelerate config of a launch, so that the user's own default config never takes part."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from summtune.errors import InputError
+from summtune.plan import Launch
+
+DS_CONFIG = "ds_config.json"
+
+# These come from the recipe; a number beside them in the DeepSpeed config could contradict it.
+_FROM_RECIPE = {
+    "train_batch_size": "micro_batch_size, gradient_accumulation_steps and num_processes",
+    "train_micro_batch_size_per_gpu": "micro_batch_size",
+    "gradient_accumulation_steps": "gradient_accumulation_steps",
+    "gradient_clipping": "max_grad_norm",
+    "optimizer": "optimizer, learning_rate and weight_decay",
+    "scheduler": "lr_scheduler",
+    "fp16": "bf16 (T5 overflows in fp16)",
+}
+
+
+def accelerate_config(launch: Launch, run_dir: Path) -> dict[str, Any]:
+    """Return the config that ``accelerate launch`` reads.
+
+    On a machine without a GPU, several processes need ``MULTI_GPU`` or ``DEEPSPEED`` with ``use_cpu: false``: with
+    ``use_cpu: true`` accelerate starts a single process and says nothing.
+
+    Args:
+        launch: of the stage.
+        run_dir: where a DeepSpeed config lies as ``ds_config.json``.
+    """
+    kinds = {"none": "NO", "data_parallel": "MULTI_GPU", "deepspeed": "DEEPSPEED"}
+    config: dict[str, Any] = {
+        "compute_environment": "LOCAL_MACHINE",
+        "debug": False,
+        "distributed_type": kinds[launch.distribution],
+        "machine_rank": 0,
+        "main_process_port": 0,  # a free one, so that two runs on one machine do not meet
+        "main_training_function": "main",
+        "num_machines": 1,
+        "num_processes": launch.processes,
+        "rdzv_backend": "static",
+        "same_network": True,
+        "use_cpu": launch.distribution == "none" and launch.device == "cpu",
+    }
+    if launch.distribution == "deepspeed":
+        config["deepspeed_config"] = {
+            "deepspeed_config_file": str(run_dir / DS_CONFIG),
+            "zero3_init_flag": launch.zero_stage == 3,
+        }
+    else:
+        config["mixed_precision"] = "no"  # the worker decides, on the device that it really has
+    return config
+
+
+def to_yaml(config: dict[str, Any]) -> str:
+    """Return the config as accelerate reads it."""
+    return yaml.safe_dump(config, sort_keys=True)
+
+
+def read_ds_config(path: Path) -> dict[str, Any]:
+    """Return a DeepSpeed config that does not contradict the recipe.
+
+    Raises:
+        InputError: it is no JSON object, or sets what the recipe sets.
+    """
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"the DeepSpeed config cannot be read (got {path}: {error}); it is a JSON object") from None
+    if not isinstance(config, dict):
+        raise InputError(f"the DeepSpeed config is no JSON object (got {path}); see ds_configs/ for examples")
+    for key, owner in _FROM_RECIPE.items():
+        value = config.get(key, "auto")
+        if value != "auto" and not (isinstance(value, dict) and value.get("enabled") is False):
+            raise InputError(
+                f"the DeepSpeed config sets what the recipe sets (got {key} in {path}); write \"auto\" there and set {owner}"
+            )
+    return config

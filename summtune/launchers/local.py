@@ -1,0 +1,127 @@
+"""Starts the processes of a stage on this machine with accelerate, and waits for them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from summtune.errors import StageError
+from summtune.events import EventReader
+from summtune.plan import Launch
+
+_POLL_SECONDS = 0.1
+_GRACE_SECONDS = 15.0
+_LOG_LINES = 5
+
+
+class Listener(Protocol):
+    """Whoever shows what a stage says."""
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Take one event of `summtune.events`."""
+
+
+def command(launch: Launch, run_dir: Path, stages: Sequence[str]) -> list[str]:
+    """Return the exact command of a launch.
+
+    It is ``accelerate launch`` spelled with this very Python, so that another environment's accelerate is never taken.
+    """
+    return [
+        *(sys.executable, "-m", "accelerate.commands.launch"),
+        *("--config_file", str(run_dir / launch.config_file)),
+        *("-m", "summtune.worker", str(run_dir), *stages),
+    ]
+
+
+def environment(launch: Launch) -> dict[str, str]:
+    """Return the environment of the processes: this one's, without what other launches left in it."""
+    foreign = ("ACCELERATE_", "FSDP_", "MASTER_", "TORCHELASTIC_", "GROUP_", "ROLE_")
+    ranks = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"}
+    values = {key: value for key, value in os.environ.items() if not key.startswith(foreign) and key not in ranks}
+    values |= {
+        "SUMMTUNE_PARENT_PID": str(os.getpid()),
+        "HF_HUB_OFFLINE": "1",  # everything was fetched before; many ranks must not ask the hub at once
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "true" if launch.processes == 1 else "false",
+    }
+    if launch.device == "cpu":
+        values["DS_ACCELERATOR"] = "cpu"
+    return values
+
+
+def run_stages(launch: Launch, run_dir: Path, stages: Sequence[str], listener: Listener) -> None:
+    """Start the processes, pass on what they say, and return when all stages are done.
+
+    Raises:
+        StageError: a process failed or died; its log is named.
+        KeyboardInterrupt: the user interrupted; the processes have ended.
+    """
+    logs = run_dir / "logs"
+    logs.mkdir(exist_ok=True)
+    reader = EventReader(run_dir)
+    errors: list[dict[str, Any]] = []
+    with (logs / "launcher.log").open("ab") as log:
+        process = subprocess.Popen(
+            command(launch, run_dir, stages),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment(launch),
+            start_new_session=True,  # an interrupt reaches this command first, which ends the others in order
+        )
+        try:
+            running = True
+            while running:
+                running = process.poll() is None
+                for event in reader.new():
+                    errors.append(event) if event["event"] == "error" else listener(event)
+                if running:
+                    time.sleep(_POLL_SECONDS)
+        finally:
+            _end(process)
+    if process.returncode != 0:
+        raise _failure(process.returncode, errors, logs, stages)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the process group: politely, then not."""
+    for sent, patience in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, _GRACE_SECONDS)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, sent)
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            continue
+        if not _group_exists(process.pid):
+            return
+        time.sleep(0.5)
+
+
+def _group_exists(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _failure(code: int, errors: list[dict[str, Any]], logs: Path, stages: Sequence[str]) -> StageError:
+    """Return the error to show: the first cause, rather than what the other ranks say when they lose it."""
+    chosen = next((event for event in errors if event["expected"]), errors[0] if errors else None)
+    if chosen is not None:
+        log = logs / f"{stages[0]}.rank{chosen['rank']}.log"
+        return StageError(f"the {chosen['stage']} stage failed: {chosen['text']}", str(log))
+    log = logs / f"{stages[0]}.rank0.log"
+    log = log if log.exists() else logs / "launcher.log"
+    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        cause = "it was killed (signal 9), most often for lack of memory; lower micro_batch_size"
+    else:
+        cause = f"its processes ended with exit code {code}"
+    return StageError(f"the {stages[0]} stage failed: {cause}", str(log))

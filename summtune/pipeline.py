@@ -1,0 +1,178 @@
+"""Takes a resolved recipe through its stages: what is complete stays, what is missing is done."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+from summtune.errors import ModelError
+from summtune.files import read_jsonl, write_bytes, write_json, write_text
+from summtune.hub_access import fetch_model
+from summtune.launchers.accelerate_config import DS_CONFIG, accelerate_config, read_ds_config, to_yaml
+from summtune.launchers.local import Listener, run_stages
+from summtune.plan import Batch, Plan, launch_groups, read_plan
+from summtune.preparation import prepare_data
+from summtune.records import Prediction
+from summtune.resolution import Resolved
+from summtune.run_directory import adopt, check_free, clear, forget, is_complete, locked, mark_complete
+
+
+class Display(Protocol):
+    """Whoever tells the user what goes on."""
+
+    @property
+    def listener(self) -> Listener:
+        """What takes the events of worker processes."""
+
+    def stage(self, name: str, text: str) -> None:
+        """A stage begins, or is already complete."""
+
+    def warn(self, text: str) -> None:
+        """Something that a person should act on."""
+
+
+def run(resolved: Resolved, display: Display, fresh: bool = False) -> Path:
+    """Run every stage of a prompt or train recipe that is not complete, and return the run directory.
+
+    Args:
+        resolved: the recipe with its plan.
+        display: told what goes on.
+        fresh: delete what an earlier run of this very recipe left, and begin anew.
+
+    Raises:
+        InputError: the data, the model or the run directory cannot be used; nothing was started.
+        StageError: a stage failed; the same call goes on from there.
+    """
+    run_dir = resolved.run_dir
+    existed = run_dir.exists()
+    known = check_free(run_dir, resolved.plan.identity)
+    try:
+        with locked(run_dir):
+            if known and fresh:
+                clear(run_dir)
+                known = False
+            if not known:
+                _begin(resolved, display)
+            plan = _current_plan(resolved)
+            _run_stages(plan, run_dir, display)
+    except BaseException:
+        if not existed and not (run_dir / "plan.json").exists():
+            shutil.rmtree(run_dir, ignore_errors=True)  # nothing was started: leave nothing behind
+        raise
+    return run_dir
+
+
+def _begin(resolved: Resolved, display: Display) -> None:
+    """Fetch the model, read and check the data, and put a complete beginning into the run directory."""
+    plan = resolved.plan
+    assert plan.model is not None
+    with tempfile.TemporaryDirectory(prefix="summtune-") as temporary:
+        prepared = Path(temporary)
+        display.stage("data", "reading and checking")
+        data = prepare_data(plan.recipe, prepared, display.warn)
+        model = plan.model
+        if model.folder is None:
+            display.stage("model", f"fetching {model.base_model}")
+            fetched = fetch_model(model.base_model, model.revision)
+            model = model.model_copy(update={"folder": str(fetched.path), "revision": fetched.revision})
+        if not any(Path(str(model.folder)).glob("*.safetensors")):
+            raise ModelError(
+                f"the model has no safetensors (got {model.folder}); pickled weights are not loaded: convert it with "
+                "`save_pretrained` of transformers"
+            )
+        shutil.copyfile(plan.recipe_path, prepared / "recipe.yaml")
+        write_json(prepared / "plan.json", plan.model_copy(update={"data": data, "model": model}).to_json())
+        adopt(prepared, resolved.run_dir)
+
+
+def _current_plan(resolved: Resolved) -> Plan:
+    """Return the plan as of now: this launch's devices and processes, with the data and model found at the beginning."""
+    run_dir = resolved.run_dir
+    begun = read_plan(run_dir)
+    batch = resolved.plan.batch
+    if batch is not None:
+        batch = Batch.of(resolved.plan.recipe, batch.processes, begun.data["train"]["pairs"])
+    plan = resolved.plan.model_copy(update={"data": begun.data, "model": begun.model, "batch": batch})
+    if plan.recipe.deepspeed is not None:
+        write_json(run_dir / DS_CONFIG, read_ds_config(Path(plan.recipe.deepspeed)))
+    for stage in plan.stages:
+        if stage.launch is not None:
+            write_text(run_dir / stage.launch.config_file, to_yaml(accelerate_config(stage.launch, run_dir)))
+    write_bytes(run_dir / "recipe.yaml", Path(plan.recipe_path).read_bytes())
+    write_json(run_dir / "plan.json", plan.to_json())
+    return plan
+
+
+def _run_stages(plan: Plan, run_dir: Path, display: Display) -> None:
+    todo = list(plan.stages)
+    while todo and is_complete(run_dir, todo[0].name):
+        display.stage(todo.pop(0).name, "already complete")
+    forget(run_dir, [stage.name for stage in todo])
+    for together in launch_groups(todo):
+        names = [stage.name for stage in together]
+        launch = together[0].launch
+        if launch is not None:
+            display.stage(names[0], f"starting {launch.processes} process{'es' if launch.processes > 1 else ''}")
+            run_stages(launch, run_dir, names, display.listener)
+        else:
+            display.stage(names[0], "running")
+            _run_here(names[0], plan, run_dir)
+            mark_complete(run_dir, names[0])
+
+
+def _run_here(stage: str, plan: Plan, run_dir: Path) -> None:
+    if stage == "evaluate":
+        from summtune.evaluator.evaluation import evaluate, write_evaluation
+
+        predictions = [Prediction.from_json(row) for row in read_jsonl(run_dir / "predictions.jsonl")]
+        write_evaluation(run_dir, evaluate(predictions, plan.recipe.evaluation, plan.recipe.seed))
+        return
+    assert stage == "report", f"no such stage: {stage}"
+    from summtune.report import write_run_report
+    from summtune.report.model_card import model_card
+
+    if plan.kind == "train":
+        write_text(run_dir / "model" / "README.md", model_card(run_dir))
+    write_run_report(run_dir)
+
+
+def run_comparison(resolved: Resolved, parts: list[tuple[str, Resolved]], display: Display, fresh: bool = False) -> Path:
+    """Run every system of a comparison that is not complete, compare them, and return the comparison's directory.
+
+    Args:
+        resolved: the comparison.
+        parts: name and plan of each system.
+        display: told what goes on.
+        fresh: begin every system anew.
+
+    Raises:
+        ComparisonError: the systems were scored under different protocols or on different dialogues.
+        InputError, StageError: a system could not be run.
+    """
+    from summtune.evaluator.comparison import compare, read_system
+    from summtune.report import write_compare_report
+
+    run_dir = resolved.run_dir
+    known = check_free(run_dir, resolved.plan.identity)
+    systems = []
+    done: dict[Path, None] = {}
+    for name, part in parts:
+        display.stage(name, str(part.run_dir))
+        # Two names for one run (the same recipe under equal overrides) are run once, also with --fresh.
+        run(part, display, fresh and part.run_dir not in done)
+        done[part.run_dir] = None
+        systems.append(read_system(name, part.run_dir))
+    with locked(run_dir):
+        if known and fresh:
+            clear(run_dir)
+        display.stage("compare", f"{len(systems)} systems")
+        comparison = compare(systems, resolved.plan.recipe.baseline)
+        write_bytes(run_dir / "recipe.yaml", Path(resolved.plan.recipe_path).read_bytes())
+        write_json(run_dir / "plan.json", resolved.plan.to_json())
+        write_json(run_dir / "comparison.json", comparison)
+        write_compare_report(run_dir)
+    return run_dir
+
+

@@ -1,0 +1,308 @@
+"""Turns a recipe into a plan: defaults filled in, paths absolute, devices counted, batches multiplied out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from summtune import __version__
+from summtune.architecture import T5Shape, shape_of
+from summtune.devices import Gpu, visible_gpus
+from summtune.errors import InputError, Problem, RecipeError
+from summtune.identity import hash_of, identify, model_identity
+from summtune.launchers.accelerate_config import read_ds_config
+from summtune.memory import MemoryEstimate, estimate
+from summtune.paths import model_folder, recipe_path, resolve_paths
+from summtune.plan import Batch, Launch, ModelPlan, Plan, StagePlan, SystemPlan
+from summtune.prompts import template_text
+from summtune.recipe import ComparedRecipe, Recipe
+from summtune.recipe_loading import LoadedRecipe, load_recipe
+from summtune.recipe_rules import system_name
+from summtune.run_directory import timestamp
+
+OUTPUTS = "outputs"
+
+_VERSIONED = (
+    "accelerate", "datasets", "deepspeed", "evaluate", "peft", "rouge_score", "safetensors", "tokenizers", "torch", "transformers",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A recipe made ready to run.
+
+    Args:
+        loaded: the file, for places of problems.
+        plan: everything but the data's counts.
+        run_dir: absolute.
+        memory: what training needs on each device; None for prompts and unknown models.
+        gpus: the devices that were seen.
+    """
+
+    loaded: LoadedRecipe
+    plan: Plan
+    run_dir: Path
+    memory: MemoryEstimate | None = None
+    gpus: tuple[Gpu, ...] = ()
+
+
+@dataclass(frozen=True)
+class System:
+    """One system of a comparison, as it is to be resolved."""
+
+    name: str
+    path: Path
+    overrides: Mapping[str, Any]
+
+
+def check(
+    path: Path, sets: Sequence[str] = (), overrides: Mapping[str, Any] | None = None, own: Mapping[str, Any] | None = None
+) -> tuple[LoadedRecipe, Recipe]:
+    """Return a recipe and its values with paths resolved, having found nothing wrong with it or what it compares.
+
+    Args:
+        path: the file.
+        sets: ``--set`` assignments.
+        overrides: of the comparison that it is part of, where it reads them.
+        own: overrides for this recipe alone.
+
+    Raises:
+        InputError, RecipeError: it cannot be read, or holds problems: all of them.
+    """
+    loaded = load_recipe(path, sets, overrides=own, shared_overrides=overrides)
+    recipe, problems = resolve_paths(loaded)
+    problems += _problems(loaded, recipe)
+    if problems:
+        raise RecipeError(sorted(problems, key=lambda problem: (problem.line == 0, problem.line, problem.column)))
+    if recipe.kind == "compare":
+        wrong: list[Problem] = []
+        for system in systems_of(loaded, recipe):
+            try:
+                check(system.path, overrides=recipe.overrides, own=system.overrides)
+            except RecipeError as error:
+                wrong += error.problems
+        _check_overrides_are_read(loaded, recipe, wrong)
+        if wrong:
+            raise RecipeError(list(dict.fromkeys(wrong)))
+    return loaded, recipe
+
+
+def systems_of(loaded: LoadedRecipe, recipe: Recipe) -> Iterator[System]:
+    """Yield the systems of a comparison."""
+    for entry in recipe.recipes or ():
+        given = entry.recipe if isinstance(entry, ComparedRecipe) else entry
+        path = recipe_path(given, loaded.path.parent)
+        assert path is not None, "resolve_paths found it"
+        yield System(system_name(entry), path, entry.overrides if isinstance(entry, ComparedRecipe) else {})
+
+
+def resolve(
+    path: Path,
+    sets: Sequence[str] = (),
+    output_dir: Path | None = None,
+    system: System | None = None,
+    shared: Mapping[str, Any] | None = None,
+) -> Resolved:
+    """Return the plan of a recipe.
+
+    Args:
+        path: the file.
+        sets: ``--set`` assignments.
+        output_dir: where the run goes; for a system of a comparison, the folder that gets its run directory.
+        system: set when the recipe is part of a comparison.
+        shared: the comparison's overrides.
+
+    Raises:
+        InputError: something in the recipe, or a file that it names, is wrong.
+    """
+    loaded, recipe = check(path, sets, overrides=shared, own=system.overrides if system else None)
+    if recipe.kind == "compare":
+        return _comparison(loaded, recipe, output_dir)
+    gpus = tuple(visible_gpus())
+    stages = _stages(recipe, gpus)
+    launch = stages[0].launch
+    assert launch is not None
+    batch = Batch.of(recipe, launch.processes, None) if recipe.kind == "train" else None
+    content = model_identity(recipe)
+    identity = identify(recipe, batch.global_batch if batch else None, content)
+    model, shape = _model(recipe, content)
+    plan = _plan(loaded, recipe, identity).model_copy(update={"model": model, "batch": batch, "stages": stages})
+    run_dir = _run_dir(loaded, recipe, identity, output_dir, inside=system is not None)
+    memory = _memory(recipe, model, shape, launch, gpus) if shape and recipe.kind == "train" else None
+    return Resolved(loaded, plan, run_dir, memory, gpus)
+
+
+def resolve_systems(comparison: Resolved) -> list[tuple[str, Resolved]]:
+    """Return the name and the plan of each system of a resolved comparison."""
+    recipe = comparison.plan.recipe
+    folder = Path(comparison.plan.systems[0].run_dir).parent
+    return [
+        (system.name, resolve(system.path, (), folder, system=system, shared=recipe.overrides))
+        for system in systems_of(comparison.loaded, recipe)
+    ]
+
+
+def _comparison(loaded: LoadedRecipe, recipe: Recipe, output_dir: Path | None) -> Resolved:
+    given = output_dir or (Path(recipe.output_dir) if recipe.output_dir else None)
+    folder = (given / "systems" if given else Path(OUTPUTS)).resolve()
+    systems, identities = [], []
+    for system in systems_of(loaded, recipe):
+        part = resolve(system.path, (), folder, system=system, shared=recipe.overrides)
+        identities.append((system.name, part.plan.identity))
+        systems.append(SystemPlan(name=system.name, recipe_path=str(system.path), run_dir=str(part.run_dir)))
+    identity = hash_of({"systems": identities, "baseline": recipe.baseline})
+    plan = _plan(loaded, recipe, identity).model_copy(update={"systems": systems})
+    return Resolved(loaded, plan, _run_dir(loaded, recipe, identity, given, inside=False))
+
+
+def _plan(loaded: LoadedRecipe, recipe: Recipe, identity: str) -> Plan:
+    return Plan(
+        kind=recipe.kind,
+        name=loaded.name,
+        identity=identity,
+        recipe_path=str(loaded.path),
+        created_at=timestamp(),
+        git_commit=_git_commit(loaded.path.parent),
+        versions=_versions(),
+        recipe=recipe,
+    )
+
+
+def _run_dir(loaded: LoadedRecipe, recipe: Recipe, identity: str, given: Path | None, inside: bool) -> Path:
+    name = f"{loaded.name}-{identity[:8]}"
+    if inside:
+        assert given is not None
+        return (given / name).resolve()
+    if given is not None:
+        return given.resolve()
+    return Path(recipe.output_dir) if recipe.output_dir else (Path(OUTPUTS) / name).resolve()
+
+
+def _problems(loaded: LoadedRecipe, recipe: Recipe) -> list[Problem]:
+    """Return what can only be told with a look at this machine and its files."""
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    if recipe.kind != "compare":
+        try:
+            template_text(recipe.prompt_template)
+        except InputError as error:
+            found.append((("prompt_template",), str(error)))
+    if recipe.deepspeed is not None and Path(recipe.deepspeed).is_absolute():
+        try:
+            read_ds_config(Path(recipe.deepspeed))
+        except InputError as error:
+            found.append((("deepspeed",), str(error)))
+        if importlib.util.find_spec("deepspeed") is None:
+            found.append((("deepspeed",), "deepspeed is not installed on this machine; pip install deepspeed"))
+    if recipe.launcher == "slurm":
+        found.append((("launcher",), "`launcher: slurm` is not available in this version; run it inside an allocation of one node"))
+    if recipe.num_machines > 1:
+        found.append((("num_machines",), f"only one machine is available in this version (got {recipe.num_machines})"))
+    trackers = (("wandb_project", "wandb"), ("use_tensorboard", "tensorboard"), ("mlflow_tracking_uri", "mlflow"))
+    for key, package in trackers:
+        if getattr(recipe, key) and importlib.util.find_spec(package) is None:
+            found.append(((key,), f"{key} needs {package}, which is not installed; pip install {package}"))
+    return [loaded.document.problem(path, message) for path, message in found]
+
+
+def _check_overrides_are_read(loaded: LoadedRecipe, recipe: Recipe, problems: list[Problem]) -> None:
+    for key in recipe.overrides:
+        top = key.split(".", 1)[0]
+        readers = [system for system in systems_of(loaded, recipe) if _reads(system, recipe, top)]
+        if not readers and not problems:
+            problems.append(loaded.document.problem(("overrides", key), f"override {key} is read by none of the recipes; remove it"))
+
+
+def _reads(system: System, recipe: Recipe, top: str) -> bool:
+    merged = load_recipe(system.path, overrides=system.overrides, shared_overrides=recipe.overrides)
+    return any(path and path[0] == top for path in merged.document.overridden)
+
+
+def _stages(recipe: Recipe, gpus: Sequence[Gpu]) -> list[StagePlan]:
+    processes = recipe.num_processes or max(1, len(gpus))
+    if gpus and processes > len(gpus):
+        raise InputError(f"num_processes exceeds the visible devices (got {processes}, {len(gpus)} visible); lower it")
+    device = "cuda" if gpus else "cpu"
+    plain = "data_parallel" if processes > 1 else "none"
+    predict = {"distribution": plain, "processes": processes, "device": device, "config_file": "accelerate.yaml"}
+    stages = [
+        StagePlan(name="predict", launch=Launch.model_validate(predict)),
+        StagePlan(name="evaluate"),
+        StagePlan(name="report"),
+    ]
+    if recipe.kind == "prompt":
+        return stages
+    if recipe.deepspeed is None:
+        return [StagePlan(name="train", launch=Launch.model_validate(predict)), *stages]
+    zero = read_ds_config(Path(recipe.deepspeed)).get("zero_optimization", {})
+    train = predict | {"distribution": "deepspeed", "zero_stage": zero.get("stage", 0)}
+    predict["config_file"] = "accelerate.predict.yaml"
+    stages[0] = StagePlan(name="predict", launch=Launch.model_validate(predict))
+    return [StagePlan(name="train", launch=Launch.model_validate(train)), *stages]
+
+
+def _model(recipe: Recipe, content: str | None) -> tuple[ModelPlan, T5Shape | None]:
+    assert recipe.base_model is not None
+    folder = model_folder(recipe.base_model)
+    shape = shape_of(recipe.base_model, folder)
+    total = trainable = None
+    if shape is not None:
+        total, trainable = shape.parameters, 0
+        if recipe.kind == "train" and recipe.adapter is None:
+            trainable = total
+        elif recipe.kind == "train":
+            trainable = shape.lora_parameters(recipe.lora_r, recipe.lora_target_modules, recipe.peft_use_dora)
+            total = total + trainable if trainable is not None else None
+    model = ModelPlan(
+        base_model=recipe.base_model,
+        folder=None if folder is None else str(folder),
+        revision=recipe.revision_of_model,
+        content_sha256=content,
+        total_parameters=total,
+        trainable_parameters=trainable,
+    )
+    return model, shape
+
+
+def _memory(
+    recipe: Recipe, model: ModelPlan, shape: T5Shape, launch: Launch, gpus: Sequence[Gpu]
+) -> MemoryEstimate | None:
+    if model.trainable_parameters is None:
+        return None
+    zero = read_ds_config(Path(recipe.deepspeed)).get("zero_optimization", {}) if recipe.deepspeed else {}
+    has_bf16 = all(gpu.capability >= (8, 0) for gpu in gpus) if gpus else False
+    return estimate(
+        recipe,
+        shape,
+        model.trainable_parameters,
+        launch.processes,
+        zero_stage=zero.get("stage", 0),
+        offload=zero.get("offload_optimizer", {}).get("device", "none") != "none",
+        bf16=has_bf16 if recipe.bf16 == "auto" else recipe.bf16,
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"summtune": __version__}
+    for package in _VERSIONED:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git_commit(folder: Path) -> str | None:
+    """Return the commit that the recipe's folder is at, ``-dirty`` when it has changes; None outside a repository."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True, text=True, timeout=5, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

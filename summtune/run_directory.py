@@ -1,0 +1,151 @@
+"""The run directory: who may use it, which stages are complete, and what they left there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from summtune.errors import RunDirectoryError
+from summtune.files import read_json, write_json
+
+DATA_FILES = {role: f"data/{role}.jsonl" for role in ("train", "validation", "exemplars", "test")}
+
+_OUTPUTS: dict[str, tuple[str, ...]] = {
+    "train": ("model", "train_log.jsonl", "training.json"),
+    "predict": ("predictions.jsonl", "prediction_stats.json"),
+    "evaluate": ("metrics.json", "per_example.jsonl"),
+    "report": ("report.html", "report.md"),
+}
+_LOCK = ".lock"
+
+
+def identity_in(run_dir: Path) -> str | None:
+    """Return the identity of the run that a directory holds; None when it is absent or empty.
+
+    Raises:
+        RunDirectoryError: it holds something that is not a run, or a file is in its place.
+    """
+    if run_dir.exists() and not run_dir.is_dir():
+        raise RunDirectoryError(f"a run directory is a folder (got the file {run_dir}); choose another --output-dir")
+    if not run_dir.exists() or not any(entry.name != _LOCK for entry in run_dir.iterdir()):
+        return None
+    try:
+        identity: str = read_json(run_dir / "plan.json")["identity"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunDirectoryError(
+            f"the directory holds something that is not a run of summtune (got {run_dir}); choose another --output-dir"
+        ) from None
+    return identity
+
+
+def check_free(run_dir: Path, identity: str) -> bool:
+    """Return whether the directory already holds this very run; False when nothing is there.
+
+    Raises:
+        RunDirectoryError: it holds another run, or something else.
+    """
+    found = identity_in(run_dir)
+    if found is not None and found != identity:
+        name = read_json(run_dir / "plan.json").get("name")
+        raise RunDirectoryError(
+            f"the directory holds another run (got {run_dir}: {name}-{found[:8]}, this one is {identity[:8]}); choose another "
+            "--output-dir, or delete it if it is not needed"
+        )
+    return found is not None
+
+
+@contextlib.contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Keep other summtune commands out of the directory; the system frees it when this process ends, however it ends.
+
+    Raises:
+        RunDirectoryError: another command is working in it.
+    """
+    from filelock import FileLock, Timeout
+
+    run_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run_dir / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunDirectoryError(
+            f"another summtune command is working in this directory (got {run_dir}); wait for it, or end it first"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def adopt(prepared: Path, run_dir: Path) -> None:
+    """Move a completely prepared folder's content into the (empty, locked) run directory, ``plan.json`` last.
+
+    A directory without ``plan.json`` is never taken for a run, so a kill in between leaves nothing that looks like one.
+    """
+    entries = sorted(prepared.iterdir(), key=lambda entry: entry.name == "plan.json")
+    for entry in entries:
+        target = run_dir / entry.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        shutil.move(entry, target)
+
+
+def clear(run_dir: Path) -> None:
+    """Delete everything a run left in its directory (``--fresh``), ``plan.json`` first."""
+    (run_dir / "plan.json").unlink(missing_ok=True)
+    for entry in run_dir.iterdir():
+        if entry.name == _LOCK:
+            continue
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def mark_complete(run_dir: Path, stage: str) -> None:
+    """Write down that the outputs of a stage are complete, with the size of each file."""
+    outputs = {file.relative_to(run_dir).as_posix(): file.stat().st_size for file in _output_files(run_dir, stage)}
+    write_json(_marker(run_dir, stage), {"stage": stage, "finished_at": timestamp(), "outputs": outputs})
+
+
+def is_complete(run_dir: Path, stage: str) -> bool:
+    """Whether a stage was marked complete and every file it left is still there, at its size."""
+    try:
+        outputs: dict[str, Any] = read_json(_marker(run_dir, stage))["outputs"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return bool(outputs) and all(_size(run_dir / name) == size for name, size in outputs.items())
+
+
+def forget(run_dir: Path, stages: Sequence[str]) -> None:
+    """Take back the marks of stages that are about to run, and of those that build on them."""
+    for stage in stages:
+        _marker(run_dir, stage).unlink(missing_ok=True)
+
+
+def timestamp() -> str:
+    """Return the time in UTC, as ISO 8601."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _marker(run_dir: Path, stage: str) -> Path:
+    return run_dir / "stages" / f"{stage}.json"
+
+
+def _output_files(run_dir: Path, stage: str) -> Iterator[Path]:
+    for name in _OUTPUTS[stage]:
+        path = run_dir / name
+        if path.is_dir():
+            # The model card is rewritten when the scores are known.
+            yield from (file for file in sorted(path.rglob("*")) if file.is_file() and file.name != "README.md")
+        elif path.exists():
+            yield path
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1

@@ -1,0 +1,108 @@
+"""What the commands do once their arguments are read: resolve, run, show."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from summtune.display import TerminalDisplay
+from summtune.errors import InputError, RunDirectoryError
+from summtune.files import read_json, read_jsonl
+from summtune.pipeline import run, run_comparison
+from summtune.records import Prediction
+from summtune.recipe import EvaluationSettings
+from summtune.resolution import resolve, resolve_systems
+
+
+def run_recipe(recipe: Path, sets: Sequence[str], output_dir: Path | None, fresh: bool) -> None:
+    """Run a recipe to its end and show the result."""
+    console = Console(stderr=True)
+    resolved = resolve(recipe, sets, output_dir)
+    with TerminalDisplay(console) as display:
+        if resolved.plan.kind == "compare":
+            run_dir = run_comparison(resolved, resolve_systems(resolved), display, fresh)
+        else:
+            run_dir = run(resolved, display, fresh)
+    _show_result(run_dir, console)
+
+
+def show_plan(recipe: Path, sets: Sequence[str], output_dir: Path | None) -> None:
+    """Print what a recipe would do."""
+    from summtune.dry_run import print_plan
+
+    resolved = resolve(recipe, sets, output_dir)
+    console = Console()
+    print_plan(resolved, console)
+    for _, part in resolve_systems(resolved) if resolved.plan.kind == "compare" else ():
+        console.print()
+        print_plan(part, console)
+
+
+def evaluate_file(predictions: Path, as_json: bool) -> None:
+    """Score a predictions.jsonl with the default protocol and print the scores."""
+    from summtune.evaluator.evaluation import evaluate
+    from summtune.report.table import print_scores
+
+    try:
+        rows = [Prediction.from_json(row) for row in read_jsonl(predictions)]
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise InputError(f"not a predictions.jsonl of summtune (got {predictions}: {error})") from None
+    evaluation = evaluate(rows, EvaluationSettings(), 42)
+    if as_json:
+        print(json.dumps(evaluation.to_json(), indent=2, ensure_ascii=False))
+    else:
+        print_scores(Console(), [{"name": predictions.stem, "metrics": evaluation.to_json()["metrics"]}])
+
+
+def compare_runs(run_dirs: Sequence[Path], as_json: bool) -> None:
+    """Compare finished runs and print scores, differences and the verdict."""
+    from summtune.evaluator.comparison import compare, read_system
+
+    if len(run_dirs) < 2:
+        raise InputError(f"a comparison needs at least two runs (got {len(run_dirs)}); name their directories")
+    systems = [read_system(path.resolve().name, path.resolve()) for path in run_dirs]
+    comparison = compare(systems, None)
+    if as_json:
+        print(json.dumps(comparison, indent=2, ensure_ascii=False))
+    else:
+        _show_comparison(comparison, Console())
+
+
+def write_report(run_dir: Path) -> None:
+    """Write the report of a run or a comparison again and print where it is."""
+    from summtune.report import write_compare_report, write_run_report
+
+    if not (run_dir / "plan.json").is_file():
+        raise RunDirectoryError(f"not a run directory (got {run_dir}); it has no plan.json")
+    write = write_compare_report if (run_dir / "comparison.json").is_file() else write_run_report
+    print(write(run_dir))
+
+
+def _show_result(run_dir: Path, console: Console) -> None:
+    from summtune.report.table import print_scores
+
+    if (run_dir / "comparison.json").is_file():
+        _show_comparison(read_json(run_dir / "comparison.json"), console)
+    else:
+        plan, metrics = read_json(run_dir / "plan.json"), read_json(run_dir / "metrics.json")
+        stats = read_json(run_dir / "prediction_stats.json")
+        print_scores(console, [{"name": plan["name"], "metrics": metrics["metrics"], **stats}])
+    console.print(f"\nreport: {run_dir / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _show_comparison(comparison: dict[str, Any], console: Console) -> None:
+    from summtune.evaluator.verdict import verdict
+    from summtune.report.table import print_scores
+
+    print_scores(console, comparison["systems"])
+    for sentence in verdict(comparison):
+        console.print(f"- {sentence}", highlight=False, markup=False)
+    for warning in comparison["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+
+

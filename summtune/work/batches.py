@@ -1,0 +1,147 @@
+"""Cuts training pairs into the same global batches on any layout of processes and accumulation.
+
+Global batch k is a set of pairs that depends on the seed, the epoch and the global batch size alone. How it is divided into
+micro batches does not matter, because the loss is the mean over the target tokens of the whole global batch. An epoch that does
+not fill its last global batch is filled with pairs without target tokens: they add nothing to loss and gradient, where dropping
+or repeating real pairs would make the training depend on the layout.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import TypedDict
+
+import torch
+from torch.utils.data import Dataset, Sampler
+
+IGNORED = -100
+_WINDOW = 50  # global batches that are sorted by length together
+
+
+class Pair(TypedDict):
+    """A training pair: token ids of the prompt and of the summary."""
+
+    input_ids: list[int]
+    labels: list[int]
+
+
+class Pairs(Dataset[Pair]):
+    """Tokenized pairs, followed by pairs without target tokens up to a multiple of ``multiple``.
+
+    Args:
+        pairs: the real pairs.
+        multiple: global batch (training), or dialogues evaluated at once over all processes.
+        eos: id of the end-of-sequence token, the whole prompt of a filler.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], multiple: int, eos: int) -> None:
+        self.pairs = list(pairs)
+        self.fillers = -len(self.pairs) % multiple
+        self._filler = Pair(input_ids=[eos], labels=[IGNORED])
+
+    def __len__(self) -> int:
+        return len(self.pairs) + self.fillers
+
+    def __getitem__(self, index: int) -> Pair:
+        return self.pairs[index] if index < len(self.pairs) else self._filler
+
+    @property
+    def target_tokens(self) -> int:
+        """Target tokens of all pairs."""
+        return sum(len(pair["labels"]) for pair in self.pairs)
+
+
+class GlobalBatchSampler(Sampler[int]):
+    """Yields the pairs of an epoch, one global batch after the other.
+
+    Args:
+        pairs: with fillers up to a multiple of ``global_batch``.
+        global_batch: pairs of an optimizer step.
+        seed: of the order.
+        group_by_length: put pairs of like length into one global batch (sorted within windows of 50 shuffled batches), which
+            saves most of the padding; the order of the batches stays random.
+    """
+
+    def __init__(self, pairs: Pairs, global_batch: int, seed: int, group_by_length: bool) -> None:
+        assert len(pairs) % global_batch == 0, "the fillers make whole global batches"
+        self.lengths = [len(pairs[index]["input_ids"]) for index in range(len(pairs))]
+        self.tokens = [self.lengths[i] + len(pairs[i]["labels"]) for i in range(len(pairs.pairs))] + [0] * pairs.fillers
+        self.real = len(pairs.pairs)
+        self.global_batch = global_batch
+        self.seed = seed
+        self.group_by_length = group_by_length
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, which seeds the order."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order(self.epoch))
+
+    def order(self, epoch: int) -> list[int]:
+        """Return the pairs of ``epoch`` in their order: a permutation, fillers in the last batch."""
+        size = self.global_batch
+        rng = random.Random(f"{self.seed}/{epoch}")
+        real = list(range(self.real))
+        rng.shuffle(real)
+        if self.group_by_length:
+            for start in range(0, len(real), size * _WINDOW):
+                window = real[start : start + size * _WINDOW]
+                real[start : start + size * _WINDOW] = sorted(window, key=lambda i: -self.lengths[i])
+        batches = [real[start : start + size] for start in range(0, len(real), size)]
+        partial = [batches.pop()] if batches and len(batches[-1]) < size else []
+        if self.group_by_length:
+            rng.shuffle(batches)
+        return [*(index for batch in batches + partial for index in batch), *range(self.real, len(self.lengths))]
+
+    def tokens_of_steps(self, first: int, last: int) -> int:
+        """Return the prompt and target tokens, padding left out, of the optimizer steps ``first`` to ``last`` (exclusive)."""
+        steps_per_epoch = len(self) // self.global_batch
+        total = 0
+        for epoch in range(first // steps_per_epoch, (max(last, 1) - 1) // steps_per_epoch + 1):
+            start = max(first - epoch * steps_per_epoch, 0) * self.global_batch
+            end = min(last - epoch * steps_per_epoch, steps_per_epoch) * self.global_batch
+            total += sum(self.tokens[index] for index in self.order(epoch)[start:end])
+        return total
+
+
+class Collator:
+    """Pads a micro batch to its longest member.
+
+    The decoder's inputs are the labels shifted right (T5: the start token first). They are given explicitly because the Trainer
+    takes the labels out of the model's inputs when it computes the loss itself.
+
+    Args:
+        pad: id of the padding token.
+        start: id that the decoder starts from.
+        multiple: lengths are padded to a multiple of this (8 suits tensor cores).
+    """
+
+    def __init__(self, pad: int, start: int, multiple: int = 1) -> None:
+        self.pad = pad
+        self.start = start
+        self.multiple = multiple
+
+    def __call__(self, pairs: Sequence[Pair]) -> dict[str, torch.Tensor]:
+        """Return input_ids, attention_mask (batch, source) and labels, decoder_input_ids (batch, target)."""
+        sources = self._padded([pair["input_ids"] for pair in pairs], self.pad)
+        lengths = torch.tensor([len(pair["input_ids"]) for pair in pairs])
+        labels = self._padded([pair["labels"] for pair in pairs], IGNORED)
+        shifted = torch.full_like(labels, self.start)
+        shifted[:, 1:] = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, self.pad)
+        return {
+            "input_ids": sources,
+            "attention_mask": (torch.arange(sources.shape[1]) < lengths[:, None]).long(),
+            "labels": labels,
+            "decoder_input_ids": shifted,
+        }
+
+    def _padded(self, rows: Sequence[list[int]], value: int) -> torch.Tensor:
+        width = max(len(row) for row in rows)
+        width += -width % self.multiple
+        return torch.tensor([row + [value] * (width - len(row)) for row in rows])

@@ -1,0 +1,239 @@
+"""The predict stage: one batched generator for prompted and fine-tuned models and adapters."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from peft import PeftModel
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from summtune.errors import StageError
+from summtune.events import Events
+from summtune.exemplars import choose_exemplars
+from summtune.files import read_json, read_jsonl, write_json, write_jsonl
+from summtune.plan import Plan
+from summtune.prompts import template_text
+from summtune.records import Dialogue, Prediction
+from summtune.run_directory import DATA_FILES
+from summtune.work.encoding import EncodedPrompt, PromptEncoder
+from summtune.work.models import count_parameters, load_adapter, load_model, load_tokenizer
+from summtune.work.precision import use_bf16
+
+PARTIAL = "predictions.partial"
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What the model wrote for one prompt.
+
+    Args:
+        text: special tokens removed.
+        new_tokens: tokens generated, the end-of-sequence token included.
+        hit_length_cap: whether it ended without an end-of-sequence token.
+    """
+
+    text: str
+    new_tokens: int
+    hit_length_cap: bool
+
+
+def predict(plan: Plan, run_dir: Path, events: Events) -> None:
+    """Summarize the test dialogues and write ``predictions.jsonl`` and ``prediction_stats.json``.
+
+    Every prompt is generated once, however many dialogues have it. Batches are the same on any number of processes; each
+    finished one is appended to a file of its rank, so a killed run goes on with the batches that are missing.
+    """
+    started = time.perf_counter()
+    recipe = plan.recipe
+    launch = next(stage.launch for stage in plan.stages if stage.name == "predict")
+    assert launch is not None
+    assert plan.model is not None
+    assert plan.model.folder is not None
+    state = PartialState(cpu=launch.device == "cpu")
+    if state.num_processes != launch.processes:
+        raise StageError(f"the plan is for {launch.processes} processes (got {state.num_processes}); see the launcher's log")
+    tokenizer = load_tokenizer(Path(plan.model.folder))
+    dialogues = [Dialogue.from_json(row) for row in read_jsonl(run_dir / DATA_FILES["test"])]
+    exemplars = _exemplars(plan, run_dir, dialogues)
+    encoder = PromptEncoder(
+        tokenizer, template_text(recipe.prompt_template), recipe.sequence_len, recipe.long_dialogues == "truncate_start"
+    )
+    prompts = encoder.encode(dialogues, exemplars)
+    cut = sum(prompt.truncated for prompt in prompts)
+    if cut:
+        events.warn(f"{cut} of {len(prompts)} dialogues exceed sequence_len {recipe.sequence_len} and are cut")
+
+    bf16 = use_bf16(recipe.bf16, launch.device)
+    model, trainable, total = _load(plan, run_dir, bf16)
+    model.to(state.device)
+    batches = make_batches(prompts, recipe.generation.batch_size)
+    partial = run_dir / PARTIAL
+    partial.mkdir(exist_ok=True)
+    done = read_partial(partial)
+    mine = [(number, batch) for number, batch in enumerate(batches) if number % state.num_processes == state.process_index]
+    unique = sum(len(batch) for batch in batches)
+    finished = len(done)
+    config = generation_config(model, plan)
+    with (partial / f"rank{state.process_index}.jsonl").open("a", encoding="utf-8") as file:
+        for number, batch in mine:
+            missing = [ids for ids in batch if key_of(ids) not in done]
+            if missing:
+                set_seed(recipe.seed + number)
+                for ids, generated in zip(batch, generate(model, tokenizer, batch, config), strict=True):
+                    file.write(json.dumps({"key": key_of(ids), **generated.__dict__}) + "\n")
+                file.flush()
+                finished += len(missing) * state.num_processes
+            events.progress(min(finished, unique), unique)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        results = read_partial(partial)
+        write_jsonl(run_dir / "predictions.jsonl", (p.to_json() for p in _joined(dialogues, prompts, results)))
+        write_json(
+            run_dir / "prediction_stats.json",
+            {
+                "dialogues": len(dialogues),
+                "unique_prompts": unique,
+                "truncated": cut,
+                "trainable_parameters": trainable,
+                "total_parameters": total,
+                "exemplars": sorted({item.id for solved in exemplars for item in solved}),
+                "processes": state.num_processes,
+                "precision": "bf16" if bf16 else "fp32",
+                "seconds": round(time.perf_counter() - started, 2),
+            },
+        )
+        for leftover in partial.iterdir():
+            leftover.unlink()
+        partial.rmdir()
+    state.wait_for_everyone()
+
+
+def generate(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[list[int]], config: GenerationConfig
+) -> list[Generated]:
+    """Return what the model writes for each prompt.
+
+    Args:
+        model: on the device that generates.
+        tokenizer: pads the batch and decodes.
+        prompts: token ids, of like length for speed.
+        config: with max_new_tokens set.
+    """
+    batch = tokenizer.pad({"input_ids": list(prompts)}, return_tensors="pt").to(model.device)
+    with torch.inference_mode():
+        output = model.generate(**batch, generation_config=config)
+    assert isinstance(output, torch.Tensor)
+    pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
+    texts = tokenizer.batch_decode(output, skip_special_tokens=True)
+    results = []
+    for row, text in zip(output[:, 1:].tolist(), texts, strict=True):  # the first token is the decoder's start token
+        ended = eos in row
+        tokens = row.index(eos) + 1 if ended else sum(token != pad for token in row)
+        results.append(Generated(text.strip(), tokens, not ended))
+    return results
+
+
+def generation_config(model: PreTrainedModel, plan: Plan) -> GenerationConfig:
+    """Return the recipe's generation settings with the model's special tokens; nothing else is taken from the model."""
+    settings = plan.recipe.generation
+    own = model.generation_config
+    assert own is not None
+    sampling = {"temperature": settings.temperature, "top_p": settings.top_p} if settings.do_sample else {}
+    beams = {"length_penalty": settings.length_penalty} if settings.num_beams > 1 else {}
+    start = own.decoder_start_token_id
+    return GenerationConfig(
+        max_new_tokens=settings.max_new_tokens,
+        num_beams=settings.num_beams,
+        do_sample=settings.do_sample,
+        no_repeat_ngram_size=settings.no_repeat_ngram_size or None,
+        decoder_start_token_id=model.config.decoder_start_token_id if start is None else start,
+        eos_token_id=own.eos_token_id if own.eos_token_id is not None else model.config.eos_token_id,
+        pad_token_id=own.pad_token_id if own.pad_token_id is not None else model.config.pad_token_id,
+        bos_token_id=own.bos_token_id,
+        **sampling,
+        **beams,
+    )
+
+
+def make_batches(prompts: Iterable[EncodedPrompt], size: int) -> list[list[list[int]]]:
+    """Return the distinct prompts in batches of like length, the longest first: a lack of memory shows at once."""
+    distinct = {key_of(prompt.ids): prompt.ids for prompt in prompts}
+    ordered = sorted(distinct.values(), key=lambda ids: (-len(ids), ids))
+    return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+
+
+def key_of(ids: list[int]) -> str:
+    """Return what a prompt is called in the partial files."""
+    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:24]
+
+
+def read_partial(folder: Path) -> dict[str, Generated]:
+    """Return what all ranks have generated so far; a line that a kill cut short is generated again."""
+    done: dict[str, Generated] = {}
+    for path in sorted(folder.glob("rank*.jsonl")):
+        content = path.read_text(encoding="utf-8")
+        complete = content[: content.rfind("\n") + 1]
+        if complete != content:
+            path.write_text(complete, encoding="utf-8")
+        for line in complete.splitlines():
+            row: dict[str, Any] = json.loads(line)
+            key = row.pop("key")
+            done[key] = Generated(**row)
+    return done
+
+
+def _joined(
+    dialogues: Sequence[Dialogue], prompts: Sequence[EncodedPrompt], results: dict[str, Generated]
+) -> Iterable[Prediction]:
+    for dialogue, prompt in zip(dialogues, prompts, strict=True):
+        generated = results[key_of(prompt.ids)]
+        yield Prediction(
+            id=dialogue.id,
+            dialogue=dialogue.dialogue,
+            prediction=generated.text,
+            references=dialogue.references,
+            prompt_tokens=len(prompt.ids),
+            new_tokens=generated.new_tokens,
+            truncated=prompt.truncated,
+            hit_length_cap=generated.hit_length_cap,
+        )
+
+
+def _exemplars(plan: Plan, run_dir: Path, dialogues: Sequence[Dialogue]) -> list[tuple[Dialogue, ...]]:
+    recipe = plan.recipe
+    if recipe.kind != "prompt" or recipe.shots == 0:
+        return [()] * len(dialogues)
+    pool = [Dialogue.from_json(row) for row in read_jsonl(run_dir / DATA_FILES["exemplars"])]
+    chosen = recipe.exemplars
+    return choose_exemplars(pool, dialogues, recipe.shots, chosen.choose, chosen.ids or (), recipe.seed)
+
+
+def _load(plan: Plan, run_dir: Path, bf16: bool) -> tuple[PreTrainedModel, int, int]:
+    """Return the model that generates, and its trainable and total weights as trained."""
+    recipe = plan.recipe
+    assert plan.model is not None
+    assert plan.model.folder is not None
+    base = Path(plan.model.folder)
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    if recipe.kind == "prompt":
+        model = load_model(base, dtype)
+        return model.eval(), 0, count_parameters(model)[1]
+    trained = read_json(run_dir / "training.json")
+    counts = trained["trainable_parameters"], trained["total_parameters"]
+    if recipe.adapter is None:
+        return load_model(run_dir / "model", dtype).eval(), *counts
+    quantize = recipe.adapter == "qlora"
+    adapted: PeftModel = load_adapter(load_model(base, dtype, quantize=quantize), run_dir / "model")
+    if quantize:
+        return adapted.eval(), *counts  # type: ignore[return-value]
+    # Merged weights generate as fast as the base model does.
+    merged: PreTrainedModel = adapted.merge_and_unload()  # type: ignore[operator]
+    return merged.eval(), *counts

@@ -1,0 +1,37 @@
+"""train_log.jsonl: one object a logged step, also across interruptions."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from summtune.files import write_jsonl
+
+
+class TrainLog:
+    """Appends rows to train_log.jsonl.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def rewind(self, step: int) -> None:
+        """Drop the rows after ``step``, which a resumed training will write again, and a line that a kill cut short."""
+        rows = []
+        if self.path.exists():
+            for line in self.path.read_text(encoding="utf-8").splitlines():
+                with contextlib.suppress(ValueError):
+                    row = json.loads(line)
+                    if row["step"] <= step:
+                        rows.append(row)
+        write_jsonl(self.path, rows)
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add one row; it is in the file when this returns."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")

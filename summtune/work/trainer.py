@@ -1,0 +1,211 @@
+"""transformers' Seq2SeqTrainer with a loss, an order and checkpoints that do not depend on the layout."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+from transformers import (
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+)
+
+from summtune import checkpoints
+from summtune.errors import StageError
+from summtune.events import Events
+from summtune.work.batches import IGNORED, GlobalBatchSampler
+from summtune.work.models import without_aliases
+from summtune.work.train_log import TrainLog
+
+
+def summed_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the cross-entropy summed over the target tokens, a scalar in fp32.
+
+    Args:
+        logits: (batch, target, vocabulary).
+        labels: (batch, target), -100 where there is no target token.
+    """
+    return functional.cross_entropy(
+        logits.float().view(-1, logits.shape[-1]), labels.view(-1), ignore_index=IGNORED, reduction="sum"
+    )
+
+
+def global_token_mean(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None) -> torch.Tensor:
+    """Return this micro batch's share of the mean cross-entropy over the target tokens of the *global* batch.
+
+    The stock loss of T5 is the mean over each micro batch, and the Trainer adds those up as if they were shares: with
+    accumulation 4 it is four times too large, gradients and clipping included.
+
+    Args:
+        outputs: of the model, with logits (batch, target, vocabulary).
+        labels: (batch, target).
+        num_items_in_batch: target tokens of the global batch, over all processes and accumulation steps.
+    """
+    assert num_items_in_batch is not None, "the Trainer counts the target tokens of the global batch"
+    return summed_cross_entropy(outputs["logits"], labels) / num_items_in_batch
+
+
+class LayoutInvariantTrainer(Seq2SeqTrainer):
+    """The trainer of every training recipe.
+
+    Args:
+        sampler: the global batches of each epoch.
+        aliases: names of weights that are stored under another name.
+        layout: what a resume must match, for the manifests.
+        keep_checkpoints: complete checkpoints that are kept.
+        evaluation_tokens: target tokens of the evaluation pairs; 0 without evaluation.
+    """
+
+    def __init__(
+        self,
+        *,
+        sampler: GlobalBatchSampler,
+        aliases: set[str],
+        layout: dict[str, Any],
+        keep_checkpoints: int,
+        evaluation_tokens: int,
+        **arguments: Any,
+    ) -> None:
+        super().__init__(compute_loss_func=global_token_mean, **arguments)
+        self.sampler = sampler
+        self.aliases = aliases
+        self.layout = layout
+        self.keep_checkpoints = keep_checkpoints
+        self.evaluation_tokens = evaluation_tokens
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> GlobalBatchSampler:  # noqa: ARG002
+        return self.sampler
+
+    def prediction_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,  # noqa: ARG002
+        ignore_keys: list[str] | None = None,  # noqa: ARG002
+        **_: Any,
+    ) -> tuple[torch.Tensor, None, None]:
+        """Return a loss whose mean over all evaluated pairs (fillers included) is the mean over all target tokens.
+
+        The Trainer's own evaluation loss weights each batch alike, however many tokens it has.
+        """
+        inputs = self._prepare_inputs(inputs)
+        labels = inputs.pop("labels")
+        with torch.no_grad(), self.compute_loss_context_manager():
+            total = summed_cross_entropy(model(**inputs)["logits"], labels)
+        assert self.eval_dataset is not None
+        return total / len(labels) * len(self.eval_dataset) / self.evaluation_tokens, None, None
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
+        if state_dict is not None:
+            state_dict = without_aliases(state_dict, self.aliases)
+        super()._save(output_dir, state_dict=state_dict)
+        # A pickle that nothing needs: the plan says how the training was set up.
+        pickled = Path(output_dir or str(self.args.output_dir)) / "training_args.bin"
+        if self.args.should_save:
+            pickled.unlink(missing_ok=True)
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        folder = Path(str(self.args.output_dir))
+        if self.is_world_process_zero():
+            checkpoints.write_manifest(folder / f"checkpoint-{self.state.global_step}", self.layout)
+            checkpoints.rotate(folder, self.keep_checkpoints, self.state.best_model_checkpoint)
+        self.accelerator.wait_for_everyone()
+
+
+class Recorder(TrainerCallback):
+    """Writes train_log.jsonl, shows progress, keeps the sampler's epoch right, and stops on a loss that is no number.
+
+    Args:
+        log: train_log.jsonl.
+        events: to the command that waits.
+        sampler: its epoch is set here, because a data loader that skips batches after a resume does not pass it on.
+        first_step: where this process starts, 0 or the resumed step.
+    """
+
+    def __init__(self, log: TrainLog, events: Events, sampler: GlobalBatchSampler, first_step: int) -> None:
+        self.log = log
+        self.events = events
+        self.sampler = sampler
+        self.last_step = first_step
+        self.last_time = time.perf_counter()
+        self.latest = ""
+
+    def on_train_begin(
+        self, args: Seq2SeqTrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Start the clock of the first logged step."""
+        self.last_time = time.perf_counter()
+
+    def on_epoch_begin(
+        self, args: Seq2SeqTrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Seed the order of the epoch that begins."""
+        self.sampler.set_epoch(state.global_step // (len(self.sampler) // self.sampler.global_batch))
+
+    def on_step_end(
+        self, args: Seq2SeqTrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Move the progress bar."""
+        self.events.progress(state.global_step, state.max_steps, self.latest)
+
+    def on_log(
+        self,
+        args: Seq2SeqTrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Write one line, on the first rank."""
+        logs = logs or {}
+        if "loss" in logs:
+            loss = logs["loss"]
+            if not torch.isfinite(torch.tensor(loss)):
+                raise StageError(
+                    f"the training loss is not a number (got {loss} at step {state.global_step}); "
+                    "lower learning_rate, set max_grad_norm, or set bf16: false, and run again: it goes on from the last checkpoint"
+                )
+            self.latest = f"loss {loss:.3f}"
+            if state.is_world_process_zero:
+                self.log.append(self._row(state, logs))
+            self.last_step, self.last_time = state.global_step, time.perf_counter()
+        elif "eval_loss" in logs:
+            if state.is_world_process_zero:
+                self.log.append(
+                    {"step": state.global_step, "epoch": round(state.epoch or 0.0, 4), "eval_loss": logs["eval_loss"]}
+                )
+            self.last_time = time.perf_counter()
+
+    def _row(self, state: TrainerState, logs: dict[str, float]) -> dict[str, Any]:
+        seconds = max(time.perf_counter() - self.last_time, 1e-9)
+        steps = state.global_step - self.last_step
+        tokens = self.sampler.tokens_of_steps(self.last_step, state.global_step)
+        return {
+            "step": state.global_step,
+            "epoch": round(state.epoch or 0.0, 4),
+            "loss": logs["loss"],
+            "grad_norm": float(logs["grad_norm"]) if "grad_norm" in logs else None,
+            "learning_rate": logs["learning_rate"],
+            "samples_per_second": round(steps * self.sampler.global_batch / seconds, 3),
+            "tokens_per_second": round(tokens / seconds, 1),
+            "peak_memory_bytes": peak_memory_bytes(),
+        }
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory this process has held: of its GPU where it has one, else resident memory."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,113 @@
+"""What accelerate starts: reads the plan and runs stages, on every rank.
+
+``python -m summtune.worker RUN_DIR STAGE...``
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from summtune.errors import SummtuneError
+from summtune.events import Events
+from summtune.plan import Plan, read_plan
+from summtune.run_directory import mark_complete
+
+PARENT = "SUMMTUNE_PARENT_PID"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the named stages in order; return 0, or 1 when one failed (its error is in the events)."""
+    run_dir, stages = Path(arguments[0]), arguments[1:]
+    rank = int(os.environ.get("RANK", "0"))
+    (run_dir / "logs").mkdir(exist_ok=True)
+    _log_to(run_dir / "logs" / f"{stages[0]}.rank{rank}.log")
+    _end_with_parent()
+    plan = read_plan(run_dir)
+    for stage in stages:
+        events = Events(run_dir, stage, rank)
+        try:
+            _run(stage, plan, run_dir, events)
+        except SummtuneError as error:
+            traceback.print_exc()
+            events.error(str(error), expected=True)
+            return 1
+        except OSError as error:
+            traceback.print_exc()
+            events.error(f"{error.strerror or error} (got {error.filename or 'no file'})", expected=True)
+            return 1
+        except BaseException as error:
+            traceback.print_exc()
+            events.error(_unexpected(error), expected=False)
+            return 1
+        if rank == 0:
+            mark_complete(run_dir, stage)
+            if stage == "train":  # only now: a kill before this line must find them
+                shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
+        events.finished()
+    return 0
+
+
+def _run(stage: str, plan: Plan, run_dir: Path, events: Events) -> None:
+    match stage:
+        case "train":
+            from summtune.work.training import train
+
+            train(plan, run_dir, events)
+        case "predict":
+            from summtune.work.prediction import predict
+
+            predict(plan, run_dir, events)
+        case _:
+            raise AssertionError(f"no worker runs the stage {stage!r}")
+
+
+def _unexpected(error: BaseException) -> str:
+    first = (str(error).strip().splitlines() or [""])[0]
+    text = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    if type(error).__name__ == "OutOfMemoryError" or "out of memory" in first:
+        return f"{text}; halve micro_batch_size and double gradient_accumulation_steps, or set gradient_checkpointing"
+    return text
+
+
+def _log_to(path: Path) -> None:
+    """Send everything this process prints, also from C++ and from the libraries, to its log."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(handle, stream.fileno())
+    os.close(handle)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+
+
+def _end_with_parent() -> None:
+    """End when the command that waits for this run is gone (killed, say): two runs must never write one directory."""
+    parent = os.environ.get(PARENT)
+    if parent is None:
+        return
+
+    def watch(pid: int) -> None:
+        while True:
+            time.sleep(1)
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                print("the command that started this run is gone; ending", file=sys.stderr, flush=True)
+                os._exit(1)
+
+    threading.Thread(target=watch, args=(int(parent),), daemon=True).start()
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    # Finalisation of gloo and DeepSpeed can hang or crash after the work is done; outputs are already on the disk.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
