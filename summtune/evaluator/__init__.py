@@ -1,0 +1,1 @@
+"""Scores what systems wrote, one protocol for all of them; nothing here needs torch."""

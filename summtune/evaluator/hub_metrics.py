@@ -1,0 +1,107 @@
+"""Computes metrics of the evaluate library in a process of its own: ``python -m summtune.evaluator.hub_metrics``.
+
+Started by ``summtune.evaluator.extra_metrics`` and imported by nobody: ``import evaluate`` costs seconds, and a
+metric's script is other people's code that must not run in the command line's process. The request and the answer are
+JSON files.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from summtune.files import read_json, write_json
+
+ARGUMENTS: dict[str, dict[str, Any]] = {"bertscore": {"lang": "en"}}
+"""What ``compute`` needs beyond predictions and references, for metrics that do not run without."""
+
+
+def main(request_path: Path, answer_path: Path) -> None:
+    """Write the answer to a request: ``{"results": [...]}``, or ``{"error": {"step", "metric", "message"}}``.
+
+    A result has ``per_pair`` (lists with one score for every pair of prediction and reference), ``scalars`` and
+    ``other`` (whatever else the metric returned), each keyed as the metric keys it.
+    """
+    request = read_json(request_path)
+    results = []
+    for source in request["metrics"]:
+        step = "load"
+        try:
+            with tempfile.TemporaryDirectory() as cache:
+                metric = _load(source, cache)
+                step = "compute"
+                results.append(_compute(metric, Path(source).name, request["predictions"], request["references"]))
+        except Exception as error:
+            message = f"{type(error).__name__}: {error}"
+            write_json(answer_path, {"error": {"step": step, "metric": source, "message": message}})
+            return
+    write_json(answer_path, {"results": results})
+
+
+def _load(source: str, cache: str) -> Any:
+    import evaluate
+
+    # The metric keeps what it is given in files; a cache of its own keeps two runs out of each other's way.
+    return evaluate.load(source, cache_dir=cache)
+
+
+def _compute(metric: Any, name: str, predictions: list[str], references: list[list[str]]) -> dict[str, Any]:
+    """Return the scores of every (prediction, reference) pair, and of the whole where the metric gives only that.
+
+    A metric of the whole corpus gets all references of a dialogue at once if it takes lists; its result over pairs
+    would not be what its authors define.
+    """
+    arguments = ARGUMENTS.get(name, {})
+    takes_lists = _takes_lists(metric)
+    pairs = [(text, reference) for text, several in zip(predictions, references, strict=True) for reference in several]
+    result = metric.compute(
+        predictions=[text for text, _ in pairs],
+        references=[[reference] if takes_lists else reference for _, reference in pairs],
+        **arguments,
+    )
+    answer = _sort(result, len(pairs))
+    answer["references"] = "each"
+    if answer["scalars"] and takes_lists and len(pairs) > len(predictions):
+        whole = metric.compute(predictions=predictions, references=references, **arguments)
+        answer["scalars"] = _sort(whole, len(pairs))["scalars"]
+        answer["references"] = "all at once"
+    return answer
+
+
+def _takes_lists(metric: Any) -> bool:
+    """Return whether the metric accepts a list of references for each prediction."""
+    features = metric.features if isinstance(metric.features, list) else [metric.features]
+    return any(type(each["references"]).__name__ != "Value" for each in features)
+
+
+def _sort(result: dict[str, Any], pairs: int) -> dict[str, Any]:
+    sorted_: dict[str, Any] = {"per_pair": {}, "scalars": {}, "other": {}}
+    for key, value in result.items():
+        plain = value.tolist() if hasattr(value, "tolist") else value
+        if isinstance(plain, (list, tuple)) and len(plain) == pairs and all(map(_is_number, plain)):
+            sorted_["per_pair"][key] = [_finite(key, score) for score in plain]
+        elif _is_number(plain):
+            sorted_["scalars"][key] = _finite(key, plain)
+        else:
+            sorted_["other"][key] = textwrap.shorten(repr(plain), 200)
+    return sorted_
+
+
+def _is_number(value: object) -> bool:
+    return hasattr(value, "__float__")
+
+
+def _finite(key: str, value: Any) -> float:
+    """Return the score, if it is one: a mean that holds a NaN would say nothing about any dialogue."""
+    score = float(value)
+    if not math.isfinite(score):
+        raise ValueError(f"the metric gave no finite number for {key} (got {score})")
+    return score
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,115 @@
+"""How sure a mean over dialogues is: bootstrap intervals, paired differences and a permutation test.
+
+The unit of resampling is the dialogue, whatever the number of its references: two references of one dialogue are not
+two independent observations. The methods are the percentile bootstrap (Efron and Tibshirani, *An Introduction to the
+Bootstrap*, 1993, chapter 13), its paired form for two systems on one test set (Koehn, *Statistical Significance Tests
+for Machine Translation Evaluation*, EMNLP 2004), and the paired sign-flip permutation test (Good, *Permutation,
+Parametric and Bootstrap Tests of Hypotheses*, 3rd edition 2005).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+_CHUNK_CELLS = 1_000_000
+"""Resamples × dialogues held at once: 8 MB a matrix, however many resamples are asked for."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over dialogues with its percentile interval, in the unit of the scores.
+
+    Args:
+        value: the mean of the dialogues as they are.
+        ci_low: lower end; None where one dialogue leaves nothing to resample, or the metric has no per-dialogue scores.
+        ci_high: upper end; None in the same cases.
+    """
+
+    value: float
+    ci_low: float | None = None
+    ci_high: float | None = None
+
+
+def estimate_means(scores: FloatArray, *, samples: int, confidence: float, seed: int) -> list[Estimate]:
+    """Return the mean of every column with its percentile bootstrap interval.
+
+    The interval runs from the ``(1 - confidence) / 2`` to the ``(1 + confidence) / 2`` quantile of the means of
+    ``samples`` resamples of the dialogues, drawn with replacement (Efron and Tibshirani 1993, chapter 13). All
+    columns see the same resamples, so what is said of one metric and of another rests on the same draws. The interval
+    of a column of paired differences is Koehn's (2004) paired bootstrap.
+
+    Args:
+        scores: shape ``(n, columns)``, one row a dialogue.
+        samples: number of resamples.
+        confidence: between 0 and 1, for instance 0.95.
+        seed: same seed, same shape: same resamples.
+    """
+    values = scores.mean(axis=0)
+    if len(scores) < 2:
+        return [Estimate(float(value)) for value in values]
+    means = bootstrap_means(scores, samples=samples, seed=seed)
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(means, [tail, 1.0 - tail], axis=0)
+    return [Estimate(float(v), float(a), float(b)) for v, a, b in zip(values, low, high, strict=True)]
+
+
+def bootstrap_means(scores: FloatArray, *, samples: int, seed: int) -> FloatArray:
+    """Return the column means of ``samples`` resamples of the rows, shape ``(samples, columns)``.
+
+    A resample is a row of counts, how often each dialogue was drawn; the means of all columns are then one matrix
+    product, ``counts @ scores / n``.
+    """
+    n = len(scores)
+    means = [counts @ scores / n for counts in _resample_counts(n, samples, seed)]
+    return np.concatenate(means)
+
+
+def paired_p_values(differences: FloatArray, *, permutations: int, seed: int) -> FloatArray:
+    """Return the two-sided p-value of every column's mean difference, shape ``(columns,)``.
+
+    Under the hypothesis that two systems do not differ, the sign of each dialogue's difference is a coin's. The value
+    is ``(count + 1) / (permutations + 1)``, ``count`` being the sign-flipped means at least as far from zero as the
+    one that was seen; the 1 is the data as they are, which keeps the test exact and the value above zero (Good 2005;
+    Phipson and Smyth, *Permutation P-values Should Never Be Zero*, 2010).
+
+    Args:
+        differences: shape ``(n, columns)``, one row a dialogue, score of one system minus score of the other.
+        permutations: number of random sign flips.
+        seed: same seed, same shape: same flips.
+    """
+    observed = np.abs(differences.mean(axis=0))
+    # Sums in another order differ in the last bits; without this slack a tie counts as smaller, and p is too low.
+    threshold = observed - 1e-12 * np.maximum(1.0, observed)
+    count = np.zeros(differences.shape[1])
+    for signs in _sign_flips(len(differences), permutations, seed):
+        count += (np.abs(signs @ differences / len(differences)) >= threshold).sum(axis=0)
+    return np.asarray((count + 1.0) / (permutations + 1.0), dtype=np.float64)
+
+
+def _resample_counts(n: int, samples: int, seed: int) -> Iterator[FloatArray]:
+    """Yield matrices of shape ``(chunk, n)``: how often each dialogue is drawn in each resample; rows sum to ``n``."""
+    generator = np.random.default_rng(seed)
+    for rows in _chunks(n, samples):
+        draws = generator.integers(0, n, size=(rows, n))
+        draws += np.arange(rows)[:, np.newaxis] * n
+        yield np.bincount(draws.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
+
+
+def _sign_flips(n: int, permutations: int, seed: int) -> Iterator[FloatArray]:
+    """Yield matrices of shape ``(chunk, n)`` of -1 and 1."""
+    generator = np.random.default_rng(seed)
+    for rows in _chunks(n, permutations):
+        yield np.where(generator.integers(0, 2, size=(rows, n), dtype=np.int8), 1.0, -1.0)
+
+
+def _chunks(n: int, total: int) -> Iterator[int]:
+    """Yield row counts that add up to ``total``, each with at most ``_CHUNK_CELLS`` cells of ``n`` columns."""
+    size = max(1, _CHUNK_CELLS // n)
+    for start in range(0, total, size):
+        yield min(size, total - start)

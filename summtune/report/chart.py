@@ -1,0 +1,176 @@
+"""Draws scores and losses with matplotlib, as SVG for the report or PNG for a README."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from summtune.report import numbers
+from summtune.report.visible import one_line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#7f7f7f")
+"""Okabe and Ito's colours, which people with any colour vision can tell apart; no yellow, which white drowns."""
+INK = "#1f2328"
+GRID = "#d8dee4"
+PAPER = "#ffffff"
+
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 10.0,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.color": GRID,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+}
+_LABELLED_BARS = 16
+"""Up to so many bars carry their value; more would write over each other."""
+
+
+def scores_svg(systems: Sequence[Mapping[str, Any]]) -> str:
+    """Return a chart of every system's ROUGE with its intervals, an ``<svg>`` element whose text is text.
+
+    Args:
+        systems: ``systems`` of ``comparison.json``: each with ``name`` and ``metrics``.
+    """
+    return _svg("scores", lambda: _score_figure(systems))
+
+
+def scores_png(systems: Sequence[Mapping[str, Any]], *, dots_per_inch: int = 200) -> bytes:
+    """Return the chart of ``scores_svg`` on white, as the bytes of a PNG file."""
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE | {"figure.facecolor": PAPER}):
+        content = io.BytesIO()
+        # Without the software's name and version, the same scores give the same bytes wherever they are drawn.
+        _score_figure(systems).savefig(content, format="png", dpi=dots_per_inch, metadata={"Software": None})
+        return content.getvalue()
+
+
+def losses_svg(train_log: Sequence[Mapping[str, Any]], *, salt: str = "losses") -> str:
+    """Return the training loss, and the evaluation loss where there is one, over the steps: an ``<svg>`` element.
+
+    Args:
+        train_log: rows of ``train_log.jsonl``. A run that was resumed logs some steps again; the later row counts.
+        salt: keeps the element ids of several charts on one page apart.
+    """
+    return _svg(salt, lambda: _loss_figure(train_log))
+
+
+def charted_metrics(systems: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the metrics that the chart shows: the ROUGE that every system has, which share one scale."""
+    first = systems[0]["metrics"]
+    return [name for name in first if numbers.is_fraction(name) and all(name in each["metrics"] for each in systems)]
+
+
+def _svg(salt: str, draw: Callable[[], Figure]) -> str:
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": "summtune"}), warnings.catch_warnings():
+        # The font that measures the text may lack a name's letters; the browser that shows it picks one that has them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        content = io.StringIO()
+        draw().savefig(content, format="svg", metadata={"Date": None, "Creator": None})
+    text = content.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
+    return _with_own_ids(text, salt)
+
+
+def _with_own_ids(svg: str, salt: str) -> str:
+    """Return the element with ``salt`` before each id: matplotlib numbers the parts of every chart alike."""
+    svg = re.sub(r'(?<=\bid=")', f"{salt}-", svg)
+    return re.sub(r"(?<=url\(#)|(?<=href=\"#)", f"{salt}-", svg)
+
+
+def _score_figure(systems: Sequence[Mapping[str, Any]]) -> Figure:
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    metrics = charted_metrics(systems)
+    figure = Figure(figsize=(8.0, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    places = np.arange(len(metrics), dtype=float)
+    width = 0.8 / len(systems) if len(systems) > 1 else 0.45
+    drawn = []
+    for index, system in enumerate(systems):
+        estimates = [system["metrics"][name] for name in metrics]
+        values = [100 * each["value"] for each in estimates]
+        left = places + (index - (len(systems) - 1) / 2) * width
+        bars = axes.bar(left, values, width * 0.92, color=PALETTE[index % len(PALETTE)])
+        drawn.append(bars)
+        lows = [100 * _or(each["ci_low"], each["value"]) for each in estimates]
+        highs = [100 * _or(each["ci_high"], each["value"]) for each in estimates]
+        errors = [np.subtract(values, lows), np.subtract(highs, values)]
+        axes.errorbar(left, values, yerr=errors, fmt="none", ecolor=INK, elinewidth=0.9, capsize=2.5, capthick=0.9)
+        if len(systems) * len(metrics) <= _LABELLED_BARS:
+            for x, high, name, each in zip(left, highs, metrics, estimates, strict=True):
+                _text(axes, x, high, numbers.score(name, each["value"]))
+    axes.set_xticks(places, [numbers.metric_title(name) for name in metrics])
+    axes.set_ylabel("F-measure × 100")
+    _plain(axes, "y")
+    axes.margins(y=0.12)
+    axes.set_ylim(bottom=0)
+    if len(systems) > 1:
+        _legend(figure, drawn, [system["name"] for system in systems])
+    return figure
+
+
+def _loss_figure(train_log: Sequence[Mapping[str, Any]]) -> Figure:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(8.0, 2.8), layout="constrained")
+    axes = figure.add_subplot()
+    titles = []
+    # Neither line has a system's colour: both belong to one system.
+    for key, title, colour in (("loss", "training loss", PALETTE[-1]), ("eval_loss", "validation loss", INK)):
+        points = sorted({row["step"]: row[key] for row in train_log if row.get(key) is not None}.items())
+        if points:
+            marker = "o" if key == "eval_loss" or len(points) == 1 else ""
+            axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.6, marker=marker, markersize=4)
+            titles.append(title)
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("loss")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _plain(axes, "both")
+    _legend(figure, axes.get_lines(), titles)
+    return figure
+
+
+def _or(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value
+
+
+def _text(axes: Axes, x: float, y: float, text: str) -> None:
+    axes.annotate(text, (x, y), (0, 3), textcoords="offset points", ha="center", va="bottom", fontsize=9)
+
+
+def _plain(axes: Axes, grid: Literal["y", "both"]) -> None:
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(length=0)
+    axes.grid(axis=grid, linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _legend(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
+    legend = figure.legend(
+        handles,
+        [str(index) for index in range(len(names))],
+        loc="outside upper left",
+        ncols=min(4, len(names)),
+        frameon=False,
+    )
+    for label, name in zip(legend.get_texts(), names, strict=True):
+        # A name is no formula: matplotlib would read what stands between two dollar signs as one.
+        label.set_parse_math(False)
+        label.set_text(one_line(name))

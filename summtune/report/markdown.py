@@ -1,0 +1,58 @@
+"""Renders a report as markdown: the same findings as the page, in short."""
+
+from __future__ import annotations
+
+from summtune.report.contents import Contents, Output, Reading
+from summtune.report.table import escape_markdown
+from summtune.report.table import to_markdown as table_to_markdown
+from summtune.report.visible import visible
+
+SHOWN_DIALOGUES = 5
+
+
+def to_markdown(contents: Contents) -> str:
+    """Return the report as GitHub's markdown."""
+    parts = [f"# {escape_markdown(contents.title)}", escape_markdown(contents.subtitle) + "."]
+    if contents.verdict:
+        parts.append(_list(contents.verdict))
+    if contents.warnings:
+        parts += ["## What to know before trusting these scores", _list(contents.warnings)]
+    parts += ["## Scores", table_to_markdown(contents.scores).rstrip(), escape_markdown(contents.protocol)]
+    if contents.differences:
+        parts += ["## Differences", table_to_markdown(contents.differences).rstrip()]
+    for details in contents.details:
+        parts.append(f"## How {escape_markdown(details.name)} was made")
+        versions = ", ".join(f"{package} {version}" for package, version in details.versions.items())
+        facts = [*details.facts, *([("Versions", versions)] if versions else [])]
+        parts.append(_list([f"{title}: {text}" for title, text in facts]))
+        parts.append(fenced(details.recipe, "yaml"))
+    shown = contents.readings[:SHOWN_DIALOGUES]
+    parts.append(f"## The first {len(shown)} of {contents.dialogues} dialogues")
+    parts += [_reading(reading) for reading in shown]
+    return "\n\n".join(parts) + "\n"
+
+
+def fenced(text: str, language: str = "") -> str:
+    """Return a code block that nothing in ``text`` can end."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}{language}\n{visible(text).rstrip()}\n{fence}"
+
+
+def _list(sentences: tuple[str, ...] | list[str]) -> str:
+    return "\n".join(f"- {escape_markdown(sentence)}" for sentence in sentences)
+
+
+def _reading(reading: Reading) -> str:
+    references = [f"**Reference**: {escape_markdown(text)}" for text in reading.references]
+    lines = [*references, *(_output(output) for output in reading.outputs)]
+    return "\n".join(
+        [f"### {escape_markdown(reading.id)}", "", fenced(reading.dialogue), "", *(f"- {x}" for x in lines)]
+    )
+
+
+def _output(output: Output) -> str:
+    notes = f" ({', '.join(output.notes)})" if output.notes else ""
+    score = f" [{output.score}]" if output.score else ""
+    return f"**{escape_markdown(output.system)}**{score}: {escape_markdown(output.text) or '*nothing*'}{notes}"

@@ -1,0 +1,102 @@
+"""Formats every number that a person reads: scores, intervals, counts, durations, bytes."""
+
+from __future__ import annotations
+
+MINUS = "−"
+"""The typographic minus sign: as wide as a digit, and it does not break at the end of a line."""
+
+
+def metric_title(name: str) -> str:
+    """Return how people write a metric: ``ROUGE-1``, ``ROUGE-Lsum``; another metric keeps its name."""
+    return f"ROUGE-{name.removeprefix('rouge')}" if is_fraction(name) else name
+
+
+def is_fraction(name: str) -> bool:
+    """Return whether a metric's values are fractions shown ×100; metrics other than ROUGE keep their own scale."""
+    return name.startswith("rouge") and name.removeprefix("rouge") in {*"123456789", "L", "Lsum"}
+
+
+def score(name: str, value: float) -> str:
+    """Return a score: ×100 with one decimal for ROUGE (``47.3``), on its own scale with three for others."""
+    return _signless_zero(f"{value * 100:.1f}" if is_fraction(name) else f"{value:.3f}")
+
+
+def difference(name: str, value: float) -> str:
+    """Return a difference of two scores with its sign: ``+17.5``, ``−0.3``, ``0.0``."""
+    text = score(name, value)
+    return text if text.startswith(MINUS) or not text.strip("0.") else f"+{text}"
+
+
+def interval(name: str, low: float | None, high: float | None) -> str:
+    """Return an interval, ``45.1 to 49.6``, or a dash where there is none."""
+    if low is None or high is None:
+        return "–"
+    return f"{score(name, low)} to {score(name, high)}"
+
+
+def with_half_width(name: str, value: float, low: float | None, high: float | None) -> str:
+    """Return a score with half the width of its interval: ``47.3 ± 2.2``."""
+    text = score(name, value)
+    return text if low is None or high is None else f"{text} ± {score(name, (high - low) / 2)}"
+
+
+def p_value(value: float) -> str:
+    """Return ``p < 0.001`` or ``p = 0.034``."""
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def count(value: int) -> str:
+    """Return a whole number with separators: ``247,577,856``."""
+    return f"{value:,}"
+
+
+def share(part: int, whole: int) -> str:
+    """Return a share in percent with three significant digits at most: ``1.41 %``, ``100 %``, ``0 %``."""
+    if whole == 0:
+        return "–"
+    return f"{100 * part / whole:.3g} %"
+
+
+def parameters(trainable: int, total: int) -> str:
+    """Return trainable parameters and their share: ``3,538,944 (1.41 %)``."""
+    return "0" if trainable == 0 else f"{count(trainable)} ({share(trainable, total)})"
+
+
+def decimal(value: float) -> str:
+    """Return a mean or a loss with up to four significant digits: ``23.41``, ``1,466``, ``0.00012``."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def percent(fraction: float) -> str:
+    """Return a confidence level: ``95%``."""
+    return f"{fraction * 100:g}%"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration: ``0.8 s``, ``42 s``, ``12 min 05 s``, ``3 h 07 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(whole / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(count_of_bytes: int) -> str:
+    """Return a size in binary units: ``512 B``, ``1.5 GiB``."""
+    value = float(count_of_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def _signless_zero(text: str) -> str:
+    """Return the text with a typographic minus, and none before a zero (``-0.04`` rounds to ``0.0``)."""
+    if not text.startswith("-"):
+        return text
+    return f"{MINUS}{text[1:]}" if text[1:].strip("0.") else text[1:]

@@ -1,0 +1,24 @@
+"""Shows a resolved recipe as YAML that people can read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines, such as prompt templates, as blocks instead of with doubled line ends."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def recipe_text(recipe: Mapping[str, Any]) -> str:
+    """Return the recipe as YAML, its keys in the order that they have."""
+    return yaml.dump(dict(recipe), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)

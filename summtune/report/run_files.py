@@ -1,0 +1,113 @@
+"""Reads the files of a run or a comparison that a report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from summtune.errors import RunDirectoryError
+from summtune.files import read_json, read_jsonl
+from summtune.records import Prediction
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """A finished run.
+
+    Args:
+        folder: the run directory.
+        plan: ``plan.json``.
+        metrics: ``metrics.json``.
+        stats: ``prediction_stats.json``.
+        training: ``training.json``; None of a prompted model.
+        train_log: rows of ``train_log.jsonl``; empty for a prompted model.
+        predictions: in the order of the file.
+        per_example: by dialogue id the score of each metric.
+    """
+
+    folder: Path
+    plan: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    stats: Mapping[str, Any]
+    training: Mapping[str, Any] | None
+    train_log: tuple[Mapping[str, Any], ...]
+    predictions: tuple[Prediction, ...]
+    per_example: Mapping[str, Mapping[str, float]]
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return str(self.plan["name"])
+
+    def as_system(self) -> dict[str, Any]:
+        """Return the run as a row of ``systems`` in ``comparison.json``."""
+        return {
+            "name": self.name,
+            "run_dir": str(self.folder),
+            "kind": self.plan["kind"],
+            "trainable_parameters": self.stats["trainable_parameters"],
+            "total_parameters": self.stats["total_parameters"],
+            "metrics": self.metrics["metrics"],
+        }
+
+
+def read_run(folder: Path) -> RunFiles:
+    """Return the files of the run in ``folder``.
+
+    Raises:
+        RunDirectoryError: one of them is missing, so the run is not finished.
+    """
+    metrics = read_json(_existing(folder, "metrics.json"))
+    rows = read_jsonl(_existing(folder, metrics["per_example"]))
+    training, train_log = folder / "training.json", folder / "train_log.jsonl"
+    return RunFiles(
+        folder=folder,
+        plan=read_json(_existing(folder, "plan.json")),
+        metrics=metrics,
+        stats=read_json(_existing(folder, "prediction_stats.json")),
+        training=read_json(training) if training.is_file() else None,
+        train_log=tuple(read_jsonl(train_log)) if train_log.is_file() else (),
+        predictions=tuple(Prediction.from_json(row) for row in read_jsonl(_existing(folder, "predictions.jsonl"))),
+        per_example={row["id"]: {name: score for name, score in row.items() if name != "id"} for row in rows},
+    )
+
+
+@dataclass(frozen=True)
+class ComparisonFiles:
+    """A comparison: ``comparison.json``, and the runs of its systems in the same order."""
+
+    folder: Path
+    comparison: Mapping[str, Any]
+    runs: tuple[RunFiles, ...]
+
+
+def read_comparison(folder: Path) -> ComparisonFiles:
+    """Return ``comparison.json`` in ``folder`` with the files of its systems.
+
+    Raises:
+        RunDirectoryError: there is none, or a system's run directory is gone or unfinished.
+    """
+    comparison = read_json(_existing(folder, "comparison.json"))
+    runs = tuple(read_run(_run_folder(folder, system)) for system in comparison["systems"])
+    return ComparisonFiles(folder, comparison, runs)
+
+
+def _existing(folder: Path, name: str) -> Path:
+    path = folder / name
+    if not path.is_file():
+        raise RunDirectoryError(f"{folder} is not a finished run (got no {name}); finish it with `summtune run RECIPE`")
+    return path
+
+
+def _run_folder(folder: Path, system: Mapping[str, Any]) -> Path:
+    """Return where the system's run is: as written, or inside ``folder`` if all was moved together."""
+    written = Path(system["run_dir"])
+    places = [folder / written, folder / written.name]
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        raise RunDirectoryError(
+            f"the run of {system['name']} is gone (got {written}); put it back, or compare the runs again"
+        )
+    return found

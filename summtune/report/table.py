@@ -1,0 +1,104 @@
+"""Lays scores and differences out as tables, for the terminal and for markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from summtune.report import numbers
+from summtune.report.visible import one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+_MARKS = re.compile(r"[\\`*\[\]<>|~$]|(?<!\w)_|_(?!\w)|^#")
+"""What markdown would read as a mark; a ``_`` inside a word, or a ``#`` inside a line, is none."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of finished texts.
+
+    Args:
+        header: one title a column.
+        rows: as many cells each as there are titles.
+        text_columns: so many columns at the left hold text; the others hold numbers and are aligned right.
+    """
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    text_columns: int = 1
+
+
+def score_table(systems: Sequence[Mapping[str, Any]]) -> Table:
+    """Return systems × metrics, each score with half its interval's width, and what was trained.
+
+    Args:
+        systems: ``systems`` of ``comparison.json``: each with ``name``, ``metrics`` and the parameter counts.
+    """
+    metrics = list(dict.fromkeys(name for system in systems for name in system["metrics"]))
+    rows = []
+    for system in systems:
+        scores = (_cell(name, system["metrics"].get(name)) for name in metrics)
+        trained = numbers.parameters(system["trainable_parameters"], system["total_parameters"])
+        rows.append((one_line(system["name"]), *scores, trained, numbers.count(system["total_parameters"])))
+    titles = (numbers.metric_title(name) for name in metrics)
+    return Table(("System", *titles, "Trainable parameters", "Parameters"), tuple(rows))
+
+
+def difference_table(comparison: Mapping[str, Any]) -> Table:
+    """Return one row for every two systems and metric: the difference, its interval and the p-value."""
+    level = numbers.percent(comparison["protocol"]["bootstrap"]["confidence"])
+    rows = tuple(
+        (
+            f"{one_line(row['a'])} {numbers.MINUS} {one_line(row['b'])}",
+            numbers.metric_title(row["metric"]),
+            numbers.difference(row["metric"], row["difference"]),
+            numbers.interval(row["metric"], row["ci_low"], row["ci_high"]),
+            numbers.p_value(row["p_value"]).removeprefix("p ").removeprefix("= "),
+        )
+        for row in comparison["differences"]
+    )
+    return Table(("Systems", "Metric", "Difference", f"{level} interval", "p-value"), rows, text_columns=2)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table on the terminal."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    printed = RichTable(box=SIMPLE_HEAD, pad_edge=False)
+    for index, title in enumerate(table.header):
+        printed.add_column(Text(title), justify="left" if index < table.text_columns else "right")
+    for row in table.rows:
+        # A Text is shown as it is; a str would be searched for rich's markup, and a name may hold brackets.
+        printed.add_row(*(Text(cell) for cell in row))
+    console.print(printed)
+
+
+def print_scores(console: Console, systems: Sequence[Mapping[str, Any]]) -> None:
+    """Print ``score_table(systems)`` on the terminal."""
+    print_table(console, score_table(systems))
+
+
+def to_markdown(table: Table) -> str:
+    """Return the table in GitHub's markdown, with a line end."""
+    marks = ["---" if index < table.text_columns else "---:" for index in range(len(table.header))]
+    lines = [table.header, tuple(marks), *table.rows]
+    escaped = ([escape_markdown(cell) if line is not lines[1] else cell for cell in line] for line in lines)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in escaped)
+
+
+def escape_markdown(text: str) -> str:
+    """Return one line that markdown shows as it is: no cell ends in it, no tag opens, no emphasis starts."""
+    return _MARKS.sub(r"\\\g<0>", one_line(text).replace("&", "&amp;"))
+
+
+def _cell(name: str, estimate: Mapping[str, Any] | None) -> str:
+    if estimate is None:
+        return "–"
+    return numbers.with_half_width(name, estimate["value"], estimate["ci_low"], estimate["ci_high"])

@@ -1,0 +1,186 @@
+import pytest
+from made_up_summaries import GOOD, POOR, REFERENCES
+
+from summtune.errors import ComparisonError, RunDirectoryError
+from summtune.evaluator.comparison import System, compare, read_system
+from summtune.files import read_json, read_jsonl, write_json, write_jsonl
+
+
+def difference(comparison, a, b, metric="rouge1"):
+    found = [row for row in comparison["differences"] if (row["a"], row["b"], row["metric"]) == (a, b, metric)]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_a_system_is_read_from_its_run_directory(finished, tmp_path):
+    system = finished("lora", GOOD, kind="train")
+    assert system == System("lora", tmp_path / "lora", "train", trainable_parameters=10, total_parameters=1000)
+
+
+def test_a_better_system_is_told_from_a_worse_one(finished):
+    comparison = compare([finished("Original", POOR), finished("LoRA", GOOD, kind="train")], "Original")
+    row = difference(comparison, "LoRA", "Original")
+    values = [system["metrics"]["rouge1"]["value"] for system in comparison["systems"]]
+    assert row["difference"] == pytest.approx(values[1] - values[0])
+    assert 0 < row["ci_low"] < row["difference"] < row["ci_high"]
+    assert row["p_value"] == pytest.approx(1 / 10_001)
+    assert comparison["verdict"][0].startswith("LoRA beats Original by ")
+    assert comparison["warnings"] == []
+    assert (comparison["n"], comparison["baseline"]) == (40, "Original")
+    assert comparison["protocol"]["permutations"] == 10_000
+
+
+def test_a_system_row_says_what_design_promises(finished, tmp_path):
+    comparison = compare([finished("Original", POOR), finished("LoRA", GOOD, kind="train")], None)
+    row = comparison["systems"][1]
+    assert list(row) == ["name", "run_dir", "kind", "trainable_parameters", "total_parameters", "metrics"]
+    assert row["run_dir"] == str((tmp_path / "LoRA").resolve())
+    write_json(tmp_path / "comparison.json", comparison)
+
+
+def test_every_two_systems_are_compared_with_the_baseline_second(finished):
+    systems = [finished("a", GOOD), finished("b", POOR), finished("c", GOOD[::-1])]
+    pairs = {(row["a"], row["b"]) for row in compare(systems, "b")["differences"]}
+    assert pairs == {("a", "b"), ("c", "a"), ("c", "b")}
+    assert len(compare(systems, None)["differences"]) == 3 * 4
+
+
+def test_scores_are_matched_by_id_and_not_by_line(finished, tmp_path):
+    systems = [finished("a", POOR), finished("b", GOOD)]
+    before = compare(systems, "a")
+    path = tmp_path / "b" / "per_example.jsonl"
+    write_jsonl(path, list(read_jsonl(path))[::-1])
+    assert compare(systems, "a")["differences"] == before["differences"]
+
+
+def test_identical_outputs_are_said_loudly(finished):
+    comparison = compare([finished("Original", GOOD), finished("LoRA", GOOD, kind="train")], "Original")
+    assert comparison["warnings"] == [
+        "LoRA wrote exactly what Original wrote for every dialogue; its training may have changed nothing."
+    ]
+    assert "LoRA is not distinguishable from Original: 0.0 ROUGE-1" in comparison["verdict"][0]
+    assert difference(comparison, "LoRA", "Original")["p_value"] == 1.0
+
+
+def test_identical_prompted_systems_are_said_without_a_guess_at_training(finished):
+    warnings = compare([finished("a", GOOD), finished("b", GOOD)], None)["warnings"]
+    assert warnings == ["b wrote exactly what a wrote for every dialogue."]
+
+
+def test_each_systems_own_warnings_are_passed_on(finished):
+    warnings = compare([finished("mute", [""] * 40), finished("stuck", ["The same."] * 40)], None)["warnings"]
+    assert warnings[0].startswith("mute: 40 of 40 predictions are empty and score 0")
+    assert warnings[1].startswith("stuck: 40 of 40 predictions are one and the same text")
+
+
+def test_a_metric_that_one_system_lacks_is_left_out_and_said(finished):
+    comparison = compare([finished("a", GOOD, metrics=["rouge1", "rouge2"]), finished("b", POOR)], None)
+    assert {row["metric"] for row in comparison["differences"]} == {"rouge1", "rouge2"}
+    assert "rougeL was not computed for a, so it does not compare every system." in comparison["warnings"]
+
+
+def test_systems_that_share_no_metric_are_refused(finished):
+    systems = [finished("a", GOOD, metrics=["rouge1"]), finished("b", POOR, metrics=["rouge2"])]
+    with pytest.raises(ComparisonError, match=r"have no metric in common \(got rouge1 and rouge2\)"):
+        compare(systems, None)
+
+
+def test_the_bootstraps_seed_may_differ_since_it_moves_no_score(finished):
+    assert compare([finished("a", GOOD, seed=1), finished("b", POOR, seed=2)], None)["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"use_stemmer": False}, "stemmer True and False"),
+        ({"references": "max"}, "references 'mean' and 'max'"),
+        ({"confidence": 0.9}, "bootstrap.confidence 0.95 and 0.9"),
+        ({"bootstrap_samples": 200}, "bootstrap.samples 300 and 200"),
+    ],
+)
+def test_different_protocols_are_refused_with_the_field_and_both_values(finished, settings, field):
+    systems = [finished("a", GOOD), finished("b", POOR, **settings)]
+    with pytest.raises(ComparisonError, match=rf"a and b were scored under different protocols \(got {field}\)"):
+        compare(systems, None)
+
+
+def test_another_version_of_the_implementation_is_another_protocol(finished, tmp_path):
+    systems = [finished("a", GOOD), finished("b", POOR)]
+    metrics = read_json(tmp_path / "b" / "metrics.json")
+    metrics["protocol"]["version"] = "0.0.1"
+    write_json(tmp_path / "b" / "metrics.json", metrics)
+    with pytest.raises(ComparisonError, match=r"\(got version '0.1.2' and '0.0.1'\)"):
+        compare(systems, None)
+
+
+def test_different_numbers_of_dialogues_are_refused(finished):
+    systems = [finished("a", GOOD), finished("b", POOR[:39], written=REFERENCES[:39])]
+    with pytest.raises(
+        ComparisonError, match=r"different dialogues or references \(got n 40 and 39; a alone has '39'\)"
+    ):
+        compare(systems, None)
+
+
+def test_different_ids_are_refused_with_an_example_of_each(finished):
+    systems = [finished("a", GOOD), finished("b", POOR, ids=[f"x{i}" for i in range(40)])]
+    with pytest.raises(ComparisonError, match=r"ids_sha256 \w{64} and \w{64}; a alone has '0', b alone has 'x0'\)"):
+        compare(systems, None)
+
+
+def test_other_references_of_the_same_ids_are_refused(finished):
+    systems = [finished("a", GOOD), finished("b", POOR, written=REFERENCES[::-1])]
+    with pytest.raises(
+        ComparisonError, match=r"different dialogues or references \(got ids_sha256 \w{64} and \w{64}\)"
+    ):
+        compare(systems, None)
+
+
+def test_one_system_is_no_comparison(finished):
+    with pytest.raises(ComparisonError, match=r"needs two systems \(got 1: a\)"):
+        compare([finished("a", GOOD)], None)
+
+
+def test_a_doubled_name_is_refused(finished):
+    system = finished("a", GOOD)
+    with pytest.raises(ComparisonError, match="two systems have one name \\(got 'a' for "):
+        compare([system, system], None)
+
+
+def test_an_unknown_baseline_is_refused(finished):
+    with pytest.raises(ComparisonError, match=r"the baseline is none of the systems \(got 'c'\); use one of a, b"):
+        compare([finished("a", GOOD), finished("b", POOR)], "c")
+
+
+@pytest.mark.parametrize("file", ["plan.json", "prediction_stats.json"])
+def test_an_unfinished_run_is_no_system(finished, tmp_path, file):
+    finished("a", GOOD)
+    (tmp_path / "a" / file).unlink()
+    with pytest.raises(RunDirectoryError, match=rf"not a finished run \(got no {file}\); finish it with `summtune run"):
+        read_system("a", tmp_path / "a")
+
+
+def test_missing_scores_name_the_command_that_makes_them(finished, tmp_path):
+    systems = [finished("a", GOOD), finished("b", POOR)]
+    (tmp_path / "b" / "metrics.json").unlink()
+    (tmp_path / "b" / "recipe.yaml").touch()
+    with pytest.raises(RunDirectoryError, match=r"got no metrics.json\); finish it with `summtune run .*b/recipe.yaml"):
+        compare(systems, None)
+
+
+def test_a_comparison_is_no_system(tmp_path):
+    write_json(tmp_path / "plan.json", {"kind": "compare"})
+    with pytest.raises(RunDirectoryError, match=r"a run of kind compare \(got it as system 'x'\)"):
+        read_system("x", tmp_path)
+
+
+def test_scores_that_do_not_fit_their_metrics_are_refused(finished, tmp_path):
+    systems = [finished("a", GOOD), finished("b", POOR)]
+    path = tmp_path / "b" / "per_example.jsonl"
+    write_jsonl(path, list(read_jsonl(path))[:3])
+    with pytest.raises(
+        RunDirectoryError, match=r"does not fit metrics.json \(got scores of 3 dialogues instead of 40\)"
+    ):
+        compare(systems, None)
+    path.unlink()
+    with pytest.raises(RunDirectoryError, match=r"got scores of 0 dialogues instead of 40"):
+        compare(systems, None)

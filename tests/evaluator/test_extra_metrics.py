@@ -1,0 +1,120 @@
+import sys
+import textwrap
+
+import pytest
+
+from summtune.errors import InputError, StageError
+from summtune.evaluator.comparison import _extra_protocols, _Scored
+from summtune.evaluator.evaluation import evaluate
+from summtune.evaluator.extra_metrics import score_extra
+from summtune.recipe import EvaluationSettings
+from summtune.records import Prediction
+
+pytestmark = pytest.mark.slow  # each call starts a process that imports evaluate: about four seconds
+
+SCRIPT = """
+import datasets
+import evaluate
+
+
+class MyMetric(evaluate.Metric):
+    def _info(self):
+        text = datasets.Value("string")
+        return evaluate.MetricInfo(
+            description="", citation="", inputs_description="",
+            features=datasets.Features({"predictions": text, "references": REFERENCES}),
+        )
+
+    def _compute(self, predictions, references):
+        print("a metric that talks on stdout")
+        return RESULT
+"""
+
+
+@pytest.fixture
+def metric_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+
+    def write(name, result, references="text"):
+        folder = tmp_path / name
+        folder.mkdir()
+        script = SCRIPT.replace("RESULT", result).replace("REFERENCES", references)
+        (folder / f"{name}.py").write_text(textwrap.dedent(script), encoding="utf-8")
+        return str(folder)
+
+    return write
+
+
+def test_scores_of_each_pair_become_scores_of_each_dialogue(metric_folder):
+    folder = metric_folder("words", '{"f1": [len(r) / 10 for r in references], "hashcode": "v1"}')
+    mean = score_extra(["x", "y"], [["12", "1234"], ["1"]], [folder], aggregate="mean")
+    assert mean.per_example["words.f1"].tolist() == pytest.approx([0.3, 0.1])
+    assert mean.scalars == {}
+    assert mean.protocol["words"]["details"] == {"hashcode": "'v1'"}
+    best = score_extra(["x", "y"], [["12", "1234"], ["1"]], [folder], aggregate="max")
+    assert best.per_example["words.f1"].tolist() == pytest.approx([0.4, 0.1])
+
+
+def test_a_metric_of_the_whole_corpus_has_a_value_and_no_interval(metric_folder):
+    folder = metric_folder("corpus", '{"corpus": 0.25, "count": len(predictions)}')
+    predictions = [Prediction(str(i), "A: Hi.", "text", ("one", "two"), 3, 3, False, False) for i in range(2)]
+    settings = EvaluationSettings(metrics=["rouge1", folder], bootstrap_samples=100)
+    evaluation = evaluate(predictions, settings, seed=1)
+    corpus = evaluation.metrics["corpus"]
+    assert (corpus.value, corpus.ci_low, corpus.ci_high) == (0.25, None, None)
+    assert evaluation.metrics["corpus.count"].value == 4
+    assert list(evaluation.per_example) == ["rouge1"]
+    assert evaluation.protocol["extra_metrics"]["corpus"]["references"] == "each"
+
+
+def test_a_corpus_metric_that_takes_lists_gets_all_references_at_once(metric_folder):
+    folder = metric_folder("lists", '{"lists": float(len(references[0]))}', "datasets.List(text)")
+    scores = score_extra(["x", "y"], [["1", "2"], ["3", "4"]], [folder], aggregate="mean")
+    assert scores.scalars == {"lists": 2.0}
+    assert scores.protocol["lists"]["references"] == "all at once"
+
+
+@pytest.mark.parametrize("source", ["no_such_metric_anywhere", "folder_without_script"])
+def test_a_metric_that_cannot_be_loaded_is_an_error_and_never_a_zero(metric_folder, tmp_path, source):
+    (tmp_path / "folder_without_script").mkdir()
+    named = str(tmp_path / source) if source.startswith("folder") else source
+    with pytest.raises(InputError, match=rf"metric '.*{source}' cannot be loaded \(got .*path of a local folder"):
+        score_extra(["x"], [["y"]], [named], aggregate="mean")
+
+
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [('{"f1": 1 / 0}', "ZeroDivisionError"), ('{"f1": [float("nan")]}', "no finite number for f1")],
+)
+def test_a_metric_that_fails_is_an_error_with_its_reason(metric_folder, result, reason):
+    folder = metric_folder("failing", result)
+    with pytest.raises(StageError, match=rf"metric '.*failing' failed on these predictions \(got .*{reason}"):
+        score_extra(["x"], [["y"]], [folder], aggregate="mean")
+
+
+def test_a_metric_that_kills_its_process_leaves_the_parent_alive(metric_folder):
+    folder = metric_folder("deadly", '__import__("os")._exit(9)')
+    with pytest.raises(StageError, match=r"deadly died \(got exit status 9\)"):
+        score_extra(["x"], [["y"]], [folder], aggregate="mean")
+
+
+def test_two_metrics_of_one_name_are_refused():
+    with pytest.raises(InputError, match=r"two metrics are called bleu \(got 'bleu' and another\)"):
+        score_extra(["x"], [["y"]], ["bleu", "mine/bleu"], aggregate="mean")
+
+
+def test_the_evaluate_library_stays_out_of_this_process(metric_folder):
+    folder = metric_folder("apart", '{"apart": 1.0}')
+    before = "evaluate" in sys.modules
+    score_extra(["x"], [["y"]], [folder], aggregate="mean")
+    assert ("evaluate" in sys.modules) == before
+
+
+def test_protocols_of_extra_metrics_are_compared_where_both_systems_have_them():
+    made = {"implementation": "evaluate", "version": "0.4.6", "references": "each", "details": {}}
+    ours = _Scored(None, {"protocol": {"extra_metrics": {"f": made, "g": made}}}, {})
+    theirs = _Scored(None, {"protocol": {"extra_metrics": {"f": made | {"version": "0.5"}}}}, {})
+    first, second = _extra_protocols(ours, theirs)
+    assert first.keys() == second.keys() == {"f.implementation", "f.version", "f.references"}
+    assert (first["f.version"], second["f.version"]) == ("0.4.6", "0.5")

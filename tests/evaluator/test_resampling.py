@@ -1,0 +1,110 @@
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from summtune.evaluator import resampling
+from summtune.evaluator.resampling import Estimate, bootstrap_means, estimate_means, paired_p_values
+
+
+@pytest.fixture
+def scores():
+    return np.random.default_rng(3).beta(2.0, 5.0, size=(120, 2))
+
+
+def test_the_value_is_the_mean_and_lies_inside_its_interval(scores):
+    estimates = estimate_means(scores, samples=500, confidence=0.95, seed=1)
+    for column, estimate in enumerate(estimates):
+        assert estimate.value == pytest.approx(scores[:, column].mean())
+        assert estimate.ci_low < estimate.value < estimate.ci_high
+
+
+def test_the_interval_is_scipys_within_monte_carlo_error(scores):
+    column = scores[:, 0]
+    ours = estimate_means(scores, samples=20_000, confidence=0.9, seed=1)[0]
+    theirs = stats.bootstrap(
+        (column,), np.mean, n_resamples=20_000, confidence_level=0.9, method="percentile", rng=np.random.default_rng(2)
+    )
+    # The standard error of a 5 % quantile from 20,000 resamples is 0.015 standard errors of the mean.
+    slack = 5 * 0.015 * theirs.standard_error * np.sqrt(2)
+    assert ours.ci_low == pytest.approx(theirs.confidence_interval.low, abs=slack)
+    assert ours.ci_high == pytest.approx(theirs.confidence_interval.high, abs=slack)
+
+
+def test_the_p_value_is_scipys_within_monte_carlo_error():
+    generator = np.random.default_rng(5)
+    a = generator.normal(size=60)
+    b = a + generator.normal(0.35, 1.0, size=60)
+    ours = paired_p_values((a - b)[:, np.newaxis], permutations=20_000, seed=1)[0]
+    theirs = stats.permutation_test(
+        (a, b),
+        lambda x, y, axis: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=20_000,
+        rng=np.random.default_rng(2),
+    ).pvalue
+    slack = 5 * np.sqrt(2 * theirs * (1 - theirs) / 20_000)
+    assert 0.01 < theirs < 0.5
+    assert ours == pytest.approx(theirs, abs=slack)
+
+
+def test_the_p_value_counts_ties_and_approaches_the_exact_one():
+    differences = np.array([0.1, 0.2, 0.3, -0.1, 0.2, 0.1])
+    flipped = [abs(np.dot(signs, differences)) for signs in itertools.product([-1, 1], repeat=6)]
+    exact = np.mean([total >= abs(differences.sum()) - 1e-9 for total in flipped])
+    ours = paired_p_values(differences[:, np.newaxis], permutations=20_000, seed=1)[0]
+    assert ours == pytest.approx(exact, abs=5 * np.sqrt(exact * (1 - exact) / 20_000))
+
+
+def test_equal_systems_have_a_p_value_of_one_and_an_empty_interval():
+    zeros = np.zeros((30, 1))
+    assert paired_p_values(zeros, permutations=200, seed=1) == [1.0]
+    assert estimate_means(zeros, samples=200, confidence=0.95, seed=1) == [Estimate(0.0, 0.0, 0.0)]
+
+
+def test_the_smallest_p_value_is_one_over_the_permutations_plus_one():
+    assert paired_p_values(np.ones((50, 1)), permutations=999, seed=1) == pytest.approx([0.001])
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_gives_others(scores):
+    means = [bootstrap_means(scores, samples=50, seed=seed) for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(means[0], means[1])
+    assert not np.array_equal(means[0], means[2])
+
+
+def test_columns_share_their_resamples(scores):
+    twice = np.column_stack([scores[:, 0], 1 - scores[:, 0]])
+    np.testing.assert_allclose(bootstrap_means(twice, samples=50, seed=1).sum(axis=1), 1.0)
+
+
+def test_a_resample_draws_as_many_dialogues_as_there_are(monkeypatch):
+    monkeypatch.setattr(resampling, "_CHUNK_CELLS", 100)
+    chunks = list(resampling._resample_counts(20, 13, seed=1))
+    assert [len(counts) for counts in chunks] == [5, 5, 3]
+    assert all((counts.sum(axis=1) == 20).all() for counts in chunks)
+
+
+def test_chunks_hold_no_more_cells_than_allowed(monkeypatch):
+    monkeypatch.setattr(resampling, "_CHUNK_CELLS", 90)
+    assert list(resampling._chunks(30, 7)) == [3, 3, 1]
+    assert list(resampling._chunks(1000, 3)) == [1, 1, 1]
+
+
+def test_one_dialogue_leaves_nothing_to_resample():
+    assert estimate_means(np.array([[0.4]]), samples=100, confidence=0.95, seed=1) == [Estimate(0.4)]
+
+
+def test_ninety_percent_intervals_cover_the_truth_about_ninety_times_in_a_hundred():
+    generator = np.random.default_rng(11)
+    columns = generator.beta(2.0, 5.0, size=(80, 400))  # 400 experiments of 80 dialogues, true mean 2/7
+    estimates = estimate_means(columns, samples=800, confidence=0.9, seed=1)
+    covered = np.mean([estimate.ci_low <= 2 / 7 <= estimate.ci_high for estimate in estimates])
+    assert 0.85 <= covered <= 0.94
+
+
+def test_p_values_of_equal_systems_fall_below_five_percent_about_five_times_in_a_hundred():
+    differences = np.random.default_rng(12).normal(size=(40, 600))
+    p_values = paired_p_values(differences, permutations=400, seed=1)
+    assert 0.02 <= np.mean(p_values < 0.05) <= 0.08
