@@ -1,0 +1,186 @@
+"""Reads the dialogues of a recipe's sources, with all the references of one dialogue brought together."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from summtune.data.columns import Columns, Record, checked
+from summtune.data.formats import read_json_rows, read_rows
+from summtune.data.grouping import Grouping
+from summtune.data.locations import FILE_EXTENSIONS, Location, locate
+from summtune.data.rows import Place, RowStream
+from summtune.errors import DataError
+from summtune.hub_access import fetch_dataset
+from summtune.nearest import hint
+from summtune.recipe import DatasetSource
+from summtune.records import Dialogue
+
+_BUILTIN = "builtin/dialogues"
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What was read from one source.
+
+    Args:
+        path: as the source gives it.
+        split: the split that was read; None for a single file without splits.
+        count: the dialogues that it added to the reading.
+        revision: the commit of a hub data set, where it could be learnt.
+    """
+
+    path: str
+    split: str | None
+    count: int
+    revision: str | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The dialogues of some sources, in the order of their first rows.
+
+    Args:
+        dialogues: each different dialogue once, with all its references; ids are unique.
+        rows: rows that were used: ``len(dialogues) + repeated_rows``.
+        repeated_rows: rows that became further references of an earlier dialogue.
+        doubled_references: identical references of one dialogue that were dropped.
+        sources: one for each source, in their order.
+    """
+
+    dialogues: list[Dialogue]
+    rows: int
+    repeated_rows: int
+    doubled_references: int
+    sources: tuple[SourceInfo, ...]
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A source that was found: the names its ids may start with, its revision, and its records, not yet read."""
+
+    split: str | None
+    holder: str
+    stem: str
+    revision: str | None
+    records: Iterator[Record]
+
+
+def read_dialogues(sources: Sequence[DatasetSource], default_split: str) -> Reading:
+    """Return the dialogues of all the sources, rows that repeat a dialogue grouped as its references.
+
+    A source's ``limit`` counts its different dialogues; later rows that repeat one of those still add references.
+    Without ``id_field``, ids are ``<split or file stem>_<row, from 0>``; where several sources would start alike, the
+    name of the folder or data set is put in front, and if that is not enough, the source's place in the list.
+
+    Args:
+        sources: at least one; local paths absolute, ``builtin/dialogues`` and hub ids as they are.
+        default_split: what is read from folders and hub data sets whose ``split`` is None.
+
+    Raises:
+        DataError: a source that cannot be had, or rows that cannot be used, with file and row.
+    """
+    grouping = Grouping()
+    with ExitStack() as stack:
+        opened = [_open(source, default_split, stack) for source in sources]
+        prefixes = _id_prefixes(sources, opened)
+        infos = tuple(
+            SourceInfo(source.path, one.split, _add(grouping, source, one.records, prefix), one.revision)
+            for source, one, prefix in zip(sources, opened, prefixes, strict=True)
+        )
+    return Reading(grouping.dialogues(), grouping.rows, grouping.repeated_rows, grouping.doubled_references, infos)
+
+
+def _add(grouping: Grouping, source: DatasetSource, records: Iterator[Record], prefix: str) -> int:
+    """Group the records of a source; return how many dialogues it added."""
+    before = len(grouping)
+    grouping.start_source(source.limit)
+    row = -1
+    for row, record in enumerate(records):
+        grouping.add(record, record.id if record.id is not None else f"{prefix}_{row}")
+    if row < 0:
+        raise DataError(f"{source.path} is empty (got no rows); give a source that has rows")
+    return len(grouping) - before
+
+
+def _open(source: DatasetSource, default_split: str, stack: ExitStack) -> _Opened:
+    path = Path(source.path)
+    if source.path.startswith("builtin/"):
+        return _open_builtin(source, source.split or default_split)
+    if path.is_absolute():
+        return _open_local(source, locate(path, source.split, default_split), default_split)
+    if path.suffix.lower() in FILE_EXTENSIONS or source.path.count("/") > 1:
+        raise DataError(f"no such file (got {source.path}, not an absolute path); correct the path")
+    columns = Columns.of(source)
+    split = source.split or default_split
+    into = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="summtune-")))
+    fetched = fetch_dataset(source, split, into)
+    shown = f"{source.path} (split {split})"
+    rows = read_rows(fetched.rows_path, shown, columns.wanted)
+    return _Opened(split, path.name, split, fetched.revision, checked(_as_rows(rows), columns))
+
+
+def _open_builtin(source: DatasetSource, split: str) -> _Opened:
+    if source.path != _BUILTIN:
+        raise DataError(
+            f"no such builtin data set (got {source.path}){hint(source.path, [_BUILTIN])}; there is {_BUILTIN}"
+        )
+    columns = Columns.of(source)
+    for key, value in (("name", source.name), ("revision", source.revision), ("id_field", source.id_field)):
+        if value is not None:
+            raise DataError(f"{_BUILTIN} has no {key} (got {value}); leave it out")
+    for key, name, known in (
+        ("dialogue_field", columns.dialogue, "dialogue"),
+        ("summary_field", columns.summaries, "summary"),
+    ):
+        if name not in (known, (known,)):
+            raise DataError(f"{_BUILTIN} has only the columns dialogue and summary (got {key}: {name}); leave it out")
+    return _Opened(split, "builtin", split, None, _builtin_records(split, source.limit))
+
+
+def _builtin_records(split: str, limit: int | None) -> Iterator[Record]:
+    from summtune.dialogue_generator import dialogues
+
+    for number, made in enumerate(itertools.islice(dialogues(split), limit), start=1):
+        yield Record(Place(f"{_BUILTIN} (split {split})", "row", number), made.dialogue, made.references, made.id)
+
+
+def _open_local(source: DatasetSource, location: Location, default_split: str) -> _Opened:
+    for key, value in (("name", source.name), ("revision", source.revision)):
+        if value is not None:
+            raise DataError(f"{key} is for data sets of the hub (got {value} for {source.path}); leave it out")
+    columns = Columns.of(source)
+    path = Path(source.path)
+    holder, own = (path.name, path.name) if path.is_dir() else (path.parent.name, path.stem)
+    split, stem = location.split, location.split or own
+    streams: list[RowStream] = []
+    for file in location.files:
+        if file.suffix.lower() == ".json":
+            chosen, rows = read_json_rows(file, location.json_split, location.split or default_split)
+            split, stem = chosen or split, chosen or stem
+        else:
+            rows = read_rows(file, str(file), columns.wanted)
+        streams.append(rows)
+    return _Opened(split, holder, stem, None, checked(itertools.chain.from_iterable(streams), columns))
+
+
+def _as_rows(stream: RowStream) -> RowStream:
+    """Call the lines of the temporary file what they are to the reader: rows of the data set."""
+    return (entry._replace(place=entry.place._replace(unit="row")) for entry in stream)
+
+
+def _id_prefixes(sources: Sequence[DatasetSource], opened: Sequence[_Opened]) -> list[str]:
+    """Return what the ids of each source without ids of its own start with; they differ."""
+    stems = [one.stem for one in opened]
+    named = [f"{one.holder}_{one.stem}" for one in opened]
+    counted = [f"{name}_{place}" for place, name in enumerate(named, start=1)]
+    prefixes = stems
+    for longer in (named, counted):
+        seen = Counter(prefix for prefix, source in zip(prefixes, sources, strict=True) if source.id_field is None)
+        prefixes = [new if seen[old] > 1 else old for old, new in zip(prefixes, longer, strict=True)]
+    return prefixes

@@ -1,0 +1,42 @@
+"""What every file format is turned into: rows that know where they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+
+class Place(NamedTuple):
+    """Where a row stands, for error messages.
+
+    Args:
+        file: the file (or hub data set) as a person would name it.
+        unit: what ``number`` counts: ``line``, ``row`` or ``record``.
+        number: 1-based.
+        line: 1-based line on which the row starts where ``unit`` is not ``line`` and lines are known, else 0.
+    """
+
+    file: str
+    unit: str
+    number: int
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}, {self.unit} {self.number}" + (f" (line {self.line})" if self.line else "")
+
+
+class Row(NamedTuple):
+    """One row: its columns by name, with values as the file holds them."""
+
+    place: Place
+    values: Mapping[str, object]
+
+
+class BadRow(NamedTuple):
+    """A row that could not be read at all; reading goes on behind it, so that several can be reported at once."""
+
+    place: Place
+    problem: str
+
+
+RowStream = Iterator[Row | BadRow]

@@ -1,0 +1,15 @@
+"""The known name that a mistyped one most likely meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_LEAST_SIMILARITY = 60.0
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """Return ``, did you mean <known name>?``, or nothing where no known name resembles ``name``."""
+    from rapidfuzz import fuzz, process
+
+    best = process.extractOne(name, list(known), scorer=fuzz.ratio, processor=str.lower, score_cutoff=_LEAST_SIMILARITY)
+    return f", did you mean {best[0]}?" if best else ""

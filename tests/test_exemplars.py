@@ -1,0 +1,126 @@
+"""How solved examples are chosen."""
+
+import math
+import re
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from summtune.errors import DataError
+from summtune.exemplars import choose_exemplars
+from summtune.records import Dialogue
+
+
+def made(*texts: str) -> list[Dialogue]:
+    return [Dialogue(f"d{number}", text, ("s",)) for number, text in enumerate(texts)]
+
+
+POOL = made("the cat sat", "a dog ran home", "the cat ran", "my train is late", "the cat sat down")
+TARGETS = [Dialogue("t0", "where is my late train", ("s",)), Dialogue("t1", " the cat sat\n", ("s",))]
+
+
+def ids(chosen: tuple[Dialogue, ...]) -> list[str]:
+    return [one.id for one in chosen]
+
+
+def test_no_shots_need_no_pool() -> None:
+    assert choose_exemplars([], TARGETS, 0, "similar", (), 0) == [(), ()]
+
+
+def test_first_passes_over_what_is_to_be_summarized() -> None:
+    chosen = choose_exemplars(POOL, TARGETS, 2, "first", (), 0)
+    assert ids(chosen[0]) == ["d1", "d2"]
+    assert chosen[0] is chosen[1]
+
+
+def test_random_depends_on_the_seed_alone_and_never_leaks() -> None:
+    drawn = {tuple(ids(choose_exemplars(POOL, TARGETS, 2, "random", (), seed)[0])) for seed in range(40)}
+    assert len(drawn) > 6
+    assert not any("d0" in one for one in drawn)
+    assert choose_exemplars(POOL, TARGETS, 2, "random", (), 7) == choose_exemplars(POOL, TARGETS, 2, "random", (), 7)
+
+
+def test_ids_are_shown_in_the_order_given() -> None:
+    chosen = choose_exemplars(POOL, TARGETS, 2, "ids", ["d3", "d1"], 0)
+    assert ids(chosen[0]) == ["d3", "d1"]
+    assert chosen[0] is chosen[1]
+
+
+def test_similar_shows_the_most_similar_last_and_never_the_target_itself() -> None:
+    about_train, about_cat = choose_exemplars(POOL, TARGETS, 2, "similar", (), 0)
+    assert about_train[-1].id == "d3"
+    assert ids(about_cat) == ["d2", "d4"]
+
+
+def test_equally_similar_exemplars_come_in_the_order_of_the_pool() -> None:
+    pool = made("x y", "y x", "x  y")
+    (chosen,) = choose_exemplars(pool, made("x y z"), 3, "similar", (), 0)
+    assert ids(chosen) == ["d2", "d1", "d0"]
+    (unrelated,) = choose_exemplars(pool, made("!"), 2, "similar", (), 0)
+    assert ids(unrelated) == ["d1", "d0"]
+
+
+def cosine_by_hand(pool: list[Dialogue], a: str, b: str) -> float:
+    words = [set(re.findall(r"\w+", one.dialogue.lower())) for one in pool]
+
+    def vector(text: str) -> dict[str, float]:
+        counts = Counter(re.findall(r"\w+", text.lower()))
+        return {
+            word: count * (math.log((1 + len(pool)) / (1 + sum(word in other for other in words))) + 1)
+            for word, count in counts.items()
+            if any(word in other for other in words)
+        }
+
+    left, right = vector(a), vector(b)
+    lengths = math.hypot(*left.values()) * math.hypot(*right.values())
+    return sum(left[word] * right.get(word, 0) for word in left) / lengths if lengths else 0.0
+
+
+SENTENCES = st.lists(st.sampled_from(["a", "B", "c", "dd", "e!"]), min_size=1, max_size=6).map(" ".join)
+
+
+@given(st.lists(SENTENCES, min_size=3, max_size=8, unique=True), st.lists(SENTENCES, min_size=1, max_size=4))
+def test_similar_agrees_with_a_cosine_computed_by_hand(texts: list[str], wanted: list[str]) -> None:
+    pool, targets = made(*texts), made(*wanted)
+    for target, chosen in zip(targets, choose_exemplars(pool, targets, 2, "similar", (), 0), strict=True):
+        others = [one for one in pool if one.dialogue != target.dialogue]
+        best = sorted((cosine_by_hand(pool, target.dialogue, one.dialogue) for one in others), reverse=True)[:2]
+        got = [cosine_by_hand(pool, target.dialogue, one.dialogue) for one in reversed(chosen)]
+        assert got == pytest.approx(best, abs=1e-8)
+        assert all(one.dialogue != target.dialogue for one in chosen)
+
+
+def test_more_targets_than_a_chunk_get_the_same_as_alone() -> None:
+    targets = made(*(f"the cat {number} ran home late" for number in range(300)))
+    together = choose_exemplars(POOL, targets, 2, "similar", (), 0)
+    assert len(together) == 300
+    assert together[299] == choose_exemplars(POOL, targets[299:], 2, "similar", (), 0)[0]
+
+
+@pytest.mark.parametrize("choose", ["first", "random"])
+def test_too_small_a_pool_is_an_error_with_numbers(choose: str) -> None:
+    with pytest.raises(DataError, match=r"shots: 5 .*got 4 to choose from beside the 1 that are to be summarized"):
+        choose_exemplars(POOL, TARGETS, 5, choose, (), 0)  # type: ignore[arg-type]
+
+
+def test_similar_counts_the_target_itself_out() -> None:
+    with pytest.raises(DataError, match=r"shots: 5 .*got 4 to choose from"):
+        choose_exemplars(POOL, TARGETS, 5, "similar", (), 0)
+    with pytest.raises(DataError, match=r"shots: 6 .*got 5 to choose from\)"):
+        choose_exemplars(POOL, TARGETS[:1], 6, "similar", (), 0)
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        (["d1"], r"exemplars name 1 ids \(got shots: 2\)"),
+        (["d1", "d1"], r"named twice \(got d1\)"),
+        (["d1", "d33"], r"among the 5 dialogues .*got d33, did you mean d3\?"),
+        (["d1", "d0"], r"to be summarized itself \(got d0\)"),
+    ],
+)
+def test_ids_that_cannot_be_shown_are_named(named: list[str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        choose_exemplars(POOL, TARGETS, 2, "ids", named, 0)
