@@ -110,7 +110,8 @@ def _score_figure(systems: Sequence[Mapping[str, Any]]) -> Figure:
         drawn.append(bars)
         lows = [100 * _or(each["ci_low"], each["value"]) for each in estimates]
         highs = [100 * _or(each["ci_high"], each["value"]) for each in estimates]
-        errors = [np.subtract(values, lows), np.subtract(highs, values)]
+        # A percentile interval may miss its own mean, if only in the last bit; matplotlib takes no negative length.
+        errors = np.maximum(0.0, [np.subtract(values, lows), np.subtract(highs, values)])
         axes.errorbar(left, values, yerr=errors, fmt="none", ecolor=INK, elinewidth=0.9, capsize=2.5, capthick=0.9)
         if len(systems) * len(metrics) <= _LABELLED_BARS:
             for x, high, name, each in zip(left, highs, metrics, estimates, strict=True):

@@ -1,0 +1,82 @@
+import re
+import xml.etree.ElementTree as ET
+
+import matplotlib
+import pytest
+
+from summtune.report import chart
+
+
+def system(name, value=0.4, low=0.35, high=0.46, metrics=("rouge1", "rougeL")):
+    return {"name": name, "metrics": {metric: {"value": value, "ci_low": low, "ci_high": high} for metric in metrics}}
+
+
+def texts(svg):
+    return ["".join(each.itertext()) for each in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_the_chart_writes_names_metrics_and_values_as_text():
+    shown = texts(chart.scores_svg([system("Original"), system("LoRA", 0.5731)]))
+    assert {"Original", "LoRA", "ROUGE-1", "ROUGE-L", "40.0", "57.3"} <= set(shown)
+
+
+def test_the_same_scores_give_the_same_bytes():
+    systems = [system("Original"), system("LoRA")]
+    assert chart.scores_svg(systems) == chart.scores_svg(systems)
+    assert chart.scores_png(systems, dots_per_inch=60) == chart.scores_png(systems, dots_per_inch=60)
+
+
+@pytest.mark.parametrize("name", ["$\\frac{", "a $5 and $6 b", "<b>&\"'", "_hidden", "nul\x00 ‮rtl", "中文"])
+def test_a_name_is_shown_as_it_is_whatever_it_holds(name):
+    shown = "".join(texts(chart.scores_svg([system(name), system("other")])))
+    assert chart.one_line(name) in shown
+
+
+def test_metrics_on_other_scales_or_missing_in_a_system_stay_out():
+    systems = [system("a", metrics=("rouge1", "rouge2", "bleu")), system("b", metrics=("rouge1", "bleu"))]
+    assert chart.charted_metrics(systems) == ["rouge1"]
+
+
+def test_an_interval_that_misses_its_value_is_drawn():
+    assert "40.0" in texts(chart.scores_svg([system("a", value=0.4, low=0.41, high=0.46)]))
+
+
+def test_scores_without_interval_are_drawn():
+    assert "40.0" in texts(chart.scores_svg([system("a", low=None, high=None)]))
+
+
+def test_many_systems_share_the_palette_and_carry_no_values():
+    svg = chart.scores_svg([system(f"s{i}") for i in range(9)])
+    assert "40.0" not in texts(svg)
+    assert all(colour in svg for colour in chart.PALETTE)
+
+
+def test_png_is_png():
+    assert chart.scores_png([system("a")], dots_per_inch=60).startswith(b"\x89PNG")
+
+
+def test_losses_take_the_later_row_of_a_step_logged_twice():
+    once = [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0}, {"step": 2, "eval_loss": 2.5}]
+    resumed = [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 9.0}, *once[1:]]
+    assert chart.losses_svg(once) == chart.losses_svg(resumed)
+    assert {"training loss", "validation loss"} <= set(texts(chart.losses_svg(once)))
+
+
+def test_a_log_without_evaluations_has_one_line():
+    assert "validation loss" not in texts(chart.losses_svg([{"step": 1, "loss": 3.0}]))
+
+
+def test_charts_on_one_page_have_ids_of_their_own():
+    log = [{"step": step, "loss": 3.0 / step} for step in (1, 2, 3)]
+    ids = [set(re.findall(r'\bid="([^"]+)"', chart.losses_svg(log, salt=salt))) for salt in ("one", "two")]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+    svg = chart.losses_svg(log, salt="one")
+    used = set(re.findall(r"url\(#([^)]+)\)", svg)) | set(re.findall(r'href="#([^"]+)"', svg))
+    assert used <= ids[0]
+
+
+def test_drawing_leaves_matplotlibs_settings_alone():
+    before = dict(matplotlib.rcParams)
+    chart.scores_svg([system("a")])
+    assert dict(matplotlib.rcParams) == before

@@ -1,0 +1,66 @@
+import pytest
+import yaml
+
+from summtune.errors import RunDirectoryError
+from summtune.files import read_json, write_json
+from summtune.report.model_card import model_card
+
+
+def front_matter(card):
+    return yaml.safe_load(card.split("---\n")[1])
+
+
+def change_recipe(folder, **changes):
+    plan = read_json(folder / "plan.json")
+    plan["recipe"] |= changes
+    write_json(folder / "plan.json", plan)
+
+
+def test_an_adapters_card_says_from_what_how_well_and_how_to_load_it(run_dir):
+    card = model_card(run_dir("lora", kind="train"))
+    assert front_matter(card) == {
+        "base_model": "google/flan-t5-base",
+        "library_name": "peft",
+        "tags": ["summarization", "dialogue", "summtune", "lora"],
+        "datasets": ["owner/talks"],
+    }
+    assert "3,538,944 (1.41 %) of 251,116,800 parameters were trained for 100 optimizer steps in 12 min 05 s." in card
+    assert "| ROUGE-1 | " in card
+    assert "On 6 dialogues. ROUGE F-measure" in card
+    assert "AutoPeftModelForSeq2SeqLM.from_pretrained" in card
+    assert "base_model: google/flan-t5-base\n" in card.split("## Recipe")[1]
+
+
+def test_a_full_fine_tunings_card_loads_with_transformers(run_dir):
+    folder = run_dir("full_ft", kind="train")
+    change_recipe(folder, adapter=None)
+    card = model_card(folder)
+    assert front_matter(card)["library_name"] == "transformers"
+    assert "AutoModelForSeq2SeqLM.from_pretrained" in card
+    assert "(all weights)" in card
+
+
+def test_local_names_stay_out_of_what_the_hub_reads(run_dir, tmp_path):
+    folder = run_dir("lora", kind="train")
+    sources = [{"path": path} for path in ("builtin/dialogues", "talks.jsonl", str(tmp_path), "owner/talks")]
+    change_recipe(folder, base_model=str(tmp_path / "t5"), datasets=sources)
+    matter = front_matter(model_card(folder))
+    assert "base_model" not in matter
+    assert matter["datasets"] == ["owner/talks"]
+
+
+def test_before_the_evaluation_the_card_says_so(run_dir):
+    folder = run_dir("lora", kind="train")
+    (folder / "metrics.json").unlink()
+    (folder / "training.json").unlink()
+    assert "## Scores\n\nNot scored yet.\n" in model_card(folder)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(RunDirectoryError, match=r"is not a run \(got no plan.json\)"):
+        model_card(tmp_path)
+
+
+def test_a_prompted_run_has_no_model_to_describe(run_dir):
+    with pytest.raises(RunDirectoryError, match=r"trains no model \(got kind prompt\)"):
+        model_card(run_dir())

@@ -1,0 +1,57 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from summtune.report.table import Table, difference_table, escape_markdown, print_scores, score_table, to_markdown
+
+ROUGE = {"rouge1": {"value": 0.473, "ci_low": 0.451, "ci_high": 0.495}}
+
+
+def system(name, metrics, trainable=0):
+    return {"name": name, "metrics": metrics, "trainable_parameters": trainable, "total_parameters": 251_116_800}
+
+
+def test_scores_stand_with_half_their_interval_and_what_was_trained():
+    corpus = ROUGE | {"bleu": {"value": 0.25, "ci_low": None, "ci_high": None}}
+    table = score_table([system("Original", ROUGE), system("LoRA", corpus, trainable=3_538_944)])
+    assert table.header == ("System", "ROUGE-1", "bleu", "Trainable parameters", "Parameters")
+    assert table.rows == (
+        ("Original", "47.3 ± 2.2", "–", "0", "251,116,800"),
+        ("LoRA", "47.3 ± 2.2", "0.250", "3,538,944 (1.41 %)", "251,116,800"),
+    )
+
+
+def test_differences_stand_with_interval_and_p_value():
+    row = {"a": "LoRA", "b": "Original", "metric": "rouge1", "difference": 0.175, "ci_low": 0.156, "ci_high": 0.194}
+    comparison = {"protocol": {"bootstrap": {"confidence": 0.9}}, "differences": [row | {"p_value": 0.0001}]}
+    table = difference_table(comparison)
+    assert table.header[3] == "90% interval"
+    assert table.rows == (("LoRA − Original", "ROUGE-1", "+17.5", "15.6 to 19.4", "< 0.001"),)
+
+
+def test_the_terminal_shows_names_as_they_are():
+    console = Console(file=io.StringIO(), width=120)
+    print_scores(console, [system("[red]x[/]\x1b", ROUGE)])
+    printed = console.file.getvalue()
+    assert "[red]x[/]␛" in printed
+    assert "47.3 ± 2.2" in printed
+
+
+def test_markdown_aligns_numbers_right_and_cells_end_only_where_they_should():
+    assert to_markdown(Table(("System", "ROUGE-1"), (("a|b\nc", "1.0"),))) == (
+        "| System | ROUGE-1 |\n| --- | ---: |\n| a\\|b c | 1.0 |\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("<script>&amp;", "\\<script\\>&amp;amp;"),
+        ("*a* `b` [c](d) $e$", "\\*a\\* \\`b\\` \\[c\\](d) \\$e\\$"),
+        ("max_new_tokens _x_", "max_new_tokens \\_x\\_"),
+        ("#Person1#", "\\#Person1#"),
+    ],
+)
+def test_markdown_marks_are_shown_as_text(text, escaped):
+    assert escape_markdown(text) == escaped

@@ -1,0 +1,23 @@
+import pytest
+
+from summtune.report.visible import one_line, visible
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x00b", "a␀b"),
+        ("a\x1b[31mb", "a␛[31mb"),
+        ("a\x7f\x85", "a␡⟨U+0085⟩"),
+        ("user\u202etxt.exe", "user⟨U+202E⟩txt.exe"),
+        ("\ud800", "⟨U+D800⟩"),
+        ("a\r\nb\rc\td\n", "a\nb␍c\td\n"),
+        ("שלום 你好 é", "שלום 你好 é"),
+    ],
+)
+def test_what_hides_or_turns_text_is_shown(text, shown):
+    assert visible(text) == shown
+
+
+def test_one_line_has_no_line_ends():
+    assert one_line("a\n\tb \r\n c\x00") == "a b c␀"
