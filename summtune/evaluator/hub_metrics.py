@@ -20,6 +20,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {"bertscore": {"lang": "en"}}
 """What ``compute`` needs beyond predictions and references, for metrics that do not run without."""
 
 
+_FEW_PAIRS = 16
+"""Up to so many pairs, a list may be as long as the pairs by chance (BLEU gives four precisions); it is tried out."""
+
+
 def main(request_path: Path, answer_path: Path) -> None:
     """Write the answer to a request: ``{"results": [...]}``, or ``{"error": {"step", "metric", "message"}}``.
 
@@ -58,12 +62,20 @@ def _compute(metric: Any, name: str, predictions: list[str], references: list[li
     arguments = ARGUMENTS.get(name, {})
     takes_lists = _takes_lists(metric)
     pairs = [(text, reference) for text, several in zip(predictions, references, strict=True) for reference in several]
-    result = metric.compute(
-        predictions=[text for text, _ in pairs],
-        references=[[reference] if takes_lists else reference for _, reference in pairs],
-        **arguments,
-    )
-    answer = _sort(result, len(pairs))
+
+    def compute(some: list[tuple[str, str]]) -> dict[str, Any]:
+        found: dict[str, Any] = metric.compute(
+            predictions=[text for text, _ in some],
+            references=[[reference] if takes_lists else reference for _, reference in some],
+            **arguments,
+        )
+        return found
+
+    answer = _sort(compute(pairs), len(pairs))
+    if answer["per_pair"] and len(pairs) <= _FEW_PAIRS:
+        longer = _sort(compute([*pairs, pairs[0]]), len(pairs) + 1)["per_pair"]
+        for key in answer["per_pair"].keys() - longer.keys():
+            answer["other"][key] = repr(answer["per_pair"].pop(key))
     answer["references"] = "each"
     if answer["scalars"] and takes_lists and len(pairs) > len(predictions):
         whole = metric.compute(predictions=predictions, references=references, **arguments)

@@ -181,7 +181,7 @@ def _facts(run: RunFiles) -> list[tuple[str, str]]:
         ("Kind", _deed(run)),
         ("Parameters", numbers.count(stats["total_parameters"])),
         ("Trainable parameters", trained if run.plan["kind"] == "train" else None),
-        ("Batch", ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in batch.items()) or None),
+        ("Batch", ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in batch.items() if value) or None),
         ("Optimizer steps", _with(numbers.count, training.get("steps"))),
         ("Epochs", _with(numbers.decimal, training.get("epochs"))),
         ("Training loss", _with(numbers.decimal, training.get("train_loss"))),
@@ -191,7 +191,7 @@ def _facts(run: RunFiles) -> list[tuple[str, str]]:
         ("Peak memory a device", _with(numbers.size, training.get("peak_memory_bytes"))),
         ("Precision", training.get("precision")),
         ("Prediction time", _with(numbers.duration, stats.get("seconds"))),
-        ("Exemplars in the prompt", ", ".join(stats.get("exemplars") or []) or None),
+        ("Exemplars in the prompts", _first_ids(stats.get("exemplars") or [])),
         ("Mean prompt tokens", numbers.decimal(diagnostics["mean_prompt_tokens"])),
         ("Mean new tokens", numbers.decimal(diagnostics["mean_new_tokens"])),
         ("Mean words of a prediction", numbers.decimal(diagnostics["mean_prediction_words"])),
@@ -200,6 +200,12 @@ def _facts(run: RunFiles) -> list[tuple[str, str]]:
         ("Git commit", run.plan.get("git_commit")),
     ]
     return [(title, text) for title, text in facts if text is not None]
+
+
+def _first_ids(ids: Sequence[str], shown: int = 8) -> str | None:
+    """Return the first ids: chosen by similarity, every dialogue may have its own exemplars."""
+    more = f" and {numbers.count(len(ids) - shown)} more" if len(ids) > shown else ""
+    return f"{', '.join(ids[:shown])}{more}" if ids else None
 
 
 def _with(format_: Any, value: Any) -> str | None:

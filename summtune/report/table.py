@@ -37,16 +37,17 @@ def score_table(systems: Sequence[Mapping[str, Any]]) -> Table:
     """Return systems × metrics, each score with half its interval's width, and what was trained.
 
     Args:
-        systems: ``systems`` of ``comparison.json``: each with ``name``, ``metrics`` and the parameter counts.
+        systems: ``systems`` of ``comparison.json``: each with ``name``, ``metrics`` and, where they are known, the
+            parameter counts; predictions from elsewhere have none.
     """
     metrics = list(dict.fromkeys(name for system in systems for name in system["metrics"]))
+    counted = any("total_parameters" in system for system in systems)
     rows = []
     for system in systems:
         scores = (_cell(name, system["metrics"].get(name)) for name in metrics)
-        trained = numbers.parameters(system["trainable_parameters"], system["total_parameters"])
-        rows.append((one_line(system["name"]), *scores, trained, numbers.count(system["total_parameters"])))
+        rows.append((one_line(system["name"]), *scores, *(_parameter_cells(system) if counted else ())))
     titles = (numbers.metric_title(name) for name in metrics)
-    return Table(("System", *titles, "Trainable parameters", "Parameters"), tuple(rows))
+    return Table(("System", *titles, *(("Trainable parameters", "Parameters") if counted else ())), tuple(rows))
 
 
 def difference_table(comparison: Mapping[str, Any]) -> Table:
@@ -96,6 +97,13 @@ def to_markdown(table: Table) -> str:
 def escape_markdown(text: str) -> str:
     """Return one line that markdown shows as it is: no cell ends in it, no tag opens, no emphasis starts."""
     return _MARKS.sub(r"\\\g<0>", one_line(text).replace("&", "&amp;"))
+
+
+def _parameter_cells(system: Mapping[str, Any]) -> tuple[str, str]:
+    if "total_parameters" not in system:
+        return "–", "–"
+    total = system["total_parameters"]
+    return numbers.parameters(system["trainable_parameters"], total), numbers.count(total)
 
 
 def _cell(name: str, estimate: Mapping[str, Any] | None) -> str:

@@ -22,6 +22,12 @@ def test_scores_stand_with_half_their_interval_and_what_was_trained():
     )
 
 
+def test_predictions_from_elsewhere_have_no_parameters():
+    unknown = {"name": "theirs", "metrics": ROUGE}
+    assert score_table([unknown]).header == ("System", "ROUGE-1")
+    assert score_table([unknown, system("Original", ROUGE)]).rows[0] == ("theirs", "47.3 ± 2.2", "–", "–")
+
+
 def test_differences_stand_with_interval_and_p_value():
     row = {"a": "LoRA", "b": "Original", "metric": "rouge1", "difference": 0.175, "ci_low": 0.156, "ci_high": 0.194}
     comparison = {"protocol": {"bootstrap": {"confidence": 0.9}}, "differences": [row | {"p_value": 0.0001}]}

@@ -6,7 +6,9 @@ const order = document.getElementById("order");
 const shown = document.getElementById("shown");
 if (list && search) {
   const articles = Array.from(list.children);
-  const texts = articles.map((article) => article.textContent.toLowerCase());
+  // Ids, dialogues, summaries and notes, but not the scores: a search for "3" means a text with a 3.
+  const text = (article) => Array.from(article.querySelectorAll("h3, p"), (part) => part.textContent).join("\n");
+  const texts = articles.map((article) => text(article).toLowerCase());
   const filter = () => {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     let count = 0;
