@@ -58,9 +58,9 @@ class T5Shape:
         attentions = self.num_layers + 2 * self.num_decoder_layers
         layers = self.num_layers + self.num_decoder_layers
         sizes = {
-            **{name: (attentions, self.d_model, inner) for name in ("q", "k", "v")},
+            **dict.fromkeys(("q", "k", "v"), (attentions, self.d_model, inner)),
             "o": (attentions, inner, self.d_model),
-            **({name: (layers, self.d_model, self.d_ff) for name in ("wi_0", "wi_1")} if self.gated else {}),
+            **(dict.fromkeys(("wi_0", "wi_1"), (layers, self.d_model, self.d_ff)) if self.gated else {}),
             **({} if self.gated else {"wi": (layers, self.d_model, self.d_ff)}),
             "wo": (layers, self.d_ff, self.d_model),
             "lm_head": (1, self.d_model, self.vocab_size),

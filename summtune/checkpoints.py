@@ -55,7 +55,7 @@ def layout_of(checkpoint: Path) -> dict[str, Any]:
 
 def latest_good(folder: Path) -> tuple[Path | None, list[Damaged]]:
     """Return the latest complete checkpoint (None when there is none) and those that had to be passed over."""
-    damaged = []
+    damaged: list[Damaged] = []
     for checkpoint in checkpoints(folder):
         reason = damage(checkpoint)
         if reason is None:

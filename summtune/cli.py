@@ -26,7 +26,9 @@ app = typer.Typer(
 _Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML recipe.", show_default=False)]
 _Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the recipe; dotted for sections.", show_default=False),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Lay a value over the recipe; dotted for sections.", show_default=False
+    ),
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 _RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory.", show_default=False)]
@@ -71,7 +73,8 @@ def run(
     recipe: _Recipe,
     sets: _Set = None,
     output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", help="Run directory instead of outputs/<name>-<hash>.", show_default=False)
+        Path | None,
+        typer.Option("--output-dir", help="Run directory instead of outputs/<name>-<hash>.", show_default=False),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew instead of going on.")] = False,
@@ -147,7 +150,9 @@ def recipes() -> None:
 @app.command()
 def init(
     name: Annotated[str, typer.Argument(help="A recipe that comes along: quickstart, lora, full_ft, …")] = "lora",
-    to: Annotated[Path | None, typer.Option("--to", help="File to write; default: NAME.yaml here.", show_default=False)] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="File to write; default: NAME.yaml here.", show_default=False)
+    ] = None,
 ) -> None:
     """Copy a recipe here, to edit it."""
     from summtune.shipped import copy_recipe

@@ -54,7 +54,9 @@ class TerminalDisplay:
                 self._advance(event["stage"], event["done"], event["total"], event["text"])
             case "message":
                 self.console.print(
-                    f"[bold]{escape(event['stage']):>9}[/bold]  {escape(event['text'])}", highlight=False, soft_wrap=True
+                    f"[bold]{escape(event['stage']):>9}[/bold]  {escape(event['text'])}",
+                    highlight=False,
+                    soft_wrap=True,
                 )
             case "warning":
                 self.warn(event["text"])

@@ -38,8 +38,14 @@ def print_plan(resolved: Resolved, console: Console) -> None:
         if launch is None:
             continue
         names = [stage.name for stage in group]
-        _line(console, " and ".join(names), f"{launch.processes} × {launch.device}, {launch.distribution.replace('_', ' ')}")
-        console.print(f"    {shlex.join(command(launch, resolved.run_dir, names))}", highlight=False, soft_wrap=True, markup=False)
+        _line(
+            console,
+            " and ".join(names),
+            f"{launch.processes} × {launch.device}, {launch.distribution.replace('_', ' ')}",
+        )
+        console.print(
+            f"    {shlex.join(command(launch, resolved.run_dir, names))}", highlight=False, soft_wrap=True, markup=False
+        )
         config = to_yaml(accelerate_config(launch, resolved.run_dir))
         console.print(f"    {launch.config_file}:", highlight=False, soft_wrap=True, markup=False)
         for line in config.splitlines():
@@ -50,15 +56,14 @@ def print_plan(resolved: Resolved, console: Console) -> None:
 
 def _batch_text(batch: Batch) -> str:
     text = (
-        f"global batch {batch.global_batch:,} = {batch.micro_batch_size:,} micro × {batch.gradient_accumulation_steps:,} "
-        f"accumulation × {batch.processes:,} processes"
+        f"global batch {batch.global_batch:,} = {batch.micro_batch_size:,} micro × "
+        f"{batch.gradient_accumulation_steps:,} accumulation × {batch.processes:,} processes"
     )
     if batch.pairs is None:
         steps = f"{batch.optimizer_steps:,}" if batch.optimizer_steps else "counted when the data has been fetched"
         return f"{text}; optimizer steps: {steps}"
-    return (
-        f"{text}; {batch.pairs:,} pairs, {batch.steps_per_epoch:,} steps an epoch, {batch.optimizer_steps:,} optimizer steps"
-    )
+    steps = f"{batch.steps_per_epoch:,} steps an epoch, {batch.optimizer_steps:,} optimizer steps"
+    return f"{text}; {batch.pairs:,} pairs, {steps}"
 
 
 def _memory_text(resolved: Resolved) -> str:
@@ -70,7 +75,9 @@ def _memory_text(resolved: Resolved) -> str:
     text = f"about {numbers.size(memory.total)} on each device ({parts})"
     smallest = min((gpu.memory_bytes for gpu in resolved.gpus), default=None)
     if smallest is not None and memory.total > smallest:
-        text += f"; the smallest device has {numbers.size(smallest)}: lower micro_batch_size or set gradient_checkpointing"
+        text += (
+            f"; the smallest device has {numbers.size(smallest)}: lower micro_batch_size or set gradient_checkpointing"
+        )
     return text
 
 

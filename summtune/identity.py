@@ -42,8 +42,9 @@ def _files(path: Path) -> Iterable[Path]:
 def identify(recipe: Recipe, global_batch: int | None, model_sha256: str | None) -> str:
     """Return 64 hex digits for what determines the result of a prompt or train recipe.
 
-    In it: every key of the kind but those of logging, saving and launching; the contents of local models and data instead of
-    their paths; the global batch instead of its factors. The same training on another layout keeps its identity.
+    In it: every key of the kind but those of logging, saving and launching; the contents of local models and data
+    instead of their paths; the global batch instead of its factors. The same training on another layout keeps its
+    identity.
 
     Args:
         recipe: paths resolved.

@@ -35,11 +35,12 @@ def estimate(
 ) -> MemoryEstimate:
     """Return the estimate for a training recipe.
 
-    The model states follow Rajbhandari et al., "ZeRO" (2020), section 3: with DeepSpeed in bf16, 2 bytes a weight, 2 a gradient
-    and K = 12 for an fp32 copy with Adam's two moments; ZeRO-1 divides the optimizer's part by the processes, ZeRO-2 the
-    gradients too, ZeRO-3 the weights too. Without DeepSpeed bf16 is autocast over fp32 weights: 4 + 4 + 8. The activations count
-    what each layer keeps (Korthikanti et al., 2022, section 4, with T5's own sizes), so they are an upper bound for batches
-    shorter than sequence_len, and leave out the framework's own overhead (about 1 GB a CUDA process).
+    The model states follow Rajbhandari et al., "ZeRO" (2020), section 3: with DeepSpeed in bf16, 2 bytes a weight, 2
+    a gradient and K = 12 for an fp32 copy with Adam's two moments; ZeRO-1 divides the optimizer's part by the
+    processes, ZeRO-2 the gradients too, ZeRO-3 the weights too. Without DeepSpeed bf16 is autocast over fp32 weights:
+    4 + 4 + 8. The activations count what each layer keeps (Korthikanti et al., 2022, section 4, with T5's own sizes),
+    so they are an upper bound for batches shorter than sequence_len, and leave out the framework's own overhead
+    (about 1 GB a CUDA process).
 
     Args:
         recipe: a recipe of kind train.
@@ -74,8 +75,10 @@ def _activations(recipe: Recipe, shape: T5Shape, size: int) -> int:
 
     def attention(queries: int, keys: int) -> int:
         # normed input, q, k, v, context, dropout mask; scores in fp32, probabilities, their dropout mask
-        return queries * (3 * shape.d_model + 2 * inner) * size + keys * 2 * inner * size + (
-            shape.num_heads * queries * keys * (4 + 2 * size)
+        return (
+            queries * (3 * shape.d_model + 2 * inner) * size
+            + keys * 2 * inner * size
+            + (shape.num_heads * queries * keys * (4 + 2 * size))
         )
 
     def feed_forward(tokens: int) -> int:

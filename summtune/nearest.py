@@ -13,3 +13,9 @@ def hint(name: str, known: Iterable[str]) -> str:
 
     best = process.extractOne(name, list(known), scorer=fuzz.ratio, processor=str.lower, score_cutoff=_LEAST_SIMILARITY)
     return f", did you mean {best[0]}?" if best else ""
+
+
+def hint_or_list(name: str, known: Iterable[str]) -> str:
+    """Return ``, did you mean <known name>?``, or ``; known: …`` where no known name resembles ``name``."""
+    names = list(known)
+    return hint(name, names) or f"; known: {', '.join(names)}"

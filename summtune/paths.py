@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from summtune.errors import Problem
+from summtune.nearest import hint_or_list
 from summtune.recipe import DatasetSource, Recipe
 from summtune.recipe_loading import LoadedRecipe
-from summtune.recipe_rules import nearest
 from summtune.yaml_reader import KeyPath
 
 BUILTIN_MODELS = ("builtin/flan-t5-nano",)
@@ -45,42 +45,34 @@ def model_folder(base_model: str) -> Path | None:
 def resolve_paths(loaded: LoadedRecipe) -> tuple[Recipe, list[Problem]]:
     """Return the recipe with absolute local paths, and a problem for each path that leads nowhere."""
     folder = loaded.path.parent
-    changes: dict[str, Any] = {}
-    problems: list[Problem] = []
-
-    def note(path: KeyPath, message: str) -> None:
-        problems.append(loaded.document.problem(path, message))
-
     recipe = loaded.recipe
+    changes: dict[str, Any] = {}
+    found: list[tuple[KeyPath, str]] = []
     if recipe.base_model is not None:
-        resolved, wrong = _resource(recipe.base_model, folder, BUILTIN_MODELS, "model", ())
-        changes["base_model"] = resolved
-        if wrong:
-            note(("base_model",), wrong)
-        elif is_local(resolved) and not (Path(resolved) / "config.json").is_file():
-            note(("base_model",), f"a model is a folder with config.json (got {resolved}); name the folder that has it")
-        if recipe.revision_of_model and (is_local(resolved) or resolved in BUILTIN_MODELS):
-            note(("revision_of_model",), "revision_of_model has no effect for a local model; remove it")
+        changes["base_model"], complaints = _model(recipe.base_model, folder)
+        found += [(("base_model",), complaint) for complaint in complaints]
+        if recipe.revision_of_model and (is_local(changes["base_model"]) or changes["base_model"] in BUILTIN_MODELS):
+            found.append((("revision_of_model",), "revision_of_model has no effect for a local model; remove it"))
     for key in ("datasets", "test_datasets"):
         sources: list[DatasetSource] | None = getattr(recipe, key)
         if sources is not None:
-            changes[key] = [
-                _source(source, folder, lambda message, at=(key, index): note(at, message))  # type: ignore[misc]
-                for index, source in enumerate(sources)
-            ]
+            resolved = [_source(source, folder) for source in sources]
+            changes[key] = [source for source, _ in resolved]
+            found += [((key, at), complaint) for at, (_, complaints) in enumerate(resolved) for complaint in complaints]
     if recipe.deepspeed is not None:
         config = _file(recipe.deepspeed, folder)
         if config is None:
             known = [f"ds_configs/{path.name}" for path in sorted(package_path("ds_configs").glob("*.json"))]
-            note(("deepspeed",), f"no DeepSpeed config at this path (got {recipe.deepspeed}){nearest(recipe.deepspeed, known)}")
+            hint = hint_or_list(recipe.deepspeed, known)
+            found.append((("deepspeed",), f"no DeepSpeed config at this path (got {recipe.deepspeed}){hint}"))
         else:
             changes["deepspeed"] = str(config)
     if recipe.output_dir is not None:
         changes["output_dir"] = str((folder / Path(recipe.output_dir).expanduser()).resolve())
     metrics = [_metric(name, folder) for name in recipe.evaluation.metrics]
     changes["evaluation"] = recipe.evaluation.model_copy(update={"metrics": metrics})
-    problems += list(_missing_recipes(loaded))
-    return recipe.model_copy(update=changes), problems
+    problems = [loaded.document.problem(path, message) for path, message in found]
+    return recipe.model_copy(update=changes), [*problems, *_missing_recipes(loaded)]
 
 
 def recipe_path(path: str, folder: Path) -> Path | None:
@@ -108,17 +100,32 @@ def _metric(name: str, folder: Path) -> str:
     return str(beside) if beside.exists() and ("/" in name or name.endswith(".py")) else name
 
 
-def _source(source: DatasetSource, folder: Path, note: Any) -> DatasetSource:
-    resolved, wrong = _resource(source.path, folder, BUILTIN_DATASETS, "data set", _DATA_ENDINGS)
+def _model(base_model: str, folder: Path) -> tuple[str, list[str]]:
+    """Return the model's path or id, and what is wrong with it."""
+    resolved, wrong = _resource(base_model, folder, BUILTIN_MODELS, "model", ())
     if wrong:
-        note(wrong)
-    elif is_local(resolved) or resolved in BUILTIN_DATASETS:
-        for key in ("name", "revision"):
-            if getattr(source, key) is not None:
-                note(f"{key} has no effect for local data (got {getattr(source, key)!r} for {source.path}); remove it")
-        if Path(resolved).is_file() and source.split is not None:
-            note(f"split has no effect for a single file (got {source.split!r} for {source.path}); remove it")
-    return source.model_copy(update={"path": resolved})
+        return resolved, [wrong]
+    if is_local(resolved) and not (Path(resolved) / "config.json").is_file():
+        return resolved, [f"a model is a folder with config.json (got {resolved}); name the folder that has it"]
+    return resolved, []
+
+
+def _source(source: DatasetSource, folder: Path) -> tuple[DatasetSource, list[str]]:
+    """Return the source with its path resolved, and what is wrong with it."""
+    resolved, wrong = _resource(source.path, folder, BUILTIN_DATASETS, "data set", _DATA_ENDINGS)
+    complaints = [wrong] if wrong else []
+    if not wrong and (is_local(resolved) or resolved in BUILTIN_DATASETS):
+        complaints += [
+            f"{key} has no effect for local data (got {getattr(source, key)!r} for {source.path}); remove it"
+            for key in ("name", "revision")
+            if getattr(source, key) is not None
+        ]
+        # A .json file can hold one list a split; the others hold one table.
+        if Path(resolved).is_file() and source.split is not None and not resolved.endswith(".json"):
+            complaints.append(
+                f"split has no effect for a single file (got {source.split!r} for {source.path}); remove it"
+            )
+    return source.model_copy(update={"path": resolved}), complaints
 
 
 def _resource(
@@ -126,12 +133,15 @@ def _resource(
 ) -> tuple[str, str | None]:
     """Return the resolved path, and what is wrong with it (None when nothing is)."""
     if given.startswith("builtin/"):
-        wrong = None if given in builtin else f"no such builtin {what} (got {given}){nearest(given, list(builtin))}"
+        wrong = None if given in builtin else f"no such builtin {what} (got {given}){hint_or_list(given, builtin)}"
         return given, wrong
     beside = (folder / Path(given).expanduser()).resolve()
     if beside.exists():
         return str(beside), None
     looks_local = given.startswith((".", "/", "~")) or given.endswith(endings or ("/",)) or given.count("/") > 1
     if looks_local or not _HUB_ID.fullmatch(given):
-        return given, f"no {what} at this path (got {given}, looked at {beside}); check it, or give a hub id as owner/name"
+        return (
+            given,
+            f"no {what} at this path (got {given}, looked at {beside}); check it, or give a hub id as owner/name",
+        )
     return given, None

@@ -88,7 +88,8 @@ def _begin(resolved: Resolved, display: Display) -> None:
 
 
 def _current_plan(resolved: Resolved) -> Plan:
-    """Return the plan as of now: this launch's devices and processes, with the data and model found at the beginning."""
+    """Return the plan as of now: this launch's devices and processes, with the data and model found at the
+    beginning."""
     run_dir = resolved.run_dir
     begun = read_plan(run_dir)
     batch = resolved.plan.batch
@@ -138,7 +139,9 @@ def _run_here(stage: str, plan: Plan, run_dir: Path) -> None:
     write_run_report(run_dir)
 
 
-def run_comparison(resolved: Resolved, parts: list[tuple[str, Resolved]], display: Display, fresh: bool = False) -> Path:
+def run_comparison(
+    resolved: Resolved, parts: list[tuple[str, Resolved]], display: Display, fresh: bool = False
+) -> Path:
     """Run every system of a comparison that is not complete, compare them, and return the comparison's directory.
 
     Args:
@@ -174,5 +177,3 @@ def run_comparison(resolved: Resolved, parts: list[tuple[str, Resolved]], displa
         write_json(run_dir / "comparison.json", comparison)
         write_compare_report(run_dir)
     return run_dir
-
-

@@ -18,7 +18,8 @@ StageName = Literal["train", "predict", "evaluate", "report"]
 class ModelPlan(Section):
     """The model of a run.
 
-    Args of note: ``folder`` is None while a hub model has not been fetched; ``content_sha256`` is over a local model's files.
+    Args of note: ``folder`` is None while a hub model has not been fetched; ``content_sha256`` is over a local
+    model's files.
     """
 
     base_model: str
@@ -93,8 +94,8 @@ class SystemPlan(Section):
 class Plan(Section):
     """Everything that a run's stages need to know.
 
-    Args of note: ``identity`` is the hash that names the run (`summtune.identity`); ``data`` counts the dialogues of each
-    role (train, validation, exemplars, test); ``versions`` are those of the packages that can change a result.
+    Args of note: ``identity`` is the hash that names the run (`summtune.identity`); ``data`` counts the dialogues of
+    each role (train, validation, exemplars, test); ``versions`` are those of the packages that can change a result.
     """
 
     format: Literal[1] = 1
@@ -107,10 +108,10 @@ class Plan(Section):
     versions: dict[str, str]
     recipe: Recipe
     model: ModelPlan | None = None
-    data: dict[str, Any] = {}
+    data: dict[str, Any] = Field(default={})
     batch: Batch | None = None
-    stages: list[StagePlan] = []
-    systems: list[SystemPlan] = []
+    stages: list[StagePlan] = Field(default=[])
+    systems: list[SystemPlan] = Field(default=[])
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as it stands in ``plan.json``: the recipe with the keys of its kind."""

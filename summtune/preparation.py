@@ -47,7 +47,10 @@ def prepare_data(recipe: Recipe, into: Path, warn: Callable[[str], None]) -> dic
     for role in ("train", "exemplars"):
         shared = {item.dialogue for item in roles.get(role, ())} & {item.dialogue for item in roles["test"]}
         if shared:
-            warn(f"{len(shared)} of {len(roles['test'])} test dialogues are also in the {role} data; the scores are not to be trusted")
+            warn(
+                f"{len(shared)} of {len(roles['test'])} test dialogues are also in the {role} data; "
+                "the scores are not to be trusted"
+            )
     summary: dict[str, Any] = {}
     for role, dialogues in roles.items():
         path = into / DATA_FILES[role]
@@ -75,9 +78,7 @@ def count_pairs(recipe: Recipe) -> int | None:
     return sum(len(dialogue.references) for dialogue in train)
 
 
-def split_validation(
-    dialogues: Sequence[Dialogue], size: float, seed: int
-) -> tuple[list[Dialogue], list[Dialogue]]:
+def split_validation(dialogues: Sequence[Dialogue], size: float, seed: int) -> tuple[list[Dialogue], list[Dialogue]]:
     """Return (training, validation) dialogues, each in their original order.
 
     Args:
@@ -91,7 +92,8 @@ def split_validation(
     count = int(size) if size >= 1 else round(size * len(dialogues))
     if size > 0 and not 0 < count < len(dialogues):
         raise DataError(
-            f"val_set_size leaves no training or no validation data (got {size} of {len(dialogues)} dialogues); lower it"
+            f"val_set_size leaves no training or no validation data (got {size} of {len(dialogues)} dialogues); "
+            "lower it"
         )
     held_out = set(random.Random(f"validation/{seed}").sample(range(len(dialogues)), count))
     train = [dialogue for index, dialogue in enumerate(dialogues) if index not in held_out]
@@ -104,4 +106,6 @@ def _with_split(sources: Sequence[DatasetSource], split: str | None) -> list[Dat
 
 def _tell(role: str, reading: Reading, warn: Callable[[str], None]) -> None:
     if reading.doubled_references:
-        warn(f"{role}: {reading.doubled_references} rows repeat a dialogue and its summary word for word, and count once")
+        warn(
+            f"{role}: {reading.doubled_references} rows repeat a dialogue and its summary word for word, and count once"
+        )

@@ -1,7 +1,7 @@
 """The schema of every key of a recipe: the reference.
 
-Each field has a type, a bound, its unit where it has one, and one line that says what it does. ``Use`` says for which kinds
-of recipe a key has an effect; a key that would be ignored is an error (`summtune.recipe_rules`).
+Each field has a type, a bound, its unit where it has one, and one line that says what it does. ``Use`` says for which
+kinds of recipe a key has an effect; a key that would be ignored is an error (`summtune.recipe_rules`).
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Exemplars(Section):
     )
     choose: Literal["first", "random", "similar", "ids"] = Field(
         default="random",
-        description="The first of the split, the same random ones for every dialogue (by seed), the most similar to each "
-        "dialogue (TF-IDF), or those named in ids.",
+        description="The first of the split, the same random ones for every dialogue (by seed), the most similar to "
+        "each dialogue (TF-IDF), or those named in ids.",
     )
     ids: list[str] | None = Field(default=None, min_length=1, description="Ids, for `choose: ids`; as many as shots.")
 
@@ -99,7 +99,9 @@ class Generation(Section):
     temperature: float = Field(default=1.0, gt=0, le=10, description="Sampling temperature; with do_sample.")
     top_p: float = Field(default=1.0, gt=0, le=1, description="Nucleus of the sampling; with do_sample.")
     length_penalty: float = Field(default=1.0, ge=-10, le=10, description="Above 1 favours long beams; with num_beams.")
-    no_repeat_ngram_size: int = Field(default=0, ge=0, le=20, description="Forbid repeating n-grams of this size; 0: off.")
+    no_repeat_ngram_size: int = Field(
+        default=0, ge=0, le=20, description="Forbid repeating n-grams of this size; 0: off."
+    )
     batch_size: int = Field(default=16, ge=1, le=4096, description="Dialogues generated together on each device.")
 
 
@@ -151,7 +153,9 @@ class Recipe(Section):
         default=None, min_length=1, description="What is summarized and scored."
     )
     val_set_size: Annotated[int | float, _TRAIN] = Field(
-        default=0, ge=0, description="Dialogues held out of `datasets` for the evaluation loss: a count, or a share below 1."
+        default=0,
+        ge=0,
+        description="Dialogues held out of `datasets` for the evaluation loss: a count, or a share below 1.",
     )
 
     # Prompt
@@ -168,8 +172,8 @@ class Recipe(Section):
     )
     long_dialogues: Annotated[Literal["truncate_end", "truncate_start", "drop"], _RUNS] = Field(
         default="truncate_end",
-        description="What happens to a dialogue whose prompt exceeds sequence_len: cut its end, cut its start, or (training) "
-        "leave it out. All are counted.",
+        description="What happens to a dialogue whose prompt exceeds sequence_len: cut its end, cut its start, or "
+        "(training) leave it out. All are counted.",
     )
 
     # Training
@@ -188,17 +192,27 @@ class Recipe(Section):
         default=8, ge=1, le=65_536, description="Dialogues a device holds at once. Memory grows with it."
     )
     gradient_accumulation_steps: Annotated[int, _TRAIN_EXECUTION] = Field(
-        default=1, ge=1, le=65_536, description="Micro batches summed before a step. Global batch = micro × this × processes."
+        default=1,
+        ge=1,
+        le=65_536,
+        description="Micro batches summed before a step. Global batch = micro × this × processes.",
     )
     num_epochs: Annotated[int | float, _TRAIN] = Field(default=3, gt=0, le=10_000, description="Passes over the data.")
-    max_steps: Annotated[int | None, _TRAIN] = Field(default=None, ge=1, description="Optimizer steps, instead of epochs.")
-    learning_rate: Annotated[float | None, _TRAIN] = Field(
-        default=None, gt=0, le=10, description="Peak learning rate; required. About 1e-4 for all weights, 1e-3 for LoRA."
+    max_steps: Annotated[int | None, _TRAIN] = Field(
+        default=None, ge=1, description="Optimizer steps, instead of epochs."
     )
-    lr_scheduler: Annotated[
-        Literal["linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt"], _TRAIN
-    ] = Field(default="linear", description="How the learning rate falls after the warm-up.")
-    warmup_ratio: Annotated[float, _TRAIN] = Field(default=0.0, ge=0, lt=1, description="Warm-up as a share of all steps.")
+    learning_rate: Annotated[float | None, _TRAIN] = Field(
+        default=None,
+        gt=0,
+        le=10,
+        description="Peak learning rate; required. About 1e-4 for all weights, 1e-3 for LoRA.",
+    )
+    lr_scheduler: Annotated[Literal["linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt"], _TRAIN] = (
+        Field(default="linear", description="How the learning rate falls after the warm-up.")
+    )
+    warmup_ratio: Annotated[float, _TRAIN] = Field(
+        default=0.0, ge=0, lt=1, description="Warm-up as a share of all steps."
+    )
     warmup_steps: Annotated[int, _TRAIN] = Field(default=0, ge=0, description="Warm-up in steps.")
     weight_decay: Annotated[float, _TRAIN] = Field(default=0.0, ge=0, lt=1, description="Decoupled weight decay.")
     max_grad_norm: Annotated[float, _TRAIN] = Field(
@@ -265,8 +279,12 @@ class Recipe(Section):
     use_tensorboard: Annotated[bool, _TRAIN_EXECUTION] = Field(
         default=False, description="Write TensorBoard events into the run directory."
     )
-    mlflow_tracking_uri: Annotated[str | None, _TRAIN_EXECUTION] = Field(default=None, description="Log to MLflow here.")
-    mlflow_experiment_name: Annotated[str | None, _TRAIN_EXECUTION] = Field(default=None, description="MLflow experiment.")
+    mlflow_tracking_uri: Annotated[str | None, _TRAIN_EXECUTION] = Field(
+        default=None, description="Log to MLflow here."
+    )
+    mlflow_experiment_name: Annotated[str | None, _TRAIN_EXECUTION] = Field(
+        default=None, description="MLflow experiment."
+    )
 
     # Compare
     recipes: Annotated[list[str | ComparedRecipe] | None, _COMPARE] = Field(

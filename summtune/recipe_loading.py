@@ -12,8 +12,8 @@ from pydantic_core import ErrorDetails
 
 from summtune import recipe_rules
 from summtune.errors import InputError, Problem, RecipeError
+from summtune.nearest import hint, hint_or_list
 from summtune.recipe import Recipe
-from summtune.recipe_rules import nearest
 from summtune.yaml_reader import Document, KeyPath, read_yaml_file, read_yaml_value
 
 _TYPE_NAMES = {
@@ -106,7 +106,8 @@ def load_recipe(
 
 
 def _is_read(document: Document, key: str) -> bool:
-    """Whether the recipe, as written, would read an override of ``key``; an unknown key counts, so that it is reported."""
+    """Whether the recipe, as written, would read an override of ``key``; an unknown key counts, so that it is
+    reported."""
     top = key.split(".", 1)[0]
     if top not in Recipe.model_fields:
         return True
@@ -121,7 +122,9 @@ def _validated(document: Document) -> Recipe:
     problems = list(document.problems)
     if not isinstance(document.value, dict):
         shown = type(document.value).__name__
-        problems.append(document.problem((), f"a recipe is a mapping of keys (got a {shown}); start with `kind: train`"))
+        problems.append(
+            document.problem((), f"a recipe is a mapping of keys (got a {shown}); start with `kind: train`")
+        )
         raise RecipeError(problems)
     recipe, wrong = _parse(document, problems)
     if recipe is not None:
@@ -188,9 +191,9 @@ def _describe(path: KeyPath, group: Sequence[ErrorDetails]) -> str:
             return f"{dotted} must have at least {least} {unit}{'s' if least > 1 else ''} (got {shown})"
     if literals:
         known = [word.strip("'") for word in literals[0]["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-        choices = expected + [", ".join(known)]
-        hint = nearest(detail["input"], known) if isinstance(detail["input"], str) else ""
-        return f"{dotted} must be {' or '.join(choices)} (got {shown}){hint if 'did you mean' in hint else ''}"
+        choices = [*expected, ", ".join(known)]
+        meant = hint(detail["input"], known) if isinstance(detail["input"], str) else ""
+        return f"{dotted} must be {' or '.join(choices)} (got {shown}){meant}"
     if expected:
         return f"{dotted} must be {' or '.join(expected)} (got {shown})"
     return f"{dotted}: {detail['msg']} (got {shown})"
@@ -202,7 +205,7 @@ def _unknown_key(path: KeyPath) -> str:
         return f"unknown key {key!r}; here it is called {_OTHER_NAMES[key]!r}"
     known = _known_keys(path[:-1])
     section = ".".join(str(part) for part in path[:-1])
-    return f"unknown key {key!r}{f' in {section}' if section else ''}{nearest(key, known)}"
+    return f"unknown key {key!r}{f' in {section}' if section else ''}{hint_or_list(key, known)}"
 
 
 def _known_keys(path: KeyPath) -> list[str]:

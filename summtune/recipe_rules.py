@@ -1,7 +1,7 @@
 """What a recipe must hold, and which of its keys would have no effect.
 
-A key that is written down and then ignored is the most expensive mistake of an experiment, because nothing shows it. Each
-rule is one line of a table: the key, when it has no effect, and why.
+A key that is written down and then ignored is the most expensive mistake of an experiment, because nothing shows it.
+Each rule is one line of a table: the key, when it has no effect, and why.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from rapidfuzz import process as fuzzy
-
+from summtune.nearest import hint_or_list
 from summtune.recipe import Recipe, use_of
 from summtune.yaml_reader import KeyPath
 
@@ -20,7 +19,10 @@ _LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "pe
 
 # key path, whether it has no effect in this recipe, why and what to do
 _NO_EFFECT: tuple[tuple[str, Callable[[Recipe], bool], str], ...] = (
-    *((key, lambda r: r.adapter is None, "without `adapter: lora`; add the adapter or remove the key") for key in _LORA_KEYS),
+    *(
+        (key, lambda r: r.adapter is None, "without `adapter: lora`; add the adapter or remove the key")
+        for key in _LORA_KEYS
+    ),
     ("datasets", lambda r: r.kind == "prompt" and r.shots == 0, "with `shots: 0`; set shots, or remove the key"),
     ("exemplars", lambda r: r.shots == 0, "with `shots: 0`; set shots, or remove the key"),
     ("exemplars.ids", lambda r: r.exemplars.choose != "ids", "without `choose: ids`; set it, or remove ids"),
@@ -35,7 +37,11 @@ _NO_EFFECT: tuple[tuple[str, Callable[[Recipe], bool], str], ...] = (
         for key in ("early_stopping_patience", "eval_steps")
     ),
     *(
-        (f"generation.{key}", lambda r: not r.generation.do_sample, "without `do_sample: true`; set it, or remove the key")
+        (
+            f"generation.{key}",
+            lambda r: not r.generation.do_sample,
+            "without `do_sample: true`; set it, or remove the key",
+        )
         for key in ("temperature", "top_p")
     ),
     (
@@ -130,7 +136,8 @@ def _prompt(recipe: Recipe) -> Iterator[Finding]:
     if recipe.long_dialogues == "drop":
         yield (
             ("long_dialogues",),
-            "`drop` would leave dialogues without a summary, and every dialogue is scored; use truncate_end or truncate_start",
+            "`drop` would leave dialogues without a summary, and every dialogue is scored; "
+            "use truncate_end or truncate_start",
         )
     tested = {(source.path, source.split or "test") for source in recipe.test_datasets or ()}
     for index, source in enumerate(recipe.datasets or ()):
@@ -138,7 +145,8 @@ def _prompt(recipe: Recipe) -> Iterator[Finding]:
         if (source.path, split) in tested and not _is_file(source.path):
             yield (
                 ("datasets", index),
-                f"exemplars may not come from what is tested (got {source.path}, split {split}, in both); use another split",
+                f"exemplars may not come from what is tested (got {source.path}, split {split}, in both); "
+                "use another split",
             )
 
 
@@ -157,7 +165,10 @@ def _training(recipe: Recipe) -> Iterator[Finding]:
             "checkpoint is one that was evaluated",
         )
     if size and recipe.save_steps and not recipe.eval_steps:
-        yield ("save_steps",), "save_steps with val_set_size needs eval_steps: the best checkpoint is one that was evaluated"
+        yield (
+            ("save_steps",),
+            "save_steps with val_set_size needs eval_steps: the best checkpoint is one that was evaluated",
+        )
     if recipe.adapter == "qlora" and recipe.deepspeed and "zero3" in recipe.deepspeed:
         yield ("deepspeed",), f"qlora cannot be sharded by ZeRO-3 (got {recipe.deepspeed}); use ds_configs/zero2.json"
 
@@ -170,7 +181,10 @@ def _comparison(recipe: Recipe) -> Iterator[Finding]:
             yield ("recipes", index), f"two systems have the same name (got {name!r}); give one of them another `name`"
         names[name] = index
     if recipe.baseline is not None and recipe.recipes and recipe.baseline not in names:
-        yield ("baseline",), f"baseline is none of the systems (got {recipe.baseline!r}){nearest(recipe.baseline, list(names))}"
+        yield (
+            ("baseline",),
+            f"baseline is none of the systems (got {recipe.baseline!r}){hint_or_list(recipe.baseline, names)}",
+        )
 
 
 def system_name(entry: Any) -> str:
@@ -178,11 +192,3 @@ def system_name(entry: Any) -> str:
     path = entry if isinstance(entry, str) else entry.recipe
     name = None if isinstance(entry, str) else entry.name
     return name or path.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".yaml").removesuffix(".yml")
-
-
-def nearest(word: str, known: list[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the nearest known word, or the list of known ones when none is near."""
-    match = fuzzy.extractOne(word, known, score_cutoff=70)
-    if match:
-        return f"; did you mean {match[0]!r}?"
-    return f"; known: {', '.join(known)}"

@@ -28,7 +28,8 @@ from summtune.run_directory import timestamp
 OUTPUTS = "outputs"
 
 _VERSIONED = (
-    "accelerate", "datasets", "deepspeed", "evaluate", "peft", "rouge_score", "safetensors", "tokenizers", "torch", "transformers",
+    "accelerate", "datasets", "deepspeed", "evaluate", "peft", "rouge_score", "safetensors", "tokenizers", "torch",
+    "transformers",
 )  # fmt: skip
 
 
@@ -61,7 +62,10 @@ class System:
 
 
 def check(
-    path: Path, sets: Sequence[str] = (), overrides: Mapping[str, Any] | None = None, own: Mapping[str, Any] | None = None
+    path: Path,
+    sets: Sequence[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+    own: Mapping[str, Any] | None = None,
 ) -> tuple[LoadedRecipe, Recipe]:
     """Return a recipe and its values with paths resolved, having found nothing wrong with it or what it compares.
 
@@ -199,7 +203,12 @@ def _problems(loaded: LoadedRecipe, recipe: Recipe) -> list[Problem]:
         if importlib.util.find_spec("deepspeed") is None:
             found.append((("deepspeed",), "deepspeed is not installed on this machine; pip install deepspeed"))
     if recipe.launcher == "slurm":
-        found.append((("launcher",), "`launcher: slurm` is not available in this version; run it inside an allocation of one node"))
+        found.append(
+            (
+                ("launcher",),
+                "`launcher: slurm` is not available in this version; run it inside an allocation of one node",
+            )
+        )
     if recipe.num_machines > 1:
         found.append((("num_machines",), f"only one machine is available in this version (got {recipe.num_machines})"))
     trackers = (("wandb_project", "wandb"), ("use_tensorboard", "tensorboard"), ("mlflow_tracking_uri", "mlflow"))
@@ -214,7 +223,9 @@ def _check_overrides_are_read(loaded: LoadedRecipe, recipe: Recipe, problems: li
         top = key.split(".", 1)[0]
         readers = [system for system in systems_of(loaded, recipe) if _reads(system, recipe, top)]
         if not readers and not problems:
-            problems.append(loaded.document.problem(("overrides", key), f"override {key} is read by none of the recipes; remove it"))
+            problems.append(
+                loaded.document.problem(("overrides", key), f"override {key} is read by none of the recipes; remove it")
+            )
 
 
 def _reads(system: System, recipe: Recipe, top: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -53,8 +52,8 @@ def check_free(run_dir: Path, identity: str) -> bool:
     if found is not None and found != identity:
         name = read_json(run_dir / "plan.json").get("name")
         raise RunDirectoryError(
-            f"the directory holds another run (got {run_dir}: {name}-{found[:8]}, this one is {identity[:8]}); choose another "
-            "--output-dir, or delete it if it is not needed"
+            f"the directory holds another run (got {run_dir}: {name}-{found[:8]}, this one is {identity[:8]}); "
+            "choose another --output-dir, or delete it if it is not needed"
         )
     return found is not None
 
@@ -146,6 +145,6 @@ def _output_files(run_dir: Path, stage: str) -> Iterator[Path]:
 
 def _size(path: Path) -> int:
     try:
-        return os.stat(path).st_size
+        return path.stat().st_size
     except OSError:
         return -1

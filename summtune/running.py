@@ -14,8 +14,8 @@ from summtune.display import TerminalDisplay
 from summtune.errors import InputError, RunDirectoryError
 from summtune.files import read_json, read_jsonl
 from summtune.pipeline import run, run_comparison
-from summtune.records import Prediction
 from summtune.recipe import EvaluationSettings
+from summtune.records import Prediction
 from summtune.resolution import resolve, resolve_systems
 
 
@@ -104,5 +104,3 @@ def _show_comparison(comparison: dict[str, Any], console: Console) -> None:
         console.print(f"- {sentence}", highlight=False, markup=False)
     for warning in comparison["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
-
-

@@ -10,7 +10,8 @@ from summtune.recipe import Recipe, use_of
 def recipe_schema() -> dict[str, Any]:
     """Return the schema of a recipe file.
 
-    Beside the types and bounds of every key it says, for each kind, which keys that kind reads: any other one is refused.
+    Beside the types and bounds of every key it says, for each kind, which keys that kind reads: any other one is
+    refused.
     """
     schema = Recipe.model_json_schema()
     keys = schema["properties"]

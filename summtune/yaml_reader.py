@@ -1,8 +1,8 @@
 """Reads YAML into plain values and remembers where each one was written.
 
-The traps of YAML 1.1 are closed by reading the YAML 1.2 core schema: ``1e-4`` is a number, ``no`` and ``2026-01-01`` are
-strings, ``010`` is ten. Duplicate keys, tags, merge keys and several documents are problems; aliases are bounded, so that a
-few lines cannot expand into gigabytes.
+The traps of YAML 1.1 are closed by reading the YAML 1.2 core schema: ``1e-4`` is a number, ``no`` and ``2026-01-01``
+are strings, ``010`` is ten. Duplicate keys, tags, merge keys and several documents are problems; aliases are bounded,
+so that a few lines cannot expand into gigabytes.
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ def _enter(container: Any, part: str | int, path: KeyPath) -> Any:
         return container[part]
     if isinstance(container, dict) and part in container:
         return container[part]
-    raise InputError(f"not inside a section or a list (got {dotted}); use the dotted path of a key, such as datasets.0.limit")
+    raise InputError(
+        f"not inside a section or a list (got {dotted}); use the dotted path of a key, such as datasets.0.limit"
+    )
 
 
 class _CoreSchemaLoader(yaml.SafeLoader):
@@ -135,18 +137,24 @@ def read_yaml_file(path: Path, shown_as: str | None = None) -> Document:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise InputError(f"no recipe at this path (got {file}); `summtune recipes` lists those that come along") from None
+        raise InputError(
+            f"no recipe at this path (got {file}); `summtune recipes` lists those that come along"
+        ) from None
     except IsADirectoryError:
         raise InputError(f"a recipe is a YAML file (got the folder {file}); name the file in it") from None
     except OSError as error:
         raise InputError(f"the recipe cannot be read (got {file}: {error.strerror}); check its permissions") from None
     if len(content) > _MAX_BYTES:
-        raise InputError(f"a recipe has at most {_MAX_BYTES:,} bytes (got {len(content):,} in {file}); is it the right file?")
+        raise InputError(
+            f"a recipe has at most {_MAX_BYTES:,} bytes (got {len(content):,} in {file}); is it the right file?"
+        )
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise InputError(f"{file}:{line}: a recipe is UTF-8 text (got byte 0x{content[error.start]:02x}); save it as UTF-8") from None
+        raise InputError(
+            f"{file}:{line}: a recipe is UTF-8 text (got byte 0x{content[error.start]:02x}); save it as UTF-8"
+        ) from None
     return read_yaml(text, file)
 
 
@@ -164,7 +172,9 @@ def read_yaml(text: str, file: str) -> Document:
         raise InputError(f"{file}: nested deeper than a recipe can be; is it the right file?") from None
     if len(nodes) > 1:
         line = nodes[1].start_mark.line + 1
-        raise InputError(f"{file}:{line}: a recipe is one YAML document (got {len(nodes)}); remove the `---` between them")
+        raise InputError(
+            f"{file}:{line}: a recipe is one YAML document (got {len(nodes)}); remove the `---` between them"
+        )
     document = Document(file)
     if nodes and nodes[0] is not None:
         _Builder(document).build(nodes[0], ())
@@ -239,15 +249,18 @@ class _Builder:
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
                 shown = getattr(key_node, "value", "")
                 shown = shown if isinstance(shown, str) else "a collection"
-                self._note(place, f"a key is a plain name (got {shown!r}); write the keys out, without merging or nesting")
+                self._note(
+                    place, f"a key is a plain name (got {shown!r}); write the keys out, without merging or nesting"
+                )
                 continue
             key = key_node.value
+            key_path: KeyPath = (*path, key)
             if key in mapping:
-                first = self.document.places[(*path, key)].line
+                first = self.document.places[key_path].line
                 self._note(place, f"duplicate key {key!r} (first on line {first}); keep one of them")
                 continue
-            self.document.places[(*path, key)] = place
-            mapping[key] = self.build(value_node, (*path, key))
+            self.document.places[key_path] = place
+            mapping[key] = self.build(value_node, key_path)
         return mapping
 
     def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:

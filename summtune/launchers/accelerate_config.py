@@ -80,6 +80,7 @@ def read_ds_config(path: Path) -> dict[str, Any]:
         value = config.get(key, "auto")
         if value != "auto" and not (isinstance(value, dict) and value.get("enabled") is False):
             raise InputError(
-                f"the DeepSpeed config sets what the recipe sets (got {key} in {path}); write \"auto\" there and set {owner}"
+                f"the DeepSpeed config sets what the recipe sets (got {key} in {path}); "
+                f'write "auto" there and set {owner}'
             )
     return config

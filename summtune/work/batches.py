@@ -1,9 +1,9 @@
 """Cuts training pairs into the same global batches on any layout of processes and accumulation.
 
-Global batch k is a set of pairs that depends on the seed, the epoch and the global batch size alone. How it is divided into
-micro batches does not matter, because the loss is the mean over the target tokens of the whole global batch. An epoch that does
-not fill its last global batch is filled with pairs without target tokens: they add nothing to loss and gradient, where dropping
-or repeating real pairs would make the training depend on the layout.
+Global batch k is a set of pairs that depends on the seed, the epoch and the global batch size alone. How it is
+divided into micro batches does not matter, because the loss is the mean over the target tokens of the whole global
+batch. An epoch that does not fill its last global batch is filled with pairs without target tokens: they add nothing
+to loss and gradient, where dropping or repeating real pairs would make the training depend on the layout.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class GlobalBatchSampler(Sampler[int]):
         pairs: with fillers up to a multiple of ``global_batch``.
         global_batch: pairs of an optimizer step.
         seed: of the order.
-        group_by_length: put pairs of like length into one global batch (sorted within windows of 50 shuffled batches), which
+        group_by_length: put pairs of like length into one global batch (sorted within windows of 50 shuffled
+        batches), which
             saves most of the padding; the order of the batches stays random.
     """
 
@@ -100,7 +101,8 @@ class GlobalBatchSampler(Sampler[int]):
         return [*(index for batch in batches + partial for index in batch), *range(self.real, len(self.lengths))]
 
     def tokens_of_steps(self, first: int, last: int) -> int:
-        """Return the prompt and target tokens, padding left out, of the optimizer steps ``first`` to ``last`` (exclusive)."""
+        """Return the prompt and target tokens, padding left out, of the optimizer steps ``first`` to ``last``
+        (exclusive)."""
         steps_per_epoch = len(self) // self.global_batch
         total = 0
         for epoch in range(first // steps_per_epoch, (max(last, 1) - 1) // steps_per_epoch + 1):
@@ -113,8 +115,8 @@ class GlobalBatchSampler(Sampler[int]):
 class Collator:
     """Pads a micro batch to its longest member.
 
-    The decoder's inputs are the labels shifted right (T5: the start token first). They are given explicitly because the Trainer
-    takes the labels out of the model's inputs when it computes the loss itself.
+    The decoder's inputs are the labels shifted right (T5: the start token first). They are given explicitly because
+    the Trainer takes the labels out of the model's inputs when it computes the loss itself.
 
     Args:
         pad: id of the padding token.

@@ -70,10 +70,14 @@ class PromptEncoder:
 
         The tokens of a text are not those of its parts, so the first cut can be a few tokens short and is repeated.
         """
-        offsets = self.tokenizer(dialogue.dialogue, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        offsets = self.tokenizer(dialogue.dialogue, add_special_tokens=False, return_offsets_mapping=True)[
+            "offset_mapping"
+        ]
         keep = len(offsets) - excess
         while keep >= _LEAST_DIALOGUE_TOKENS:
-            text = dialogue.dialogue[offsets[-keep][0] :] if self.cut_start else dialogue.dialogue[: offsets[keep - 1][1]]
+            text = (
+                dialogue.dialogue[offsets[-keep][0] :] if self.cut_start else dialogue.dialogue[: offsets[keep - 1][1]]
+            )
             ids: list[int] = self.tokenizer(render(self.template, text, exemplars))["input_ids"]
             if len(ids) <= self.sequence_len:
                 return EncodedPrompt(ids, truncated=True)
@@ -81,5 +85,6 @@ class PromptEncoder:
         bare = len(self.tokenizer(render(self.template, "", exemplars))["input_ids"])
         raise DataError(
             f"the prompt of dialogue {dialogue.id!r} takes {bare} tokens before the dialogue itself "
-            f"({len(exemplars)} exemplars; got sequence_len: {self.sequence_len}); raise sequence_len or show fewer exemplars"
+            f"({len(exemplars)} exemplars; got sequence_len: {self.sequence_len}); "
+            "raise sequence_len or show fewer exemplars"
         )

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
+from summtune.architecture import stored_tensors
 from summtune.errors import ModelError, StageError
 from summtune.files import write_text
 from summtune.recipe import Recipe
@@ -26,9 +36,13 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise ModelError(f"no tokenizer can be loaded (got {folder}: {_first_line(error)}); it needs tokenizer.json") from None
+        raise ModelError(
+            f"no tokenizer can be loaded (got {folder}: {_first_line(error)}); it needs tokenizer.json"
+        ) from None
     if not tokenizer.is_fast:
-        raise ModelError(f"the tokenizer has no character offsets (got {type(tokenizer).__name__}); it needs tokenizer.json")
+        raise ModelError(
+            f"the tokenizer has no character offsets (got {type(tokenizer).__name__}); it needs tokenizer.json"
+        )
     return tokenizer
 
 
@@ -48,16 +62,39 @@ def load_model(folder: Path, dtype: torch.dtype, quantize: bool = False) -> PreT
     except (OSError, ValueError) as error:
         raise ModelError(f"no model can be loaded (got {folder}: {_first_line(error)})") from None
     if not config.is_encoder_decoder:
-        raise ModelError(f"not an encoder-decoder model (got model_type {config.model_type!r}); use a T5, BART or Pegasus")
+        raise ModelError(
+            f"not an encoder-decoder model (got model_type {config.model_type!r}); use a T5, BART or Pegasus"
+        )
     options: dict[str, Any] = {"quantization_config": _four_bit(dtype)} if quantize else {}
     try:
-        model = AutoModelForSeq2SeqLM.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False, **options
-        )
+        with _lm_head_apart(config, folder):
+            model = AutoModelForSeq2SeqLM.from_pretrained(
+                folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False, **options
+            )
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"the model's files cannot be loaded (got {folder}: {_first_line(error)})") from None
     assert isinstance(model, PreTrainedModel)
     return model
+
+
+@contextlib.contextmanager
+def _lm_head_apart(config: PretrainedConfig, folder: Path) -> Iterator[None]:
+    """While a model is loaded, do not let lm_head be tied to the embedding where the checkpoint holds a matrix of its
+    own.
+
+    transformers 5 takes every T5 for a tied one, and unties FLAN-T5 only because it compares the two matrices. Under
+    ZeRO-3 both are sharded and look alike (empty), so lm_head would silently be replaced by the embedding.
+    """
+    model_class = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING.get(type(config), None)
+    tied = getattr(model_class, "_tied_weights_keys", None)
+    if not isinstance(tied, dict) or "lm_head.weight" not in tied or "lm_head.weight" not in stored_tensors(folder):
+        yield
+        return
+    model_class._tied_weights_keys = {name: source for name, source in tied.items() if name != "lm_head.weight"}
+    try:
+        yield
+    finally:
+        model_class._tied_weights_keys = tied
 
 
 def _four_bit(dtype: torch.dtype) -> Any:
@@ -88,7 +125,9 @@ def add_adapter(model: PreTrainedModel, recipe: Recipe, base_model: str) -> Peft
     modules = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     for target in recipe.lora_target_modules:
         if target.rsplit(".", 1)[-1] not in modules:
-            raise ModelError(f"lora_target_modules names no layer of the model (got {target!r}); it has {sorted(modules)}")
+            raise ModelError(
+                f"lora_target_modules names no layer of the model (got {target!r}); it has {sorted(modules)}"
+            )
     config = LoraConfig(
         task_type=TaskType.SEQ_2_SEQ_LM,
         r=recipe.lora_r,
@@ -141,11 +180,9 @@ def without_aliases(state: Mapping[str, torch.Tensor], aliases: set[str]) -> dic
 def mark_untied(folder: Path) -> None:
     """Say in config.json that lm_head is a matrix of its own, where it is.
 
-    transformers 5 writes ``tie_word_embeddings: true`` for every T5, and 4.x and converters that believe it would replace
-    the trained lm_head by the embedding.
+    transformers 5 writes ``tie_word_embeddings: true`` for every T5, and 4.x and converters that believe it would
+    replace the trained lm_head by the embedding.
     """
-    from summtune.architecture import stored_tensors
-
     path = folder / "config.json"
     if path.is_file() and "lm_head.weight" in stored_tensors(folder):
         config = json.loads(path.read_text(encoding="utf-8"))

@@ -27,6 +27,6 @@ def use_bf16(asked: bool | Literal["auto"], device: str) -> bool:
 
 def _has_bf16(device: str) -> bool:
     if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # Without AMX or AVX512-BF16 a CPU only emulates bfloat16, slower than fp32.
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from summtune.errors import StageError
@@ -48,8 +47,8 @@ class Generated:
 def predict(plan: Plan, run_dir: Path, events: Events) -> None:
     """Summarize the test dialogues and write ``predictions.jsonl`` and ``prediction_stats.json``.
 
-    Every prompt is generated once, however many dialogues have it. Batches are the same on any number of processes; each
-    finished one is appended to a file of its rank, so a killed run goes on with the batches that are missing.
+    Every prompt is generated once, however many dialogues have it. Batches are the same on any number of processes;
+    each finished one is appended to a file of its rank, so a killed run goes on with the batches that are missing.
     """
     started = time.perf_counter()
     recipe = plan.recipe
@@ -59,7 +58,9 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
     assert plan.model.folder is not None
     state = PartialState(cpu=launch.device == "cpu")
     if state.num_processes != launch.processes:
-        raise StageError(f"the plan is for {launch.processes} processes (got {state.num_processes}); see the launcher's log")
+        raise StageError(
+            f"the plan is for {launch.processes} processes (got {state.num_processes}); see the launcher's log"
+        )
     tokenizer = load_tokenizer(Path(plan.model.folder))
     dialogues = [Dialogue.from_json(row) for row in read_jsonl(run_dir / DATA_FILES["test"])]
     exemplars = _exemplars(plan, run_dir, dialogues)
@@ -78,7 +79,9 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
     partial = run_dir / PARTIAL
     partial.mkdir(exist_ok=True)
     done = read_partial(partial)
-    mine = [(number, batch) for number, batch in enumerate(batches) if number % state.num_processes == state.process_index]
+    mine = [
+        (number, batch) for number, batch in enumerate(batches) if number % state.num_processes == state.process_index
+    ]
     unique = sum(len(batch) for batch in batches)
     finished = len(done)
     config = generation_config(model, plan)
@@ -231,9 +234,6 @@ def _load(plan: Plan, run_dir: Path, bf16: bool) -> tuple[PreTrainedModel, int, 
     if recipe.adapter is None:
         return load_model(run_dir / "model", dtype).eval(), *counts
     quantize = recipe.adapter == "qlora"
-    adapted: PeftModel = load_adapter(load_model(base, dtype, quantize=quantize), run_dir / "model")
-    if quantize:
-        return adapted.eval(), *counts  # type: ignore[return-value]
-    # Merged weights generate as fast as the base model does.
-    merged: PreTrainedModel = adapted.merge_and_unload()  # type: ignore[operator]
-    return merged.eval(), *counts
+    adapted = load_adapter(load_model(base, dtype, quantize=quantize), run_dir / "model")
+    # Merged weights generate as fast as the base model does; four-bit ones would lose the adapter's precision.
+    return (adapted if quantize else adapted.merge_and_unload()).eval(), *counts

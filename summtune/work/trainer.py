@@ -36,7 +36,9 @@ def summed_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Te
     )
 
 
-def global_token_mean(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None) -> torch.Tensor:
+def global_token_mean(
+    outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return this micro batch's share of the mean cross-entropy over the target tokens of the *global* batch.
 
     The stock loss of T5 is the mean over each micro batch, and the Trainer adds those up as if they were shares: with
@@ -79,15 +81,15 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         self.keep_checkpoints = keep_checkpoints
         self.evaluation_tokens = evaluation_tokens
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> GlobalBatchSampler:  # noqa: ARG002
+    def _get_train_sampler(self, train_dataset: Any = None) -> GlobalBatchSampler:
         return self.sampler
 
     def prediction_step(
         self,
         model: torch.nn.Module,
         inputs: dict[str, Any],
-        prediction_loss_only: bool,  # noqa: ARG002
-        ignore_keys: list[str] | None = None,  # noqa: ARG002
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
         **_: Any,
     ) -> tuple[torch.Tensor, None, None]:
         """Return a loss whose mean over all evaluated pairs (fillers included) is the mean over all target tokens.
@@ -171,7 +173,8 @@ class Recorder(TrainerCallback):
             if not torch.isfinite(torch.tensor(loss)):
                 raise StageError(
                     f"the training loss is not a number (got {loss} at step {state.global_step}); "
-                    "lower learning_rate, set max_grad_norm, or set bf16: false, and run again: it goes on from the last checkpoint"
+                    "lower learning_rate, set max_grad_norm, or set bf16: false, and run again: "
+                    "it goes on from the last checkpoint"
                 )
             self.latest = f"loss {loss:.3f}"
             if state.is_world_process_zero:

@@ -62,13 +62,13 @@ def train(plan: Plan, run_dir: Path, events: Events) -> None:
     folder = Path(plan.model.folder)
     tokenizer = load_tokenizer(folder)
     training_pairs = _pairs(plan, run_dir, "train", tokenizer, events)
-    steps = recipe.max_steps or math.ceil(
-        recipe.num_epochs * math.ceil(len(training_pairs) / plan.batch.global_batch)
-    )
+    steps = recipe.max_steps or math.ceil(recipe.num_epochs * math.ceil(len(training_pairs) / plan.batch.global_batch))
     # Before the model: under ZeRO-3 this is what makes from_pretrained shard the weights as it loads them.
     arguments = _arguments(plan, run_dir, bf16, steps)
     if arguments.world_size != launch.processes:
-        raise StageError(f"the plan is for {launch.processes} processes (got {arguments.world_size}); see the launcher's log")
+        raise StageError(
+            f"the plan is for {launch.processes} processes (got {arguments.world_size}); see the launcher's log"
+        )
 
     torch.manual_seed(recipe.seed)  # the adapter's random weights
     dtype = torch.bfloat16 if recipe.adapter == "qlora" and bf16 else torch.float32
@@ -151,16 +151,22 @@ def _pairs(plan: Plan, run_dir: Path, role: str, tokenizer: PreTrainedTokenizerB
         for labels in tokenizer(list(dialogue.references))["input_ids"]:
             if len(labels) > recipe.target_len:
                 cut_targets += 1
-                labels = [*labels[: recipe.target_len - 1], _eos(tokenizer)]  # noqa: PLW2901
+                labels = [*labels[: recipe.target_len - 1], _eos(tokenizer)]
             pairs.append(Pair(input_ids=prompt.ids, labels=labels))
     cut = sum(prompt.truncated for prompt in prompts)
     if cut:
         done = "left out" if drop else "cut"
-        events.warn(f"{role}: {cut} of {len(dialogues)} dialogues exceed sequence_len {recipe.sequence_len} and are {done}")
+        events.warn(
+            f"{role}: {cut} of {len(dialogues)} dialogues exceed sequence_len {recipe.sequence_len} and are {done}"
+        )
     if cut_targets:
-        events.warn(f"{role}: {cut_targets} of {len(pairs)} summaries exceed target_len {recipe.target_len} and are cut")
+        events.warn(
+            f"{role}: {cut_targets} of {len(pairs)} summaries exceed target_len {recipe.target_len} and are cut"
+        )
     if role == "train" and not pairs:
-        raise DataError(f"no training pair is left (got {len(dialogues)} dialogues, {cut} too long); raise sequence_len")
+        raise DataError(
+            f"no training pair is left (got {len(dialogues)} dialogues, {cut} too long); raise sequence_len"
+        )
     return pairs
 
 
@@ -308,7 +314,9 @@ def _check_saved(folder: Path) -> None:
 
     files: Sequence[Path] = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise StageError(f"no weights were saved (got {folder.name} without safetensors); see the log of the train stage")
+        raise StageError(
+            f"no weights were saved (got {folder.name} without safetensors); see the log of the train stage"
+        )
     largest_b = None
     for file in files:
         with safe_open(file, framework="pt") as tensors:

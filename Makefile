@@ -1,0 +1,52 @@
+# Everything here sets itself up: a virtual environment, exact versions from constraints.txt, and nothing else is needed.
+#     make quickstart    the whole story on a CPU, offline, in minutes
+#     make test          the tests
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TORCH := torch==2.13.0
+
+.PHONY: quickstart test check format schema constraints bench clean
+
+quickstart: $(READY)
+	$(BIN)/summtune run recipes/quickstart.yaml
+
+test: $(READY)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/summtune schema | diff - recipes/recipe.schema.json || (echo "recipes/recipe.schema.json is old; run make schema" && exit 1)
+	$(BIN)/summtune validate recipes/*.yaml
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+schema: $(READY)
+	$(BIN)/summtune schema > recipes/recipe.schema.json.new
+	mv recipes/recipe.schema.json.new recipes/recipe.schema.json
+
+# torch alone and first: a later step then finds it satisfied and cannot bring another build of it.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "summtune needs Python 3.10 to 3.13 (got %d.%d); make PYTHON=python3.12 takes another one" % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH) -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	@touch $@
+
+# Renews the exact versions: the newest that fit together, one set for all supported versions of Python.
+constraints:
+	$(PYTHON) -m venv $(VENV)-constraints
+	$(VENV)-constraints/bin/pip install --quiet uv
+	echo '# Exact versions of everything that `make` installs, for Python 3.10 to 3.13. Made by `make constraints`.' > constraints.txt
+	echo '$(TORCH)' | $(VENV)-constraints/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 \
+		-c - --no-annotate --no-header --quiet >> constraints.txt
+	rm -rf $(VENV)-constraints
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
