@@ -1,8 +1,9 @@
 """Read the scenario families and the shared phrases from their two text files.
 
-A family in ``families.txt`` says who talks about what: ``slot`` lines hold the facts, the beats (``A:``, ``B:``) what is
-said in which order, ``aside`` lines small questions that do not matter, ``outcome`` lines the two ways it can end, and
-``=`` lines the wordings of the summary. Whatever follows a ``~`` is kept for the test split.
+A family in ``families.txt`` says who talks about what: ``slot`` lines hold the facts (``@day``: from a shared pool, or a
+number), the beats (``A:``, ``B:``) what is said in which order, ``aside`` lines small questions that do not matter,
+``outcome`` lines the two ways it can end, ``correct`` the fact that a speaker may get wrong first, and ``=`` lines the
+wordings of the summary, where ``[present|past]`` marks a verb. Whatever follows a ``~`` is kept for the test split.
 """
 
 from __future__ import annotations
@@ -143,6 +144,14 @@ def _family(block: list[str]) -> Family:
         (outcomes[-1].wordings if outcomes else wordings).extend(i[2:] for i in items if i[0] == "=")
     person_a, person_b = fields["roles"].split(", ")
     return Family(
-        name=fields["family"], topic=fields["topic"], roles=(person_a, person_b), slots=slots, correct=fields["correct"],
-        opener=_choices(fields["opener"], " / "), beats=beats, asides=tuple(asides), outcomes=outcomes, wordings=wordings,
-    )  # fmt: skip
+        name=fields["family"],
+        topic=fields["topic"],
+        roles=(person_a, person_b),
+        slots=slots,
+        correct=fields["correct"],
+        opener=_choices(fields["opener"], " / "),
+        beats=beats,
+        asides=tuple(asides),
+        outcomes=outcomes,
+        wordings=wordings,
+    )

@@ -11,9 +11,9 @@ from summtune.dialogue_generator.families import Choices, Family, Outcome, Role,
 MIN_TURNS, MAX_TURNS = 4, 16
 Beats = list[tuple[Role, str]]
 
-_SYLLABLES = tuple(
-    a + b for a in "b d f g k l m n p r s t v z br tr st pl".split() for b in "a e i o u ar en il on".split()
-)
+_ONSETS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "tr", "st", "pl")
+_RIMES = ("a", "e", "i", "o", "u", "ar", "en", "il", "on")
+_SYLLABLES = tuple(onset + rime for onset in _ONSETS for rime in _RIMES)
 _ENDINGS = ("", "", "n", "r", "s", "t", "x", "ck", "lin", "mo", "ry")
 
 
@@ -130,8 +130,7 @@ def _with_chatter(
     lead, core = parts
     tail: list[Beats] = []
     asides = list(family.asides)
-    talk = {_pick(rng, pools()["talk"], held_out) for _ in range(4)}
-    chats = sorted(talk)
+    chats = sorted({_pick(rng, pools()["talk"], held_out) for _ in range(4)})
     for _ in range(rng.choice((0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 3, 5))):
         where = rng.random()
         if where < 0.5 and asides:
