@@ -93,29 +93,48 @@ def load_recipe(
     document = read_yaml_file(path)
     if isinstance(document.value, dict):  # otherwise _validated says what is wrong
         for key, value in (overrides or {}).items():
-            document.assign(key, value, f"override {key} of {path.name}")
-        for key, value in (shared_overrides or {}).items():
-            if value is None or _is_read(document, key):
-                document.assign(key, value, f"override {key} of {path.name}")
+            _lay(document, key, value, f"override {key} of {path.name}")
+        waiting = dict(shared_overrides or {})
+        # One override can be what makes the recipe read another, in whatever order they are written.
+        while laid := [key for key, value in waiting.items() if _is_read(document, key, value)]:
+            for key in laid:
+                _lay(document, key, waiting.pop(key), f"override {key} of {path.name}")
         for assignment in sets:
             key, equals, text = assignment.partition("=")
             if not equals or not key.strip():
                 raise InputError(f"--set takes key=value (got {assignment!r}); for instance --set seed=7")
-            document.assign(key.strip(), read_yaml_value(text), f"--set {assignment}")
+            try:
+                value = read_yaml_value(text)
+            except InputError as error:
+                raise InputError(f"--set {key}: {error}") from None
+            _lay(document, key.strip(), value, f"--set {assignment}")
     return LoadedRecipe(_validated(document), document, path.resolve())
 
 
-def _is_read(document: Document, key: str) -> bool:
+def _lay(document: Document, key: str, value: Any, origin: str) -> None:
+    """Lay an override over the document; taking away a key that no recipe has is a mistake like giving one."""
+    if value is None and not document.holds(key):
+        path: KeyPath = tuple(int(part) if part.isdecimal() else part for part in key.split("."))
+        if path[-1] not in _known_keys(path[:-1]):
+            raise InputError(f"{origin}: {_unknown_key(path)}")
+        return
+    document.assign(key, value, origin)
+
+
+def _is_read(document: Document, key: str, value: Any) -> bool:
     """Whether the recipe, as written, would read an override of ``key``; an unknown key counts, so that it is
     reported."""
-    top = key.split(".", 1)[0]
+    path: KeyPath = tuple(key.split("."))
+    top = str(path[0])
     if top not in Recipe.model_fields:
         return True
+    if value is None:
+        return document.holds(key)
     try:
         recipe = Recipe.model_validate(document.value)
     except ValidationError:
         return True
-    return recipe_rules.no_effect((top,), recipe) is None
+    return all(recipe_rules.no_effect(part, recipe) is None for part in ((top,), path))
 
 
 def _validated(document: Document) -> Recipe:
@@ -145,8 +164,15 @@ def _parse(document: Document, problems: list[Problem]) -> tuple[Recipe | None, 
     except ValidationError as error:
         details = error.errors(include_url=False)
     wrong = {str(detail["loc"][0]) for detail in details}
+    noted = {(problem.line, problem.column) for problem in problems}
     for path, group in _by_path(details, values).items():
-        problems.append(document.problem(path, _describe(path, group)))
+        problem = document.problem(path, _describe(path, group))
+        unknown = group[0]["type"] == "extra_forbidden"
+        if unknown or not path or (problem.line, problem.column) not in noted:
+            problems.append(problem)
+        if unknown and len(path) == 1:
+            # The key that was meant is not missing as well, and what depends on it cannot be told.
+            wrong |= {_meant(str(path[0]))} - set(values)
     try:
         return Recipe.model_validate({key: value for key, value in values.items() if key not in wrong}), wrong
     except ValidationError:
@@ -160,14 +186,21 @@ def _by_path(details: Sequence[ErrorDetails], values: Any) -> dict[KeyPath, list
         path: list[str | int] = []
         value = values
         for part in detail["loc"]:
-            inside_mapping = isinstance(value, dict) and (part in value or detail["type"] == "missing")
+            inside_mapping = isinstance(value, dict) and part in value
             inside_list = isinstance(value, list) and isinstance(part, int) and part < len(value)
             if not (inside_mapping or inside_list):
                 continue
             path.append(part)
-            value = value.get(part) if isinstance(value, dict) else value[int(part)]
+            value = value[part]
+        if detail["type"] == "missing":
+            path.append(detail["loc"][-1])
         groups.setdefault(tuple(path), []).append(detail)
-    return groups
+    # Where one member of a union took the value and found something inside it, the other members have nothing to say.
+    return {
+        path: group
+        for path, group in groups.items()
+        if not (group[0]["type"] in _TYPE_NAMES and any(path == longer[: len(path)] != longer for longer in groups))
+    }
 
 
 def _describe(path: KeyPath, group: Sequence[ErrorDetails]) -> str:
@@ -191,12 +224,18 @@ def _describe(path: KeyPath, group: Sequence[ErrorDetails]) -> str:
             return f"{dotted} must have at least {least} {unit}{'s' if least > 1 else ''} (got {shown})"
     if literals:
         known = [word.strip("'") for word in literals[0]["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-        choices = [*expected, ", ".join(known)]
+        choices = [*expected, " or ".join(filter(None, (", ".join(known[:-1]), known[-1])))]
         meant = hint(detail["input"], known) if isinstance(detail["input"], str) else ""
         return f"{dotted} must be {' or '.join(choices)} (got {shown}){meant}"
     if expected:
         return f"{dotted} must be {' or '.join(expected)} (got {shown})"
     return f"{dotted}: {detail['msg']} (got {shown})"
+
+
+def _meant(key: str) -> str:
+    """Return the top-level key that an unknown one stands for, or itself where none resembles it."""
+    other = _OTHER_NAMES.get(key, "").split(".", 1)[0]
+    return other or hint(key, Recipe.model_fields).removeprefix(", did you mean ").removesuffix("?") or key
 
 
 def _unknown_key(path: KeyPath) -> str:
@@ -205,7 +244,8 @@ def _unknown_key(path: KeyPath) -> str:
         return f"unknown key {key!r}; here it is called {_OTHER_NAMES[key]!r}"
     known = _known_keys(path[:-1])
     section = ".".join(str(part) for part in path[:-1])
-    return f"unknown key {key!r}{f' in {section}' if section else ''}{hint_or_list(key, known)}"
+    near = hint_or_list(key, known) if section else hint(key, known) or "; `summtune schema` lists every key"
+    return f"unknown key {key!r}{f' in {section}' if section else ''}{near}"
 
 
 def _known_keys(path: KeyPath) -> list[str]:

@@ -17,28 +17,54 @@ Finding: TypeAlias = tuple[KeyPath, str]
 
 _LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora")
 
-# key path, whether it has no effect in this recipe, why and what to do
-_NO_EFFECT: tuple[tuple[str, Callable[[Recipe], bool], str], ...] = (
+# key path, the key that decides, whether it has no effect in this recipe, why and what to do
+_NO_EFFECT: tuple[tuple[str, str, Callable[[Recipe], bool], str], ...] = (
     *(
-        (key, lambda r: r.adapter is None, "without `adapter: lora`; add the adapter or remove the key")
+        (key, "adapter", lambda r: r.adapter is None, "without `adapter: lora`; add the adapter or remove the key")
         for key in _LORA_KEYS
     ),
-    ("datasets", lambda r: r.kind == "prompt" and r.shots == 0, "with `shots: 0`; set shots, or remove the key"),
-    ("exemplars", lambda r: r.shots == 0, "with `shots: 0`; set shots, or remove the key"),
-    ("exemplars.ids", lambda r: r.exemplars.choose != "ids", "without `choose: ids`; set it, or remove ids"),
-    ("num_epochs", lambda r: r.max_steps is not None, "beside max_steps, which decides; keep one of the two"),
-    ("warmup_ratio", lambda r: r.warmup_steps > 0 and r.warmup_ratio > 0, "beside warmup_steps; keep one of the two"),
+    (
+        "datasets",
+        "shots",
+        lambda r: r.kind == "prompt" and r.shots == 0,
+        "with `shots: 0`; set shots, or remove the key",
+    ),
+    ("exemplars", "shots", lambda r: r.shots == 0, "with `shots: 0`; set shots, or remove the key"),
+    (
+        "exemplars.ids",
+        "exemplars",
+        lambda r: r.exemplars.choose != "ids",
+        "without `choose: ids`; set it, or remove ids",
+    ),
+    (
+        "num_epochs",
+        "max_steps",
+        lambda r: r.max_steps is not None,
+        "beside max_steps, which decides; keep one of the two",
+    ),
+    (
+        "warmup_ratio",
+        "warmup_steps",
+        lambda r: r.warmup_steps > 0 and r.warmup_ratio > 0,
+        "beside warmup_steps; keep one of the two",
+    ),
     *(
-        (key, lambda r: r.lr_scheduler == "constant", "with `lr_scheduler: constant`; use constant_with_warmup")
+        (
+            key,
+            "lr_scheduler",
+            lambda r: r.lr_scheduler == "constant",
+            "with `lr_scheduler: constant`; use constant_with_warmup",
+        )
         for key in ("warmup_ratio", "warmup_steps")
     ),
     *(
-        (key, lambda r: r.val_set_size == 0, "without evaluation data; set val_set_size")
+        (key, "val_set_size", lambda r: r.val_set_size == 0, "without evaluation data; set val_set_size")
         for key in ("early_stopping_patience", "eval_steps")
     ),
     *(
         (
             f"generation.{key}",
+            "generation",
             lambda r: not r.generation.do_sample,
             "without `do_sample: true`; set it, or remove the key",
         )
@@ -46,31 +72,36 @@ _NO_EFFECT: tuple[tuple[str, Callable[[Recipe], bool], str], ...] = (
     ),
     (
         "generation.length_penalty",
+        "generation",
         lambda r: r.generation.num_beams == 1,
         "with one beam; set num_beams above 1, or remove the key",
     ),
-    ("slurm", lambda r: r.launcher != "slurm", "without `launcher: slurm`; set it, or remove the section"),
+    ("slurm", "launcher", lambda r: r.launcher != "slurm", "without `launcher: slurm`; set it, or remove the section"),
     *(
-        (key, lambda r: r.wandb_project is None, "without wandb_project; set it, or remove the key")
+        (key, "wandb_project", lambda r: r.wandb_project is None, "without wandb_project; set it, or remove the key")
         for key in ("wandb_entity", "wandb_name", "wandb_mode")
     ),
     (
         "mlflow_experiment_name",
+        "mlflow_tracking_uri",
         lambda r: r.mlflow_tracking_uri is None,
         "without mlflow_tracking_uri; set it, or remove the key",
     ),
 )
 
 
-def no_effect(path: KeyPath, recipe: Recipe) -> str | None:
-    """Return why the key at ``path`` would be ignored by ``recipe``, or None when it is read."""
+def no_effect(path: KeyPath, recipe: Recipe, wrong: Collection[str] = ()) -> str | None:
+    """Return why the key at ``path`` would be ignored by ``recipe``, or None when it is read.
+
+    Where the key that decides is among the ``wrong`` ones, nobody can tell, and nothing is said.
+    """
     kinds = use_of(str(path[0])).kinds
     if recipe.kind not in kinds:
         readers = " and ".join(f"`kind: {kind}`" for kind in sorted(kinds))
         return f"has no effect in `kind: {recipe.kind}` (only {readers} reads it); remove it"
     dotted = ".".join(str(part) for part in path)
-    for key, ignored, why in _NO_EFFECT:
-        if dotted == key and ignored(recipe):
+    for key, decided_by, ignored, why in _NO_EFFECT:
+        if dotted == key and decided_by not in wrong and ignored(recipe):
             return f"has no effect {why}"
     return None
 
@@ -84,7 +115,7 @@ def check(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str] = ())
         wrong: keys that are given with a wrong value; they are not missing.
     """
     for key, value in given.items():
-        yield from _ignored((key,), value, recipe)
+        yield from _ignored((key,), value, recipe, wrong)
     yield from _required(given, recipe, wrong)
     match recipe.kind:
         case "prompt":
@@ -95,13 +126,13 @@ def check(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str] = ())
             yield from _comparison(recipe)
 
 
-def _ignored(path: KeyPath, value: object, recipe: Recipe) -> Iterator[Finding]:
-    reason = no_effect(path, recipe)
+def _ignored(path: KeyPath, value: object, recipe: Recipe, wrong: Collection[str]) -> Iterator[Finding]:
+    reason = no_effect(path, recipe, wrong)
     if reason is not None and value is not None:
         yield path, f"{path[-1]} {reason}"
     elif isinstance(value, Mapping) and path[0] in ("generation", "exemplars"):
         for key, inner in value.items():
-            yield from _ignored((*path, key), inner, recipe)
+            yield from _ignored((*path, key), inner, recipe, wrong)
 
 
 def _required(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str]) -> Iterator[Finding]:
@@ -123,7 +154,7 @@ def _required(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str]) 
             yield (), f"{key} is missing, which `kind: {recipe.kind}` needs; {advice}"
     if recipe.kind == "prompt" and recipe.shots > 0 and given.get("datasets") is None and "datasets" not in wrong:
         yield ("shots",), f"shots needs exemplars (got shots: {recipe.shots}); list where they come from in datasets"
-    if recipe.launcher == "slurm" and recipe.slurm is None and "slurm" not in given:
+    if recipe.launcher == "slurm" and recipe.slurm is None and not {"slurm"} & {*given, *wrong}:
         yield ("launcher",), "`launcher: slurm` needs a slurm section; give at least its time and gpus_per_node"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,9 +20,10 @@ from summtune.errors import InputError, Problem
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 
-_MAX_BYTES = 1_000_000
+_MAX_BYTES = 100_000
 _MAX_NODES = 20_000
 _MAX_DEPTH = 20
+_MAX_DIGITS = 100
 
 
 @dataclass(frozen=True)
@@ -70,29 +72,48 @@ class Document:
         Raises:
             InputError: the path leads through something that is neither a section nor a list item.
         """
-        path: KeyPath = tuple(int(part) if part.isdigit() else part for part in dotted.split("."))
         try:
-            self._place(path, value, origin)
+            self.overridden.append(self._place(dotted.split("."), value, origin))
         except InputError as error:
             raise InputError(f"{origin}: {error}") from None
-        self.overridden.append(path)
 
-    def _place(self, path: KeyPath, value: Any, origin: str) -> None:
+    def holds(self, dotted: str) -> bool:
+        """Whether a value stands at ``dotted``."""
         container: Any = self.value
-        for depth, part in enumerate(path[:-1], start=1):
-            if isinstance(container, dict) and container.get(str(part)) is None:
+        for part in dotted.split("."):
+            step = _step(container, part)
+            inside = isinstance(container, list) and isinstance(step, int) and step < len(container)
+            if not inside and not (isinstance(container, dict) and step in container):
+                return False
+            container = container[step]
+        return True
+
+    def _place(self, parts: Sequence[str], value: Any, origin: str) -> KeyPath:
+        container: Any = self.value
+        path: KeyPath = ()
+        for part in parts[:-1]:
+            path = (*path, _step(container, part))
+            if isinstance(container, dict) and container.get(part) is None:
                 container[part] = {}
-            container = _enter(container, part, path[:depth])
-        last = path[-1]
+                self.places[path] = Place(origin)
+            container = _enter(container, path[-1], path)
+        last = _step(container, parts[-1])
+        path = (*path, last)
         for known in [key for key in self.places if key[: len(path)] == path]:
             del self.places[known]
         if isinstance(container, dict) and value is None:
             container.pop(last, None)
-            return
+            return path
         if not isinstance(container, dict):
             _enter(container, last, path)
         container[last] = copy.deepcopy(value)
         self.places[path] = Place(origin)
+        return path
+
+
+def _step(container: Any, part: str) -> str | int:
+    """Return ``part`` as what it is inside ``container``: the index of a list's item, or a key."""
+    return int(part) if isinstance(container, list) and part.isascii() and part.isdigit() else part
 
 
 def _enter(container: Any, part: str | int, path: KeyPath) -> Any:
@@ -131,7 +152,7 @@ def read_yaml_file(path: Path, shown_as: str | None = None) -> Document:
     """Return the document in ``path``.
 
     Raises:
-        InputError: there is no such file, it is a folder, not UTF-8, above 1 MB, empty, or not YAML.
+        InputError: there is no such file, it is a folder, not UTF-8, above 100 kB, empty, or not YAML.
     """
     file = shown_as or str(path)
     try:
@@ -197,6 +218,8 @@ def read_yaml_value(text: str) -> Any:
     except yaml.YAMLError as error:
         detail = getattr(error, "problem", None) or "not a YAML value"
         raise InputError(f"not a YAML value (got {text!r}: {detail}); quote it") from None
+    except RecursionError:
+        raise InputError(f"not a YAML value (got {text[:20]!r}…: nested too deep); quote it") from None
     if node is not None:
         document.value = _Builder(document).build(node, ())
     if document.problems:
@@ -209,6 +232,16 @@ def _syntax_message(error: yaml.YAMLError, file: str) -> str:
     place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
     detail = getattr(error, "problem", None) or str(error).splitlines()[0]
     return f"{place}: not YAML ({detail}); check the indentation, colons and quotes around here"
+
+
+def _plain_tag(node: yaml.ScalarNode) -> str:
+    """Return the tag that a scalar has when none is written: by its text where it is plain, else a string's."""
+    if node.style is not None:
+        return "tag:yaml.org,2002:str"
+    for tag, pattern in _CoreSchemaLoader.yaml_implicit_resolvers.get(node.value[:1], ()):
+        if pattern.match(node.value):
+            return str(tag)
+    return "tag:yaml.org,2002:str"
 
 
 class _Builder:
@@ -264,20 +297,23 @@ class _Builder:
         return mapping
 
     def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:
-        tag = node.tag.removeprefix("tag:yaml.org,2002:")
-        match tag:
+        if node.tag != _plain_tag(node):
+            self._refuse_tag(node, path, "")
+            return node.value
+        match node.tag.removeprefix("tag:yaml.org,2002:"):
             case "null":
                 return None
             case "bool":
                 return node.value.lower() == "true"
+            case "int" if len(node.value) > _MAX_DIGITS:
+                message = f"a number has at most {_MAX_DIGITS} digits (got {len(node.value)}); shorten or quote it"
+                self._note(self.document.places[path], message)
+                return node.value
             case "int":
                 return int(node.value)
             case "float":
-                return float(node.value.replace(".inf", "inf").replace(".nan", "nan"))
-            case "str" | "merge":
-                return node.value
+                return float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
             case _:
-                self._refuse_tag(node, path, "")
                 return node.value
 
     def _refuse_tag(self, node: yaml.Node, path: KeyPath, plain: str) -> None:
