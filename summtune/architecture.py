@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from summtune.errors import ModelError
+
 
 @dataclass(frozen=True)
 class T5Shape:
@@ -87,14 +89,19 @@ def shape_of(base_model: str, folder: Path | None) -> T5Shape | None:
     Args:
         base_model: the recipe's name of it.
         folder: where it lies, None while it is on the hub only.
+
+    Raises:
+        ModelError: a safetensors file of it is none.
     """
     if folder is None:
         return KNOWN_MODELS.get(base_model)
     try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if config.get("model_type") not in ("t5", "mt5"):
+    if not isinstance(config, dict) or config.get("model_type") not in ("t5", "mt5"):
+        return None
+    if not {"num_layers", "vocab_size", "d_model", "d_kv", "d_ff", "num_heads"} <= set(config):
         return None
     layers = config["num_layers"]
     return T5Shape(
@@ -112,11 +119,23 @@ def shape_of(base_model: str, folder: Path | None) -> T5Shape | None:
 
 
 def stored_tensors(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor in the folder's safetensors files, read from their headers alone."""
+    """Return the shape of every tensor in the folder's safetensors files, read from their headers alone.
+
+    Raises:
+        ModelError: a file with that ending is something else, such as a Git LFS pointer, or was cut off.
+    """
     shapes: dict[str, tuple[int, ...]] = {}
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header: dict[str, Any] = json.loads(file.read(size))
-        shapes |= {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+            # A file of anything else would have an absurd length here, and reading it would exhaust the memory.
+            size = min(int.from_bytes(file.read(8), "little"), path.stat().st_size)
+            content = file.read(size)
+        try:
+            header: dict[str, Any] = json.loads(content)
+            shapes |= {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+        except (ValueError, AttributeError, KeyError, TypeError):
+            raise ModelError(
+                f"not a safetensors file (got {path}); if it is a Git LFS pointer, fetch it with `git lfs pull`, else "
+                "copy the model again"
+            ) from None
     return shapes

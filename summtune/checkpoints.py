@@ -64,8 +64,8 @@ def latest_good(folder: Path) -> tuple[Path | None, list[Damaged]]:
     return None, damaged
 
 
-def damage(checkpoint: Path) -> str | None:
-    """Return what is wrong with a checkpoint, None when it is whole."""
+def damage(checkpoint: Path, contents: bool = True) -> str | None:
+    """Return what is wrong with a checkpoint, None when it is whole; without ``contents`` only sizes are compared."""
     try:
         manifest = read_json(checkpoint / MANIFEST)
         expected: dict[str, dict[str, Any]] = manifest["files"]
@@ -79,20 +79,22 @@ def damage(checkpoint: Path) -> str | None:
             return f"{name} is missing"
         if file.stat().st_size != entry["bytes"]:
             return f"{name} has {file.stat().st_size:,} bytes instead of {entry['bytes']:,}"
-        if _sha256(file) != entry["sha256"]:
+        if contents and _sha256(file) != entry["sha256"]:
             return f"{name} was altered"
     return None
 
 
 def rotate(folder: Path, keep: int, best: str | None) -> None:
-    """Delete all but the latest ``keep`` complete checkpoints, the best one, and nothing that is the last good one.
+    """Delete all but the latest ``keep`` complete checkpoints and the best one.
+
+    A checkpoint that was cut short does not count as one of them, so the last good one is never deleted.
 
     Args:
         folder: where the checkpoints are.
         keep: at least 1.
         best: path of the best checkpoint, None when none is kept for that.
     """
-    complete = [path for path in checkpoints(folder) if (path / MANIFEST).is_file()]
+    complete = [path for path in checkpoints(folder) if damage(path, contents=False) is None]
     for path in complete[keep:]:
         if best is None or path.resolve() != Path(best).resolve():
             shutil.rmtree(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,7 +69,7 @@ def resolve_paths(loaded: LoadedRecipe) -> tuple[Recipe, list[Problem]]:
         else:
             changes["deepspeed"] = str(config)
     if recipe.output_dir is not None:
-        changes["output_dir"] = str((folder / Path(recipe.output_dir).expanduser()).resolve())
+        changes["output_dir"] = str(_beside(recipe.output_dir, folder))
     metrics = [_metric(name, folder) for name in recipe.evaluation.metrics]
     changes["evaluation"] = recipe.evaluation.model_copy(update={"metrics": metrics})
     problems = [loaded.document.problem(path, message) for path, message in found]
@@ -87,8 +88,15 @@ def _missing_recipes(loaded: LoadedRecipe) -> Iterator[Problem]:
             yield loaded.document.problem(("recipes", index), f"no recipe at this path (got {path}); check the name")
 
 
+def _beside(path: str, folder: Path) -> Path:
+    given = Path(path.replace("\0", "\ufffd"))  # no path has a NUL in it: this one leads nowhere, as it should
+    with contextlib.suppress(RuntimeError):  # the home of a user that there is not
+        given = given.expanduser()
+    return (folder / given).resolve()
+
+
 def _file(path: str, folder: Path) -> Path | None:
-    beside = (folder / Path(path).expanduser()).resolve()
+    beside = _beside(path, folder)
     if beside.is_file():
         return beside
     inside = package_path(path)
@@ -96,7 +104,7 @@ def _file(path: str, folder: Path) -> Path | None:
 
 
 def _metric(name: str, folder: Path) -> str:
-    beside = (folder / Path(name).expanduser()).resolve()
+    beside = _beside(name, folder)
     return str(beside) if beside.exists() and ("/" in name or name.endswith(".py")) else name
 
 
@@ -135,7 +143,7 @@ def _resource(
     if given.startswith("builtin/"):
         wrong = None if given in builtin else f"no such builtin {what} (got {given}){hint_or_list(given, builtin)}"
         return given, wrong
-    beside = (folder / Path(given).expanduser()).resolve()
+    beside = _beside(given, folder)
     if beside.exists():
         return str(beside), None
     looks_local = given.startswith((".", "/", "~")) or given.endswith(endings or ("/",)) or given.count("/") > 1

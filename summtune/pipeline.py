@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +15,17 @@ from summtune.plan import Batch, Plan, launch_groups, read_plan
 from summtune.preparation import prepare_data
 from summtune.records import Prediction
 from summtune.resolution import Resolved
-from summtune.run_directory import adopt, check_free, clear, forget, is_complete, locked, mark_complete
+from summtune.run_directory import (
+    adopt,
+    check_free,
+    clear,
+    forget,
+    is_complete,
+    leaving_nothing,
+    locked,
+    mark_complete,
+    preparing,
+)
 
 
 class Display(Protocol):
@@ -46,21 +55,15 @@ def run(resolved: Resolved, display: Display, fresh: bool = False) -> Path:
         StageError: a stage failed; the same call goes on from there.
     """
     run_dir = resolved.run_dir
-    existed = run_dir.exists()
     known = check_free(run_dir, resolved.plan.identity)
-    try:
-        with locked(run_dir):
-            if known and fresh:
-                clear(run_dir)
-                known = False
-            if not known:
-                _begin(resolved, display)
-            plan = _current_plan(resolved)
-            _run_stages(plan, run_dir, display)
-    except BaseException:
-        if not existed and not (run_dir / "plan.json").exists():
-            shutil.rmtree(run_dir, ignore_errors=True)  # nothing was started: leave nothing behind
-        raise
+    with leaving_nothing(run_dir), locked(run_dir):
+        if known and fresh:
+            clear(run_dir)
+            known = False
+        if not known:
+            _begin(resolved, display)
+        plan = _current_plan(resolved)
+        _run_stages(plan, run_dir, display)
     return run_dir
 
 
@@ -68,8 +71,7 @@ def _begin(resolved: Resolved, display: Display) -> None:
     """Fetch the model, read and check the data, and put a complete beginning into the run directory."""
     plan = resolved.plan
     assert plan.model is not None
-    with tempfile.TemporaryDirectory(prefix="summtune-") as temporary:
-        prepared = Path(temporary)
+    with preparing(resolved.run_dir) as prepared:
         display.stage("data", "reading and checking")
         data = prepare_data(plan.recipe, prepared, display.warn)
         model = plan.model
@@ -159,21 +161,28 @@ def run_comparison(
 
     run_dir = resolved.run_dir
     known = check_free(run_dir, resolved.plan.identity)
-    systems = []
-    done: dict[Path, None] = {}
+    with leaving_nothing(run_dir), locked(run_dir):
+        if known and fresh:
+            clear(run_dir)  # before the systems run: they may be inside
+        write_bytes(run_dir / "recipe.yaml", Path(resolved.plan.recipe_path).read_bytes())
+        write_json(run_dir / "plan.json", resolved.plan.to_json())
+        try:
+            _run_systems(parts, display, fresh)
+        except BaseException:
+            if not known and not any((part.run_dir / "plan.json").exists() for _, part in parts):
+                clear(run_dir)  # nothing was started
+            raise
+        systems = [read_system(name, part.run_dir) for name, part in parts]
+        display.stage("compare", f"{len(systems)} systems")
+        write_json(run_dir / "comparison.json", compare(systems, resolved.plan.recipe.baseline))
+        write_compare_report(run_dir)
+    return run_dir
+
+
+def _run_systems(parts: list[tuple[str, Resolved]], display: Display, fresh: bool) -> None:
+    done: set[Path] = set()
     for name, part in parts:
         display.stage(name, str(part.run_dir))
         # Two names for one run (the same recipe under equal overrides) are run once, also with --fresh.
         run(part, display, fresh and part.run_dir not in done)
-        done[part.run_dir] = None
-        systems.append(read_system(name, part.run_dir))
-    with locked(run_dir):
-        if known and fresh:
-            clear(run_dir)
-        display.stage("compare", f"{len(systems)} systems")
-        comparison = compare(systems, resolved.plan.recipe.baseline)
-        write_bytes(run_dir / "recipe.yaml", Path(resolved.plan.recipe_path).read_bytes())
-        write_json(run_dir / "plan.json", resolved.plan.to_json())
-        write_json(run_dir / "comparison.json", comparison)
-        write_compare_report(run_dir)
-    return run_dir
+        done.add(part.run_dir)

@@ -85,15 +85,27 @@ def check(
         raise RecipeError(sorted(problems, key=lambda problem: (problem.line == 0, problem.line, problem.column)))
     if recipe.kind == "compare":
         wrong: list[Problem] = []
-        for system in systems_of(loaded, recipe):
-            try:
-                check(system.path, overrides=recipe.overrides, own=system.overrides)
-            except RecipeError as error:
-                wrong += error.problems
-        _check_overrides_are_read(loaded, recipe, wrong)
+        for index, system in enumerate(systems_of(loaded, recipe)):
+            wrong += _problems_of_system(loaded, recipe, index, system)
+        if not wrong:  # what is read cannot be told of recipes that cannot be
+            _check_overrides_are_read(loaded, recipe, wrong)
         if wrong:
             raise RecipeError(list(dict.fromkeys(wrong)))
     return loaded, recipe
+
+
+def _problems_of_system(loaded: LoadedRecipe, recipe: Recipe, index: int, system: System) -> Sequence[Problem]:
+    try:
+        part = load_recipe(system.path, overrides=system.overrides, shared_overrides=recipe.overrides)
+        if part.recipe.kind == "compare":
+            message = f"a comparison compares prompt and train recipes (got {system.path.name}, which is a comparison)"
+            return [loaded.document.problem(("recipes", index), f"{message}; list its recipes here")]
+        check(system.path, overrides=recipe.overrides, own=system.overrides)
+    except RecipeError as error:
+        return error.problems
+    except InputError as error:
+        return [loaded.document.problem(("recipes", index), str(error))]
+    return []
 
 
 def systems_of(loaded: LoadedRecipe, recipe: Recipe) -> Iterator[System]:
@@ -222,7 +234,7 @@ def _check_overrides_are_read(loaded: LoadedRecipe, recipe: Recipe, problems: li
     for key in recipe.overrides:
         top = key.split(".", 1)[0]
         readers = [system for system in systems_of(loaded, recipe) if _reads(system, recipe, top)]
-        if not readers and not problems:
+        if not readers:
             problems.append(
                 loaded.document.problem(("overrides", key), f"override {key} is read by none of the recipes; remove it")
             )

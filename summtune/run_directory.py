@@ -21,6 +21,7 @@ _OUTPUTS: dict[str, tuple[str, ...]] = {
     "report": ("report.html", "report.md"),
 }
 _LOCK = ".lock"
+_PREPARING = ".preparing"
 
 
 def identity_in(run_dir: Path) -> str | None:
@@ -31,14 +32,16 @@ def identity_in(run_dir: Path) -> str | None:
     """
     if run_dir.exists() and not run_dir.is_dir():
         raise RunDirectoryError(f"a run directory is a folder (got the file {run_dir}); choose another --output-dir")
-    if not run_dir.exists() or not any(entry.name != _LOCK for entry in run_dir.iterdir()):
+    if not run_dir.exists() or not any(entry.name not in (_LOCK, _PREPARING) for entry in run_dir.iterdir()):
         return None
     try:
-        identity: str = read_json(run_dir / "plan.json")["identity"]
+        identity = read_json(run_dir / "plan.json")["identity"]
     except (OSError, ValueError, KeyError, TypeError):
+        identity = None
+    if not isinstance(identity, str):
         raise RunDirectoryError(
             f"the directory holds something that is not a run of summtune (got {run_dir}); choose another --output-dir"
-        ) from None
+        )
     return identity
 
 
@@ -79,6 +82,35 @@ def locked(run_dir: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def leaving_nothing(run_dir: Path) -> Iterator[None]:
+    """When the body fails before there is a ``plan.json``, delete the directory and the parents made for it."""
+    made = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
+    try:
+        yield
+    except RunDirectoryError:
+        raise  # another command is working in it
+    except BaseException:
+        if made and not (run_dir / "plan.json").exists():
+            shutil.rmtree(run_dir, ignore_errors=True)
+            for parent in made[1:]:
+                with contextlib.suppress(OSError):  # another run may have moved in
+                    parent.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def preparing(run_dir: Path) -> Iterator[Path]:
+    """Yield an empty folder on the disk of the (locked) run directory, and delete it afterwards."""
+    folder = run_dir / _PREPARING
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def adopt(prepared: Path, run_dir: Path) -> None:

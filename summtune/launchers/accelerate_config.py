@@ -68,7 +68,7 @@ def read_ds_config(path: Path) -> dict[str, Any]:
     """Return a DeepSpeed config that does not contradict the recipe.
 
     Raises:
-        InputError: it is no JSON object, or sets what the recipe sets.
+        InputError: it is no JSON object, has no stage of ZeRO that there is, or sets what the recipe sets.
     """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -76,6 +76,17 @@ def read_ds_config(path: Path) -> dict[str, Any]:
         raise InputError(f"the DeepSpeed config cannot be read (got {path}: {error}); it is a JSON object") from None
     if not isinstance(config, dict):
         raise InputError(f"the DeepSpeed config is no JSON object (got {path}); see ds_configs/ for examples")
+    zero = config.get("zero_optimization", {})
+    if not isinstance(zero, dict) or zero.get("stage", 0) not in (0, 1, 2, 3):
+        shown = zero.get("stage") if isinstance(zero, dict) else zero
+        raise InputError(
+            f"zero_optimization is no object with a stage from 0 to 3 (got {shown!r} in {path}); see ds_configs/ for "
+            "examples"
+        )
+    if not isinstance(zero.get("offload_optimizer", {}), dict):
+        raise InputError(
+            f'offload_optimizer is no object (got {zero["offload_optimizer"]!r} in {path}); write {{"device": "cpu"}}'
+        )
     for key, owner in _FROM_RECIPE.items():
         value = config.get(key, "auto")
         if value != "auto" and not (isinstance(value, dict) and value.get("enabled") is False):
