@@ -21,6 +21,7 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/summtune schema | diff - recipes/recipe.schema.json || (echo "recipes/recipe.schema.json is old; run make schema" && exit 1)
+	$(BIN)/summtune schema --markdown | diff - docs/recipe_keys.md || (echo "docs/recipe_keys.md is old; run make schema" && exit 1)
 	$(BIN)/summtune validate recipes/*.yaml
 
 format: $(READY)
@@ -30,6 +31,8 @@ format: $(READY)
 schema: $(READY)
 	$(BIN)/summtune schema > recipes/recipe.schema.json.new
 	mv recipes/recipe.schema.json.new recipes/recipe.schema.json
+	$(BIN)/summtune schema --markdown > docs/recipe_keys.md.new
+	mv docs/recipe_keys.md.new docs/recipe_keys.md
 
 # torch alone and first: a later step then finds it satisfied and cannot bring another build of it.
 $(READY): pyproject.toml constraints.txt

@@ -131,11 +131,16 @@ def compare(
 
 
 @app.command()
-def report(run_dir: _RunDir) -> None:
+def report(
+    run_dir: _RunDir,
+    png: Annotated[
+        Path | None, typer.Option("--png", help="Write the bar chart to this file too.", show_default=False)
+    ] = None,
+) -> None:
     """Write the report of a finished run or comparison again."""
     from summtune import running
 
-    running.write_report(run_dir)
+    running.write_report(run_dir, png)
 
 
 @app.command()
@@ -162,11 +167,13 @@ def init(
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a table of every key instead.")] = False,
+) -> None:
     """Print the JSON Schema of recipes, for editors."""
-    from summtune.schema import recipe_schema
+    from summtune.schema import recipe_markdown, recipe_schema
 
-    typer.echo(json.dumps(recipe_schema(), indent=2, ensure_ascii=False))
+    typer.echo(recipe_markdown() if markdown else json.dumps(recipe_schema(), indent=2, ensure_ascii=False))
 
 
 def _say(text: str) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from summtune.display import TerminalDisplay
 from summtune.errors import InputError, RunDirectoryError
-from summtune.files import read_json, read_jsonl
+from summtune.files import read_json, read_jsonl, write_bytes
 from summtune.pipeline import run, run_comparison
 from summtune.recipe import EvaluationSettings
 from summtune.records import Prediction
@@ -73,14 +73,18 @@ def compare_runs(run_dirs: Sequence[Path], as_json: bool) -> None:
         _show_comparison(comparison, Console())
 
 
-def write_report(run_dir: Path) -> None:
-    """Write the report of a run or a comparison again and print where it is."""
+def write_report(run_dir: Path, png: Path | None) -> None:
+    """Write the report of a run or a comparison again, and its chart as a picture, and print where they are."""
     from summtune.report import write_compare_report, write_run_report
+    from summtune.report.chart import scores_png
 
     if not (run_dir / "plan.json").is_file():
         raise RunDirectoryError(f"not a run directory (got {run_dir}); it has no plan.json")
-    write = write_compare_report if (run_dir / "comparison.json").is_file() else write_run_report
-    print(write(run_dir))
+    compared = (run_dir / "comparison.json").is_file()
+    print(write_compare_report(run_dir) if compared else write_run_report(run_dir))
+    if png is not None:
+        write_bytes(png, scores_png(_systems(run_dir)))
+        print(png)
 
 
 def _show_result(run_dir: Path, console: Console) -> None:
@@ -89,10 +93,18 @@ def _show_result(run_dir: Path, console: Console) -> None:
     if (run_dir / "comparison.json").is_file():
         _show_comparison(read_json(run_dir / "comparison.json"), console)
     else:
-        plan, metrics = read_json(run_dir / "plan.json"), read_json(run_dir / "metrics.json")
-        stats = read_json(run_dir / "prediction_stats.json")
-        print_scores(console, [{"name": plan["name"], "metrics": metrics["metrics"], **stats}])
+        print_scores(console, _systems(run_dir))
     console.print(f"\nreport: {run_dir / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _systems(run_dir: Path) -> list[dict[str, Any]]:
+    """Return the systems of a comparison, or a run as the only one, as tables and charts read them."""
+    if (run_dir / "comparison.json").is_file():
+        systems: list[dict[str, Any]] = read_json(run_dir / "comparison.json")["systems"]
+        return systems
+    plan, metrics = read_json(run_dir / "plan.json"), read_json(run_dir / "metrics.json")
+    stats = read_json(run_dir / "prediction_stats.json")
+    return [{"name": plan["name"], "metrics": metrics["metrics"], **stats}]
 
 
 def _show_comparison(comparison: dict[str, Any], console: Console) -> None:

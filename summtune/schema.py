@@ -1,10 +1,11 @@
-"""The JSON Schema of recipes, which editors use to complete and check keys."""
+"""The schema of recipes as others read it: JSON Schema for editors, Markdown for people."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, get_args
 
-from summtune.recipe import Recipe, use_of
+from summtune.recipe import Recipe, Section, use_of
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -25,3 +26,70 @@ def recipe_schema() -> dict[str, Any]:
         for kind in ("prompt", "train", "compare")
     ]
     return schema
+
+
+def recipe_markdown() -> str:
+    """Return a table of every key: what it is, its type and bounds, its default, and the kinds that read it."""
+    lines = [
+        "# Every key of a recipe",
+        "",
+        "Made by `summtune schema --markdown`; `make check` keeps it current. A key that is not read by the recipe's kind, or",
+        "that would have no effect beside the others, is an error.",
+        "",
+        *_table(Recipe),
+    ]
+    sections: dict[str, type[Section]] = {}
+    for key, field in Recipe.model_fields.items():
+        for section in _sections(field.annotation):
+            sections.setdefault(key, section)
+    for key, section in sections.items():
+        lines += ["", f"## `{key}`", "", (section.__doc__ or "").strip(), "", *_table(section)]
+    return "\n".join(lines)
+
+
+def _sections(annotation: Any) -> list[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [section for part in get_args(annotation) for section in _sections(part)]
+
+
+def _table(section: type[Section]) -> list[str]:
+    schema = section.model_json_schema()
+    whole = section is Recipe
+    rows = [
+        "| key | type | default |" + (" kinds |" if whole else "") + " what it does |",
+        "| --- | --- | --- |" + (" --- |" if whole else "") + " --- |",
+    ]
+    for key, node in schema["properties"].items():
+        default = "required" if key in schema.get("required", ()) else _shown(node.get("default"))
+        kinds = f" {', '.join(sorted(use_of(key).kinds))} |" if whole else ""
+        rows.append(
+            f"| `{key}` | {_type(node)} | {default} |{kinds} {node.get('description', '')} |".replace("\n", " ")
+        )
+    return rows
+
+
+def _shown(default: Any) -> str:
+    if default is None:
+        return ""
+    if isinstance(default, dict):
+        return "see below" if default else ""
+    return f"`{json.dumps(default)}`"
+
+
+def _type(node: dict[str, Any]) -> str:
+    if "anyOf" in node:
+        return " or ".join(_type(part) for part in node["anyOf"] if part.get("type") != "null")
+    if "enum" in node:
+        return ", ".join(f"`{value}`" for value in node["enum"])
+    if "const" in node:
+        return f"`{node['const']}`"
+    if "$ref" in node:
+        return "section"
+    names = {"integer": "whole number", "string": "text", "boolean": "true or false", "object": "mapping"}
+    if node.get("type") == "array":
+        return f"list of {_type(node['items'])}"
+    words = [names.get(node.get("type", ""), node.get("type", "any"))]
+    bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    words += [f"{sign} {node[bound]:g}" for bound, sign in bounds.items() if bound in node]
+    return " ".join(words)
