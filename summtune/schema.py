@@ -29,7 +29,7 @@ def recipe_schema() -> dict[str, Any]:
 
 
 def recipe_markdown() -> str:
-    """Return a table of every key: what it is, its type and bounds, its default, and the kinds that read it."""
+    """Return a table of every key: its type and bounds, default, the kinds that read it, and what it does."""
     lines = [
         "# Every key of a recipe",
         "",
@@ -38,12 +38,12 @@ def recipe_markdown() -> str:
         "",
         *_table(Recipe),
     ]
-    sections: dict[str, type[Section]] = {}
+    keys: dict[type[Section], list[str]] = {}
     for key, field in Recipe.model_fields.items():
         for section in _sections(field.annotation):
-            sections.setdefault(key, section)
-    for key, section in sections.items():
-        lines += ["", f"## `{key}`", "", (section.__doc__ or "").strip(), "", *_table(section)]
+            keys.setdefault(section, []).append(f"`{key}`")
+    for section, readers in keys.items():
+        lines += ["", f"## {' and '.join(readers)}", "", (section.__doc__ or "").strip(), "", *_table(section)]
     return "\n".join(lines)
 
 
@@ -56,10 +56,8 @@ def _sections(annotation: Any) -> list[type[Section]]:
 def _table(section: type[Section]) -> list[str]:
     schema = section.model_json_schema()
     whole = section is Recipe
-    rows = [
-        "| key | type | default |" + (" kinds |" if whole else "") + " what it does |",
-        "| --- | --- | --- |" + (" --- |" if whole else "") + " --- |",
-    ]
+    columns = ["key", "type", "default", *(["kinds"] if whole else []), "what it does"]
+    rows = [f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |"]
     for key, node in schema["properties"].items():
         default = "required" if key in schema.get("required", ()) else _shown(node.get("default"))
         kinds = f" {', '.join(sorted(use_of(key).kinds))} |" if whole else ""
@@ -91,5 +89,5 @@ def _type(node: dict[str, Any]) -> str:
         return f"list of {_type(node['items'])}"
     words = [names.get(node.get("type", ""), node.get("type", "any"))]
     bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    words += [f"{sign} {node[bound]:g}" for bound, sign in bounds.items() if bound in node]
+    words += [f"{sign} {node[bound]:,}" for bound, sign in bounds.items() if bound in node]
     return " ".join(words)
