@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from safetensors import SafetensorError
 from transformers import (
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
     AutoConfig,
@@ -71,7 +72,7 @@ def load_model(folder: Path, dtype: torch.dtype, quantize: bool = False) -> PreT
             model = AutoModelForSeq2SeqLM.from_pretrained(
                 folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False, **options
             )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"the model's files cannot be loaded (got {folder}: {_first_line(error)})") from None
     assert isinstance(model, PreTrainedModel)
     return model
@@ -136,9 +137,9 @@ def add_adapter(model: PreTrainedModel, recipe: Recipe, base_model: str) -> Peft
         target_modules=recipe.lora_target_modules,
         use_dora=recipe.peft_use_dora,
         use_rslora=recipe.peft_use_rslora,
-        base_model_name_or_path=base_model,
     )
     adapted = get_peft_model(model, config)
+    # Only now: peft replaces the name in a config by the folder that the base came from, and warns of it.
     adapted.peft_config["default"].base_model_name_or_path = base_model
     assert isinstance(adapted, PeftModel)
     return adapted

@@ -134,12 +134,12 @@ def generate(
     with torch.inference_mode():
         output = model.generate(**batch, generation_config=config)
     assert isinstance(output, torch.Tensor)
-    pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
+    eos = tokenizer.eos_token_id
     texts = tokenizer.batch_decode(output, skip_special_tokens=True)
     results = []
     for row, text in zip(output[:, 1:].tolist(), texts, strict=True):  # the first token is the decoder's start token
         ended = eos in row
-        tokens = row.index(eos) + 1 if ended else sum(token != pad for token in row)
+        tokens = row.index(eos) + 1 if ended else len(row)
         results.append(Generated(text.strip(), tokens, not ended))
     return results
 

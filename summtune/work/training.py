@@ -177,6 +177,9 @@ def _arguments(plan: Plan, run_dir: Path, bf16: bool, steps: int) -> Seq2SeqTrai
     evaluates = recipe.val_set_size > 0
     by_steps = recipe.eval_steps is not None
     save_steps = recipe.save_steps or recipe.eval_steps
+    recomputation: dict[str, Any] = {}
+    if recipe.gradient_checkpointing:  # transformers 5.23 has a new name for it and warns of this one, 5.20 has not
+        recomputation = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
     return Seq2SeqTrainingArguments(
         output_dir=str(run_dir / "checkpoints"),
         per_device_train_batch_size=recipe.micro_batch_size,
@@ -191,8 +194,6 @@ def _arguments(plan: Plan, run_dir: Path, bf16: bool, steps: int) -> Seq2SeqTrai
         optim=recipe.optimizer,
         bf16=bf16,
         tf32=True if recipe.tf32 else None,
-        gradient_checkpointing=recipe.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if recipe.gradient_checkpointing else None,
         torch_compile=recipe.torch_compile,
         logging_steps=recipe.logging_steps,
         eval_strategy=("steps" if by_steps else "epoch") if evaluates else "no",
@@ -215,6 +216,7 @@ def _arguments(plan: Plan, run_dir: Path, bf16: bool, steps: int) -> Seq2SeqTrai
         logging_nan_inf_filter=False,
         ddp_find_unused_parameters=False,
         dataloader_pin_memory=launch.device == "cuda",
+        **recomputation,
     )
 
 
