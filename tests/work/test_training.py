@@ -1,0 +1,417 @@
+import json
+import math
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_inputs import dialogues, write_checkpoint
+from transformers import AutoModelForSeq2SeqLM
+
+from summtune import checkpoints
+from summtune.architecture import stored_tensors
+from summtune.errors import DataError, ModelError, StageError
+from summtune.plan import Launch
+from summtune.work import training
+from summtune.work.models import load_model
+from summtune.work.trainer import Recorder
+from summtune.work.training import train
+
+# Names that transformers 5 is about to drop: peft asks by one, and 5.20 knows no other for the argument
+pytestmark = pytest.mark.filterwarnings("ignore:`(is_)?gradient_checkpointing:FutureWarning")
+
+
+@pytest.fixture
+def trained(prepare):
+    """Train a recipe and return its run."""
+
+    def start(name="run", **keys):
+        run = prepare(name=name, **keys)
+        train(run.plan, run.folder, run.events())
+        return run
+
+    return start
+
+
+def weights(run):
+    return load_file(run.folder / "model" / "model.safetensors")
+
+
+def same_weights(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+class Killed(BaseException):
+    """What ends a process in the middle of a step."""
+
+
+@pytest.fixture
+def killed_after(prepare, monkeypatch):
+    """Train a recipe until a step is over, and end there as a kill would."""
+
+    def start(step, name="killed", **keys):
+        run = prepare(name=name, **({"save_steps": 1, "save_total_limit": 10} | keys))
+        with monkeypatch.context() as patch:
+
+            def on_step_begin(self, args, state, control, **_):
+                if state.global_step == step:
+                    raise Killed
+
+            patch.setattr(Recorder, "on_step_begin", on_step_begin)
+            with pytest.raises(Killed):
+                train(run.plan, run.folder, run.events())
+        return run
+
+    return start
+
+
+def go_on(run):
+    train(run.plan, run.folder, run.events())
+    return run
+
+
+def test_a_trained_model_is_whole_and_lm_head_is_apart(trained, checkpoint):
+    run = trained()
+    model = run.folder / "model"
+    stored = load_file(checkpoint / "model.safetensors")
+    now = weights(run)
+    assert now.keys() == stored.keys()
+    assert all(not torch.equal(now[name], stored[name]) for name in ("lm_head.weight", "shared.weight"))
+    assert json.loads((model / "config.json").read_text())["tie_word_embeddings"] is False
+    assert json.loads((model / "config.json").read_text())["use_cache"] is True
+    loaded = AutoModelForSeq2SeqLM.from_pretrained(model)
+    assert torch.equal(loaded.lm_head.weight, now["lm_head.weight"])
+    assert torch.equal(loaded.shared.weight, now["shared.weight"])
+    names = {path.name for path in model.iterdir()}
+    assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"} <= names
+    assert not any(path.suffix in {".bin", ".pt", ".pkl"} for path in model.iterdir())
+    assert not (run.folder / "model.partial").exists()
+
+
+def test_what_was_trained_is_written_down_and_said(trained):
+    run = trained(train=13, micro_batch_size=4, gradient_accumulation_steps=2)
+    said = run.training
+    assert said["trainable_parameters"] == said["total_parameters"] > 50_000
+    assert (said["pairs"], said["steps"], said["epochs"]) == (13, 4, 2.0)
+    assert (said["processes"], said["precision"]) == (1, "fp32")
+    assert said["eval_loss"] is said["best_step"] is said["resumed_from_step"] is None
+    assert said["peak_memory_bytes"] > 1e8
+    total = f"{said['total_parameters']:,}"
+    assert run.texts("message") == [f"training {total} of {total} parameters (100.00 %)"]
+
+
+def test_each_logged_step_has_all_its_numbers(trained):
+    run = trained(learning_rate=0.01)
+    assert [row["step"] for row in run.log] == [1, 2, 3, 4]
+    assert [row["epoch"] for row in run.log] == [0.5, 1.0, 1.5, 2.0]
+    assert [row["learning_rate"] for row in run.log] == pytest.approx([0.01, 0.0075, 0.005, 0.0025])
+    assert run.losses[-1] < run.losses[0] - 0.5
+    for row in run.log:
+        assert row["grad_norm"] > 0
+        assert row["samples_per_second"] > 0
+        assert row["tokens_per_second"] > row["samples_per_second"]
+        assert row["peak_memory_bytes"] > 1e8
+
+
+def test_training_again_gives_bitwise_the_same(trained, uninterrupted):
+    again = trained()
+    assert again.losses == uninterrupted.losses
+    assert same_weights(weights(again), weights(uninterrupted))
+
+
+def test_the_micro_batch_does_not_change_the_training(trained, uninterrupted):
+    """The layouts on several processes are in the integration tests."""
+    whole = uninterrupted
+    cut = trained(name="cut", micro_batch_size=2, gradient_accumulation_steps=4)
+    assert cut.losses == pytest.approx(whole.losses, rel=1e-5)
+    assert [row["grad_norm"] for row in cut.log] == pytest.approx([row["grad_norm"] for row in whole.log], rel=1e-4)
+
+
+def test_lora_gives_the_same_training_for_any_micro_batch(trained):
+    keys = {"adapter": "lora", "lora_r": 4, "lora_dropout": 0.0}
+    whole = trained(name="whole", **keys)
+    cut = trained(name="cut", micro_batch_size=2, gradient_accumulation_steps=4, **keys)
+    assert cut.losses == pytest.approx(whole.losses, rel=1e-5)
+
+
+def test_gradient_checkpointing_does_not_change_the_training(trained, uninterrupted):
+    plain, saving = uninterrupted, trained(gradient_checkpointing=True)
+    assert saving.losses == pytest.approx(plain.losses, rel=1e-6)
+    assert [row["grad_norm"] for row in saving.log] == pytest.approx([row["grad_norm"] for row in plain.log], rel=1e-5)
+
+
+def test_gradient_checkpointing_works_with_lora(trained):
+    keys = {"adapter": "lora", "lora_r": 4, "lora_dropout": 0.0}
+    plain, saving = trained(name="plain", **keys), trained(name="saving", gradient_checkpointing=True, **keys)
+    assert saving.losses == pytest.approx(plain.losses, rel=1e-6)
+
+
+def test_lora_saves_the_adapter_alone(trained, checkpoint):
+    run = trained(adapter="lora", lora_r=4, lora_target_modules=["q", "v"])
+    names = {path.name for path in (run.folder / "model").iterdir()}
+    assert {"adapter_model.safetensors", "adapter_config.json"} <= names
+    assert not names & {"model.safetensors", "training_args.bin"}
+    config = json.loads((run.folder / "model" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(checkpoint)
+    adapter = load_file(run.folder / "model" / "adapter_model.safetensors")
+    assert sum(tensor.numel() for tensor in adapter.values()) == run.training["trainable_parameters"]
+    base = load_model(checkpoint, torch.float32)
+    counted = sum(parameter.numel() for parameter in base.parameters()) + run.training["trainable_parameters"]
+    assert run.training["total_parameters"] == counted
+
+
+@pytest.mark.parametrize(
+    ("asked", "has", "expected"), [("auto", True, "bf16"), ("auto", False, "fp32"), (True, True, "bf16")]
+)
+def test_the_precision_is_recorded(trained, monkeypatch, asked, has, expected):
+    monkeypatch.setattr("summtune.work.precision._has_bf16", lambda device: has)
+    run = trained(bf16=asked, max_steps=1, num_epochs=None)
+    assert run.training["precision"] == expected
+    assert {tensor.dtype for tensor in weights(run).values()} == {torch.float32}
+
+
+def test_max_steps_ends_the_training(trained):
+    run = trained(max_steps=3, num_epochs=None)
+    assert run.training["steps"] == len(run.log) == 3
+
+
+def test_half_an_epoch_is_half_the_steps(trained):
+    assert trained(train=32, num_epochs=0.5).training["steps"] == 2
+
+
+def test_logging_steps_are_the_steps_between_two_lines(trained):
+    run = trained(max_steps=5, num_epochs=None, logging_steps=2)
+    assert [row["step"] for row in run.log] == [2, 4]
+
+
+def test_several_references_of_a_dialogue_are_as_many_pairs(trained):
+    rows = dialogues(6)
+    run = trained(rows=rows + [row | {"id": row["id"] + "b", "summary": "They agree."} for row in rows[:2]])
+    assert run.training["pairs"] == 8
+
+
+def eval_rows(run):
+    return {row["step"]: row["eval_loss"] for row in run.log if "eval_loss" in row}
+
+
+def test_validation_dialogues_are_held_out_and_evaluated(trained):
+    run = trained(train=18, val_set_size=5)
+    assert run.training["pairs"] == 13
+    assert list(eval_rows(run)) == [2, 4]
+    assert run.training["eval_loss"] == pytest.approx(min(eval_rows(run).values()))
+
+
+def test_a_share_of_the_dialogues_is_held_out(trained):
+    run = trained(train=20, val_set_size=0.25, max_steps=2, num_epochs=None, eval_steps=1)
+    assert run.training["pairs"] == 15
+    assert list(eval_rows(run)) == [1, 2]
+
+
+def test_the_evaluation_loss_is_that_of_the_saved_model(trained):
+    run = trained(train=18, val_set_size=5, micro_batch_size=2, gradient_accumulation_steps=4)
+    tokenizer = training.load_tokenizer(run.folder / "model")
+    pairs = training._pairs(run.plan, run.folder, "validation", tokenizer, run.events())
+    model = AutoModelForSeq2SeqLM.from_pretrained(run.folder / "model").eval()
+    total = tokens = 0
+    with torch.no_grad():
+        for pair in pairs:
+            loss = model(input_ids=torch.tensor([pair["input_ids"]]), labels=torch.tensor([pair["labels"]])).loss
+            total += loss.item() * len(pair["labels"])
+            tokens += len(pair["labels"])
+    assert run.training["eval_loss"] == pytest.approx(total / tokens, rel=1e-4)
+
+
+def test_training_stops_early_and_keeps_the_best_model(trained):
+    keys = {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": None, "lr_scheduler": "constant"}
+    # Steps this long overshoot: the loss falls and then rises.
+    run = trained(max_steps=40, learning_rate=0.2, early_stopping_patience=1, **keys)
+    evaluated = eval_rows(run)
+    best = min(evaluated, key=evaluated.get)
+    assert run.training["steps"] == best + 1 < 40
+    assert run.training["best_step"] == best
+    assert run.training["eval_loss"] == evaluated[best]
+    until_best = trained(name="until_best", max_steps=best, learning_rate=0.2, **keys)
+    assert same_weights(weights(run), weights(until_best))
+
+
+def test_no_more_checkpoints_are_kept_than_asked_for(killed_after):
+    run = killed_after(7, save_total_limit=3, max_steps=8, num_epochs=None)
+    kept = checkpoints.checkpoints(run.folder / "checkpoints")
+    assert [checkpoints.step_of(path) for path in kept] == [7, 6, 5]
+
+
+def test_the_best_checkpoint_is_kept_besides(killed_after):
+    keys = {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": None, "lr_scheduler": "constant"}
+    run = killed_after(2, save_total_limit=1, max_steps=12, learning_rate=0.2, **keys)
+    evaluated = eval_rows(run)
+    best = min(evaluated, key=evaluated.get)
+    kept = {checkpoints.step_of(path) for path in checkpoints.checkpoints(run.folder / "checkpoints")}
+    assert (best, kept) == (1, {1, 2})
+
+
+def test_checkpoints_hold_no_alias_and_no_needless_pickle(killed_after, checkpoint):
+    run = killed_after(1)
+    folder = run.folder / "checkpoints" / "checkpoint-1"
+    assert stored_tensors(folder).keys() == stored_tensors(checkpoint).keys()
+    assert not (folder / "training_args.bin").exists()
+
+
+@pytest.mark.parametrize("keys", [{}, {"adapter": "lora", "lora_r": 4}], ids=["full", "lora"])
+def test_a_killed_training_comes_to_the_same_end(trained, killed_after, keys):
+    keys |= {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": 3}
+    whole = trained(name="whole", save_steps=1, **keys)
+    run = go_on(killed_after(3, **keys))
+    assert run.training["resumed_from_step"] == 3
+    assert "going on from checkpoint-3" in run.texts("message")
+    assert [(row["step"], row.get("loss"), row.get("eval_loss")) for row in run.log] == [
+        (row["step"], row.get("loss"), row.get("eval_loss")) for row in whole.log
+    ]
+    name = "adapter_model.safetensors" if "adapter" in keys else "model.safetensors"
+    assert same_weights(load_file(run.folder / "model" / name), load_file(whole.folder / "model" / name))
+
+
+def test_dropout_is_the_same_after_a_resume(prepare, trained, killed_after, tmp_path):
+    base = str(write_checkpoint(tmp_path / "dropping", dropout_rate=0.3))
+    whole = trained(name="whole", base_model=base, save_steps=1)
+    assert go_on(killed_after(3, base_model=base)).losses == whole.losses
+
+
+def damage_manifest(folder):
+    (folder / "manifest.json").unlink()
+
+
+def damage_weights(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def damage_state(folder):
+    path = folder / "optimizer.pt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def damage_listing(folder):
+    (folder / "scheduler.pt").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (damage_manifest, "it was not written to the end"),
+        (damage_weights, "bytes instead of"),
+        (damage_state, "optimizer.pt was altered"),
+        (damage_listing, "scheduler.pt is missing"),
+    ],
+)
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(uninterrupted, killed_after, damage, reason):
+    run = killed_after(3)
+    damage(run.folder / "checkpoints" / "checkpoint-3")
+    go_on(run)
+    (warning,) = run.texts("warning")
+    assert warning.startswith("checkpoint-3 is passed over: ")
+    assert reason in warning
+    assert run.training["resumed_from_step"] == 2
+    assert run.losses == uninterrupted.losses
+    assert same_weights(weights(run), weights(uninterrupted))
+
+
+def test_without_a_whole_checkpoint_training_begins_anew(uninterrupted, killed_after):
+    run = killed_after(2)
+    for folder in (run.folder / "checkpoints").iterdir():
+        damage_manifest(folder)
+    go_on(run)
+    assert len(run.texts("warning")) == 2
+    assert run.training["resumed_from_step"] is None
+    assert run.losses == uninterrupted.losses
+
+
+def test_going_on_with_another_layout_is_refused(prepare, killed_after):
+    killed_after(2)
+    run = prepare(name="killed", save_steps=1, micro_batch_size=2, gradient_accumulation_steps=4)
+    message = (
+        r"checkpoint-2 was written on another layout \(micro_batch_size 8 → 2, gradient_accumulation_steps 1 → 4\)"
+    )
+    with pytest.raises(StageError, match=message):
+        train(run.plan, run.folder, run.events())
+
+
+def test_another_number_of_processes_than_planned_is_an_error(prepare):
+    run = prepare()
+    launch = Launch(distribution="data_parallel", processes=2, device="cpu", config_file="accelerate.yaml")
+    stages = [run.plan.stages[0].model_copy(update={"launch": launch}), *run.plan.stages[1:]]
+    with pytest.raises(StageError, match=r"the plan is for 2 processes \(got 1\); see the launcher's log"):
+        train(run.plan.model_copy(update={"stages": stages}), run.folder, run.events())
+
+
+def test_a_loss_that_is_not_a_number_stops_the_training(prepare):
+    run = prepare(learning_rate=10, max_grad_norm=0, max_steps=60, num_epochs=None, optimizer="sgd")
+    with pytest.raises(StageError, match=r"the training loss is not a number \(got (nan|inf) at step \d+\); lower"):
+        train(run.plan, run.folder, run.events())
+    assert all(math.isfinite(loss) for loss in run.losses)
+    assert not (run.folder / "model").exists()
+
+
+def test_dropped_dialogues_are_counted_and_said(trained):
+    run = trained(sequence_len=220, long_dialogues="drop", max_steps=1, num_epochs=None)
+    (warning,) = run.texts("warning")
+    dropped = 13 - run.training["pairs"]
+    assert 0 < dropped < 13
+    assert warning == f"train: {dropped} of 13 dialogues exceed sequence_len 220 and are left out"
+
+
+def test_cut_dialogues_are_counted_and_said(trained):
+    run = trained(sequence_len=220, max_steps=1, num_epochs=None)
+    (warning,) = run.texts("warning")
+    assert warning.endswith("of 13 dialogues exceed sequence_len 220 and are cut")
+    assert run.training["pairs"] == 13
+
+
+def test_cut_summaries_are_counted_said_and_end_with_the_end_of_sequence(prepare, tokenizer):
+    run = prepare(target_len=12)
+    pairs = training._pairs(run.plan, run.folder, "train", tokenizer, run.events())
+    assert run.texts("warning") == ["train: 13 of 13 summaries exceed target_len 12 and are cut"]
+    assert {(len(pair["labels"]), pair["labels"][-1]) for pair in pairs} == {(12, tokenizer.eos_token_id)}
+
+
+def test_nothing_left_to_train_on_is_an_error(prepare):
+    run = prepare(sequence_len=60, long_dialogues="drop")
+    with pytest.raises(DataError, match=r"no training pair is left \(got 13 dialogues, 13 too long\)"):
+        train(run.plan, run.folder, run.events())
+
+
+def test_an_unknown_target_module_is_an_error(prepare):
+    run = prepare(adapter="lora", lora_target_modules=["query"])
+    with pytest.raises(ModelError, match=r"got 'query'"):
+        train(run.plan, run.folder, run.events())
+
+
+def test_an_adapter_that_did_not_change_is_an_error(prepare, monkeypatch):
+    run = prepare(adapter="lora", learning_rate=1e-30)
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, closure=None: None)
+    with pytest.raises(StageError, match=r"the adapter did not change in training \(got lora_B = 0\)"):
+        train(run.plan, run.folder, run.events())
+    assert not (run.folder / "model").exists()
+
+
+def test_weights_that_are_not_numbers_are_not_published(tmp_path, checkpoint):
+    folder = shutil.copytree(checkpoint, tmp_path / "broken")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["lm_head.weight"][3, 4] = float("nan")
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(StageError, match=r"a trained weight is not a number \(got lm_head.weight\)"):
+        training._check_saved(folder)
+
+
+def test_a_folder_without_weights_is_not_published(tmp_path):
+    with pytest.raises(StageError, match=rf"no weights were saved \(got {tmp_path.name} without safetensors\)"):
+        training._check_saved(tmp_path)
+
+
+def test_a_tracker_that_is_not_installed_is_an_error(prepare, monkeypatch):
+    run = prepare()
+    recipe = run.plan.recipe.model_copy(update={"use_tensorboard": True})
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(StageError, match=r"reports to tensorboard, which is not installed; pip install tensorboard"):
+        training._trackers(run.plan.model_copy(update={"recipe": recipe}), run.folder)
