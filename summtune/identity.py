@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable
@@ -19,10 +20,17 @@ def content_sha256(path: Path) -> str:
 
     Hidden files, and what Python or an editor leaves behind, are passed over.
     """
+    stats = [(file, file.stat()) for file in _files(path)]
+    return _content_sha256(path, tuple((file, stat.st_size, stat.st_mtime_ns) for file, stat in stats))
+
+
+@functools.lru_cache(maxsize=64)
+def _content_sha256(path: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Hash the files; cached, because the systems of a comparison share their model and data."""
     digest = hashlib.sha256()
-    for file in _files(path):
+    for file, size, _ in files:
         if path.is_dir():
-            digest.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
+            digest.update(f"{file.relative_to(path).as_posix()}\0{size}\0".encode())
         with file.open("rb") as content:
             while chunk := content.read(_CHUNK):
                 digest.update(chunk)

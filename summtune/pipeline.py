@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -141,14 +142,11 @@ def _run_here(stage: str, plan: Plan, run_dir: Path) -> None:
     write_run_report(run_dir)
 
 
-def run_comparison(
-    resolved: Resolved, parts: list[tuple[str, Resolved]], display: Display, fresh: bool = False
-) -> Path:
+def run_comparison(resolved: Resolved, display: Display, fresh: bool = False) -> Path:
     """Run every system of a comparison that is not complete, compare them, and return the comparison's directory.
 
     Args:
         resolved: the comparison.
-        parts: name and plan of each system.
         display: told what goes on.
         fresh: begin every system anew.
 
@@ -167,19 +165,19 @@ def run_comparison(
         write_bytes(run_dir / "recipe.yaml", Path(resolved.plan.recipe_path).read_bytes())
         write_json(run_dir / "plan.json", resolved.plan.to_json())
         try:
-            _run_systems(parts, display, fresh)
+            _run_systems(resolved.parts, display, fresh)
         except BaseException:
-            if not known and not any((part.run_dir / "plan.json").exists() for _, part in parts):
+            if not known and not any((part.run_dir / "plan.json").exists() for _, part in resolved.parts):
                 clear(run_dir)  # nothing was started
             raise
-        systems = [read_system(name, part.run_dir) for name, part in parts]
+        systems = [read_system(name, part.run_dir) for name, part in resolved.parts]
         display.stage("compare", f"{len(systems)} systems")
         write_json(run_dir / "comparison.json", compare(systems, resolved.plan.recipe.baseline))
         write_compare_report(run_dir)
     return run_dir
 
 
-def _run_systems(parts: list[tuple[str, Resolved]], display: Display, fresh: bool) -> None:
+def _run_systems(parts: Sequence[tuple[str, Resolved]], display: Display, fresh: bool) -> None:
     done: set[Path] = set()
     for name, part in parts:
         display.stage(name, str(part.run_dir))

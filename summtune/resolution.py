@@ -43,6 +43,7 @@ class Resolved:
         run_dir: absolute.
         memory: what training needs on each device; None for prompts and unknown models.
         gpus: the devices that were seen.
+        parts: of a comparison, the name and the plan of each system.
     """
 
     loaded: LoadedRecipe
@@ -50,6 +51,7 @@ class Resolved:
     run_dir: Path
     memory: MemoryEstimate | None = None
     gpus: tuple[Gpu, ...] = ()
+    parts: tuple[tuple[str, Resolved], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,27 +155,19 @@ def resolve(
     return Resolved(loaded, plan, run_dir, memory, gpus)
 
 
-def resolve_systems(comparison: Resolved) -> list[tuple[str, Resolved]]:
-    """Return the name and the plan of each system of a resolved comparison."""
-    recipe = comparison.plan.recipe
-    folder = Path(comparison.plan.systems[0].run_dir).parent
-    return [
-        (system.name, resolve(system.path, (), folder, system=system, shared=recipe.overrides))
-        for system in systems_of(comparison.loaded, recipe)
-    ]
-
-
 def _comparison(loaded: LoadedRecipe, recipe: Recipe, output_dir: Path | None) -> Resolved:
     given = output_dir or (Path(recipe.output_dir) if recipe.output_dir else None)
     folder = (given / "systems" if given else Path(OUTPUTS)).resolve()
-    systems, identities = [], []
-    for system in systems_of(loaded, recipe):
-        part = resolve(system.path, (), folder, system=system, shared=recipe.overrides)
-        identities.append((system.name, part.plan.identity))
-        systems.append(SystemPlan(name=system.name, recipe_path=str(system.path), run_dir=str(part.run_dir)))
-    identity = hash_of({"systems": identities, "baseline": recipe.baseline})
+    parts = tuple(
+        (system.name, resolve(system.path, (), folder, system=system, shared=recipe.overrides))
+        for system in systems_of(loaded, recipe)
+    )
+    identity = hash_of({"systems": [(name, part.plan.identity) for name, part in parts], "baseline": recipe.baseline})
+    systems = [
+        SystemPlan(name=name, recipe_path=part.plan.recipe_path, run_dir=str(part.run_dir)) for name, part in parts
+    ]
     plan = _plan(loaded, recipe, identity).model_copy(update={"systems": systems})
-    return Resolved(loaded, plan, _run_dir(loaded, recipe, identity, given, inside=False))
+    return Resolved(loaded, plan, _run_dir(loaded, recipe, identity, given, inside=False), parts=parts)
 
 
 def _plan(loaded: LoadedRecipe, recipe: Recipe, identity: str) -> Plan:

@@ -16,7 +16,7 @@ from summtune.files import read_json, read_jsonl, write_bytes
 from summtune.pipeline import run, run_comparison
 from summtune.recipe import EvaluationSettings
 from summtune.records import Prediction
-from summtune.resolution import resolve, resolve_systems
+from summtune.resolution import resolve
 
 
 def run_recipe(recipe: Path, sets: Sequence[str], output_dir: Path | None, fresh: bool) -> None:
@@ -25,7 +25,7 @@ def run_recipe(recipe: Path, sets: Sequence[str], output_dir: Path | None, fresh
     resolved = resolve(recipe, sets, output_dir)
     with TerminalDisplay(console) as display:
         if resolved.plan.kind == "compare":
-            run_dir = run_comparison(resolved, resolve_systems(resolved), display, fresh)
+            run_dir = run_comparison(resolved, display, fresh)
         else:
             run_dir = run(resolved, display, fresh)
     _show_result(run_dir, console)
@@ -38,7 +38,7 @@ def show_plan(recipe: Path, sets: Sequence[str], output_dir: Path | None) -> Non
     resolved = resolve(recipe, sets, output_dir)
     console = Console()
     print_plan(resolved, console)
-    for _, part in resolve_systems(resolved) if resolved.plan.kind == "compare" else ():
+    for _, part in resolved.parts:
         console.print()
         print_plan(part, console)
 

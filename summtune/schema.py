@@ -33,7 +33,7 @@ def recipe_markdown() -> str:
     lines = [
         "# Every key of a recipe",
         "",
-        "Made by `summtune schema --markdown`; `make check` keeps it current. A key that is not read by the recipe's kind, or",
+        "Made by `summtune schema --markdown`; `make check` keeps it current. A key that is not read by the kind, or",
         "that would have no effect beside the others, is an error.",
         "",
         *_table(Recipe),
