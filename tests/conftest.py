@@ -1,0 +1,120 @@
+"""What the tests of every module share: small data, a model that is all config, and recipes around them."""
+
+import json
+import os
+import struct
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+T5_CONFIG = {
+    "model_type": "t5",
+    "vocab_size": 32128,
+    "d_model": 768,
+    "d_kv": 64,
+    "d_ff": 2048,
+    "num_layers": 12,
+    "num_decoder_layers": 12,
+    "num_heads": 12,
+    "relative_attention_num_buckets": 32,
+    "feed_forward_proj": "gated-gelu",
+    "is_encoder_decoder": True,
+}
+
+
+@pytest.fixture
+def write_rows():
+    """Write dialogues as JSON lines: ``rows`` themselves, or so many made-up ones; return the file."""
+
+    def write(path, rows):
+        if isinstance(rows, int):
+            rows = [
+                {
+                    "id": f"{path.stem}_{i}",
+                    "dialogue": f"#Person1#: Is {path.stem} {i} free?\n#Person2#: Yes.",
+                    "summary": f"{path.stem} {i} is free.",
+                }
+                for i in range(rows)
+            ]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_model():
+    """Write a folder with a T5 config and the header of its weights, FLAN-T5-base's unless changed; return it."""
+
+    def write(folder, tied=False, **changes):
+        folder.mkdir(parents=True, exist_ok=True)
+        config = T5_CONFIG | changes
+        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        rows = [config["vocab_size"], config["d_model"]]
+        names = ["shared.weight"] if tied else ["shared.weight", "lm_head.weight"]
+        header = {name: {"dtype": "F32", "shape": rows, "data_offsets": [0, 0]} for name in names}
+        text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
+        (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def project(tmp_path, write_rows, write_model):
+    """A folder with a model, twelve training and six test dialogues, and valid recipes of each kind around them."""
+    write_model(tmp_path / "model")
+    write_rows(tmp_path / "train.jsonl", 12)
+    write_rows(tmp_path / "test.jsonl", 6)
+    (tmp_path / "prompt.yaml").write_text("kind: prompt\nbase_model: ./model\ntest_datasets: [{path: test.jsonl}]\n")
+    (tmp_path / "train.yaml").write_text(
+        "kind: train\n"
+        "base_model: ./model\n"
+        "datasets: [{path: train.jsonl}]\n"
+        "test_datasets: [{path: test.jsonl}]\n"
+        "learning_rate: 1e-3\n"
+        "num_processes: 1\n"
+    )
+    (tmp_path / "both.yaml").write_text("kind: compare\nrecipes: [prompt.yaml, train.yaml]\n")
+    return tmp_path
+
+
+@pytest.fixture
+def summtune(tmp_path):
+    """Run the installed command in an empty folder of its own and return what it did and said."""
+
+    def run(*arguments, cwd=None, **environment):
+        folder = cwd or tmp_path
+        folder.mkdir(exist_ok=True)
+        return subprocess.run(
+            [command_path(), *map(str, arguments)],
+            cwd=folder,
+            env=os.environ | {"HF_HUB_OFFLINE": "1", "COLUMNS": "200"} | environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def everything_in():
+    """Return what lies in a folder: the content of each file and the name of each folder."""
+
+    def look(folder):
+        return {
+            path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
+            for path in sorted(folder.rglob("*"))
+        }
+
+    return look
+
+
+def command_path():
+    """Return the installed command of this very environment."""
+    return str(Path(sysconfig.get_path("scripts")) / "summtune")

@@ -1,0 +1,89 @@
+"""The config that accelerate is given, and DeepSpeed configs that contradict the recipe."""
+
+import json
+
+import pytest
+import yaml
+
+from summtune.errors import InputError
+from summtune.launchers.accelerate_config import accelerate_config, read_ds_config, to_yaml
+from summtune.plan import Launch
+
+
+def config(tmp_path, **fields):
+    fields = {"distribution": "none", "processes": 1, "device": "cpu", "config_file": "accelerate.yaml"} | fields
+    return accelerate_config(Launch(**fields), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "use_cpu"),
+    [
+        ({}, "NO", True),
+        ({"device": "cuda"}, "NO", False),
+        ({"distribution": "data_parallel", "processes": 2}, "MULTI_GPU", False),
+        ({"distribution": "data_parallel", "processes": 2, "device": "cuda"}, "MULTI_GPU", False),
+        ({"distribution": "deepspeed", "processes": 2, "zero_stage": 2}, "DEEPSPEED", False),
+    ],
+)
+def test_several_processes_on_a_cpu_are_never_told_that_it_is_one(tmp_path, fields, kind, use_cpu):
+    written = config(tmp_path, **fields)
+    assert (written["distributed_type"], written["use_cpu"]) == (kind, use_cpu)
+    assert written["num_processes"] == fields.get("processes", 1)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_deepspeed_gets_its_config_and_no_precision(tmp_path, stage):
+    written = config(tmp_path, distribution="deepspeed", processes=2, zero_stage=stage)
+    assert written["deepspeed_config"] == {
+        "deepspeed_config_file": str(tmp_path / "ds_config.json"),
+        "zero3_init_flag": stage == 3,
+    }
+    assert "mixed_precision" not in written
+
+
+def test_it_is_yaml_that_reads_back(tmp_path):
+    written = config(tmp_path)
+    assert yaml.safe_load(to_yaml(written)) == written
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"train_batch_size": "auto", "gradient_clipping": "auto"},
+        {"fp16": {"enabled": False}},
+        {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}},
+    ],
+)
+def test_a_config_that_leaves_the_recipe_alone_is_read(tmp_path, config):
+    (tmp_path / "d.json").write_text(json.dumps(config))
+    assert read_ds_config(tmp_path / "d.json") == config
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ('{"train_batch_size": 8}', r"got train_batch_size in .*; write \"auto\" there and set micro_batch_size, "),
+        ('{"train_micro_batch_size_per_gpu": 8}', r"got train_micro_batch_size_per_gpu in .* set micro_batch_size$"),
+        ('{"gradient_accumulation_steps": 2}', "set gradient_accumulation_steps$"),
+        ('{"gradient_clipping": 1.0}', "got gradient_clipping .* set max_grad_norm$"),
+        ('{"optimizer": {"type": "AdamW"}}', "got optimizer .* set optimizer, learning_rate and weight_decay$"),
+        ('{"scheduler": {"type": "WarmupLR"}}', "got scheduler .* set lr_scheduler$"),
+        ('{"fp16": {"enabled": true}}', r"got fp16 .* set bf16 \(T5 overflows in fp16\)$"),
+        ("{", r"the DeepSpeed config cannot be read \(got .*d.json: .*\); it is a JSON object"),
+        ("[]", r"the DeepSpeed config is no JSON object \(got .*d.json\); see ds_configs/ for examples"),
+        ('{"zero_optimization": 2}', r"zero_optimization is no object with a stage from 0 to 3 \(got 2 in "),
+        ('{"zero_optimization": {"stage": "2"}}', r"no object with a stage from 0 to 3 \(got '2' in "),
+        ('{"zero_optimization": {"stage": 4}}', r"no object with a stage from 0 to 3 \(got 4 in "),
+        ('{"zero_optimization": {"offload_optimizer": "cpu"}}', r"offload_optimizer is no object \(got 'cpu' in "),
+    ],
+)
+def test_a_config_that_contradicts_the_recipe_or_is_none_is_told(tmp_path, content, match):
+    (tmp_path / "d.json").write_text(content)
+    with pytest.raises(InputError, match=match):
+        read_ds_config(tmp_path / "d.json")
+
+
+def test_a_config_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(InputError, match="the DeepSpeed config cannot be read"):
+        read_ds_config(tmp_path / "nowhere.json")

@@ -1,0 +1,134 @@
+"""Processes are started, heard, ended, and their failures explained."""
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from summtune.errors import StageError
+from summtune.launchers import local
+from summtune.plan import Launch
+
+CPU = Launch(distribution="none", processes=1, device="cpu", config_file="accelerate.yaml")
+SPEAKER = (
+    "import sys, os, time, signal; from pathlib import Path; from summtune.events import Events\n"
+    "run_dir = Path(sys.argv[1]); events = Events(run_dir, 'train', 0)\n"
+)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run a program in the place of accelerate and return what it said."""
+
+    def start(program, listener=None):
+        heard = []
+        monkeypatch.setattr(
+            local, "command", lambda launch, run_dir, stages: [sys.executable, "-c", SPEAKER + program, str(run_dir)]
+        )
+        local.run_stages(CPU, tmp_path, ["train", "predict"], listener or heard.append)
+        return heard
+
+    return start
+
+
+def test_what_the_processes_say_arrives(run, tmp_path):
+    heard = run("events.progress(1, 2); events.say('hello'); print('noise'); events.finished()")
+    assert [event["event"] for event in heard] == ["progress", "message", "finished"]
+    assert (tmp_path / "logs" / "launcher.log").read_text() == "noise\n"
+
+
+def test_the_first_cause_is_told_rather_than_what_the_others_say(run, tmp_path):
+    program = (
+        "Events(run_dir, 'train', 1).error('RuntimeError: connection closed by peer', expected=False)\n"
+        "events.error('no space is left', expected=True); sys.exit(1)"
+    )
+    with pytest.raises(StageError, match=r"^the train stage failed: no space is left$") as caught:
+        run(program)
+    assert caught.value.log == str(tmp_path / "logs" / "train.rank0.log")
+
+
+def test_an_unexpected_error_is_told_with_the_log_of_its_rank(run, tmp_path):
+    with pytest.raises(StageError, match="the train stage failed: ValueError: odd") as caught:
+        run("Events(run_dir, 'train', 1).error('ValueError: odd', expected=False); sys.exit(1)")
+    assert caught.value.log == str(tmp_path / "logs" / "train.rank1.log")
+
+
+def test_a_process_that_says_nothing_is_told_by_its_exit_code(run, tmp_path):
+    with pytest.raises(StageError, match="the train stage failed: its processes ended with exit code 3") as caught:
+        run("sys.exit(3)")
+    assert caught.value.log == str(tmp_path / "logs" / "launcher.log")
+    (tmp_path / "logs" / "train.rank0.log").touch()
+    with pytest.raises(StageError) as caught:
+        run("sys.exit(3)")
+    assert caught.value.log == str(tmp_path / "logs" / "train.rank0.log")
+
+
+def test_a_killed_process_most_likely_had_too_little_memory(run):
+    with pytest.raises(
+        StageError, match=r"it was killed \(signal 9\), most often for lack of memory; lower micro_batch"
+    ):
+        run("os.kill(os.getpid(), signal.SIGKILL)")
+
+
+def test_an_interrupt_ends_the_processes(run, tmp_path):
+    def interrupt(event):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run("(run_dir / 'pid').write_text(str(os.getpid())); events.say('started'); time.sleep(60)", interrupt)
+    pid = int((tmp_path / "pid").read_text())
+    for _ in range(50):
+        if not os.path.exists(f"/proc/{pid}"):  # noqa: PTH110
+            break
+        time.sleep(0.1)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_what_a_process_leaves_running_is_ended_with_it(run, tmp_path):
+    run(
+        "import subprocess\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "(run_dir / 'pid').write_text(str(child.pid))"
+    )
+    status = f"/proc/{(tmp_path / 'pid').read_text()}/stat"
+    for _ in range(50):
+        try:
+            with open(status) as file:  # noqa: PTH123
+                ended = file.read().rsplit(")", 1)[1].split()[0] == "Z"
+        except FileNotFoundError:
+            ended = True
+        if ended:
+            return
+        time.sleep(0.1)
+    pytest.fail("a child outlived its stage")
+
+
+def test_the_command_is_accelerate_of_this_python_with_its_own_config(tmp_path):
+    command = local.command(CPU, tmp_path, ["train", "predict"])
+    assert command == [
+        sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(tmp_path / "accelerate.yaml"),
+        "-m", "summtune.worker", str(tmp_path), "train", "predict",
+    ]  # fmt: skip
+
+
+def test_what_other_launches_left_in_the_environment_is_not_passed_on(monkeypatch):
+    for key in ("ACCELERATE_MIXED_PRECISION", "FSDP_VERSION", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.setenv(key, "7")
+    monkeypatch.setenv("RANKING", "kept")
+    values = local.environment(CPU)
+    assert not {"ACCELERATE_MIXED_PRECISION", "FSDP_VERSION", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK"} & set(
+        values
+    )
+    assert values["RANKING"] == "kept"
+    assert (values["HF_HUB_OFFLINE"], values["HF_HUB_DISABLE_TELEMETRY"]) == ("1", "1")
+    assert values["SUMMTUNE_PARENT_PID"] == str(os.getpid())
+    assert values["DS_ACCELERATOR"] == "cpu"
+    assert signal.getsignal(signal.SIGINT) is not None
+
+
+def test_deepspeed_finds_the_gpu_itself(monkeypatch):
+    monkeypatch.delenv("DS_ACCELERATOR", raising=False)
+    assert "DS_ACCELERATOR" not in local.environment(CPU.model_copy(update={"device": "cuda"}))

@@ -1,0 +1,97 @@
+"""--dry-run says what would be done and does none of it."""
+
+import io
+import shlex
+import sys
+
+import pytest
+import yaml
+from rich.console import Console
+
+from summtune.devices import Gpu
+from summtune.dry_run import print_plan
+from summtune.paths import package_path
+from summtune.resolution import resolve
+
+
+@pytest.fixture
+def plan_of(project, monkeypatch, tmp_path):
+    def of(*sets, name="train.yaml", gpus=()):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("summtune.resolution.visible_gpus", lambda: list(gpus))
+        path = project / name if isinstance(name, str) else name
+        console = Console(file=io.StringIO(), width=60)
+        resolved = resolve(path, sets)
+        print_plan(resolved, console)
+        return resolved, console.file.getvalue()
+
+    return of
+
+
+def test_stages_model_batch_and_memory_are_said(plan_of, everything_in, tmp_path):
+    before = everything_in(tmp_path)
+    resolved, text = plan_of("val_set_size=2", "micro_batch_size=2", "gradient_accumulation_steps=2", "num_processes=2")
+    lines = [line.strip() for line in text.splitlines()]
+    assert lines[0] == "train  kind: train"
+    assert f"run directory  {resolved.run_dir}" in lines
+    assert "stages  data → train → predict → evaluate → report" in lines
+    assert "parameters  trains 247,577,856 (100 %)" in lines
+    assert (
+        "batch  global batch 8 = 2 micro × 2 accumulation × 2 processes; 10 pairs, 2 steps an epoch, 6 optimizer steps"
+    ) in lines
+    assert any(line.startswith("memory  about ") and "weights 944.4 MiB" in line for line in lines)
+    assert "train and predict  2 × cpu, data parallel" in lines
+    assert everything_in(tmp_path) == before
+
+
+def test_the_exact_command_and_its_config_are_shown(plan_of):
+    resolved, text = plan_of()
+    command = next(line for line in text.splitlines() if "accelerate.commands.launch" in line)
+    assert shlex.split(command) == [
+        sys.executable, "-m", "accelerate.commands.launch", "--config_file", f"{resolved.run_dir}/accelerate.yaml",
+        "-m", "summtune.worker", str(resolved.run_dir), "train", "predict",
+    ]  # fmt: skip
+    after = text.split("    accelerate.yaml:\n")[1].splitlines()
+    config = yaml.safe_load("\n".join(line for line in after if line.startswith("      ")))
+    assert (config["distributed_type"], config["num_processes"], config["use_cpu"]) == ("NO", 1, True)
+
+
+def test_deepspeed_shows_both_configs(plan_of):
+    resolved, text = plan_of("deepspeed=ds_configs/zero2.json", "num_processes=2")
+    assert "    accelerate.yaml:\n" in text
+    assert "    accelerate.predict.yaml:\n" in text
+    assert "distributed_type: DEEPSPEED" in text
+    assert f"deepspeed_config_file: {resolved.run_dir}/ds_config.json" in text
+    assert f'ds_config.json  {package_path("ds_configs/zero2.json")} ("auto" is filled in from the recipe)' in text
+
+
+def test_lora_says_its_share(plan_of):
+    _, text = plan_of("adapter=lora")
+    assert "trains 3,538,944 (1.41 %)" in text
+
+
+def test_what_is_on_the_hub_is_counted_later(plan_of):
+    _, text = plan_of(name=package_path("recipes/full_ft.yaml"))
+    assert "google/flan-t5-base  (on the hub: fetched when it runs)" in text
+    assert "optimizer steps: counted when the data has been fetched" in text
+    _, text = plan_of("max_steps=1234", "num_epochs=null", name=package_path("recipes/full_ft.yaml"))
+    assert "optimizer steps: 1,234" in text
+
+
+def test_a_prompt_has_no_batch_arithmetic(plan_of):
+    _, text = plan_of(name="prompt.yaml")
+    assert "parameters  247,577,856" in text
+    assert "global batch" not in text
+    assert "memory  estimated for training recipes of T5 models only" in text
+
+
+def test_a_device_that_is_too_small_is_told(plan_of):
+    _, text = plan_of(gpus=[Gpu("small", 2 << 30, (8, 0))])
+    assert "the smallest device has 2.0 GiB: lower micro_batch_size or set gradient_checkpointing" in text
+    _, text = plan_of(gpus=[Gpu("large", 200 << 30, (8, 0))])
+    assert "smallest device" not in text
+
+
+def test_a_comparison_names_its_systems(plan_of):
+    _, text = plan_of(name="both.yaml")
+    assert "systems  prompt, train" in text

@@ -1,0 +1,71 @@
+"""Files are written whole or not at all."""
+
+import errno
+import os
+import stat
+
+import pytest
+
+from summtune import files
+
+
+def test_what_is_written_is_what_is_read(tmp_path):
+    files.write_json(tmp_path / "new" / "a.json", {"summary": "Tom läuft – 3 km"})
+    assert files.read_json(tmp_path / "new" / "a.json") == {"summary": "Tom läuft – 3 km"}
+    assert "läuft" in (tmp_path / "new" / "a.json").read_text(encoding="utf-8")
+    rows = [{"id": "1", "text": "a\nb\u2028c"}, {"id": "2", "text": ""}]
+    files.write_jsonl(tmp_path / "a.jsonl", rows)
+    assert list(files.read_jsonl(tmp_path / "a.jsonl")) == rows
+    assert (tmp_path / "a.jsonl").read_bytes().count(b"\n") == 2
+
+
+def test_a_full_disk_leaves_the_old_content_and_no_other_file(tmp_path, monkeypatch):
+    path = tmp_path / "plan.json"
+    files.write_text(path, "old")
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        files.write_text(path, "new")
+    assert caught.value.filename == str(path)
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["plan.json"]
+
+
+def test_an_interrupt_leaves_no_temporary_file(tmp_path, monkeypatch):
+    def interrupted(handle):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_text(tmp_path / "a", "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_that_fail_half_way_write_nothing(tmp_path):
+    def rows():
+        yield {"id": "1"}
+        raise RuntimeError("the second row")
+
+    with pytest.raises(RuntimeError, match="the second row"):
+        files.write_jsonl(tmp_path / "a.jsonl", rows())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_number_that_json_does_not_have_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="Out of range float values"):
+        files.write_json(tmp_path / "a.json", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_get_the_permissions_of_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        files.write_text(tmp_path / "a", "")
+        now = os.umask(0o027)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+    assert now == 0o027

@@ -1,0 +1,102 @@
+"""What the paths of a recipe mean, and what leads nowhere."""
+
+import pytest
+
+from summtune.paths import model_folder, package_path, resolve_paths
+from summtune.recipe_loading import load_recipe
+
+
+@pytest.fixture
+def found(project):
+    """Return the resolved recipe and its problems for a training recipe with assignments."""
+
+    def of(*sets, name="train.yaml"):
+        recipe, problems = resolve_paths(load_recipe(project / name, sets))
+        return recipe, [problem.message for problem in problems]
+
+    return of
+
+
+def test_local_paths_are_relative_to_the_recipe(found, project):
+    recipe, problems = found("output_dir=runs/a", "evaluation.metrics=[rouge1, ./model]")
+    assert problems == []
+    assert recipe.base_model == str(project / "model")
+    assert recipe.datasets[0].path == str(project / "train.jsonl")
+    assert recipe.test_datasets[0].path == str(project / "test.jsonl")
+    assert recipe.output_dir == str(project / "runs" / "a")
+    assert recipe.evaluation.metrics == ["rouge1", str(project / "model")]
+
+
+def test_home_is_expanded(found, project, monkeypatch):
+    monkeypatch.setenv("HOME", str(project))
+    recipe, problems = found("base_model=~/model", "output_dir=~/runs")
+    assert (recipe.base_model, recipe.output_dir, problems) == (str(project / "model"), str(project / "runs"), [])
+
+
+def test_what_is_not_here_and_looks_like_a_hub_id_is_one(found):
+    recipe, problems = found("base_model=google/flan-t5-base", "datasets.0.path=knkarthick/dialogsum")
+    assert (recipe.base_model, recipe.datasets[0].path, problems) == ("google/flan-t5-base", "knkarthick/dialogsum", [])
+    assert model_folder(recipe.base_model) is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("datasets.0.path=trian.jsonl", "no data set at this path (got trian.jsonl, looked at "),
+        ("datasets.0.path=./nowhere", "no data set at this path (got ./nowhere, looked at "),
+        ("datasets.0.path=a/b/c", "no data set at this path (got a/b/c, looked at "),
+        ("datasets.0.path=~nobody_of_that_name/x.csv", "no data set at this path (got ~nobody_of_that_name/x.csv, "),
+        ('datasets.0.path="a\\0b"', "no data set at this path (got a\0b, looked at "),
+        ("datasets.0.path=two words", "no data set at this path (got two words, looked at "),
+        ("base_model=/nowhere/model", "no model at this path (got /nowhere/model, looked at /nowhere/model); check it"),
+        ("base_model=../modle", "no model at this path (got ../modle, looked at "),
+        ("base_model=models/", "no model at this path (got models/, looked at "),
+        ("base_model=train.jsonl", "a model is a folder with config.json (got "),
+        ("base_model=.", "a model is a folder with config.json (got "),
+        ("base_model=builtin/flan-t5-nan", "no such builtin model (got builtin/flan-t5-nan), did you mean builtin/flan-t5-nano?"),
+        ("datasets.0.path=builtin/dialog", "no such builtin data set (got builtin/dialog), did you mean builtin/dialogues?"),
+        ("revision_of_model=main", "revision_of_model has no effect for a local model; remove it"),
+        ("datasets.0.revision=main", "revision has no effect for local data (got 'main' for train.jsonl); remove it"),
+        ("datasets.0.name=default", "name has no effect for local data (got 'default' for train.jsonl); remove it"),
+        ("datasets.0.split=train", "split has no effect for a single file (got 'train' for train.jsonl); remove it"),
+        ("deepspeed=ds_configs/zero9.json", "no DeepSpeed config at this path (got ds_configs/zero9.json), did you mean "),
+        ("deepspeed=../ds_configs/../../x", "no DeepSpeed config at this path (got ../ds_configs/../../x)"),
+    ],
+)  # fmt: skip
+def test_a_path_that_leads_nowhere_is_told(found, setting, message):
+    _, (problem,) = found(setting)
+    assert problem.startswith(message)
+
+
+def test_all_paths_that_lead_nowhere_are_told_with_their_places(project):
+    (project / "a.yaml").write_text(
+        "kind: train\nbase_model: ./x\ndatasets:\n  - path: train.jsonl\n  - path: y.csv\n"
+        "test_datasets: [{path: ./z}]\nlearning_rate: 1e-3\ndeepspeed: d.json\n"
+    )
+    _, problems = resolve_paths(load_recipe(project / "a.yaml"))
+    assert [(problem.line, problem.column) for problem in problems] == [(2, 1), (5, 5), (6, 17), (8, 1)]
+
+
+def test_compared_recipes_are_beside_their_comparison_or_come_along(found, project):
+    recipe, problems = found(name="both.yaml")
+    assert problems == []
+    _, problems = found(
+        "recipes=[prompt.yaml, recipes/lora.yaml, full_ft.yaml, {recipe: nowhere.yaml}]", name="both.yaml"
+    )
+    assert problems == [
+        "no recipe at this path (got full_ft.yaml); check the name",
+        "no recipe at this path (got nowhere.yaml); check the name",
+    ]
+
+
+def test_only_the_folders_that_come_along_are_looked_up_in_the_package(found):
+    recipe, problems = found("deepspeed=ds_configs/zero2.json")
+    assert (recipe.deepspeed, problems) == (str(package_path("ds_configs/zero2.json")), [])
+    _, (problem,) = found("deepspeed=summtune/cli.py")
+    assert problem.startswith("no DeepSpeed config at this path (got summtune/cli.py)")
+
+
+def test_a_split_of_a_json_file_may_be_named(found, project):
+    (project / "all.json").write_text('{"train": [], "test": []}')
+    _, problems = found("datasets.0.path=all.json", "datasets.0.split=train")
+    assert problems == []

@@ -1,0 +1,99 @@
+"""Data is read, checked and divided before anything is started."""
+
+import hashlib
+
+import pytest
+
+from summtune.errors import DataError
+from summtune.files import read_jsonl
+from summtune.preparation import count_pairs, prepare_data, split_validation
+from summtune.records import Dialogue
+from summtune.resolution import check
+
+DIALOGUES = [Dialogue(str(i), f"dialogue {i}", (f"summary {i}",)) for i in range(20)]
+
+
+@pytest.fixture
+def prepare(project):
+    def of(*sets, name="train.yaml"):
+        warnings = []
+        _, recipe = check(project / name, sets)
+        return prepare_data(recipe, project / "run", warnings.append), warnings
+
+    return of
+
+
+def ids(project, role):
+    return [row["id"] for row in read_jsonl(project / "run" / "data" / f"{role}.jsonl")]
+
+
+def test_each_role_gets_its_file_and_its_count(prepare, project):
+    summary, warnings = prepare("val_set_size=2", "datasets.0.id_field=id", "test_datasets.0.id_field=id")
+    assert {role: (part["dialogues"], part["pairs"]) for role, part in summary.items()} == {
+        "train": (10, 10), "validation": (2, 2), "test": (6, 6),
+    }  # fmt: skip
+    assert ids(project, "test") == [f"test_{i}" for i in range(6)]
+    assert sorted(ids(project, "train") + ids(project, "validation")) == sorted(f"train_{i}" for i in range(12))
+    assert warnings == []
+    for role, part in summary.items():
+        content = (project / "run" / "data" / f"{role}.jsonl").read_bytes()
+        assert part["sha256"] == hashlib.sha256(content).hexdigest()
+    assert summary["test"]["sources"][0]["path"] == str(project / "test.jsonl")
+
+
+def test_a_zero_shot_prompt_reads_the_test_data_alone(prepare):
+    summary, _ = prepare(name="prompt.yaml")
+    assert list(summary) == ["test"]
+
+
+def test_exemplars_come_from_the_split_that_is_named(prepare, project, write_rows):
+    write_rows(project / "talks" / "train.jsonl", 3)
+    write_rows(project / "talks" / "dev.jsonl", 4)
+    sets = ("datasets=[{path: ./talks}]", "shots=2", "exemplars.split=dev")
+    summary, _ = prepare(*sets, name="prompt.yaml")
+    assert summary["exemplars"]["dialogues"] == 4
+    assert prepare(*sets[:2], name="prompt.yaml")[0]["exemplars"]["dialogues"] == 3
+
+
+def test_repeated_dialogues_are_references_and_doubled_rows_are_told(prepare, project, write_rows):
+    rows = [{"dialogue": "A: Hi.", "summary": summary} for summary in ("One.", "Two.", "Two.")]
+    write_rows(project / "test.jsonl", rows)
+    summary, warnings = prepare()
+    assert (summary["test"]["dialogues"], summary["test"]["pairs"]) == (1, 2)
+    assert warnings == ["test: 1 rows repeat a dialogue and its summary word for word, and count once"]
+
+
+def test_test_dialogues_that_are_trained_on_are_told(prepare, project, write_rows):
+    rows = [{"dialogue": f"A: {i}", "summary": f"Summary {i}."} for i in range(4)]
+    write_rows(project / "train.jsonl", rows)
+    write_rows(project / "test.jsonl", rows[:1] + [{"dialogue": "A: new", "summary": "New."}])
+    _, warnings = prepare()
+    assert warnings == ["1 of 2 test dialogues are also in the train data; the scores are not to be trusted"]
+
+
+def test_pairs_are_counted_without_the_validation_data(project):
+    _, recipe = check(project / "train.yaml", ["val_set_size=2", "datasets.0.limit=10"])
+    assert count_pairs(recipe) == 8
+    _, recipe = check(project / "train.yaml", ["datasets.0.path=owner/on_the_hub"])
+    assert count_pairs(recipe) is None
+
+
+@pytest.mark.parametrize(("size", "held_out"), [(0, 0), (5, 5), (0.25, 5), (19, 19), (5.0, 5)])
+def test_a_count_or_a_share_is_held_out(size, held_out):
+    train, validation = split_validation(DIALOGUES, size, seed=1)
+    assert len(validation) == held_out
+    assert sorted([*train, *validation], key=DIALOGUES.index) == DIALOGUES
+    assert train == sorted(train, key=DIALOGUES.index)
+    assert validation == sorted(validation, key=DIALOGUES.index)
+
+
+def test_the_seed_decides_which():
+    assert split_validation(DIALOGUES, 5, seed=1) == split_validation(DIALOGUES, 5, seed=1)
+    assert split_validation(DIALOGUES, 5, seed=1) != split_validation(DIALOGUES, 5, seed=2)
+
+
+@pytest.mark.parametrize("size", [20, 500, 0.01, 0.99])
+def test_something_is_left_on_both_sides(size):
+    match = rf"val_set_size leaves no training or no validation data \(got {size} of 20 dialogues\); lower it"
+    with pytest.raises(DataError, match=match):
+        split_validation(DIALOGUES, size, seed=1)
