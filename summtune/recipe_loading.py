@@ -83,8 +83,9 @@ def load_recipe(
     Args:
         path: the YAML file.
         sets: assignments ``key=value``, dotted for sections and list items (``datasets.0.limit=32``); laid over last.
-        overrides: keys that a comparison lays over this recipe alone; laid over first.
-        shared_overrides: keys that a comparison lays over every recipe that reads them.
+        overrides: keys that a comparison lays over this recipe alone.
+        shared_overrides: keys that a comparison lays over every recipe that reads them; those of this recipe alone
+            win.
 
     Raises:
         InputError: the file cannot be read as YAML, or an override has no place in it.
@@ -99,6 +100,8 @@ def load_recipe(
         while laid := [key for key, value in waiting.items() if _is_read(document, key, value)]:
             for key in laid:
                 _lay(document, key, waiting.pop(key), f"override {key} of {path.name}")
+        for key, value in (overrides or {}).items():  # again: what is said of this recipe alone decides
+            _lay(document, key, value, f"override {key} of {path.name}")
         for assignment in sets:
             key, equals, text = assignment.partition("=")
             if not equals or not key.strip():
