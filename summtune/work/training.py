@@ -131,6 +131,8 @@ def train(plan: Plan, run_dir: Path, events: Events) -> None:
                 "precision": "bf16" if bf16 else "fp32",
             },
         )
+    # The same processes predict next, and every one of them reads training.json.
+    trainer.accelerator.wait_for_everyone()
 
 
 def _pairs(plan: Plan, run_dir: Path, role: str, tokenizer: PreTrainedTokenizerBase, events: Events) -> list[Pair]:
