@@ -1,14 +1,9 @@
 import json
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from tiny_inputs import dialogues, write_checkpoint, write_rows
 
 from summtune.events import Events, events_file

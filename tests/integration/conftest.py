@@ -1,0 +1,54 @@
+import json
+
+import pytest
+from real_command import Command, processes_of
+from tiny_inputs import dialogues, write_checkpoint, write_rows
+
+
+@pytest.fixture
+def command():
+    """Start a command that is ended with the test at the latest."""
+    started = []
+
+    def start(recipe, run_dir, *options):
+        started.append(Command(recipe, run_dir, *options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None or processes_of(one.run_dir):
+            one.kill_everything()
+        one.process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory):
+    """A folder with a checkpoint, 18 dialogues to train on and 12 to summarize."""
+    folder = tmp_path_factory.mktemp("inputs")
+    write_checkpoint(folder / "tiny")
+    write_rows(folder / "train.jsonl", dialogues(18))
+    write_rows(folder / "test.jsonl", dialogues(12, seed=1))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def write_recipe(inputs):
+    """Write a training recipe on the inputs, with the given keys laid over it."""
+
+    def write(name, **keys):
+        recipe = {
+            "kind": "train",
+            "base_model": "tiny",
+            "datasets": [{"path": "train.jsonl", "id_field": "id"}],
+            "test_datasets": [{"path": "test.jsonl", "id_field": "id"}],
+            "learning_rate": 0.01,
+            "logging_steps": 1,
+            "bf16": False,
+            "evaluation": {"bootstrap_samples": 100},
+            "generation": {"max_new_tokens": 8},
+        }
+        path = inputs / f"{name}.yaml"
+        path.write_text(json.dumps({key: value for key, value in (recipe | keys).items() if value is not None}))
+        return path
+
+    return write

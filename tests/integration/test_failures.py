@@ -1,0 +1,44 @@
+"""What fails in a worker ends the command with one message, the log's path and no traceback."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from real_command import layout, processes_of
+
+pytestmark = pytest.mark.slow
+
+
+def failed(one):
+    """Return the message of a command that failed in a stage, and the log that it names."""
+    code, said = one.finish()
+    assert code == 1, said
+    assert "Traceback" not in said
+    assert said.count("error:") == 1
+    message, log = re.search(r"^error: (.+)\nlog: (.+)\n\Z", said, re.MULTILINE).groups()
+    assert processes_of(one.run_dir) == []
+    return message, Path(log).read_text()
+
+
+def test_a_loss_that_is_not_a_number_is_said_once_by_all_processes(write_recipe, tmp_path, command):
+    recipe = write_recipe("too_fast", learning_rate=10, max_grad_norm=0, optimizer="sgd", max_steps=60)
+    one = command(recipe, tmp_path / "run", *layout(num_processes=2, micro_batch_size=4))
+    message, log = failed(one)
+    assert re.fullmatch(
+        r"the train stage failed: the training loss is not a number \(got (nan|inf) at step \d+\); "
+        r"lower learning_rate, .* it goes on from the last checkpoint",
+        message,
+    )
+    assert "StageError" in log
+    assert not (one.run_dir / "model").exists()
+
+
+def test_weights_that_cannot_be_read_are_said(inputs, write_recipe, tmp_path, command):
+    broken = shutil.copytree(inputs / "tiny", tmp_path / "broken")
+    path = broken / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+    recipe = write_recipe("broken", base_model=str(broken), max_steps=1)
+    message, log = failed(command(recipe, tmp_path / "run"))
+    assert message.startswith(f"the train stage failed: the model's files cannot be loaded (got {broken}: ")
+    assert "ModelError" in log

@@ -1,0 +1,148 @@
+"""A run that is killed or interrupted, wherever it is, goes on to the very same end by the same command."""
+
+import json
+import shutil
+import signal
+import time
+
+import pytest
+from real_command import Command, Finished, processes_of, run_to_the_end, same_weights, wait_until
+
+pytestmark = pytest.mark.slow
+
+STEPS = 30
+
+
+@pytest.fixture(scope="session")
+def recipe(write_recipe):
+    generation = {"max_new_tokens": 24, "batch_size": 1}
+    return write_recipe("going_on", max_steps=STEPS, save_steps=1, generation=generation)
+
+
+@pytest.fixture(scope="session")
+def reference(recipe, tmp_path_factory):
+    """The run that nothing disturbed."""
+    return run_to_the_end(recipe, tmp_path_factory.mktemp("reference") / "run")
+
+
+def last_checkpoint(run_dir):
+    manifests = (run_dir / "checkpoints").glob("checkpoint-*/manifest.json")
+    return max((int(path.parent.name.split("-")[1]) for path in manifests), default=0)
+
+
+def generated_lines(run_dir):
+    path = run_dir / "predictions.partial" / "rank0.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+@pytest.fixture(scope="session")
+def killed(recipe, tmp_path_factory):
+    """The directory of a run that was killed, with all its processes, in the middle of training."""
+    run_dir = tmp_path_factory.mktemp("killed") / "run"
+    command = Command(recipe, run_dir)
+    wait_until(lambda: last_checkpoint(run_dir) >= 3, what="the third checkpoint")
+    command.kill_everything()
+    assert 3 <= last_checkpoint(run_dir) < STEPS
+    assert not (run_dir / "model").exists()
+    return run_dir
+
+
+@pytest.fixture
+def killed_run(killed, tmp_path):
+    return shutil.copytree(killed, tmp_path / "killed")
+
+
+@pytest.fixture
+def finished_run(reference, tmp_path):
+    return shutil.copytree(reference.folder, tmp_path / "finished")
+
+
+def assert_same_end(run, reference):
+    assert run.losses == reference.losses
+    assert same_weights(run.weights, reference.weights)
+    assert run.texts == reference.texts
+    assert run.json("metrics.json")["metrics"] == reference.json("metrics.json")["metrics"]
+
+
+def test_a_killed_training_goes_on_to_the_very_same_end(reference, recipe, killed_run):
+    step = last_checkpoint(killed_run)
+    run = run_to_the_end(recipe, killed_run)
+    assert f"going on from checkpoint-{step}" in run.said
+    assert run.json("training.json")["resumed_from_step"] == step
+    assert_same_end(run, reference)
+
+
+def test_workers_end_when_the_command_alone_is_killed(recipe, killed_run, command):
+    before = last_checkpoint(killed_run)
+    one = command(recipe, killed_run)
+    wait_until(lambda: last_checkpoint(killed_run) > before, what="a further checkpoint")
+    one.send(signal.SIGKILL)
+    one.process.wait()
+    started = time.monotonic()
+    wait_until(lambda: not processes_of(killed_run), 20, "the end of the workers")
+    assert time.monotonic() - started < 6
+    assert not (killed_run / "model").exists()
+
+
+def test_an_interrupted_run_goes_on_wherever_it_was(reference, recipe, tmp_path, command):
+    run_dir = tmp_path / "run"
+    moments = {
+        "start-up": lambda one: bool(set(processes_of(run_dir)) - {one.process.pid}),
+        "train": lambda one: last_checkpoint(run_dir) >= 2,
+        "predict": lambda one: generated_lines(run_dir) >= 1,
+    }
+    for name, come in moments.items():
+        one = command(recipe, run_dir)
+        wait_until(lambda one=one, come=come: come(one), what=name)
+        one.send(signal.SIGINT)
+        code, said = one.finish(40)
+        assert code == 130, f"{name}: {said}"
+        assert "interrupted; the same command goes on from here" in said
+        assert "Traceback" not in said
+        assert processes_of(run_dir) == [], name
+        assert not (run_dir / "predictions.jsonl").exists()
+    assert (run_dir / "model").exists()
+    assert_same_end(run_to_the_end(recipe, run_dir), reference)
+
+
+def test_a_killed_prediction_goes_on_with_what_is_missing(reference, recipe, finished_run, command):
+    (finished_run / "predictions.jsonl").unlink()
+    one = command(recipe, finished_run)
+    wait_until(lambda: generated_lines(finished_run) >= 3, what="the third summary")
+    one.kill_everything()
+    path = finished_run / "predictions.partial" / "rank0.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    assert 3 <= len(rows) < 12
+    # What is there is taken as it is: a mark in it comes through to the end. The last line is cut short.
+    marked = [json.dumps(row | {"text": "as it was"}) + "\n" for row in rows]
+    path.write_text("".join(marked)[:-4])
+    run = run_to_the_end(recipe, finished_run)
+    assert "train  already complete" in run.said
+    assert sorted(run.texts.values()).count("as it was") == len(rows) - 1
+    changed = {name for name, text in run.texts.items() if text != reference.texts[name]}
+    assert len(changed) == len(rows) - 1
+    assert not path.parent.exists()
+
+
+def test_a_finished_run_is_not_run_again(recipe, finished_run):
+    launches = (finished_run / "logs" / "launcher.log").stat()
+    kept = {path: path.stat().st_mtime_ns for path in finished_run.glob("*.jsonl")}
+    started = time.monotonic()
+    run = run_to_the_end(recipe, finished_run)
+    assert time.monotonic() - started < 10
+    assert run.said.count("already complete") == 4
+    assert "starting" not in run.said
+    assert (finished_run / "logs" / "launcher.log").stat() == launches
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_fresh_begins_anew(recipe, finished_run, command):
+    one = command(recipe, finished_run, "--fresh")
+    wait_until(lambda: last_checkpoint(finished_run) >= 1, what="the first checkpoint")
+    one.send(signal.SIGINT)
+    code, said = one.finish(40)
+    assert code == 130
+    assert "already complete" not in said
+    assert "going on from" not in said
+    assert not {"model", "predictions.jsonl", "metrics.json", "report.html"} & {p.name for p in finished_run.iterdir()}
+    assert len(Finished(finished_run).steps) < STEPS

@@ -1,0 +1,88 @@
+"""One training on every layout: the same losses, gradient norms, evaluation losses and summaries."""
+
+import pytest
+from real_command import layout, loaded_by_transformers, run_to_the_end, same_weights
+from safetensors.torch import load_file
+
+from summtune.architecture import stored_tensors
+from summtune.files import read_json
+
+pytestmark = pytest.mark.slow
+
+ON_TWO = {"num_processes": 2}
+HALF = {"micro_batch_size": 2, "gradient_accumulation_steps": 2, **ON_TWO}
+LAYOUTS = {
+    "2x4": {"micro_batch_size": 2, "gradient_accumulation_steps": 4},
+    "two processes 4x1": {"micro_batch_size": 4, **ON_TWO},
+    "two processes 2x2": HALF,
+    "ZeRO-2 2x2": HALF | {"deepspeed": "ds_configs/zero2.json"},
+    "ZeRO-3 2x2": HALF | {"deepspeed": "ds_configs/zero3.json"},
+}
+
+
+@pytest.fixture(scope="session")
+def recipe(write_recipe):
+    """13 pairs in global batches of 8: two steps an epoch, the second one filled up; 5 dialogues are evaluated."""
+    test = [{"path": "test.jsonl", "id_field": "id", "limit": 4}]
+    return write_recipe("layouts", num_epochs=2, val_set_size=5, test_datasets=test)
+
+
+@pytest.fixture(scope="session")
+def reference(recipe, tmp_path_factory):
+    """The training on one process, with whole global batches."""
+    return run_to_the_end(recipe, tmp_path_factory.mktemp("layouts") / "8x1")
+
+
+def assert_same_training(run, reference):
+    assert [row["step"] for row in run.steps] == [row["step"] for row in reference.steps] == [1, 2, 3, 4]
+    for key in ("loss", "grad_norm"):
+        assert [row[key] for row in run.steps] == pytest.approx([row[key] for row in reference.steps], rel=1e-3)
+    assert [row["learning_rate"] for row in run.steps] == [row["learning_rate"] for row in reference.steps]
+    assert run.evaluations == pytest.approx(reference.evaluations, rel=1e-3)
+    assert list(run.evaluations) == [2, 4]
+    assert run.texts == reference.texts
+
+
+def assert_ran_on(run, processes):
+    plan = run.json("plan.json")
+    assert [stage["launch"]["processes"] for stage in plan["stages"] if stage["launch"]] == [processes] * 2
+    assert {path.name for path in (run.folder / "logs").glob("train.rank*.log")} == {
+        f"train.rank{rank}.log" for rank in range(processes)
+    }
+    assert run.json("training.json")["processes"] == processes
+    assert run.json("prediction_stats.json")["processes"] == processes
+
+
+def test_the_reference_learned_something_and_is_whole(reference):
+    assert reference.steps[-1]["loss"] < reference.steps[0]["loss"] - 0.5
+    assert len(set(reference.texts.values())) > 1
+    assert_ran_on(reference, 1)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_trains_the_same_model(reference, recipe, inputs, tmp_path, name):
+    run = run_to_the_end(recipe, tmp_path / "run", *layout(**LAYOUTS[name]))
+    assert_same_training(run, reference)
+    assert_ran_on(run, LAYOUTS[name].get("num_processes", 1))
+    assert run.json("plan.json")["identity"] == reference.json("plan.json")["identity"]
+
+    model = run.folder / "model"
+    assert stored_tensors(model) == stored_tensors(inputs / "tiny")  # each tensor once, lm_head among them
+    assert read_json(model / "config.json")["tie_word_embeddings"] is False
+    loaded, stored = loaded_by_transformers(model), load_file(model / "model.safetensors")
+    assert same_weights(stored, {name: loaded.state_dict()[name] for name in stored})
+    assert not (stored["lm_head.weight"] == stored["shared.weight"]).all()
+    assert not (run.folder / "checkpoints").exists()
+
+
+def test_lora_trains_the_same_adapter_on_two_processes(recipe, tmp_path):
+    lora = {"adapter": "lora", "lora_r": 4, "lora_dropout": 0.0}
+    alone = run_to_the_end(recipe, tmp_path / "alone", *layout(**lora))
+    both = run_to_the_end(recipe, tmp_path / "both", *layout(**lora, **HALF))
+    assert_same_training(both, alone)
+    assert_ran_on(both, 2)
+    # Rank 4 on q and v of two encoder and one decoder layer with two attentions: 4 × 2 × 4 × (32 + 32).
+    assert both.json("training.json")["trainable_parameters"] == 2048
+    adapter = both.weights
+    assert sum(tensor.numel() for tensor in adapter.values()) == 2048
+    assert adapter.keys() == alone.weights.keys()
