@@ -53,16 +53,19 @@ def test_what_is_not_here_and_looks_like_a_hub_id_is_one(found):
         ("base_model=models/", "no model at this path (got models/, looked at "),
         ("base_model=train.jsonl", "a model is a folder with config.json (got "),
         ("base_model=.", "a model is a folder with config.json (got "),
-        ("base_model=builtin/flan-t5-nan", "no such builtin model (got builtin/flan-t5-nan), did you mean builtin/flan-t5-nano?"),
-        ("datasets.0.path=builtin/dialog", "no such builtin data set (got builtin/dialog), did you mean builtin/dialogues?"),
+        ("base_model=builtin/flan-t5-nan", "no such builtin model (got builtin/flan-t5-nan), did you mean "),
+        ("datasets.0.path=builtin/dialog", "no such builtin data set (got builtin/dialog), did you mean "),
         ("revision_of_model=main", "revision_of_model has no effect for a local model; remove it"),
         ("datasets.0.revision=main", "revision has no effect for local data (got 'main' for train.jsonl); remove it"),
         ("datasets.0.name=default", "name has no effect for local data (got 'default' for train.jsonl); remove it"),
         ("datasets.0.split=train", "split has no effect for a single file (got 'train' for train.jsonl); remove it"),
-        ("deepspeed=ds_configs/zero9.json", "no DeepSpeed config at this path (got ds_configs/zero9.json), did you mean "),
+        (
+            "deepspeed=ds_configs/zero9.json",
+            "no DeepSpeed config at this path (got ds_configs/zero9.json), did you mean ",
+        ),
         ("deepspeed=../ds_configs/../../x", "no DeepSpeed config at this path (got ../ds_configs/../../x)"),
     ],
-)  # fmt: skip
+)
 def test_a_path_that_leads_nowhere_is_told(found, setting, message):
     _, (problem,) = found(setting)
     assert problem.startswith(message)
@@ -78,7 +81,7 @@ def test_all_paths_that_lead_nowhere_are_told_with_their_places(project):
 
 
 def test_compared_recipes_are_beside_their_comparison_or_come_along(found, project):
-    recipe, problems = found(name="both.yaml")
+    _, problems = found(name="both.yaml")
     assert problems == []
     _, problems = found(
         "recipes=[prompt.yaml, recipes/lora.yaml, full_ft.yaml, {recipe: nowhere.yaml}]", name="both.yaml"

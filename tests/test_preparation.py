@@ -66,7 +66,7 @@ def test_repeated_dialogues_are_references_and_doubled_rows_are_told(prepare, pr
 def test_test_dialogues_that_are_trained_on_are_told(prepare, project, write_rows):
     rows = [{"dialogue": f"A: {i}", "summary": f"Summary {i}."} for i in range(4)]
     write_rows(project / "train.jsonl", rows)
-    write_rows(project / "test.jsonl", rows[:1] + [{"dialogue": "A: new", "summary": "New."}])
+    write_rows(project / "test.jsonl", [*rows[:1], {"dialogue": "A: new", "summary": "New."}])
     _, warnings = prepare()
     assert warnings == ["1 of 2 test dialogues are also in the train data; the scores are not to be trusted"]
 

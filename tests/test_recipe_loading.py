@@ -113,11 +113,18 @@ shots: 1
         ("generation: [num_beams]", "generation must be a section of keys (got a list)"),
         ("val_set_size: many", "val_set_size must be a whole number or a number (got 'many')"),
         ("base_mode: " + "x" * 5, "unknown key 'base_mode', did you mean base_model?"),
-        ("optimizer: adamw", "optimizer must be adamw_torch_fused, adamw_torch, adafactor or sgd (got 'adamw'), did you mean adamw_torch?"),
+        (
+            "optimizer: adamw",
+            "optimizer must be adamw_torch_fused, adamw_torch, adafactor or sgd (got 'adamw'), "
+            "did you mean adamw_torch?",
+        ),
         ("seed: !!int x", "YAML tags are not allowed (got !!int); write a plain value"),
-        ("wandb_project: " + "x" * 99 + "\nseed: 'y" + "y" * 99 + "'", "seed must be a whole number (got 'y" + "y" * 55 + "...)"),
+        (
+            "wandb_project: " + "x" * 99 + "\nseed: 'y" + "y" * 99 + "'",
+            "seed must be a whole number (got 'y" + "y" * 55 + "...)",
+        ),
     ],
-)  # fmt: skip
+)
 def test_one_mistake_is_one_problem_with_its_place(problems, line, message):
     number = 8 + line.count("\n")
     assert problems(TRAIN + line + "\n") == [f"a.yaml:{number}:1: {message}"]

@@ -68,12 +68,24 @@ def test_a_key_that_another_one_makes_ineffective_is_told(given, changes, why):
 @pytest.mark.parametrize(
     ("given", "section", "keys", "found", "why"),
     [
-        (PROMPT, "generation", {"temperature": 0.7}, "temperature", "without `do_sample: true`; set it, or remove the key"),
+        (
+            PROMPT,
+            "generation",
+            {"temperature": 0.7},
+            "temperature",
+            "without `do_sample: true`; set it, or remove the key",
+        ),
         (PROMPT, "generation", {"top_p": 0.9}, "top_p", "without `do_sample: true`; set it, or remove the key"),
-        (PROMPT, "generation", {"length_penalty": 2.0}, "length_penalty", "with one beam; set num_beams above 1, or remove the key"),
+        (
+            PROMPT,
+            "generation",
+            {"length_penalty": 2.0},
+            "length_penalty",
+            "with one beam; set num_beams above 1, or remove the key",
+        ),
         (SHOTS, "exemplars", {"ids": ["x", "y"]}, "ids", "without `choose: ids`; set it, or remove ids"),
     ],
-)  # fmt: skip
+)
 def test_a_key_of_a_section_that_has_no_effect_is_told(given, section, keys, found, why):
     assert findings(given, **{section: keys}) == [(f"{section}.{found}", f"{found} has no effect {why}")]
 

@@ -107,12 +107,15 @@ def test_a_comparison_shares_the_runs_of_its_recipes(project, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("prompt_template=summarise", "prompt_template is neither a name nor a text with {dialogue} (got 'summarise'), did you mean summarize?"),
+        (
+            "prompt_template=summarise",
+            "prompt_template is neither a name nor a text with {dialogue} (got 'summarise'), did you mean summarize?",
+        ),
         ("prompt_template='{dialogue} {dialogue}'", "prompt_template needs {dialogue} once (got 2 times in"),
         ("num_machines=2", "only one machine is available in this version (got 2)"),
         ("base_model=./nowhere", "no model at this path (got ./nowhere"),
     ],
-)  # fmt: skip
+)
 def test_what_only_this_machine_can_tell_is_told_with_its_place(project, setting, message):
     (problem,) = problems(project / "train.yaml", setting)
     assert problem.startswith(message)

@@ -83,33 +83,40 @@ def test_one_command_works_in_it_at_a_time(run_dir):
         assert (run_dir / "plan.json").exists()
 
 
+def fail(run_dir, error, begin):
+    with run_directory.leaving_nothing(run_dir):
+        begin()
+        raise error
+
+
 def test_a_failed_beginning_leaves_nothing_behind(tmp_path):
     run_dir = tmp_path / "outputs" / "run"
-    with pytest.raises(KeyboardInterrupt), run_directory.leaving_nothing(run_dir), run_directory.locked(run_dir):
-        (run_dir / "data").mkdir()
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        fail(run_dir, KeyboardInterrupt(), lambda: (run_dir / "data").mkdir(parents=True))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_that_has_begun_stays_and_so_does_what_was_there(tmp_path):
-    run_dir = tmp_path / "outputs" / "run"
-    with pytest.raises(ValueError, match="later"), run_directory.leaving_nothing(run_dir):
-        write_json(run_dir / "plan.json", {})
-        raise ValueError("later")
+    run_dir, other = tmp_path / "outputs" / "run", tmp_path / "outputs" / "other"
+    with pytest.raises(ValueError, match="later"):
+        fail(run_dir, ValueError("later"), lambda: write_json(run_dir / "plan.json", {}))
     assert (run_dir / "plan.json").exists()
-    other = tmp_path / "outputs" / "other"
-    with pytest.raises(ValueError, match="at once"), run_directory.leaving_nothing(other):
-        other.mkdir()
-        raise ValueError("at once")
+    with pytest.raises(ValueError, match="at once"):
+        fail(other, ValueError("at once"), other.mkdir)
     assert not other.exists()
     assert run_dir.exists()
 
 
+def test_an_empty_directory_of_the_user_stays(tmp_path):
+    with pytest.raises(ValueError, match="at once"):
+        fail(tmp_path, ValueError("at once"), lambda: None)
+    assert tmp_path.exists()
+
+
 def test_the_directory_of_a_command_at_work_is_not_deleted_by_one_that_came_too_late(tmp_path):
     run_dir = tmp_path / "run"
-    with pytest.raises(RunDirectoryError), run_directory.leaving_nothing(run_dir):
-        run_dir.mkdir()  # the other command's
-        raise RunDirectoryError("another summtune command is working in this directory")
+    with pytest.raises(RunDirectoryError, match="another"):
+        fail(run_dir, RunDirectoryError("another summtune command is working in this directory"), run_dir.mkdir)
     assert run_dir.exists()
 
 

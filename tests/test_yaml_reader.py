@@ -153,7 +153,7 @@ def test_what_is_not_yaml_is_told_with_its_place(text, place):
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n", "---\n", "~"])
 def test_an_empty_recipe_is_told(text):
-    with pytest.raises(InputError, match="a.yaml: the recipe is empty; `summtune init` writes one to start from"):
+    with pytest.raises(InputError, match=r"a.yaml: the recipe is empty; `summtune init` writes one to start from"):
         read_yaml(text, "a.yaml")
 
 

@@ -1,0 +1,205 @@
+"""Stages in their order, what is complete left alone, and comparisons that find their systems again.
+
+The processes that would train and predict are replaced by one that writes what they write.
+"""
+
+import pytest
+
+from summtune import pipeline
+from summtune.errors import DataError, RunDirectoryError, StageError
+from summtune.files import read_json, read_jsonl, write_json, write_jsonl
+from summtune.plan import read_plan
+from summtune.records import Prediction
+from summtune.resolution import resolve
+from summtune.run_directory import mark_complete
+
+
+class Told:
+    """A display that remembers."""
+
+    def __init__(self):
+        self.stages = []
+        self.warnings = []
+
+    def stage(self, name, text):
+        self.stages.append((name, text))
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+    def listener(self, event):
+        raise AssertionError("nobody speaks here")
+
+
+@pytest.fixture
+def told():
+    return Told()
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """Stand in for the workers; ``fail_in`` names a stage that fails."""
+    monkeypatch.setattr("summtune.resolution.visible_gpus", list)
+    record = {"launches": [], "fail_in": None}
+
+    def run_stages(launch, run_dir, stages, listener):
+        record["launches"].append((run_dir.name.rsplit("-", 1)[0], *stages))
+        (run_dir / "logs").mkdir(exist_ok=True)
+        for stage in stages:
+            if record["fail_in"] == (run_dir.name.rsplit("-", 1)[0], stage):
+                raise StageError(f"the {stage} stage failed: as it should", "log")
+            {"train": _train, "predict": _predict}[stage](run_dir)
+            mark_complete(run_dir, stage)
+
+    monkeypatch.setattr(pipeline, "run_stages", run_stages)
+    return record
+
+
+def _train(run_dir):
+    (run_dir / "model").mkdir(exist_ok=True)
+    (run_dir / "model" / "model.safetensors").write_bytes(b"x")
+    write_jsonl(run_dir / "train_log.jsonl", [{"step": 1, "epoch": 1.0, "loss": 2.0}])
+    facts = {"trainable_parameters": 5, "total_parameters": 10, "steps": 1, "epochs": 1.0, "train_loss": 2.0}
+    facts |= {"best_step": 1, "eval_loss": 2.0, "seconds": 1.0, "precision": "fp32", "peak_memory_bytes": 1}
+    write_json(run_dir / "training.json", facts)
+
+
+def _predict(run_dir):
+    name = read_plan(run_dir).name
+    predictions = [
+        Prediction(row["id"], row["dialogue"], f"{name} is free.", tuple(row["references"]), 9, 4, False, False)
+        for row in read_jsonl(run_dir / "data" / "test.jsonl")
+    ]
+    write_jsonl(run_dir / "predictions.jsonl", [prediction.to_json() for prediction in predictions])
+    stats = {"trainable_parameters": 0, "total_parameters": 10, "seconds": 1.0, "exemplars": []}
+    write_json(run_dir / "prediction_stats.json", stats)
+
+
+def run(project, told, *sets, fresh=False, into="run"):
+    return pipeline.run(resolve(project / "train.yaml", sets, project / into), told, fresh)
+
+
+def test_a_run_goes_through_its_stages_and_leaves_their_files(project, launched, told):
+    run_dir = run(project, told)
+    assert launched["launches"] == [("run", "train", "predict")]
+    assert [name for name, _ in told.stages] == ["data", "train", "evaluate", "report"]
+    for name in ("plan.json", "recipe.yaml", "accelerate.yaml", "metrics.json", "report.html", "model/README.md"):
+        assert (run_dir / name).is_file(), name
+    assert not (run_dir / ".preparing").exists()
+    plan = read_plan(run_dir)
+    assert (plan.batch.pairs, plan.batch.optimizer_steps) == (12, 6)
+    assert plan.data["test"]["dialogues"] == 6
+    assert (run_dir / "recipe.yaml").read_bytes() == (project / "train.yaml").read_bytes()
+
+
+def test_what_is_complete_is_not_done_again(project, launched, told):
+    run(project, told)
+    told.stages.clear()
+    run(project, told)
+    assert told.stages == [(name, "already complete") for name in ("train", "predict", "evaluate", "report")]
+    assert len(launched["launches"]) == 1
+
+
+def test_a_run_goes_on_at_the_stage_that_failed(project, launched, told):
+    launched["fail_in"] = ("run", "predict")
+    with pytest.raises(StageError, match="the predict stage failed"):
+        run(project, told)
+    launched["fail_in"] = None
+    run(project, told)
+    assert launched["launches"] == [("run", "train", "predict"), ("run", "predict")]
+
+
+def test_a_lost_file_makes_its_stage_and_all_after_it_run_again(project, launched, told):
+    run_dir = run(project, told)
+    (run_dir / "predictions.jsonl").unlink()
+    told.stages.clear()
+    run(project, told)
+    assert [name for name, text in told.stages if text != "already complete"] == ["predict", "evaluate", "report"]
+
+
+def test_fresh_begins_anew(project, launched, told):
+    run_dir = run(project, told)
+    (run_dir / "model" / "extra").write_text("of the first run")
+    run(project, told, fresh=True)
+    assert not (run_dir / "model" / "extra").exists()
+    assert len(launched["launches"]) == 2
+
+
+def test_another_layout_goes_on_in_the_same_run_with_its_own_launch(project, launched, told):
+    launched["fail_in"] = ("run", "predict")
+    with pytest.raises(StageError):
+        run(project, told)
+    launched["fail_in"] = None
+    run_dir = run(project, told, "micro_batch_size=2", "num_processes=2", "gradient_accumulation_steps=2")
+    assert "num_processes: 2" in (run_dir / "accelerate.yaml").read_text()
+    assert read_plan(run_dir).batch.processes == 2
+
+
+def test_the_deepspeed_config_is_put_beside_the_plan(project, launched, told):
+    run_dir = run(project, told, "deepspeed=ds_configs/zero2.json")
+    assert read_json(run_dir / "ds_config.json")["zero_optimization"]["stage"] == 2
+    assert "distributed_type: DEEPSPEED" in (run_dir / "accelerate.yaml").read_text()
+    assert launched["launches"] == [("run", "train"), ("run", "predict")]
+
+
+def test_another_recipe_is_refused_and_changes_nothing(project, launched, told, everything_in):
+    run_dir = run(project, told)
+    before = everything_in(run_dir)
+    with pytest.raises(RunDirectoryError, match="holds another run"):
+        run(project, told, "seed=7")
+    with pytest.raises(RunDirectoryError, match="holds another run"):
+        run(project, told, "seed=7", fresh=True)
+    assert everything_in(run_dir) == before
+
+
+def compare(project, told, fresh=False):
+    return pipeline.run_comparison(resolve(project / "both.yaml", output_dir=project / "out"), told, fresh)
+
+
+def test_a_comparison_runs_its_systems_and_compares_them(project, launched, told):
+    run_dir = compare(project, told)
+    assert launched["launches"] == [("prompt", "predict"), ("train", "train", "predict")]
+    assert {path.name.split("-")[0] for path in (run_dir / "systems").iterdir()} == {"prompt", "train"}
+    names = [system["name"] for system in read_json(run_dir / "comparison.json")["systems"]]
+    assert names == ["prompt", "train"]
+    assert (run_dir / "report.html").is_file()
+
+
+def test_a_comparison_goes_on_where_it_stopped(project, launched, told):
+    launched["fail_in"] = ("train", "train")
+    with pytest.raises(StageError):
+        compare(project, told)
+    launched["fail_in"] = None
+    run_dir = compare(project, told)
+    assert launched["launches"] == [
+        ("prompt", "predict"), ("train", "train", "predict"), ("train", "train", "predict"),
+    ]  # fmt: skip
+    assert (run_dir / "comparison.json").is_file()
+
+
+def test_a_fresh_comparison_runs_its_systems_anew_and_keeps_them(project, launched, told):
+    compare(project, told)
+    run_dir = compare(project, told, fresh=True)
+    assert len(launched["launches"]) == 4
+    assert all((path / "metrics.json").is_file() for path in (run_dir / "systems").iterdir())
+    told.stages.clear()
+    compare(project, told)
+    assert len(launched["launches"]) == 4
+
+
+def test_a_comparison_whose_data_cannot_be_used_leaves_nothing(project, launched, told, everything_in):
+    (project / "test.jsonl").write_text('{"dialogue": "A: Hi.", "summary": ""}\n')
+    before = everything_in(project)
+    with pytest.raises(DataError, match=r"test.jsonl"):
+        compare(project, told)
+    assert everything_in(project) == before
+    assert launched["launches"] == []
+
+
+def test_one_run_under_two_names_is_run_once(project, launched, told):
+    (project / "both.yaml").write_text(
+        "kind: compare\nrecipes: [{recipe: prompt.yaml, name: A}, {recipe: prompt.yaml, name: B}]\n"
+    )
+    compare(project, told)
+    compare(project, told, fresh=True)
+    assert launched["launches"] == [("prompt", "predict")] * 2

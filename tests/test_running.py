@@ -1,0 +1,58 @@
+"""What the commands do with runs that are there, and with what is no run."""
+
+import json
+
+import pytest
+
+from summtune import running
+from summtune.errors import InputError, RunDirectoryError
+from summtune.files import write_jsonl
+from summtune.records import Prediction
+
+
+@pytest.fixture
+def predictions(tmp_path):
+    rows = [
+        Prediction(str(i), "A: Hi.", f"They greet {i}.", (f"They greet {i}.", "A greeting."), 9, 4, False, False)
+        for i in range(4)
+    ]
+    write_jsonl(tmp_path / "predictions.jsonl", [row.to_json() for row in rows])
+    return tmp_path / "predictions.jsonl"
+
+
+def test_predictions_are_scored_again(predictions, capsys):
+    running.evaluate_file(predictions, as_json=True)
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    assert result["n"] == 4
+    assert 0.5 < result["metrics"]["rouge1"]["value"] < 1
+    running.evaluate_file(predictions, as_json=False)
+    assert "ROUGE-1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ["not JSON\n", '{"id": "1"}\n', "[]\n", b"\xff\n"])
+def test_what_is_no_predictions_file_is_told(tmp_path, content):
+    path = tmp_path / "predictions.jsonl"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=r"not a predictions.jsonl of summtune \(got .*predictions.jsonl: "):
+        running.evaluate_file(path, as_json=True)
+
+
+def test_a_predictions_file_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(InputError, match=r"not a predictions.jsonl of summtune \(got .*nowhere"):
+        running.evaluate_file(tmp_path / "nowhere.jsonl", as_json=True)
+
+
+def test_a_comparison_needs_two_runs(tmp_path):
+    with pytest.raises(InputError, match=r"a comparison needs at least two runs \(got 1\); name their directories"):
+        running.compare_runs([tmp_path], as_json=True)
+
+
+def test_a_comparison_of_what_is_no_run_is_told(tmp_path):
+    with pytest.raises(RunDirectoryError, match=r"is not a finished run \(got no plan.json\); finish it with"):
+        running.compare_runs([tmp_path, tmp_path], as_json=True)
+
+
+def test_a_report_of_what_is_no_run_is_told(tmp_path):
+    with pytest.raises(RunDirectoryError, match=r"not a run directory \(got .*\); it has no plan.json"):
+        running.write_report(tmp_path, None)
