@@ -18,10 +18,12 @@ from summtune.recipe import EvaluationSettings
 from summtune.records import Prediction
 from summtune.resolution import resolve
 
+_PLAIN_WIDTH = 110
+
 
 def run_recipe(recipe: Path, sets: Sequence[str], output_dir: Path | None, fresh: bool) -> None:
     """Run a recipe to its end and show the result."""
-    console = Console(stderr=True)
+    console = _console(stderr=True)
     resolved = resolve(recipe, sets, output_dir)
     with TerminalDisplay(console) as display:
         if resolved.plan.kind == "compare":
@@ -36,7 +38,7 @@ def show_plan(recipe: Path, sets: Sequence[str], output_dir: Path | None) -> Non
     from summtune.dry_run import print_plan
 
     resolved = resolve(recipe, sets, output_dir)
-    console = Console()
+    console = _console()
     print_plan(resolved, console)
     for _, part in resolved.parts:
         console.print()
@@ -56,7 +58,7 @@ def evaluate_file(predictions: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps(evaluation.to_json(), indent=2, ensure_ascii=False))
     else:
-        print_scores(Console(), [{"name": predictions.stem, "metrics": evaluation.to_json()["metrics"]}])
+        print_scores(_console(), [{"name": predictions.stem, "metrics": evaluation.to_json()["metrics"]}])
 
 
 def compare_runs(run_dirs: Sequence[Path], as_json: bool) -> None:
@@ -70,7 +72,7 @@ def compare_runs(run_dirs: Sequence[Path], as_json: bool) -> None:
     if as_json:
         print(json.dumps(comparison, indent=2, ensure_ascii=False))
     else:
-        _show_comparison(comparison, Console())
+        _show_comparison(comparison, _console())
 
 
 def write_report(run_dir: Path, png: Path | None) -> None:
@@ -85,6 +87,12 @@ def write_report(run_dir: Path, png: Path | None) -> None:
     if png is not None:
         write_bytes(png, scores_png(_systems(run_dir)))
         print(png)
+
+
+def _console(stderr: bool = False) -> Console:
+    """Return a console; without a terminal (a log, a pipe) lines may be longer than eighty columns."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=_PLAIN_WIDTH)
 
 
 def _show_result(run_dir: Path, console: Console) -> None:

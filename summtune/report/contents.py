@@ -110,7 +110,7 @@ def comparison_contents(files: ComparisonFiles) -> Contents:
     base = names.index(comparison["baseline"]) if comparison["baseline"] else 0
     last = max(index for index in range(len(names)) if index != base)
     return Contents(
-        title=" vs ".join(names) if len(names) < 4 else f"{len(names)} systems compared",
+        title=f"{files.name}: {' vs '.join(names) if len(names) < 4 else f'{len(names)} systems compared'}",
         subtitle=f"{len(names)} systems on the same {numbers.count(comparison['n'])} dialogues",
         verdict=tuple(comparison["verdict"]),
         warnings=tuple(comparison["warnings"]),

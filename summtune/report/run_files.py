@@ -82,6 +82,12 @@ class ComparisonFiles:
     comparison: Mapping[str, Any]
     runs: tuple[RunFiles, ...]
 
+    @property
+    def name(self) -> str:
+        """The recipe's name, or the folder's where there is no plan."""
+        plan = self.folder / "plan.json"
+        return str(read_json(plan)["name"]) if plan.is_file() else self.folder.name
+
 
 def read_comparison(folder: Path) -> ComparisonFiles:
     """Return ``comparison.json`` in ``folder`` with the files of its systems.

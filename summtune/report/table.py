@@ -74,7 +74,10 @@ def print_table(console: Console, table: Table) -> None:
 
     printed = RichTable(box=SIMPLE_HEAD, pad_edge=False)
     for index, title in enumerate(table.header):
-        printed.add_column(Text(title), justify="left" if index < table.text_columns else "right")
+        # On a narrow terminal titles and names break; a score and its interval stay on one line.
+        narrow = index >= table.text_columns and any("±" in row[index] for row in table.rows)
+        left = index < table.text_columns
+        printed.add_column(Text(title), justify="left" if left else "right", no_wrap=narrow, overflow="fold")
     for row in table.rows:
         # A Text is shown as it is; a str would be searched for rich's markup, and a name may hold brackets.
         printed.add_row(*(Text(cell) for cell in row))

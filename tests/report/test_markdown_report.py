@@ -16,7 +16,7 @@ def test_a_runs_markdown_says_the_same_in_short(run_dir):
 
 def test_a_comparisons_markdown_has_verdict_scores_and_differences(compare_dir):
     text = (write_compare_report(compare_dir()).parent / "report.md").read_text(encoding="utf-8")
-    assert text.startswith("# Original vs LoRA\n")
+    assert text.startswith("# compare: Original vs LoRA\n")
     assert "- LoRA beats Original by " in text or "- LoRA is not distinguishable from Original" in text
     assert "| LoRA − Original | ROUGE-1 | " in text
     assert "## How LoRA was made" in text

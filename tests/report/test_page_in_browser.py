@@ -26,7 +26,7 @@ def test_the_pages_own_script_runs_and_no_other(compare_dir, tmp_path):
     path = write_compare_report(compare_dir(prediction=hostile, dialogue=hostile))
     text = after_scripts(path, tmp_path)
     assert '<div id="controls">' in text  # the reader's script has shown its search box
-    assert "<title>Original vs LoRA" in text
+    assert "<title>compare: Original vs LoRA" in text
 
 
 def test_searching_hides_what_does_not_match(compare_dir, tmp_path):
