@@ -85,8 +85,13 @@ def print_table(console: Console, table: Table) -> None:
 
 
 def print_scores(console: Console, systems: Sequence[Mapping[str, Any]]) -> None:
-    """Print ``score_table(systems)`` on the terminal."""
-    print_table(console, score_table(systems))
+    """Print systems × metrics on the terminal, with the share of the weights that was trained: it fits eighty columns."""
+    table = score_table(systems)
+    if table.header[-1] == "Parameters":
+        shares = [_share(system) for system in systems]
+        rows = tuple((*row[:-2], share) for row, share in zip(table.rows, shares, strict=True))
+        table = Table((*table.header[:-2], "Trained"), rows)
+    print_table(console, table)
 
 
 def to_markdown(table: Table) -> str:
@@ -107,6 +112,12 @@ def _parameter_cells(system: Mapping[str, Any]) -> tuple[str, str]:
         return "–", "–"
     total = system["total_parameters"]
     return numbers.parameters(system["trainable_parameters"], total), numbers.count(total)
+
+
+def _share(system: Mapping[str, Any]) -> str:
+    if "total_parameters" not in system:
+        return "–"
+    return numbers.share(system["trainable_parameters"], system["total_parameters"])
 
 
 def _cell(name: str, estimate: Mapping[str, Any] | None) -> str:

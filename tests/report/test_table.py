@@ -36,6 +36,17 @@ def test_differences_stand_with_interval_and_p_value():
     assert table.rows == (("LoRA − Original", "ROUGE-1", "+17.5", "15.6 to 19.4", "< 0.001"),)
 
 
+def test_the_terminal_shows_five_columns_of_scores_in_eighty_characters():
+    console = Console(file=io.StringIO(), width=80)
+    metrics = {name: ROUGE["rouge1"] for name in ("rouge1", "rouge2", "rougeL", "rougeLsum")}
+    print_scores(console, [system("Original", metrics), system("Full fine-tuning", metrics, trainable=251_116_800)])
+    shown = console.file.getvalue()
+    assert [line.split() for line in shown.splitlines()[-3:-1]] == [
+        ["Original", *(["47.3", "±", "2.2"] * 4), "0", "%"],
+        ["Full", "fine-tuning", *(["47.3", "±", "2.2"] * 4), "100", "%"],
+    ]
+
+
 def test_the_terminal_shows_names_as_they_are():
     console = Console(file=io.StringIO(), width=120)
     print_scores(console, [system("[red]x[/]\x1b", ROUGE)])
