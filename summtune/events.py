@@ -5,6 +5,7 @@ A file needs no open connection, survives both sides, and can be read afterwards
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,8 +50,8 @@ class Events:
         if self.rank != 0 and not always:
             return
         line = json.dumps({"event": event, "stage": self.stage, "rank": self.rank, **fields}) + "\n"
-        # One write of one short line: lines of several ranks do not mix.
-        with self.path.open("a", encoding="utf-8") as file:
+        # One write of one short line: lines of several ranks do not mix. On a full disk nothing can be said.
+        with contextlib.suppress(OSError), self.path.open("a", encoding="utf-8") as file:
             file.write(line)
 
 

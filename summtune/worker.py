@@ -15,6 +15,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
+
 from summtune.errors import SummtuneError
 from summtune.events import Events
 from summtune.plan import Plan, read_plan
@@ -96,13 +98,19 @@ def _end_with_parent() -> None:
     def watch(pid: int) -> None:
         while True:
             time.sleep(1)
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
+            if not _lives(pid):
                 print("the command that started this run is gone; ending", file=sys.stderr, flush=True)
                 os._exit(1)
 
     threading.Thread(target=watch, args=(int(parent),), daemon=True).start()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        # A process that was killed and not yet collected by its own parent still has its number.
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 if __name__ == "__main__":

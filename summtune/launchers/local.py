@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from summtune.plan import Launch
 
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 15.0
-_LOG_LINES = 5
+_FULL_DISK_BYTES = 16_000_000
 
 
 class Listener(Protocol):
@@ -67,7 +68,9 @@ def run_stages(launch: Launch, run_dir: Path, stages: Sequence[str], listener: L
     logs.mkdir(exist_ok=True)
     reader = EventReader(run_dir)
     errors: list[dict[str, Any]] = []
-    with (logs / "launcher.log").open("ab") as log:
+    launcher_log = logs / "launcher.log"
+    with launcher_log.open("ab") as log:
+        start = log.tell()
         process = subprocess.Popen(
             command(launch, run_dir, stages),
             stdin=subprocess.DEVNULL,
@@ -87,7 +90,8 @@ def run_stages(launch: Launch, run_dir: Path, stages: Sequence[str], listener: L
         finally:
             _end(process)
     if process.returncode != 0:
-        raise _failure(process.returncode, errors, logs, stages)
+        said = launcher_log.read_bytes()[start:].decode(errors="replace")
+        raise _failure(process.returncode, errors, logs, stages, said)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -112,16 +116,24 @@ def _group_exists(group: int) -> bool:
     return True
 
 
-def _failure(code: int, errors: list[dict[str, Any]], logs: Path, stages: Sequence[str]) -> StageError:
+def _failure(code: int, errors: list[dict[str, Any]], logs: Path, stages: Sequence[str], said: str) -> StageError:
     """Return the error to show: the first cause, rather than what the other ranks say when they lose it."""
+    free = shutil.disk_usage(logs).free
     chosen = next((event for event in errors if event["expected"]), errors[0] if errors else None)
     if chosen is not None:
+        stage, cause = chosen["stage"], chosen["text"]
         log = logs / f"{stages[0]}.rank{chosen['rank']}.log"
-        return StageError(f"the {chosen['stage']} stage failed: {chosen['text']}", str(log))
-    log = logs / f"{stages[0]}.rank0.log"
-    log = log if log.exists() else logs / "launcher.log"
-    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
-        cause = "it was killed (signal 9), most often for lack of memory; lower micro_batch_size"
     else:
-        cause = f"its processes ended with exit code {code}"
-    return StageError(f"the {stages[0]} stage failed: {cause}", str(log))
+        stage, cause = stages[0], f"its processes ended with exit code {code}"
+        log = logs / f"{stages[0]}.rank0.log"
+        log = log if log.exists() else logs / "launcher.log"
+        # accelerate and torchrun end with code 1 whatever became of a process, and write down the signal.
+        if code == -signal.SIGKILL or "SIGKILL" in said:
+            cause = "it was killed (signal 9), most often for lack of memory; lower micro_batch_size"
+    if free < _FULL_DISK_BYTES:
+        # The libraries that write checkpoints say that in many ways, and on a full disk sometimes not at all.
+        cause = (
+            f"no space is left on the disk (got {free / 1e6:.0f} MB free below {logs.parent}); free some, and give the "
+            "same command again: it goes on from here"
+        )
+    return StageError(f"the {stage} stage failed: {cause}", str(log))

@@ -85,7 +85,7 @@ def print_table(console: Console, table: Table) -> None:
 
 
 def print_scores(console: Console, systems: Sequence[Mapping[str, Any]]) -> None:
-    """Print systems × metrics on the terminal, with the share of the weights that was trained: it fits eighty columns."""
+    """Print systems × metrics on the terminal, with the share of the weights that was trained, in eighty columns."""
     table = score_table(systems)
     if table.header[-1] == "Parameters":
         shares = [_share(system) for system in systems]
