@@ -117,3 +117,10 @@ def test_where_one_file_ends_and_the_next_begins_matters(tmp_path):
 def test_the_order_of_keys_does_not_matter():
     assert hash_of({"a": 1, "b": [1, 2]}) == hash_of({"b": [1, 2], "a": 1})
     assert hash_of({"b": [2, 1]}) != hash_of({"b": [1, 2]})
+
+
+def test_builtin_dialogues_are_known_by_what_makes_them(project):
+    builtin = identity(project, "test_datasets=[{path: builtin/dialogues}]")
+    assert builtin == identity(project, "test_datasets=[{path: builtin/dialogues, split: null}]")
+    assert builtin != identity(project)
+    assert builtin != identity(project, "test_datasets=[{path: owner/dialogues}]")

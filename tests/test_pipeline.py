@@ -3,6 +3,8 @@
 The processes that would train and predict are replaced by one that writes what they write.
 """
 
+import json
+
 import pytest
 
 from summtune import pipeline
@@ -203,3 +205,20 @@ def test_one_run_under_two_names_is_run_once(project, launched, told):
     compare(project, told)
     compare(project, told, fresh=True)
     assert launched["launches"] == [("prompt", "predict")] * 2
+
+
+def test_finished_runs_are_compared_and_reported_again(project, launched, told, capsys):
+    from summtune import running
+
+    run_dir = compare(project, told)
+    systems = sorted((run_dir / "systems").iterdir())
+    running.compare_runs(systems, as_json=True)
+    comparison = json.loads(capsys.readouterr().out)
+    assert [system["name"] for system in comparison["systems"]] == [path.name for path in systems]
+    running.compare_runs(systems, as_json=False)
+    assert "ROUGE-1" in capsys.readouterr().out
+    for folder in (run_dir, systems[0]):
+        (folder / "report.html").unlink()
+        running.write_report(folder, None)
+        assert capsys.readouterr().out == f"{folder / 'report.html'}\n"
+        assert (folder / "report.html").is_file()
