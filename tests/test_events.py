@@ -58,3 +58,8 @@ def test_half_a_line_waits_for_its_other_half(run_dir):
         assert list(reader.new()) == []
         file.write(line[20:])
     assert [event["text"] for event in reader.new()] == ["whole"]
+
+
+def test_where_nothing_can_be_written_nothing_is_said_and_nothing_fails(tmp_path):
+    Events(tmp_path, "train", 0).error("no space is left", expected=True)
+    assert list(EventReader(tmp_path).new()) == []

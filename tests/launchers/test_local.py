@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -70,6 +71,23 @@ def test_a_killed_process_most_likely_had_too_little_memory(run):
         StageError, match=r"it was killed \(signal 9\), most often for lack of memory; lower micro_batch"
     ):
         run("os.kill(os.getpid(), signal.SIGKILL)")
+
+
+def test_a_kill_is_known_by_what_the_launcher_writes_down(run, tmp_path):
+    with pytest.raises(StageError, match=r"it was killed \(signal 9\)"):
+        run("print('Signal 9 (SIGKILL) received by PID 7', flush=True); sys.exit(1)")
+    with pytest.raises(StageError, match="ended with exit code 1") as caught:
+        run("sys.exit(1)")
+    assert "signal 9" not in str(caught.value), "what an earlier run wrote does not count"
+
+
+def test_a_full_disk_is_the_cause_of_whatever_the_libraries_say(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(local.shutil, "disk_usage", lambda path: SimpleNamespace(free=1_200_000))
+    match = (
+        r"the train stage failed: no space is left on the disk \(got 1 MB free below .*\); free some, and give the same"
+    )
+    with pytest.raises(StageError, match=match):
+        run("events.error('RuntimeError: unexpected pos 64', expected=False); sys.exit(1)")
 
 
 def test_an_interrupt_ends_the_processes(run, tmp_path):
