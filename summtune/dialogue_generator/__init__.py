@@ -1,13 +1,14 @@
-"""Make English everyday dialogues with summaries: the data set ``builtin/dialogues``, and an endless stream of the like.
+"""Make English everyday dialogues with summaries: the data set ``builtin/dialogues`` and an endless stream.
 
 Each dialogue is composed from a scenario family (``families.txt``): a request, a question, an answer, an outcome, and
 around them small talk, asides, greetings and slips of the tongue that no summary may repeat. Persons are called
 ``#Person1#`` and ``#Person2#`` as in DialogSum (Chen et al., 2021), of which nothing was copied.
 
-Held out for the test split, by construction: every first name and city; in each family a quarter or more of the things,
-places and reasons; and in each turn's list of phrasings some that no other split uses (the request is always one of them,
-every other turn with probability one half). Weekdays, times, prices and numbers come from the same ranges everywhere. The
-wordings of the summaries are the same three in all splits: one of them, by chance, in train and validation, all in test.
+Held out for the test split, by construction: every first name and city; in each family a quarter or more of the
+things, places and reasons; and in each turn's list of phrasings some that no other split uses (the request is always
+one of them, every other turn with probability one half). Weekdays, times, prices and numbers come from the same
+ranges everywhere. The wordings of the summaries are the same three in all splits: one of them, by chance, in train
+and validation, all in test.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Read the scenario families and the shared phrases from their two text files.
 
-A family in ``families.txt`` says who talks about what: ``slot`` lines hold the facts (``@day``: from a shared pool, or a
-number), the beats (``A:``, ``B:``) what is said in which order, ``aside`` lines small questions that do not matter,
-``outcome`` lines the two ways it can end, ``correct`` the fact that a speaker may get wrong first, and ``=`` lines the
-wordings of the summary, where ``[present|past]`` marks a verb. Whatever follows a ``~`` is kept for the test split.
+A family in ``families.txt`` says who talks about what: ``slot`` lines hold the facts (``@day``: from a shared pool,
+or a number), the beats (``A:``, ``B:``) what is said in which order, ``aside`` lines small questions that do not
+matter, ``outcome`` lines the two ways it can end, ``correct`` the fact that a speaker may get wrong first, and ``=``
+lines the wordings of the summary, where ``[present|past]`` marks a verb. Whatever follows a ``~`` is kept for the
+test split.
 """
 
 from __future__ import annotations

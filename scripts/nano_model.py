@@ -1,0 +1,70 @@
+"""Build, save and measure the miniature model: FLAN-T5's shape, 1.6 million parameters."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+
+from summtune.files import write_bytes, write_json
+
+SHAPE = {
+    "d_model": 128, "d_kv": 32, "d_ff": 256, "num_layers": 3, "num_decoder_layers": 3, "num_heads": 4,
+    "relative_attention_num_buckets": 32, "relative_attention_max_distance": 128,
+}  # fmt: skip
+
+EMBEDDING_STD = 0.3
+
+
+def build_model(vocab_size: int) -> T5ForConditionalGeneration:
+    """Return a fresh model with lm_head apart from the embedding, as in FLAN-T5; dropout off."""
+    config = T5Config(**(_settings(vocab_size) | {"dropout_rate": 0.0}))
+    model = T5ForConditionalGeneration(config)
+    # transformers ties the two tensors whatever the config says (all it heeds is not to scale the decoder's outputs).
+    # Embeddings as large as T5's (1.0) would hardly move in a short run. An lm_head that begins as the embedding's twin
+    # can say at once what attention has found; from random weights, copying had to be learnt word by word.
+    torch.nn.init.normal_(model.shared.weight, std=EMBEDDING_STD)
+    model.lm_head.weight = torch.nn.Parameter(model.shared.weight.detach() * config.d_model**-0.5 / EMBEDDING_STD)
+    return model
+
+
+def save_model(model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write the checkpoint in FLAN-T5's layout, weights in bf16."""
+    weights = {
+        name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
+        for name, tensor in model.state_dict().items()
+        if not name.endswith("embed_tokens.weight")
+    }
+    write_bytes(folder / "model.safetensors", save(weights, metadata={"format": "pt"}))
+    write_json(folder / "config.json", _settings(model.config.vocab_size))
+    tokens = {"decoder_start_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
+    write_json(folder / "generation_config.json", tokens)
+    tokenizer.save_pretrained(folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings.pop("backend", None)
+    # The name that every version of transformers knows.
+    write_json(folder / "tokenizer_config.json", settings | {"tokenizer_class": "PreTrainedTokenizerFast"})
+
+
+def _settings(vocab_size: int) -> dict[str, object]:
+    return {
+        "architectures": ["T5ForConditionalGeneration"],
+        "model_type": "t5",
+        "vocab_size": vocab_size,
+        **SHAPE,
+        "dropout_rate": 0.1,
+        "layer_norm_epsilon": 1e-6,
+        "initializer_factor": 1.0,
+        "feed_forward_proj": "gated-gelu",
+        "is_encoder_decoder": True,
+        "use_cache": True,
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+        "decoder_start_token_id": 0,
+        "tie_word_embeddings": False,
+        "n_positions": 512,
+        "dtype": "float32",
+    }
