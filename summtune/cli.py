@@ -93,7 +93,7 @@ def validate(
     recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="YAML recipes.", show_default=False)],
 ) -> None:
     """Report every problem of every recipe; exit code 2 if there is one."""
-    from summtune.resolution import check
+    from summtune.checking import check
 
     wrong = 0
     for recipe in recipes:

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from summtune.document import KeyPath
 from summtune.errors import Problem
 from summtune.nearest import hint_or_list
 from summtune.recipe import DatasetSource, Recipe
 from summtune.recipe_loading import LoadedRecipe
-from summtune.yaml_reader import KeyPath
 
 BUILTIN_MODELS = ("builtin/flan-t5-nano",)
 BUILTIN_DATASETS = ("builtin/dialogues",)
@@ -45,23 +45,22 @@ def model_folder(base_model: str) -> Path | None:
 
 def resolve_paths(loaded: LoadedRecipe) -> tuple[Recipe, list[Problem]]:
     """Return the recipe with absolute local paths, and a problem for each path that leads nowhere."""
-    folder = loaded.path.parent
     recipe = loaded.recipe
     changes: dict[str, Any] = {}
     found: list[tuple[KeyPath, str]] = []
     if recipe.base_model is not None:
-        changes["base_model"], complaints = _model(recipe.base_model, folder)
+        changes["base_model"], complaints = _model(recipe.base_model, loaded.folder_of("base_model"))
         found += [(("base_model",), complaint) for complaint in complaints]
         if recipe.revision_of_model and (is_local(changes["base_model"]) or changes["base_model"] in BUILTIN_MODELS):
             found.append((("revision_of_model",), "revision_of_model has no effect for a local model; remove it"))
     for key in ("datasets", "test_datasets"):
         sources: list[DatasetSource] | None = getattr(recipe, key)
         if sources is not None:
-            resolved = [_source(source, folder) for source in sources]
+            resolved = [_source(source, loaded.folder_of(key, at, "path")) for at, source in enumerate(sources)]
             changes[key] = [source for source, _ in resolved]
             found += [((key, at), complaint) for at, (_, complaints) in enumerate(resolved) for complaint in complaints]
     if recipe.deepspeed is not None:
-        config = _file(recipe.deepspeed, folder)
+        config = _file(recipe.deepspeed, loaded.folder_of("deepspeed"))
         if config is None:
             known = [f"ds_configs/{path.name}" for path in sorted(package_path("ds_configs").glob("*.json"))]
             hint = hint_or_list(recipe.deepspeed, known)
@@ -69,8 +68,9 @@ def resolve_paths(loaded: LoadedRecipe) -> tuple[Recipe, list[Problem]]:
         else:
             changes["deepspeed"] = str(config)
     if recipe.output_dir is not None:
-        changes["output_dir"] = str(_beside(recipe.output_dir, folder))
-    metrics = [_metric(name, folder) for name in recipe.evaluation.metrics]
+        changes["output_dir"] = str(_beside(recipe.output_dir, loaded.folder_of("output_dir")))
+    metrics_from = loaded.folder_of("evaluation", "metrics")
+    metrics = [_metric(name, metrics_from) for name in recipe.evaluation.metrics]
     changes["evaluation"] = recipe.evaluation.model_copy(update={"metrics": metrics})
     problems = [loaded.document.problem(path, message) for path, message in found]
     return recipe.model_copy(update=changes), [*problems, *_missing_recipes(loaded)]

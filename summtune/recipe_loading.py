@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from summtune import recipe_rules
+from summtune.document import Document, KeyPath
 from summtune.errors import InputError, Problem, RecipeError
 from summtune.nearest import hint, hint_or_list
 from summtune.recipe import Recipe
-from summtune.yaml_reader import Document, KeyPath, read_yaml_file, read_yaml_value
+from summtune.yaml_reader import read_yaml_file, read_yaml_value
 
 _TYPE_NAMES = {
     "string_type": "text",
@@ -71,21 +72,37 @@ class LoadedRecipe:
         """The file's name without its ending, which names the run directory."""
         return self.path.name.removesuffix(".yaml").removesuffix(".yml")
 
+    def folder_of(self, *path: str | int) -> Path:
+        """Return what a relative path at a key leads from: the folder of the file, or of the override, it stands in."""
+        return self.document.place_of(path).folder or self.path.parent
 
-def load_recipe(
-    path: Path,
-    sets: Sequence[str] = (),
-    overrides: Mapping[str, Any] | None = None,
-    shared_overrides: Mapping[str, Any] | None = None,
-) -> LoadedRecipe:
+
+@dataclass(frozen=True)
+class Overrides:
+    """What a comparison lays over one of its recipes.
+
+    Args:
+        own: keys for this recipe alone.
+        shared: keys for every recipe that reads them; the recipe's own win.
+        folder: the comparison's, which relative paths in the overrides lead from.
+    """
+
+    own: Mapping[str, Any] = field(default_factory=dict)
+    shared: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+
+NO_OVERRIDES = Overrides()
+
+
+def load_recipe(path: Path, sets: Sequence[str] = (), overrides: Overrides = NO_OVERRIDES) -> LoadedRecipe:
     """Return the recipe in ``path`` with overrides laid over it.
 
     Args:
         path: the YAML file.
         sets: assignments ``key=value``, dotted for sections and list items (``datasets.0.limit=32``); laid over last.
-        overrides: keys that a comparison lays over this recipe alone.
-        shared_overrides: keys that a comparison lays over every recipe that reads them; those of this recipe alone
-            win.
+            Relative paths in them lead from the current folder.
+        overrides: what a comparison lays over it.
 
     Raises:
         InputError: the file cannot be read as YAML, or an override has no place in it.
@@ -93,15 +110,15 @@ def load_recipe(
     """
     document = read_yaml_file(path)
     if isinstance(document.value, dict):  # otherwise _validated says what is wrong
-        for key, value in (overrides or {}).items():
-            _lay(document, key, value, f"override {key} of {path.name}")
-        waiting = dict(shared_overrides or {})
+        for key, value in overrides.own.items():
+            _lay(document, key, value, f"override {key} of {path.name}", overrides.folder)
+        waiting = dict(overrides.shared)
         # One override can be what makes the recipe read another, in whatever order they are written.
         while laid := [key for key, value in waiting.items() if _is_read(document, key, value)]:
             for key in laid:
-                _lay(document, key, waiting.pop(key), f"override {key} of {path.name}")
-        for key, value in (overrides or {}).items():  # again: what is said of this recipe alone decides
-            _lay(document, key, value, f"override {key} of {path.name}")
+                _lay(document, key, waiting.pop(key), f"override {key} of {path.name}", overrides.folder)
+        for key, value in overrides.own.items():  # again: what is said of this recipe alone decides
+            _lay(document, key, value, f"override {key} of {path.name}", overrides.folder)
         for assignment in sets:
             key, equals, text = assignment.partition("=")
             if not equals or not key.strip():
@@ -110,18 +127,18 @@ def load_recipe(
                 value = read_yaml_value(text)
             except InputError as error:
                 raise InputError(f"--set {key}: {error}") from None
-            _lay(document, key.strip(), value, f"--set {assignment}")
+            _lay(document, key.strip(), value, f"--set {assignment}", Path.cwd())
     return LoadedRecipe(_validated(document), document, path.resolve())
 
 
-def _lay(document: Document, key: str, value: Any, origin: str) -> None:
+def _lay(document: Document, key: str, value: Any, origin: str, folder: Path | None) -> None:
     """Lay an override over the document; taking away a key that no recipe has is a mistake like giving one."""
     if value is None and not document.holds(key):
         path: KeyPath = tuple(int(part) if part.isdecimal() else part for part in key.split("."))
         if path[-1] not in _known_keys(path[:-1]):
             raise InputError(f"{origin}: {_unknown_key(path)}")
         return
-    document.assign(key, value, origin)
+    document.assign(key, value, origin, folder)
 
 
 def _is_read(document: Document, key: str, value: Any) -> bool:

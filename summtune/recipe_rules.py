@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
+from summtune.document import KeyPath
 from summtune.nearest import hint_or_list
 from summtune.recipe import Recipe, use_of
-from summtune.yaml_reader import KeyPath
 
 Finding: TypeAlias = tuple[KeyPath, str]
 

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from summtune import __version__
 from summtune.architecture import T5Shape, shape_of
+from summtune.checking import System, check, systems_of
 from summtune.devices import Gpu, visible_gpus
-from summtune.errors import InputError, Problem, RecipeError
+from summtune.errors import InputError
 from summtune.identity import hash_of, identify, model_identity
 from summtune.launchers.accelerate_config import read_ds_config
 from summtune.memory import MemoryEstimate, estimate
-from summtune.paths import model_folder, recipe_path, resolve_paths
+from summtune.paths import model_folder
 from summtune.plan import Batch, Launch, ModelPlan, Plan, StagePlan, SystemPlan
-from summtune.prompts import template_text
-from summtune.recipe import ComparedRecipe, Recipe
-from summtune.recipe_loading import LoadedRecipe, load_recipe
-from summtune.recipe_rules import system_name
+from summtune.recipe import Recipe
+from summtune.recipe_loading import NO_OVERRIDES, LoadedRecipe
 from summtune.run_directory import timestamp
 
 OUTPUTS = "outputs"
@@ -54,77 +51,11 @@ class Resolved:
     parts: tuple[tuple[str, Resolved], ...] = ()
 
 
-@dataclass(frozen=True)
-class System:
-    """One system of a comparison, as it is to be resolved."""
-
-    name: str
-    path: Path
-    overrides: Mapping[str, Any]
-
-
-def check(
-    path: Path,
-    sets: Sequence[str] = (),
-    overrides: Mapping[str, Any] | None = None,
-    own: Mapping[str, Any] | None = None,
-) -> tuple[LoadedRecipe, Recipe]:
-    """Return a recipe and its values with paths resolved, having found nothing wrong with it or what it compares.
-
-    Args:
-        path: the file.
-        sets: ``--set`` assignments.
-        overrides: of the comparison that it is part of, where it reads them.
-        own: overrides for this recipe alone.
-
-    Raises:
-        InputError, RecipeError: it cannot be read, or holds problems: all of them.
-    """
-    loaded = load_recipe(path, sets, overrides=own, shared_overrides=overrides)
-    recipe, problems = resolve_paths(loaded)
-    problems += _problems(loaded, recipe)
-    if problems:
-        raise RecipeError(sorted(problems, key=lambda problem: (problem.line == 0, problem.line, problem.column)))
-    if recipe.kind == "compare":
-        wrong: list[Problem] = []
-        for index, system in enumerate(systems_of(loaded, recipe)):
-            wrong += _problems_of_system(loaded, recipe, index, system)
-        if not wrong:  # what is read cannot be told of recipes that cannot be
-            _check_overrides_are_read(loaded, recipe, wrong)
-        if wrong:
-            raise RecipeError(list(dict.fromkeys(wrong)))
-    return loaded, recipe
-
-
-def _problems_of_system(loaded: LoadedRecipe, recipe: Recipe, index: int, system: System) -> Sequence[Problem]:
-    try:
-        part = load_recipe(system.path, overrides=system.overrides, shared_overrides=recipe.overrides)
-        if part.recipe.kind == "compare":
-            message = f"a comparison compares prompt and train recipes (got {system.path.name}, which is a comparison)"
-            return [loaded.document.problem(("recipes", index), f"{message}; list its recipes here")]
-        check(system.path, overrides=recipe.overrides, own=system.overrides)
-    except RecipeError as error:
-        return error.problems
-    except InputError as error:
-        return [loaded.document.problem(("recipes", index), str(error))]
-    return []
-
-
-def systems_of(loaded: LoadedRecipe, recipe: Recipe) -> Iterator[System]:
-    """Yield the systems of a comparison."""
-    for entry in recipe.recipes or ():
-        given = entry.recipe if isinstance(entry, ComparedRecipe) else entry
-        path = recipe_path(given, loaded.path.parent)
-        assert path is not None, "resolve_paths found it"
-        yield System(system_name(entry), path, entry.overrides if isinstance(entry, ComparedRecipe) else {})
-
-
 def resolve(
     path: Path,
     sets: Sequence[str] = (),
     output_dir: Path | None = None,
     system: System | None = None,
-    shared: Mapping[str, Any] | None = None,
 ) -> Resolved:
     """Return the plan of a recipe.
 
@@ -133,12 +64,11 @@ def resolve(
         sets: ``--set`` assignments.
         output_dir: where the run goes; for a system of a comparison, the folder that gets its run directory.
         system: set when the recipe is part of a comparison.
-        shared: the comparison's overrides.
 
     Raises:
         InputError: something in the recipe, or a file that it names, is wrong.
     """
-    loaded, recipe = check(path, sets, overrides=shared, own=system.overrides if system else None)
+    loaded, recipe = check(path, sets, system.overrides if system else NO_OVERRIDES)
     if recipe.kind == "compare":
         return _comparison(loaded, recipe, output_dir)
     gpus = tuple(visible_gpus())
@@ -158,10 +88,7 @@ def resolve(
 def _comparison(loaded: LoadedRecipe, recipe: Recipe, output_dir: Path | None) -> Resolved:
     given = output_dir or (Path(recipe.output_dir) if recipe.output_dir else None)
     folder = (given / "systems" if given else Path(OUTPUTS)).resolve()
-    parts = tuple(
-        (system.name, resolve(system.path, (), folder, system=system, shared=recipe.overrides))
-        for system in systems_of(loaded, recipe)
-    )
+    parts = tuple((system.name, resolve(system.path, (), folder, system)) for system in systems_of(loaded, recipe))
     identity = hash_of({"systems": [(name, part.plan.identity) for name, part in parts], "baseline": recipe.baseline})
     systems = [
         SystemPlan(name=name, recipe_path=part.plan.recipe_path, run_dir=str(part.run_dir)) for name, part in parts
@@ -191,52 +118,6 @@ def _run_dir(loaded: LoadedRecipe, recipe: Recipe, identity: str, given: Path | 
     if given is not None:
         return given.resolve()
     return Path(recipe.output_dir) if recipe.output_dir else (Path(OUTPUTS) / name).resolve()
-
-
-def _problems(loaded: LoadedRecipe, recipe: Recipe) -> list[Problem]:
-    """Return what can only be told with a look at this machine and its files."""
-    found: list[tuple[tuple[str | int, ...], str]] = []
-    if recipe.kind != "compare":
-        try:
-            template_text(recipe.prompt_template)
-        except InputError as error:
-            found.append((("prompt_template",), str(error)))
-    if recipe.deepspeed is not None and Path(recipe.deepspeed).is_absolute():
-        try:
-            read_ds_config(Path(recipe.deepspeed))
-        except InputError as error:
-            found.append((("deepspeed",), str(error)))
-        if importlib.util.find_spec("deepspeed") is None:
-            found.append((("deepspeed",), "deepspeed is not installed on this machine; pip install deepspeed"))
-    if recipe.launcher == "slurm":
-        found.append(
-            (
-                ("launcher",),
-                "`launcher: slurm` is not available in this version; run it inside an allocation of one node",
-            )
-        )
-    if recipe.num_machines > 1:
-        found.append((("num_machines",), f"only one machine is available in this version (got {recipe.num_machines})"))
-    trackers = (("wandb_project", "wandb"), ("use_tensorboard", "tensorboard"), ("mlflow_tracking_uri", "mlflow"))
-    for key, package in trackers:
-        if getattr(recipe, key) and importlib.util.find_spec(package) is None:
-            found.append(((key,), f"{key} needs {package}, which is not installed; pip install {package}"))
-    return [loaded.document.problem(path, message) for path, message in found]
-
-
-def _check_overrides_are_read(loaded: LoadedRecipe, recipe: Recipe, problems: list[Problem]) -> None:
-    for key in recipe.overrides:
-        top = key.split(".", 1)[0]
-        readers = [system for system in systems_of(loaded, recipe) if _reads(system, recipe, top)]
-        if not readers:
-            problems.append(
-                loaded.document.problem(("overrides", key), f"override {key} is read by none of the recipes; remove it")
-            )
-
-
-def _reads(system: System, recipe: Recipe, top: str) -> bool:
-    merged = load_recipe(system.path, overrides=system.overrides, shared_overrides=recipe.overrides)
-    return any(path and path[0] == top for path in merged.document.overridden)
 
 
 def _stages(recipe: Recipe, gpus: Sequence[Gpu]) -> list[StagePlan]:

@@ -64,8 +64,9 @@ def write_model():
 
 
 @pytest.fixture
-def project(tmp_path, write_rows, write_model):
-    """A folder with a model, twelve training and six test dialogues, and valid recipes of each kind around them."""
+def project(tmp_path, write_rows, write_model, monkeypatch):
+    """The current folder, with a model, twelve training and six test dialogues, and valid recipes of each kind."""
+    monkeypatch.chdir(tmp_path)
     write_model(tmp_path / "model")
     write_rows(tmp_path / "train.jsonl", 12)
     write_rows(tmp_path / "test.jsonl", 6)

@@ -3,7 +3,7 @@
 import pytest
 
 from summtune.paths import model_folder, package_path, resolve_paths
-from summtune.recipe_loading import load_recipe
+from summtune.recipe_loading import Overrides, load_recipe
 
 
 @pytest.fixture
@@ -25,6 +25,22 @@ def test_local_paths_are_relative_to_the_recipe(found, project):
     assert recipe.test_datasets[0].path == str(project / "test.jsonl")
     assert recipe.output_dir == str(project / "runs" / "a")
     assert recipe.evaluation.metrics == ["rouge1", str(project / "model")]
+
+
+def test_a_path_leads_from_where_it_is_written(project, tmp_path_factory, monkeypatch):
+    here, compared = tmp_path_factory.mktemp("here"), tmp_path_factory.mktemp("compared")
+    for folder in (here, compared):
+        (folder / "test.jsonl").touch()
+    monkeypatch.chdir(here)
+    of_the_file = load_recipe(project / "train.yaml", ["seed=7"])
+    assert resolve_paths(of_the_file)[0].test_datasets[0].path == str(project / "test.jsonl")
+    of_the_command = load_recipe(project / "train.yaml", ["test_datasets.0.path=test.jsonl"])
+    assert resolve_paths(of_the_command)[0].test_datasets[0].path == str(here / "test.jsonl")
+    overrides = Overrides(shared={"test_datasets": [{"path": "test.jsonl"}], "datasets.0.limit": 3}, folder=compared)
+    of_the_comparison, problems = resolve_paths(load_recipe(project / "train.yaml", (), overrides))
+    assert of_the_comparison.test_datasets[0].path == str(compared / "test.jsonl")
+    assert of_the_comparison.datasets[0].path == str(project / "train.jsonl")
+    assert problems == []
 
 
 def test_home_is_expanded(found, project, monkeypatch):

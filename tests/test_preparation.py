@@ -4,11 +4,11 @@ import hashlib
 
 import pytest
 
+from summtune.checking import check
 from summtune.errors import DataError
 from summtune.files import read_jsonl
 from summtune.preparation import count_pairs, prepare_data, split_validation
 from summtune.records import Dialogue
-from summtune.resolution import check
 
 DIALOGUES = [Dialogue(str(i), f"dialogue {i}", (f"summary {i}",)) for i in range(20)]
 

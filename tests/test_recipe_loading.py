@@ -1,9 +1,11 @@
 """A recipe file as a whole: every problem at once, each with its place, overrides included."""
 
+from pathlib import Path
+
 import pytest
 
 from summtune.errors import InputError, RecipeError
-from summtune.recipe_loading import load_recipe
+from summtune.recipe_loading import Overrides, load_recipe
 
 TRAIN = """\
 kind: train
@@ -21,11 +23,9 @@ PROMPT = "kind: prompt\nbase_model: google/flan-t5-base\ntest_datasets: [{path: 
 def load(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    def from_text(text, *sets, **overrides):
+    def from_text(text, *sets, overrides=None, shared_overrides=None):
         (tmp_path / "a.yaml").write_text(text)
-        from pathlib import Path
-
-        return load_recipe(Path("a.yaml"), sets, **overrides)
+        return load_recipe(Path("a.yaml"), sets, Overrides(overrides or {}, shared_overrides or {}))
 
     return from_text
 

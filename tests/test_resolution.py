@@ -4,9 +4,10 @@ import sys
 
 import pytest
 
+from summtune.checking import check
 from summtune.devices import Gpu
 from summtune.errors import InputError, RecipeError
-from summtune.resolution import check, resolve
+from summtune.resolution import resolve
 
 A100 = Gpu("A100", 40 << 30, (8, 0))
 V100 = Gpu("V100", 32 << 30, (7, 0))

@@ -4,10 +4,11 @@ import shutil
 
 import pytest
 
+from summtune.checking import check
 from summtune.paths import package_path
 from summtune.plan import Batch
 from summtune.preparation import count_pairs
-from summtune.resolution import check, resolve
+from summtune.resolution import resolve
 
 RECIPES = sorted(package_path("recipes").rglob("*.yaml"))
 

@@ -38,7 +38,7 @@ def test_differences_stand_with_interval_and_p_value():
 
 def test_the_terminal_shows_five_columns_of_scores_in_eighty_characters():
     console = Console(file=io.StringIO(), width=80)
-    metrics = {name: ROUGE["rouge1"] for name in ("rouge1", "rouge2", "rougeL", "rougeLsum")}
+    metrics = dict.fromkeys(("rouge1", "rouge2", "rougeL", "rougeLsum"), ROUGE["rouge1"])
     print_scores(console, [system("Original", metrics), system("Full fine-tuning", metrics, trainable=251_116_800)])
     shown = console.file.getvalue()
     assert [line.split() for line in shown.splitlines()[-3:-1]] == [

@@ -1,0 +1,122 @@
+"""Checks a recipe with all that it names: its paths, this machine, and the recipes that it compares."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from summtune.errors import InputError, Problem, RecipeError
+from summtune.launchers.accelerate_config import read_ds_config
+from summtune.paths import recipe_path, resolve_paths
+from summtune.prompts import template_text
+from summtune.recipe import ComparedRecipe, Recipe
+from summtune.recipe_loading import NO_OVERRIDES, LoadedRecipe, Overrides, load_recipe
+from summtune.recipe_rules import system_name
+
+
+@dataclass(frozen=True)
+class System:
+    """One system of a comparison: its name, its recipe, and what is laid over that."""
+
+    name: str
+    path: Path
+    overrides: Overrides
+
+
+def check(path: Path, sets: Sequence[str] = (), overrides: Overrides = NO_OVERRIDES) -> tuple[LoadedRecipe, Recipe]:
+    """Return a recipe and its values with paths resolved, having found nothing wrong with it or what it compares.
+
+    Args:
+        path: the file.
+        sets: ``--set`` assignments.
+        overrides: of the comparison that it is part of.
+
+    Raises:
+        InputError, RecipeError: it cannot be read, or holds problems: all of them.
+    """
+    loaded = load_recipe(path, sets, overrides)
+    recipe, problems = resolve_paths(loaded)
+    problems += _problems(loaded, recipe)
+    if problems:
+        raise RecipeError(sorted(problems, key=lambda problem: (problem.line == 0, problem.line, problem.column)))
+    if recipe.kind == "compare":
+        wrong: list[Problem] = []
+        for index, system in enumerate(systems_of(loaded, recipe)):
+            wrong += _problems_of_system(loaded, index, system)
+        if not wrong:  # what is read cannot be told of recipes that cannot be
+            _check_overrides_are_read(loaded, recipe, wrong)
+        if wrong:
+            raise RecipeError(list(dict.fromkeys(wrong)))
+    return loaded, recipe
+
+
+def _problems_of_system(loaded: LoadedRecipe, index: int, system: System) -> Sequence[Problem]:
+    try:
+        part = load_recipe(system.path, (), system.overrides)
+        if part.recipe.kind == "compare":
+            message = f"a comparison compares prompt and train recipes (got {system.path.name}, which is a comparison)"
+            return [loaded.document.problem(("recipes", index), f"{message}; list its recipes here")]
+        check(system.path, (), system.overrides)
+    except RecipeError as error:
+        return error.problems
+    except InputError as error:
+        return [loaded.document.problem(("recipes", index), str(error))]
+    return []
+
+
+def systems_of(loaded: LoadedRecipe, recipe: Recipe) -> Iterator[System]:
+    """Yield the systems of a comparison."""
+    for entry in recipe.recipes or ():
+        given = entry.recipe if isinstance(entry, ComparedRecipe) else entry
+        path = recipe_path(given, loaded.path.parent)
+        assert path is not None, "resolve_paths found it"
+        own = entry.overrides if isinstance(entry, ComparedRecipe) else {}
+        yield System(system_name(entry), path, Overrides(own, recipe.overrides, loaded.path.parent))
+
+
+def _problems(loaded: LoadedRecipe, recipe: Recipe) -> list[Problem]:
+    """Return what can only be told with a look at this machine and its files."""
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    if recipe.kind != "compare":
+        try:
+            template_text(recipe.prompt_template)
+        except InputError as error:
+            found.append((("prompt_template",), str(error)))
+    if recipe.deepspeed is not None and Path(recipe.deepspeed).is_absolute():
+        try:
+            read_ds_config(Path(recipe.deepspeed))
+        except InputError as error:
+            found.append((("deepspeed",), str(error)))
+        if importlib.util.find_spec("deepspeed") is None:
+            found.append((("deepspeed",), "deepspeed is not installed on this machine; pip install deepspeed"))
+    if recipe.launcher == "slurm":
+        found.append(
+            (
+                ("launcher",),
+                "`launcher: slurm` is not available in this version; run it inside an allocation of one node",
+            )
+        )
+    if recipe.num_machines > 1:
+        found.append((("num_machines",), f"only one machine is available in this version (got {recipe.num_machines})"))
+    trackers = (("wandb_project", "wandb"), ("use_tensorboard", "tensorboard"), ("mlflow_tracking_uri", "mlflow"))
+    for key, package in trackers:
+        if getattr(recipe, key) and importlib.util.find_spec(package) is None:
+            found.append(((key,), f"{key} needs {package}, which is not installed; pip install {package}"))
+    return [loaded.document.problem(path, message) for path, message in found]
+
+
+def _check_overrides_are_read(loaded: LoadedRecipe, recipe: Recipe, problems: list[Problem]) -> None:
+    for key in recipe.overrides:
+        top = key.split(".", 1)[0]
+        readers = [system for system in systems_of(loaded, recipe) if _reads(system, top)]
+        if not readers:
+            problems.append(
+                loaded.document.problem(("overrides", key), f"override {key} is read by none of the recipes; remove it")
+            )
+
+
+def _reads(system: System, top: str) -> bool:
+    merged = load_recipe(system.path, (), system.overrides)
+    return any(path and path[0] == top for path in merged.document.overridden)
