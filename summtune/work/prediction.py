@@ -78,7 +78,9 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
     batches = make_batches(prompts, recipe.generation.batch_size)
     partial = run_dir / PARTIAL
     partial.mkdir(exist_ok=True)
-    done = read_partial(partial)
+    with state.main_process_first():  # it mends what a kill cut short
+        done = read_partial(partial)
+    state.wait_for_everyone()  # nobody appends while another still reads
     mine = [
         (number, batch) for number, batch in enumerate(batches) if number % state.num_processes == state.process_index
     ]

@@ -173,8 +173,7 @@ class Recorder(TrainerCallback):
             if not torch.isfinite(torch.tensor(loss)):
                 raise StageError(
                     f"the training loss is not a number (got {loss} at step {state.global_step}); "
-                    "lower learning_rate, set max_grad_norm, or set bf16: false, and run again: "
-                    "it goes on from the last checkpoint"
+                    "lower learning_rate, set max_grad_norm, or set bf16: false; the changed recipe is a new run"
                 )
             self.latest = f"loss {loss:.3f}"
             if state.is_world_process_zero:
