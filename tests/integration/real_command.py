@@ -61,7 +61,7 @@ class Command:
         self.process.communicate()
         wait_until(lambda: not processes_of(self.run_dir), 20, "the end of all processes")
 
-    def finish(self, seconds=150):
+    def finish(self, seconds=280):
         """Wait for the end; return the exit code and what was said."""
         said, _ = self.process.communicate(timeout=seconds)
         return self.process.returncode, said

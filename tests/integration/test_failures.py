@@ -27,7 +27,7 @@ def test_a_loss_that_is_not_a_number_is_said_once_by_all_processes(write_recipe,
     message, log = failed(one)
     assert re.fullmatch(
         r"the train stage failed: the training loss is not a number \(got (nan|inf) at step \d+\); "
-        r"lower learning_rate, .* it goes on from the last checkpoint",
+        r"lower learning_rate, .*; the changed recipe is a new run",
         message,
     )
     assert "StageError" in log

@@ -6,11 +6,11 @@ import signal
 import time
 
 import pytest
-from real_command import Command, Finished, processes_of, run_to_the_end, same_weights, wait_until
+from real_command import Command, Finished, layout, processes_of, run_to_the_end, same_weights, wait_until
 
 pytestmark = pytest.mark.slow
 
-STEPS = 30
+STEPS = 20
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +70,19 @@ def test_a_killed_training_goes_on_to_the_very_same_end(reference, recipe, kille
     assert f"going on from checkpoint-{step}" in run.said
     assert run.json("training.json")["resumed_from_step"] == step
     assert_same_end(run, reference)
+
+
+def test_a_killed_training_on_two_processes_goes_on_with_its_shards(reference, recipe, tmp_path, command):
+    run_dir = tmp_path / "run"
+    zero = layout(deepspeed="ds_configs/zero2.json", num_processes=2, micro_batch_size=4)
+    one = command(recipe, run_dir, *zero)
+    wait_until(lambda: last_checkpoint(run_dir) >= 3, what="the third checkpoint")
+    one.kill_everything()
+    step = last_checkpoint(run_dir)
+    assert step < STEPS
+    run = run_to_the_end(recipe, run_dir, *zero)
+    assert run.json("training.json")["resumed_from_step"] == step
+    assert [row["loss"] for row in run.steps] == pytest.approx([row["loss"] for row in reference.steps], rel=1e-3)
 
 
 def test_workers_end_when_the_command_alone_is_killed(recipe, killed_run, command):
