@@ -144,6 +144,20 @@ def report(
 
 
 @app.command()
+def summarize(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL_OR_RUN", help="A finished run, or a model.", show_default=False)
+    ],
+    file: Annotated[Path, typer.Argument(metavar="[FILE|-]", help="A dialogue, or a .jsonl of them.")] = Path("-"),
+    as_json: _Json = False,
+) -> None:
+    """Summarize a dialogue from a file or a pipe; one summary a line on stdout."""
+    from summtune import running
+
+    running.summarize_input(model, file, as_json)
+
+
+@app.command()
 def recipes() -> None:
     """List the recipes that come along."""
     from summtune.shipped import list_recipes

@@ -61,6 +61,23 @@ def evaluate_file(predictions: Path, as_json: bool) -> None:
         print_scores(_console(), [{"name": predictions.stem, "metrics": evaluation.to_json()["metrics"]}])
 
 
+def summarize_input(model: str, file: Path, as_json: bool) -> None:
+    """Summarize the dialogues of a file or of standard input and print the summaries."""
+    from summtune.summarizing import read_input, summarize
+
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"a dialogue is UTF-8 text (got byte 0x{error.object[error.start]:02x} in {file})") from None
+    except OSError as error:
+        raise InputError(f"the dialogue cannot be read (got {file}: {error.strerror}); check the path") from None
+    dialogues = read_input(text, str(file))
+    with TerminalDisplay(_console(stderr=True)) as display:
+        summaries = summarize(model, dialogues, display.listener)
+    for dialogue, summary in zip(dialogues, summaries, strict=True):
+        print(json.dumps({"dialogue": dialogue, "summary": summary}, ensure_ascii=False) if as_json else summary)
+
+
 def compare_runs(run_dirs: Sequence[Path], as_json: bool) -> None:
     """Compare finished runs and print scores, differences and the verdict."""
     from summtune.evaluator.comparison import compare, read_system
