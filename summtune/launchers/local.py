@@ -8,8 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,15 +72,17 @@ def run_stages(launch: Launch, run_dir: Path, stages: Sequence[str], listener: L
     launcher_log = logs / "launcher.log"
     with launcher_log.open("ab") as log:
         start = log.tell()
-        process = subprocess.Popen(
-            command(launch, run_dir, stages),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment(launch),
-            start_new_session=True,  # an interrupt reaches this command first, which ends the others in order
-        )
+        process: subprocess.Popen[bytes] | None = None
         try:
+            with _interrupts_held_back():
+                process = subprocess.Popen(
+                    command(launch, run_dir, stages),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environment(launch),
+                    start_new_session=True,  # an interrupt reaches this command first, which ends the others in order
+                )
             running = True
             while running:
                 running = process.poll() is None
@@ -88,10 +91,26 @@ def run_stages(launch: Launch, run_dir: Path, stages: Sequence[str], listener: L
                 if running:
                     time.sleep(_POLL_SECONDS)
         finally:
-            _end(process)
+            if process is not None:
+                _end(process)
     if process.returncode != 0:
         said = launcher_log.read_bytes()[start:].decode(errors="replace")
         raise _failure(process.returncode, errors, logs, stages, said)
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Let an interrupt take effect only afterwards: one in the middle of a start would leave the new process behind."""
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    came: list[int] = []
+    handlers = {number: signal.signal(number, lambda got, _: came.append(got)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for late in came:
+        signal.raise_signal(late)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
