@@ -2,7 +2,8 @@
 
     .venv/bin/python benchmarks/startup.py [--runs 7] [--out benchmarks/results/startup.json]
 
-Every program is a whole process with its output thrown away. Peers that are not installed are left out; `pip install trl` adds TRL.
+Every program is a whole process with its output thrown away. Peers that are not installed are left out: `pip install
+trl` adds TRL.
 """
 
 from __future__ import annotations
