@@ -3,6 +3,8 @@
 #     make test          the tests
 PYTHON ?= python3
 VENV ?= .venv
+# Two at once, a file at a time: fixtures that train something serve all the tests of their file.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TORCH := torch==2.13.0

@@ -2,6 +2,8 @@
 
 import json
 import random
+import string
+from collections import Counter
 from pathlib import Path
 
 PAD, EOS, UNK = 0, 1, 2
@@ -67,15 +69,18 @@ def write_rows(path, rows):
 
 def write_tokenizer(folder):
     """Write a Unigram tokenizer with T5's special tokens and spaces that belong to the word after them."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-    tokenizer = Tokenizer(models.Unigram())
+    # Written out rather than trained: the trainer gives other pieces each time.
+    text = "".join(row["dialogue"] + " " + row["summary"] + " " for row in dialogues(60))
+    words = Counter("▁" + word for word in text.split())
+    pieces = [word for word, _ in sorted(words.items(), key=lambda item: (-item[1], item[0]))][:120]
+    letters = sorted({"▁", "\n", *string.printable[:94]} - set(pieces))
+    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    vocabulary += [(piece, -1.0) for piece in pieces] + [(letter, -5.0) for letter in letters]
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=UNK))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    specials = ["<pad>", "</s>", "<unk>"]
-    trainer = trainers.UnigramTrainer(vocab_size=200, special_tokens=specials, unk_token="<unk>", show_progress=False)
-    rows = dialogues(60)
-    tokenizer.train_from_iterator([row["dialogue"] + " " + row["summary"] for row in rows], trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", EOS)]
     )
@@ -90,6 +95,16 @@ def write_tokenizer(folder):
         "model_max_length": 512,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def overflow(folder: Path):
+    """Make a checkpoint's logits overflow: its loss is not a number from the first step on; return the folder."""
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    weights["lm_head.weight"] *= 1e38
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
 
 
 def write_checkpoint(folder: Path, seed=0, **changes):

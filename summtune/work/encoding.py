@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
@@ -20,7 +21,7 @@ class EncodedPrompt:
 
     Args:
         ids: token ids, at most sequence_len, the end-of-sequence token last.
-        truncated: whether the dialogue was cut.
+        truncated: whether the dialogue did not fit; it is cut, unless dialogues that do not fit are dropped.
     """
 
     ids: list[int]
@@ -35,13 +36,13 @@ class PromptEncoder:
         tokenizer: with character offsets.
         template: text with ``{dialogue}``.
         sequence_len: most tokens of a prompt.
-        cut_start: cut the start of a dialogue that does not fit, instead of its end.
+        long_dialogues: cut the end or the start of a dialogue that does not fit, or only mark it, to be dropped.
     """
 
     tokenizer: PreTrainedTokenizerBase
     template: str
     sequence_len: int
-    cut_start: bool = False
+    long_dialogues: Literal["truncate_end", "truncate_start", "drop"] = "truncate_end"
 
     def encode(
         self, dialogues: Sequence[Dialogue], exemplars: Sequence[Sequence[Dialogue]] | None = None
@@ -58,12 +59,15 @@ class PromptEncoder:
         shown = exemplars or [()] * len(dialogues)
         texts = [render(self.template, item.dialogue, solved) for item, solved in zip(dialogues, shown, strict=True)]
         encoded: list[list[int]] = self.tokenizer(texts)["input_ids"] if texts else []
-        return [
-            EncodedPrompt(ids, truncated=False)
-            if len(ids) <= self.sequence_len
-            else self._cut(dialogue, solved, len(ids) - self.sequence_len)
-            for ids, dialogue, solved in zip(encoded, dialogues, shown, strict=True)
-        ]
+        return [self._fitted(*prompt) for prompt in zip(encoded, dialogues, shown, strict=True)]
+
+    def _fitted(self, ids: list[int], dialogue: Dialogue, exemplars: Sequence[Dialogue]) -> EncodedPrompt:
+        excess = len(ids) - self.sequence_len
+        if excess <= 0:
+            return EncodedPrompt(ids, truncated=False)
+        if self.long_dialogues == "drop":
+            return EncodedPrompt(ids, truncated=True)
+        return self._cut(dialogue, exemplars, excess)
 
     def _cut(self, dialogue: Dialogue, exemplars: Sequence[Dialogue], excess: int) -> EncodedPrompt:
         """Cut the dialogue at token borders until the prompt fits.
@@ -75,9 +79,8 @@ class PromptEncoder:
         ]
         keep = len(offsets) - excess
         while keep >= _LEAST_DIALOGUE_TOKENS:
-            text = (
-                dialogue.dialogue[offsets[-keep][0] :] if self.cut_start else dialogue.dialogue[: offsets[keep - 1][1]]
-            )
+            from_start = self.long_dialogues == "truncate_start"
+            text = dialogue.dialogue[offsets[-keep][0] :] if from_start else dialogue.dialogue[: offsets[keep - 1][1]]
             ids: list[int] = self.tokenizer(render(self.template, text, exemplars))["input_ids"]
             if len(ids) <= self.sequence_len:
                 return EncodedPrompt(ids, truncated=True)

@@ -64,9 +64,9 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
     tokenizer = load_tokenizer(Path(plan.model.folder))
     dialogues = [Dialogue.from_json(row) for row in read_jsonl(run_dir / DATA_FILES["test"])]
     exemplars = _exemplars(plan, run_dir, dialogues)
-    encoder = PromptEncoder(
-        tokenizer, template_text(recipe.prompt_template), recipe.sequence_len, recipe.long_dialogues == "truncate_start"
-    )
+    # Every test dialogue is summarized and scored: those that are too long to train on are cut here.
+    cut_where = "truncate_end" if recipe.long_dialogues == "drop" else recipe.long_dialogues
+    encoder = PromptEncoder(tokenizer, template_text(recipe.prompt_template), recipe.sequence_len, cut_where)
     prompts = encoder.encode(dialogues, exemplars)
     cut = sum(prompt.truncated for prompt in prompts)
     if cut:

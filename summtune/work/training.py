@@ -141,9 +141,8 @@ def _pairs(plan: Plan, run_dir: Path, role: str, tokenizer: PreTrainedTokenizerB
     path = run_dir / DATA_FILES[role]
     dialogues = [Dialogue.from_json(row) for row in read_jsonl(path)] if path.exists() else []
     drop = recipe.long_dialogues == "drop"
-    encoder = PromptEncoder(
-        tokenizer, template_text(recipe.prompt_template), recipe.sequence_len, recipe.long_dialogues == "truncate_start"
-    )
+    template = template_text(recipe.prompt_template)
+    encoder = PromptEncoder(tokenizer, template, recipe.sequence_len, recipe.long_dialogues)
     prompts = encoder.encode(dialogues)
     pairs: list[Pair] = []
     cut_targets = 0

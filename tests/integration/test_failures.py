@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from real_command import layout, processes_of
+from tiny_inputs import overflow
 
 pytestmark = pytest.mark.slow
 
@@ -21,12 +22,13 @@ def failed(one):
     return message, Path(log).read_text()
 
 
-def test_a_loss_that_is_not_a_number_is_said_once_by_all_processes(write_recipe, tmp_path, command):
-    recipe = write_recipe("too_fast", learning_rate=10, max_grad_norm=0, optimizer="sgd", max_steps=60)
+def test_a_loss_that_is_not_a_number_is_said_once_by_all_processes(inputs, write_recipe, tmp_path, command):
+    broken = overflow(shutil.copytree(inputs / "tiny", tmp_path / "overflowing"))
+    recipe = write_recipe("overflowing", base_model=str(broken), max_steps=60)
     one = command(recipe, tmp_path / "run", *layout(num_processes=2, micro_batch_size=4))
     message, log = failed(one)
     assert re.fullmatch(
-        r"the train stage failed: the training loss is not a number \(got (nan|inf) at step \d+\); "
+        r"the train stage failed: the training loss is not a number \(got (nan|inf) at step 1\); "
         r"lower learning_rate, .*; the changed recipe is a new run",
         message,
     )

@@ -60,7 +60,7 @@ def test_the_end_is_cut_and_never_the_instruction(tokenizer, encoder):
 
 
 def test_the_start_is_cut_where_the_recipe_says_so(tokenizer, encoder):
-    (prompt,) = encoder(120, cut_start=True).encode([talk(30)])
+    (prompt,) = encoder(120, long_dialogues="truncate_start").encode([talk(30)])
     text = plain(tokenizer, prompt.ids)
     before, after = TEMPLATE.split("{dialogue}")
     assert prompt.truncated

@@ -43,7 +43,8 @@ def test_the_text_does_not_depend_on_the_batch_size(model, tokenizer, prompts, s
     together = [one for start in (0, 4) for one in generate(model, tokenizer, prompts[start : start + 4], config)]
     alone = [generate(model, tokenizer, [ids], config)[0] for ids in prompts]
     assert together == alone
-    assert len({one.text for one in alone}) > 1
+    # Beams of a random model all find the same text; without them the prompts can be told apart.
+    assert "num_beams" in settings or len({one.text for one in alone}) > 1
 
 
 class Scripted(torch.nn.Module):
