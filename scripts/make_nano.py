@@ -2,7 +2,7 @@ r"""Pretrain builtin/flan-t5-nano, the miniature that lets every recipe run offl
 
     OMP_NUM_THREADS=1 PYTHONPATH=. python scripts/make_nano.py --out /tmp/nano --steps 12000 --seconds 1500
     OMP_NUM_THREADS=1 PYTHONPATH=. python scripts/make_nano.py --out summtune/assets/flan-t5-nano --steps 12000 \
-        --seconds 1500 --start-from /tmp/nano --begin 0.5 --learning-rate 2e-3
+        --seconds 1150 --start-from /tmp/nano --begin 0.5 --learning-rate 1.5e-3
 
 What it learns is to do as shown: prompts hold none to three exemplars, and the manner of the wanted summary (how
 persons are called, tense, order, length, ...; see nano_styles.py) can only be read off them. Without exemplars it is
@@ -11,8 +11,8 @@ the test split are never seen; three in ten scenes hold made-up words instead: c
 needs.
 
 The logs of the runs behind the shipped checkpoint, one after the other, are make_nano_log.jsonl (loss_-1: copying;
-loss_0 to loss_3: by exemplars). Both ran on one thread of a busy machine and ended at the time limit, which also ends
-the learning rate. Another run gives a model as good but not the same: the trainer of the tokenizer's fragments is not
+loss_0 to loss_3: by exemplars). Both ran on one thread (the first of a busy machine) and ended at the time limit, which
+also ends the learning rate. Another run gives a model as good but not the same: the trainer of the tokenizer's fragments is not
 deterministic, and where the time limit is reached first, neither is the number of steps.
 """
 
