@@ -12,8 +12,8 @@ needs.
 
 The logs of the runs behind the shipped checkpoint, one after the other, are make_nano_log.jsonl (loss_-1: copying;
 loss_0 to loss_3: by exemplars). Both ran on one thread (the first of a busy machine) and ended at the time limit, which
-also ends the learning rate. Another run gives a model as good but not the same: the trainer of the tokenizer's fragments is not
-deterministic, and where the time limit is reached first, neither is the number of steps.
+also ends the learning rate. Another run gives a model as good but not the same: the trainer of the tokenizer's
+fragments is not deterministic, and where the time limit is reached first, neither is the number of steps.
 """
 
 from __future__ import annotations

@@ -35,6 +35,8 @@ _STYLE: dict[Any, Any] = {
 }
 _LABELLED_BARS = 16
 """Up to so many bars carry their value; more would write over each other."""
+_LEGEND_ROW = 90  # characters across the chart
+_LEGEND_MARK = 8  # those that a colour and its gaps take
 
 
 def scores_svg(systems: Sequence[Mapping[str, Any]]) -> str:
@@ -164,11 +166,13 @@ def _plain(axes: Axes, grid: Literal["y", "both"]) -> None:
 
 
 def _legend(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
+    # Names that do not fit one row are filled in by columns, so that one row is better where there is room.
+    one_row = sum(len(name) + _LEGEND_MARK for name in names) <= _LEGEND_ROW
     legend = figure.legend(
         handles,
         [str(index) for index in range(len(names))],
         loc="outside upper left",
-        ncols=min(4, len(names)),
+        ncols=len(names) if one_row else min(4, len(names)),
         frameon=False,
     )
     for label, name in zip(legend.get_texts(), names, strict=True):
