@@ -113,3 +113,12 @@ def test_of_many_bad_rows_the_first_five_are_shown() -> None:
     first, *shown = str(caught.value).splitlines()
     assert first == "1000 rows cannot be used, the first 5:"
     assert [line.split(":")[0] for line in shown] == [f"  a.jsonl, line {number}" for number in range(1, 6)]
+
+
+def test_a_column_that_no_row_has_is_said_once() -> None:
+    rows = (row({"dialogue": "Hi.", "sumary": "A greeting."}, number) for number in range(1, 1001))
+    with pytest.raises(DataError) as caught:
+        list(checked(rows, COLUMNS))
+    assert str(caught.value) == (
+        "a.jsonl, line 1, and 999 more rows: no column summary, did you mean sumary? (got columns: dialogue, sumary)"
+    )

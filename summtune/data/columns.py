@@ -14,6 +14,7 @@ from summtune.recipe import DatasetSource
 
 _REPORTED = 5
 _SHOWN_CHARACTERS = 40
+_NO_COLUMN = "no column"
 
 
 class Record(NamedTuple):
@@ -91,15 +92,19 @@ def checked(rows: RowStream, columns: Columns) -> Iterator[Record]:
     """
     bad: list[BadRow] = []
     count = 0
+    alike = True
     for row in rows:
         record = columns.record(row) if isinstance(row, Row) else row
         if isinstance(record, BadRow):
             count += 1
+            alike = alike and (not bad or record.problem == bad[0].problem)
             bad += [record] if len(bad) < _REPORTED else []
         elif not bad:
             yield record
     if count == 1:
         raise DataError(f"{bad[0].place}: {bad[0].problem}")
+    if bad and alike and bad[0].problem.startswith(_NO_COLUMN):  # it is missing from every row: said once
+        raise DataError(f"{bad[0].place}, and {count - 1:,} more rows: {bad[0].problem}")
     if bad:
         more = f", the first {len(bad)}" if count > len(bad) else ""
         lines = "".join(f"\n  {row.place}: {row.problem}" for row in bad)
@@ -109,7 +114,7 @@ def checked(rows: RowStream, columns: Columns) -> Iterator[Record]:
 def _value(row: Row, column: str) -> object:
     if column not in row.values:
         names = [str(name) for name in row.values]
-        raise _UnusableError(f"no column {column}{hint(column, names)} (got columns: {', '.join(names) or 'none'})")
+        raise _UnusableError(f"{_NO_COLUMN} {column}{hint(column, names)} (got columns: {', '.join(names) or 'none'})")
     return row.values[column]
 
 
