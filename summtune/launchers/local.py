@@ -55,6 +55,12 @@ def environment(launch: Launch) -> dict[str, str]:
     }
     if launch.device == "cpu":
         values["DS_ACCELERATOR"] = "cpu"
+    else:
+        # As many devices as processes: one process that saw several would train on all of them with DataParallel, and
+        # the global batch would be another than planned.
+        visible = values.get("CUDA_VISIBLE_DEVICES")
+        devices = [str(index) for index in range(launch.processes)] if visible is None else visible.split(",")
+        values["CUDA_VISIBLE_DEVICES"] = ",".join(devices[: launch.processes])
     return values
 
 

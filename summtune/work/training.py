@@ -69,6 +69,10 @@ def train(plan: Plan, run_dir: Path, events: Events) -> None:
         raise StageError(
             f"the plan is for {launch.processes} processes (got {arguments.world_size}); see the launcher's log"
         )
+    if arguments.n_gpu > 1:
+        raise StageError(
+            f"a process trains on one device (got {arguments.n_gpu}); set CUDA_VISIBLE_DEVICES or num_processes"
+        )
 
     torch.manual_seed(recipe.seed)  # the adapter's random weights
     dtype = torch.bfloat16 if recipe.adapter == "qlora" and bf16 else torch.float32

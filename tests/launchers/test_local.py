@@ -150,3 +150,15 @@ def test_what_other_launches_left_in_the_environment_is_not_passed_on(monkeypatc
 def test_deepspeed_finds_the_gpu_itself(monkeypatch):
     monkeypatch.delenv("DS_ACCELERATOR", raising=False)
     assert "DS_ACCELERATOR" not in local.environment(CPU.model_copy(update={"device": "cuda"}))
+
+
+@pytest.mark.parametrize(
+    ("visible", "processes", "seen"),
+    [(None, 1, "0"), (None, 3, "0,1,2"), ("2,3", 1, "2"), ("2,3", 2, "2,3"), ("GPU-a, GPU-b", 1, "GPU-a")],
+)
+def test_processes_see_a_device_each(monkeypatch, visible, processes, seen):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    launch = CPU.model_copy(update={"device": "cuda", "processes": processes})
+    assert local.environment(launch)["CUDA_VISIBLE_DEVICES"] == seen
