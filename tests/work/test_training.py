@@ -1,5 +1,6 @@
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -414,3 +415,10 @@ def test_a_tracker_that_is_not_installed_is_an_error(prepare, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(StageError, match=r"reports to tensorboard, which is not installed; pip install tensorboard"):
         training._trackers(run.plan.model_copy(update={"recipe": recipe}), run.folder)
+
+
+def test_a_process_that_sees_several_devices_is_an_error(prepare, monkeypatch):
+    run = prepare()
+    monkeypatch.setattr(training, "_arguments", lambda *_: SimpleNamespace(world_size=1, n_gpu=2))
+    with pytest.raises(StageError, match=r"a process trains on one device \(got 2\); set CUDA_VISIBLE_DEVICES"):
+        train(run.plan, run.folder, run.events())
