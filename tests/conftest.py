@@ -4,10 +4,9 @@ import json
 import os
 import struct
 import subprocess
-import sysconfig
-from pathlib import Path
 
 import pytest
+from installed_command import command_path
 
 T5_CONFIG = {
     "model_type": "t5",
@@ -114,8 +113,3 @@ def everything_in():
         }
 
     return look
-
-
-def command_path():
-    """Return the installed command of this very environment."""
-    return str(Path(sysconfig.get_path("scripts")) / "summtune")

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import command_path
+from installed_command import command_path
 
 from summtune.files import write_json
 from summtune.paths import package_path

@@ -3,9 +3,10 @@
 import os
 import signal
 import subprocess
-import sysconfig
 import time
 from pathlib import Path
+
+from installed_command import command_path
 
 from summtune.files import read_json, read_jsonl
 
@@ -38,7 +39,7 @@ class Command:
         self.run_dir = run_dir
         environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "200"}
         self.process = subprocess.Popen(
-            [Path(sysconfig.get_path("scripts")) / "summtune", "run", recipe, "--output-dir", run_dir, *options],
+            [command_path(), "run", recipe, "--output-dir", run_dir, *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -1,0 +1,9 @@
+"""Where the command under test is."""
+
+import sysconfig
+from pathlib import Path
+
+
+def command_path():
+    """Return the installed command of this very environment."""
+    return str(Path(sysconfig.get_path("scripts")) / "summtune")
