@@ -1,0 +1,66 @@
+"""The recipe of the quickstart, on fewer dialogues: offline, on what comes along with the package, and it learns."""
+
+import json
+import os
+import subprocess
+
+import pytest
+from installed_command import command_path
+
+from summtune.files import read_json, read_jsonl
+from summtune.paths import package_path
+
+pytestmark = pytest.mark.slow
+
+
+def summtune(*arguments, cwd, **options):
+    done = subprocess.run(
+        [command_path(), *map(str, arguments)],
+        cwd=cwd, env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=False, **options,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An empty folder in which the shortened quickstart was run."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    summtune(
+        *("run", package_path("recipes/quickstart.yaml"), "--output-dir", "run"),
+        *("--set", "overrides.datasets=[{path: builtin/dialogues, limit: 220}]"),
+        *("--set", "overrides.test_datasets=[{path: builtin/dialogues, limit: 40}]"),
+        *("--set", "overrides.num_epochs=3"),
+        cwd=folder,
+    )
+    return folder
+
+
+def test_five_systems_are_compared(folder):
+    comparison = read_json(folder / "run" / "comparison.json")
+    names = ["Original", "One-shot", "Few-shot", "Full fine-tuning", "LoRA"]
+    assert [system["name"] for system in comparison["systems"]] == names
+    assert (comparison["n"], comparison["baseline"]) == (40, "Original")
+    trained = {system["name"]: system["trainable_parameters"] for system in comparison["systems"]}
+    total = comparison["systems"][0]["total_parameters"]
+    assert trained["Original"] == 0
+    assert trained["Full fine-tuning"] == total
+    assert 0 < trained["LoRA"] < total / 20
+    assert "Full fine-tuning beats Original" in (folder / "run" / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["Full fine-tuning", "LoRA"])
+def test_training_really_teaches(folder, name):
+    differences = read_json(folder / "run" / "comparison.json")["differences"]
+    (gain,) = [row for row in differences if (row["a"], row["b"], row["metric"]) == (name, "Original", "rouge1")]
+    assert gain["difference"] > 0.05
+    assert gain["ci_low"] > 0
+    assert gain["p_value"] < 0.01
+
+
+@pytest.mark.parametrize("name", ["few_shot", "full_ft", "lora"])
+def test_a_finished_run_says_the_same_of_a_dialogue_from_a_pipe(folder, name):
+    (run_dir,) = (folder / "run" / "systems").glob(f"{name}-*")
+    predicted = next(read_jsonl(run_dir / "predictions.jsonl"))
+    said = summtune("summarize", run_dir, "--json", cwd=folder, input=predicted["dialogue"]).stdout
+    assert json.loads(said) == {"dialogue": predicted["dialogue"], "summary": predicted["prediction"]}
