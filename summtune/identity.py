@@ -66,6 +66,9 @@ def identify(recipe: Recipe, global_batch: int | None, model_sha256: str | None)
     for key in ("datasets", "test_datasets"):
         for source in values.get(key) or ():
             source["path"] = _data_identity(source["path"])
+    values["generation"].pop("batch_size")  # how many at once, like the micro batch, changes nothing
+    metrics = values["evaluation"]["metrics"]
+    values["evaluation"]["metrics"] = [content_sha256(Path(name)) if is_local(name) else name for name in metrics]
     return hash_of(values)
 
 

@@ -17,6 +17,7 @@ from summtune.preparation import prepare_data
 from summtune.records import Prediction
 from summtune.resolution import Resolved
 from summtune.run_directory import (
+    PARTIAL_PREDICTIONS,
     adopt,
     check_free,
     clear,
@@ -98,7 +99,9 @@ def _current_plan(resolved: Resolved) -> Plan:
     batch = resolved.plan.batch
     if batch is not None:
         batch = Batch.of(resolved.plan.recipe, batch.processes, begun.data["train"]["pairs"])
-    plan = resolved.plan.model_copy(update={"data": begun.data, "model": begun.model, "batch": batch})
+    # Versions, commit and time stay those of the beginning: what is complete was made with them.
+    kept = {key: getattr(begun, key) for key in ("data", "model", "versions", "git_commit", "created_at")}
+    plan = resolved.plan.model_copy(update=kept | {"batch": batch})
     if plan.recipe.deepspeed is not None:
         write_json(run_dir / DS_CONFIG, read_ds_config(Path(plan.recipe.deepspeed)))
     for stage in plan.stages:
@@ -114,6 +117,8 @@ def _run_stages(plan: Plan, run_dir: Path, display: Display) -> None:
     while todo and is_complete(run_dir, todo[0].name):
         display.stage(todo.pop(0).name, "already complete")
     forget(run_dir, [stage.name for stage in todo])
+    if todo and todo[0].name == "train":
+        shutil.rmtree(run_dir / PARTIAL_PREDICTIONS, ignore_errors=True)  # another model's
     for together in launch_groups(todo):
         names = [stage.name for stage in together]
         launch = together[0].launch
@@ -172,7 +177,7 @@ def run_comparison(resolved: Resolved, display: Display, fresh: bool = False) ->
             raise
         systems = [read_system(name, part.run_dir) for name, part in resolved.parts]
         display.stage("compare", f"{len(systems)} systems")
-        write_json(run_dir / "comparison.json", compare(systems, resolved.plan.recipe.baseline))
+        write_json(run_dir / "comparison.json", compare(systems, resolved.plan.recipe.baseline or systems[0].name))
         write_compare_report(run_dir)
     return run_dir
 

@@ -200,6 +200,12 @@ def _training(recipe: Recipe) -> Iterator[Finding]:
             ("save_steps",),
             "save_steps with val_set_size needs eval_steps: the best checkpoint is one that was evaluated",
         )
+    if recipe.mlflow_tracking_uri and "@" in recipe.mlflow_tracking_uri:
+        yield (
+            ("mlflow_tracking_uri",),
+            "mlflow_tracking_uri may not hold a user or password (it is written to files); "
+            "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment",
+        )
     if recipe.adapter == "qlora" and recipe.deepspeed and "zero3" in recipe.deepspeed:
         yield ("deepspeed",), f"qlora cannot be sharded by ZeRO-3 (got {recipe.deepspeed}); use ds_configs/zero2.json"
 

@@ -12,6 +12,7 @@ from typing import Any
 from summtune.errors import RunDirectoryError
 from summtune.files import read_json, write_json
 
+PARTIAL_PREDICTIONS = "predictions.partial"
 DATA_FILES = {role: f"data/{role}.jsonl" for role in ("train", "validation", "exemplars", "test")}
 
 _OUTPUTS: dict[str, tuple[str, ...]] = {

@@ -124,3 +124,16 @@ def test_builtin_dialogues_are_known_by_what_makes_them(project):
     assert builtin == identity(project, "test_datasets=[{path: builtin/dialogues, split: null}]")
     assert builtin != identity(project)
     assert builtin != identity(project, "test_datasets=[{path: owner/dialogues}]")
+
+
+def test_how_many_are_generated_at_once_and_where_a_metric_lies_change_nothing(project):
+    before = identity(project)
+    assert identity(project, "generation.batch_size=3") == before
+    for folder in ("here", "there"):
+        (project / folder).mkdir()
+        (project / folder / "metric.py").write_text("a metric")
+    here = identity(project, "evaluation.metrics=[rouge1, ./here]")
+    assert here != before
+    assert identity(project, "evaluation.metrics=[rouge1, ./there]") == here
+    (project / "here" / "metric.py").write_text("another metric")
+    assert identity(project, "evaluation.metrics=[rouge1, ./here]") != here

@@ -239,3 +239,11 @@ def test_nothing_is_said_of_a_key_when_the_key_that_decides_is_wrong_itself():
     given = TRAIN | {"lora_r": 8, "launcher": "slurm"}
     wrong = {"adapter", "slurm", "learning_rate"}
     assert list(check(given, Recipe.model_validate(given | {"learning_rate": None}), wrong)) == []
+
+
+def test_a_password_in_an_address_is_refused():
+    given = TRAIN | {"mlflow_tracking_uri": "https://me:secret@host"}
+    ((path, message),) = check(given, Recipe.model_validate(given))
+    assert path == ("mlflow_tracking_uri",)
+    assert "may not hold a user or password" in message
+    assert "secret" not in message

@@ -107,9 +107,9 @@ def compare(systems: Sequence[System], baseline: str | None) -> dict[str, Any]:
 def _read(run_dir: Path, file: str) -> dict[str, Any]:
     path = run_dir / file
     if not path.is_file():
-        recipe = run_dir / "recipe.yaml"
-        finish = f"`summtune run {recipe} --output-dir {run_dir}`" if recipe.exists() else "`summtune run RECIPE`"
-        raise RunDirectoryError(f"{run_dir} is not a finished run (got no {file}); finish it with {finish}")
+        raise RunDirectoryError(
+            f"{run_dir} is not a finished run (got no {file}); give the `summtune run` that began it again: it goes on"
+        )
     value: dict[str, Any] = read_json(path)
     return value
 

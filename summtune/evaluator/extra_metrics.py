@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -91,7 +92,12 @@ def _compute_apart(request: dict[str, Any]) -> dict[str, Any]:
         write_json(request_path, request)
         command = [sys.executable, "-m", "summtune.evaluator.hub_metrics", str(request_path), str(answer_path)]
         ended = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"},
+            check=False,
         )
         if not answer_path.exists():
             last_lines = "\n".join(ended.stderr.decode(errors="replace").splitlines()[-5:])

@@ -23,6 +23,7 @@ _FROM_RECIPE = {
     "scheduler": "lr_scheduler",
     "fp16": "bf16 (T5 overflows in fp16)",
 }
+_AUTO = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping")
 
 
 def accelerate_config(launch: Launch, run_dir: Path) -> dict[str, Any]:
@@ -94,4 +95,14 @@ def read_ds_config(path: Path) -> dict[str, Any]:
                 f"the DeepSpeed config sets what the recipe sets (got {key} in {path}); "
                 f'write "auto" there and set {owner}'
             )
-    return config
+    return _completed(config, zero, path)
+
+
+def _completed(config: dict[str, Any], zero: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the config with what it leaves out: DeepSpeed's own defaults would contradict the recipe."""
+    gather = "stage3_gather_16bit_weights_on_model_save"
+    if zero.get("stage") == 3 and zero.get(gather, True) is not True:
+        raise InputError(f"without {gather} ZeRO-3 saves no model (got {zero[gather]!r} in {path}); set it to true")
+    auto: dict[str, Any] = dict.fromkeys(_AUTO, "auto") | {"bf16": {"enabled": "auto"}}
+    gathered = {"zero_optimization": zero | {gather: True}} if zero.get("stage") == 3 else {}
+    return auto | config | gathered

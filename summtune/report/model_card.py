@@ -27,7 +27,8 @@ tokenizer = AutoTokenizer.from_pretrained("model")""",
 from peft import AutoPeftModelForSeq2SeqLM
 from transformers import AutoTokenizer
 
-model = AutoPeftModelForSeq2SeqLM.from_pretrained("model")  # reads the base model, too
+# Reads the base model, too, as adapter_config.json names it: a hub id, or a folder of the machine that trained.
+model = AutoPeftModelForSeq2SeqLM.from_pretrained("model")
 tokenizer = AutoTokenizer.from_pretrained("model")""",
 }
 
@@ -58,7 +59,7 @@ def model_card(run_dir: Path) -> str:
         "## Scores",
         *_scores(run_dir / "metrics.json"),
         "## How to use it",
-        f"{fenced('summtune summarize model dialogue.txt', 'sh')}\n\nor, in Python:",
+        f"{fenced(f'summtune summarize {run_dir.name} dialogue.txt  # the run directory', 'sh')}\n\nor, in Python:",
         fenced(_LOADING[library], "python"),
         _prompt_sentence(recipe),
         "## Recipe",

@@ -25,6 +25,19 @@ def use_bf16(asked: bool | Literal["auto"], device: str) -> bool:
     return has if asked == "auto" else asked
 
 
+def check_device(device: str) -> None:
+    """Make sure that the device of the plan is one that this process can use: nothing trains on a CPU by mistake.
+
+    Raises:
+        StageError: the driver shows a GPU, and torch cannot use it.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise StageError(
+            f"the plan is for a GPU, and torch cannot use it (got torch {torch.__version__}); install a build of torch "
+            "for the driver's CUDA, or set CUDA_VISIBLE_DEVICES= to run on the CPU"
+        )
+
+
 def _has_bf16(device: str) -> bool:
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))

@@ -21,12 +21,10 @@ from summtune.files import read_json, read_jsonl, write_json, write_jsonl
 from summtune.plan import Plan
 from summtune.prompts import template_text
 from summtune.records import Dialogue, Prediction
-from summtune.run_directory import DATA_FILES
+from summtune.run_directory import DATA_FILES, PARTIAL_PREDICTIONS
 from summtune.work.encoding import EncodedPrompt, PromptEncoder
 from summtune.work.models import count_parameters, load_adapter, load_model, load_tokenizer
-from summtune.work.precision import use_bf16
-
-PARTIAL = "predictions.partial"
+from summtune.work.precision import check_device, use_bf16
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,7 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
     assert launch is not None
     assert plan.model is not None
     assert plan.model.folder is not None
+    check_device(launch.device)
     state = PartialState(cpu=launch.device == "cpu")
     if state.num_processes != launch.processes:
         raise StageError(
@@ -76,7 +75,7 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
     model, trainable, total = _load(plan, run_dir, bf16)
     model.to(state.device)
     batches = make_batches(prompts, recipe.generation.batch_size)
-    partial = run_dir / PARTIAL
+    partial = run_dir / PARTIAL_PREDICTIONS
     partial.mkdir(exist_ok=True)
     with state.main_process_first():  # it mends what a kill cut short
         done = read_partial(partial)
@@ -132,6 +131,7 @@ def generate(
         prompts: token ids, of like length for speed.
         config: with max_new_tokens set.
     """
+    model.generation_config = config  # transformers takes from the model's own what the given one leaves open
     batch = tokenizer.pad({"input_ids": list(prompts)}, return_tensors="pt").to(model.device)
     with torch.inference_mode():
         output = model.generate(**batch, generation_config=config)
@@ -163,6 +163,8 @@ def generation_config(model: PreTrainedModel, plan: Plan) -> GenerationConfig:
         eos_token_id=own.eos_token_id if own.eos_token_id is not None else model.config.eos_token_id,
         pad_token_id=own.pad_token_id if own.pad_token_id is not None else model.config.pad_token_id,
         bos_token_id=own.bos_token_id,
+        forced_bos_token_id=own.forced_bos_token_id,
+        forced_eos_token_id=own.forced_eos_token_id,
         **sampling,
         **beams,
     )
@@ -236,6 +238,7 @@ def _load(plan: Plan, run_dir: Path, bf16: bool) -> tuple[PreTrainedModel, int, 
     if recipe.adapter is None:
         return load_model(run_dir / "model", dtype).eval(), *counts
     quantize = recipe.adapter == "qlora"
-    adapted = load_adapter(load_model(base, dtype, quantize=quantize), run_dir / "model")
-    # Merged weights generate as fast as the base model does; four-bit ones would lose the adapter's precision.
-    return (adapted if quantize else adapted.merge_and_unload()).eval(), *counts
+    # Merged weights generate as fast as the base model does. They are merged in fp32: in bf16 most of a small update
+    # rounds away, and in four bits all of it.
+    adapted = load_adapter(load_model(base, dtype if quantize else torch.float32, quantize=quantize), run_dir / "model")
+    return (adapted if quantize else adapted.merge_and_unload().to(dtype)).eval(), *counts

@@ -39,7 +39,7 @@ from summtune.work.models import (
     mark_untied,
     publish,
 )
-from summtune.work.precision import use_bf16
+from summtune.work.precision import check_device, use_bf16
 from summtune.work.train_log import TrainLog
 from summtune.work.trainer import LayoutInvariantTrainer, Recorder, peak_memory_bytes
 
@@ -58,6 +58,7 @@ def train(plan: Plan, run_dir: Path, events: Events) -> None:
     recipe = plan.recipe
     launch = plan.stages[0].launch
     assert launch is not None
+    check_device(launch.device)
     bf16 = use_bf16(recipe.bf16, launch.device)
     folder = Path(plan.model.folder)
     tokenizer = load_tokenizer(folder)
@@ -65,15 +66,7 @@ def train(plan: Plan, run_dir: Path, events: Events) -> None:
     steps = recipe.max_steps or math.ceil(recipe.num_epochs * math.ceil(len(training_pairs) / plan.batch.global_batch))
     # Before the model: under ZeRO-3 this is what makes from_pretrained shard the weights as it loads them.
     arguments = _arguments(plan, run_dir, bf16, steps)
-    if arguments.world_size != launch.processes:
-        raise StageError(
-            f"the plan is for {launch.processes} processes (got {arguments.world_size}); see the launcher's log"
-        )
-    if arguments.n_gpu > 1:
-        raise StageError(
-            f"a process trains on one device (got {arguments.n_gpu}); set CUDA_VISIBLE_DEVICES or num_processes"
-        )
-
+    _check_launch(plan, launch.processes, arguments, events)
     torch.manual_seed(recipe.seed)  # the adapter's random weights
     dtype = torch.bfloat16 if recipe.adapter == "qlora" and bf16 else torch.float32
     model: PreTrainedModel | PeftModel = load_model(folder, dtype, quantize=recipe.adapter == "qlora")
@@ -210,6 +203,7 @@ def _arguments(plan: Plan, run_dir: Path, bf16: bool, steps: int) -> Seq2SeqTrai
         greater_is_better=False if evaluates else None,
         seed=recipe.seed,
         data_seed=recipe.seed,
+        restore_callback_states_from_checkpoint=recipe.early_stopping_patience is not None,
         use_cpu=launch.device == "cpu",
         report_to=_trackers(plan, run_dir),
         run_name=recipe.wandb_name or plan.name,
@@ -223,6 +217,23 @@ def _arguments(plan: Plan, run_dir: Path, bf16: bool, steps: int) -> Seq2SeqTrai
         dataloader_pin_memory=launch.device == "cuda",
         **recomputation,
     )
+
+
+def _check_launch(plan: Plan, processes: int, arguments: Seq2SeqTrainingArguments, events: Events) -> None:
+    """Make sure that what really runs is what was planned.
+
+    Raises:
+        StageError: another number of processes runs, or one process would use several devices.
+    """
+    if arguments.world_size != processes:
+        raise StageError(f"the plan is for {processes} processes (got {arguments.world_size}); see the launcher's log")
+    if arguments.n_gpu > 1:
+        raise StageError(
+            f"a process trains on one device (got {arguments.n_gpu}); set CUDA_VISIBLE_DEVICES or num_processes"
+        )
+    every = plan.recipe.eval_steps
+    if every is not None and every > arguments.max_steps:
+        events.warn(f"eval_steps {every} is never reached in {arguments.max_steps} steps: no best checkpoint is chosen")
 
 
 def _trackers(plan: Plan, run_dir: Path) -> list[str]:
@@ -266,8 +277,6 @@ def _layout(plan: Plan) -> dict[str, Any]:
     return {
         "processes": launch.processes,
         "zero_stage": launch.zero_stage,
-        "micro_batch_size": plan.batch.micro_batch_size,
-        "gradient_accumulation_steps": plan.batch.gradient_accumulation_steps,
     }
 
 

@@ -155,7 +155,9 @@ def test_an_unknown_baseline_is_refused(finished):
 def test_an_unfinished_run_is_no_system(finished, tmp_path, file):
     finished("a", GOOD)
     (tmp_path / "a" / file).unlink()
-    with pytest.raises(RunDirectoryError, match=rf"not a finished run \(got no {file}\); finish it with `summtune run"):
+    with pytest.raises(
+        RunDirectoryError, match=rf"not a finished run \(got no {file}\); give the `summtune run` that began"
+    ):
         read_system("a", tmp_path / "a")
 
 
@@ -163,7 +165,7 @@ def test_missing_scores_name_the_command_that_makes_them(finished, tmp_path):
     systems = [finished("a", GOOD), finished("b", POOR)]
     (tmp_path / "b" / "metrics.json").unlink()
     (tmp_path / "b" / "recipe.yaml").touch()
-    with pytest.raises(RunDirectoryError, match=r"got no metrics.json\); finish it with `summtune run .*b/recipe.yaml"):
+    with pytest.raises(RunDirectoryError, match=r"got no metrics.json\); give the `summtune run` that began it again"):
         compare(systems, None)
 
 

@@ -57,7 +57,20 @@ def test_it_is_yaml_that_reads_back(tmp_path):
 )
 def test_a_config_that_leaves_the_recipe_alone_is_read(tmp_path, config):
     (tmp_path / "d.json").write_text(json.dumps(config))
-    assert read_ds_config(tmp_path / "d.json") == config
+    read = read_ds_config(tmp_path / "d.json")
+    assert {key: read[key] for key in config} == config
+    left_out = set(read) - set(config)
+    assert {"gradient_accumulation_steps", "bf16", "train_micro_batch_size_per_gpu"} <= left_out
+    assert all(read[key] == ({"enabled": "auto"} if key == "bf16" else "auto") for key in left_out)
+
+
+def test_zero_3_saves_a_model_whatever_the_config_leaves_out(tmp_path):
+    gather = "stage3_gather_16bit_weights_on_model_save"
+    (tmp_path / "d.json").write_text('{"zero_optimization": {"stage": 3}}')
+    assert read_ds_config(tmp_path / "d.json")["zero_optimization"] == {"stage": 3, gather: True}
+    (tmp_path / "d.json").write_text(json.dumps({"zero_optimization": {"stage": 3, gather: False}}))
+    with pytest.raises(InputError, match=rf"without {gather} ZeRO-3 saves no model \(got False in .*d.json\)"):
+        read_ds_config(tmp_path / "d.json")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from summtune.errors import StageError
-from summtune.work.precision import use_bf16
+from summtune.work.precision import check_device, use_bf16
 
 
 @pytest.fixture(params=[True, False])
@@ -32,3 +32,10 @@ def test_asking_for_what_the_device_has_is_granted(monkeypatch):
 
 def test_the_real_cpu_answers():
     assert use_bf16("auto", "cpu") is bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def test_a_gpu_that_torch_cannot_use_is_not_replaced_by_the_cpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    check_device("cpu")
+    with pytest.raises(StageError, match=r"the plan is for a GPU, and torch cannot use it \(got torch \d"):
+        check_device("cuda")

@@ -1,3 +1,4 @@
+import copy
 import json
 
 import pytest
@@ -35,6 +36,16 @@ class PlanOf:
 
 def prompt(*ids):
     return EncodedPrompt(list(ids), truncated=False)
+
+
+def test_settings_of_the_model_do_not_leak_into_generation(model, tokenizer, prompts, monkeypatch):
+    expected = generate(model, tokenizer, prompts, generation_config(model, PlanOf(max_new_tokens=12)))
+    own = copy.deepcopy(model.generation_config)
+    own.no_repeat_ngram_size, own.max_new_tokens = 1, 12
+    monkeypatch.setattr(model, "generation_config", own)
+    assert generate(model, tokenizer, prompts, own) != expected
+    monkeypatch.setattr(model, "generation_config", copy.deepcopy(own))
+    assert generate(model, tokenizer, prompts, generation_config(model, PlanOf(max_new_tokens=12))) == expected
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 3, "length_penalty": 2.0}, {"no_repeat_ngram_size": 2}])

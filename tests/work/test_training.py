@@ -327,14 +327,35 @@ def test_without_a_whole_checkpoint_training_begins_anew(uninterrupted, killed_a
     assert run.losses == uninterrupted.losses
 
 
-def test_going_on_with_another_layout_is_refused(prepare, killed_after):
-    killed_after(2)
-    run = prepare(name="killed", save_steps=1, micro_batch_size=2, gradient_accumulation_steps=4)
-    message = (
-        r"checkpoint-2 was written on another layout \(micro_batch_size 8 → 2, gradient_accumulation_steps 1 → 4\)"
-    )
+def test_going_on_with_another_number_of_processes_is_refused(killed_after):
+    run = killed_after(2)
+    manifest = run.folder / "checkpoints" / "checkpoint-2" / "manifest.json"
+    written = json.loads(manifest.read_text())
+    assert written["layout"] == {"processes": 1, "zero_stage": 0}
+    manifest.write_text(json.dumps(written | {"layout": {"processes": 2, "zero_stage": 3}}))
+    message = r"checkpoint-2 was written on another layout \(processes 2 → 1, zero_stage 3 → 0\); run it as before"
     with pytest.raises(StageError, match=message):
         train(run.plan, run.folder, run.events())
+
+
+def test_going_on_with_smaller_micro_batches_comes_to_the_same_losses(prepare, killed_after, uninterrupted):
+    killed_after(2)
+    run = go_on(prepare(name="killed", save_steps=1, micro_batch_size=2, gradient_accumulation_steps=4))
+    assert run.training["resumed_from_step"] == 2
+    assert run.losses == pytest.approx(uninterrupted.losses, rel=1e-4)
+
+
+def test_evaluation_that_is_never_reached_is_said(trained):
+    run = trained(val_set_size=3, eval_steps=50, max_steps=2, num_epochs=None)
+    assert run.texts("warning") == ["eval_steps 50 is never reached in 2 steps: no best checkpoint is chosen"]
+
+
+def test_patience_is_counted_on_after_a_kill(trained, killed_after):
+    keys = {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": None, "lr_scheduler": "constant"}
+    keys |= {"max_steps": 12, "learning_rate": 5.0, "early_stopping_patience": 3}
+    whole = trained(name="whole", save_steps=1, **keys)
+    assert whole.training["steps"] < 12
+    assert go_on(killed_after(2, **keys)).training["steps"] == whole.training["steps"]
 
 
 def test_another_number_of_processes_than_planned_is_an_error(prepare):
@@ -419,6 +440,6 @@ def test_a_tracker_that_is_not_installed_is_an_error(prepare, monkeypatch):
 
 def test_a_process_that_sees_several_devices_is_an_error(prepare, monkeypatch):
     run = prepare()
-    monkeypatch.setattr(training, "_arguments", lambda *_: SimpleNamespace(world_size=1, n_gpu=2))
+    monkeypatch.setattr(training, "_arguments", lambda *_: SimpleNamespace(world_size=1, n_gpu=2, max_steps=9))
     with pytest.raises(StageError, match=r"a process trains on one device \(got 2\); set CUDA_VISIBLE_DEVICES"):
         train(run.plan, run.folder, run.events())
