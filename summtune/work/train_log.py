@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ class TrainLog:
                     if row["step"] <= step:
                         rows.append(row)
         write_jsonl(self.path, rows)
+
+    def mean_loss(self) -> float | None:
+        """Return the mean of the logged losses, before and after any interruption; None when none was logged."""
+        rows = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
+        losses = [row["loss"] for row in rows if "loss" in row]
+        return statistics.fmean(losses) if losses else None
 
     def append(self, row: dict[str, Any]) -> None:
         """Add one row; it is in the file when this returns."""

@@ -155,8 +155,10 @@ class Recorder(TrainerCallback):
     def on_step_end(
         self, args: Seq2SeqTrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Move the progress bar."""
+        """Move the progress bar; log the last step, also where logging_steps passes it over."""
         self.events.progress(state.global_step, state.max_steps, self.latest)
+        if state.global_step == state.max_steps:
+            control.should_log = True
 
     def on_log(
         self,

@@ -106,7 +106,7 @@ def train(plan: Plan, run_dir: Path, events: Events) -> None:
         processing_class=tokenizer,
         callbacks=callbacks,
     )
-    outcome = trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     _save_model(trainer, run_dir)
     if trainer.is_world_process_zero():
         best = trainer.state.best_model_checkpoint
@@ -118,7 +118,7 @@ def train(plan: Plan, run_dir: Path, events: Events) -> None:
                 "pairs": len(training_pairs),
                 "steps": trainer.state.global_step,
                 "epochs": round(trainer.state.epoch or 0.0, 4),
-                "train_loss": outcome.training_loss,
+                "train_loss": log.mean_loss(),
                 "eval_loss": trainer.state.best_metric,
                 "best_step": checkpoints.step_of(Path(best)) if best else None,
                 "resumed_from_step": checkpoints.step_of(resumed) if resumed else None,

@@ -39,3 +39,12 @@ def test_rewinding_to_the_start_empties_the_log_and_makes_one_where_there_is_non
     log.append({"step": 1})
     log.rewind(0)
     assert log.path.read_text() == ""
+
+
+def test_the_mean_loss_is_over_all_that_was_logged(tmp_path):
+    log = TrainLog(tmp_path / "train_log.jsonl")
+    log.rewind(0)
+    assert log.mean_loss() is None
+    for row in ({"step": 1, "loss": 3.0}, {"step": 1, "eval_loss": 9.0}, {"step": 2, "loss": 1.0}):
+        log.append(row)
+    assert log.mean_loss() == 2.0

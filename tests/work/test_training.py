@@ -179,9 +179,9 @@ def test_half_an_epoch_is_half_the_steps(trained):
     assert trained(train=32, num_epochs=0.5).training["steps"] == 2
 
 
-def test_logging_steps_are_the_steps_between_two_lines(trained):
+def test_logging_steps_are_the_steps_between_two_lines_and_the_last_one_is_logged(trained):
     run = trained(max_steps=5, num_epochs=None, logging_steps=2)
-    assert [row["step"] for row in run.log] == [2, 4]
+    assert [row["step"] for row in run.log] == [2, 4, 5]
 
 
 def test_several_references_of_a_dialogue_are_as_many_pairs(trained):
