@@ -15,6 +15,7 @@ LAYOUTS = {
     "2x4": {"micro_batch_size": 2, "gradient_accumulation_steps": 4},
     "two processes 4x1": {"micro_batch_size": 4, **ON_TWO},
     "two processes 2x2": HALF,
+    "ZeRO-1 2x2": HALF | {"deepspeed": "ds_configs/zero1.json"},
     "ZeRO-2 2x2": HALF | {"deepspeed": "ds_configs/zero2.json"},
     "ZeRO-3 2x2": HALF | {"deepspeed": "ds_configs/zero3.json"},
 }
