@@ -65,8 +65,13 @@ def test_gradient_checkpointing_keeps_far_less():
 
 def test_the_formula_is_what_the_layers_keep():
     recipe = {"micro_batch_size": 1, "sequence_len": 16, "target_len": 4}
-    attention = lambda q, k: q * (3 * 768 + 2 * 768) * 2 + k * 2 * 768 * 2 + 12 * q * k * 8  # noqa: E731
-    feed_forward = lambda n: n * (2 * 768 + 5 * 2048) * 2  # noqa: E731
+
+    def attention(queries, keys):
+        return queries * (3 * 768 + 2 * 768) * 2 + keys * 2 * 768 * 2 + 12 * queries * keys * 8
+
+    def feed_forward(tokens):
+        return tokens * (2 * 768 + 5 * 2048) * 2
+
     encoder = 12 * (attention(16, 16) + feed_forward(16))
     decoder = 12 * (attention(4, 4) + attention(4, 16) + feed_forward(4))
     assert of(**recipe).activations == encoder + decoder + 4 * 32128 * 10

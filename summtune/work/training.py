@@ -336,7 +336,7 @@ def _check_saved(folder: Path) -> None:
     largest_b = None
     for file in files:
         with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118
+            for name in tensors.keys():  # noqa: SIM118, an open safetensors file is no mapping
                 tensor = tensors.get_tensor(name)
                 if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                     raise StageError(f"a trained weight is not a number (got {name}); lower learning_rate")
