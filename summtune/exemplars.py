@@ -32,10 +32,15 @@ def choose_exemplars(
 ) -> list[tuple[Dialogue, ...]]:
     """Return the exemplars of each target, ``shots`` of them, in the order in which a prompt shows them.
 
-    A dialogue is never an exemplar for its own text. ``first``, ``random`` and ``ids`` give every target the same tuple
-    and pass over (``ids``: refuse) what occurs among the targets. ``similar`` gives each target the pool's nearest by
-    TF-IDF cosine (raw term counts × smoothed idf, unit length), the most similar one last, next to the target; of
-    equally similar ones the earlier in the pool is taken as the more similar.
+    A dialogue is never an exemplar for its own text. ``first``, ``random`` and ``ids`` pass over (``ids``: refuse) what
+    occurs among the targets. ``first`` and ``ids`` give every target the same tuple. ``random`` draws anew for each
+    target, as lm-evaluation-harness does, so that no lucky exemplar decides the score of a whole system; the draw
+    depends on the seed, the pool and the target's text, not on its place or on the other targets. ``similar`` gives
+    each target the pool's nearest by TF-IDF cosine (raw term counts × smoothed idf, unit length), the most similar one
+    last, next to the target; of equally similar ones the earlier in the pool is taken as the more similar.
+
+    What ``random`` and ``similar`` choose is nested: of more shots, the last ones are those of fewer shots, and
+    prompts of one and of three shots differ in what the three show besides.
 
     Args:
         pool: where exemplars may come from.
@@ -61,7 +66,7 @@ def choose_exemplars(
     if choose == "first":
         return [tuple(candidates[:shots])] * len(targets)
     if choose == "random":
-        return [tuple(random.Random(seed).sample(candidates, shots))] * len(targets)
+        return _random(pool, targets, target_texts, shots, seed)
     assert_never(choose)
 
 
@@ -89,6 +94,24 @@ def _by_ids(pool: Sequence[Dialogue], target_texts: set[str], shots: int, ids: S
     leaked = [one.id for one in chosen if one.dialogue.strip() in target_texts]
     if leaked:
         raise DataError(f"an exemplar is to be summarized itself (got {', '.join(leaked)}); choose another id or split")
+    return chosen
+
+
+def _random(
+    pool: Sequence[Dialogue], targets: Sequence[Dialogue], target_texts: set[str], shots: int, seed: int
+) -> list[tuple[Dialogue, ...]]:
+    barred = {place for place, one in enumerate(pool) if one.dialogue.strip() in target_texts}
+    chosen: list[tuple[Dialogue, ...]] = []
+    for target in targets:
+        rng = random.Random(f"exemplars/{seed}/{target.dialogue.strip()}")
+        drawn: list[int] = []
+        # Drawn from the whole pool, and again where that may not be shown: another set of targets (a limit, one
+        # dialogue of a finished run) then changes no draw. random.sample would not be nested.
+        while len(drawn) < shots:
+            place = rng.randrange(len(pool))
+            if place not in barred and place not in drawn:
+                drawn.append(place)
+        chosen.append(tuple(pool[place] for place in reversed(drawn)))
     return chosen
 
 

@@ -72,7 +72,7 @@ class Exemplars(Section):
     )
     choose: Literal["first", "random", "similar", "ids"] = Field(
         default="random",
-        description="The first of the split, the same random ones for every dialogue (by seed), the most similar to "
+        description="The first of the split, random ones drawn anew for each dialogue (by seed), the most similar to "
         "each dialogue (TF-IDF), or those named in ids.",
     )
     ids: list[str] | None = Field(default=None, min_length=1, description="Ids, for `choose: ids`; as many as shots.")

@@ -35,11 +35,61 @@ def test_first_passes_over_what_is_to_be_summarized() -> None:
     assert chosen[0] is chosen[1]
 
 
-def test_random_depends_on_the_seed_alone_and_never_leaks() -> None:
-    drawn = {tuple(ids(choose_exemplars(POOL, TARGETS, 2, "random", (), seed)[0])) for seed in range(40)}
-    assert len(drawn) > 6
+def test_random_depends_on_the_seed_and_never_leaks() -> None:
+    drawn = {tuple(ids(choose_exemplars(POOL, TARGETS, 2, "random", (), seed)[0])) for seed in range(80)}
+    assert len(drawn) == 12  # every pair of the four that are not to be summarized, in both orders
     assert not any("d0" in one for one in drawn)
+    assert all(len(set(one)) == 2 for one in drawn)
     assert choose_exemplars(POOL, TARGETS, 2, "random", (), 7) == choose_exemplars(POOL, TARGETS, 2, "random", (), 7)
+
+
+LARGE_POOL = made(*(f"dialogue number {number}" for number in range(300)))
+MANY_TARGETS = [Dialogue(f"t{number}", f"a talk of {number}", ("s",)) for number in range(200)]
+
+
+def test_random_draws_anew_for_each_dialogue_and_uses_the_whole_pool_evenly() -> None:
+    chosen = choose_exemplars(LARGE_POOL, MANY_TARGETS, 3, "random", (), 42)
+    assert len(set(chosen)) == 200
+    shown = Counter(identity for one in chosen for identity in ids(one))
+    assert 230 < len(shown) < 285  # 600 draws from 300 leave about one in e² out
+    assert max(shown.values()) < 10
+
+
+def test_random_is_the_same_on_every_python_and_machine() -> None:
+    chosen = choose_exemplars(LARGE_POOL, MANY_TARGETS[:2], 3, "random", (), 42)
+    assert [ids(one) for one in chosen] == [["d25", "d42", "d256"], ["d95", "d220", "d41"]]
+
+
+def test_a_draw_depends_on_the_text_and_not_on_the_other_dialogues_their_order_or_the_id() -> None:
+    together = choose_exemplars(LARGE_POOL, MANY_TARGETS, 3, "random", (), 42)
+    assert choose_exemplars(LARGE_POOL, MANY_TARGETS[:20], 3, "random", (), 42) == together[:20]
+    assert choose_exemplars(LARGE_POOL, MANY_TARGETS[::-1], 3, "random", (), 42) == together[::-1]
+    from_a_pipe = Dialogue("0", f"{MANY_TARGETS[7].dialogue}\n", ())
+    assert choose_exemplars(LARGE_POOL, [from_a_pipe], 3, "random", (), 42) == [together[7]]
+
+
+def test_a_dialogue_that_may_not_be_shown_changes_no_other_draw() -> None:
+    alone = choose_exemplars(LARGE_POOL, MANY_TARGETS, 3, "random", (), 42)
+    among_the_targets = choose_exemplars(LARGE_POOL, [*MANY_TARGETS, *LARGE_POOL[:10]], 3, "random", (), 42)
+    barred = {one.id for one in LARGE_POOL[:10]}
+    assert not any(barred & set(ids(one)) for one in among_the_targets)
+    pairs = list(zip(alone, among_the_targets[:200], strict=True))
+    assert all(got == before for before, got in pairs if not barred & set(ids(before)))
+    assert any(got != before for before, got in pairs)
+
+
+@pytest.mark.parametrize("choose", ["random", "similar"])
+@pytest.mark.parametrize("seed", [0, 42])
+def test_fewer_shots_are_the_last_of_more_shots(choose: str, seed: int) -> None:
+    most = choose_exemplars(LARGE_POOL, MANY_TARGETS[:30], 32, choose, (), seed)  # type: ignore[arg-type]
+    for shots in (1, 2, 3, 8, 31):
+        fewer = choose_exemplars(LARGE_POOL, MANY_TARGETS[:30], shots, choose, (), seed)  # type: ignore[arg-type]
+        assert fewer == [one[-shots:] for one in most]
+
+
+def test_as_many_shots_as_there_are_to_choose_from() -> None:
+    for one in choose_exemplars(POOL, TARGETS, 4, "random", (), 3):
+        assert sorted(ids(one)) == ["d1", "d2", "d3", "d4"]
 
 
 def test_ids_are_shown_in_the_order_given() -> None:

@@ -203,7 +203,7 @@ def _facts(run: RunFiles) -> list[tuple[str, str]]:
 
 
 def _first_ids(ids: Sequence[str], shown: int = 8) -> str | None:
-    """Return the first ids: chosen by similarity, every dialogue may have its own exemplars."""
+    """Return the first ids: drawn or chosen by similarity, every dialogue has its own exemplars."""
     more = f" and {numbers.count(len(ids) - shown)} more" if len(ids) > shown else ""
     return f"{', '.join(ids[:shown])}{more}" if ids else None
 

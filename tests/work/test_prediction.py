@@ -230,7 +230,7 @@ def test_exemplars_are_shown_and_named(prompted, tmp_path):
     predict(run.plan, run.folder, run.events("predict"))
     used = read_json(run.folder / "prediction_stats.json")["exemplars"]
     pool = {row["id"]: row for row in read_jsonl(run.folder / "data" / "exemplars.jsonl")}
-    assert len(used) == 2
+    assert 2 < len(used) <= 12  # two for each of six dialogues, drawn anew
     assert set(used) <= pool.keys()
 
 
