@@ -8,7 +8,17 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 _PLAIN_SECONDS = 10.0
 
@@ -16,8 +26,12 @@ _PLAIN_SECONDS = 10.0
 class TerminalDisplay:
     """Tells the user what goes on, on stderr.
 
+    On a terminal there is a bar from the first second to the last: one that counts where a stage says how far it is,
+    and before that (processes start, a model is loaded) one that moves, with the seconds gone by; above it, in a
+    comparison, the systems that are done. Anything else gets a line for each stage and one every ten seconds.
+
     Args:
-        console: where to; a terminal gets progress bars, anything else a line every ten seconds.
+        console: where to.
     """
 
     def __init__(self, console: Console) -> None:
@@ -25,6 +39,8 @@ class TerminalDisplay:
         self.progress: Progress | None = None
         self.task: TaskID | None = None
         self.current = ""
+        self.systems_done: tuple[int, int] | None = None
+        self.began = 0.0
         self.last_line = 0.0
         self.warned: set[str] = set()
 
@@ -36,10 +52,32 @@ class TerminalDisplay:
     ) -> None:
         self._close_bar()
 
-    def stage(self, name: str, text: str) -> None:
-        """Say that a stage begins, or is already complete."""
+    def stage(self, name: str, text: str, *, shows_itself: bool = False) -> None:
+        """Say that a stage begins, or is already complete.
+
+        Args:
+            name: of the stage.
+            text: what it does.
+            shows_itself: what runs now writes to the terminal itself, and two would overwrite each other.
+        """
         self._close_bar()
-        self.console.print(f"[bold]{escape(name):>9}[/bold]  {escape(text)}", highlight=False, soft_wrap=True)
+        self._line(name, text)
+        if not shows_itself:
+            self.wait(name)
+
+    def wait(self, name: str, text: str = "") -> None:
+        """Show that something goes on of which nobody knows how long it takes; says nothing in a log."""
+        if self.progress is not None and self.task is not None and self.current == name:
+            self.progress.update(self.task, text=text)
+            return
+        self._close_bar()
+        self._open_bar(name, None, text)
+
+    def systems(self, done: int, total: int) -> None:
+        """Say how many systems of a comparison are done; says nothing in a log."""
+        if self.systems_done is None:
+            self.began = time.monotonic()
+        self.systems_done = (done, total)
 
     def warn(self, text: str) -> None:
         """Say what a person should act on; once, however many systems say it."""
@@ -50,18 +88,19 @@ class TerminalDisplay:
     def listener(self, event: dict[str, Any]) -> None:
         """Take an event of a worker process."""
         match event["event"]:
+            case "started":
+                self.wait(event["stage"], "loading")
             case "progress":
                 self._advance(event["stage"], event["done"], event["total"], event["text"])
             case "message":
-                self.console.print(
-                    f"[bold]{escape(event['stage']):>9}[/bold]  {escape(event['text'])}",
-                    highlight=False,
-                    soft_wrap=True,
-                )
+                self._line(event["stage"], event["text"])
             case "warning":
                 self.warn(event["text"])
             case "finished":
                 self._close_bar()
+
+    def _line(self, name: str, text: str) -> None:
+        self.console.print(f"[bold]{escape(name):>9}[/bold]  {escape(text)}", highlight=False, soft_wrap=True)
 
     def _advance(self, stage: str, done: int, total: int, text: str) -> None:
         if not self.console.is_terminal:
@@ -69,18 +108,10 @@ class TerminalDisplay:
             return
         if self.progress is None or self.current != stage:
             self._close_bar()
-            self.current = stage
-            self.progress = Progress(
-                TextColumn("[bold]{task.description:>9}[/bold] "),
-                BarColumn(bar_width=32),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[text]}"),
-                TimeRemainingColumn(elapsed_when_finished=True),
-                console=self.console,
-            )
-            self.progress.start()
-            self.task = self.progress.add_task(stage, total=total, text=text)
+            self._open_bar(stage, total, text)
+        assert self.progress is not None
         assert self.task is not None
+        self.progress.live.transient = False  # a bar that counted stays
         self.progress.update(self.task, completed=done, total=total, text=text)
 
     def _plain_line(self, stage: str, done: int, total: int, text: str) -> None:
@@ -89,8 +120,52 @@ class TerminalDisplay:
             self.last_line = now
             self.console.print(f"{stage:>9}  {done}/{total} {escape(text)}".rstrip(), highlight=False, soft_wrap=True)
 
+    def _open_bar(self, name: str, total: int | None, text: str) -> None:
+        if not self.console.is_terminal:
+            return
+        self.current = name
+        self.progress = Progress(
+            TextColumn("{task.description:>9} ", style="bold", markup=False),
+            BarColumn(bar_width=32),
+            _Count(),
+            TextColumn("{task.fields[text]}", markup=False),
+            _Clock(elapsed_when_finished=True),
+            console=self.console,
+            transient=True,
+            redirect_stdout=False,
+            get_time=time.monotonic,
+        )
+        if self.systems_done is not None:
+            done, among = self.systems_done
+            self.progress.add_task("systems", total=among, completed=done, text="", countdown=False)
+            self.progress.tasks[0].start_time = self.began
+        self.task = self.progress.add_task(name, total=total, text=text, countdown=True)
+        self.progress.start()
+
     def _close_bar(self) -> None:
         if self.progress is not None:
+            for task in self.progress.tasks:
+                if task.id != self.task:
+                    self.progress.remove_task(task.id)
             self.progress.stop()
         self.progress = None
         self.task = None
+
+
+class _Count(MofNCompleteColumn):
+    """How much of how much; nothing where nobody knows."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else super().render(task)
+
+
+class _Clock(TimeRemainingColumn):
+    """The time that is left, or, where nobody can tell, the time gone by."""
+
+    def __init__(self, elapsed_when_finished: bool) -> None:
+        super().__init__(elapsed_when_finished=elapsed_when_finished)
+        self.elapsed = TimeElapsedColumn()
+
+    def render(self, task: Task) -> Text:
+        known = task.total is not None and task.fields["countdown"]
+        return super().render(task) if known else self.elapsed.render(task)

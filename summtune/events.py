@@ -26,6 +26,10 @@ class Events:
         self.stage = stage
         self.rank = rank
 
+    def started(self) -> None:
+        """Say that the processes are there and the stage begins."""
+        self._emit("started")
+
     def progress(self, done: int, total: int, text: str = "") -> None:
         """Say that ``done`` of ``total`` units of the stage are done."""
         self._emit("progress", done=done, total=total, text=text)

@@ -12,8 +12,10 @@ from summtune.files import read_jsonl, write_bytes, write_json, write_text
 from summtune.hub_access import fetch_model
 from summtune.launchers.accelerate_config import DS_CONFIG, accelerate_config, read_ds_config, to_yaml
 from summtune.launchers.local import Listener, run_stages
+from summtune.paths import BUILTIN_DATASETS, is_local
 from summtune.plan import Batch, Plan, launch_groups, read_plan
 from summtune.preparation import prepare_data
+from summtune.recipe import Recipe
 from summtune.records import Prediction
 from summtune.resolution import Resolved
 from summtune.run_directory import (
@@ -37,8 +39,11 @@ class Display(Protocol):
     def listener(self) -> Listener:
         """What takes the events of worker processes."""
 
-    def stage(self, name: str, text: str) -> None:
-        """A stage begins, or is already complete."""
+    def stage(self, name: str, text: str, *, shows_itself: bool = False) -> None:
+        """A stage begins, or is already complete; ``shows_itself``: it writes to the terminal itself."""
+
+    def systems(self, done: int, total: int) -> None:
+        """So many systems of a comparison are done."""
 
     def warn(self, text: str) -> None:
         """Something that a person should act on."""
@@ -74,11 +79,11 @@ def _begin(resolved: Resolved, display: Display) -> None:
     plan = resolved.plan
     assert plan.model is not None
     with preparing(resolved.run_dir) as prepared:
-        display.stage("data", "reading and checking")
+        display.stage("data", "reading and checking", shows_itself=_on_the_hub(plan.recipe))
         data = prepare_data(plan.recipe, prepared, display.warn)
         model = plan.model
         if model.folder is None:
-            display.stage("model", f"fetching {model.base_model}")
+            display.stage("model", f"fetching {model.base_model}", shows_itself=True)
             fetched = fetch_model(model.base_model, model.revision)
             model = model.model_copy(update={"folder": str(fetched.path), "revision": fetched.revision})
         if not any(Path(str(model.folder)).glob("*.safetensors")):
@@ -89,6 +94,12 @@ def _begin(resolved: Resolved, display: Display) -> None:
         shutil.copyfile(plan.recipe_path, prepared / "recipe.yaml")
         write_json(prepared / "plan.json", plan.model_copy(update={"data": data, "model": model}).to_json())
         adopt(prepared, resolved.run_dir)
+
+
+def _on_the_hub(recipe: Recipe) -> bool:
+    """Return whether data is fetched, which shows bars of its own."""
+    sources = [*(recipe.datasets or ()), *(recipe.test_datasets or ())]
+    return not all(is_local(source.path) or source.path in BUILTIN_DATASETS for source in sources)
 
 
 def _current_plan(resolved: Resolved) -> Plan:
@@ -184,8 +195,10 @@ def run_comparison(resolved: Resolved, display: Display, fresh: bool = False) ->
 
 def _run_systems(parts: Sequence[tuple[str, Resolved]], display: Display, fresh: bool) -> None:
     done: set[Path] = set()
-    for name, part in parts:
-        display.stage(name, str(part.run_dir))
+    for number, (name, part) in enumerate(parts):
+        display.systems(number, len(parts))
+        display.stage(name, f"system {number + 1} of {len(parts)}, {part.run_dir}")
         # Two names for one run (the same recipe under equal overrides) are run once, also with --fresh.
         run(part, display, fresh and part.run_dir not in done)
         done.add(part.run_dir)
+    display.systems(len(parts), len(parts))

@@ -13,6 +13,7 @@ from rich.console import Console
 from summtune.display import TerminalDisplay
 from summtune.errors import InputError, RunDirectoryError
 from summtune.files import read_json, read_jsonl, write_bytes
+from summtune.paths import model_folder
 from summtune.pipeline import run, run_comparison
 from summtune.recipe import EvaluationSettings
 from summtune.records import Prediction
@@ -24,8 +25,9 @@ _PLAIN_WIDTH = 110
 def run_recipe(recipe: Path, sets: Sequence[str], output_dir: Path | None, fresh: bool) -> None:
     """Run a recipe to its end and show the result."""
     console = _console(stderr=True)
-    resolved = resolve(recipe, sets, output_dir)
     with TerminalDisplay(console) as display:
+        display.wait("recipe", "reading and checking")
+        resolved = resolve(recipe, sets, output_dir)
         if resolved.plan.kind == "compare":
             run_dir = run_comparison(resolved, display, fresh)
         else:
@@ -73,6 +75,10 @@ def summarize_input(model: str, file: Path, as_json: bool) -> None:
         raise InputError(f"the dialogue cannot be read (got {file}: {error.strerror}); check the path") from None
     dialogues = read_input(text, str(file))
     with TerminalDisplay(_console(stderr=True)) as display:
+        if (
+            Path(model).is_dir() or model_folder(model) is not None
+        ):  # a model of the hub is fetched first, and shows that itself
+            display.wait("predict", "starting 1 process")
         summaries = summarize(model, dialogues, display.listener)
     for dialogue, summary in zip(dialogues, summaries, strict=True):
         print(json.dumps({"dialogue": dialogue, "summary": summary}, ensure_ascii=False) if as_json else summary)

@@ -35,6 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     plan = read_plan(run_dir)
     for stage in stages:
         events = Events(run_dir, stage, rank)
+        events.started()
         try:
             _run(stage, plan, run_dir, events)
         except SummtuneError as error:

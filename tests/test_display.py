@@ -50,15 +50,85 @@ def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(plain, monkeypatch):
     assert len(lines) == 4
 
 
-def test_a_terminal_gets_a_bar_that_ends_with_its_stage():
-    display = TerminalDisplay(Console(file=io.StringIO(), width=100, force_terminal=True))
-    with display:
-        display.listener(event("progress", done=1, total=4, text="loss 2.1"))
-        assert display.progress is not None
-        display.listener(event("progress", done=4, total=4, text="loss 1.9"))
-        display.listener(event("finished"))
-        assert display.progress is None
-        display.listener(event("progress", done=1, total=2, text=""))
-    assert display.progress is None
-    assert "4/4" in text(display)
-    assert "loss 1.9" in text(display)
+@pytest.fixture
+def terminal():
+    return TerminalDisplay(Console(file=io.StringIO(), width=100, height=20, force_terminal=True))
+
+
+def bars(display):
+    """The bars that are on the screen: what each is called, how far it is, and of how much."""
+    tasks = display.progress.tasks if display.progress is not None else []
+    return [(task.description, task.completed, task.total) for task in tasks]
+
+
+def test_a_terminal_gets_a_bar_that_ends_with_its_stage(terminal):
+    with terminal:
+        terminal.listener(event("progress", done=1, total=4, text="loss 2.1"))
+        terminal.listener(event("progress", done=4, total=4, text="loss [1.9]"))
+        assert bars(terminal) == [("train", 4, 4)]
+        terminal.listener(event("finished"))
+        assert bars(terminal) == []
+        terminal.listener(event("progress", done=1, total=2, text=""))
+    assert bars(terminal) == []
+    assert "4/4" in text(terminal)
+    assert "loss [1.9]" in text(terminal)
+
+
+def test_a_terminal_is_never_without_a_bar_while_a_stage_runs(terminal):
+    with terminal:
+        terminal.wait("recipe", "reading")
+        assert bars(terminal) == [("recipe", 0, None)]
+        terminal.stage("train", "starting 1 process")
+        assert bars(terminal) == [("train", 0, None)]
+        begun = terminal.progress.tasks[0].start_time
+        terminal.listener(event("started"))
+        terminal.listener(event("message", text="training 3 of 5 parameters"))
+        assert bars(terminal) == [("train", 0, None)]
+        terminal.listener(event("progress", done=1, total=4, text="loss 2.1"))
+        assert bars(terminal) == [("train", 1, 4)]
+        assert terminal.progress.tasks[0].start_time == begun  # its time is that of the whole stage
+        terminal.listener(event("finished"))
+        terminal.listener({"event": "started", "stage": "predict"})
+        assert bars(terminal) == [("predict", 0, None)]
+        terminal.stage("evaluate", "running")
+        assert bars(terminal) == [("evaluate", 0, None)]
+    assert bars(terminal) == []
+
+
+def test_a_comparison_has_a_bar_of_its_systems_above(terminal):
+    with terminal:
+        terminal.systems(0, 5)
+        terminal.stage("One-shot", "system 1 of 5")
+        terminal.systems(1, 5)
+        terminal.stage("train", "starting 1 process")
+        terminal.listener(event("progress", done=1, total=4, text=""))
+        assert bars(terminal) == [("systems", 1, 5), ("train", 1, 4)]
+        terminal.systems(2, 5)
+        terminal.stage("predict", "starting 1 process")
+        assert bars(terminal) == [("systems", 2, 5), ("predict", 0, None)]
+
+
+def test_what_shows_itself_has_the_terminal_for_itself(terminal):
+    with terminal:
+        terminal.systems(0, 5)
+        terminal.stage("data", "reading and checking", shows_itself=True)
+        assert terminal.progress is None
+        terminal.stage("predict", "starting 1 process")
+        assert bars(terminal) == [("systems", 0, 5), ("predict", 0, None)]
+
+
+def test_a_bar_that_only_waited_leaves_nothing_behind(terminal):
+    with terminal:
+        terminal.wait("recipe", "reading")
+    before, after = text(terminal).split("reading")[0], text(terminal).split("reading")[-1]
+    assert "recipe" in before
+    assert "\x1b[2K" in after  # the line is erased
+    assert "recipe" not in after
+
+
+def test_a_log_hears_nothing_of_waiting(plain):
+    with plain:
+        plain.wait("recipe", "reading")
+        plain.systems(0, 5)
+        plain.listener(event("started"))
+    assert text(plain) == ""

@@ -17,9 +17,10 @@ def test_events_arrive_once_and_in_order(run_dir):
     reader = EventReader(run_dir)
     assert list(reader.new()) == []
     events = Events(run_dir, "train", 0)
+    events.started()
     events.progress(3, 10, "loss 2.1")
     events.say("3,538,944 of 251,116,800 weights are trained (1.41 %)")
-    assert [event["event"] for event in reader.new()] == ["progress", "message"]
+    assert [event["event"] for event in reader.new()] == ["started", "progress", "message"]
     events.warn("4 dialogues were cut")
     events.finished()
     assert list(reader.new()) == [

@@ -22,9 +22,16 @@ class Told:
     def __init__(self):
         self.stages = []
         self.warnings = []
+        self.done = []
+        self.show_themselves = []
 
-    def stage(self, name, text):
+    def stage(self, name, text, *, shows_itself=False):
         self.stages.append((name, text))
+        if shows_itself:
+            self.show_themselves.append(name)
+
+    def systems(self, done, total):
+        self.done.append((done, total))
 
     def warn(self, text):
         self.warnings.append(text)
@@ -165,6 +172,27 @@ def test_a_comparison_runs_its_systems_and_compares_them(project, launched, told
     names = [system["name"] for system in read_json(run_dir / "comparison.json")["systems"]]
     assert names == ["prompt", "train"]
     assert (run_dir / "report.html").is_file()
+
+
+def test_a_comparison_says_which_system_of_how_many_begins(project, launched, told):
+    run_dir = compare(project, told)
+    assert told.done == [(0, 2), (1, 2), (2, 2)]
+    begun = [(name, text.split(",")[0]) for name, text in told.stages if text.startswith("system ")]
+    assert begun == [("prompt", "system 1 of 2"), ("train", "system 2 of 2")]
+    assert all(str(run_dir / "systems") in text for _, text in told.stages if text.startswith("system "))
+
+
+def test_only_what_is_fetched_from_the_hub_shows_itself(project, launched, told, monkeypatch):
+    run(project, told)
+    assert told.show_themselves == []
+
+    def fetch(source, split, into):
+        raise DataError(f"not today (got {source.path})")
+
+    monkeypatch.setattr("summtune.data.reading.fetch_dataset", fetch)
+    with pytest.raises(DataError, match=r"not today \(got someone/talks\)"):
+        run(project, told, "datasets=[{path: someone/talks}]", into="other")
+    assert told.show_themselves == ["data"]
 
 
 def test_a_comparison_goes_on_where_it_stopped(project, launched, told):

@@ -66,7 +66,7 @@ def test_stages_run_in_order_and_are_marked_complete(run_dir, stage_does):
     assert worker.main([str(run_dir), "train", "predict"]) == 0
     assert ran == ["train", "predict"]
     assert json.loads((run_dir / "stages" / "train.json").read_text())["outputs"] == {"train_log.jsonl": 3}
-    assert [event["event"] for event in read_jsonl(events_file(run_dir))] == ["finished", "finished"]
+    assert [event["event"] for event in read_jsonl(events_file(run_dir))] == ["started", "finished"] * 2
 
 
 def test_checkpoints_go_once_the_training_is_complete(run_dir, stage_does):
