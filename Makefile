@@ -9,10 +9,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TORCH := torch==2.13.0
 
-.PHONY: quickstart test check format schema constraints bench clean
+.PHONY: quickstart quickstart-seeds test check format schema constraints bench clean
 
 quickstart: $(READY)
 	$(BIN)/summtune run recipes/quickstart.yaml
+
+# Three times the quickstart, and docs/quickstart.md from what came out.
+quickstart-seeds: $(READY)
+	$(BIN)/python scripts/quickstart_seeds.py
 
 test: $(READY)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -21,7 +21,7 @@ INK = "#1f2328"
 GRID = "#d8dee4"
 PAPER = "#ffffff"
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 10.0,
     "axes.edgecolor": GRID,
@@ -33,6 +33,7 @@ _STYLE: dict[Any, Any] = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
 }
+"""What matplotlib is told for every chart, with ``matplotlib.rc_context``."""
 _LABELLED_BARS = 16
 """Up to so many bars carry their value; more would write over each other."""
 _LEGEND_ROW = 90  # characters across the chart
@@ -52,7 +53,7 @@ def scores_png(systems: Sequence[Mapping[str, Any]], *, dots_per_inch: int = 200
     """Return the chart of ``scores_svg`` on white, as the bytes of a PNG file."""
     import matplotlib
 
-    with matplotlib.rc_context(_STYLE | {"figure.facecolor": PAPER}):
+    with matplotlib.rc_context(STYLE | {"figure.facecolor": PAPER}):
         content = io.BytesIO()
         # Without the software's name and version, the same scores give the same bytes wherever they are drawn.
         _score_figure(systems).savefig(content, format="png", dpi=dots_per_inch, metadata={"Software": None})
@@ -75,10 +76,18 @@ def charted_metrics(systems: Sequence[Mapping[str, Any]]) -> list[str]:
     return [name for name in first if numbers.is_fraction(name) and all(name in each["metrics"] for each in systems)]
 
 
+def plain_axes(axes: Axes, grid: Literal["y", "both"]) -> None:
+    """Leave of the axes what helps to read the values: the grid, behind everything, and the base line."""
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(length=0)
+    axes.grid(axis=grid, linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
 def _svg(salt: str, draw: Callable[[], Figure]) -> str:
     import matplotlib
 
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": "summtune"}), warnings.catch_warnings():
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": "summtune"}), warnings.catch_warnings():
         # The font that measures the text may lack a name's letters; the browser that shows it picks one that has them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         content = io.StringIO()
@@ -120,7 +129,7 @@ def _score_figure(systems: Sequence[Mapping[str, Any]]) -> Figure:
                 _text(axes, x, high, numbers.score(name, each["value"]))
     axes.set_xticks(places, [numbers.metric_title(name) for name in metrics])
     axes.set_ylabel("F-measure × 100")
-    _plain(axes, "y")
+    plain_axes(axes, "y")
     axes.margins(y=0.12)
     axes.set_ylim(bottom=0)
     if len(systems) > 1:
@@ -145,7 +154,7 @@ def _loss_figure(train_log: Sequence[Mapping[str, Any]]) -> Figure:
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("loss")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _plain(axes, "both")
+    plain_axes(axes, "both")
     _legend(figure, axes.get_lines(), titles)
     return figure
 
@@ -156,13 +165,6 @@ def _or(value: float | None, otherwise: float) -> float:
 
 def _text(axes: Axes, x: float, y: float, text: str) -> None:
     axes.annotate(text, (x, y), (0, 3), textcoords="offset points", ha="center", va="bottom", fontsize=9)
-
-
-def _plain(axes: Axes, grid: Literal["y", "both"]) -> None:
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(length=0)
-    axes.grid(axis=grid, linewidth=0.8)
-    axes.set_axisbelow(True)
 
 
 def _legend(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
