@@ -3,8 +3,9 @@
 A family in ``families.txt`` says who talks about what: ``slot`` lines hold the facts (``@day``: from a shared pool,
 or a number), the beats (``A:``, ``B:``) what is said in which order, ``aside`` lines small questions that do not
 matter, ``outcome`` lines the two ways it can end, ``correct`` the fact that a speaker may get wrong first, and ``=``
-lines the wordings of the summary, where ``[present|past]`` marks a verb. Whatever follows a ``~`` is kept for the
-test split.
+lines the wordings of the summary, where ``[present|past]`` marks a verb and ``<when: on {day}>`` a fact of that kind,
+which a summary may leave out. Whatever follows a ``~`` is kept for the test split, and so is a family that says
+``split test``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Literal
 
 Role = Literal["A", "B"]
 WORDINGS = 3  # of every summary: the test split's references
+KINDS = ("when", "where", "why", "number", "money", "means")
+"""Kinds of facts that a summary may tell or leave out."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,9 @@ class Family:
         beats: what is said before the outcome.
         asides: pairs (B asks, A answers) that never matter, as ``"question / answer"``.
         outcomes: the ways it can end.
-        wordings: ``WORDINGS`` first sentences of a summary; ``[present|past]`` marks verbs.
+        wordings: ``WORDINGS`` first sentences of a summary; ``[present|past]`` marks verbs, ``<kind:text|instead>`` a
+            fact of one of ``KINDS``.
+        held_out: only the test split has this scenario.
     """
 
     name: str
@@ -68,6 +73,7 @@ class Family:
     asides: tuple[str, ...]
     outcomes: list[Outcome]
     wordings: list[str]
+    held_out: bool
 
 
 @cache
@@ -155,4 +161,5 @@ def _family(block: list[str]) -> Family:
         asides=tuple(asides),
         outcomes=outcomes,
         wordings=wordings,
+        held_out=fields.get("split") == "test",
     )

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
 from random import Random
 
-from summtune.dialogue_generator.families import Choices, Family, Outcome, Role, families, pools
+from summtune.dialogue_generator.families import KINDS, Choices, Family, Outcome, Role, families, pools
 
 MIN_TURNS, MAX_TURNS = 4, 16
 Beats = list[tuple[Role, str]]
 
-_ONSETS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "tr", "st", "pl")
-_RIMES = ("a", "e", "i", "o", "u", "ar", "en", "il", "on")
-_SYLLABLES = tuple(onset + rime for onset in _ONSETS for rime in _RIMES)
-_ENDINGS = ("", "", "n", "r", "s", "t", "x", "ck", "lin", "mo", "ry")
+_VERB = re.compile(r"\[([^|\]]*)\|([^\]]*)\]")
+_SYLLABLE = re.compile(r"[^aeiouy]*[aeiouy]+(?:[^aeiouy]+$)?")
+_FACT = re.compile(r"<(\w+):((?:\[[^\]]*\]|[^<>|\[])*)(?:\|([^<>]*))?>")
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,20 @@ class Scene:
         tags = dict(zip("AB", self.persons(), strict=True))
         return "\n".join(f"{tags[role]}: {text}" for role, text in self.turns)
 
-    def render(self, template: str, person_a: str, person_b: str, past: bool = False) -> str:
-        """Return a wording with its facts, persons and tense filled in, sentences capitalized."""
-        text = re.sub(r"\[([^|\]]*)\|([^\]]*)\]", r"\2" if past else r"\1", template)
+    def render(
+        self, template: str, person_a: str, person_b: str, past: bool = False, salient: Collection[str] = KINDS
+    ) -> str:
+        """Return a wording with its facts, persons and tense filled in, sentences capitalized.
+
+        Args:
+            template: a wording of the family or its outcome.
+            person_a: how A is called.
+            person_b: how B is called.
+            past: past tense instead of present.
+            salient: the kinds of facts that are told.
+        """
+        text = _FACT.sub(lambda found: found[2] if found[1] in salient else found[3] or "", template)
+        text = _VERB.sub(r"\2" if past else r"\1", text)
         return capitalize(text.format(A=person_a, B=person_b, **self.values))
 
     def summary(self, wording: int) -> str:
@@ -61,16 +73,17 @@ def capitalize(text: str) -> str:
     return re.sub(r"(^|[.?!] )([a-z])", lambda match: match[1] + match[2].upper(), text)
 
 
-def draw_scene(rng: Random, held_out: bool = False, invented: float = 0.0) -> Scene:
+def draw_scene(rng: Random, held_out: bool = False, invented: float = 0.0, named: float = 0.25) -> Scene:
     """Return a random scene.
 
     Args:
         rng: where the chances come from; the same state gives the same scene on every Python.
-        held_out: take names and things from the held-out lists, and at least the opening request from the held-out
-            phrasings (every other phrase with probability one half).
+        held_out: take any scenario, held-out ones too, names and things from the held-out lists, and at least the
+            opening request from the held-out phrasings (every other phrase with probability one half).
         invented: probability that a scene's names and things are made-up words (what teaches a model to copy).
+        named: probability that the two introduce themselves.
     """
-    family = rng.choice(families())
+    family = rng.choice([each for each in families() if held_out or not each.held_out])
     outcome = rng.choice(family.outcomes)
     invent = rng.random() < invented
     values: dict[str, str] = {}
@@ -88,18 +101,49 @@ def draw_scene(rng: Random, held_out: bool = False, invented: float = 0.0) -> Sc
     lead: list[Beats] = []
     if rng.random() < 0.5:
         lead.append([("B", _pick(rng, family.opener, held_out).format(**words))])
-    named = rng.random() < 0.25
-    if named:
+    introduced = rng.random() < named
+    if introduced:
         lead.append(_pair(_pick(rng, pools()["greeting"], held_out), words))
     core = _core(rng, family, outcome, words, wrong, held_out)
     turns = _with_chatter(rng, family, (lead, core), words, held_out)
-    names = (extra["name_a"], extra["name_b"]) if named else None
+    names = (extra["name_a"], extra["name_b"]) if introduced else None
     return Scene(family, outcome, tuple((role, capitalize(text)) for role, text in turns), values, wrong, names)
 
 
 def invented_word(rng: Random) -> str:
-    """Return a pronounceable word that no list holds."""
-    return "".join(rng.choice(_SYLLABLES) for _ in range(rng.choice((1, 2, 2, 2, 3)))) + rng.choice(_ENDINGS)
+    """Return a pronounceable word that is on no list: two or three syllables of the train split's names and things."""
+    starts, others = _syllables()
+    while True:
+        word = rng.choice(starts) + "".join(rng.choice(others) for _ in range(rng.choice((1, 1, 2))))
+        if 3 <= len(word) <= 12 and word not in listed_words():
+            return word
+
+
+@cache
+def listed_words(held_out: bool | None = None) -> frozenset[str]:
+    """Return the words of all names and things, in lower case.
+
+    Args:
+        held_out: those of the test split alone, or those of every split; None: both.
+    """
+    sources = [pools()["name"], pools()["city"]]
+    for family in families():
+        choices = [source for source in family.slots.values() if isinstance(source, Choices)]
+        sources += [Choices((), one.common) for one in choices] if family.held_out else choices
+    common = {word for source in sources for value in source.common for word in _words(value)}
+    apart = {word for source in sources for value in source.held_out for word in _words(value)} - common
+    return frozenset(common | apart if held_out is None else apart if held_out else common)
+
+
+@cache
+def _syllables() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the first and the other syllables of common names and things; a syllable begins after a vowel."""
+    parts = [_SYLLABLE.findall(word) for word in listed_words(held_out=False)]
+    return tuple(sorted({p[0] for p in parts if p})), tuple(sorted({part for p in parts for part in p[1:]}))
+
+
+def _words(value: str) -> list[str]:
+    return re.findall(r"[a-z]+", value.lower())
 
 
 def _core(
