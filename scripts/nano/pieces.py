@@ -1,30 +1,35 @@
-"""Make the miniature model's tokenizer: whole words of the generator, and fragments for all others.
+"""Make the miniature model's tokenizer: whole words of what people say around the facts, and fragments for the facts.
 
 A trained unigram vocabulary of this size spends itself on fragments of the commonest words, so that a dialogue takes
 half as many tokens again. Here every word that is common enough is one piece, and the trainer only finds the fragments.
+Names and things are never whole pieces, not even the common ones: those of the test split cannot be, and a model that
+knows all others by heart has no reason to learn to copy.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from itertools import islice
 from random import Random
+from string import ascii_letters, ascii_lowercase
 
-from nano_episodes import TEMPLATE, draw_episode
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from scripts.nano.episodes import TEMPLATE, episodes
 from summtune.dialogue_generator import stream
-from summtune.dialogue_generator.scenes import invented_word
+from summtune.dialogue_generator.families import families, pools
+from summtune.dialogue_generator.scenes import invented_word, listed_words
 
 SPECIAL = ("<pad>", "</s>", "<unk>")  # 0, 1, 2 as in T5
 PRINTABLE = [chr(code) for code in range(33, 127)]
 TEXTS = 20_000
 
 
-def train_tokenizer(seed: int, words: int = 1250, fragments: int = 420) -> PreTrainedTokenizerFast:
+def train_tokenizer(seed: int, words: int = 1200, fragments: int = 600) -> PreTrainedTokenizerFast:
     """Return a unigram tokenizer with digits one by one and a person's tag in one piece.
 
     Args:
@@ -36,8 +41,9 @@ def train_tokenizer(seed: int, words: int = 1250, fragments: int = 420) -> PreTr
     counts = _count_words(tokenizer, seed)
     scores = _fragment_scores(counts, seed, fragments)
     total = sum(counts.values())
+    apart = listed_words() - _frame_words()
     for word, count in counts.most_common(words):
-        if count >= 10:
+        if count >= 10 and word.removeprefix("▁").partition("'")[0].lower() not in apart:
             scores[word] = math.log(count / total)
     pieces = [(token, 0.0) for token in SPECIAL] + sorted(scores.items(), key=lambda item: (-item[1], item[0]))
     tokenizer.model = models.Unigram(pieces, unk_id=SPECIAL.index("<unk>"), byte_fallback=False)
@@ -70,13 +76,26 @@ def _count_words(tokenizer: Tokenizer, seed: int) -> Counter[str]:
     """Return how often each pre-token occurs in dialogues, their summaries of all styles and the prompt."""
     rng = Random(f"nano tokenizer {seed}")
     counts: Counter[str] = Counter()
-    for record in islice(stream(seed), TEXTS):
-        _, styled = draw_episode(rng, 0)
+    styles = episodes(rng, (1.0,), (16,))
+    for record, (_, styled) in zip(islice(stream(seed), TEXTS), styles, strict=False):
         text = f"{TEMPLATE.format(dialogue=record.dialogue)} {record.references[0]} {styled}"
         counts.update(
             piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))
         )
     return counts
+
+
+def _frame_words() -> set[str]:
+    """Return the words that stand around the facts: in phrasings, wordings, roles and shared phrases."""
+    texts = [text for name, pool in pools().items() if name not in ("name", "city") for text in pool.common]
+    for family in families():
+        if family.held_out:
+            continue
+        beats = [*family.beats, *(beat for outcome in family.outcomes for beat in outcome.beats)]
+        texts += [text for _, choices in beats for text in choices.common]
+        texts += [*family.roles, *family.wordings, *family.asides, *family.opener.common]
+        texts += [text for outcome in family.outcomes for text in outcome.wordings]
+    return {word for text in texts for word in re.findall("[a-z]+", re.sub(r"\{\w+\}", " ", text.lower()))}
 
 
 def _fragment_scores(counts: Counter[str], seed: int, size: int) -> dict[str, float]:
@@ -90,8 +109,12 @@ def _fragment_scores(counts: Counter[str], seed: int, size: int) -> dict[str, fl
     )  # fmt: skip
     trained.train_from_iterator([word for word in vocabulary if word.isalpha()], trainer)
     pieces = json.loads(trained.to_str())["model"]["vocab"]
+    # Two letters at a time, so that no word falls to single letters: the fewer the pieces, the easier the copy.
+    pairs = {pair for vowel in "aeiouy" for letter in ascii_lowercase for pair in (vowel + letter, letter + vowel)}
     return (
         {"▁": -12.0}
         | dict.fromkeys(PRINTABLE, -16.0)
+        | dict.fromkeys(sorted(pairs), -14.0)
+        | {f"▁{letter}": -13.0 for letter in ascii_letters}
         | {piece: score - 8.0 for piece, score in pieces if piece != "<unk>"}
     )

@@ -1,0 +1,130 @@
+"""Pretrain builtin/flan-t5-nano, the miniature that lets every recipe run offline, with summtune itself.
+
+    python -m scripts.nano.make_nano
+
+What it learns is to do as shown: prompts hold none to three exemplars, and the style of the wanted summary (how persons
+are called, tense, order, length, which facts count; see styles.py) can only be read off them. The style of
+builtin/dialogues is one of thousands and gets no more room than any other. Names, things, scenarios and phrasings of
+the test split are never seen (scripts/check_leakage.py checks it).
+
+Everything is kept in outputs/nano: the fresh model, the prompts of each stage (seeded), and a run directory a stage.
+The stages are runs of pretrain.yaml, one after the other, and like every run they go on where they were stopped. The
+log of those behind the shipped checkpoint is log.jsonl. Another run gives a model as good but not the same bytes: the
+trainer of the tokenizer's fragments is not deterministic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+import torch
+from transformers import AutoTokenizer, T5ForConditionalGeneration
+
+from scripts.nano.episodes import copies, episodes
+from scripts.nano.model import build_model, save_model
+from scripts.nano.pieces import SPECIAL, train_tokenizer
+from summtune.files import read_jsonl, write_text
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+WORK = ROOT / "outputs" / "nano"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of pretrain.yaml.
+
+    Args:
+        name: of its prompts and its run directory.
+        rows: how many prompts.
+        shots: probabilities of 0, 1, ... exemplars; empty: words that are to be copied.
+        max_turns: most turns of a dialogue, for each number of exemplars.
+        lr_scheduler: how the learning rate goes on after the warm-up.
+    """
+
+    name: str
+    rows: int
+    shots: tuple[float, ...]
+    max_turns: tuple[int, ...]
+    lr_scheduler: str
+
+    def prompts(self, seed: int, words: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield the stage's prompts with their targets; the same ones for the same seed and words to copy."""
+        rng = Random(f"nano {self.name} {seed}")
+        return islice(episodes(rng, self.shots, self.max_turns) if self.shots else copies(rng, words), self.rows)
+
+
+STAGES = (
+    Stage("copy", 16_000, (), (), "constant_with_warmup"),
+    Stage("early", 48_000, (0.6, 0.4), (8, 7), "constant_with_warmup"),
+    Stage("late", 130_000, (0.3, 0.3, 0.2, 0.2), (16, 16, 8, 6), "linear"),
+)
+
+
+def main() -> None:
+    """Read the command line and pretrain."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "summtune" / "assets" / "flan-t5-nano")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--portion", type=float, default=1.0, help="of every stage's prompts, for a trial")
+    args = parser.parse_args()
+    model = WORK / "fresh"
+    if not model.exists():
+        make_fresh(model, args.seed)
+    # Every piece as a word of its own.
+    pieces = AutoTokenizer.from_pretrained(model).get_vocab()
+    words = sorted({piece.removeprefix("▁") for piece in pieces} - {"", *SPECIAL})
+    log: list[str] = []
+    for stage in STAGES:
+        rows = WORK / f"{stage.name}.jsonl"
+        if not rows.exists():
+            write_rows(rows, islice(stage.prompts(args.seed, words), int(stage.rows * args.portion)))
+        run_dir = WORK / stage.name
+        run_stage(stage, model, rows, run_dir, args.seed)
+        log += [json.dumps({"stage": stage.name} | row) for row in read_jsonl(run_dir / "train_log.jsonl")]
+        model = run_dir / "model"
+    write_text(HERE / "log.jsonl", "\n".join(log) + "\n")
+    trained = T5ForConditionalGeneration.from_pretrained(model, dtype=torch.float32)
+    save_model(trained, AutoTokenizer.from_pretrained(model), args.out, torch.bfloat16)
+
+
+def make_fresh(folder: Path, seed: int) -> None:
+    """Write a model of random weights with its tokenizer."""
+    torch.manual_seed(seed)
+    tokenizer = train_tokenizer(seed)
+    save_model(build_model(len(tokenizer)), tokenizer, folder, torch.float32)
+
+
+def write_rows(path: Path, prompts: Iterator[tuple[str, str]]) -> None:
+    """Write prompts as a data set of summtune: one object a line with ``dialogue`` and ``summary``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".partial").open("w", encoding="utf-8") as file:
+        for prompt, target in prompts:
+            file.write(json.dumps({"dialogue": prompt, "summary": target}) + "\n")
+    path.with_suffix(".partial").rename(path)
+
+
+def run_stage(stage: Stage, model: Path, rows: Path, run_dir: Path, seed: int) -> None:
+    """Run pretrain.yaml with this stage's model and prompts."""
+    settings = {
+        "base_model": model,
+        "datasets.0.path": rows,
+        "lr_scheduler": stage.lr_scheduler,
+        "seed": seed,
+    }
+    given = [argument for key, value in settings.items() for argument in ("--set", f"{key}={value}")]
+    summtune = Path(sys.executable).with_name("summtune")
+    command = [str(summtune), "run", str(HERE / "pretrain.yaml"), "--output-dir", str(run_dir)]
+    subprocess.run([*command, *given], check=True, cwd=ROOT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Write the summaries of a scene in many styles: what the miniature model has to read off its exemplars."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+from summtune.dialogue_generator.families import KINDS, WORDINGS
+from summtune.dialogue_generator.scenes import Scene, capitalize
+
+Persons = Literal["tags", "roles", "letters", "names"]
+
+PERSONS: tuple[Persons, ...] = ("tags", "roles", "letters", "names")
+LEADS = ("In short: ", "Note: ", "What happened: ", "To sum up: ")
+TITLES = ("Topic: {topic}.", "They talk about {topic}.", "{topic}.")
+
+
+@dataclass(frozen=True)
+class Style:
+    """One way to summarize.
+
+    Args:
+        persons: how the two are called.
+        past: past tense instead of present.
+        outcome_first: the outcome is told before the matter.
+        lead: what every summary begins with.
+        salient: the kinds of facts (``KINDS``) that are told, and ``outcome`` where the outcome is.
+        title: where it is given, a summary is no more than this.
+    """
+
+    persons: Persons
+    past: bool
+    outcome_first: bool
+    lead: str
+    salient: frozenset[str]
+    title: str
+
+    def summary(self, scene: Scene, rng: Random) -> str:
+        """Return the scene's summary in this style, in one of its wordings.
+
+        The persons' names can be told only where they introduce themselves.
+        """
+        wording = rng.randrange(WORDINGS)
+        parts = [scene.family.wordings[wording]]
+        if "outcome" in self.salient:
+            parts.append(scene.outcome.wordings[wording])
+        if self.outcome_first:
+            parts.reverse()
+        template = self.title.replace("{topic}", scene.family.topic) or " ".join(parts)
+        persons = _persons(self.persons, scene)
+        return self.lead + capitalize(scene.render(template, *persons, past=self.past, salient=self.salient))
+
+
+# The style of builtin/dialogues: one of thousands, drawn as often as chance will have it.
+BUILTIN = Style("tags", past=False, outcome_first=False, lead="", salient=frozenset((*KINDS, "outcome")), title="")
+
+
+def draw_style(rng: Random) -> Style:
+    """Return a random style; nothing favours any."""
+    return Style(
+        persons=rng.choice(PERSONS),
+        past=rng.random() < 0.5,
+        outcome_first=rng.random() < 0.5,
+        lead=rng.choice(LEADS) if rng.random() < 0.4 else "",
+        salient=frozenset(kind for kind in (*KINDS, "outcome") if rng.random() < 0.5),
+        title=rng.choice(TITLES) if rng.random() < 0.1 else "",
+    )
+
+
+def _persons(persons: Persons, scene: Scene) -> tuple[str, str]:
+    if persons == "names":
+        assert scene.names is not None, "the scene was drawn for a style that needs names"
+        return scene.names
+    if persons == "letters":
+        return ("A", "B") if scene.turns[0][0] == "A" else ("B", "A")
+    return scene.persons() if persons == "tags" else scene.family.roles
