@@ -31,8 +31,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from summtune.dialogue_generator import dialogues
+from summtune.dialogue_generator.families import Choices, families, pools
 from summtune.errors import StageError, SummtuneError
 from summtune.files import read_json, write_bytes, write_json, write_text
+from summtune.leakage import closest
 from summtune.report import numbers
 from summtune.report.chart import INK, PALETTE, PAPER, STYLE, plain_axes
 
@@ -182,7 +185,31 @@ def page(comparisons: Mapping[int, Mapping[str, Any]], measured: Mapping[str, An
         ],
         measured=measured,
         versions=versions,
+        held_out=held_out(),
+        nearest=nearest(),
     )
+
+
+def held_out() -> dict[str, Any]:
+    """Return what the test split of the built-in dialogues has to itself: the scenarios, and how many of the rest."""
+    shared = [family for family in families() if not family.held_out]
+    slots = [choices for family in shared for choices in family.slots.values() if isinstance(choices, Choices)]
+    beats = [choices for each in shared for part in (each, *each.outcomes) for _, choices in part.beats]
+    phrases = [pool for name, pool in pools().items() if name not in ("name", "city", "day")]
+    return {
+        "scenarios": [f"*{family.name}*" for family in families() if family.held_out],
+        "names": len(pools()["name"].held_out),
+        "cities": len(pools()["city"].held_out),
+        "things": sum(len(choices.held_out) for choices in slots),
+        "phrasings": sum(len(each.held_out) for each in [*beats, *phrases, *(family.opener for family in shared)]),
+    }
+
+
+def nearest() -> dict[str, str]:
+    """Return how much of a test dialogue's 5-word sequences the nearest train or validation dialogue shares."""
+    training = [record.dialogue for split in ("train", "validation") for record in dialogues(split)]
+    found = sorted(each.similarity for each in closest([record.dialogue for record in dialogues("test")], training))
+    return {"median": f"{100 * found[len(found) // 2]:.0f} %", "highest": f"{100 * found[-1]:.0f} %"}
 
 
 def score_rows(comparisons: Mapping[int, Mapping[str, Any]]) -> list[tuple[str, ...]]:

@@ -61,7 +61,9 @@ def held_out_phrasings() -> list[str]:
         for choices in (family.opener, *(c for _, c in family.beats), *(c for o in family.outcomes for _, c in o.beats))
     ]
     shared = [pools()[name] for name in ("greeting", "talk", "correction", "slip", "goodbye")]
-    phrasings = [text for choices in [*(c for _, c in beats), *openers, *of_new_scenarios, *shared] for text in choices.held_out]
+    phrasings = [
+        text for choices in [*(c for _, c in beats), *openers, *of_new_scenarios, *shared] for text in choices.held_out
+    ]
     turns = [turn for text in phrasings for turn in text.split(" / ")]
     return [max(re.split(r"\{\w+\}", turn), key=len).lower() for turn in turns]
 

@@ -172,3 +172,13 @@ def test_what_was_measured_is_kept(tmp_path, monkeypatch):
     kept = read_json(tmp_path / "runs" / "measured.json")
     assert kept["runs"][1] == {"seed": 4, "folder": "seed-4", "seconds": 1.2, "peak_bytes": 5}
     assert kept["sets"] == ["overrides.num_epochs=1"]
+
+
+def test_the_page_says_what_the_test_split_has_to_itself_and_how_near_training_comes():
+    held_out = SCRIPT["held_out"]()
+    assert held_out["scenarios"] == ["*vet*", "*tickets*", "*fine*", "*tutor*"]
+    assert (held_out["names"], held_out["cities"]) == (20, 10)
+    assert held_out["things"] > 80
+    assert held_out["phrasings"] > 100
+    nearest = {name: int(text.removesuffix(" %")) for name, text in SCRIPT["nearest"]().items()}
+    assert 0 < nearest["median"] < nearest["highest"] < 70
