@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from random import Random
 
 from scripts.nano.styles import draw_style
@@ -12,6 +14,7 @@ from summtune.records import Dialogue
 
 # summtune's default template; the shipped model is good with this one alone.
 TEMPLATE = TEMPLATES["summarize"]
+GARBLED, CHANGED_WORDS = 0.5, 0.18  # the share of scenes with other words around the facts, and of such words
 INVENTED = 0.6  # the share of scenes with made-up names and things: a summary rests on copying what was never seen
 
 
@@ -45,4 +48,35 @@ def _scene(rng: Random, max_turns: int, named: bool) -> Scene:
     while True:
         scene = draw_scene(rng, invented=INVENTED, named=1.0 if named else 0.25)
         if len(scene.turns) <= max_turns:
-            return scene
+            return _garbled(rng, scene) if rng.random() < GARBLED else scene
+
+
+def _garbled(rng: Random, scene: Scene) -> Scene:
+    """Return the scene with words around the facts left out, doubled or exchanged for others of the same scene.
+
+    There are few phrasings to learn from, and those of the test split are others: a model that takes every word for
+    granted understands none of them.
+    """
+    facts = {
+        word for value in (*scene.values.values(), scene.wrong or "", *(scene.names or ())) for word in _words(value)
+    }
+    others = [
+        word for _, text in scene.turns for word in text.split() if _words(word) and not facts & set(_words(word))
+    ]
+    turns = []
+    for role, text in scene.turns:
+        words: list[str] = []
+        for word in text.split():
+            what = rng.random()
+            if what > CHANGED_WORDS or facts & set(_words(word)) or any(map(str.isdigit, word)):
+                words.append(word)
+            elif what < CHANGED_WORDS / 2:
+                words.append(rng.choice(others))
+            elif what < 0.7 * CHANGED_WORDS:
+                words += [word, rng.choice(others)]
+        turns.append((role, " ".join(words) or text))
+    return replace(scene, turns=tuple(turns))
+
+
+def _words(text: str) -> list[str]:
+    return re.findall("[a-z0-9]+", text.lower())
