@@ -102,6 +102,17 @@ def test_no_episode_holds_a_name_or_thing_of_the_test_split() -> None:
     assert set(words) & (apart - everywhere) == set()
 
 
+def test_a_garbled_scene_keeps_its_facts_and_its_persons() -> None:
+    plain = list(islice(episodes(Random("garbled"), (1.0,), (16,), garbled=0.0), 200))
+    for prompt, target in islice(episodes(Random("garbled"), (1.0,), (16,), garbled=1.0), 200):
+        for fact in re.findall(r"\b[A-Z]?\d[\d:]*\b", target):
+            assert fact in prompt, (fact, prompt)
+        speakers = re.findall(r"^(#Person\d#): \S", prompt, re.MULTILINE)
+        assert speakers[::2] == ["#Person1#"] * len(speakers[::2])
+        assert speakers[1::2] == ["#Person2#"] * len(speakers[1::2])
+    assert plain[0][0] != next(episodes(Random("garbled"), (1.0,), (16,), garbled=1.0))[0]
+
+
 def test_the_prompts_of_a_stage_are_the_same_for_the_same_seed() -> None:
     for stage in STAGES:
         first, second, other = (list(islice(stage.prompts(seed, ["one", "two"]), 20)) for seed in (0, 0, 1))

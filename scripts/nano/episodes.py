@@ -14,22 +14,25 @@ from summtune.records import Dialogue
 
 # summtune's default template; the shipped model is good with this one alone.
 TEMPLATE = TEMPLATES["summarize"]
-GARBLED, CHANGED_WORDS = 0.5, 0.18  # the share of scenes with other words around the facts, and of such words
+CHANGED_WORDS = 0.18  # of a garbled scene
 INVENTED = 0.6  # the share of scenes with made-up names and things: a summary rests on copying what was never seen
 
 
-def episodes(rng: Random, shots: tuple[float, ...], max_turns: tuple[int, ...]) -> Iterator[tuple[str, str]]:
+def episodes(
+    rng: Random, shots: tuple[float, ...], max_turns: tuple[int, ...], garbled: float = 0.0
+) -> Iterator[tuple[str, str]]:
     """Yield prompts with their targets without end, each in a style of its own that its exemplars show.
 
     Args:
         rng: where the chances come from.
         shots: the probabilities of 0, 1, ... exemplars.
         max_turns: for each number of exemplars, the most turns of a dialogue.
+        garbled: the share of scenes with other words around the facts.
     """
     while True:
         count = rng.choices(range(len(shots)), shots)[0]
         style = draw_style(rng)
-        scenes = [_scene(rng, max_turns[count], style.persons == "names") for _ in range(count + 1)]
+        scenes = [_scene(rng, max_turns[count], style.persons == "names", garbled) for _ in range(count + 1)]
         shown = [Dialogue(str(n), each.dialogue(), (style.summary(each, rng),)) for n, each in enumerate(scenes[:-1])]
         yield render(TEMPLATE, scenes[-1].dialogue(), shown), style.summary(scenes[-1], rng)
 
@@ -44,11 +47,11 @@ def copies(rng: Random, words: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield text, text
 
 
-def _scene(rng: Random, max_turns: int, named: bool) -> Scene:
+def _scene(rng: Random, max_turns: int, named: bool, garbled: float) -> Scene:
     while True:
         scene = draw_scene(rng, invented=INVENTED, named=1.0 if named else 0.25)
         if len(scene.turns) <= max_turns:
-            return _garbled(rng, scene) if rng.random() < GARBLED else scene
+            return _garbled(rng, scene) if garbled and rng.random() < garbled else scene
 
 
 def _garbled(rng: Random, scene: Scene) -> Scene:

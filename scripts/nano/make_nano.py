@@ -47,6 +47,7 @@ class Stage:
         rows: how many prompts.
         shots: probabilities of 0, 1, ... exemplars; empty: words that are to be copied.
         max_turns: most turns of a dialogue, for each number of exemplars.
+        garbled: share of scenes with other words around the facts.
         lr_scheduler: how the learning rate goes on after the warm-up.
     """
 
@@ -54,18 +55,20 @@ class Stage:
     rows: int
     shots: tuple[float, ...]
     max_turns: tuple[int, ...]
+    garbled: float
     lr_scheduler: str
 
     def prompts(self, seed: int, words: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Yield the stage's prompts with their targets; the same ones for the same seed and words to copy."""
         rng = Random(f"nano {self.name} {seed}")
-        return islice(episodes(rng, self.shots, self.max_turns) if self.shots else copies(rng, words), self.rows)
+        rows = episodes(rng, self.shots, self.max_turns, self.garbled) if self.shots else copies(rng, words)
+        return islice(rows, self.rows)
 
 
 STAGES = (
-    Stage("copy", 16_000, (), (), "constant_with_warmup"),
-    Stage("early", 48_000, (0.6, 0.4), (8, 7), "constant_with_warmup"),
-    Stage("late", 130_000, (0.3, 0.3, 0.2, 0.2), (16, 16, 8, 6), "linear"),
+    Stage("copy", 16_000, (), (), 0.0, "constant_with_warmup"),
+    Stage("early", 48_000, (0.6, 0.4), (8, 7), 0.0, "constant_with_warmup"),
+    Stage("late", 130_000, (0.3, 0.3, 0.2, 0.2), (16, 16, 8, 6), 0.5, "linear"),
 )
 
 
