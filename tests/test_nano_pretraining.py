@@ -141,7 +141,7 @@ def test_a_fresh_model_already_finds_what_looks_alike() -> None:
     looked_at = output.cross_attentions[0].mean(dim=1)[0].argmax(dim=-1)
     assert (looked_at == torch.arange(20)).float().mean() > 0.2  # by chance: 0.05
     one_back = output.encoder_attentions[0][0, 0].argmax(dim=-1)
-    assert (one_back[1:] == torch.arange(19)).all()
+    assert (one_back[1:] == torch.arange(19)).float().mean() > 0.8
 
 
 def test_the_template_is_the_one_that_recipes_use() -> None:
