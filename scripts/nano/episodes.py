@@ -26,9 +26,11 @@ def episodes(
     Args:
         rng: where the chances come from.
         shots: the probabilities of 0, 1, ... exemplars.
-        max_turns: for each number of exemplars, the most turns of a dialogue.
+        max_turns: for each number of exemplars, the most turns of a dialogue, from 6: with names said and a matter
+            settled, hardly any has fewer.
         garbled: the share of scenes with other words around the facts.
     """
+    assert min(max_turns) >= 6, "no scene of some styles would be short enough"
     while True:
         count = rng.choices(range(len(shots)), shots)[0]
         style = draw_style(rng)

@@ -18,7 +18,7 @@ from typing import Literal
 
 Role = Literal["A", "B"]
 WORDINGS = 3  # of every summary: the test split's references
-KINDS = ("when", "where", "why", "number", "money", "means")
+KINDS = ("when", "why", "money", "details")
 """Kinds of facts that a summary may tell or leave out."""
 
 
