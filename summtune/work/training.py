@@ -71,7 +71,7 @@ def train(plan: Plan, run_dir: Path, events: Events) -> None:
     dtype = torch.bfloat16 if recipe.adapter == "qlora" and bf16 else torch.float32
     model: PreTrainedModel | PeftModel = load_model(folder, dtype, quantize=recipe.adapter == "qlora")
     if launch.device == "cpu" and model.config.model_type == "t5":
-        # T5's bias on the scores needs a gradient. On a CPU, sdpa then has no fused kernel: half the speed at 250 tokens.
+        # The bias on the scores needs a gradient. On a CPU sdpa then has no fused kernel: half the speed at 250 tokens.
         model.set_attn_implementation("eager")
     aliases = alias_names(model)
     if recipe.adapter is not None:
