@@ -3,6 +3,7 @@
 import math
 import re
 from collections import Counter
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -80,10 +81,10 @@ def test_a_dialogue_that_may_not_be_shown_changes_no_other_draw() -> None:
 
 @pytest.mark.parametrize("choose", ["random", "similar"])
 @pytest.mark.parametrize("seed", [0, 42])
-def test_fewer_shots_are_the_last_of_more_shots(choose: str, seed: int) -> None:
-    most = choose_exemplars(LARGE_POOL, MANY_TARGETS[:30], 32, choose, (), seed)  # type: ignore[arg-type]
+def test_fewer_shots_are_the_last_of_more_shots(choose: Literal["random", "similar"], seed: int) -> None:
+    most = choose_exemplars(LARGE_POOL, MANY_TARGETS[:30], 32, choose, (), seed)
     for shots in (1, 2, 3, 8, 31):
-        fewer = choose_exemplars(LARGE_POOL, MANY_TARGETS[:30], shots, choose, (), seed)  # type: ignore[arg-type]
+        fewer = choose_exemplars(LARGE_POOL, MANY_TARGETS[:30], shots, choose, (), seed)
         assert fewer == [one[-shots:] for one in most]
 
 
@@ -150,9 +151,9 @@ def test_more_targets_than_a_chunk_get_the_same_as_alone() -> None:
 
 
 @pytest.mark.parametrize("choose", ["first", "random"])
-def test_too_small_a_pool_is_an_error_with_numbers(choose: str) -> None:
+def test_too_small_a_pool_is_an_error_with_numbers(choose: Literal["first", "random"]) -> None:
     with pytest.raises(DataError, match=r"shots: 5 .*got 4 to choose from beside the 1 that are to be summarized"):
-        choose_exemplars(POOL, TARGETS, 5, choose, (), 0)  # type: ignore[arg-type]
+        choose_exemplars(POOL, TARGETS, 5, choose, (), 0)
 
 
 def test_similar_counts_the_target_itself_out() -> None:
