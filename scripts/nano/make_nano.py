@@ -7,10 +7,10 @@ are called, tense, order, length, which facts count; see styles.py) can only be 
 builtin/dialogues is one of thousands and gets no more room than any other. Names, things, scenarios and phrasings of
 the test split are never seen (scripts/check_leakage.py checks it).
 
-Everything is kept in outputs/nano: the fresh model, the prompts of each stage (seeded), and a run directory a stage.
-The stages are runs of pretrain.yaml, one after the other, and like every run they go on where they were stopped. The
-log of those behind the shipped checkpoint is log.jsonl. Another run gives a model as good but not the same bytes: the
-trainer of the tokenizer's fragments is not deterministic.
+Everything is kept in outputs/nano/<seed>-<portion>: the fresh model, the prompts of each stage (seeded), and a run
+directory a stage. The stages are runs of pretrain.yaml, one after the other, and like every run they go on where they
+were stopped. The log of those behind the shipped checkpoint is log.jsonl. Another run gives a model as good but not the
+same bytes: the trainer of the tokenizer's fragments is not deterministic.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--portion", type=float, default=1.0, help="of every stage's prompts, for a trial")
     args = parser.parse_args()
-    model = WORK / "fresh"
+    work = WORK / f"{args.seed}-{args.portion:g}"
+    model = work / "fresh"
     if not model.exists():
         make_fresh(model, args.seed)
     # Every piece as a word of its own.
@@ -87,10 +88,10 @@ def main() -> None:
     words = sorted({piece.removeprefix("▁") for piece in pieces} - {"", *SPECIAL})
     log: list[str] = []
     for stage in STAGES:
-        rows = WORK / f"{stage.name}.jsonl"
+        rows = work / f"{stage.name}.jsonl"
         if not rows.exists():
             write_rows(rows, islice(stage.prompts(args.seed, words), int(stage.rows * args.portion)))
-        run_dir = WORK / stage.name
+        run_dir = work / stage.name
         run_stage(stage, model, rows, run_dir, args.seed)
         log += [json.dumps({"stage": stage.name} | row) for row in read_jsonl(run_dir / "train_log.jsonl")]
         model = run_dir / "model"
