@@ -14,6 +14,7 @@ from summtune.errors import DataError, ModelError, StageError
 from summtune.plan import Launch
 from summtune.work import training
 from summtune.work.models import load_model
+from summtune.work.stopping import StopRequest
 from summtune.work.trainer import Recorder
 from summtune.work.training import train
 
@@ -27,7 +28,7 @@ def trained(prepare):
 
     def start(name="run", **keys):
         run = prepare(name=name, **keys)
-        train(run.plan, run.folder, run.events())
+        train(run.plan, run.folder, run.events(), StopRequest())
         return run
 
     return start
@@ -59,14 +60,14 @@ def killed_after(prepare, monkeypatch):
 
             patch.setattr(Recorder, "on_step_begin", on_step_begin)
             with pytest.raises(Killed):
-                train(run.plan, run.folder, run.events())
+                train(run.plan, run.folder, run.events(), StopRequest())
         return run
 
     return start
 
 
 def go_on(run):
-    train(run.plan, run.folder, run.events())
+    train(run.plan, run.folder, run.events(), StopRequest())
     return run
 
 
@@ -210,7 +211,7 @@ def test_a_share_of_the_dialogues_is_held_out(trained):
 def test_the_evaluation_loss_is_that_of_the_saved_model(trained):
     run = trained(train=18, val_set_size=5, micro_batch_size=2, gradient_accumulation_steps=4)
     tokenizer = training.load_tokenizer(run.folder / "model")
-    pairs = training._pairs(run.plan, run.folder, "validation", tokenizer, run.events())
+    pairs = training._pairs(run.plan, run.folder, "validation", tokenizer, run.events(), StopRequest())
     model = AutoModelForSeq2SeqLM.from_pretrained(run.folder / "model").eval()
     total = tokens = 0
     with torch.no_grad():
@@ -335,7 +336,7 @@ def test_going_on_with_another_number_of_processes_is_refused(killed_after):
     manifest.write_text(json.dumps(written | {"layout": {"processes": 2, "zero_stage": 3}}))
     message = r"checkpoint-2 was written on another layout \(processes 2 → 1, zero_stage 3 → 0\); run it as before"
     with pytest.raises(StageError, match=message):
-        train(run.plan, run.folder, run.events())
+        train(run.plan, run.folder, run.events(), StopRequest())
 
 
 def test_going_on_with_smaller_micro_batches_comes_to_the_same_losses(prepare, killed_after, uninterrupted):
@@ -363,13 +364,13 @@ def test_another_number_of_processes_than_planned_is_an_error(prepare):
     launch = Launch(distribution="data_parallel", processes=2, device="cpu", config_file="accelerate.yaml")
     stages = [run.plan.stages[0].model_copy(update={"launch": launch}), *run.plan.stages[1:]]
     with pytest.raises(StageError, match=r"the plan is for 2 processes \(got 1\); see the launcher's log"):
-        train(run.plan.model_copy(update={"stages": stages}), run.folder, run.events())
+        train(run.plan.model_copy(update={"stages": stages}), run.folder, run.events(), StopRequest())
 
 
 def test_a_loss_that_is_not_a_number_stops_the_training(prepare, checkpoint, tmp_path):
     run = prepare(base_model=str(overflow(shutil.copytree(checkpoint, tmp_path / "overflowing"))))
     with pytest.raises(StageError, match=r"the training loss is not a number \(got (nan|inf) at step 1\); lower"):
-        train(run.plan, run.folder, run.events())
+        train(run.plan, run.folder, run.events(), StopRequest())
     assert run.losses == []
     assert not (run.folder / "model").exists()
 
@@ -391,7 +392,7 @@ def test_cut_dialogues_are_counted_and_said(trained):
 
 def test_cut_summaries_are_counted_said_and_end_with_the_end_of_sequence(prepare, tokenizer):
     run = prepare(target_len=6)
-    pairs = training._pairs(run.plan, run.folder, "train", tokenizer, run.events())
+    pairs = training._pairs(run.plan, run.folder, "train", tokenizer, run.events(), StopRequest())
     assert run.texts("warning") == ["train: 13 of 13 summaries exceed target_len 6 and are cut"]
     assert {(len(pair["labels"]), pair["labels"][-1]) for pair in pairs} == {(6, tokenizer.eos_token_id)}
 
@@ -399,20 +400,20 @@ def test_cut_summaries_are_counted_said_and_end_with_the_end_of_sequence(prepare
 def test_nothing_left_to_train_on_is_an_error(prepare):
     run = prepare(sequence_len=60, long_dialogues="drop")
     with pytest.raises(DataError, match=r"no training pair is left \(got 13 dialogues, 13 too long\)"):
-        train(run.plan, run.folder, run.events())
+        train(run.plan, run.folder, run.events(), StopRequest())
 
 
 def test_an_unknown_target_module_is_an_error(prepare):
     run = prepare(adapter="lora", lora_target_modules=["query"])
     with pytest.raises(ModelError, match=r"got 'query'"):
-        train(run.plan, run.folder, run.events())
+        train(run.plan, run.folder, run.events(), StopRequest())
 
 
 def test_an_adapter_that_did_not_change_is_an_error(prepare, monkeypatch):
     run = prepare(adapter="lora", learning_rate=1e-30)
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, closure=None: None)
     with pytest.raises(StageError, match=r"the adapter did not change in training \(got lora_B = 0\)"):
-        train(run.plan, run.folder, run.events())
+        train(run.plan, run.folder, run.events(), StopRequest())
     assert not (run.folder / "model").exists()
 
 
@@ -442,4 +443,4 @@ def test_a_process_that_sees_several_devices_is_an_error(prepare, monkeypatch):
     run = prepare()
     monkeypatch.setattr(training, "_arguments", lambda *_: SimpleNamespace(world_size=1, n_gpu=2, max_steps=9))
     with pytest.raises(StageError, match=r"a process trains on one device \(got 2\); set CUDA_VISIBLE_DEVICES"):
-        train(run.plan, run.folder, run.events())
+        train(run.plan, run.folder, run.events(), StopRequest())
