@@ -73,9 +73,12 @@ def main(arguments: Sequence[str], stop: StopRequest) -> int:
 def _run(stage: str, plan: Plan, run_dir: Path, events: Events, stop: StopRequest) -> None:
     match stage:
         case "train":
+            from summtune.work.preflight import meet
+
+            company = meet(run_dir)  # before the slow imports, which take some machines longer than others
             from summtune.work.training import train
 
-            train(plan, run_dir, events, stop)
+            train(plan, run_dir, events, stop, company)
         case "predict":
             from summtune.work.prediction import predict
 

@@ -11,7 +11,7 @@ from summtune.errors import DataError
 from summtune.events import events_file
 from summtune.files import read_jsonl, write_json
 from summtune.recipe import Recipe
-from summtune.work.stopping import StopRequest
+from summtune.work.stopping import Stopped, StopRequest
 
 
 @pytest.fixture
@@ -123,6 +123,29 @@ def test_an_error_reaches_the_command_that_waits(run_dir, stage_does, error, tex
         "text": text,
         "expected": expected,
     }
+
+
+def test_a_stage_that_was_stopped_has_said_so_and_is_not_complete(run_dir, stage_does):
+    (run_dir / "checkpoints").mkdir()
+    stage_does(raising(Stopped("checkpoint-3 is written")))
+    assert worker.main([str(run_dir), "train", "predict"], StopRequest()) == 75
+    assert (last_event(run_dir)["event"], last_event(run_dir)["text"]) == ("message", "checkpoint-3 is written")
+    assert (run_dir / "checkpoints").exists()
+    assert not (run_dir / "stages").exists()
+
+
+def test_a_stop_that_comes_too_late_takes_effect_after_the_stage(run_dir, stage_does):
+    stop, ran = StopRequest(), []
+
+    def action(stage, folder):
+        ran.append(stage)
+        stop.hold()
+        stop.asked = True
+
+    stage_does(action)
+    assert worker.main([str(run_dir), "train", "predict"], stop) == 75
+    assert ran == ["train"]
+    assert (run_dir / "stages" / "train.json").exists()
 
 
 def test_every_rank_may_say_why_it_ends(run_dir, stage_does, monkeypatch):

@@ -74,8 +74,9 @@ def _refusal(found: Path, written: dict[str, Any], launch: Launch) -> str | None
     if not changed and (launch.distribution == "deepspeed") != whole:
         return None
     how = "without a DeepSpeed config" if whole else f"with the DeepSpeed config of ZeRO-{written.get('zero_stage')}"
+    engines = "none → DeepSpeed" if whole else "DeepSpeed → none"
     return (
-        f"{found.name} was written on another layout ({', '.join(changed) or 'DeepSpeed → none'}), and its optimizer "
+        f"{found.name} was written on another layout ({', '.join(changed) or engines}), and its optimizer "
         f"state cannot be divided anew; to go on, set num_processes to {written.get('processes')} and run it {how}, or "
         "begin anew with --fresh"
     )

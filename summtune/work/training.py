@@ -30,6 +30,7 @@ from summtune.work.models import (
     load_tokenizer,
 )
 from summtune.work.precision import check_device, use_bf16
+from summtune.work.preflight import Company
 from summtune.work.resuming import layout_of, resume_point
 from summtune.work.saved_model import save_model
 from summtune.work.step_guard import StepGuard
@@ -38,7 +39,7 @@ from summtune.work.train_log import TrainLog
 from summtune.work.trainer import LayoutInvariantTrainer, Recorder, peak_memory_bytes
 
 
-def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest) -> None:
+def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company: Company | None = None) -> None:
     """Train as planned and write ``model/``, ``train_log.jsonl`` and ``training.json``.
 
     Args:
@@ -46,6 +47,7 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest) -> None:
         run_dir: with the data as the command has read it.
         events: to the command that waits.
         stop: asked for by a signal; what is trained is saved first.
+        company: the other ranks, where there are several.
 
     Raises:
         StageError: the loss is not a number, or a checkpoint was written on another layout.
@@ -61,24 +63,16 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest) -> None:
     assert launch is not None
     check_device(launch.device)
     bf16 = use_bf16(recipe.bf16, launch.device)
-    folder = Path(plan.model.folder)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(Path(plan.model.folder))
     training_pairs = _pairs(plan, run_dir, "train", tokenizer, events)
     steps = recipe.max_steps or math.ceil(recipe.num_epochs * math.ceil(len(training_pairs) / plan.batch.global_batch))
     # Before the model: under ZeRO-3 this is what makes from_pretrained shard the weights as it loads them.
     arguments = training_arguments(plan, run_dir, bf16, steps)
     check_launch(plan, launch.processes, arguments, events)
-    torch.manual_seed(recipe.seed)  # the adapter's random weights
-    dtype = torch.bfloat16 if recipe.adapter == "qlora" and bf16 else torch.float32
-    model: PreTrainedModel | PeftModel = load_model(folder, dtype, quantize=recipe.adapter == "qlora")
-    if launch.device == "cpu" and model.config.model_type == "t5":
-        # T5's bias on the scores needs a gradient. On a CPU, sdpa then has no fused kernel: half the speed at 250
-        # tokens.
-        model.set_attn_implementation("eager")
-    aliases = alias_names(model)
-    if recipe.adapter is not None:
-        model = add_adapter(model, recipe, plan.model.base_model)
-    model.config.use_cache = False
+    if company is not None:
+        seconds = company.reduce_once(arguments.device)
+        events.say(f"{company}; all-reduce in {1000 * seconds:.0f} ms")
+    model, aliases = _model(plan, launch.device, bf16)
     trainable, total = count_parameters(model)
     events.say(f"training {trainable:,} of {total:,} parameters ({100 * trainable / total:.2f} %)")
 
@@ -115,18 +109,14 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest) -> None:
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     save_model(trainer, run_dir)
     if trainer.is_world_process_zero():
-        best = trainer.state.best_model_checkpoint
         write_json(
             run_dir / "training.json",
             {
                 "trainable_parameters": trainable,
                 "total_parameters": total,
                 "pairs": len(training_pairs),
-                "steps": trainer.state.global_step,
-                "epochs": round(trainer.state.epoch or 0.0, 4),
+                **_outcome(trainer),
                 "train_loss": log.mean_loss(),
-                "eval_loss": trainer.state.best_metric,
-                "best_step": checkpoints.step_of(Path(best)) if best else None,
                 "resumed_from_step": checkpoints.step_of(resumed) if resumed else None,
                 "seconds": round(time.perf_counter() - started, 2),
                 "processes": arguments.world_size,
@@ -136,6 +126,35 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest) -> None:
         )
     # The same processes predict next, and every one of them reads training.json.
     trainer.accelerator.wait_for_everyone()
+
+
+def _model(plan: Plan, device: str, bf16: bool) -> tuple[PreTrainedModel | PeftModel, set[str]]:
+    """Return the model to train, with its adapter, and the names of weights that have another name too."""
+    recipe = plan.recipe
+    assert plan.model is not None
+    assert plan.model.folder is not None
+    torch.manual_seed(recipe.seed)  # the adapter's random weights
+    dtype = torch.bfloat16 if recipe.adapter == "qlora" and bf16 else torch.float32
+    model: PreTrainedModel | PeftModel = load_model(Path(plan.model.folder), dtype, quantize=recipe.adapter == "qlora")
+    if device == "cpu" and model.config.model_type == "t5":
+        # T5's bias on the scores needs a gradient. On a CPU, sdpa then has no fused kernel: half the speed at 250
+        # tokens.
+        model.set_attn_implementation("eager")
+    aliases = alias_names(model)
+    if recipe.adapter is not None:
+        model = add_adapter(model, recipe, plan.model.base_model)
+    model.config.use_cache = False
+    return model, aliases
+
+
+def _outcome(trainer: LayoutInvariantTrainer) -> dict[str, Any]:
+    best = trainer.state.best_model_checkpoint
+    return {
+        "steps": trainer.state.global_step,
+        "epochs": round(trainer.state.epoch or 0.0, 4),
+        "eval_loss": trainer.state.best_metric,
+        "best_step": checkpoints.step_of(Path(best)) if best else None,
+    }
 
 
 def _pairs(plan: Plan, run_dir: Path, role: str, tokenizer: PreTrainedTokenizerBase, events: Events) -> list[Pair]:

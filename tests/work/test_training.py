@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tiny_inputs import dialogues, overflow, write_checkpoint
 from transformers import AutoModelForSeq2SeqLM
 
@@ -12,7 +12,7 @@ from summtune import checkpoints
 from summtune.architecture import stored_tensors
 from summtune.errors import DataError, ModelError, StageError
 from summtune.plan import Launch
-from summtune.work import training
+from summtune.work import arguments, training
 from summtune.work.models import load_model
 from summtune.work.stopping import StopRequest
 from summtune.work.trainer import Recorder
@@ -328,17 +328,6 @@ def test_without_a_whole_checkpoint_training_begins_anew(uninterrupted, killed_a
     assert run.losses == uninterrupted.losses
 
 
-def test_going_on_with_another_number_of_processes_is_refused(killed_after):
-    run = killed_after(2)
-    manifest = run.folder / "checkpoints" / "checkpoint-2" / "manifest.json"
-    written = json.loads(manifest.read_text())
-    assert written["layout"] == {"processes": 1, "zero_stage": 0}
-    manifest.write_text(json.dumps(written | {"layout": {"processes": 2, "zero_stage": 3}}))
-    message = r"checkpoint-2 was written on another layout \(processes 2 → 1, zero_stage 3 → 0\); run it as before"
-    with pytest.raises(StageError, match=message):
-        train(run.plan, run.folder, run.events(), StopRequest())
-
-
 def test_going_on_with_smaller_micro_batches_comes_to_the_same_losses(prepare, killed_after, uninterrupted):
     killed_after(2)
     run = go_on(prepare(name="killed", save_steps=1, micro_batch_size=2, gradient_accumulation_steps=4))
@@ -417,30 +406,16 @@ def test_an_adapter_that_did_not_change_is_an_error(prepare, monkeypatch):
     assert not (run.folder / "model").exists()
 
 
-def test_weights_that_are_not_numbers_are_not_published(tmp_path, checkpoint):
-    folder = shutil.copytree(checkpoint, tmp_path / "broken")
-    tensors = load_file(folder / "model.safetensors")
-    tensors["lm_head.weight"][3, 4] = float("nan")
-    save_file(tensors, folder / "model.safetensors")
-    with pytest.raises(StageError, match=r"a trained weight is not a number \(got lm_head.weight\)"):
-        training._check_saved(folder)
-
-
-def test_a_folder_without_weights_is_not_published(tmp_path):
-    with pytest.raises(StageError, match=rf"no weights were saved \(got {tmp_path.name} without safetensors\)"):
-        training._check_saved(tmp_path)
-
-
 def test_a_tracker_that_is_not_installed_is_an_error(prepare, monkeypatch):
     run = prepare()
     recipe = run.plan.recipe.model_copy(update={"use_tensorboard": True})
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(StageError, match=r"reports to tensorboard, which is not installed; pip install tensorboard"):
-        training._trackers(run.plan.model_copy(update={"recipe": recipe}), run.folder)
+        arguments._trackers(run.plan.model_copy(update={"recipe": recipe}), run.folder)
 
 
 def test_a_process_that_sees_several_devices_is_an_error(prepare, monkeypatch):
     run = prepare()
-    monkeypatch.setattr(training, "_arguments", lambda *_: SimpleNamespace(world_size=1, n_gpu=2, max_steps=9))
+    monkeypatch.setattr(training, "training_arguments", lambda *_: SimpleNamespace(world_size=1, n_gpu=2, max_steps=9))
     with pytest.raises(StageError, match=r"a process trains on one device \(got 2\); set CUDA_VISIBLE_DEVICES"):
         train(run.plan, run.folder, run.events(), StopRequest())
