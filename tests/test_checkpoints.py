@@ -123,30 +123,34 @@ def test_damaged_ones_of_an_earlier_try_count_for_nothing(tmp_path):
     assert left(tmp_path) == [20, 15]
 
 
+def save_that_fails(folder, error, first=True):
+    with written(folder, 20, first) as path:
+        path.mkdir()
+        (path / "half").write_text("x")
+        raise error
+
+
 def test_what_could_not_be_written_is_taken_away_and_the_one_before_it_stays(tmp_path):
     before = write(tmp_path, 10)
     message = (
         r"checkpoint-20 could not be written \(got RuntimeError: \[enforce fail\] unexpected pos 64\); the checkpoints "
         "before it are whole: free space on the disk"
     )
-    with pytest.raises(StageError, match=message), written(tmp_path, 20, first=True) as path:
-        path.mkdir()
-        (path / "half").write_text("x")
-        raise RuntimeError("[enforce fail] unexpected pos 64\nmore")
+    with pytest.raises(StageError, match=message):
+        save_that_fails(tmp_path, RuntimeError("[enforce fail] unexpected pos 64\nmore"))
     assert latest_good(tmp_path) == (before, [])
     assert left(tmp_path) == [10]
 
 
 def test_other_ranks_take_nothing_away(tmp_path):
-    with pytest.raises(StageError, match="checkpoint-20 could not be written"), written(tmp_path, 20, False) as path:
-        path.mkdir()
-        raise OSError(28, "No space left on device")
+    with pytest.raises(StageError, match="checkpoint-20 could not be written"):
+        save_that_fails(tmp_path, OSError(28, "No space left on device"), first=False)
     assert left(tmp_path) == [20]
 
 
 def test_what_has_a_message_of_its_own_keeps_it(tmp_path):
-    with pytest.raises(StageError, match=r"^a weight is not a number$"), written(tmp_path, 20, True):
-        raise StageError("a weight is not a number")
+    with pytest.raises(StageError, match=r"^a weight is not a number$"):
+        save_that_fails(tmp_path, StageError("a weight is not a number"))
 
 
 def test_a_checkpoint_that_was_cut_short_is_written_anew(tmp_path):

@@ -36,6 +36,7 @@ _PACKAGES = (
     "numpy",
 )
 _POLL_SECONDS = 0.05
+_FAREWELL_SECONDS = 10.0
 
 
 class Company:
@@ -119,18 +120,20 @@ def meet(run_dir: Path, limit: float = LIMIT_SECONDS) -> Company | None:
     store = _store(rank, world, limit)
     try:
         store.set(f"facts/{rank}", json.dumps(facts_of_this_rank(run_dir, world)))
-        facts = _everyone(store, world, rank, limit, end)
+        missing = _wait(store, [f"facts/{other}" for other in range(world)], end)
         # Rank 0 may keep the store: it must not go while another one still reads.
+        there = [other for other in range(world) if f"facts/{other}" not in missing]
+        facts = [json.loads(store.get(f"facts/{other}")) for other in there]
         store.set(f"read/{rank}", b"1")
         if rank == 0:
-            _wait(store, [f"read/{other}" for other in range(world)], min(end, time.monotonic() + 10))
-    except (RuntimeError, OSError) as error:  # StageError is one
-        if isinstance(error, StageError):
-            raise
+            _wait(store, [f"read/{other}" for other in there], time.monotonic() + _FAREWELL_SECONDS)
+    except (RuntimeError, OSError) as error:
         raise StageError(
             f"rank {rank} on {socket.gethostname()} lost rank 0 at {_address()} (got {_first_line(error)}); see the "
             "log of rank 0"
         ) from None
+    if missing:
+        raise StageError(_absence(missing, world, rank, limit))
     _compare(facts)
     return Company(facts, rank, store, limit)
 
@@ -173,7 +176,7 @@ def _store(rank: int, world: int, limit: float) -> Any:
             int(os.environ["MASTER_PORT"]),
             world,
             hosts,
-            timedelta(seconds=limit),
+            timedelta(seconds=limit / 2),  # a client tries twice
             wait_for_workers=False,
             multi_tenant=True,
         )
@@ -189,18 +192,14 @@ def _address() -> str:
     return f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
 
 
-def _everyone(store: Any, world: int, rank: int, limit: float, end: float) -> list[dict[str, Any]]:
-    keys = [f"facts/{other}" for other in range(world)]
-    missing = _wait(store, keys, end)
-    if missing:
-        here = f"rank {rank} on {socket.gethostname()}"
-        per_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        named = ", ".join(f"rank {other} of machine {other // per_machine}" for other in map(_rank, missing))
-        raise StageError(
-            f"not every process has come within {limit:.0f} s (got {world - len(missing)} of {world}; {here} misses "
-            f"{named}); see logs/train.rank{_rank(missing[0])}.log, and whether that machine is up"
-        )
-    return [json.loads(store.get(key)) for key in keys]
+def _absence(missing: Sequence[str], world: int, rank: int, limit: float) -> str:
+    per_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    named = ", ".join(f"rank {other} of machine {other // per_machine}" for other in map(_rank, missing))
+    return (
+        f"not every process has come within {limit:.0f} s (got {world - len(missing)} of {world}; rank {rank} on "
+        f"{socket.gethostname()} misses {named}); see logs/train.rank{_rank(missing[0])}.log, and whether that machine "
+        "is up"
+    )
 
 
 def _rank(key: str) -> int:

@@ -137,8 +137,10 @@ def test_a_sum_that_does_not_come_ends_in_time(folders):
 
 
 def leaving(folders, rank):
+    real = preflight.facts_of_this_rank
+    preflight.facts_of_this_rank = lambda run_dir, world: time.sleep(2 * rank) or real(run_dir, world)
     if rank == 0:
-        preflight._wait = lambda store, keys, end: os._exit(0)
+        preflight._wait = lambda store, keys, end: time.sleep(1) or os._exit(0)
     return met(folders, rank)[0]
 
 

@@ -141,10 +141,10 @@ def test_a_config_of_another_model(saved, model):
 
 
 @pytest.fixture
-def adapted(model):
+def adapted(model, checkpoint):
     torch.manual_seed(0)
     recipe = Recipe(kind="train", adapter="lora", lora_r=4, lora_target_modules=["q", "v"])
-    return add_adapter(model, recipe, "base")
+    return add_adapter(model, recipe, str(checkpoint))
 
 
 def trained_adapter(adapted, folder):
@@ -160,9 +160,9 @@ def test_an_adapter_passes(adapted, tmp_path):
     check_saved(trained_adapter(adapted, tmp_path), adapted)
 
 
-def test_an_adapter_with_dora_passes(model, tmp_path):
+def test_an_adapter_with_dora_passes(model, checkpoint, tmp_path):
     recipe = Recipe(kind="train", adapter="lora", lora_r=4, lora_target_modules=["q", "v"], peft_use_dora=True)
-    adapted = add_adapter(model, recipe, "base")
+    adapted = add_adapter(model, recipe, str(checkpoint))
     check_saved(trained_adapter(adapted, tmp_path), adapted)
 
 

@@ -1,9 +1,11 @@
 import json
+import resource
 import shutil
 from types import SimpleNamespace
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
 from tiny_inputs import dialogues, overflow, write_checkpoint
 from transformers import AutoModelForSeq2SeqLM
@@ -13,8 +15,10 @@ from summtune.architecture import stored_tensors
 from summtune.errors import DataError, ModelError, StageError
 from summtune.plan import Launch
 from summtune.work import arguments, training
+from summtune.work import trainer as trainer_module
 from summtune.work.models import load_model
-from summtune.work.stopping import StopRequest
+from summtune.work.saved_model import save_model
+from summtune.work.stopping import Stopped, StopRequest
 from summtune.work.trainer import Recorder
 from summtune.work.training import train
 
@@ -211,7 +215,7 @@ def test_a_share_of_the_dialogues_is_held_out(trained):
 def test_the_evaluation_loss_is_that_of_the_saved_model(trained):
     run = trained(train=18, val_set_size=5, micro_batch_size=2, gradient_accumulation_steps=4)
     tokenizer = training.load_tokenizer(run.folder / "model")
-    pairs = training._pairs(run.plan, run.folder, "validation", tokenizer, run.events(), StopRequest())
+    pairs = training._pairs(run.plan, run.folder, "validation", tokenizer, run.events())
     model = AutoModelForSeq2SeqLM.from_pretrained(run.folder / "model").eval()
     total = tokens = 0
     with torch.no_grad():
@@ -364,6 +368,179 @@ def test_a_loss_that_is_not_a_number_stops_the_training(prepare, checkpoint, tmp
     assert not (run.folder / "model").exists()
 
 
+def test_a_training_that_diverges_stops_at_the_step_and_keeps_the_checkpoint_before(prepare):
+    run = prepare(lr_scheduler="constant", save_steps=1, logging_steps=100)
+    recipe = run.plan.recipe.model_copy(update={"learning_rate": 1e30})  # a recipe may not ask for more than 10
+    run.plan = run.plan.model_copy(update={"recipe": recipe})
+    with pytest.raises(StageError, match=r"not a number \(got (nan|inf|inf or nan) at step 2\); lower learning_rate"):
+        train(run.plan, run.folder, run.events(), StopRequest())
+    (kept,) = checkpoints.checkpoints(run.folder / "checkpoints")
+    assert (checkpoints.step_of(kept), checkpoints.damage(kept)) == (1, None)
+    assert not (run.folder / "model").exists()
+
+
+def test_a_poisoned_batch_stops_the_training_at_its_step(prepare, monkeypatch):
+    run = prepare(
+        save_steps=1, logging_steps=100, save_total_limit=5, gradient_accumulation_steps=2, micro_batch_size=4
+    )
+    real, calls = trainer_module.global_token_mean, []
+
+    def poisoned(*arguments, **named):
+        calls.append(1)
+        return real(*arguments, **named) * (float("nan") if len(calls) == 5 else 1)  # the first half of step 3
+
+    monkeypatch.setattr(trainer_module, "global_token_mean", poisoned)
+    with pytest.raises(StageError, match=r"the training loss is not a number \(got nan at step 3\); lower"):
+        train(run.plan, run.folder, run.events(), StopRequest())
+    assert [checkpoints.step_of(path) for path in checkpoints.checkpoints(run.folder / "checkpoints")] == [2, 1]
+
+
+def test_weights_that_break_in_an_update_are_not_saved(prepare, monkeypatch):
+    run = prepare(save_steps=1)
+    real = torch.optim.AdamW.step
+
+    def breaking(self, closure=None):
+        real(self, closure)
+        with torch.no_grad():
+            self.param_groups[0]["params"][0].view(-1)[0] = float("inf")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", breaking)
+    with pytest.raises(StageError, match=r"a weight is not a number \(got inf or nan at step 1\)"):
+        train(run.plan, run.folder, run.events(), StopRequest())
+    assert checkpoints.latest_good(run.folder / "checkpoints")[0] is None
+
+
+@pytest.fixture
+def stopped_at(prepare, monkeypatch):
+    """Train a recipe that is asked to stop while a step is under way; return its run and what it said."""
+
+    def start(step, name="stopped", **keys):
+        run, stop = prepare(name=name, **({"save_steps": 100, "save_total_limit": 10} | keys)), StopRequest()
+        with monkeypatch.context() as patch:
+
+            def on_step_begin(self, args, state, control, **_):
+                stop.asked = stop.asked or state.global_step == step - 1
+
+            patch.setattr(Recorder, "on_step_begin", on_step_begin)
+            try:
+                train(run.plan, run.folder, run.events(), stop)
+                said = None
+            except Stopped as stopped:
+                said = str(stopped)
+        return run, said
+
+    return start
+
+
+def test_who_is_asked_to_stop_writes_a_checkpoint_and_goes_on_from_there(stopped_at, uninterrupted):
+    run, said = stopped_at(3)
+    assert said == "checkpoint-3 is written, the processes end as they were asked to"
+    assert [path.name for path in checkpoints.checkpoints(run.folder / "checkpoints")] == ["checkpoint-3"]
+    assert not (run.folder / "model").exists()
+    go_on(run)
+    assert run.training["resumed_from_step"] == 3
+    assert run.losses == uninterrupted.losses
+    assert same_weights(weights(run), weights(uninterrupted))
+
+
+@pytest.mark.parametrize("keys", [{"save_steps": None}, {"eval_steps": 2, "save_steps": 2}], ids=["epoch", "steps"])
+def test_an_evaluation_that_is_due_is_not_missed_by_stopping(stopped_at, trained, keys):
+    keys |= {"train": 18, "val_set_size": 5}
+    whole = trained(name="whole", **keys)
+    run, said = stopped_at(2, **keys)  # the last step of the first epoch
+    assert said.startswith("checkpoint-2 ")
+    assert list(eval_rows(run)) == [2]
+    go_on(run)
+    assert eval_rows(run) == eval_rows(whole)
+    assert run.losses == whole.losses
+    assert same_weights(weights(run), weights(whole))
+
+
+def test_at_the_last_step_the_model_is_saved_instead(stopped_at, uninterrupted):
+    run, said = stopped_at(4)
+    assert said is None
+    assert same_weights(weights(run), weights(uninterrupted))
+
+
+def test_a_run_that_ended_between_its_last_checkpoint_and_its_model_trains_no_further_step(
+    prepare, trained, monkeypatch
+):
+    keys = {"max_steps": 3, "num_epochs": None, "save_steps": 1}  # in the middle of an epoch of two steps
+    whole = trained(name="whole", **keys)
+    run = prepare(name="killed", **keys)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_model", raise_killed)
+        with pytest.raises(Killed):
+            train(run.plan, run.folder, run.events(), StopRequest())
+    go_on(run)
+    assert (run.training["resumed_from_step"], run.training["steps"]) == (3, 3)
+    assert run.losses == whole.losses
+    assert same_weights(weights(run), weights(whole))
+
+
+def raise_killed(*_):
+    raise Killed
+
+
+def test_a_save_that_finds_no_space_leaves_the_checkpoint_before_it_whole(prepare, uninterrupted, monkeypatch):
+    run = prepare(name="full", save_steps=1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def on_step_begin(self, args, state, control, **_):
+        if state.global_step == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "on_step_begin", on_step_begin)
+        try:
+            with pytest.raises(StageError) as caught:
+                train(run.plan, run.folder, run.events(), StopRequest())
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(caught.value).startswith("checkpoint-3 could not be written (got ")
+    assert str(caught.value).endswith(
+        "the checkpoints before it are whole: free space on the disk, and give the same command again"
+    )
+    good, damaged = checkpoints.latest_good(run.folder / "checkpoints")
+    assert (good.name, damaged) == ("checkpoint-2", [])
+    go_on(run)
+    assert run.training["resumed_from_step"] == 2
+    assert run.losses == uninterrupted.losses
+    assert same_weights(weights(run), weights(uninterrupted))
+
+
+def test_a_damaged_best_checkpoint_is_not_taken_for_the_model(prepare, killed_after):
+    keys = {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": None, "lr_scheduler": "constant"}
+    run = killed_after(2, max_steps=3, learning_rate=5.0, save_total_limit=1, **keys)
+    damage_weights(run.folder / "checkpoints" / "checkpoint-1")
+    with pytest.raises(StageError, match=r"the best checkpoint is damaged \(got checkpoint-1: model.safetensors has"):
+        go_on(run)
+
+
+@pytest.mark.parametrize("keys", [{}, {"adapter": "lora", "lora_r": 4}], ids=["full", "lora"])
+def test_the_model_as_anyone_loads_it_gives_the_logits_of_the_one_in_memory(trained, checkpoint, monkeypatch, keys):
+    ids = torch.tensor([[5, 6, 7, 8, 9, 1]])
+    in_memory = []
+
+    def remember(trainer, run_dir):
+        model = trainer.model.eval()
+        with torch.no_grad():
+            in_memory.append(model(input_ids=ids, decoder_input_ids=ids).logits)
+        save_model(trainer, run_dir)
+
+    monkeypatch.setattr(training, "save_model", remember)
+    run = trained(**keys)
+    loaded = AutoModelForSeq2SeqLM.from_pretrained(checkpoint if keys else run.folder / "model")
+    if keys:
+        loaded = PeftModel.from_pretrained(loaded, run.folder / "model")
+    loaded.set_attn_implementation("eager") if not keys else None
+    with torch.no_grad():
+        now = loaded.eval()(input_ids=ids, decoder_input_ids=ids).logits
+    assert torch.allclose(now, in_memory[0], rtol=1e-5, atol=1e-6)
+    before = AutoModelForSeq2SeqLM.from_pretrained(checkpoint).eval()
+    assert not torch.allclose(now, before(input_ids=ids, decoder_input_ids=ids).logits, atol=0.1)
+
+
 def test_dropped_dialogues_are_counted_and_said(trained):
     run = trained(sequence_len=220, long_dialogues="drop", max_steps=1, num_epochs=None)
     (warning,) = run.texts("warning")
@@ -381,7 +558,7 @@ def test_cut_dialogues_are_counted_and_said(trained):
 
 def test_cut_summaries_are_counted_said_and_end_with_the_end_of_sequence(prepare, tokenizer):
     run = prepare(target_len=6)
-    pairs = training._pairs(run.plan, run.folder, "train", tokenizer, run.events(), StopRequest())
+    pairs = training._pairs(run.plan, run.folder, "train", tokenizer, run.events())
     assert run.texts("warning") == ["train: 13 of 13 summaries exceed target_len 6 and are cut"]
     assert {(len(pair["labels"]), pair["labels"][-1]) for pair in pairs} == {(6, tokenizer.eos_token_id)}
 
