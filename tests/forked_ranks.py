@@ -40,7 +40,7 @@ def _run(rank, world, port, function, grouped, answers):
 def forking():
     """Return the multiprocessing context whose processes begin with torch imported."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch.distributed", "summtune.work.preflight", "summtune.work.step_guard"])
+    context.set_forkserver_preload(["preloaded"])
     return context
 
 
