@@ -57,8 +57,8 @@ def _look(run_dir: Path, launch: Launch, events: Events) -> tuple[Path | None, s
             events.say(f"going on from {found.name}")
         else:
             events.say(
-                f"going on from {found.name}, written on {before} processes, on {launch.processes}: the order of the "
-                "data stays the same, dropout draws other random numbers"
+                f"going on from {found.name} on another number of processes ({before} → {launch.processes}): the order "
+                "of the data stays the same, dropout draws other random numbers"
             )
     return found, refusal
 

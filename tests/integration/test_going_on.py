@@ -216,14 +216,14 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step(reference, recipe, t
     assert 2 <= step < STEPS
     # And on one process: nothing but the number of processes changes.
     run = run_to_the_end(recipe, run_dir, *layout(num_processes=1))
-    assert f"going on from checkpoint-{step}, written on 2 processes, on 1" in run.said
+    assert f"going on from checkpoint-{step} on another number of processes (2 → 1)" in run.said
     assert_nearly_same_end(run, reference)
 
 
 def test_what_one_process_began_two_go_on_with(reference, recipe, killed_run):
     step = last_checkpoint(killed_run)
     run = run_to_the_end(recipe, killed_run, *layout(num_processes=2, micro_batch_size=4))
-    assert f"going on from checkpoint-{step}, written on 1 processes, on 2" in run.said
+    assert f"going on from checkpoint-{step} on another number of processes (1 → 2)" in run.said
     assert run.json("training.json")["resumed_from_step"] == step
     assert_nearly_same_end(run, reference)
 

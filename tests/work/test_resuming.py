@@ -60,8 +60,8 @@ def test_without_deepspeed_the_number_of_processes_may_change(run_dir, before, n
     found, (said,) = go_on(run_dir, launch(now))
     assert found == path
     assert said == (
-        f"going on from checkpoint-5, written on {before} processes, on {now}: the order of the data stays the same, "
-        "dropout draws other random numbers"
+        f"going on from checkpoint-5 on another number of processes ({before} → {now}): the order of the data stays "
+        "the same, dropout draws other random numbers"
     )
 
 
