@@ -95,7 +95,7 @@ class StepGuard:
         if kind != _FINE:
             raise StageError(
                 f"{_WHAT[kind]} at step {step}); lower learning_rate, set max_grad_norm, or set bf16: false, and look "
-                "for odd rows in the data; checkpoints from before are kept, the changed recipe is a new run"
+                "for odd rows in the data (the checkpoints from before are kept); the changed recipe is a new run"
             )
 
 
