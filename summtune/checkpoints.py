@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from summtune.errors import StageError, SummtuneError
 from summtune.files import read_json, write_json
 
 MANIFEST = "manifest.json"
@@ -84,19 +86,51 @@ def damage(checkpoint: Path, contents: bool = True) -> str | None:
     return None
 
 
-def rotate(folder: Path, keep: int, best: str | None) -> None:
-    """Delete all but the latest ``keep`` complete checkpoints and the best one.
-
-    A checkpoint that was cut short does not count as one of them, so the last good one is never deleted.
+@contextlib.contextmanager
+def written(folder: Path, step: int, first: bool) -> Iterator[Path]:
+    """Yield where the checkpoint of ``step`` is to be written; what fails there is taken away again, and said.
 
     Args:
         folder: where the checkpoints are.
+        step: the optimizer step that is over.
+        first: whether this is the first rank, which takes away.
+
+    Raises:
+        StageError: it could not be written, most often for lack of space; those before it are as they were.
+    """
+    path = folder / f"checkpoint-{step}"
+    if first:  # one that was cut short, or that was passed over because it is damaged
+        shutil.rmtree(path, ignore_errors=True)
+    try:
+        yield path
+    except SummtuneError:
+        raise
+    except Exception as error:
+        if first:
+            shutil.rmtree(path, ignore_errors=True)
+        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise StageError(
+            f"{path.name} could not be written (got {type(error).__name__}: {cause}); the checkpoints before it are "
+            "whole: free space on the disk, and give the same command again"
+        ) from error
+
+
+def rotate(folder: Path, step: int, keep: int, best: str | None) -> None:
+    """Delete all but the latest ``keep`` complete checkpoints and the best one.
+
+    The checkpoint of ``step`` has just been written, and is good. Later ones are of an earlier try, and were passed
+    over when this one began: they never count, whatever they look like. Nor does one that was cut short.
+
+    Args:
+        folder: where the checkpoints are.
+        step: of the checkpoint that has just been written.
         keep: at least 1.
         best: path of the best checkpoint, None when none is kept for that.
     """
-    complete = [path for path in checkpoints(folder) if damage(path, contents=False) is None]
-    for path in complete[keep:]:
-        if best is None or path.resolve() != Path(best).resolve():
+    usable = [path for path in checkpoints(folder) if step_of(path) <= step and damage(path, contents=False) is None]
+    kept = {path.resolve() for path in usable[:keep]} | ({Path(best).resolve()} if best is not None else set())
+    for path in checkpoints(folder):
+        if path.resolve() not in kept:
             shutil.rmtree(path)
 
 

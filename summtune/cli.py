@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from summtune import __version__
-from summtune.errors import StageError, SummtuneError
+from summtune.errors import StageError, StopAsked, SummtuneError
 
 app = typer.Typer(
     name="summtune",
@@ -35,15 +35,19 @@ _RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run director
 
 
 def main() -> None:
-    """Run the command line: errors as one message, exit codes 0, 1, 2 and 130."""
+    """Run the command line: errors as one message, exit codes 0, 1, 2, 75, 130, and 143 upon SIGTERM."""
     debug = "--debug" in sys.argv
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, _ask_to_stop)
     try:
         app(prog_name="summtune", args=[argument for argument in sys.argv[1:] if argument != "--debug"])
     except Interrupted:
         _say("interrupted; the same command goes on from here")
         sys.exit(130)
+    except StopAsked as asked:
+        _say("stopped; the same command goes on from here")
+        sys.exit(128 + asked.number)
     except SummtuneError as error:
         if debug:
             raise
@@ -195,11 +199,15 @@ def _say(text: str) -> None:
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM: not a KeyboardInterrupt, which the command line library would end with its own message."""
+    """Ctrl-C: not a KeyboardInterrupt, which the command line library would end with its own message."""
 
 
 def _interrupt(*_: Any) -> None:
     raise Interrupted
+
+
+def _ask_to_stop(number: int, _: Any) -> None:
+    raise StopAsked(number)
 
 
 def _os_error(error: OSError) -> str:

@@ -7,7 +7,8 @@
     │   ├── ModelError                    a model that cannot be had or loaded
     │   ├── RunDirectoryError             a directory that holds something else
     │   └── ComparisonError               systems that may not be put in one table
-    └── StageError (RuntimeError)         a stage started and failed                     exit code 1
+    ├── StageError (RuntimeError)         a stage started and failed                     exit code 1
+    └── StageStopped                      its processes were asked to stop, and saved    exit code 75
 
 A message reads ``problem (got X); what to do``. The command line prints it without a traceback.
 """
@@ -82,3 +83,21 @@ class StageError(SummtuneError, RuntimeError):
     def __init__(self, message: str, log: str | None = None) -> None:
         self.log = log
         super().__init__(message)
+
+
+class StageStopped(SummtuneError):  # noqa: N818, nothing went wrong
+    """The processes of a stage were asked to stop and have saved what they had: the same command goes on from there."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
+
+class StopAsked(BaseException):
+    """This command was asked to stop (SIGTERM, SIGUSR1): the processes that it started save what they have first.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(number)

@@ -21,12 +21,18 @@ from summtune.errors import SummtuneError
 from summtune.events import Events
 from summtune.plan import Plan, read_plan
 from summtune.run_directory import mark_complete
+from summtune.work.stopping import GO_ON_LATER, Stopped, StopRequest
 
 PARENT = "SUMMTUNE_PARENT_PID"
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the named stages in order; return 0, or 1 when one failed (its error is in the events)."""
+def main(arguments: Sequence[str], stop: StopRequest) -> int:
+    """Run the named stages in order; return 0, 1 when one failed (its error is in the events), or `GO_ON_LATER`.
+
+    Args:
+        arguments: run directory and stages.
+        stop: whether a signal asked to stop; a stage that has something to lose saves it first.
+    """
     run_dir, stages = Path(arguments[0]), arguments[1:]
     rank = int(os.environ.get("RANK", "0"))
     (run_dir / "logs").mkdir(exist_ok=True)
@@ -37,7 +43,10 @@ def main(arguments: Sequence[str]) -> int:
         events = Events(run_dir, stage, rank)
         events.started()
         try:
-            _run(stage, plan, run_dir, events)
+            _run(stage, plan, run_dir, events, stop)
+        except Stopped as stopped:
+            events.say(str(stopped))
+            return GO_ON_LATER
         except SummtuneError as error:
             traceback.print_exc()
             events.error(str(error), expected=True)
@@ -55,15 +64,21 @@ def main(arguments: Sequence[str]) -> int:
             if stage == "train":  # only now: a kill before this line must find them
                 shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
         events.finished()
+        stop.release()
+        if stop.asked:
+            return GO_ON_LATER
     return 0
 
 
-def _run(stage: str, plan: Plan, run_dir: Path, events: Events) -> None:
+def _run(stage: str, plan: Plan, run_dir: Path, events: Events, stop: StopRequest) -> None:
     match stage:
         case "train":
+            from summtune.work.preflight import meet
+
+            company = meet(run_dir)  # before the slow imports, which take some machines longer than others
             from summtune.work.training import train
 
-            train(plan, run_dir, events)
+            train(plan, run_dir, events, stop, company)
         case "predict":
             from summtune.work.prediction import predict
 
@@ -115,7 +130,9 @@ def _lives(pid: int) -> bool:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
+    request = StopRequest()
+    request.listen()
+    code = main(sys.argv[1:], request)
     # Finalisation of gloo and DeepSpeed can hang or crash after the work is done; outputs are already on the disk.
     sys.stdout.flush()
     sys.stderr.flush()

@@ -5,7 +5,17 @@ import json
 import pytest
 
 from summtune import checkpoints as module
-from summtune.checkpoints import MANIFEST, checkpoints, damage, latest_good, layout_of, rotate, write_manifest
+from summtune.checkpoints import (
+    MANIFEST,
+    checkpoints,
+    damage,
+    latest_good,
+    layout_of,
+    rotate,
+    write_manifest,
+    written,
+)
+from summtune.errors import StageError
 
 LAYOUT = {"processes": 2, "zero_stage": 2}
 
@@ -83,9 +93,9 @@ def left(folder):
 
 def test_rotation_keeps_the_latest_and_the_best(tmp_path):
     paths = {step: write(tmp_path, step) for step in (10, 20, 30, 40)}
-    rotate(tmp_path, keep=2, best=str(paths[10]))
+    rotate(tmp_path, 40, keep=2, best=str(paths[10]))
     assert left(tmp_path) == [40, 30, 10]
-    rotate(tmp_path, keep=1, best=None)
+    rotate(tmp_path, 40, keep=1, best=None)
     assert left(tmp_path) == [40]
 
 
@@ -93,6 +103,58 @@ def test_rotation_never_deletes_the_last_good_one(tmp_path):
     write(tmp_path, 10)
     (write(tmp_path, 20) / "model.safetensors").write_bytes(b"weig")
     write(tmp_path, 30, manifest=False)
-    rotate(tmp_path, keep=1, best=None)
+    rotate(tmp_path, 30, keep=1, best=None)
     good, _ = latest_good(tmp_path)
     assert module.step_of(good) == 10
+
+
+def test_damaged_ones_of_an_earlier_try_count_for_nothing(tmp_path):
+    """Their sizes are right: only who went on from before them knows that they are damaged."""
+    write(tmp_path, 10)
+    for step in (20, 30):
+        (write(tmp_path, step) / "model.safetensors").write_bytes(b"Weights" * 100)
+    good, damaged = latest_good(tmp_path)
+    assert (module.step_of(good), len(damaged)) == (10, 2)
+    write(tmp_path, 15)
+    rotate(tmp_path, 15, keep=1, best=None)
+    assert left(tmp_path) == [15]
+    write(tmp_path, 20)
+    rotate(tmp_path, 20, keep=2, best=None)
+    assert left(tmp_path) == [20, 15]
+
+
+def save_that_fails(folder, error, first=True):
+    with written(folder, 20, first) as path:
+        path.mkdir()
+        (path / "half").write_text("x")
+        raise error
+
+
+def test_what_could_not_be_written_is_taken_away_and_the_one_before_it_stays(tmp_path):
+    before = write(tmp_path, 10)
+    message = (
+        r"checkpoint-20 could not be written \(got RuntimeError: \[enforce fail\] unexpected pos 64\); the checkpoints "
+        "before it are whole: free space on the disk"
+    )
+    with pytest.raises(StageError, match=message):
+        save_that_fails(tmp_path, RuntimeError("[enforce fail] unexpected pos 64\nmore"))
+    assert latest_good(tmp_path) == (before, [])
+    assert left(tmp_path) == [10]
+
+
+def test_other_ranks_take_nothing_away(tmp_path):
+    with pytest.raises(StageError, match="checkpoint-20 could not be written"):
+        save_that_fails(tmp_path, OSError(28, "No space left on device"), first=False)
+    assert left(tmp_path) == [20]
+
+
+def test_what_has_a_message_of_its_own_keeps_it(tmp_path):
+    with pytest.raises(StageError, match=r"^a weight is not a number$"):
+        save_that_fails(tmp_path, StageError("a weight is not a number"))
+
+
+def test_a_checkpoint_that_was_cut_short_is_written_anew(tmp_path):
+    cut = write(tmp_path, 20, manifest=False)
+    (cut / "old").write_text("x")
+    with written(tmp_path, 20, first=True) as path:
+        assert not path.exists()

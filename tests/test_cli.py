@@ -226,7 +226,7 @@ def test_a_full_disk_is_said_to_be_full_in_process(monkeypatch, project, capsys)
     monkeypatch.setattr(
         sys, "argv", ["summtune", "run", str(project / "prompt.yaml"), "--output-dir", str(project / "x")]
     )
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     try:
         with pytest.raises(SystemExit) as caught:
             cli.main()
@@ -238,8 +238,10 @@ def test_a_full_disk_is_said_to_be_full_in_process(monkeypatch, project, capsys)
     assert not (project / "x").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_while_the_data_is_read_leaves_nothing(project, everything_in, write_rows, number):
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "stopped")]
+)
+def test_an_interrupt_while_the_data_is_read_leaves_nothing(project, everything_in, write_rows, number, code, word):
     write_rows(project / "test.jsonl", 100_000)
     before = set(everything_in(project))
     with subprocess.Popen(
@@ -250,7 +252,7 @@ def test_an_interrupt_while_the_data_is_read_leaves_nothing(project, everything_
         time.sleep(0.2)
         command.send_signal(number)
         said = command.stderr.read()
-    assert (command.returncode, said) == (130, "interrupted; the same command goes on from here\n")
+    assert (command.returncode, said) == (code, f"{word}; the same command goes on from here\n")
     assert set(everything_in(project)) == before
 
 
@@ -295,7 +297,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(summtune, project, everyth
     assert (done.returncode, done.stderr) == (0, "")
     assert "systems  prompt, train" in done.stdout
     assert "global batch 8 = 8 micro × 1 accumulation × 1 processes; 12 pairs" in done.stdout
-    assert done.stdout.count("-m accelerate.commands.launch --config_file") == 2
+    assert done.stdout.count("-m summtune.work.launch --config_file") == 2
     assert everything_in(project) == before
 
 

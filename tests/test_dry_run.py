@@ -46,9 +46,9 @@ def test_stages_model_batch_and_memory_are_said(plan_of, everything_in, tmp_path
 
 def test_the_exact_command_and_its_config_are_shown(plan_of):
     resolved, text = plan_of()
-    command = next(line for line in text.splitlines() if "accelerate.commands.launch" in line)
+    command = next(line for line in text.splitlines() if "summtune.work.launch" in line)
     assert shlex.split(command) == [
-        sys.executable, "-m", "accelerate.commands.launch", "--config_file", f"{resolved.run_dir}/accelerate.yaml",
+        sys.executable, "-m", "summtune.work.launch", "--config_file", f"{resolved.run_dir}/accelerate.yaml",
         "-m", "summtune.worker", str(resolved.run_dir), "train", "predict",
     ]  # fmt: skip
     after = text.split("    accelerate.yaml:\n")[1].splitlines()

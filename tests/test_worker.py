@@ -11,6 +11,7 @@ from summtune.errors import DataError
 from summtune.events import events_file
 from summtune.files import read_jsonl, write_json
 from summtune.recipe import Recipe
+from summtune.work.stopping import Stopped, StopRequest
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def stage_does(monkeypatch):
     """Let every stage do the given thing."""
 
     def set_to(action):
-        monkeypatch.setattr(worker, "_run", lambda stage, plan, run_dir, events: action(stage, run_dir))
+        monkeypatch.setattr(worker, "_run", lambda stage, plan, run_dir, events, stop: action(stage, run_dir))
 
     return set_to
 
@@ -63,7 +64,7 @@ def test_stages_run_in_order_and_are_marked_complete(run_dir, stage_does):
         (folder / "train_log.jsonl").write_text("{}\n")
 
     stage_does(action)
-    assert worker.main([str(run_dir), "train", "predict"]) == 0
+    assert worker.main([str(run_dir), "train", "predict"], StopRequest()) == 0
     assert ran == ["train", "predict"]
     assert json.loads((run_dir / "stages" / "train.json").read_text())["outputs"] == {"train_log.jsonl": 3}
     assert [event["event"] for event in read_jsonl(events_file(run_dir))] == ["started", "finished"] * 2
@@ -72,14 +73,14 @@ def test_stages_run_in_order_and_are_marked_complete(run_dir, stage_does):
 def test_checkpoints_go_once_the_training_is_complete(run_dir, stage_does):
     (run_dir / "checkpoints").mkdir()
     stage_does(lambda stage, folder: None)
-    assert worker.main([str(run_dir), "train"]) == 0
+    assert worker.main([str(run_dir), "train"], StopRequest()) == 0
     assert not (run_dir / "checkpoints").exists()
 
 
 def test_a_failed_training_keeps_its_checkpoints_and_is_not_complete(run_dir, stage_does, capsys):
     (run_dir / "checkpoints").mkdir()
     stage_does(raising(DataError("no training pair is left")))
-    assert worker.main([str(run_dir), "train", "predict"]) == 1
+    assert worker.main([str(run_dir), "train", "predict"], StopRequest()) == 1
     assert (run_dir / "checkpoints").exists()
     assert not (run_dir / "stages").exists()
     assert "Traceback" in capsys.readouterr().err
@@ -89,7 +90,7 @@ def test_other_ranks_mark_nothing(run_dir, stage_does, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     (run_dir / "checkpoints").mkdir()
     stage_does(lambda stage, folder: None)
-    assert worker.main([str(run_dir), "train"]) == 0
+    assert worker.main([str(run_dir), "train"], StopRequest()) == 0
     assert not (run_dir / "stages").exists()
     assert (run_dir / "checkpoints").exists()
     assert not events_file(run_dir).exists()
@@ -114,7 +115,7 @@ def test_other_ranks_mark_nothing(run_dir, stage_does, monkeypatch):
 )
 def test_an_error_reaches_the_command_that_waits(run_dir, stage_does, error, text, expected):
     stage_does(raising(error))
-    assert worker.main([str(run_dir), "predict"]) == 1
+    assert worker.main([str(run_dir), "predict"], StopRequest()) == 1
     assert last_event(run_dir) == {
         "event": "error",
         "stage": "predict",
@@ -124,15 +125,38 @@ def test_an_error_reaches_the_command_that_waits(run_dir, stage_does, error, tex
     }
 
 
+def test_a_stage_that_was_stopped_has_said_so_and_is_not_complete(run_dir, stage_does):
+    (run_dir / "checkpoints").mkdir()
+    stage_does(raising(Stopped("checkpoint-3 is written")))
+    assert worker.main([str(run_dir), "train", "predict"], StopRequest()) == 75
+    assert (last_event(run_dir)["event"], last_event(run_dir)["text"]) == ("message", "checkpoint-3 is written")
+    assert (run_dir / "checkpoints").exists()
+    assert not (run_dir / "stages").exists()
+
+
+def test_a_stop_that_comes_too_late_takes_effect_after_the_stage(run_dir, stage_does):
+    stop, ran = StopRequest(), []
+
+    def action(stage, folder):
+        ran.append(stage)
+        stop.hold()
+        stop.asked = True
+
+    stage_does(action)
+    assert worker.main([str(run_dir), "train", "predict"], stop) == 75
+    assert ran == ["train"]
+    assert (run_dir / "stages" / "train.json").exists()
+
+
 def test_every_rank_may_say_why_it_ends(run_dir, stage_does, monkeypatch):
     monkeypatch.setenv("RANK", "3")
     stage_does(raising(ValueError("broken")))
-    assert worker.main([str(run_dir), "predict"]) == 1
+    assert worker.main([str(run_dir), "predict"], StopRequest()) == 1
     assert last_event(run_dir)["rank"] == 3
 
 
 def test_a_worker_runs_no_other_stages(run_dir):
-    assert worker.main([str(run_dir), "evaluate"]) == 1
+    assert worker.main([str(run_dir), "evaluate"], StopRequest()) == 1
     assert last_event(run_dir)["text"] == "AssertionError: no worker runs the stage 'evaluate'"
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from summtune.errors import StageError
+from summtune.errors import StageError, StageStopped, StopAsked
 from summtune.events import EventReader
 from summtune.plan import Launch
 
@@ -33,10 +33,11 @@ class Listener(Protocol):
 def command(launch: Launch, run_dir: Path, stages: Sequence[str]) -> list[str]:
     """Return the exact command of a launch.
 
-    It is ``accelerate launch`` spelled with this very Python, so that another environment's accelerate is never taken.
+    It is ``accelerate launch`` (`summtune.work.launch`, which passes signals on) spelled with this very Python, so that
+    another environment's accelerate is never taken.
     """
     return [
-        *(sys.executable, "-m", "accelerate.commands.launch"),
+        *(sys.executable, "-m", "summtune.work.launch"),
         *("--config_file", str(run_dir / launch.config_file)),
         *("-m", "summtune.worker", str(run_dir), *stages),
     ]
@@ -69,7 +70,8 @@ def run_stages(launch: Launch, run_dir: Path, stages: Sequence[str], listener: L
 
     Raises:
         StageError: a process failed or died; its log is named.
-        KeyboardInterrupt: the user interrupted; the processes have ended.
+        StageStopped: the processes were asked to stop, by whomever, and have saved what they had.
+        StopAsked, KeyboardInterrupt: this command was asked to stop or interrupted; the processes have ended.
     """
     logs = run_dir / "logs"
     logs.mkdir(exist_ok=True)
@@ -96,9 +98,17 @@ def run_stages(launch: Launch, run_dir: Path, stages: Sequence[str], listener: L
                     errors.append(event) if event["event"] == "error" else listener(event)
                 if running:
                     time.sleep(_POLL_SECONDS)
+        except StopAsked:
+            if process is not None:
+                _let_stop(process, reader, listener)
+            raise
         finally:
             if process is not None:
                 _end(process)
+    if process.returncode == os.EX_TEMPFAIL:
+        raise StageStopped(
+            f"the {stages[0]} stage was asked to stop (got SIGTERM or SIGUSR1); the same command goes on from there"
+        )
     if process.returncode != 0:
         said = launcher_log.read_bytes()[start:].decode(errors="replace")
         raise _failure(process.returncode, errors, logs, stages, said)
@@ -107,7 +117,8 @@ def run_stages(launch: Launch, run_dir: Path, stages: Sequence[str], listener: L
 @contextlib.contextmanager
 def _interrupts_held_back() -> Iterator[None]:
     """Let an interrupt take effect only afterwards: one in the middle of a start would leave the new process behind."""
-    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    here = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1) if here else ()
     came: list[int] = []
     handlers = {number: signal.signal(number, lambda got, _: came.append(got)) for number in numbers}
     try:
@@ -119,9 +130,18 @@ def _interrupts_held_back() -> Iterator[None]:
         signal.raise_signal(late)
 
 
+def _let_stop(process: subprocess.Popen[bytes], reader: EventReader, listener: Listener) -> None:
+    """Ask the processes to save what they have, and wait until they did: a large checkpoint takes minutes."""
+    process.send_signal(signal.SIGUSR1)
+    while process.poll() is None:
+        time.sleep(_POLL_SECONDS)
+        for event in reader.new():
+            listener(event)
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process group: politely, then not."""
-    for sent, patience in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, _GRACE_SECONDS)):
+    """End the process group: politely (an interrupt, upon which workers save nothing), then not."""
+    for sent, patience in ((signal.SIGINT, _GRACE_SECONDS), (signal.SIGKILL, _GRACE_SECONDS)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, sent)
         try:

@@ -21,6 +21,8 @@ from summtune.errors import StageError
 from summtune.events import Events
 from summtune.work.batches import IGNORED, GlobalBatchSampler
 from summtune.work.models import without_aliases
+from summtune.work.step_guard import StepGuard
+from summtune.work.stopping import Stopped
 from summtune.work.train_log import TrainLog
 
 
@@ -58,6 +60,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
 
     Args:
         sampler: the global batches of each epoch.
+        guard: looks at each optimizer step.
         aliases: names of weights that are stored under another name.
         layout: what a resume must match, for the manifests.
         keep_checkpoints: complete checkpoints that are kept.
@@ -68,6 +71,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         self,
         *,
         sampler: GlobalBatchSampler,
+        guard: StepGuard,
         aliases: set[str],
         layout: dict[str, Any],
         keep_checkpoints: int,
@@ -76,10 +80,13 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
     ) -> None:
         super().__init__(compute_loss_func=global_token_mean, **arguments)
         self.sampler = sampler
+        self.guard = guard
         self.aliases = aliases
         self.layout = layout
         self.keep_checkpoints = keep_checkpoints
         self.evaluation_tokens = evaluation_tokens
+        self._last_look = 0
+        self._stopping = False
 
     def _get_train_sampler(self, train_dataset: Any = None) -> GlobalBatchSampler:
         return self.sampler
@@ -112,18 +119,57 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         if self.args.should_save:
             pickled.unlink(missing_ok=True)
 
+    def _run_epoch(self, *arguments: Any, **named: Any) -> None:
+        # A run that ended between its last checkpoint and its model goes on from there: the Trainer itself would train
+        # another step, because it looks at the end only after one.
+        control = self.state.stateful_callbacks.get("TrainerControl", {})
+        if control.get("args", {}).get("should_training_stop") and not self._last_look:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*arguments, **named)
+
+    def _maybe_log_save_evaluate(
+        self, tr_loss: torch.Tensor, grad_norm: torch.Tensor | float | None, *arguments: Any, **named: Any
+    ) -> None:
+        """After each optimizer step, and once more at the end of an epoch: look at it, and stop when asked to."""
+        step, control = self.state.global_step, self.control
+        last = step == self.state.max_steps
+        if step != self._last_look:
+            self._last_look = step
+            waits = control.should_log or control.should_evaluate or control.should_save or last
+            self._stopping = self.guard.look(step, tr_loss, grad_norm, at_once=waits)
+        # The last step is followed by the model itself. An evaluation that is due at this step comes first, so that the
+        # run that goes on has not missed it; that of an epoch comes in a second call.
+        ends_epoch = step * self.sampler.global_batch % len(self.sampler) == 0
+        awaits_evaluation = ends_epoch and self.args.eval_strategy == "epoch" and not control.should_evaluate
+        stops_now = self._stopping and not last and not awaits_evaluation
+        control.should_save = control.should_save or stops_now
+        super()._maybe_log_save_evaluate(tr_loss, grad_norm, *arguments, **named)
+        if stops_now:
+            raise Stopped(f"checkpoint-{step} is written, the processes end as they were asked to")
+
+    def _load_best_model(self) -> None:
+        best = Path(str(self.state.best_model_checkpoint))
+        reason = checkpoints.damage(best)
+        if reason is not None:
+            raise StageError(f"the best checkpoint is damaged (got {best.name}: {reason}); begin anew with --fresh")
+        super()._load_best_model()
+
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()
-        folder = Path(str(self.args.output_dir))
-        if self.is_world_process_zero():
-            checkpoints.write_manifest(folder / f"checkpoint-{self.state.global_step}", self.layout)
-            checkpoints.rotate(folder, self.keep_checkpoints, self.state.best_model_checkpoint)
+        step = self.state.global_step
+        self.guard.check_weights(step, self.model)
+        with checkpoints.written(Path(str(self.args.output_dir)), step, first=self.is_world_process_zero()) as folder:
+            self.accelerator.wait_for_everyone()
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.is_world_process_zero():
+                checkpoints.write_manifest(folder, self.layout)
+                checkpoints.rotate(folder.parent, step, self.keep_checkpoints, self.state.best_model_checkpoint)
         self.accelerator.wait_for_everyone()
 
 
 class Recorder(TrainerCallback):
-    """Writes train_log.jsonl, shows progress, keeps the sampler's epoch right, and stops on a loss that is no number.
+    """Writes train_log.jsonl, shows progress and keeps the sampler's epoch right.
 
     Args:
         log: train_log.jsonl.
@@ -171,13 +217,7 @@ class Recorder(TrainerCallback):
         """Write one line, on the first rank."""
         logs = logs or {}
         if "loss" in logs:
-            loss = logs["loss"]
-            if not torch.isfinite(torch.tensor(loss)):
-                raise StageError(
-                    f"the training loss is not a number (got {loss} at step {state.global_step}); "
-                    "lower learning_rate, set max_grad_norm, or set bf16: false; the changed recipe is a new run"
-                )
-            self.latest = f"loss {loss:.3f}"
+            self.latest = f"loss {logs['loss']:.3f}"
             if state.is_world_process_zero:
                 self.log.append(self._row(state, logs))
             self.last_step, self.last_time = state.global_step, time.perf_counter()

@@ -24,6 +24,16 @@ def processes_of(run_dir):
     return found
 
 
+def workers_of(run_dir):
+    """Return the ids of the worker processes, in the order in which they were started."""
+    found = []
+    for pid in sorted(processes_of(run_dir)):
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if b"summtune.worker" in arguments[1:5]:
+            found.append(pid)
+    return found
+
+
 def wait_until(condition, seconds=90, what="it"):
     """Wait until a condition holds."""
     end = time.monotonic() + seconds

@@ -1,12 +1,22 @@
 """A run that is killed or interrupted, wherever it is, goes on to the very same end by the same command."""
 
 import json
+import os
 import shutil
 import signal
 import time
 
 import pytest
-from real_command import Command, Finished, layout, processes_of, run_to_the_end, same_weights, wait_until
+from real_command import (
+    Command,
+    Finished,
+    layout,
+    processes_of,
+    run_to_the_end,
+    same_weights,
+    wait_until,
+    workers_of,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -28,6 +38,11 @@ def reference(recipe, tmp_path_factory):
 def last_checkpoint(run_dir):
     manifests = (run_dir / "checkpoints").glob("checkpoint-*/manifest.json")
     return max((int(path.parent.name.split("-")[1]) for path in manifests), default=0)
+
+
+def logged_steps(run_dir):
+    path = run_dir / "train_log.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
 
 
 def generated_lines(run_dir):
@@ -62,6 +77,13 @@ def assert_same_end(run, reference):
     assert same_weights(run.weights, reference.weights)
     assert run.texts == reference.texts
     assert run.json("metrics.json")["metrics"] == reference.json("metrics.json")["metrics"]
+
+
+def assert_nearly_same_end(run, reference):
+    for key in ("loss", "grad_norm"):
+        assert [row[key] for row in run.steps] == pytest.approx([row[key] for row in reference.steps], rel=1e-3)
+    assert [row["step"] for row in run.steps] == [row["step"] for row in reference.steps]
+    assert run.texts == reference.texts
 
 
 def test_a_killed_training_goes_on_to_the_very_same_end(reference, recipe, killed_run):
@@ -159,3 +181,58 @@ def test_fresh_begins_anew(recipe, finished_run, command):
     assert "going on from" not in said
     assert not {"model", "predictions.jsonl", "metrics.json", "report.html"} & {p.name for p in finished_run.iterdir()}
     assert len(Finished(finished_run).steps) < STEPS
+
+
+def test_a_terminated_command_saves_first_and_goes_on_to_the_very_same_end(reference, recipe, tmp_path, command):
+    run_dir = tmp_path / "run"
+    seldom = layout(save_steps=1000)
+    one = command(recipe, run_dir, *seldom)
+    wait_until(lambda: logged_steps(run_dir) >= 2, what="the second step")
+    one.send(signal.SIGTERM)
+    code, said = one.finish(40)
+    assert code == 143, said
+    assert said.splitlines()[-1] == "stopped; the same command goes on from here"
+    assert "Traceback" not in said
+    step = last_checkpoint(run_dir)
+    assert f"checkpoint-{step} is written, the processes end as they were asked to" in said
+    assert 2 <= step < STEPS
+    assert processes_of(run_dir) == []
+    run = run_to_the_end(recipe, run_dir, *seldom)
+    assert run.json("training.json")["resumed_from_step"] == step
+    assert_same_end(run, reference)
+
+
+def test_a_signal_to_one_rank_stops_all_after_the_same_step(reference, recipe, tmp_path, command):
+    run_dir = tmp_path / "run"
+    options = layout(save_steps=1000, num_processes=2, micro_batch_size=4)
+    one = command(recipe, run_dir, *options)
+    wait_until(lambda: logged_steps(run_dir) >= 2, what="the second step")
+    os.kill(workers_of(run_dir)[1], signal.SIGUSR1)
+    code, said = one.finish(60)
+    assert code == 75, said
+    step = last_checkpoint(run_dir)
+    assert f"checkpoint-{step} is written, the processes end as they were asked to" in said
+    assert "error: the train stage was asked to stop (got SIGTERM or SIGUSR1); the same command goes on from" in said
+    assert 2 <= step < STEPS
+    # And on one process: nothing but the number of processes changes.
+    run = run_to_the_end(recipe, run_dir, *layout(num_processes=1))
+    assert f"going on from checkpoint-{step} on another number of processes (2 → 1)" in run.said
+    assert_nearly_same_end(run, reference)
+
+
+def test_what_one_process_began_two_go_on_with(reference, recipe, killed_run):
+    step = last_checkpoint(killed_run)
+    run = run_to_the_end(recipe, killed_run, *layout(num_processes=2, micro_batch_size=4))
+    assert f"going on from checkpoint-{step} on another number of processes (1 → 2)" in run.said
+    assert run.json("training.json")["resumed_from_step"] == step
+    assert_nearly_same_end(run, reference)
+
+
+def test_shards_of_another_number_of_processes_are_refused(recipe, killed_run, command):
+    """Nothing is lost by it: on the layout of before it goes on."""
+    one = command(recipe, killed_run, *layout(num_processes=2, micro_batch_size=4, deepspeed="ds_configs/zero2.json"))
+    code, said = one.finish()
+    assert code == 1
+    assert "was written on another layout (processes 1 → 2, zero_stage 0 → 2), and its optimizer state cannot" in said
+    assert "to go on, set num_processes to 1 and run it without a DeepSpeed config, or begin anew with --fresh" in said
+    assert last_checkpoint(killed_run) >= 3

@@ -19,7 +19,7 @@ def interrupt(*_):
     raise Interrupted
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_an_interrupt_in_the_middle_of_a_start_leaves_no_process_behind(monkeypatch, tmp_path, number):
     started = []
 
@@ -39,4 +39,4 @@ def test_an_interrupt_in_the_middle_of_a_start_leaves_no_process_behind(monkeypa
     finally:
         signal.signal(number, before)
     (process,) = started
-    assert process.returncode == -signal.SIGTERM
+    assert process.returncode in (-signal.SIGINT, 1)  # in its first moments Python dies of another cause

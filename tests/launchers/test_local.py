@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from summtune.errors import StageError
+from summtune.errors import StageError, StageStopped, StopAsked
 from summtune.launchers import local
 from summtune.plan import Launch
 
@@ -105,6 +105,29 @@ def test_an_interrupt_ends_the_processes(run, tmp_path):
         os.kill(pid, 0)
 
 
+def test_who_is_asked_to_stop_waits_until_the_processes_have_saved(run, tmp_path):
+    def stop(event):
+        if event["text"] == "started":
+            raise StopAsked(signal.SIGTERM)
+        heard.append(event["text"])
+
+    heard = []
+    with pytest.raises(StopAsked):
+        run(
+            "asked = []; signal.signal(signal.SIGUSR1, lambda number, _: asked.append(number)); events.say('started')\n"
+            "while not asked:\n    time.sleep(0.05)\n"
+            "time.sleep(1); (run_dir / 'saved').touch(); events.say('a checkpoint is written'); sys.exit(75)",
+            stop,
+        )
+    assert (tmp_path / "saved").exists()
+    assert heard == ["a checkpoint is written"]
+
+
+def test_processes_that_were_asked_by_another_to_stop_are_no_failure(run):
+    with pytest.raises(StageStopped, match=r"the train stage was asked to stop \(got SIGTERM or SIGUSR1\); the same"):
+        run("sys.exit(75)")
+
+
 def test_what_a_process_leaves_running_is_ended_with_it(run, tmp_path):
     run(
         "import subprocess\n"
@@ -127,7 +150,7 @@ def test_what_a_process_leaves_running_is_ended_with_it(run, tmp_path):
 def test_the_command_is_accelerate_of_this_python_with_its_own_config(tmp_path):
     command = local.command(CPU, tmp_path, ["train", "predict"])
     assert command == [
-        sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(tmp_path / "accelerate.yaml"),
+        sys.executable, "-m", "summtune.work.launch", "--config_file", str(tmp_path / "accelerate.yaml"),
         "-m", "summtune.worker", str(tmp_path), "train", "predict",
     ]  # fmt: skip
 

@@ -105,9 +105,10 @@ def prepare(tmp_path, checkpoint):
 @pytest.fixture(scope="session")
 def uninterrupted(tmp_path_factory, checkpoint):
     """A training that nothing disturbed, with a checkpoint at each step."""
+    from summtune.work.stopping import StopRequest
     from summtune.work.training import train
 
     run = prepared_run(tmp_path_factory.mktemp("uninterrupted"), checkpoint, save_steps=1)
-    train(run.plan, run.folder, run.events())
+    train(run.plan, run.folder, run.events(), StopRequest())
     AcceleratorState._reset_state(reset_partial_state=True)
     return run

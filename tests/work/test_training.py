@@ -1,10 +1,12 @@
 import json
+import resource
 import shutil
 from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from peft import PeftModel
+from safetensors.torch import load_file
 from tiny_inputs import dialogues, overflow, write_checkpoint
 from transformers import AutoModelForSeq2SeqLM
 
@@ -12,8 +14,11 @@ from summtune import checkpoints
 from summtune.architecture import stored_tensors
 from summtune.errors import DataError, ModelError, StageError
 from summtune.plan import Launch
-from summtune.work import training
+from summtune.work import arguments, training
+from summtune.work import trainer as trainer_module
 from summtune.work.models import load_model
+from summtune.work.saved_model import save_model
+from summtune.work.stopping import Stopped, StopRequest
 from summtune.work.trainer import Recorder
 from summtune.work.training import train
 
@@ -27,7 +32,7 @@ def trained(prepare):
 
     def start(name="run", **keys):
         run = prepare(name=name, **keys)
-        train(run.plan, run.folder, run.events())
+        train(run.plan, run.folder, run.events(), StopRequest())
         return run
 
     return start
@@ -59,14 +64,14 @@ def killed_after(prepare, monkeypatch):
 
             patch.setattr(Recorder, "on_step_begin", on_step_begin)
             with pytest.raises(Killed):
-                train(run.plan, run.folder, run.events())
+                train(run.plan, run.folder, run.events(), StopRequest())
         return run
 
     return start
 
 
 def go_on(run):
-    train(run.plan, run.folder, run.events())
+    train(run.plan, run.folder, run.events(), StopRequest())
     return run
 
 
@@ -327,17 +332,6 @@ def test_without_a_whole_checkpoint_training_begins_anew(uninterrupted, killed_a
     assert run.losses == uninterrupted.losses
 
 
-def test_going_on_with_another_number_of_processes_is_refused(killed_after):
-    run = killed_after(2)
-    manifest = run.folder / "checkpoints" / "checkpoint-2" / "manifest.json"
-    written = json.loads(manifest.read_text())
-    assert written["layout"] == {"processes": 1, "zero_stage": 0}
-    manifest.write_text(json.dumps(written | {"layout": {"processes": 2, "zero_stage": 3}}))
-    message = r"checkpoint-2 was written on another layout \(processes 2 → 1, zero_stage 3 → 0\); run it as before"
-    with pytest.raises(StageError, match=message):
-        train(run.plan, run.folder, run.events())
-
-
 def test_going_on_with_smaller_micro_batches_comes_to_the_same_losses(prepare, killed_after, uninterrupted):
     killed_after(2)
     run = go_on(prepare(name="killed", save_steps=1, micro_batch_size=2, gradient_accumulation_steps=4))
@@ -363,15 +357,188 @@ def test_another_number_of_processes_than_planned_is_an_error(prepare):
     launch = Launch(distribution="data_parallel", processes=2, device="cpu", config_file="accelerate.yaml")
     stages = [run.plan.stages[0].model_copy(update={"launch": launch}), *run.plan.stages[1:]]
     with pytest.raises(StageError, match=r"the plan is for 2 processes \(got 1\); see the launcher's log"):
-        train(run.plan.model_copy(update={"stages": stages}), run.folder, run.events())
+        train(run.plan.model_copy(update={"stages": stages}), run.folder, run.events(), StopRequest())
 
 
 def test_a_loss_that_is_not_a_number_stops_the_training(prepare, checkpoint, tmp_path):
     run = prepare(base_model=str(overflow(shutil.copytree(checkpoint, tmp_path / "overflowing"))))
     with pytest.raises(StageError, match=r"the training loss is not a number \(got (nan|inf) at step 1\); lower"):
-        train(run.plan, run.folder, run.events())
+        train(run.plan, run.folder, run.events(), StopRequest())
     assert run.losses == []
     assert not (run.folder / "model").exists()
+
+
+def test_a_training_that_diverges_stops_at_the_step_and_keeps_the_checkpoint_before(prepare):
+    run = prepare(lr_scheduler="constant", save_steps=1, logging_steps=100)
+    recipe = run.plan.recipe.model_copy(update={"learning_rate": 1e30})  # a recipe may not ask for more than 10
+    run.plan = run.plan.model_copy(update={"recipe": recipe})
+    with pytest.raises(StageError, match=r"not a number \(got (nan|inf|inf or nan) at step 2\); lower learning_rate"):
+        train(run.plan, run.folder, run.events(), StopRequest())
+    (kept,) = checkpoints.checkpoints(run.folder / "checkpoints")
+    assert (checkpoints.step_of(kept), checkpoints.damage(kept)) == (1, None)
+    assert not (run.folder / "model").exists()
+
+
+def test_a_poisoned_batch_stops_the_training_at_its_step(prepare, monkeypatch):
+    run = prepare(
+        save_steps=1, logging_steps=100, save_total_limit=5, gradient_accumulation_steps=2, micro_batch_size=4
+    )
+    real, calls = trainer_module.global_token_mean, []
+
+    def poisoned(*arguments, **named):
+        calls.append(1)
+        return real(*arguments, **named) * (float("nan") if len(calls) == 5 else 1)  # the first half of step 3
+
+    monkeypatch.setattr(trainer_module, "global_token_mean", poisoned)
+    with pytest.raises(StageError, match=r"the training loss is not a number \(got nan at step 3\); lower"):
+        train(run.plan, run.folder, run.events(), StopRequest())
+    assert [checkpoints.step_of(path) for path in checkpoints.checkpoints(run.folder / "checkpoints")] == [2, 1]
+
+
+def test_weights_that_break_in_an_update_are_not_saved(prepare, monkeypatch):
+    run = prepare(save_steps=1)
+    real = torch.optim.AdamW.step
+
+    def breaking(self, closure=None):
+        real(self, closure)
+        with torch.no_grad():
+            self.param_groups[0]["params"][0].view(-1)[0] = float("inf")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", breaking)
+    with pytest.raises(StageError, match=r"a weight is not a number \(got inf or nan at step 1\)"):
+        train(run.plan, run.folder, run.events(), StopRequest())
+    assert checkpoints.latest_good(run.folder / "checkpoints")[0] is None
+
+
+@pytest.fixture
+def stopped_at(prepare, monkeypatch):
+    """Train a recipe that is asked to stop while a step is under way; return its run and what it said."""
+
+    def start(step, name="stopped", **keys):
+        run, stop = prepare(name=name, **({"save_steps": 100, "save_total_limit": 10} | keys)), StopRequest()
+        with monkeypatch.context() as patch:
+
+            def on_step_begin(self, args, state, control, **_):
+                stop.asked = stop.asked or state.global_step == step - 1
+
+            patch.setattr(Recorder, "on_step_begin", on_step_begin)
+            try:
+                train(run.plan, run.folder, run.events(), stop)
+                said = None
+            except Stopped as stopped:
+                said = str(stopped)
+        return run, said
+
+    return start
+
+
+def test_who_is_asked_to_stop_writes_a_checkpoint_and_goes_on_from_there(stopped_at, uninterrupted):
+    run, said = stopped_at(3)
+    assert said == "checkpoint-3 is written, the processes end as they were asked to"
+    assert [path.name for path in checkpoints.checkpoints(run.folder / "checkpoints")] == ["checkpoint-3"]
+    assert not (run.folder / "model").exists()
+    go_on(run)
+    assert run.training["resumed_from_step"] == 3
+    assert run.losses == uninterrupted.losses
+    assert same_weights(weights(run), weights(uninterrupted))
+
+
+@pytest.mark.parametrize("keys", [{"save_steps": None}, {"eval_steps": 2, "save_steps": 2}], ids=["epoch", "steps"])
+def test_an_evaluation_that_is_due_is_not_missed_by_stopping(stopped_at, trained, keys):
+    keys |= {"train": 18, "val_set_size": 5}
+    whole = trained(name="whole", **keys)
+    run, said = stopped_at(2, **keys)  # the last step of the first epoch
+    assert said.startswith("checkpoint-2 ")
+    assert list(eval_rows(run)) == [2]
+    go_on(run)
+    assert eval_rows(run) == eval_rows(whole)
+    assert run.losses == whole.losses
+    assert same_weights(weights(run), weights(whole))
+
+
+def test_at_the_last_step_the_model_is_saved_instead(stopped_at, uninterrupted):
+    run, said = stopped_at(4)
+    assert said is None
+    assert same_weights(weights(run), weights(uninterrupted))
+
+
+def test_a_run_that_ended_between_its_last_checkpoint_and_its_model_trains_no_further_step(
+    prepare, trained, monkeypatch
+):
+    keys = {"max_steps": 3, "num_epochs": None, "save_steps": 1}  # in the middle of an epoch of two steps
+    whole = trained(name="whole", **keys)
+    run = prepare(name="killed", **keys)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_model", raise_killed)
+        with pytest.raises(Killed):
+            train(run.plan, run.folder, run.events(), StopRequest())
+    go_on(run)
+    assert (run.training["resumed_from_step"], run.training["steps"]) == (3, 3)
+    assert run.losses == whole.losses
+    assert same_weights(weights(run), weights(whole))
+
+
+def raise_killed(*_):
+    raise Killed
+
+
+def test_a_save_that_finds_no_space_leaves_the_checkpoint_before_it_whole(prepare, uninterrupted, monkeypatch):
+    run = prepare(name="full", save_steps=1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def on_step_begin(self, args, state, control, **_):
+        if state.global_step == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "on_step_begin", on_step_begin)
+        try:
+            with pytest.raises(StageError) as caught:
+                train(run.plan, run.folder, run.events(), StopRequest())
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(caught.value).startswith("checkpoint-3 could not be written (got ")
+    assert str(caught.value).endswith(
+        "the checkpoints before it are whole: free space on the disk, and give the same command again"
+    )
+    good, damaged = checkpoints.latest_good(run.folder / "checkpoints")
+    assert (good.name, damaged) == ("checkpoint-2", [])
+    go_on(run)
+    assert run.training["resumed_from_step"] == 2
+    assert run.losses == uninterrupted.losses
+    assert same_weights(weights(run), weights(uninterrupted))
+
+
+def test_a_damaged_best_checkpoint_is_not_taken_for_the_model(prepare, killed_after):
+    keys = {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": None, "lr_scheduler": "constant"}
+    run = killed_after(2, max_steps=3, learning_rate=5.0, save_total_limit=1, **keys)
+    damage_weights(run.folder / "checkpoints" / "checkpoint-1")
+    with pytest.raises(StageError, match=r"the best checkpoint is damaged \(got checkpoint-1: model.safetensors has"):
+        go_on(run)
+
+
+@pytest.mark.parametrize("keys", [{}, {"adapter": "lora", "lora_r": 4}], ids=["full", "lora"])
+def test_the_model_as_anyone_loads_it_gives_the_logits_of_the_one_in_memory(trained, checkpoint, monkeypatch, keys):
+    ids = torch.tensor([[5, 6, 7, 8, 9, 1]])
+    in_memory = []
+
+    def remember(trainer, run_dir):
+        model = trainer.model.eval()
+        with torch.no_grad():
+            in_memory.append(model(input_ids=ids, decoder_input_ids=ids).logits)
+        save_model(trainer, run_dir)
+
+    monkeypatch.setattr(training, "save_model", remember)
+    run = trained(**keys)
+    loaded = AutoModelForSeq2SeqLM.from_pretrained(checkpoint if keys else run.folder / "model")
+    if keys:
+        loaded = PeftModel.from_pretrained(loaded, run.folder / "model")
+    loaded.set_attn_implementation("eager") if not keys else None
+    with torch.no_grad():
+        now = loaded.eval()(input_ids=ids, decoder_input_ids=ids).logits
+    assert torch.allclose(now, in_memory[0], rtol=1e-5, atol=1e-6)
+    before = AutoModelForSeq2SeqLM.from_pretrained(checkpoint).eval()
+    assert not torch.allclose(now, before(input_ids=ids, decoder_input_ids=ids).logits, atol=0.1)
 
 
 def test_dropped_dialogues_are_counted_and_said(trained):
@@ -399,35 +566,21 @@ def test_cut_summaries_are_counted_said_and_end_with_the_end_of_sequence(prepare
 def test_nothing_left_to_train_on_is_an_error(prepare):
     run = prepare(sequence_len=60, long_dialogues="drop")
     with pytest.raises(DataError, match=r"no training pair is left \(got 13 dialogues, 13 too long\)"):
-        train(run.plan, run.folder, run.events())
+        train(run.plan, run.folder, run.events(), StopRequest())
 
 
 def test_an_unknown_target_module_is_an_error(prepare):
     run = prepare(adapter="lora", lora_target_modules=["query"])
     with pytest.raises(ModelError, match=r"got 'query'"):
-        train(run.plan, run.folder, run.events())
+        train(run.plan, run.folder, run.events(), StopRequest())
 
 
 def test_an_adapter_that_did_not_change_is_an_error(prepare, monkeypatch):
     run = prepare(adapter="lora", learning_rate=1e-30)
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, closure=None: None)
     with pytest.raises(StageError, match=r"the adapter did not change in training \(got lora_B = 0\)"):
-        train(run.plan, run.folder, run.events())
+        train(run.plan, run.folder, run.events(), StopRequest())
     assert not (run.folder / "model").exists()
-
-
-def test_weights_that_are_not_numbers_are_not_published(tmp_path, checkpoint):
-    folder = shutil.copytree(checkpoint, tmp_path / "broken")
-    tensors = load_file(folder / "model.safetensors")
-    tensors["lm_head.weight"][3, 4] = float("nan")
-    save_file(tensors, folder / "model.safetensors")
-    with pytest.raises(StageError, match=r"a trained weight is not a number \(got lm_head.weight\)"):
-        training._check_saved(folder)
-
-
-def test_a_folder_without_weights_is_not_published(tmp_path):
-    with pytest.raises(StageError, match=rf"no weights were saved \(got {tmp_path.name} without safetensors\)"):
-        training._check_saved(tmp_path)
 
 
 def test_a_tracker_that_is_not_installed_is_an_error(prepare, monkeypatch):
@@ -435,11 +588,11 @@ def test_a_tracker_that_is_not_installed_is_an_error(prepare, monkeypatch):
     recipe = run.plan.recipe.model_copy(update={"use_tensorboard": True})
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(StageError, match=r"reports to tensorboard, which is not installed; pip install tensorboard"):
-        training._trackers(run.plan.model_copy(update={"recipe": recipe}), run.folder)
+        arguments._trackers(run.plan.model_copy(update={"recipe": recipe}), run.folder)
 
 
 def test_a_process_that_sees_several_devices_is_an_error(prepare, monkeypatch):
     run = prepare()
-    monkeypatch.setattr(training, "_arguments", lambda *_: SimpleNamespace(world_size=1, n_gpu=2, max_steps=9))
+    monkeypatch.setattr(training, "training_arguments", lambda *_: SimpleNamespace(world_size=1, n_gpu=2, max_steps=9))
     with pytest.raises(StageError, match=r"a process trains on one device \(got 2\); set CUDA_VISIBLE_DEVICES"):
-        train(run.plan, run.folder, run.events())
+        train(run.plan, run.folder, run.events(), StopRequest())

@@ -1,0 +1,135 @@
+"""Writes model/ and reopens it: what a reader will find there is what was trained, or the stage fails."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import safe_open
+
+from summtune.errors import StageError
+from summtune.work.models import mark_untied, publish
+
+
+def save_model(trainer: Any, run_dir: Path) -> None:
+    """Write ``model/`` from the trainer's model: under another name first, so that it is whole or absent.
+
+    Raises:
+        StageError: what was written is not what is in memory, or not usable (`check_saved`); the first rank says so.
+    """
+    partial = run_dir / "model.partial"
+    if trainer.is_world_process_zero():
+        shutil.rmtree(partial, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    model.config.use_cache = True
+    trainer.save_model(str(partial))
+    trainer.accelerator.wait_for_everyone()
+    if trainer.is_world_process_zero():
+        mark_untied(partial)
+        check_saved(partial, model)
+        publish(partial, run_dir / "model")
+    trainer.accelerator.wait_for_everyone()
+
+
+def check_saved(folder: Path, model: torch.nn.Module) -> None:
+    """Reopen a saved model or adapter and compare it with the one in memory.
+
+    Each weight in memory is stored exactly once, under one of its names, with its shape and (where this process holds
+    all of it, so not under ZeRO-3) bitwise its value; all are finite; lm_head is not the embedding unless they are one
+    in memory; config.json says so, and describes a model of these very shapes; an adapter is not zero.
+
+    Args:
+        folder: with safetensors, and config.json unless it is an adapter.
+        model: in memory, a `PeftModel` for an adapter.
+
+    Raises:
+        StageError: something of this does not hold.
+    """
+    expected = _in_memory(model)
+    names = _check_count(folder, expected)
+    largest_b = None
+    for name, tensor in _tensors(folder):
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise StageError(f"a trained weight is not a number (got {name}); lower learning_rate")
+        if ".lora_B." in name:
+            largest_b = max(largest_b or 0.0, float(tensor.abs().max()))
+        _check_value(name, tensor, expected[name])
+    if largest_b == 0.0:
+        raise StageError("the adapter did not change in training (got lora_B = 0); raise learning_rate or max_steps")
+    if not isinstance(model, PeftModel):
+        _check_config(folder, model, names)
+
+
+def _in_memory(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return the weights that belong into the file, under each of their names."""
+    state: Mapping[str, torch.Tensor] = model.state_dict(keep_vars=True)
+    if isinstance(model, PeftModel):
+        return dict(get_peft_model_state_dict(model, state_dict=state, save_embedding_layers=False))
+    return dict(state)
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118, an open safetensors file is no mapping
+                yield name, tensors.get_tensor(name)
+
+
+def _check_count(folder: Path, expected: Mapping[str, torch.Tensor]) -> set[str]:
+    """Make sure that each weight is stored once, and return the stored names."""
+    names: list[str] = []
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            names += tensors.keys()
+    if not names:
+        raise StageError(
+            f"no weights were saved (got {folder.name} without safetensors); see the log of the train stage"
+        )
+    foreign = sorted(set(names) - expected.keys())
+    if foreign:
+        raise StageError(f"a saved tensor is none of the model's (got {foreign[0]}); please report this")
+    stored = Counter(id(expected[name]) for name in names)
+    for name, weight in expected.items():
+        if stored[id(weight)] != 1:
+            raise StageError(f"a weight is stored {stored[id(weight)]} times instead of once (got {name})")
+    return set(names)
+
+
+def _check_value(name: str, stored: torch.Tensor, weight: torch.Tensor) -> None:
+    shape = tuple(getattr(weight, "ds_shape", weight.shape))
+    if tuple(stored.shape) != shape:
+        raise StageError(f"a saved tensor has another shape than the model's (got {tuple(stored.shape)} for {name})")
+    whole = not hasattr(weight, "ds_shape")  # under ZeRO-3 this process holds a part
+    if whole and not torch.equal(stored, weight.detach().to("cpu", stored.dtype)):
+        raise StageError(f"a saved tensor differs from the trained one (got {name}); is the disk in order?")
+
+
+def _check_config(folder: Path, model: torch.nn.Module, names: set[str]) -> None:
+    """Make sure that config.json leads every reader to the stored tensors."""
+    own_head = "lm_head.weight" in names
+    written = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("tie_word_embeddings", True)
+    if written is own_head:
+        raise StageError(
+            f"config.json would make readers take the wrong lm_head (got tie_word_embeddings: {json.dumps(written)}, "
+            f"lm_head {'' if own_head else 'not '}stored)"
+        )
+    if own_head:
+        tensors = {name: tensor for name, tensor in _tensors(folder) if name in ("lm_head.weight", "shared.weight")}
+        if len(tensors) == 2 and torch.equal(*tensors.values()):
+            raise StageError("lm_head is the embedding (got two equal matrices), though the model has two of its own")
+    config = type(model.config).from_pretrained(folder)  # type: ignore[union-attr]
+    with torch.device("meta"):
+        described = {name: tuple(tensor.shape) for name, tensor in type(model)(config).state_dict().items()}
+    for name, tensor in _tensors(folder):
+        if described.get(name) != tuple(tensor.shape):
+            raise StageError(
+                f"config.json describes other tensors than those stored (got {name} {tuple(tensor.shape)}, by the "
+                f"config {described.get(name)})"
+            )

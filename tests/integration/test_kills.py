@@ -1,0 +1,140 @@
+"""kill -9 at random moments, also inside a save, of one rank and of all: the end is bitwise that of a run left alone.
+
+The ranks are real processes that run the worker's own main, forked from one that has imported torch, so that a training
+takes a second. The same with the whole command is in test_going_on.py, and twenty times in benchmarks/soak.py.
+"""
+
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+
+import pytest
+from forked_ranks import environment, forking, free_port
+from real_command import Finished, layout, same_weights
+
+from summtune import pipeline
+from summtune.checkpoints import MANIFEST, checkpoints, damage, step_of
+from summtune.resolution import resolve
+
+pytestmark = pytest.mark.slow
+
+STEPS = 14
+TWO = {"num_processes": 2, "micro_batch_size": 4}
+MODES = {
+    "one process": {},
+    "two processes": TWO,
+    "ZeRO-2": TWO | {"deepspeed": "ds_configs/zero2.json"},
+    "ZeRO-3": TWO | {"deepspeed": "ds_configs/zero3.json"},
+    "LoRA": {"adapter": "lora", "lora_r": 4},
+}
+
+
+class Quiet:
+    """A display that shows nothing."""
+
+    listener = staticmethod(print)
+
+    def __getattr__(self, name):
+        return lambda *_, **__: None
+
+
+class Started(BaseException):
+    """Ends the command's own part where it would start processes."""
+
+
+def prepared(recipe, run_dir, keys, monkeypatch):
+    """Write the run directory as the command does, and return the launch of the training."""
+    launches = []
+
+    def run_stages(launch, *_):
+        launches.append(launch)
+        raise Started
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "run_stages", run_stages)
+        with suppress(Started):
+            pipeline.run(resolve(recipe, layout(**keys)[1::2], run_dir), Quiet())
+    return launches[0]
+
+
+def train_as_rank(rank, launch, run_dir, port):
+    """Be one rank: what accelerate sets, and the worker's main."""
+    from summtune import worker
+    from summtune.work.stopping import StopRequest
+
+    if launch.processes > 1:
+        os.environ.update(environment(rank, launch.processes, port))
+    if launch.distribution == "deepspeed":
+        os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
+        os.environ["ACCELERATE_DEEPSPEED_CONFIG_FILE"] = str(run_dir / "ds_config.json")
+        os.environ["ACCELERATE_DEEPSPEED_ZERO3_INIT"] = str(launch.zero_stage == 3).lower()
+        os.environ["ACCELERATE_CONFIG_DS_FIELDS"] = "deepspeed_config_file,zero3_init_flag"
+    os._exit(worker.main([str(run_dir), "train"], StopRequest()))
+
+
+def start(launch, run_dir):
+    context, port = forking(), free_port()
+    ranks = [
+        context.Process(target=train_as_rank, args=(rank, launch, run_dir, port)) for rank in range(launch.processes)
+    ]
+    for rank in ranks:
+        rank.start()
+    return ranks
+
+
+def finish(launch, run_dir):
+    ranks = start(launch, run_dir)
+    for rank in ranks:
+        rank.join(120)
+    logs = "".join(path.read_text()[-2000:] for path in sorted((run_dir / "logs").glob("train.rank*.log")))
+    assert [rank.exitcode for rank in ranks] == [0] * len(ranks), logs
+    return Finished(run_dir)
+
+
+def saved(run_dir):
+    return max(
+        (step_of(path) for path in checkpoints(run_dir / "checkpoints") if (path / MANIFEST).exists()), default=0
+    )
+
+
+def saves(run_dir):
+    return any(not (path / MANIFEST).exists() for path in checkpoints(run_dir / "checkpoints"))
+
+
+def kill(launch, run_dir, rng, one, inside):
+    """Start the training, and kill one rank or all at a random moment, or inside a save; return whether it was one."""
+    ranks = start(launch, run_dir)
+    target = min(saved(run_dir) + rng.randint(1, 3), STEPS - 2)
+    end = time.monotonic() + 120
+    while saved(run_dir) < target or (inside and not saves(run_dir)):
+        assert time.monotonic() < end
+        assert all(rank.is_alive() for rank in ranks), (run_dir / "logs" / "train.rank0.log").read_text()[-3000:]
+        time.sleep(0 if inside else rng.uniform(0, 0.01))
+    os.kill(rng.choice(ranks).pid, signal.SIGKILL) if one else [rank.kill() for rank in ranks]
+    was_inside = saves(run_dir)
+    if one:
+        time.sleep(0.2)  # the others lose it, and torchrun ends them
+    for rank in ranks:
+        rank.kill()
+        rank.join(20)
+    assert saved(run_dir) < STEPS
+    return was_inside
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_whoever_is_killed_whenever_comes_to_the_very_same_end(write_recipe, tmp_path, monkeypatch, mode):
+    recipe = write_recipe("kills", max_steps=STEPS, save_steps=1, save_total_limit=2)
+    alone = tmp_path / "alone"
+    reference = finish(prepared(recipe, alone, MODES[mode], monkeypatch), alone)
+    struck, rng = tmp_path / "struck", random.Random(mode)
+    launch = prepared(recipe, struck, MODES[mode], monkeypatch)
+    for one, inside in ((False, False), (True, True), (False, True)):
+        kill(launch, struck, rng, one, inside)
+        assert any(damage(path) is None for path in checkpoints(struck / "checkpoints"))
+    run = finish(launch, struck)
+    assert run.json("training.json")["resumed_from_step"] >= 3
+    assert [row["step"] for row in run.steps] == list(range(1, STEPS + 1))
+    assert run.losses == reference.losses
+    assert same_weights(run.weights, reference.weights)

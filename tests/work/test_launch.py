@@ -1,0 +1,91 @@
+"""The launcher passes signals on and hands the workers' exit code back: started for real, with a small worker."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from summtune.work.stopping import GO_ON_LATER
+
+pytestmark = pytest.mark.slow
+
+WORKER = """
+import os, pathlib, sys, time
+from summtune.work.stopping import StopRequest
+stop = StopRequest()
+stop.listen()
+stop.hold()
+here = pathlib.Path(__file__).parent
+rank = os.environ.get("RANK", "0")
+(here / f"ready{rank}").touch()
+mode = sys.argv[1]
+if mode == "wait":
+    while not stop.asked:
+        time.sleep(0.05)
+    time.sleep(1)
+    (here / f"saved{rank}").touch()
+    os._exit(75)
+sys.exit(int(mode))
+"""
+ONE = "distributed_type: NO\nnum_processes: 1\n"
+TWO = "distributed_type: MULTI_GPU\nnum_processes: 2\n"
+REST = """compute_environment: LOCAL_MACHINE
+main_process_port: 0
+num_machines: 1
+machine_rank: 0
+mixed_precision: 'no'
+rdzv_backend: static
+use_cpu: {}
+"""
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """Start a worker of a few lines, on one process or two."""
+    (tmp_path / "worker.py").write_text(WORKER)
+    started = []
+
+    def start(processes, mode):
+        (tmp_path / "accelerate.yaml").write_text((ONE if processes == 1 else TWO) + REST.format(processes == 1))
+        command = [sys.executable, "-m", "summtune.work.launch", "--config_file", str(tmp_path / "accelerate.yaml")]
+        command += [str(tmp_path / "worker.py"), mode]
+        started.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.stderr.close()
+
+
+def wait_for(*paths):
+    end = time.monotonic() + 90
+    while not all(path.exists() for path in paths):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("processes", "number"), [(1, signal.SIGTERM), (2, signal.SIGTERM), (2, signal.SIGUSR1)])
+def test_a_signal_reaches_every_worker_and_their_code_comes_back(launch, tmp_path, processes, number):
+    process = launch(processes, "wait")
+    wait_for(*(tmp_path / f"ready{rank}" for rank in range(processes)))
+    process.send_signal(number)
+    assert process.wait(60) == GO_ON_LATER
+    assert sorted(path.name for path in tmp_path.glob("saved*")) == [f"saved{rank}" for rank in range(processes)]
+
+
+def test_the_end_of_the_workers_is_the_end_of_the_launcher(launch):
+    assert launch(1, "0").wait(90) == 0
+    failed = launch(1, "4")
+    assert failed.wait(90) == 1
+    assert "returned non-zero exit status 4" in failed.stderr.read()
+
+
+def test_a_signal_before_the_workers_are_there_ends_the_launcher(launch):
+    process = launch(2, "wait")
+    time.sleep(0.5)  # it imports
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) in (GO_ON_LATER, -signal.SIGTERM)

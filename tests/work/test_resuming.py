@@ -1,0 +1,101 @@
+import json
+
+import pytest
+
+from summtune.checkpoints import write_manifest
+from summtune.errors import StageError
+from summtune.events import Events, events_file
+from summtune.files import read_jsonl
+from summtune.plan import Launch
+from summtune.work.resuming import layout_of, resume_point
+
+
+def launch(processes=1, zero_stage=0, distribution=None):
+    distribution = distribution or ("deepspeed" if zero_stage else "data_parallel" if processes > 1 else "none")
+    return Launch(
+        distribution=distribution,
+        processes=processes,
+        device="cpu",
+        config_file="accelerate.yaml",
+        zero_stage=zero_stage,
+    )
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    (tmp_path / "logs").mkdir()
+    return tmp_path
+
+
+def write(run_dir, step, written_on, best=None):
+    path = run_dir / "checkpoints" / f"checkpoint-{step}"
+    path.mkdir(parents=True)
+    (path / "model.safetensors").write_bytes(b"weights")
+    (path / "trainer_state.json").write_text(json.dumps({"best_model_checkpoint": best}))
+    (path / ("optimizer.pt" if written_on.distribution != "deepspeed" else "zero_pp_rank_0.pt")).write_bytes(b"moments")
+    write_manifest(path, layout_of(written_on))
+    return path
+
+
+def go_on(run_dir, now):
+    """Return where the training goes on, and what was said."""
+    found = resume_point(run_dir, now, Events(run_dir, "train", 0))
+    path = events_file(run_dir)
+    return found, [row["text"] for row in read_jsonl(path)] if path.exists() else []
+
+
+def test_without_checkpoints_it_begins(run_dir):
+    assert go_on(run_dir, launch()) == (None, [])
+
+
+@pytest.mark.parametrize("layout", [launch(), launch(2), launch(2, 2), launch(4, 3), launch(2, 0, "deepspeed")])
+def test_on_the_same_layout_it_goes_on(run_dir, layout):
+    path = write(run_dir, 5, layout)
+    assert go_on(run_dir, layout) == (path, ["going on from checkpoint-5"])
+
+
+@pytest.mark.parametrize(("before", "now"), [(1, 2), (2, 1), (4, 2)])
+def test_without_deepspeed_the_number_of_processes_may_change(run_dir, before, now):
+    path = write(run_dir, 5, launch(before))
+    found, (said,) = go_on(run_dir, launch(now))
+    assert found == path
+    assert said == (
+        f"going on from checkpoint-5 on another number of processes ({before} → {now}): the order of the data stays "
+        "the same, dropout draws other random numbers"
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "changed", "how"),
+    [
+        (launch(2, 2), launch(4, 2), "processes 2 → 4", "to 2 and run it with the DeepSpeed config of ZeRO-2"),
+        (launch(2, 2), launch(2, 3), "zero_stage 2 → 3", "to 2 and run it with the DeepSpeed config of ZeRO-2"),
+        (launch(2, 3), launch(1), "processes 2 → 1, zero_stage 3 → 0", "with the DeepSpeed config of ZeRO-3"),
+        (launch(1), launch(2, 2), "processes 1 → 2, zero_stage 0 → 2", "to 1 and run it without a DeepSpeed config"),
+        (launch(2, 0, "deepspeed"), launch(2), "DeepSpeed → none", "with the DeepSpeed config of ZeRO-0"),
+        (launch(2), launch(2, 0, "deepspeed"), "none → DeepSpeed", "without a DeepSpeed config"),
+    ],
+)
+def test_what_cannot_be_divided_anew_is_refused_and_how_to_go_on_is_said(run_dir, before, now, changed, how):
+    write(run_dir, 5, before)
+    with pytest.raises(StageError) as caught:
+        go_on(run_dir, now)
+    message = str(caught.value)
+    assert message.startswith(f"checkpoint-5 was written on another layout ({changed}), and its optimizer state")
+    assert how in message
+    assert message.endswith("or begin anew with --fresh")
+
+
+def test_a_damaged_one_is_reported_and_passed_over(run_dir):
+    path = write(run_dir, 5, launch())
+    (write(run_dir, 6, launch()) / "optimizer.pt").write_bytes(b"Moments")
+    assert go_on(run_dir, launch()) == (
+        path,
+        ["checkpoint-6 is passed over: optimizer.pt was altered", "going on from checkpoint-5"],
+    )
+
+
+def test_a_best_checkpoint_that_is_gone_is_said(run_dir):
+    write(run_dir, 5, launch(), best=str(run_dir / "checkpoints" / "checkpoint-3"))
+    _, said = go_on(run_dir, launch())
+    assert said[0] == "the best checkpoint until checkpoint-5 is gone (checkpoint-3): a later one is taken"
