@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,21 +31,41 @@ class Listener(Protocol):
         """Take one event of `summtune.events`."""
 
 
-def command(launch: Launch, run_dir: Path, stages: Sequence[str]) -> list[str]:
-    """Return the exact command of a launch.
+@dataclass(frozen=True)
+class Place:
+    """This machine among those of a launch.
+
+    Args:
+        rank: of this machine, from 0.
+        address: of machine 0.
+        port: of machine 0, where the processes meet.
+    """
+
+    rank: int
+    address: str
+    port: int
+
+
+def command(launch: Launch, run_dir: Path, stages: Sequence[str], place: Place | None = None) -> list[str]:
+    """Return the exact command of a launch, on the machine at ``place`` when there are several.
 
     It is ``accelerate launch`` spelled with this very Python, so that another environment's accelerate is never taken.
     """
+    where: tuple[str, ...] = ()
+    if place is not None:
+        where = ("--machine_rank", str(place.rank), "--main_process_ip", place.address)
+        where += ("--main_process_port", str(place.port))
     return [
         *(sys.executable, "-m", "accelerate.commands.launch"),
         *("--config_file", str(run_dir / launch.config_file)),
+        *where,
         *("-m", "summtune.worker", str(run_dir), *stages),
     ]
 
 
 def environment(launch: Launch) -> dict[str, str]:
     """Return the environment of the processes: this one's, without what other launches left in it."""
-    foreign = ("ACCELERATE_", "FSDP_", "MASTER_", "TORCHELASTIC_", "GROUP_", "ROLE_")
+    foreign = ("ACCELERATE_", "FSDP_", "MASTER_", "TORCHELASTIC_", "GROUP_", "ROLE_", "MACHINE_RANK", "PMI_", "PMIX_")
     ranks = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"}
     values = {key: value for key, value in os.environ.items() if not key.startswith(foreign) and key not in ranks}
     values |= {
@@ -59,13 +80,29 @@ def environment(launch: Launch) -> dict[str, str]:
         # As many devices as processes: one process that saw several would train on all of them with DataParallel, and
         # the global batch would be another than planned.
         visible = values.get("CUDA_VISIBLE_DEVICES")
-        devices = [str(index) for index in range(launch.processes)] if visible is None else visible.split(",")
-        values["CUDA_VISIBLE_DEVICES"] = ",".join(devices[: launch.processes])
+        here = launch.processes_per_machine
+        devices = [str(index) for index in range(here)] if visible is None else visible.split(",")
+        values["CUDA_VISIBLE_DEVICES"] = ",".join(devices[:here])
     return values
 
 
-def run_stages(launch: Launch, run_dir: Path, stages: Sequence[str], listener: Listener) -> None:
-    """Start the processes, pass on what they say, and return when all stages are done.
+def run_stages(
+    launch: Launch,
+    run_dir: Path,
+    stages: Sequence[str],
+    listener: Listener,
+    place: Place | None = None,
+    check: Callable[[], None] | None = None,
+) -> None:
+    """Start the processes of this machine, pass on what they say, and return when all stages are done.
+
+    Args:
+        launch: of the stages.
+        run_dir: with the plan and the config.
+        stages: in their order.
+        listener: told what the processes say.
+        place: of this machine, when the launch has several.
+        check: called again and again; what it raises ends the processes.
 
     Raises:
         StageError: a process failed or died; its log is named.
@@ -75,14 +112,14 @@ def run_stages(launch: Launch, run_dir: Path, stages: Sequence[str], listener: L
     logs.mkdir(exist_ok=True)
     reader = EventReader(run_dir)
     errors: list[dict[str, Any]] = []
-    launcher_log = logs / "launcher.log"
+    launcher_log = logs / ("launcher.log" if place is None else f"launcher.machine{place.rank}.log")
     with launcher_log.open("ab") as log:
         start = log.tell()
         process: subprocess.Popen[bytes] | None = None
         try:
-            with _interrupts_held_back():
+            with interrupts_held_back():
                 process = subprocess.Popen(
-                    command(launch, run_dir, stages),
+                    command(launch, run_dir, stages) if place is None else command(launch, run_dir, stages, place),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -94,6 +131,8 @@ def run_stages(launch: Launch, run_dir: Path, stages: Sequence[str], listener: L
                 running = process.poll() is None
                 for event in reader.new():
                     errors.append(event) if event["event"] == "error" else listener(event)
+                if check is not None:
+                    check()
                 if running:
                     time.sleep(_POLL_SECONDS)
         finally:
@@ -105,7 +144,7 @@ def run_stages(launch: Launch, run_dir: Path, stages: Sequence[str], listener: L
 
 
 @contextlib.contextmanager
-def _interrupts_held_back() -> Iterator[None]:
+def interrupts_held_back() -> Iterator[None]:
     """Let an interrupt take effect only afterwards: one in the middle of a start would leave the new process behind."""
     numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
     came: list[int] = []

@@ -1,0 +1,309 @@
+"""Submits the stages of a run as one Slurm job, follows it, and finds it again."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from summtune.errors import InputError, RunDirectoryError, StageError
+from summtune.events import EventReader, events_file
+from summtune.files import read_json, write_json, write_text
+from summtune.launchers.local import Listener, interrupts_held_back
+from summtune.launchers.sbatch_script import JOB_FILE, sbatch_script
+from summtune.plan import Plan
+from summtune.run_directory import is_complete
+
+SCRIPT = "job.sbatch"
+
+_EVENT_SECONDS = 0.5
+_STATE_SECONDS = 3.0
+_VISIBLE_SECONDS = 90.0
+_COMMAND_SECONDS = 60.0
+
+_ENDED = {
+    "BOOT_FAIL": "a node did not start",
+    "CANCELLED": "it was cancelled",
+    "COMPLETED": "it ended",
+    "DEADLINE": "it reached its deadline",
+    "FAILED": "its script failed",
+    "NODE_FAIL": "a node failed",
+    "OUT_OF_MEMORY": "memory ran out; lower micro_batch_size, or ask for more with slurm.extra: ['--mem=…']",
+    "PREEMPTED": "another job took its place",
+    "REVOKED": "it was revoked",
+    "TIMEOUT": "it ran into its time limit before a checkpoint was written; raise slurm.time or slurm.stop_seconds",
+    "UNKNOWN": "Slurm does not remember it",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A submitted job, as ``job.json`` remembers it.
+
+    Args:
+        id: Slurm's.
+        events_from: bytes of the events file that were there before it.
+    """
+
+    id: str
+    events_from: int
+
+    def log(self, run_dir: Path) -> Path:
+        """Return where Slurm writes what the job prints."""
+        return run_dir / "logs" / f"slurm-{self.id}.log"
+
+
+@dataclass(frozen=True)
+class State:
+    """What Slurm says of a job: its state, the reason, and the exit code of its script."""
+
+    name: str
+    reason: str = ""
+    exit_code: str = ""
+
+    @property
+    def active(self) -> bool:
+        """Whether it waits, runs, or will run again."""
+        return self.name not in _ENDED
+
+
+def job_of(run_dir: Path) -> Job | None:
+    """Return the job that was submitted last for a run directory; None when there was none.
+
+    Raises:
+        InputError: the file that remembers it cannot be read.
+    """
+    path = run_dir / JOB_FILE
+    try:
+        found = read_json(path)
+        return Job(id=str(found["id"]), events_from=int(found["events_from"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"the file that names the Slurm job cannot be read (got {path}: {error}); look with squeue whether the job "
+            "runs, and delete the file if not"
+        ) from None
+
+
+def submit(plan: Plan, run_dir: Path) -> Job:
+    """Write the script, submit it, and remember the job.
+
+    Raises:
+        InputError: there is no sbatch here, or it refuses the job.
+    """
+    (run_dir / "logs").mkdir(exist_ok=True)
+    write_text(run_dir / SCRIPT, sbatch_script(plan, run_dir))
+    events = events_file(run_dir)
+    # An interrupt between the two would leave a job that nobody knows. (A kill leaves one that ends itself.)
+    with interrupts_held_back():
+        code, said, complaint = _slurm("sbatch", "--parsable", str(run_dir / SCRIPT))
+        if code != 0:
+            raise InputError(
+                f"sbatch refuses the job (got {_last_line(complaint)!r} for {run_dir / SCRIPT}); correct the slurm "
+                "section of the recipe"
+            )
+        job = Job(id=_last_line(said).split(";")[0], events_from=events.stat().st_size if events.exists() else 0)
+        write_json(run_dir / JOB_FILE, asdict(job))
+    return job
+
+
+def state_of(job: Job) -> State:
+    """Return the state of a job, ``UNKNOWN`` when Slurm does not remember it.
+
+    Raises:
+        StageError: Slurm does not answer.
+    """
+    code, said, complaint = _slurm("scontrol", "show", "job", "--oneliner", job.id)
+    match = re.search(r"\bJobState=(\S+) Reason=(\S+)", said)
+    if code == 0 and match is not None:
+        exit_code = re.search(r"\bExitCode=(\S+)", said)
+        return State(match[1], "" if match[2] == "None" else match[2], exit_code[1] if exit_code else "")
+    if "Invalid job id" not in complaint:
+        raise StageError(
+            f"Slurm does not tell the state of job {job.id} (got {_last_line(complaint or said)!r}); give the same "
+            f"command again when `scontrol show job {job.id}` works"
+        )
+    # It ended more than a few minutes ago, and the controller has forgotten it. Not every cluster keeps accounts.
+    code, said, _ = _slurm("sacct", "-X", "-n", "-P", "-j", job.id, "-o", "State,ExitCode")
+    name, _, exit_code_text = _last_line(said).partition("|")
+    return State(name.split()[0], "", exit_code_text) if code == 0 and name else State("UNKNOWN")
+
+
+def take_up(
+    run_dir: Path, stages: Sequence[str], listener: Listener, *, launcher: str, fresh: bool, detach: bool
+) -> bool:
+    """See to the job that an earlier command left, if any; return False when it goes on and is not waited for.
+
+    A job that waits or runs is followed to its end. One that ended without completing its stages is told as a warning.
+
+    Args:
+        run_dir: that holds a run.
+        stages: that a job does.
+        listener: told what goes on.
+        launcher: of the recipe.
+        fresh: the run is to begin anew.
+        detach: do not wait.
+
+    Raises:
+        RunDirectoryError: the job is at work, and something else was asked for.
+        StageError: it was followed and failed.
+    """
+    job = job_of(run_dir)
+    complete = all(is_complete(run_dir, stage) for stage in stages)
+    if job is None or (complete and not fresh):
+        return True
+    if launcher != "slurm" and shutil.which("scontrol") is None:
+        raise RunDirectoryError(
+            f"a Slurm job was submitted for this directory and may be at work (got job {job.id} in {run_dir / JOB_FILE}, "
+            "and no scontrol on this machine); delete that file if the job has ended"
+        )
+    state = state_of(job)
+    if not state.active:
+        if not fresh and state.name != "UNKNOWN":
+            listener({"event": "warning", "stage": "slurm", "text": str(failure(job, run_dir, state))})
+        return True
+    if fresh or launcher != "slurm":
+        raise RunDirectoryError(
+            f"Slurm job {job.id} is at work in this directory (got {state.name} for {run_dir}); `scancel {job.id}` "
+            "ends it"
+        )
+    if detach:
+        _say(listener, f"job {job.id}: {state.name.lower()}; the same command without --detach follows it")
+        return False
+    follow(job, run_dir, stages, listener)
+    return True
+
+
+def follow(job: Job, run_dir: Path, stages: Sequence[str], listener: Listener) -> None:
+    """Pass on what the job's processes say, and return when it has done all its stages.
+
+    Args:
+        job: submitted, whether it waits, runs or has ended.
+        run_dir: of the run.
+        stages: that the job does.
+        listener: told what the processes say.
+
+    Raises:
+        StageError: the job ended without; its state, the cause and a log are named.
+    """
+    reader = EventReader(run_dir, job.events_from)
+    errors: list[dict[str, Any]] = []
+    try:
+        state = _wait_for_the_end(job, reader, errors, listener)
+        _hear(reader, errors, listener)
+    except Exception:
+        raise
+    except BaseException:  # an interrupt ends the waiting, not the job
+        _say(listener, f"job {job.id} goes on; `scancel {job.id}` ends it, the same command follows it again")
+        raise
+    if state.name in ("COMPLETED", "UNKNOWN"):
+        _wait_until_visible(run_dir, stages, _VISIBLE_SECONDS if state.name == "COMPLETED" else 0)
+    if not all(is_complete(run_dir, stage) for stage in stages):
+        raise failure(job, run_dir, state, errors)
+
+
+def failure(job: Job, run_dir: Path, state: State, errors: Sequence[dict[str, Any]] | None = None) -> StageError:
+    """Return the error for a job that ended before its stages were complete.
+
+    Args:
+        job: that ended.
+        run_dir: of the run.
+        state: in which it ended.
+        errors: events that say why; they are looked up when None.
+    """
+    if errors is None:
+        errors = []
+        _hear(EventReader(run_dir, job.events_from), errors, lambda event: None)
+    log = job.log(run_dir)
+    chosen = next((event for event in errors if event["expected"]), errors[0] if errors else None)
+    shown = f"{state.name}{f', exit code {state.exit_code}' if state.name == 'FAILED' else ''}"
+    if chosen is not None and state.name in ("FAILED", "COMPLETED", "UNKNOWN"):
+        log_of_rank = run_dir / "logs" / f"{chosen['stage']}.rank{chosen['rank']}.log"
+        log = log_of_rank if log_of_rank.exists() else log
+        return StageError(f"the {chosen['stage']} stage failed in Slurm job {job.id} ({shown}): {chosen['text']}", str(log))
+    text = f"Slurm job {job.id} ended before its stages were complete (got {shown}): {_ENDED[state.name]}"
+    if not log.exists():
+        text += f"; it left no log: is {run_dir} on a file system that the nodes share?"
+    return StageError(f"{text}; the same command goes on from the last checkpoint", str(log))
+
+
+def _wait_for_the_end(
+    job: Job, reader: EventReader, errors: list[dict[str, Any]], listener: Listener
+) -> State:
+    told, silent, looked = "", False, -_STATE_SECONDS
+    while True:
+        _hear(reader, errors, listener)
+        if time.monotonic() - looked >= _STATE_SECONDS:
+            looked = time.monotonic()
+            try:
+                state = state_of(job)
+            except StageError as error:
+                if not silent:  # the controller restarts now and then; the job goes on meanwhile
+                    listener({"event": "warning", "stage": "slurm", "text": f"{error}; still trying"})
+                silent = True
+                continue
+            silent = False
+            if not state.active:
+                return state
+            text = f"job {job.id}: {state.name.lower()}{f' ({state.reason})' if state.reason else ''}"
+            if text != told:
+                _say(listener, text)
+            told = text
+        time.sleep(_EVENT_SECONDS)
+
+
+def _hear(reader: EventReader, errors: list[dict[str, Any]], listener: Listener) -> None:
+    for event in reader.new():
+        if event["event"] == "error":
+            errors.append(event)
+            continue
+        if event["event"] == "started":
+            errors.clear()  # of an attempt before a requeue
+        listener(event)
+
+
+def _wait_until_visible(run_dir: Path, stages: Sequence[str], seconds: float) -> None:
+    """Wait for what the nodes wrote: a shared file system may show it here a little later."""
+    end = time.monotonic() + seconds
+    while not all(is_complete(run_dir, stage) for stage in stages) and time.monotonic() < end:
+        time.sleep(_EVENT_SECONDS)
+
+
+def _say(listener: Listener, text: str) -> None:
+    listener({"event": "message", "stage": "slurm", "text": text})
+
+
+def _slurm(*command: str) -> tuple[int, str, str]:
+    """Run one of Slurm's commands and return its exit code and what it said.
+
+    Raises:
+        InputError: there is no such command here.
+    """
+    if shutil.which(command[0]) is None:
+        if command[0] == "sacct":
+            return 1, "", ""
+        raise InputError(
+            f"`launcher: slurm` needs Slurm's commands (got no {command[0]} on this machine); run it on a login node"
+        )
+    # Inside an allocation SLURM_… describes that one, and would be taken for options of the new job.
+    kept = ("SLURM_CONF", "SLURM_CLUSTERS")
+    environment = {key: value for key, value in os.environ.items() if key in kept or not key.startswith("SLURM_")}
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return 1, "", f"{command[0]} did not answer in {_COMMAND_SECONDS:.0f} s"
+    return done.returncode, done.stdout, done.stderr
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1].strip() if lines else ""
