@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
-from summtune.launchers.local import Place, command
+from summtune.launchers.local import command
 from summtune.launchers.sbatch_script import sbatch_script
 from summtune.launchers.slurm import SCRIPT
-from summtune.plan import Batch, Launch, launch_groups
+from summtune.plan import Batch, launch_groups
 from summtune.preparation import count_pairs
 from summtune.report import numbers
 from summtune.resolution import Resolved
@@ -48,13 +48,15 @@ def print_plan(resolved: Resolved, console: Console) -> None:
         if launch is None:
             continue
         names = [stage.name for stage in group]
-        where = f" on {launch.machines} machines" if launch.machines > 1 else ""
+        where = (
+            f" on {launch.machines} machines (each adds its rank and where they meet)" if launch.machines > 1 else ""
+        )
         _line(
             console,
             " and ".join(names),
             f"{launch.processes} × {launch.device}{where}, {launch.distribution.replace('_', ' ')}",
         )
-        _verbatim(console, shlex.join(command(launch, resolved.run_dir, names, _first_place(plan, launch))), 4)
+        _verbatim(console, shlex.join(command(launch, resolved.run_dir, names)), 4)
         _verbatim(console, f"{launch.config_file}:", 4)
         _verbatim(console, to_yaml(accelerate_config(launch, resolved.run_dir)), 6)
     if plan.recipe.launcher == "slurm":
@@ -89,13 +91,6 @@ def _memory_text(resolved: Resolved) -> str:
             f"; the smallest device has {numbers.size(smallest)}: lower micro_batch_size or set gradient_checkpointing"
         )
     return text
-
-
-def _first_place(plan: Plan, launch: Launch) -> Place | None:
-    """Return the place of the first machine in words: address and port are known when it runs."""
-    if launch.machines == 1:
-        return None
-    return Place(0, "MASTER_ADDR", 0)
 
 
 def _verbatim(console: Console, text: str, indent: int) -> None:

@@ -10,8 +10,8 @@ from typing import Protocol
 from summtune.errors import ModelError
 from summtune.files import read_jsonl, write_bytes, write_json, write_text
 from summtune.hub_access import fetch_model
-from summtune.launchers.accelerate_config import DS_CONFIG, accelerate_config, read_ds_config, to_yaml
 from summtune.launchers import slurm
+from summtune.launchers.accelerate_config import DS_CONFIG, accelerate_config, read_ds_config, to_yaml
 from summtune.launchers.local import Listener, run_stages
 from summtune.launchers.machines import OtherMachines
 from summtune.paths import BUILTIN_DATASETS, is_local

@@ -13,12 +13,11 @@ import shlex
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from summtune.errors import InputError, StageError
+from summtune.errors import InputError, StageError, SummtuneError
 from summtune.launchers.local import Listener, Place, run_stages
 from summtune.plan import Launch, read_plan
 
@@ -47,7 +46,9 @@ def place_here(count: int) -> Place | None:
         raise InputError(f"MACHINE_RANK is a number from 0 to {count - 1} (got {rank!r}); num_machines is {count}")
     address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT", str(DEFAULT_PORT))
     if not address:
-        raise InputError(f"MACHINE_RANK needs MASTER_ADDR (got MACHINE_RANK={rank} alone); set it to machine 0's address")
+        raise InputError(
+            f"MACHINE_RANK needs MASTER_ADDR (got MACHINE_RANK={rank} alone); set it to machine 0's address"
+        )
     if not port.isdigit() or not 0 < int(port) < 65_536:
         raise InputError(f"MASTER_PORT is a port from 1 to 65535 (got {port!r}); the default is {DEFAULT_PORT}")
     return Place(int(rank), address, int(port))
@@ -105,9 +106,9 @@ class OtherMachines:
         def check() -> None:
             for rank in tuple(waiting):
                 for message in self._heard(rank):
-                    if "failed" in message:
+                    if "failed" in message and message["code"] != os.EX_TEMPFAIL:
                         raise StageError(f"on machine {rank}: {message['failed']}", message["log"])
-                    waiting.discard(rank)
+                    waiting.discard(rank)  # done, or asked to stop, as the processes here are too
 
         run_stages(launch, run_dir, stages, listener, Place(0, self.place.address, port), check)
         end = time.monotonic() + _END_SECONDS
@@ -226,8 +227,8 @@ def _run_here(place: Place, message: dict[str, Any], line: _Line, listener: List
         assert launch is not None
         there = Place(place.rank, place.address, message["port"])
         run_stages(launch, run_dir, stages, listener, there, line.check)
-    except (InputError, StageError) as error:
-        line.send({"failed": str(error), "log": getattr(error, "log", None)})
+    except SummtuneError as error:
+        line.send({"failed": str(error), "code": error.exit_code, "log": getattr(error, "log", None)})
         raise
     line.send({"done": True})
 

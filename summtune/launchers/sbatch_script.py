@@ -9,37 +9,50 @@ from pathlib import Path
 
 from summtune.plan import Plan, launch_groups
 from summtune.recipe import Slurm
+from summtune.run_directory import PARTIAL_PREDICTIONS
 
 JOB_FILE = "job.json"
 STOPPED = 75
-"""Exit code (EX_TEMPFAIL) of processes that wrote a checkpoint because they were told to stop."""
+"""Exit code (EX_TEMPFAIL) of processes that were told to stop, and have saved what they had."""
 
 _BODY = """
-# Only the job that {job_file} names may work in this directory; it is written right after this job was submitted.
+run_dir={run_dir}
+
+# Only the job that job.json names may work there; it is written right after this job was submitted.
 for _ in $(seq 60); do
-  grep -qF "\\"id\\": \\"$SLURM_JOB_ID\\"" {run_dir}/{job_file} && break
+  grep -qF "\\"id\\": \\"$SLURM_JOB_ID\\"" "$run_dir/{job_file}" && break
   sleep 1
 done
-if ! grep -qF "\\"id\\": \\"$SLURM_JOB_ID\\"" {run_dir}/{job_file}; then
-  echo "job $SLURM_JOB_ID is not the job of this run directory; ending" >&2
+if ! grep -qF "\\"id\\": \\"$SLURM_JOB_ID\\"" "$run_dir/{job_file}"; then
+  echo "job $SLURM_JOB_ID is not the job of $run_dir; ending" >&2
   exit 1
 fi
+touch "$run_dir/{started}"
 {setup}
 # The batch shell runs on the first node: the processes of all nodes meet there.
 MASTER_ADDR=$(hostname)
 MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000))
 export MASTER_ADDR MASTER_PORT
 
-# Before the time limit and on preemption Slurm sends USR1 here; srun passes it on, and the processes write a checkpoint.
-trap 'echo "told to stop: a checkpoint, then the end"; [ -n "$step" ] && kill -USR1 "$step"' USR1
+# Before the time limit Slurm sends USR1 here, and srun passes it on: the processes save what they have, and end.
+step=
+trap 'echo "told to stop"; [ -n "$step" ] && kill -USR1 "$step"' USR1
 
-run() {{ # the stages of one launch, those that are not complete
+# A time limit that is too short for the start would requeue this job for ever.
+saved_something() {{
+  [ -n "$(find "$run_dir"/checkpoints "$run_dir"/stages "$run_dir"/{partial} \\
+    -newer "$run_dir/{started}" -print -quit 2>/dev/null)" ]
+}}
+
+# The stages of one launch, those that are not complete.
+run() {{
   local stage todo=() code
   for stage in "$@"; do
-    [ -f {run_dir}/stages/"$stage".json ] || todo+=("$stage")
+    [ -f "$run_dir/stages/$stage.json" ] || todo+=("$stage")
   done
   [ "${{#todo[@]}}" = 0 ] && return 0
-  {srun} {python} -m summtune.launchers.slurm_node {run_dir} "${{todo[@]}}" &
+  {srun} \\
+    {python} -m summtune.launchers.slurm_node "$run_dir" "${{todo[@]}}" &
   step=$!
   wait "$step"
   code=$?
@@ -47,14 +60,14 @@ run() {{ # the stages of one launch, those that are not complete
     wait "$step"
     code=$?
   done
-  if [ "$code" = {stopped} ]; then
-    echo "stopped with a checkpoint; requeueing"
+  step=
+  if [ "$code" = {stopped} ] && saved_something; then
+    echo "stopped, and saved; requeueing"
     scontrol requeue "$SLURM_JOB_ID"
   fi
   [ "$code" = 0 ] || exit "$code"
 }}
 
-step=
 {runs}
 """
 
@@ -78,6 +91,8 @@ def sbatch_script(plan: Plan, run_dir: Path) -> str:
         srun=srun,
         python=shlex.quote(sys.executable),
         stopped=STOPPED,
+        partial=PARTIAL_PREDICTIONS,
+        started="logs/job.started",
         runs="\n".join(f"run {' '.join(stage.name for stage in group)}" for group in groups),
     )
     head = "#!/bin/bash\n# Written by `summtune run`, which submits it and remembers the job's id in job.json.\n"

@@ -16,7 +16,7 @@ from summtune.errors import InputError, RunDirectoryError, StageError
 from summtune.events import EventReader, events_file
 from summtune.files import read_json, write_json, write_text
 from summtune.launchers.local import Listener, interrupts_held_back
-from summtune.launchers.sbatch_script import JOB_FILE, sbatch_script
+from summtune.launchers.sbatch_script import JOB_FILE, STOPPED, sbatch_script
 from summtune.plan import Plan
 from summtune.run_directory import is_complete
 
@@ -161,8 +161,8 @@ def take_up(
         return True
     if launcher != "slurm" and shutil.which("scontrol") is None:
         raise RunDirectoryError(
-            f"a Slurm job was submitted for this directory and may be at work (got job {job.id} in {run_dir / JOB_FILE}, "
-            "and no scontrol on this machine); delete that file if the job has ended"
+            f"a Slurm job was submitted for this directory and may be at work (got job {job.id} in "
+            f"{run_dir / JOB_FILE}, and no scontrol on this machine); delete that file if the job has ended"
         )
     state = state_of(job)
     if not state.active:
@@ -220,23 +220,26 @@ def failure(job: Job, run_dir: Path, state: State, errors: Sequence[dict[str, An
     """
     if errors is None:
         errors = []
-        _hear(EventReader(run_dir, job.events_from), errors, lambda event: None)
+        _hear(EventReader(run_dir, job.events_from), errors, None)
     log = job.log(run_dir)
     chosen = next((event for event in errors if event["expected"]), errors[0] if errors else None)
     shown = f"{state.name}{f', exit code {state.exit_code}' if state.name == 'FAILED' else ''}"
+    why = _ENDED[state.name]
+    if state.exit_code.startswith(f"{STOPPED}:"):
+        why = "it was told to stop (time limit or preemption) before anything was saved; raise slurm.time"
     if chosen is not None and state.name in ("FAILED", "COMPLETED", "UNKNOWN"):
         log_of_rank = run_dir / "logs" / f"{chosen['stage']}.rank{chosen['rank']}.log"
         log = log_of_rank if log_of_rank.exists() else log
-        return StageError(f"the {chosen['stage']} stage failed in Slurm job {job.id} ({shown}): {chosen['text']}", str(log))
-    text = f"Slurm job {job.id} ended before its stages were complete (got {shown}): {_ENDED[state.name]}"
+        return StageError(
+            f"the {chosen['stage']} stage failed in Slurm job {job.id} ({shown}): {chosen['text']}", str(log)
+        )
+    text = f"Slurm job {job.id} ended before its stages were complete (got {shown}): {why}"
     if not log.exists():
         text += f"; it left no log: is {run_dir} on a file system that the nodes share?"
     return StageError(f"{text}; the same command goes on from the last checkpoint", str(log))
 
 
-def _wait_for_the_end(
-    job: Job, reader: EventReader, errors: list[dict[str, Any]], listener: Listener
-) -> State:
+def _wait_for_the_end(job: Job, reader: EventReader, errors: list[dict[str, Any]], listener: Listener) -> State:
     told, silent, looked = "", False, -_STATE_SECONDS
     while True:
         _hear(reader, errors, listener)
@@ -259,14 +262,15 @@ def _wait_for_the_end(
         time.sleep(_EVENT_SECONDS)
 
 
-def _hear(reader: EventReader, errors: list[dict[str, Any]], listener: Listener) -> None:
+def _hear(reader: EventReader, errors: list[dict[str, Any]], listener: Listener | None) -> None:
     for event in reader.new():
         if event["event"] == "error":
             errors.append(event)
             continue
         if event["event"] == "started":
             errors.clear()  # of an attempt before a requeue
-        listener(event)
+        if listener is not None:
+            listener(event)
 
 
 def _wait_until_visible(run_dir: Path, stages: Sequence[str], seconds: float) -> None:

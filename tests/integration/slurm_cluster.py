@@ -16,7 +16,7 @@ ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 CredType=cred/munge
 SlurmUser=root
 SlurmdUser=root
@@ -138,5 +138,3 @@ def _wait(condition, what, cluster=None, seconds=60):
     while not condition():
         assert time.monotonic() < end, f"no {what} in {seconds} s\n{cluster.said() if cluster else ''}"
         time.sleep(0.2)
-
-
