@@ -20,6 +20,7 @@ from summtune.pipeline import run, run_comparison
 from summtune.recipe import EvaluationSettings
 from summtune.records import Prediction
 from summtune.resolution import Resolved, resolve
+from summtune.run_directory import is_complete
 
 _PLAIN_WIDTH = 110
 
@@ -42,13 +43,19 @@ def run_recipe(
             with OtherMachines(place, resolved.machines, resolved.plan.identity) as others:
                 run_dir = run_all(resolved, display, fresh, detach, others)
         else:
-            join(place, resolved.plan.identity, display.listener)
+            join(place, resolved.plan.identity, display.listener, lambda: not fresh and _is_done(resolved))
             display.stage("machines", f"machine {place.rank} is done; the result is in {resolved.run_dir}")
             return
     if run_dir is not None:
         _show_result(run_dir, console)
     else:
         console.print("the same command shows how it goes, and the result", highlight=False)
+
+
+def _is_done(resolved: Resolved) -> bool:
+    """Return whether no process has to be started any more."""
+    launched = [(run.run_dir, stage) for run in resolved.runs for stage in run.plan.stages if stage.launch is not None]
+    return all(is_complete(run_dir, stage.name) for run_dir, stage in launched)
 
 
 def _place(resolved: Resolved, command: Sequence[str]) -> Place | None:

@@ -6,25 +6,23 @@ processes, and say how those ended. The connection is also how each side learns 
 
 from __future__ import annotations
 
-import json
 import os
-import select
 import shlex
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from summtune.errors import InputError, StageError, SummtuneError
+from summtune.launchers.line import WAIT_SECONDS, Line
 from summtune.launchers.local import Listener, Place, run_stages
 from summtune.plan import Launch, read_plan
 
 DEFAULT_PORT = 29500
 
 _GATHER_SECONDS = 600.0
-_HELLO_SECONDS = 10.0
 _END_SECONDS = 120.0
 _POLL_SECONDS = 0.1
 _RETRY_SECONDS = 1.0
@@ -78,7 +76,7 @@ class OtherMachines:
         self.place = place
         self.count = count
         self.identity = identity
-        self.lines: dict[int, _Line] = {}
+        self.lines: dict[int, Line] = {}
 
     def __enter__(self) -> OtherMachines:
         return self
@@ -116,8 +114,8 @@ class OtherMachines:
             check()
             if time.monotonic() > end:
                 raise StageError(
-                    f"the {stages[0]} stage is done here and not everywhere (got nothing from machines "
-                    f"{_listed(waiting)}); give the same commands again",
+                    f"the {stages[0]} stage is done here and not everywhere (got nothing from "
+                    f"{_named(waiting)}); give the same commands again",
                     str(run_dir / "logs" / f"launcher.machine{min(waiting)}.log"),
                 )
             time.sleep(_POLL_SECONDS)
@@ -149,13 +147,13 @@ class OtherMachines:
             said: set[int] = set()
             while missing:
                 if said != missing:
-                    text = f"waiting for machines {_listed(missing)} at {self.place.address}:{self.place.port}"
+                    text = f"waiting for {_named(missing)} at {self.place.address}:{self.place.port}"
                     listener({"event": "message", "stage": "machines", "text": text})
                     said = set(missing)
                 if time.monotonic() > end:
                     raise StageError(
-                        f"not every machine has come in {_GATHER_SECONDS / 60:.0f} minutes (got none with MACHINE_RANK "
-                        f"{_listed(missing)} at {self.place.address}:{self.place.port}); start the command there"
+                        f"not every machine has come in {_GATHER_SECONDS / 60:.0f} minutes (got nothing from "
+                        f"{_named(missing)} at {self.place.address}:{self.place.port}); start the command there"
                     )
                 self._take_one(server, missing)
 
@@ -164,8 +162,8 @@ class OtherMachines:
             connection, _ = server.accept()
         except TimeoutError:
             return
-        line = _Line(connection)
-        hello = line.next(_HELLO_SECONDS)
+        line = Line(connection)
+        hello = line.next(WAIT_SECONDS)
         rank = (hello or {}).get("machine")
         wrong = None
         if hello is None or not isinstance(rank, int):
@@ -186,19 +184,22 @@ class OtherMachines:
         missing.discard(rank)
 
 
-def join(place: Place, identity: str, listener: Listener) -> None:
+def join(place: Place, identity: str, listener: Listener, complete: Callable[[], bool]) -> None:
     """Take part in the run of machine 0, and return when that is complete.
 
     Args:
         place: of this machine.
         identity: of the recipe as this machine reads it.
         listener: told what goes on.
+        complete: whether nothing is left to do: machine 0 then calls nobody.
 
     Raises:
         InputError: machine 0 refuses this one, or they share no file system.
         StageError: a stage failed here, or machine 0 has gone.
     """
-    line = _connect(place, listener)
+    line = _connect(place, listener, complete)
+    if line is None:
+        return
     try:
         line.send({"machine": place.rank, "identity": identity})
         while True:
@@ -216,7 +217,7 @@ def join(place: Place, identity: str, listener: Listener) -> None:
         line.close()
 
 
-def _run_here(place: Place, message: dict[str, Any], line: _Line, listener: Listener) -> None:
+def _run_here(place: Place, message: dict[str, Any], line: Line, listener: Listener) -> None:
     run_dir, stages = Path(message["run_dir"]), message["stages"]
     try:
         if not (run_dir / "plan.json").exists():
@@ -226,11 +227,18 @@ def _run_here(place: Place, message: dict[str, Any], line: _Line, listener: List
         launch = next(stage.launch for stage in read_plan(run_dir).stages if stage.name == stages[0])
         assert launch is not None
         there = Place(place.rank, place.address, message["port"])
-        run_stages(launch, run_dir, stages, listener, there, line.check)
+        run_stages(launch, run_dir, stages, listener, there, lambda: _check(line))
     except SummtuneError as error:
         line.send({"failed": str(error), "code": error.exit_code, "log": getattr(error, "log", None)})
         raise
     line.send({"done": True})
+
+
+def _check(line: Line) -> None:
+    try:
+        line.look()
+    except ConnectionError:
+        raise _gone() from None
 
 
 def _gone() -> StageError:
@@ -239,99 +247,23 @@ def _gone() -> StageError:
     )
 
 
-def _connect(place: Place, listener: Listener) -> _Line:
+def _connect(place: Place, listener: Listener, complete: Callable[[], bool]) -> Line | None:
     """Connect to machine 0, however long it prepares: the model may have to be fetched first."""
     said = -_SAY_SECONDS
-    while True:
+    while not complete():
         try:
-            return _Line(socket.create_connection((place.address, place.port), timeout=_HELLO_SECONDS))
+            return Line(socket.create_connection((place.address, place.port), timeout=WAIT_SECONDS))
         except OSError as error:
             if time.monotonic() - said >= _SAY_SECONDS:
                 said = time.monotonic()
                 text = f"waiting for machine 0 at {place.address}:{place.port} ({error.strerror or error})"
                 listener({"event": "message", "stage": "machines", "text": text})
             time.sleep(_RETRY_SECONDS)
+    return None
 
 
-class _Line:
-    """A connection that carries one JSON object a line."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
-        self.connection.settimeout(_HELLO_SECONDS)
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        # A machine that lost its power says nothing: half a minute without an answer is the end of it.
-        for option, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
-            if hasattr(socket, option):
-                self.connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-        self.buffer = b""
-        self.ahead: list[dict[str, Any]] = []
-
-    def send(self, message: dict[str, Any]) -> None:
-        """Send an object; one to a machine that has gone is dropped, and the next look at the line tells."""
-        try:
-            self.connection.sendall(json.dumps(message).encode() + b"\n")
-        except OSError:
-            return
-
-    def received(self) -> list[dict[str, Any]]:
-        """Return the objects that have come.
-
-        Raises:
-            ConnectionError: the other side has gone, and all that it said was returned before.
-        """
-        self._read()
-        messages, self.ahead = self.ahead, []
-        return messages
-
-    def check(self) -> None:
-        """Look whether the other side is still there.
-
-        Raises:
-            StageError: it is not.
-        """
-        try:
-            self._read()
-        except ConnectionError:
-            raise _gone() from None
-
-    def next(self, seconds: float | None) -> dict[str, Any] | None:
-        """Return the next object; None when none came in time or the other side has gone."""
-        end = None if seconds is None else time.monotonic() + seconds
-        while end is None or time.monotonic() < end:
-            try:
-                self._read()
-            except ConnectionError:
-                return None
-            if self.ahead:
-                return self.ahead.pop(0)
-            time.sleep(_POLL_SECONDS)
-        return None
-
-    def close(self) -> None:
-        self.connection.close()
-
-    def _read(self) -> None:
-        while select.select([self.connection], [], [], 0)[0]:
-            try:
-                part = self.connection.recv(65_536)
-            except OSError:
-                part = b""
-            if not part:
-                if self.ahead:
-                    return
-                raise ConnectionError
-            *lines, self.buffer = (self.buffer + part).split(b"\n")
-            for text in lines:
-                try:
-                    message = json.loads(text)
-                except ValueError:
-                    raise ConnectionError from None
-                self.ahead += [message] if isinstance(message, dict) else []
-
-
-def _listed(ranks: set[int]) -> str:
-    return ", ".join(map(str, sorted(ranks)))
+def _named(ranks: set[int]) -> str:
+    return f"machine{'s' if len(ranks) > 1 else ''} {', '.join(map(str, sorted(ranks)))}"
 
 
 def _free_port() -> int:

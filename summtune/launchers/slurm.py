@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +14,7 @@ from summtune.events import EventReader, events_file
 from summtune.files import read_json, write_json, write_text
 from summtune.launchers.local import Listener, interrupts_held_back
 from summtune.launchers.sbatch_script import JOB_FILE, STOPPED, sbatch_script
+from summtune.launchers.slurm_commands import ENDED, State, state_of, submit_script
 from summtune.plan import Plan
 from summtune.run_directory import is_complete
 
@@ -25,21 +23,6 @@ SCRIPT = "job.sbatch"
 _EVENT_SECONDS = 0.5
 _STATE_SECONDS = 3.0
 _VISIBLE_SECONDS = 90.0
-_COMMAND_SECONDS = 60.0
-
-_ENDED = {
-    "BOOT_FAIL": "a node did not start",
-    "CANCELLED": "it was cancelled",
-    "COMPLETED": "it ended",
-    "DEADLINE": "it reached its deadline",
-    "FAILED": "its script failed",
-    "NODE_FAIL": "a node failed",
-    "OUT_OF_MEMORY": "memory ran out; lower micro_batch_size, or ask for more with slurm.extra: ['--mem=…']",
-    "PREEMPTED": "another job took its place",
-    "REVOKED": "it was revoked",
-    "TIMEOUT": "it ran into its time limit before a checkpoint was written; raise slurm.time or slurm.stop_seconds",
-    "UNKNOWN": "Slurm does not remember it",
-}
 
 
 @dataclass(frozen=True)
@@ -57,20 +40,6 @@ class Job:
     def log(self, run_dir: Path) -> Path:
         """Return where Slurm writes what the job prints."""
         return run_dir / "logs" / f"slurm-{self.id}.log"
-
-
-@dataclass(frozen=True)
-class State:
-    """What Slurm says of a job: its state, the reason, and the exit code of its script."""
-
-    name: str
-    reason: str = ""
-    exit_code: str = ""
-
-    @property
-    def active(self) -> bool:
-        """Whether it waits, runs, or will run again."""
-        return self.name not in _ENDED
 
 
 def job_of(run_dir: Path) -> Job | None:
@@ -103,37 +72,9 @@ def submit(plan: Plan, run_dir: Path) -> Job:
     events = events_file(run_dir)
     # An interrupt between the two would leave a job that nobody knows. (A kill leaves one that ends itself.)
     with interrupts_held_back():
-        code, said, complaint = _slurm("sbatch", "--parsable", str(run_dir / SCRIPT))
-        if code != 0:
-            raise InputError(
-                f"sbatch refuses the job (got {_last_line(complaint)!r} for {run_dir / SCRIPT}); correct the slurm "
-                "section of the recipe"
-            )
-        job = Job(id=_last_line(said).split(";")[0], events_from=events.stat().st_size if events.exists() else 0)
+        job = Job(submit_script(run_dir / SCRIPT), events_from=events.stat().st_size if events.exists() else 0)
         write_json(run_dir / JOB_FILE, asdict(job))
     return job
-
-
-def state_of(job: Job) -> State:
-    """Return the state of a job, ``UNKNOWN`` when Slurm does not remember it.
-
-    Raises:
-        StageError: Slurm does not answer.
-    """
-    code, said, complaint = _slurm("scontrol", "show", "job", "--oneliner", job.id)
-    match = re.search(r"\bJobState=(\S+) Reason=(\S+)", said)
-    if code == 0 and match is not None:
-        exit_code = re.search(r"\bExitCode=(\S+)", said)
-        return State(match[1], "" if match[2] == "None" else match[2], exit_code[1] if exit_code else "")
-    if "Invalid job id" not in complaint:
-        raise StageError(
-            f"Slurm does not tell the state of job {job.id} (got {_last_line(complaint or said)!r}); give the same "
-            f"command again when `scontrol show job {job.id}` works"
-        )
-    # It ended more than a few minutes ago, and the controller has forgotten it. Not every cluster keeps accounts.
-    code, said, _ = _slurm("sacct", "-X", "-n", "-P", "-j", job.id, "-o", "State,ExitCode")
-    name, _, exit_code_text = _last_line(said).partition("|")
-    return State(name.split()[0], "", exit_code_text) if code == 0 and name else State("UNKNOWN")
 
 
 def take_up(
@@ -164,7 +105,7 @@ def take_up(
             f"a Slurm job was submitted for this directory and may be at work (got job {job.id} in "
             f"{run_dir / JOB_FILE}, and no scontrol on this machine); delete that file if the job has ended"
         )
-    state = state_of(job)
+    state = state_of(job.id)
     if not state.active:
         if not fresh and state.name != "UNKNOWN":
             listener({"event": "warning", "stage": "slurm", "text": str(failure(job, run_dir, state))})
@@ -224,7 +165,7 @@ def failure(job: Job, run_dir: Path, state: State, errors: Sequence[dict[str, An
     log = job.log(run_dir)
     chosen = next((event for event in errors if event["expected"]), errors[0] if errors else None)
     shown = f"{state.name}{f', exit code {state.exit_code}' if state.name == 'FAILED' else ''}"
-    why = _ENDED[state.name]
+    why = ENDED[state.name]
     if state.exit_code.startswith(f"{STOPPED}:"):
         why = "it was told to stop (time limit or preemption) before anything was saved; raise slurm.time"
     if chosen is not None and state.name in ("FAILED", "COMPLETED", "UNKNOWN"):
@@ -246,7 +187,7 @@ def _wait_for_the_end(job: Job, reader: EventReader, errors: list[dict[str, Any]
         if time.monotonic() - looked >= _STATE_SECONDS:
             looked = time.monotonic()
             try:
-                state = state_of(job)
+                state = state_of(job.id)
             except StageError as error:
                 if not silent:  # the controller restarts now and then; the job goes on meanwhile
                     listener({"event": "warning", "stage": "slurm", "text": f"{error}; still trying"})
@@ -282,32 +223,3 @@ def _wait_until_visible(run_dir: Path, stages: Sequence[str], seconds: float) ->
 
 def _say(listener: Listener, text: str) -> None:
     listener({"event": "message", "stage": "slurm", "text": text})
-
-
-def _slurm(*command: str) -> tuple[int, str, str]:
-    """Run one of Slurm's commands and return its exit code and what it said.
-
-    Raises:
-        InputError: there is no such command here.
-    """
-    if shutil.which(command[0]) is None:
-        if command[0] == "sacct":
-            return 1, "", ""
-        raise InputError(
-            f"`launcher: slurm` needs Slurm's commands (got no {command[0]} on this machine); run it on a login node"
-        )
-    # Inside an allocation SLURM_… describes that one, and would be taken for options of the new job.
-    kept = ("SLURM_CONF", "SLURM_CLUSTERS")
-    environment = {key: value for key, value in os.environ.items() if key in kept or not key.startswith("SLURM_")}
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return 1, "", f"{command[0]} did not answer in {_COMMAND_SECONDS:.0f} s"
-    return done.returncode, done.stdout, done.stderr
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1].strip() if lines else ""
