@@ -96,8 +96,9 @@ def _slurm(*command: str) -> tuple[int, str, str]:
     environment = {key: value for key, value in os.environ.items() if key in kept or not key.startswith("SLURM_")}
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=False
-        )
+            command, env=environment, capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=False,
+            start_new_session=True,  # an interrupt at the keyboard is for summtune, not for half of a submission
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         return 1, "", f"{command[0]} did not answer in {_COMMAND_SECONDS:.0f} s"
     return done.returncode, done.stdout, done.stderr
