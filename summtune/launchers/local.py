@@ -119,7 +119,7 @@ def run_stages(
         try:
             with interrupts_held_back():
                 process = subprocess.Popen(
-                    command(launch, run_dir, stages) if place is None else command(launch, run_dir, stages, place),
+                    command(launch, run_dir, stages, place),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -140,7 +140,7 @@ def run_stages(
                 _end(process)
     if process.returncode != 0:
         said = launcher_log.read_bytes()[start:].decode(errors="replace")
-        raise _failure(process.returncode, errors, logs, stages, said)
+        raise _failure(process.returncode, errors, launcher_log, stages, said)
 
 
 @contextlib.contextmanager
@@ -180,8 +180,11 @@ def _group_exists(group: int) -> bool:
     return True
 
 
-def _failure(code: int, errors: list[dict[str, Any]], logs: Path, stages: Sequence[str], said: str) -> StageError:
+def _failure(
+    code: int, errors: list[dict[str, Any]], launcher_log: Path, stages: Sequence[str], said: str
+) -> StageError:
     """Return the error to show: the first cause, rather than what the other ranks say when they lose it."""
+    logs = launcher_log.parent
     free = shutil.disk_usage(logs).free
     chosen = next((event for event in errors if event["expected"]), errors[0] if errors else None)
     if chosen is not None:
@@ -190,7 +193,8 @@ def _failure(code: int, errors: list[dict[str, Any]], logs: Path, stages: Sequen
     else:
         stage, cause = stages[0], f"its processes ended with exit code {code}"
         log = logs / f"{stages[0]}.rank0.log"
-        log = log if log.exists() else logs / "launcher.log"
+        # With several machines nobody knows whose process it was; the launcher's log says which rank.
+        log = log if log.exists() and launcher_log.name == "launcher.log" else launcher_log
         # accelerate and torchrun end with code 1 whatever became of a process, and write down the signal.
         if code == -signal.SIGKILL or "SIGKILL" in said:
             cause = "it was killed (signal 9), most often for lack of memory; lower micro_batch_size"
