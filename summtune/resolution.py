@@ -39,7 +39,7 @@ class Resolved:
         plan: everything but the data's counts.
         run_dir: absolute.
         memory: what training needs on each device; None for prompts and unknown models.
-        gpus: the devices that were seen.
+        gpus: the devices that were seen, here where the recipe runs here.
         parts: of a comparison, the name and the plan of each system.
     """
 
@@ -82,7 +82,7 @@ def resolve(
     loaded, recipe = check(path, sets, system.overrides if system else NO_OVERRIDES)
     if recipe.kind == "compare":
         return _comparison(loaded, recipe, output_dir)
-    gpus = tuple(visible_gpus())
+    gpus = () if recipe.launcher == "slurm" else tuple(visible_gpus())  # a login node's are not those that train
     stages = _stages(recipe, gpus)
     launch = stages[0].launch
     assert launch is not None
@@ -133,7 +133,7 @@ def _run_dir(loaded: LoadedRecipe, recipe: Recipe, identity: str, given: Path | 
 
 def _stages(recipe: Recipe, gpus: Sequence[Gpu]) -> list[StagePlan]:
     machines, devices = recipe.num_machines, len(gpus)
-    if recipe.launcher == "slurm":  # this machine is not the one that trains
+    if recipe.launcher == "slurm":
         slurm = recipe.slurm or Slurm()
         machines, devices = slurm.nodes, slurm.gpus_per_node or 0
     processes = recipe.num_processes or machines * max(1, devices)

@@ -71,6 +71,7 @@ def test_a_slurm_job_has_the_devices_that_are_asked_for_and_not_those_here(proje
     assert launches(resolved.plan)["train"] == ("data_parallel", 8, "cuda")
     assert resolved.plan.stages[0].launch.machines == 2
     assert resolved.machines == 1, "the command is given once"
+    assert resolved.gpus == ()
     on_cpus = resolve(project / "train.yaml", [*slurm, "slurm={nodes: 2}"])
     assert launches(on_cpus.plan)["train"] == ("data_parallel", 2, "cpu")
     assert on_cpus.plan.identity != resolved.plan.identity, "the global batch is another one"
