@@ -18,6 +18,10 @@ STOPPED = 75
 _BODY = """
 run_dir={run_dir}
 
+# Before the time limit Slurm sends USR1 here, and srun passes it on: the processes save what they have, and end.
+step= told=
+trap 'told=1; echo "told to stop"; [ -n "$step" ] && kill -USR1 "$step"' USR1
+
 # Only the job that job.json names may work there; it is written right after this job was submitted.
 for _ in $(seq 60); do
   grep -qF "\\"id\\": \\"$SLURM_JOB_ID\\"" "$run_dir/{job_file}" && break
@@ -34,14 +38,13 @@ MASTER_ADDR=$(hostname)
 MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000))
 export MASTER_ADDR MASTER_PORT
 
-# Before the time limit Slurm sends USR1 here, and srun passes it on: the processes save what they have, and end.
-step=
-trap 'echo "told to stop"; [ -n "$step" ] && kill -USR1 "$step"' USR1
-
-# A time limit that is too short for the start would requeue this job for ever.
-saved_something() {{
+# Back into the queue, where something was saved: a time limit that is too short for the start would do that for ever.
+requeue() {{
   [ -n "$(find "$run_dir"/checkpoints "$run_dir"/stages "$run_dir"/{partial} \\
-    -newer "$run_dir/{started}" -print -quit 2>/dev/null)" ]
+    -newer "$run_dir/{started}" -print -quit 2>/dev/null)" ] || return
+  echo "stopped, and saved; requeueing"
+  scontrol requeue "$SLURM_JOB_ID"
+  exit {stopped}
 }}
 
 # The stages of one launch, those that are not complete.
@@ -51,6 +54,7 @@ run() {{
     [ -f "$run_dir/stages/$stage.json" ] || todo+=("$stage")
   done
   [ "${{#todo[@]}}" = 0 ] && return 0
+  [ -n "$told" ] && requeue
   {srun} \\
     {python} -m summtune.launchers.slurm_node "$run_dir" "${{todo[@]}}" &
   step=$!
@@ -61,10 +65,7 @@ run() {{
     code=$?
   done
   step=
-  if [ "$code" = {stopped} ] && saved_something; then
-    echo "stopped, and saved; requeueing"
-    scontrol requeue "$SLURM_JOB_ID"
-  fi
+  [ "$code" = {stopped} ] && requeue
   [ "$code" = 0 ] || exit "$code"
 }}
 

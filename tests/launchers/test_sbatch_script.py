@@ -140,6 +140,13 @@ def test_the_signal_before_the_time_limit_reaches_the_step(run_script):
     assert called[-1] == "scontrol requeue 12"
 
 
+def test_the_signal_between_two_steps_is_not_lost(run_script):
+    done, called = run_script(f"trap '' USR1\nkill -USR1 $PPID\n{MARK}")  # the step was about to end anyway
+    assert done.returncode == 75
+    assert steps(called) == ["train"]
+    assert called[-1] == "scontrol requeue 12"
+
+
 @pytest.mark.parametrize("job", ["13", "1", None])
 def test_a_job_that_is_not_the_one_of_the_directory_does_nothing(run_script, job):
     done, called = run_script("", job=job)
