@@ -91,15 +91,6 @@ def _problems(loaded: LoadedRecipe, recipe: Recipe) -> list[Problem]:
             found.append((("deepspeed",), str(error)))
         if importlib.util.find_spec("deepspeed") is None:
             found.append((("deepspeed",), "deepspeed is not installed on this machine; pip install deepspeed"))
-    if recipe.launcher == "slurm":
-        found.append(
-            (
-                ("launcher",),
-                "`launcher: slurm` is not available in this version; run it inside an allocation of one node",
-            )
-        )
-    if recipe.num_machines > 1:
-        found.append((("num_machines",), f"only one machine is available in this version (got {recipe.num_machines})"))
     trackers = (("wandb_project", "wandb"), ("use_tensorboard", "tensorboard"), ("mlflow_tracking_uri", "mlflow"))
     for key, package in trackers:
         if getattr(recipe, key) and importlib.util.find_spec(package) is None:

@@ -82,6 +82,7 @@ def run(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew instead of going on.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Submit the Slurm job and return.")] = False,
 ) -> None:
     """Run a recipe; the same command goes on where it stopped."""
     from summtune import running
@@ -89,7 +90,7 @@ def run(
     if dry_run:
         running.show_plan(recipe, sets or [], output_dir)
     else:
-        running.run_recipe(recipe, sets or [], output_dir, fresh)
+        running.run_recipe(recipe, sets or [], output_dir, fresh, detach)
 
 
 @app.command()

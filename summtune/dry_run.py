@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
 
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import command
+from summtune.launchers.sbatch_script import sbatch_script
+from summtune.launchers.slurm import SCRIPT
 from summtune.plan import Batch, launch_groups
 from summtune.preparation import count_pairs
 from summtune.report import numbers
 from summtune.resolution import Resolved
+
+
+def print_commands(commands: Sequence[str], console: Console) -> None:
+    """Print the command for each of several machines."""
+    _line(console, "machines", "the same command on each, at the first machine's address:")
+    for command_line in commands:
+        _verbatim(console, command_line, 4)
 
 
 def print_plan(resolved: Resolved, console: Console) -> None:
@@ -38,18 +48,20 @@ def print_plan(resolved: Resolved, console: Console) -> None:
         if launch is None:
             continue
         names = [stage.name for stage in group]
+        where = (
+            f" on {launch.machines} machines (each adds its rank and where they meet)" if launch.machines > 1 else ""
+        )
         _line(
             console,
             " and ".join(names),
-            f"{launch.processes} × {launch.device}, {launch.distribution.replace('_', ' ')}",
+            f"{launch.processes} × {launch.device}{where}, {launch.distribution.replace('_', ' ')}",
         )
-        console.print(
-            f"    {shlex.join(command(launch, resolved.run_dir, names))}", highlight=False, soft_wrap=True, markup=False
-        )
-        config = to_yaml(accelerate_config(launch, resolved.run_dir))
-        console.print(f"    {launch.config_file}:", highlight=False, soft_wrap=True, markup=False)
-        for line in config.splitlines():
-            console.print(f"      {line}", highlight=False, soft_wrap=True, markup=False)
+        _verbatim(console, shlex.join(command(launch, resolved.run_dir, names)), 4)
+        _verbatim(console, f"{launch.config_file}:", 4)
+        _verbatim(console, to_yaml(accelerate_config(launch, resolved.run_dir)), 6)
+    if plan.recipe.launcher == "slurm":
+        _line(console, SCRIPT, "(for sbatch)")
+        _verbatim(console, sbatch_script(plan, resolved.run_dir), 4)
     if plan.recipe.deepspeed is not None:
         _line(console, "ds_config.json", f'{plan.recipe.deepspeed} ("auto" is filled in from the recipe)')
 
@@ -79,6 +91,11 @@ def _memory_text(resolved: Resolved) -> str:
             f"; the smallest device has {numbers.size(smallest)}: lower micro_batch_size or set gradient_checkpointing"
         )
     return text
+
+
+def _verbatim(console: Console, text: str, indent: int) -> None:
+    for line in text.splitlines():
+        console.print(f"{' ' * indent}{line}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _line(console: Console, name: str, text: str) -> None:

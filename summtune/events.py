@@ -68,12 +68,14 @@ class EventReader:
     """Reads the events that have come since the last look.
 
     Args:
-        run_dir: the run directory; what is already in its events file is passed over.
+        run_dir: the run directory.
+        start: where to begin, in bytes; None passes over what is already in the events file.
     """
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, start: int | None = None) -> None:
         self.path = events_file(run_dir)
-        self.offset = self.path.stat().st_size if self.path.exists() else 0
+        there = self.path.stat().st_size if self.path.exists() else 0
+        self.offset = there if start is None else min(start, there)
 
     def new(self) -> Iterator[dict[str, Any]]:
         """Yield the events written since the last call; a line still being written waits for the next one."""
@@ -85,4 +87,5 @@ class EventReader:
                 if not line.endswith(b"\n"):
                     return
                 self.offset += len(line)
-                yield json.loads(line)
+                with contextlib.suppress(ValueError):  # two machines wrote at once on a shared file system
+                    yield json.loads(line)

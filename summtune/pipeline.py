@@ -10,10 +10,12 @@ from typing import Protocol
 from summtune.errors import ModelError
 from summtune.files import read_jsonl, write_bytes, write_json, write_text
 from summtune.hub_access import fetch_model
+from summtune.launchers import slurm
 from summtune.launchers.accelerate_config import DS_CONFIG, accelerate_config, read_ds_config, to_yaml
 from summtune.launchers.local import Listener, run_stages
+from summtune.launchers.machines import OtherMachines
 from summtune.paths import BUILTIN_DATASETS, is_local
-from summtune.plan import Batch, Plan, launch_groups, read_plan
+from summtune.plan import Batch, Plan, StagePlan, launch_groups, read_plan
 from summtune.preparation import prepare_data
 from summtune.recipe import Recipe
 from summtune.records import Prediction
@@ -49,13 +51,24 @@ class Display(Protocol):
         """Something that a person should act on."""
 
 
-def run(resolved: Resolved, display: Display, fresh: bool = False) -> Path:
-    """Run every stage of a prompt or train recipe that is not complete, and return the run directory.
+def run(
+    resolved: Resolved,
+    display: Display,
+    fresh: bool = False,
+    detach: bool = False,
+    others: OtherMachines | None = None,
+) -> Path | None:
+    """Run every stage of a prompt or train recipe that is not complete.
 
     Args:
         resolved: the recipe with its plan.
         display: told what goes on.
         fresh: delete what an earlier run of this very recipe left, and begin anew.
+        detach: do not wait for a Slurm job.
+        others: the other machines of a launch on several, without a scheduler.
+
+    Returns:
+        The run directory; None when a Slurm job has yet to do its part.
 
     Raises:
         InputError: the data, the model or the run directory cannot be used; nothing was started.
@@ -63,14 +76,26 @@ def run(resolved: Resolved, display: Display, fresh: bool = False) -> Path:
     """
     run_dir = resolved.run_dir
     known = check_free(run_dir, resolved.plan.identity)
+    launcher = resolved.plan.recipe.launcher
+    launched = [stage.name for stage in resolved.plan.stages if stage.launch is not None]
     with leaving_nothing(run_dir), locked(run_dir):
+        # Before anything is written: a job may be at work here.
+        if known and not slurm.take_up(
+            run_dir, launched, display.listener, launcher=launcher, fresh=fresh, detach=detach
+        ):
+            return None
         if known and fresh:
             clear(run_dir)
             known = False
         if not known:
             _begin(resolved, display)
         plan = _current_plan(resolved)
-        _run_stages(plan, run_dir, display)
+        todo = _what_is_missing(plan, run_dir, display)
+        if launcher == "slurm" and todo and todo[0].launch is not None:
+            if not _run_as_job(plan, run_dir, display, detach):
+                return None
+            todo = [stage for stage in todo if stage.launch is None]
+        _run_stages(plan, todo, run_dir, display, others)
     return run_dir
 
 
@@ -123,19 +148,41 @@ def _current_plan(resolved: Resolved) -> Plan:
     return plan
 
 
-def _run_stages(plan: Plan, run_dir: Path, display: Display) -> None:
+def _what_is_missing(plan: Plan, run_dir: Path, display: Display) -> list[StagePlan]:
+    """Return the stages that are to be run, and forget what an earlier run of them left."""
     todo = list(plan.stages)
     while todo and is_complete(run_dir, todo[0].name):
         display.stage(todo.pop(0).name, "already complete")
     forget(run_dir, [stage.name for stage in todo])
     if todo and todo[0].name == "train":
         shutil.rmtree(run_dir / PARTIAL_PREDICTIONS, ignore_errors=True)  # another model's
+    return todo
+
+
+def _run_as_job(plan: Plan, run_dir: Path, display: Display, detach: bool) -> bool:
+    """Have Slurm run the stages of workers; return whether they are done, which with ``detach`` is not waited for."""
+    names = [stage.name for stage in plan.stages if stage.launch is not None and not is_complete(run_dir, stage.name)]
+    display.stage(names[0], f"submitting {run_dir / slurm.SCRIPT}")
+    job = slurm.submit(plan, run_dir)
+    display.stage("slurm", f"job {job.id}, log: {job.log(run_dir)}")
+    if not detach:
+        slurm.follow(job, run_dir, names, display.listener)
+    return not detach
+
+
+def _run_stages(
+    plan: Plan, todo: Sequence[StagePlan], run_dir: Path, display: Display, others: OtherMachines | None
+) -> None:
     for together in launch_groups(todo):
         names = [stage.name for stage in together]
         launch = together[0].launch
         if launch is not None:
             display.stage(names[0], f"starting {launch.processes} process{'es' if launch.processes > 1 else ''}")
-            run_stages(launch, run_dir, names, display.listener)
+            if launch.machines == 1:
+                run_stages(launch, run_dir, names, display.listener)
+            else:
+                assert others is not None, "the command of each machine says which one it is"
+                others.run_stages(launch, run_dir, names, display.listener)
         else:
             display.stage(names[0], "running")
             _run_here(names[0], plan, run_dir)
@@ -158,13 +205,24 @@ def _run_here(stage: str, plan: Plan, run_dir: Path) -> None:
     write_run_report(run_dir)
 
 
-def run_comparison(resolved: Resolved, display: Display, fresh: bool = False) -> Path:
-    """Run every system of a comparison that is not complete, compare them, and return the comparison's directory.
+def run_comparison(
+    resolved: Resolved,
+    display: Display,
+    fresh: bool = False,
+    detach: bool = False,
+    others: OtherMachines | None = None,
+) -> Path | None:
+    """Run every system of a comparison that is not complete, and compare them.
 
     Args:
         resolved: the comparison.
         display: told what goes on.
         fresh: begin every system anew.
+        detach: do not wait for Slurm jobs: those of all systems are submitted.
+        others: the other machines of a launch on several, without a scheduler.
+
+    Returns:
+        The comparison's directory; None when a Slurm job has yet to do its part.
 
     Raises:
         ComparisonError: the systems were scored under different protocols or on different dialogues.
@@ -181,11 +239,13 @@ def run_comparison(resolved: Resolved, display: Display, fresh: bool = False) ->
         write_bytes(run_dir / "recipe.yaml", Path(resolved.plan.recipe_path).read_bytes())
         write_json(run_dir / "plan.json", resolved.plan.to_json())
         try:
-            _run_systems(resolved.parts, display, fresh)
+            complete = _run_systems(resolved.parts, display, fresh, detach, others)
         except BaseException:
             if not known and not any((part.run_dir / "plan.json").exists() for _, part in resolved.parts):
                 clear(run_dir)  # nothing was started
             raise
+        if not complete:
+            return None
         systems = [read_system(name, part.run_dir) for name, part in resolved.parts]
         display.stage("compare", f"{len(systems)} systems")
         write_json(run_dir / "comparison.json", compare(systems, resolved.plan.recipe.baseline or systems[0].name))
@@ -193,12 +253,17 @@ def run_comparison(resolved: Resolved, display: Display, fresh: bool = False) ->
     return run_dir
 
 
-def _run_systems(parts: Sequence[tuple[str, Resolved]], display: Display, fresh: bool) -> None:
+def _run_systems(
+    parts: Sequence[tuple[str, Resolved]], display: Display, fresh: bool, detach: bool, others: OtherMachines | None
+) -> bool:
+    """Run the systems and return whether all are complete."""
     done: set[Path] = set()
+    complete = True
     for number, (name, part) in enumerate(parts):
         display.systems(number, len(parts))
         display.stage(name, f"system {number + 1} of {len(parts)}, {part.run_dir}")
         # Two names for one run (the same recipe under equal overrides) are run once, also with --fresh.
-        run(part, display, fresh and part.run_dir not in done)
+        complete &= run(part, display, fresh and part.run_dir not in done, detach, others) is not None
         done.add(part.run_dir)
     display.systems(len(parts), len(parts))
+    return complete

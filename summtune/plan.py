@@ -34,10 +34,16 @@ class Launch(Section):
     """How the processes of a stage are started."""
 
     distribution: Distribution
-    processes: int
+    processes: int = Field(description="in all, over every machine")
     device: Literal["cuda", "cpu"]
     config_file: str = Field(description="accelerate config, a file of the run directory")
     zero_stage: int = Field(default=0, description="of DeepSpeed; 0 without it")
+    machines: int = Field(default=1, description="that share the processes evenly")
+
+    @property
+    def processes_per_machine(self) -> int:
+        """How many processes each machine starts."""
+        return self.processes // self.machines
 
 
 class Batch(Section):

@@ -85,9 +85,22 @@ class Slurm(Section):
     account: str | None = Field(default=None, description="Account that is charged.")
     time: str | None = Field(default=None, description="Time limit, as sbatch reads it: '12:00:00'.")
     nodes: int = Field(default=1, ge=1, le=4096, description="Nodes.")
-    gpus_per_node: int | None = Field(default=None, ge=0, le=64, description="GPUs of each node.")
+    gpus_per_node: int | None = Field(
+        default=None, ge=0, le=64, description="GPUs of each node, one process each; none: one process on its CPU."
+    )
+    cpus_per_node: int | None = Field(
+        default=None, ge=1, le=4096, description="CPU cores of each node; many clusters give one unless asked."
+    )
     constraint: str | None = Field(default=None, description="Node features to ask for.")
+    stop_seconds: int = Field(
+        default=120,
+        ge=10,
+        le=65_535,
+        description="Seconds before the time limit at which a checkpoint is written and the job requeued; a step and "
+        "a checkpoint must fit in.",
+    )
     extra: list[str] = Field(default=[], description="Further #SBATCH lines, without the #SBATCH.")
+    setup: list[str] = Field(default=[], description="Shell lines before the stages run: 'module load cuda'.")
 
 
 class Generation(Section):
@@ -257,7 +270,9 @@ class Recipe(Section):
     num_processes: Annotated[int | None, _RUNS_EXECUTION] = Field(
         default=None, ge=1, le=65_536, description="Processes in all; default: every visible device, one on a CPU."
     )
-    num_machines: Annotated[int, _RUNS_EXECUTION] = Field(default=1, ge=1, le=4096, description="Machines.")
+    num_machines: Annotated[int, _RUNS_EXECUTION] = Field(
+        default=1, ge=1, le=4096, description="Machines, without a scheduler; see docs/clusters.md."
+    )
     launcher: Annotated[Literal["local", "slurm"], _RUNS_EXECUTION] = Field(
         default="local", description="Start the processes here, or as a Slurm job."
     )

@@ -76,6 +76,12 @@ _NO_EFFECT: tuple[tuple[str, str, Callable[[Recipe], bool], str], ...] = (
         lambda r: r.generation.num_beams == 1,
         "with one beam; set num_beams above 1, or remove the key",
     ),
+    (
+        "num_machines",
+        "launcher",
+        lambda r: r.launcher == "slurm",
+        "with `launcher: slurm`; set slurm.nodes, and remove the key",
+    ),
     ("slurm", "launcher", lambda r: r.launcher != "slurm", "without `launcher: slurm`; set it, or remove the section"),
     *(
         (key, "wandb_project", lambda r: r.wandb_project is None, "without wandb_project; set it, or remove the key")

@@ -18,7 +18,7 @@ from summtune.launchers.accelerate_config import read_ds_config
 from summtune.memory import MemoryEstimate, estimate
 from summtune.paths import model_folder
 from summtune.plan import Batch, Launch, ModelPlan, Plan, StagePlan, SystemPlan
-from summtune.recipe import Recipe
+from summtune.recipe import Recipe, Slurm
 from summtune.recipe_loading import NO_OVERRIDES, LoadedRecipe
 from summtune.run_directory import timestamp
 
@@ -39,7 +39,7 @@ class Resolved:
         plan: everything but the data's counts.
         run_dir: absolute.
         memory: what training needs on each device; None for prompts and unknown models.
-        gpus: the devices that were seen.
+        gpus: the devices that were seen, here where the recipe runs here.
         parts: of a comparison, the name and the plan of each system.
     """
 
@@ -49,6 +49,17 @@ class Resolved:
     memory: MemoryEstimate | None = None
     gpus: tuple[Gpu, ...] = ()
     parts: tuple[tuple[str, Resolved], ...] = ()
+
+    @property
+    def runs(self) -> tuple[Resolved, ...]:
+        """The runs of this recipe: itself, or of a comparison its systems."""
+        return tuple(part for _, part in self.parts) or (self,)
+
+    @property
+    def machines(self) -> int:
+        """How many machines the command is given on; the nodes of a Slurm job are not among them."""
+        local = [run.plan.stages for run in self.runs if run.plan.recipe.launcher == "local"]
+        return max((stage.launch.machines for stages in local for stage in stages if stage.launch), default=1)
 
 
 def resolve(
@@ -71,7 +82,7 @@ def resolve(
     loaded, recipe = check(path, sets, system.overrides if system else NO_OVERRIDES)
     if recipe.kind == "compare":
         return _comparison(loaded, recipe, output_dir)
-    gpus = tuple(visible_gpus())
+    gpus = () if recipe.launcher == "slurm" else tuple(visible_gpus())  # a login node's are not those that train
     stages = _stages(recipe, gpus)
     launch = stages[0].launch
     assert launch is not None
@@ -121,12 +132,28 @@ def _run_dir(loaded: LoadedRecipe, recipe: Recipe, identity: str, given: Path | 
 
 
 def _stages(recipe: Recipe, gpus: Sequence[Gpu]) -> list[StagePlan]:
-    processes = recipe.num_processes or max(1, len(gpus))
-    if gpus and processes > len(gpus):
-        raise InputError(f"num_processes exceeds the visible devices (got {processes}, {len(gpus)} visible); lower it")
-    device = "cuda" if gpus else "cpu"
-    plain = "data_parallel" if processes > 1 else "none"
-    predict = {"distribution": plain, "processes": processes, "device": device, "config_file": "accelerate.yaml"}
+    machines, devices = recipe.num_machines, len(gpus)
+    if recipe.launcher == "slurm":
+        slurm = recipe.slurm or Slurm()
+        machines, devices = slurm.nodes, slurm.gpus_per_node or 0
+    processes = recipe.num_processes or machines * max(1, devices)
+    if devices and processes > machines * devices:
+        where = "visible" if machines == 1 else f"on {machines} machines with {devices} each"
+        raise InputError(
+            f"num_processes exceeds the visible devices (got {processes}, {machines * devices} {where}); lower it"
+        )
+    if processes % machines:
+        raise InputError(
+            f"num_processes is in all, and every machine has as many (got {processes} for {machines} machines); "
+            f"make it a multiple of {machines}"
+        )
+    predict = {
+        "distribution": "data_parallel" if processes > 1 else "none",
+        "processes": processes,
+        "device": "cuda" if devices else "cpu",
+        "config_file": "accelerate.yaml",
+        "machines": machines,
+    }
     stages = [
         StagePlan(name="predict", launch=Launch.model_validate(predict)),
         StagePlan(name="evaluate"),

@@ -23,7 +23,6 @@ def problems(path, *sets):
             "prompt_template is neither a name nor a text with {dialogue} (got 'summarise'), did you mean summarize?",
         ),
         ("prompt_template='{dialogue} {dialogue}'", "prompt_template needs {dialogue} once (got 2 times in"),
-        ("num_machines=2", "only one machine is available in this version (got 2)"),
         ("base_model=./nowhere", "no model at this path (got ./nowhere"),
     ],
 )
@@ -32,9 +31,9 @@ def test_what_only_this_machine_can_tell_is_told_with_its_place(project, setting
     assert problem.startswith(message)
 
 
-def test_slurm_is_not_there_yet(project):
-    (problem,) = problems(project / "train.yaml", "launcher=slurm", "slurm={time: '1:00'}")
-    assert problem.startswith("`launcher: slurm` is not available in this version")
+def test_slurm_and_several_machines_are_fine_also_where_there_are_none(project):
+    check(project / "train.yaml", ["launcher=slurm", "slurm={time: '1:00'}"])
+    check(project / "train.yaml", ["num_machines=2"])
 
 
 @pytest.mark.parametrize(

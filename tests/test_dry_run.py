@@ -8,8 +8,10 @@ import pytest
 import yaml
 from rich.console import Console
 
+from summtune import running
 from summtune.devices import Gpu
 from summtune.dry_run import print_plan
+from summtune.launchers.sbatch_script import sbatch_script
 from summtune.paths import package_path
 from summtune.resolution import resolve
 
@@ -95,3 +97,25 @@ def test_a_device_that_is_too_small_is_told(plan_of):
 def test_a_comparison_names_its_systems(plan_of):
     _, text = plan_of(name="both.yaml")
     assert "systems  prompt, train" in text
+
+
+def test_a_slurm_job_shows_its_script(plan_of, everything_in, tmp_path):
+    before = everything_in(tmp_path)
+    sets = ["launcher=slurm", "slurm={nodes: 2, time: '1:00:00'}", "num_processes=null"]
+    resolved, text = plan_of(*sets)
+    assert "train and predict  2 × cpu on 2 machines (each adds its rank and where they meet), data parallel" in text
+    script = text.split("job.sbatch  (for sbatch)\n")[1]
+    assert "".join(f"{line[4:]}\n" for line in script.splitlines()) == sbatch_script(resolved.plan, resolved.run_dir)
+    assert everything_in(tmp_path) == before
+
+
+def test_several_machines_show_the_command_for_each(plan_of, project, monkeypatch, capsys):
+    monkeypatch.setenv("MASTER_ADDR", "first")
+    monkeypatch.setenv("COLUMNS", "200")
+    running.show_plan(project / "train.yaml", ["num_machines=2", "num_processes=2"], None)
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if "MACHINE_RANK" in line]
+    assert [line.split(" && ")[1] for line in lines] == [
+        f"MASTER_ADDR=first MASTER_PORT=29500 MACHINE_RANK={rank} summtune run {project}/train.yaml "
+        "--set num_machines=2 --set num_processes=2"
+        for rank in (0, 1)
+    ]

@@ -64,3 +64,20 @@ def test_half_a_line_waits_for_its_other_half(run_dir):
 def test_where_nothing_can_be_written_nothing_is_said_and_nothing_fails(tmp_path):
     Events(tmp_path, "train", 0).error("no space is left", expected=True)
     assert list(EventReader(tmp_path).new()) == []
+
+
+def test_a_reader_may_begin_where_a_job_did(run_dir):
+    Events(run_dir, "train", 0).say("of another job")
+    start = events_file(run_dir).stat().st_size
+    Events(run_dir, "train", 0).say("while nobody looked")
+    assert [event["text"] for event in EventReader(run_dir, start).new()] == ["while nobody looked"]
+    assert [event["text"] for event in EventReader(run_dir, 0).new()] == ["of another job", "while nobody looked"]
+    assert list(EventReader(run_dir, 10_000).new()) == [], "the file was begun anew since"
+
+
+def test_a_line_that_two_machines_wrote_at_once_is_passed_over(run_dir):
+    reader = EventReader(run_dir)
+    with events_file(run_dir).open("a") as file:
+        file.write('{"event": {"event": "error"}\n')
+    Events(run_dir, "train", 0).say("fine")
+    assert [event["text"] for event in reader.new()] == ["fine"]

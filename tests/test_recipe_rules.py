@@ -54,6 +54,11 @@ def test_a_plain_recipe_has_no_problem(given):
         (TRAIN, {"early_stopping_patience": 2}, "without evaluation data; set val_set_size"),
         (TRAIN, {"eval_steps": 10}, "without evaluation data; set val_set_size"),
         (TRAIN, {"slurm": {"time": "1:00"}}, "without `launcher: slurm`; set it, or remove the section"),
+        (
+            TRAIN | {"launcher": "slurm", "slurm": {"nodes": 2}},
+            {"num_machines": 2},
+            "with `launcher: slurm`; set slurm.nodes, and remove the key",
+        ),
         (TRAIN, {"wandb_entity": "team"}, "without wandb_project; set it, or remove the key"),
         (TRAIN, {"wandb_name": "run"}, "without wandb_project; set it, or remove the key"),
         (TRAIN, {"wandb_mode": "offline"}, "without wandb_project; set it, or remove the key"),

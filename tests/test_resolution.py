@@ -46,6 +46,44 @@ def test_more_processes_than_devices_are_refused(project, gpus):
         resolve(project / "train.yaml", ["num_processes=2"])
 
 
+def test_processes_are_those_of_all_machines(project, gpus):
+    gpus += [A100, A100]
+    plan = resolve(project / "train.yaml", ["num_processes=null", "num_machines=3"]).plan
+    assert launches(plan)["train"] == ("data_parallel", 6, "cuda")
+    assert plan.batch.global_batch == 48
+    launch = plan.stages[0].launch
+    assert (launch.machines, launch.processes_per_machine) == (3, 2)
+    fewer = resolve(project / "train.yaml", ["num_processes=3", "num_machines=3"])
+    assert fewer.plan.stages[0].launch.processes_per_machine == 1
+    assert fewer.machines == 3
+    match = r"exceeds the visible devices \(got 9, 6 on 3 machines with 2 each\); lower it"
+    with pytest.raises(InputError, match=match):
+        resolve(project / "train.yaml", ["num_processes=9", "num_machines=3"])
+    match = r"num_processes is in all, and every machine has as many \(got 4 for 3 machines\); make it a multiple of 3"
+    with pytest.raises(InputError, match=match):
+        resolve(project / "train.yaml", ["num_processes=4", "num_machines=3"])
+
+
+def test_a_slurm_job_has_the_devices_that_are_asked_for_and_not_those_here(project, gpus):
+    gpus.append(A100)
+    slurm = ["launcher=slurm", "num_processes=null"]
+    resolved = resolve(project / "train.yaml", [*slurm, "slurm={nodes: 2, gpus_per_node: 4}"])
+    assert launches(resolved.plan)["train"] == ("data_parallel", 8, "cuda")
+    assert resolved.plan.stages[0].launch.machines == 2
+    assert resolved.machines == 1, "the command is given once"
+    assert resolved.gpus == ()
+    on_cpus = resolve(project / "train.yaml", [*slurm, "slurm={nodes: 2}"])
+    assert launches(on_cpus.plan)["train"] == ("data_parallel", 2, "cpu")
+    assert on_cpus.plan.identity != resolved.plan.identity, "the global batch is another one"
+
+
+def test_a_comparison_needs_as_many_machines_as_its_largest_system(project):
+    text = (project / "train.yaml").read_text().replace("num_processes: 1", "num_machines: 2")
+    (project / "train.yaml").write_text(text)
+    assert resolve(project / "both.yaml").machines == 2
+    assert [run.machines for run in resolve(project / "both.yaml").runs] == [1, 2]
+
+
 def test_deepspeed_trains_and_plain_processes_predict(project):
     plan = resolve(project / "train.yaml", ["deepspeed=ds_configs/zero3.json", "num_processes=2"]).plan
     assert launches(plan)["train"] == ("deepspeed", 2, "cpu")

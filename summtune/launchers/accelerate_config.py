@@ -42,9 +42,10 @@ def accelerate_config(launch: Launch, run_dir: Path) -> dict[str, Any]:
         "debug": False,
         "distributed_type": kinds[launch.distribution],
         "machine_rank": 0,
-        "main_process_port": 0,  # a free one, so that two runs on one machine do not meet
+        # A free one, so that two runs on one machine do not meet; several machines are told theirs by the command.
+        "main_process_port": 0 if launch.machines == 1 else None,
         "main_training_function": "main",
-        "num_machines": 1,
+        "num_machines": launch.machines,
         "num_processes": launch.processes,
         "rdzv_backend": "static",
         "same_network": True,
@@ -55,6 +56,8 @@ def accelerate_config(launch: Launch, run_dir: Path) -> dict[str, Any]:
             "deepspeed_config_file": str(run_dir / DS_CONFIG),
             "zero3_init_flag": launch.zero_stage == 3,
         }
+        if launch.machines > 1:  # by default accelerate would hand everything to pdsh, and that logs in everywhere
+            config["deepspeed_config"]["deepspeed_multinode_launcher"] = "standard"
     else:
         config["mixed_precision"] = "no"  # the worker decides, on the device that it really has
     return config

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,22 +31,42 @@ class Listener(Protocol):
         """Take one event of `summtune.events`."""
 
 
-def command(launch: Launch, run_dir: Path, stages: Sequence[str]) -> list[str]:
-    """Return the exact command of a launch.
+@dataclass(frozen=True)
+class Place:
+    """This machine among those of a launch.
+
+    Args:
+        rank: of this machine, from 0.
+        address: of machine 0.
+        port: of machine 0, where the processes meet.
+    """
+
+    rank: int
+    address: str
+    port: int
+
+
+def command(launch: Launch, run_dir: Path, stages: Sequence[str], place: Place | None = None) -> list[str]:
+    """Return the exact command of a launch, on the machine at ``place`` when there are several.
 
     It is ``accelerate launch`` (`summtune.work.launch`, which passes signals on) spelled with this very Python, so that
     another environment's accelerate is never taken.
     """
+    where: tuple[str, ...] = ()
+    if place is not None:
+        where = ("--machine_rank", str(place.rank), "--main_process_ip", place.address)
+        where += ("--main_process_port", str(place.port))
     return [
         *(sys.executable, "-m", "summtune.work.launch"),
         *("--config_file", str(run_dir / launch.config_file)),
+        *where,
         *("-m", "summtune.worker", str(run_dir), *stages),
     ]
 
 
 def environment(launch: Launch) -> dict[str, str]:
     """Return the environment of the processes: this one's, without what other launches left in it."""
-    foreign = ("ACCELERATE_", "FSDP_", "MASTER_", "TORCHELASTIC_", "GROUP_", "ROLE_")
+    foreign = ("ACCELERATE_", "FSDP_", "MASTER_", "TORCHELASTIC_", "GROUP_", "ROLE_", "MACHINE_RANK", "PMI_", "PMIX_")
     ranks = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"}
     values = {key: value for key, value in os.environ.items() if not key.startswith(foreign) and key not in ranks}
     values |= {
@@ -60,13 +81,29 @@ def environment(launch: Launch) -> dict[str, str]:
         # As many devices as processes: one process that saw several would train on all of them with DataParallel, and
         # the global batch would be another than planned.
         visible = values.get("CUDA_VISIBLE_DEVICES")
-        devices = [str(index) for index in range(launch.processes)] if visible is None else visible.split(",")
-        values["CUDA_VISIBLE_DEVICES"] = ",".join(devices[: launch.processes])
+        here = launch.processes_per_machine
+        devices = [str(index) for index in range(here)] if visible is None else visible.split(",")
+        values["CUDA_VISIBLE_DEVICES"] = ",".join(devices[:here])
     return values
 
 
-def run_stages(launch: Launch, run_dir: Path, stages: Sequence[str], listener: Listener) -> None:
-    """Start the processes, pass on what they say, and return when all stages are done.
+def run_stages(
+    launch: Launch,
+    run_dir: Path,
+    stages: Sequence[str],
+    listener: Listener,
+    place: Place | None = None,
+    check: Callable[[], None] | None = None,
+) -> None:
+    """Start the processes of this machine, pass on what they say, and return when all stages are done.
+
+    Args:
+        launch: of the stages.
+        run_dir: with the plan and the config.
+        stages: in their order.
+        listener: told what the processes say.
+        place: of this machine, when the launch has several.
+        check: called again and again; what it raises ends the processes.
 
     Raises:
         StageError: a process failed or died; its log is named.
@@ -77,14 +114,14 @@ def run_stages(launch: Launch, run_dir: Path, stages: Sequence[str], listener: L
     logs.mkdir(exist_ok=True)
     reader = EventReader(run_dir)
     errors: list[dict[str, Any]] = []
-    launcher_log = logs / "launcher.log"
+    launcher_log = logs / ("launcher.log" if place is None else f"launcher.machine{place.rank}.log")
     with launcher_log.open("ab") as log:
         start = log.tell()
         process: subprocess.Popen[bytes] | None = None
         try:
-            with _interrupts_held_back():
+            with interrupts_held_back():
                 process = subprocess.Popen(
-                    command(launch, run_dir, stages),
+                    command(launch, run_dir, stages, place),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -96,6 +133,8 @@ def run_stages(launch: Launch, run_dir: Path, stages: Sequence[str], listener: L
                 running = process.poll() is None
                 for event in reader.new():
                     errors.append(event) if event["event"] == "error" else listener(event)
+                if check is not None:
+                    check()
                 if running:
                     time.sleep(_POLL_SECONDS)
         except StopAsked:
@@ -111,11 +150,11 @@ def run_stages(launch: Launch, run_dir: Path, stages: Sequence[str], listener: L
         )
     if process.returncode != 0:
         said = launcher_log.read_bytes()[start:].decode(errors="replace")
-        raise _failure(process.returncode, errors, logs, stages, said)
+        raise _failure(process.returncode, errors, launcher_log, stages, said)
 
 
 @contextlib.contextmanager
-def _interrupts_held_back() -> Iterator[None]:
+def interrupts_held_back() -> Iterator[None]:
     """Let an interrupt take effect only afterwards: one in the middle of a start would leave the new process behind."""
     here = threading.current_thread() is threading.main_thread()
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1) if here else ()
@@ -161,8 +200,11 @@ def _group_exists(group: int) -> bool:
     return True
 
 
-def _failure(code: int, errors: list[dict[str, Any]], logs: Path, stages: Sequence[str], said: str) -> StageError:
+def _failure(
+    code: int, errors: list[dict[str, Any]], launcher_log: Path, stages: Sequence[str], said: str
+) -> StageError:
     """Return the error to show: the first cause, rather than what the other ranks say when they lose it."""
+    logs = launcher_log.parent
     free = shutil.disk_usage(logs).free
     chosen = next((event for event in errors if event["expected"]), errors[0] if errors else None)
     if chosen is not None:
@@ -171,7 +213,8 @@ def _failure(code: int, errors: list[dict[str, Any]], logs: Path, stages: Sequen
     else:
         stage, cause = stages[0], f"its processes ended with exit code {code}"
         log = logs / f"{stages[0]}.rank0.log"
-        log = log if log.exists() else logs / "launcher.log"
+        # With several machines nobody knows whose process it was; the launcher's log says which rank.
+        log = log if log.exists() and launcher_log.name == "launcher.log" else launcher_log
         # accelerate and torchrun end with code 1 whatever became of a process, and write down the signal.
         if code == -signal.SIGKILL or "SIGKILL" in said:
             cause = "it was killed (signal 9), most often for lack of memory; lower micro_batch_size"

@@ -41,6 +41,15 @@ def test_deepspeed_gets_its_config_and_no_precision(tmp_path, stage):
     assert "mixed_precision" not in written
 
 
+def test_several_machines_start_their_own_share(tmp_path):
+    written = config(tmp_path, distribution="data_parallel", processes=4, machines=2)
+    assert (written["num_machines"], written["num_processes"]) == (2, 4)
+    assert written["main_process_port"] is None, "the command of each machine has it"
+    assert config(tmp_path)["main_process_port"] == 0
+    written = config(tmp_path, distribution="deepspeed", processes=4, machines=2)
+    assert written["deepspeed_config"]["deepspeed_multinode_launcher"] == "standard"
+
+
 def test_it_is_yaml_that_reads_back(tmp_path):
     written = config(tmp_path)
     assert yaml.safe_load(to_yaml(written)) == written

@@ -26,7 +26,7 @@ def run(tmp_path, monkeypatch):
     def start(program, listener=None):
         heard = []
         monkeypatch.setattr(
-            local, "command", lambda launch, run_dir, stages: [sys.executable, "-c", SPEAKER + program, str(run_dir)]
+            local, "command", lambda launch, run_dir, *_: [sys.executable, "-c", SPEAKER + program, str(run_dir)]
         )
         local.run_stages(CPU, tmp_path, ["train", "predict"], listener or heard.append)
         return heard
@@ -155,8 +155,41 @@ def test_the_command_is_accelerate_of_this_python_with_its_own_config(tmp_path):
     ]  # fmt: skip
 
 
+def test_on_several_machines_the_command_says_which_one_and_where_they_meet(tmp_path):
+    launch = CPU.model_copy(update={"processes": 4, "machines": 2, "distribution": "data_parallel"})
+    command = local.command(launch, tmp_path, ["train"], local.Place(1, "first", 1234))
+    assert command[3:] == [
+        "--config_file", str(tmp_path / "accelerate.yaml"),
+        "--machine_rank", "1", "--main_process_ip", "first", "--main_process_port", "1234",
+        "-m", "summtune.worker", str(tmp_path), "train",
+    ]  # fmt: skip
+
+
+def test_what_a_check_raises_ends_the_processes(monkeypatch, tmp_path):
+    monkeypatch.setattr(local, "command", lambda *_: [sys.executable, "-c", "import time; time.sleep(60)"])
+
+    def check():
+        raise StageError("machine 1 has gone")
+
+    place = local.Place(0, "first", 1234)
+    started = time.monotonic()
+    with pytest.raises(StageError, match="machine 1 has gone"):
+        local.run_stages(CPU, tmp_path, ["train"], print, place, check)
+    assert time.monotonic() - started < 30
+    assert (tmp_path / "logs" / "launcher.machine0.log").exists()
+
+
 def test_what_other_launches_left_in_the_environment_is_not_passed_on(monkeypatch):
-    for key in ("ACCELERATE_MIXED_PRECISION", "FSDP_VERSION", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK"):
+    for key in (
+        "ACCELERATE_MIXED_PRECISION",
+        "FSDP_VERSION",
+        "MASTER_PORT",
+        "RANK",
+        "WORLD_SIZE",
+        "LOCAL_RANK",
+        "MACHINE_RANK",
+        "PMI_SIZE",
+    ):
         monkeypatch.setenv(key, "7")
     monkeypatch.setenv("RANKING", "kept")
     values = local.environment(CPU)
@@ -173,6 +206,12 @@ def test_what_other_launches_left_in_the_environment_is_not_passed_on(monkeypatc
 def test_deepspeed_finds_the_gpu_itself(monkeypatch):
     monkeypatch.delenv("DS_ACCELERATOR", raising=False)
     assert "DS_ACCELERATOR" not in local.environment(CPU.model_copy(update={"device": "cuda"}))
+
+
+def test_each_machine_has_its_share_of_the_devices(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    launch = CPU.model_copy(update={"device": "cuda", "processes": 6, "machines": 3})
+    assert local.environment(launch)["CUDA_VISIBLE_DEVICES"] == "0,1"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,67 @@
+"""What a Slurm job starts once on each node: that node's share of the processes.
+
+``python -m summtune.launchers.slurm_node RUN_DIR STAGE...``
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from summtune.launchers.local import Place, command, environment
+from summtune.launchers.sbatch_script import STOPPED
+from summtune.plan import read_plan
+
+_OTHERS_SECONDS = 5.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the stages on this node; return 0, 75 when they stopped with what they had saved, 143 upon SIGTERM, else 1.
+
+    SIGUSR1 means that the job is to be requeued; SIGTERM that Slurm, or somebody, has decided what becomes of it.
+    """
+    run_dir, stages = Path(arguments[0]), arguments[1:]
+    launch = next(stage.launch for stage in read_plan(run_dir).stages if stage.name == stages[0])
+    assert launch is not None
+    rank = int(os.environ.get("SLURM_NODEID", "0"))
+    place = Place(rank, os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])) if launch.machines > 1 else None
+    came: set[int] = set()
+    process: subprocess.Popen[bytes] | None = None
+
+    def pass_on(number: int, _: Any) -> None:
+        came.add(number)
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+
+    for number in (signal.SIGUSR1, signal.SIGTERM):
+        signal.signal(number, pass_on)
+    path = run_dir / "logs" / f"launcher.machine{rank}.log"
+    with path.open("ab") as log:
+        start = log.tell()
+        process = subprocess.Popen(
+            command(launch, run_dir, stages, place), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            env=environment(launch),
+        )  # fmt: skip
+        code = process.wait()
+    if code == 0:
+        return 0
+    if came == {signal.SIGTERM}:
+        return 128 + signal.SIGTERM
+    if code == STOPPED:
+        # The step ends with the first node that ends; the others have saved their part and are about to.
+        time.sleep(_OTHERS_SECONDS)
+        return STOPPED
+    print(path.read_bytes()[start:].decode(errors="replace")[-4000:], file=sys.stderr, flush=True)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

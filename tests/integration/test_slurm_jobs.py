@@ -1,0 +1,192 @@
+"""Real jobs on a real Slurm cluster of two nodes: trained, detached from, cancelled, stopped and requeued."""
+
+import importlib.util
+import signal
+
+import pytest
+import slurm_cluster
+from real_command import Finished, layout, logs_of, processes_of, run_to_the_end, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.slurm]
+
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def running_cluster(tmp_path_factory):
+    why_not = slurm_cluster.missing()
+    if why_not is not None:
+        pytest.skip(why_not)
+    cluster = slurm_cluster.Cluster(tmp_path_factory.mktemp("slurm"))
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def cluster(running_cluster, monkeypatch):
+    """The cluster, free, and the commands of this test at its login node."""
+    for key, value in running_cluster.environment.items():
+        monkeypatch.setenv(key, value)
+    yield running_cluster
+    running_cluster.clear()
+
+
+@pytest.fixture(scope="module")
+def recipe(write_recipe):
+    """13 pairs in global batches of 8: two steps an epoch, the second one filled up."""
+    test = [{"path": "test.jsonl", "id_field": "id", "limit": 4}]
+    return write_recipe("slurm", num_epochs=STEPS / 2, val_set_size=5, test_datasets=test)
+
+
+@pytest.fixture(scope="module")
+def reference(recipe, tmp_path_factory):
+    """The same training in one process of this machine."""
+    return run_to_the_end(recipe, tmp_path_factory.mktemp("local") / "run")
+
+
+def on_nodes(nodes=2, micro_batch_size=4, **keys):
+    return layout(launcher="slurm", **{"slurm.nodes": nodes}, micro_batch_size=micro_batch_size, **keys)
+
+
+def job_in(run_dir):
+    return Finished(run_dir).json("job.json")["id"]
+
+
+def step_of_last_checkpoint(run_dir):
+    manifests = (run_dir / "checkpoints").glob("checkpoint-*/manifest.json")
+    return max((int(path.parent.name.split("-")[1]) for path in manifests), default=0)
+
+
+def assert_same_result(run, reference):
+    assert [row["step"] for row in run.steps] == list(range(1, STEPS + 1))
+    for key in ("loss", "grad_norm"):
+        assert [row[key] for row in run.steps] == pytest.approx([row[key] for row in reference.steps], rel=1e-3)
+    assert run.evaluations == pytest.approx(reference.evaluations, rel=1e-3)
+    assert run.texts == reference.texts
+    assert run.json("plan.json")["identity"] == reference.json("plan.json")["identity"]
+    assert (run.folder / "report.html").is_file()
+
+
+@pytest.mark.parametrize("zero", [None, "ds_configs/zero2.json"])
+def test_two_nodes_train_the_same_model(cluster, recipe, reference, tmp_path, zero):
+    run_dir = tmp_path / "run"
+    run = run_to_the_end(recipe, run_dir, *on_nodes(**({"deepspeed": zero} if zero else {})))
+    assert_same_result(run, reference)
+    assert run.json("training.json")["processes"] == 2
+    job = job_in(run_dir)
+    assert f"job {job}: running" in run.said
+    assert "NumNodes=2" in cluster.show(job)
+    assert {path.name for path in (run_dir / "logs").glob("*machine*")} == {
+        "launcher.machine0.log", "launcher.machine1.log",
+    }  # fmt: skip
+    assert {path.name for path in (run_dir / "logs").glob("train.rank*")} == {"train.rank0.log", "train.rank1.log"}
+
+
+def test_a_run_that_is_left_alone_is_picked_up(cluster, recipe, reference, tmp_path, command):
+    run_dir = tmp_path / "run"
+    code, said = command(recipe, run_dir, *on_nodes(), "--detach").finish(60)
+    assert code == 0, said
+    job = job_in(run_dir)
+    assert f"job {job}" in said
+    assert "the same command shows how it goes, and the result" in said
+    assert not (run_dir / "metrics.json").exists()
+
+    # Whoever follows can be interrupted, and the job does not mind.
+    follower = command(recipe, run_dir, *on_nodes())
+    wait_until(lambda: (run_dir / "logs" / "train.rank1.log").exists(), what="the training")
+    follower.send(signal.SIGINT)
+    code, said = follower.finish(20)
+    assert code == 130
+    assert f"job {job} goes on; `scancel {job}` ends it, the same command follows it again" in said
+    assert cluster.state(job) in ("RUNNING", "COMPLETING", "COMPLETED")
+
+    run = run_to_the_end(recipe, run_dir, *on_nodes())
+    assert_same_result(run, reference)
+    assert job_in(run_dir) == job, "there was one job"
+
+
+def test_nothing_else_is_done_in_the_directory_of_a_job(cluster, recipe, tmp_path, command):
+    run_dir = tmp_path / "run"
+    # It never starts: there is no such feature, and the controller may still keep it.
+    code, said = command(recipe, run_dir, *on_nodes(**{"slurm.extra": "[--hold]"}), "--detach").finish(60)
+    assert code == 0, said
+    job = job_in(run_dir)
+    for options in (("--fresh", *on_nodes()), layout(micro_batch_size=8)):
+        code, said = command(recipe, run_dir, *options).finish(60)
+        assert code == 2, said
+        assert f"Slurm job {job} is at work in this directory (got PENDING for {run_dir}); `scancel {job}` ends" in said
+    code, said = command(recipe, run_dir, *on_nodes(), "--detach").finish(60)
+    assert code == 0, said
+    assert f"job {job}: pending; the same command without --detach follows it" in said
+    assert job_in(run_dir) == job
+
+
+def test_a_cancelled_job_is_told_and_the_next_one_goes_on(cluster, recipe, reference, tmp_path, command):
+    run_dir = tmp_path / "run"
+    follower = command(recipe, run_dir, *on_nodes())
+    wait_until(lambda: step_of_last_checkpoint(run_dir) >= 2, what="a checkpoint")
+    job = job_in(run_dir)
+    cluster.run("scancel", job)
+    code, said = follower.finish(60)
+    assert code == 1, said
+    assert f"Slurm job {job}" in said
+    assert "CANCELLED" in said
+    assert f"log: {run_dir}/logs/" in said
+    wait_until(lambda: not processes_of(run_dir), 20, "the end of all processes")
+    step = step_of_last_checkpoint(run_dir)
+
+    run = run_to_the_end(recipe, run_dir, *on_nodes())
+    assert run.json("training.json")["resumed_from_step"] == step
+    assert job_in(run_dir) != job
+    assert_same_result(run, reference)
+
+
+def test_a_job_that_fails_is_told_with_its_cause(cluster, recipe, tmp_path, command):
+    run_dir = tmp_path / "run"
+    code, said = command(recipe, run_dir, *on_nodes(1, 8, **{"slurm.setup": "['exit 3']"})).finish(60)
+    job = job_in(run_dir)
+    assert code == 1, said
+    assert f"Slurm job {job} ended before its stages were complete (got FAILED, exit code 3:0)" in said
+    assert f"log: {run_dir}/logs/slurm-{job}.log" in said
+    # What one of the processes says is the better cause.
+    (run_dir / "data" / "train.jsonl").write_text("")
+    code, said = command(recipe, run_dir, *on_nodes(1, 8)).finish()
+    assert code == 1, said
+    assert f"the train stage failed in Slurm job {job_in(run_dir)} (FAILED, exit code 1:0): no training pair is" in said
+    assert f"log: {run_dir}/logs/train.rank0.log" in said
+
+
+def test_a_job_that_slurm_refuses_is_told(cluster, recipe, tmp_path, command):
+    run_dir = tmp_path / "run"
+    code, said = command(recipe, run_dir, *on_nodes(**{"slurm.partition": "nowhere"})).finish(60)
+    assert code == 2, said
+    assert "sbatch refuses the job (got 'sbatch: error: " in said
+    assert "invalid partition" in said.lower()
+    assert not (run_dir / "job.json").exists()
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("summtune.work.stopping") is None, reason="workers do not yet heed signals"
+)
+def test_a_job_near_its_time_limit_saves_requeues_itself_and_finishes(cluster, recipe, reference, tmp_path, command):
+    run_dir = tmp_path / "run"
+    follower = command(recipe, run_dir, *on_nodes())
+    wait_until(lambda: step_of_last_checkpoint(run_dir) >= 2, what="a checkpoint")
+    job = job_in(run_dir)
+    # What Slurm does stop_seconds before the limit, which is counted in minutes.
+    cluster.run("scancel", "--batch", "--signal=USR1", job)
+    wait_until(lambda: "Restarts=1" in cluster.show(job), what="the requeue")
+    step = step_of_last_checkpoint(run_dir)
+    assert 2 <= step < STEPS
+    code, said = follower.finish()
+    assert code == 0, said + logs_of(run_dir)
+    assert job_in(run_dir) == job
+    assert f"job {job}: pending" in said
+    run = Finished(run_dir, said)
+    assert run.json("training.json")["resumed_from_step"] == step
+    assert_same_result(run, reference)
+    log = (run_dir / "logs" / f"slurm-{job}.log").read_text()
+    assert "stopped, and saved; requeueing" in log

@@ -1,0 +1,82 @@
+"""Two machines without a scheduler, both of them this one: two commands that make one run."""
+
+import os
+import signal
+import socket
+
+import pytest
+from real_command import Command, Finished, layout, logs_of, processes_of, run_to_the_end, wait_until
+
+pytestmark = pytest.mark.slow
+
+ON_TWO = layout(num_machines=2, micro_batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def recipe(write_recipe):
+    test = [{"path": "test.jsonl", "id_field": "id", "limit": 4}]
+    return write_recipe("machines", num_epochs=4, val_set_size=5, test_datasets=test)
+
+
+@pytest.fixture
+def machine(command, monkeypatch):
+    """Give the command on a machine."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port = str(probe.getsockname()[1])
+
+    def start(rank, recipe, run_dir, *options):
+        for key, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "MACHINE_RANK": str(rank)}.items():
+            monkeypatch.setenv(key, value)
+        return command(recipe, run_dir, *ON_TWO, *options)
+
+    return start
+
+
+@pytest.mark.parametrize("zero", [(), layout(deepspeed="ds_configs/zero2.json")], ids=["plain", "ZeRO-2"])
+def test_two_machines_train_the_same_model(machine, recipe, tmp_path, zero):
+    reference = run_to_the_end(recipe, tmp_path / "alone")
+    run_dir = tmp_path / "run"
+    other, first = (machine(rank, recipe, run_dir, *zero) for rank in (1, 0))
+    code, said = first.finish()
+    assert code == 0, said + logs_of(run_dir)
+    code, said_by_other = other.finish(20)
+    assert code == 0, said_by_other
+    assert f"machine 1 is done; the result is in {run_dir}" in said_by_other
+    assert "ROUGE-1" not in said_by_other
+    run = Finished(run_dir, said)
+    for key in ("loss", "grad_norm"):
+        assert [row[key] for row in run.steps] == pytest.approx([row[key] for row in reference.steps], rel=1e-3)
+    assert run.texts == reference.texts
+    assert run.json("training.json")["processes"] == 2
+    assert processes_of(run_dir) == []
+    # Both are told at once that nothing is left to do.
+    for rank in (1, 0):
+        code, said = machine(rank, recipe, run_dir, *zero).finish(30)
+        assert code == 0, said
+
+
+def test_when_one_machine_dies_the_others_end_and_the_commands_go_on(machine, recipe, tmp_path):
+    run_dir = tmp_path / "run"
+    checkpoints = run_dir / "checkpoints"
+    other, first = (machine(rank, recipe, run_dir) for rank in (1, 0))
+    wait_until(lambda: any(checkpoints.glob("checkpoint-*/manifest.json")), what="a checkpoint")
+    os.kill(other.process.pid, signal.SIGKILL)
+    code, said = first.finish(60)
+    assert code == 1, said
+    assert "machine 1 has gone" in said or "the train stage failed" in said
+    wait_until(lambda: not processes_of(run_dir), 20, "the end of all processes")
+    other, first = (machine(rank, recipe, run_dir) for rank in (1, 0))
+    code, said = first.finish()
+    assert code == 0, said + logs_of(run_dir)
+    assert other.finish(20)[0] == 0
+    assert Finished(run_dir).json("training.json")["resumed_from_step"] >= 2
+
+
+def test_the_command_for_each_machine_is_printed(recipe, tmp_path, monkeypatch):
+    monkeypatch.delenv("MACHINE_RANK", raising=False)
+    code, said = Command(recipe, tmp_path / "run", *ON_TWO).finish(30)
+    assert code == 2
+    for rank in (0, 1):
+        assert f"MASTER_PORT=29500 MACHINE_RANK={rank} summtune run {recipe} " in said
+    assert not (tmp_path / "run").exists()

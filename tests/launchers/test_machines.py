@@ -1,0 +1,260 @@
+"""Several machines without a scheduler: who is who, who waits for whom, and who says what went wrong."""
+
+import socket
+import sys
+import threading
+
+import pytest
+
+from summtune.errors import InputError, StageError
+from summtune.files import write_json
+from summtune.launchers import local, machines
+from summtune.launchers.line import Line
+from summtune.launchers.local import Place
+from summtune.launchers.machines import OtherMachines, commands, join, place_here
+from summtune.plan import Launch, StagePlan
+
+LAUNCH = Launch(distribution="data_parallel", processes=2, machines=2, device="cpu", config_file="accelerate.yaml")
+MINE, THEIRS = "a" * 64, "b" * 64
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """Set what the environment says of this machine."""
+
+    def set_to(**variables):
+        for key in ("MACHINE_RANK", "MASTER_ADDR", "MASTER_PORT"):
+            monkeypatch.delenv(key, raising=False)
+        for key, value in variables.items():
+            monkeypatch.setenv(key, value)
+
+    return set_to
+
+
+def test_the_environment_says_which_machine_this_is(said):
+    said()
+    assert place_here(2) is None
+    said(MACHINE_RANK="1", MASTER_ADDR="first")
+    assert place_here(2) == Place(1, "first", 29500)
+    said(MACHINE_RANK="0", MASTER_ADDR="first", MASTER_PORT="1234")
+    assert place_here(2) == Place(0, "first", 1234)
+
+
+@pytest.mark.parametrize(
+    ("variables", "match"),
+    [
+        ({"MACHINE_RANK": "2", "MASTER_ADDR": "x"}, r"a number from 0 to 1 \(got '2'\); num_machines is 2"),
+        ({"MACHINE_RANK": "first", "MASTER_ADDR": "x"}, r"a number from 0 to 1 \(got 'first'\)"),
+        ({"MACHINE_RANK": "1"}, r"MACHINE_RANK needs MASTER_ADDR \(got MACHINE_RANK=1 alone\)"),
+        ({"MACHINE_RANK": "1", "MASTER_ADDR": "x", "MASTER_PORT": "ssh"}, r"a port from 1 to 65535 \(got 'ssh'\)"),
+        ({"MACHINE_RANK": "1", "MASTER_ADDR": "x", "MASTER_PORT": "70000"}, r"from 1 to 65535 \(got '70000'\)"),
+    ],
+)
+def test_an_environment_that_makes_no_sense_is_told(said, variables, match):
+    said(**variables)
+    with pytest.raises(InputError, match=match):
+        place_here(2)
+
+
+def test_the_command_for_each_machine_is_given(said, tmp_path, monkeypatch):
+    folder = tmp_path / "my runs"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    said(MASTER_ADDR="10.0.0.1")
+    assert commands(2, ["summtune", "run", "a b.yaml"]) == [
+        f"cd '{folder}' && MASTER_ADDR=10.0.0.1 MASTER_PORT=29500 MACHINE_RANK={rank} summtune run 'a b.yaml'"
+        for rank in (0, 1)
+    ]
+    said()
+    assert f"MASTER_ADDR={socket.gethostname()} " in commands(2, ["x"])[0]
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def programs(tmp_path, slurm_plan, monkeypatch):
+    """Let the machines run the given programs in the place of accelerate, each in a folder that both see."""
+    write_json(tmp_path / "plan.json", slurm_plan().model_copy(update={"stages": _stages()}).to_json())
+    monkeypatch.setattr(machines, "_RETRY_SECONDS", 0.05)
+    started = []
+
+    def of(*by_rank):
+        def command(launch, run_dir, stages, place):
+            started.append((place, list(stages)))
+            return [sys.executable, "-c", by_rank[place.rank]]
+
+        monkeypatch.setattr(local, "command", command)
+        return started
+
+    return of
+
+
+def _stages():
+    return [StagePlan(name=name, launch=LAUNCH) for name in ("train", "predict")]
+
+
+class Other(threading.Thread):
+    """Another machine, in a thread of its own."""
+
+    def __init__(self, place, identity=MINE, complete=lambda: False):
+        super().__init__(daemon=True)
+        self.arguments = (place, identity, lambda event: None, complete)
+        self.error = None
+        self.start()
+
+    def run(self):
+        try:
+            join(*self.arguments)
+        except Exception as error:
+            self.error = error
+
+    def ended(self):
+        self.join(30)
+        assert not self.is_alive()
+        return self.error
+
+
+def first(port, count=2):
+    return OtherMachines(Place(0, "127.0.0.1", port), count, MINE)
+
+
+def test_stages_run_on_every_machine_and_meet_at_one_port(programs, port, tmp_path):
+    started = programs("", "")
+    heard = []
+    other = Other(Place(1, "127.0.0.1", port))
+    with first(port) as others:
+        others.run_stages(LAUNCH, tmp_path, ["train"], heard.append)
+        others.run_stages(LAUNCH, tmp_path, ["predict"], heard.append)
+    assert other.ended() is None
+    assert [event["text"] for event in heard] == [f"waiting for machine 1 at 127.0.0.1:{port}"]
+    assert sorted((place.rank, stages) for place, stages in started) == [
+        (0, ["predict"]), (0, ["train"]), (1, ["predict"]), (1, ["train"]),
+    ]  # fmt: skip
+    ports = {tuple(stages): set() for _, stages in started}
+    for place, stages in started:
+        assert place.address == "127.0.0.1"
+        ports[tuple(stages)].add(place.port)
+    assert [len(same) for same in ports.values()] == [1, 1]
+    assert {path.name for path in (tmp_path / "logs").iterdir()} == {f"launcher.machine{rank}.log" for rank in (0, 1)}
+
+
+def test_a_machine_that_fails_is_named_and_ends_the_others(programs, port, tmp_path):
+    programs("import time; time.sleep(60)", "import sys; sys.exit(3)")
+    other = Other(Place(1, "127.0.0.1", port))
+    with (
+        pytest.raises(StageError, match=r"on machine 1: the train stage failed: .*exit code 3") as caught,
+        first(port) as others,
+    ):
+        others.run_stages(LAUNCH, tmp_path, ["train"], lambda event: None)
+    assert caught.value.log == str(tmp_path / "logs" / "launcher.machine1.log")
+    assert "exit code 3" in str(other.ended())
+
+
+def test_machines_end_when_the_first_one_fails(programs, port, tmp_path):
+    programs("import sys, time; time.sleep(1); sys.exit(3)", "import time; time.sleep(60)")
+    other = Other(Place(1, "127.0.0.1", port))
+    with pytest.raises(StageError, match=r"^the train stage failed"), first(port) as others:
+        others.run_stages(LAUNCH, tmp_path, ["train"], lambda event: None)
+    assert "machine 0 has ended before the run was complete (got the end of its connection)" in str(other.ended())
+
+
+def test_a_machine_that_has_gone_is_named(programs, port, tmp_path):
+    programs("import time; time.sleep(60)")
+
+    def come_and_go():
+        line = machines._connect(Place(1, "127.0.0.1", port), lambda event: None, lambda: False)
+        line.send({"machine": 1, "identity": MINE})
+        assert line.next(30)["stages"] == ["train"]
+        line.close()
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    match = r"machine 1 has gone \(got the end of its connection\)"
+    with pytest.raises(StageError, match=match), first(port) as others:
+        others.run_stages(LAUNCH, tmp_path, ["train"], lambda event: None)
+    thread.join()
+
+
+def test_a_machine_that_says_nothing_at_the_end_is_named(programs, port, tmp_path, monkeypatch):
+    programs("", "import time; time.sleep(60)")
+    monkeypatch.setattr(machines, "_END_SECONDS", 0.2)
+    other = Other(Place(1, "127.0.0.1", port))
+    match = r"the train stage is done here and not everywhere \(got nothing from machine 1\)"
+    with pytest.raises(StageError, match=match), first(port) as others:
+        others.run_stages(LAUNCH, tmp_path, ["train"], lambda event: None)
+    assert isinstance(other.ended(), StageError)
+
+
+def test_a_machine_that_does_not_come_is_named(programs, port, tmp_path, monkeypatch):
+    monkeypatch.setattr(machines, "_GATHER_SECONDS", 2.0)
+    other = Other(Place(2, "127.0.0.1", port))
+    heard = []
+    match = rf"not every machine has come in 0 minutes \(got nothing from machine 1 at 127.0.0.1:{port}\); start the"
+    with pytest.raises(StageError, match=match), first(port, count=3) as others:
+        others.run_stages(LAUNCH, tmp_path, ["train"], heard.append)
+    texts = [event["text"] for event in heard]
+    assert texts == [f"waiting for {which} at 127.0.0.1:{port}" for which in ("machines 1, 2", "machine 1")]
+    assert "machine 0 has ended" in str(other.ended())
+
+
+@pytest.mark.parametrize(
+    ("place", "identity", "refusal"),
+    [
+        (1, THEIRS, r"machine 0 runs another experiment (got bbbbbbbb here, aaaaaaaa there); give the same recipe"),
+        (0, MINE, r"another machine has this number (got MACHINE_RANK=0); give each machine its own"),
+    ],
+)
+def test_a_machine_that_does_not_belong_is_refused(programs, port, tmp_path, place, identity, refusal):
+    programs("", "")
+    wrong = Other(Place(place, "127.0.0.1", port), identity)
+    with socket.socket():  # one that only looks whether the port is open
+        threading.Thread(target=lambda: Line(_connected(port)).close(), daemon=True).start()
+    thread = threading.Timer(1.0, lambda: Other(Place(1, "127.0.0.1", port)))
+    thread.start()
+    with first(port) as others:
+        others.run_stages(LAUNCH, tmp_path, ["train"], lambda event: None)
+    error = wrong.ended()
+    assert isinstance(error, InputError)
+    assert refusal in str(error)
+
+
+def _connected(port):
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port))
+        except OSError:
+            continue
+
+
+def test_machines_that_share_no_file_system_are_told(programs, port, tmp_path):
+    programs("import time; time.sleep(60)", "")
+    other = Other(Place(1, "127.0.0.1", port))
+    (tmp_path / "plan.json").unlink()
+    match = r"on machine 1: the machines share no file system \(got no .* here\); use an --output-dir that all of them"
+    with pytest.raises(StageError, match=match), first(port) as others:
+        others.run_stages(LAUNCH, tmp_path, ["train"], lambda event: None)
+    assert isinstance(other.ended(), InputError)
+
+
+def test_a_port_that_is_taken_is_told(port, tmp_path):
+    taken = socket.create_server(("", port))
+    match = rf"machine 0 cannot listen \(got MASTER_PORT={port}: .*\); choose another port, the same on all machines"
+    with taken, pytest.raises(InputError, match=match), first(port) as others:
+        others.run_stages(LAUNCH, tmp_path, ["train"], lambda event: None)
+
+
+def test_nobody_waits_for_a_run_that_is_complete(port):
+    assert Other(Place(1, "127.0.0.1", port), complete=lambda: True).ended() is None
+
+
+def test_a_machine_says_that_it_waits(port, monkeypatch):
+    monkeypatch.setattr(machines, "_RETRY_SECONDS", 0.01)
+    looks = iter([False, False, True])
+    heard = []
+    join(Place(1, "127.0.0.1", port), MINE, heard.append, lambda: next(looks))
+    assert [event["text"] for event in heard] == [f"waiting for machine 0 at 127.0.0.1:{port} (Connection refused)"]

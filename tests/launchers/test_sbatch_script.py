@@ -1,0 +1,155 @@
+"""The script of a Slurm job: what it asks for, and what it does, run by bash with made-up commands of Slurm."""
+
+import subprocess
+import sys
+
+import pytest
+
+from summtune.files import write_json
+from summtune.launchers.sbatch_script import sbatch_script
+
+
+def directives(text):
+    return [line.removeprefix("#SBATCH ") for line in text.splitlines() if line.startswith("#SBATCH")]
+
+
+def test_what_the_recipe_says_is_asked_for(slurm_plan, tmp_path):
+    plan = slurm_plan(
+        partition="gpu", account="lab", time="12:00:00", nodes=4, gpus_per_node=8, cpus_per_node=32,
+        constraint="a100&ib", stop_seconds=600, extra=["--mem=200G", "--qos=long"], setup=["module load cuda"],
+    )  # fmt: skip
+    text = sbatch_script(plan, tmp_path)
+    assert text.startswith("#!/bin/bash\n")
+    assert directives(text) == [
+        "--job-name=summtune-lora", f'--output="{tmp_path}/logs/slurm-%j.log"', "--open-mode=append", "--requeue",
+        "--signal=B:USR1@600", "--nodes=4", "--ntasks-per-node=1", "--partition=gpu", "--account=lab",
+        "--time=12:00:00", '--constraint="a100&ib"', "--gres=gpu:8", "--cpus-per-task=32", "--mem=200G", "--qos=long",
+    ]  # fmt: skip
+    assert "\nmodule load cuda\n" in text
+    assert "srun --nodes=4 --ntasks=4 --ntasks-per-node=1 --mpi=none --kill-on-bad-exit=1 --cpus-per-task=32 " in text
+
+
+def test_what_the_recipe_leaves_out_is_left_to_the_cluster(slurm_plan, tmp_path):
+    text = sbatch_script(slurm_plan(), tmp_path)
+    asked = {line.split("=")[0] for line in directives(text)}
+    assert not asked & {"--partition", "--account", "--time", "--constraint", "--gres", "--cpus-per-task"}
+    assert "--cpus-per-task" not in text
+
+
+def test_stages_that_are_launched_alike_share_a_step(slurm_plan, tmp_path):
+    assert sbatch_script(slurm_plan(), tmp_path).endswith("\nrun train predict\n")
+    assert sbatch_script(slurm_plan(deepspeed=True), tmp_path).endswith("\nrun train\nrun predict\n")
+
+
+def test_odd_names_do_no_harm(slurm_plan, tmp_path):
+    folder = tmp_path / '50% of $HOME\'s "runs"'
+    text = sbatch_script(slurm_plan(name="my recipe; rm -rf"), folder)
+    assert "--job-name=summtune-my_recipe__rm_-rf" in directives(text)
+    assert "50%% of" in next(line for line in directives(text) if line.startswith("--output"))
+    (said,) = [line for line in text.splitlines() if line.startswith("run_dir=")]
+    done = subprocess.run(["bash", "-c", f'{said}; echo "$run_dir"'], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{folder}\n"
+
+
+@pytest.fixture
+def run_script(slurm_plan, tmp_path, commands):
+    """Run the script as job 12 of a run directory that belongs to job ``job``; ``srun`` is what a step does."""
+    run_dir = tmp_path / "a run"
+    (run_dir / "logs").mkdir(parents=True)
+
+    def run(srun, job="12", deepspeed=True, **others):
+        commands(srun=srun, scontrol="", sleep="", hostname="echo first", **others)
+        if job is not None:
+            write_json(run_dir / "job.json", {"id": job, "events_from": 0})
+        script = tmp_path / "job.sbatch"
+        script.write_text(sbatch_script(slurm_plan(deepspeed), run_dir))
+        environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "SLURM_JOB_ID": "12", "RUN": str(run_dir)}
+        done = subprocess.run(
+            ["bash", script], env=environment, capture_output=True, text=True, timeout=30, check=False
+        )
+        called = [call for call in commands() if not call.startswith(("sleep", "hostname"))]
+        return done, called
+
+    run.run_dir = run_dir
+    return run
+
+
+def steps(called):
+    return [call.split()[-1] for call in called if call.startswith("srun")]
+
+
+MARK = 'mkdir -p "$RUN/stages"; touch "$RUN/stages/${@: -1}.json"'
+
+
+def test_each_launch_is_a_step_on_every_node(run_script):
+    done, called = run_script(MARK)
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second = called
+    assert first == (
+        "srun --nodes=2 --ntasks=2 --ntasks-per-node=1 --mpi=none --kill-on-bad-exit=1 "
+        f"{sys.executable} -m summtune.launchers.slurm_node {run_script.run_dir} train"
+    )
+    assert second.endswith(f"{run_script.run_dir} predict")
+
+
+def test_the_nodes_are_told_where_to_meet(run_script):
+    done, _ = run_script('echo "$MASTER_ADDR:$MASTER_PORT"')
+    assert done.stdout.splitlines() == ["first:20012"] * 2
+
+
+def test_what_is_complete_is_not_done_again(run_script):
+    (run_script.run_dir / "stages").mkdir()
+    (run_script.run_dir / "stages" / "train.json").touch()
+    _, called = run_script("")
+    assert steps(called) == ["predict"]
+    (run_script.run_dir / "stages" / "predict.json").touch()
+    _, called = run_script("", deepspeed=False)
+    assert steps(called) == ["predict"]
+
+
+def test_a_step_that_fails_ends_the_job_with_its_code(run_script):
+    done, called = run_script("exit 3")
+    assert done.returncode == 3
+    assert steps(called) == ["train"]
+    assert not any("requeue" in call for call in called)
+
+
+def test_a_job_that_saved_something_before_it_stopped_requeues_itself(run_script):
+    done, called = run_script('mkdir "$RUN/checkpoints"; touch "$RUN/checkpoints/checkpoint-1"; exit 75')
+    assert done.returncode == 75
+    assert called[-1] == "scontrol requeue 12"
+    assert steps(called) == ["train"]
+
+
+def test_a_job_that_came_no_further_does_not_requeue_itself_for_ever(run_script):
+    for name in ("checkpoints", "stages", "predictions.partial"):
+        (run_script.run_dir / name).mkdir()
+    done, called = run_script("exit 75")
+    assert done.returncode == 75
+    assert not any("requeue" in call for call in called)
+
+
+def test_the_signal_before_the_time_limit_reaches_the_step(run_script):
+    step = (
+        "trap 'mkdir \"$RUN/checkpoints\"; echo saved; exit 75' USR1\n"
+        "kill -USR1 $PPID; for i in $(seq 100); do /bin/sleep 0.1; done"
+    )
+    done, called = run_script(step)
+    assert done.stdout.splitlines() == ["told to stop", "saved", "stopped, and saved; requeueing"]
+    assert done.returncode == 75
+    assert called[-1] == "scontrol requeue 12"
+
+
+def test_the_signal_between_two_steps_is_not_lost(run_script):
+    done, called = run_script(f"trap '' USR1\nkill -USR1 $PPID\n{MARK}")  # the step was about to end anyway
+    assert done.returncode == 75
+    assert steps(called) == ["train"]
+    assert called[-1] == "scontrol requeue 12"
+
+
+@pytest.mark.parametrize("job", ["13", "1", None])
+def test_a_job_that_is_not_the_one_of_the_directory_does_nothing(run_script, job):
+    done, called = run_script("", job=job)
+    assert done.returncode == 1
+    assert f"job 12 is not the job of {run_script.run_dir}; ending" in done.stderr
+    assert called == []
