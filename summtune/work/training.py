@@ -24,10 +24,12 @@ from summtune import checkpoints
 from summtune.errors import DataError, StageError
 from summtune.events import Events
 from summtune.files import read_jsonl, write_json
+from summtune.launchers.accelerate_config import DS_CONFIG
 from summtune.plan import Plan
 from summtune.prompts import template_text
 from summtune.records import Dialogue
 from summtune.run_directory import DATA_FILES
+from summtune.work import cpu_adam
 from summtune.work.batches import Collator, GlobalBatchSampler, Pair, Pairs
 from summtune.work.encoding import PromptEncoder
 from summtune.work.models import (
@@ -67,8 +69,11 @@ def train(plan: Plan, run_dir: Path, events: Events) -> None:
     # Before the model: under ZeRO-3 this is what makes from_pretrained shard the weights as it loads them.
     arguments = _arguments(plan, run_dir, bf16, steps)
     _check_launch(plan, launch.processes, arguments, events)
+    if launch.distribution == "deepspeed":
+        cpu_adam.prepare(run_dir / DS_CONFIG, events)
     torch.manual_seed(recipe.seed)  # the adapter's random weights
-    dtype = torch.bfloat16 if recipe.adapter == "qlora" and bf16 else torch.float32
+    # Frozen weights need no more precision than they are computed with; peft keeps the adapter's own in fp32.
+    dtype = torch.bfloat16 if recipe.adapter is not None and bf16 else torch.float32
     model: PreTrainedModel | PeftModel = load_model(folder, dtype, quantize=recipe.adapter == "qlora")
     if launch.device == "cpu" and model.config.model_type == "t5":
         # T5's bias on the scores needs a gradient. On a CPU, sdpa then has no fused kernel: half the speed at 250 tokens.
