@@ -136,7 +136,7 @@ class Quiet:
 
 
 def write_inputs(folder: Path) -> None:
-    """Write dialogues that are longer than any sequence_len here, and a ZeRO-3 config that keeps few weights gathered."""
+    """Write dialogues that are longer than any sequence_len, and a ZeRO-3 config that keeps few weights gathered."""
     words = "#Person1#: Shall we meet at the station tomorrow at noon? #Person2#: I do not know yet, let me ask. " * 40
     rows = [{"dialogue": f"{number} {words}", "summary": f"{number} {words}"} for number in range(48)]
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -177,8 +177,8 @@ def main() -> None:
                     f"{row['estimated_bytes'] / 2**20:>8.0f} MiB   × {row['estimate_to_measurement']:.2f}",
                     flush=True,
                 )
-    if arguments.out:
-        write(arguments.out, arguments.size, arguments.micro_batch, rows)
+                if arguments.out:  # after each, for a measurement that is interrupted
+                    write(arguments.out, arguments.size, arguments.micro_batch, rows)
 
 
 def write(path: Path, size: str, micro_batch: int, rows: list[dict[str, Any]]) -> None:

@@ -21,7 +21,9 @@ from summtune.report import numbers
 _DEFAULT_MODEL = "google/flan-t5-base"
 
 
-def doctor(recipe: Path | None, gpu_gigabytes: float | None, model: str | None, as_json: bool, console: Console) -> None:
+def doctor(
+    recipe: Path | None, gpu_gigabytes: float | None, model: str | None, as_json: bool, console: Console
+) -> None:
     """Print the facts about this machine, and with a GPU's memory what would fit it.
 
     Args:
@@ -59,7 +61,9 @@ def _planned(path: Path | None, model: str | None) -> Recipe:
         return Recipe.model_validate({"kind": "train", "base_model": model or _DEFAULT_MODEL})
     _, recipe = check(path)
     if recipe.kind != "train":
-        raise InputError(f"only a training is estimated (got kind: {recipe.kind} in {path}); name a recipe of kind train")
+        raise InputError(
+            f"only a training is estimated (got kind: {recipe.kind} in {path}); name a recipe of kind train"
+        )
     return recipe.model_copy(update={"base_model": model}) if model else recipe
 
 
@@ -72,7 +76,9 @@ def _print_facts(said: list[Fact], console: Console) -> None:
     width = max(len(fact.name) for fact in said)
     for fact in said:
         mark = "[red]![/]" if fact.problem else " "
-        console.print(f"{mark} [bold]{escape(fact.name):>{width}}[/]  {escape(fact.value)}", highlight=False, soft_wrap=True)
+        console.print(
+            f"{mark} [bold]{escape(fact.name):>{width}}[/]  {escape(fact.value)}", highlight=False, soft_wrap=True
+        )
         if fact.problem:
             console.print(f"  {'':>{width}}  {escape(fact.problem)}", highlight=False, soft_wrap=True)
 

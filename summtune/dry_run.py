@@ -75,7 +75,11 @@ def _memory_text(resolved: Resolved) -> str:
         return "estimated for training recipes of T5 models only"
     parts = [
         f"{name} {numbers.size(part)}"
-        for name, part in (("weights", memory.weights), ("gradients", memory.gradients), ("optimizer", memory.optimizer))
+        for name, part in (
+            ("weights", memory.weights),
+            ("gradients", memory.gradients),
+            ("optimizer", memory.optimizer),
+        )
     ]
     if memory.buffers:
         parts.append(f"buffers {numbers.size(memory.buffers)}")

@@ -38,11 +38,13 @@ class Fact:
 
 def facts() -> Iterator[Fact]:
     """Yield what the machine has: versions, devices, memory, what DeepSpeed compiles with, network, Slurm."""
-    yield Fact("summtune", f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
+    yield Fact(
+        "summtune", f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    )
     versions = {name: _version(name) for name in _PACKAGES}
     for name, version in versions.items():
-        missing = None if version or not _is_needed(name) else f"pip install {name}"
-        yield Fact(name, version or "not installed", missing)
+        advice = None if version or not _is_needed(name) else f"pip install {name}"
+        yield Fact(name, version or "not installed", advice)
     yield gpu_fact(visible_gpus(), versions["torch"])
     yield _host()
     missing = missing_for_compiling()

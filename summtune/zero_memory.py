@@ -1,8 +1,8 @@
 """What the stages of DeepSpeed's ZeRO keep on a device and in the host's memory: DeepSpeed's own estimators, without
 DeepSpeed.
 
-The command line may not import them, so the formulas stand here again, and `tests/work/test_deepspeed_estimators.py` compares
-every one with the original.
+The command line may not import them, so the formulas stand here again, and tests/work/test_deepspeed_estimators.py
+compares every one with the original.
 """
 
 from __future__ import annotations

@@ -55,5 +55,7 @@ def test_offload_says_what_it_asks_of_the_host():
 def test_a_model_is_known_by_its_name_or_its_folder(write_model, tmp_path):
     assert model_shape("google/flan-t5-xl") == KNOWN_MODELS["google/flan-t5-xl"]
     assert model_shape(str(write_model(tmp_path / "model"))) == KNOWN_MODELS["google/flan-t5-base"]
-    with pytest.raises(InputError, match=r"not known \(got google/flan-t5-lx\), did you mean google/flan-t5-xl\?; or give"):
+    with pytest.raises(
+        InputError, match=r"not known \(got google/flan-t5-lx\), did you mean google/flan-t5-xl\?; or give"
+    ):
         model_shape("google/flan-t5-lx")

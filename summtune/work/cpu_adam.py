@@ -9,24 +9,29 @@ from pathlib import Path
 from summtune.errors import StageError
 from summtune.events import Events
 from summtune.files import read_json
+from summtune.launchers.accelerate_config import DS_CONFIG
+from summtune.plan import Plan
 from summtune.zero_memory import offloads
 
 _STALE_SECONDS = 900.0
 
 
-def prepare(ds_config: Path, events: Events) -> None:
-    """Compile what the DeepSpeed config needs; nothing happens without CPU offload.
+def prepare(plan: Plan, run_dir: Path, events: Events) -> None:
+    """Compile what a training with CPU offload needs; nothing happens without offload.
 
     It takes about a minute, once on each machine, in which a training that has said nothing looks like one that hangs.
 
     Args:
-        ds_config: the run's.
+        plan: of a training.
+        run_dir: with its ``ds_config.json``.
         events: to the command that waits.
 
     Raises:
         StageError: it cannot be compiled here.
     """
-    if not ds_config.is_file() or not offloads(read_json(ds_config).get("zero_optimization", {}), "offload_optimizer"):
+    if plan.recipe.deepspeed is None:
+        return
+    if not offloads(read_json(run_dir / DS_CONFIG).get("zero_optimization", {}), "offload_optimizer"):
         return
     from deepspeed.ops.op_builder import CPUAdamBuilder
     from torch.utils.cpp_extension import _get_build_directory

@@ -24,7 +24,6 @@ from summtune import checkpoints
 from summtune.errors import DataError, StageError
 from summtune.events import Events
 from summtune.files import read_jsonl, write_json
-from summtune.launchers.accelerate_config import DS_CONFIG
 from summtune.plan import Plan
 from summtune.prompts import template_text
 from summtune.records import Dialogue
@@ -69,8 +68,7 @@ def train(plan: Plan, run_dir: Path, events: Events) -> None:
     # Before the model: under ZeRO-3 this is what makes from_pretrained shard the weights as it loads them.
     arguments = _arguments(plan, run_dir, bf16, steps)
     _check_launch(plan, launch.processes, arguments, events)
-    if launch.distribution == "deepspeed":
-        cpu_adam.prepare(run_dir / DS_CONFIG, events)
+    cpu_adam.prepare(plan, run_dir, events)
     torch.manual_seed(recipe.seed)  # the adapter's random weights
     # Frozen weights need no more precision than they are computed with; peft keeps the adapter's own in fp32.
     dtype = torch.bfloat16 if recipe.adapter is not None and bf16 else torch.float32

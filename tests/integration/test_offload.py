@@ -18,9 +18,9 @@ HALF = {"micro_batch_size": 2, "gradient_accumulation_steps": 2, "num_processes"
 
 @pytest.fixture(scope="session")
 def recipe(write_recipe):
-    """Two steps an epoch, with weight decay, which an optimizer without the recipe's numbers would leave out."""
+    """Three steps an epoch, with weight decay, which an optimizer without the recipe's numbers would leave out."""
     test = [{"path": "test.jsonl", "id_field": "id", "limit": 4}]
-    return write_recipe("offload", num_epochs=3, weight_decay=0.3, test_datasets=test)
+    return write_recipe("offload", num_epochs=2, weight_decay=0.3, test_datasets=test)
 
 
 def finished(recipe, run_dir, **keys):
@@ -38,7 +38,7 @@ def reference(recipe, tmp_path_factory):
 @pytest.mark.parametrize("config", ["zero2_offload", "zero3_offload"])
 def test_offload_trains_the_same_model(recipe, reference, inputs, tmp_path, config):
     run = finished(recipe, tmp_path / "run", **HALF, deepspeed=f"ds_configs/{config}.json")
-    assert [row["step"] for row in run.steps] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in run.steps] == [row["step"] for row in reference.steps] == list(range(1, 7))
     for key in ("loss", "grad_norm"):
         assert [row[key] for row in run.steps] == pytest.approx([row[key] for row in reference.steps], rel=1e-3)
     assert run.texts == reference.texts

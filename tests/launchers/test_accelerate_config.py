@@ -91,7 +91,10 @@ def test_zero_3_saves_a_model_whatever_the_config_leaves_out(tmp_path):
         ('{"bf16": {"enabled": "auto", "bf16_optimizer_states": true}}', "got bf16 .* set bf16$"),
         ('{"gradient_clipping": 0}', "got gradient_clipping .* set max_grad_norm$"),
         ('{"zero_optimization": {}, "zero_optimization": {}}', "the key 'zero_optimization' stands there twice"),
-        ('{"zero_optimisation": {"stage": 2}}', r"no such key .*\(got zero_optimisation in .*did you mean zero_optimiz"),
+        (
+            '{"zero_optimisation": {"stage": 2}}',
+            r"no such key .*\(got zero_optimisation in .*did you mean zero_optimiz",
+        ),
         ("{", r"the DeepSpeed config cannot be read \(got .*d.json: .*\); it is a JSON object"),
         ("[]", r"the DeepSpeed config is no JSON object \(got .*d.json\); see ds_configs/ for examples"),
         ('{"zero_optimization": 2}', r"zero_optimization is no object with a stage from 0 to 3 \(got 2 in "),

@@ -29,7 +29,9 @@ def test_a_misspelt_key_is_told_with_the_nearest():
     ]
 
 
-@pytest.mark.parametrize("key", ["curriculum_learning", "data_efficiency", "torch_autocast", "elasticity", "data_types"])
+@pytest.mark.parametrize(
+    "key", ["curriculum_learning", "data_efficiency", "torch_autocast", "elasticity", "data_types"]
+)
 def test_what_would_train_another_way_is_told(key):
     assert wrong({key: {"enabled": True}}) == [
         f"the DeepSpeed config would train another way than the recipe says (got {key} in d.json); remove it"
@@ -58,7 +60,7 @@ def test_harmless_keys_are_left_alone():
         ),
         (
             {"stage": 3, "offload_param": "cpu"},
-            "offload_param is no object (got 'cpu' in d.json); write {\"device\": \"cpu\"}",
+            'offload_param is no object (got \'cpu\' in d.json); write {"device": "cpu"}',
         ),
     ],
 )

@@ -2,6 +2,7 @@
 
 import os
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -35,17 +36,22 @@ def builder(monkeypatch, tmp_path):
     return fresh
 
 
+def plan(deepspeed):
+    return SimpleNamespace(recipe=SimpleNamespace(deepspeed=deepspeed))
+
+
 def prepare(run_dir, config):
     (run_dir / "logs").mkdir(exist_ok=True)
     write_json(run_dir / "ds_config.json", config)
-    cpu_adam.prepare(run_dir / "ds_config.json", Events(run_dir, "train", 0))
+    cpu_adam.prepare(plan("ds.json"), run_dir, Events(run_dir, "train", 0))
     events = run_dir / "logs" / "events.jsonl"
     return [row["text"] for row in read_jsonl(events)] if events.exists() else []
 
 
 def test_nothing_is_compiled_without_offload(builder, tmp_path):
     assert prepare(tmp_path, {"zero_optimization": {"stage": 2}}) == []
-    cpu_adam.prepare(tmp_path / "nowhere.json", Events(tmp_path, "train", 0))
+    write_json(tmp_path / "ds_config.json", OFFLOAD)  # of an earlier start
+    cpu_adam.prepare(plan(None), tmp_path, Events(tmp_path, "train", 0))
     assert builder.loaded == 0
 
 
@@ -59,7 +65,9 @@ def test_the_first_time_is_announced(builder, tmp_path):
 
 def test_a_failure_is_told(builder, tmp_path):
     builder.error = RuntimeError("Error building extension 'cpu_adam'\nmore")
-    with pytest.raises(StageError, match=r"cannot be compiled \(got Error building extension 'cpu_adam'\); it needs g\+\+"):
+    with pytest.raises(
+        StageError, match=r"cannot be compiled \(got Error building extension 'cpu_adam'\); it needs g\+\+"
+    ):
         prepare(tmp_path, OFFLOAD)
 
 
