@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +64,19 @@ def measured_worker(arguments: list[str]) -> int:
             train(plan, run_dir, events)
         records = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
         held = peak = before = 0
+        alive: Counter[int] = Counter()
+        largest: list[str] = []
         for record in sorted(records, key=lambda record: record.start_ns()):
-            held += record.nbytes()
+            size = record.nbytes()
+            held += size
+            alive[abs(size)] += 1 if size > 0 else -1
             if record.start_ns() <= marks[0]:
                 before = max(before, held)
-            elif record.start_ns() <= marks[-1]:
-                peak = max(peak, held)
+            elif record.start_ns() <= marks[-1] and held > peak:
+                peak = held
+                largest = [f"{count} x {of:,}" for of, count in alive.items() if count > 0 and of * count > held / 50]
         rank = os.environ.get("RANK", "0")
-        result = {"peak_bytes": peak, "peak_bytes_of_the_start": before, "records": len(records)}
+        result = {"peak_bytes": peak, "peak_bytes_of_the_start": before, "largest_at_the_peak": largest}
         (run_dir / f"memory.rank{rank}.json").write_text(json.dumps(result))
 
     training.Recorder.on_step_end = on_step_end  # type: ignore[method-assign]

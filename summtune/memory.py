@@ -66,9 +66,8 @@ def estimate(
     weights = (shape.parameters + (trainable if recipe.adapter else 0)) * size
     if recipe.adapter == "qlora":
         weights = shape.parameters // 2 + trainable * size
-    # The copy that is updated, and the gradient as it is added to that. ZeRO-3 in fp32 updates the weights themselves.
-    separate = bf16 or sharding.stage in (1, 2)
-    optimizer = moments + (4 * trainable if separate else 0)
+    # The copy that is updated, in fp32 too, and the gradient as it is added to that.
+    optimizer = moments + (4 * trainable if bf16 or sharding.stage >= 1 else 0)
     gradients, at_update = size * trainable, 4 * trainable
     gathered, offloaded = 0, 0
     if sharding.stage >= 1:
@@ -79,11 +78,17 @@ def estimate(
         gathered = min(weights, size * sharding.live)
         weights //= processes
     gradients += at_update
+    buffers = sharding.bucket * sharding.buckets * size
+    if sharding.stage == 3:  # the largest layer on its way in, and its gradient on its way out
+        buffers += 2 * size * shape.largest_layer
     if sharding.offload_optimizer:
         offloaded, optimizer, gradients = optimizer + gradients, 0, 0
+        if sharding.stage < 3:  # DeepSpeed's temp_grad_buffer on both sides, and what updated weights are sent from
+            largest = min(shape.largest_layer, trainable) * size
+            buffers += largest
+            offloaded += largest + size * trainable // processes
     if sharding.offload_weights:
         offloaded, weights = offloaded + weights, 0
-    buffers = sharding.bucket * sharding.buckets * size
     host = _host(shape, trainable, processes, nodes, sharding)
     return MemoryEstimate(weights + gathered, gradients, optimizer, buffers, activations, offloaded, host)
 
@@ -110,9 +115,8 @@ def _host(shape: T5Shape, trainable: int, processes: int, nodes: int, sharding: 
         return 0
     of_one_node = max(1, processes // nodes)
     if sharding.stage == 3:
-        largest = shape.vocab_size * shape.d_model
         frozen = int((shape.parameters - trainable) * 2 * 1.5 / nodes) if sharding.offload_weights else 0
-        needs = zero3_needs(trainable, largest, of_one_node, nodes, True, sharding.offload_weights)
+        needs = zero3_needs(trainable, shape.largest_layer, of_one_node, nodes, True, sharding.offload_weights)
         return needs[0] + max(0, frozen)
     return zero2_needs(trainable, of_one_node, nodes, True)[0]
 

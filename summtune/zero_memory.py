@@ -98,6 +98,7 @@ class Sharding:
             offload_optimizer=offloads(zero, "offload_optimizer"),
             offload_weights=offloads(zero, "offload_param"),
             bucket=int(bucket) if stage and bucket != "auto" else 0,
-            buckets=2 if stage in (1, 2) and zero.get("overlap_comm") else 1,
+            # ZeRO-3 flattens a bucket into another one to scatter it (deepspeed/runtime/comm/coalesced_collectives.py).
+            buckets=2 if stage == 3 or zero.get("overlap_comm") else 1,
             live=int(live) if live != "auto" else 1_000_000_000,
         )

@@ -68,9 +68,23 @@ def test_gradients_are_reduced_in_buffers():
     assert of(processes=1).buffers == 0
 
 
-def test_in_fp32_zero_3_updates_the_weights_themselves():
-    assert of(sharding=zero("zero3"), processes=1, bf16=False).optimizer == 8 * ALL
-    assert of(sharding=zero("zero2"), processes=1, bf16=False).optimizer == 12 * ALL
+def test_what_zero_3_gathers_comes_on_top():
+    buckets = 2 * 25_000_000 * 2
+    assert of(sharding=zero("zero3")).buffers == buckets + 4 * SHAPE.largest_layer, "as in DeepSpeed's estimate"
+    assert SHAPE.largest_layer == 32128 * 768
+
+
+def test_offload_below_zero_3_needs_room_for_a_layer_on_both_sides():
+    largest = 2 * SHAPE.largest_layer
+    memory = of(sharding=zero("zero2_offload"))
+    assert memory.buffers == 2 * 25_000_000 * 2 + largest
+    plain = of(sharding=zero("zero2"))
+    assert memory.offloaded == plain.optimizer + plain.gradients + largest + 2 * ALL // 4
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_in_fp32_there_is_a_second_copy_too(stage):
+    assert of(sharding=zero(f"zero{stage}"), processes=1, bf16=False).optimizer == 12 * ALL
 
 
 def test_without_deepspeed_bf16_is_autocast_over_fp32():
@@ -88,7 +102,7 @@ def test_an_adapter_has_gradients_and_moments_of_its_own_weights_alone():
     assert of(trainable=LORA, processes=1, adapter="qlora").weights == ALL // 2 + 6 * LORA
     sharded = of(trainable=LORA, processes=2, adapter="qlora", sharding=zero("zero2", LORA))
     assert sharded.weights == ALL // 2 + 2 * LORA
-    assert sharded.buffers == 2 * LORA * 2
+    assert sharded.buffers == 2 * LORA * 2, "a bucket is no larger than the adapter"
 
 
 def test_what_an_adapter_offloads_is_its_own():

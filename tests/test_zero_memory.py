@@ -17,8 +17,8 @@ def of(name, trainable=100_000_000):
         ("zero1", Sharding(stage=1, bucket=25_000_000)),
         ("zero2", Sharding(stage=2, bucket=25_000_000, buckets=2)),
         ("zero2_offload", Sharding(stage=2, offload_optimizer=True, bucket=25_000_000, buckets=2)),
-        ("zero3", Sharding(stage=3, bucket=25_000_000)),
-        ("zero3_offload", Sharding(stage=3, offload_optimizer=True, offload_weights=True, bucket=25_000_000)),
+        ("zero3", Sharding(stage=3, bucket=25_000_000, buckets=2)),
+        ("zero3_offload", Sharding(stage=3, offload_optimizer=True, offload_weights=True, bucket=25_000_000, buckets=2)),
     ],
 )
 def test_the_shipped_configs(name, sharding):
@@ -27,7 +27,7 @@ def test_the_shipped_configs(name, sharding):
 
 def test_what_a_config_names_itself_counts():
     zero = {"stage": 3, "reduce_bucket_size": 5e6, "stage3_max_live_parameters": 1e7}
-    assert Sharding.of({"zero_optimization": zero}) == Sharding(stage=3, bucket=5_000_000, live=10_000_000)
+    assert Sharding.of({"zero_optimization": zero}) == Sharding(stage=3, bucket=5_000_000, buckets=2, live=10_000_000)
     zero = {"stage": 2, "reduce_bucket_size": "auto", "stage3_max_live_parameters": "auto"}
     assert Sharding.of({"zero_optimization": zero}).bucket == 0
     assert Sharding.of({}) == Sharding(stage=0)
