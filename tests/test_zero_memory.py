@@ -18,7 +18,10 @@ def of(name, trainable=100_000_000):
         ("zero2", Sharding(stage=2, bucket=25_000_000, buckets=2)),
         ("zero2_offload", Sharding(stage=2, offload_optimizer=True, bucket=25_000_000, buckets=2)),
         ("zero3", Sharding(stage=3, bucket=25_000_000, buckets=2)),
-        ("zero3_offload", Sharding(stage=3, offload_optimizer=True, offload_weights=True, bucket=25_000_000, buckets=2)),
+        (
+            "zero3_offload",
+            Sharding(stage=3, offload_optimizer=True, offload_weights=True, bucket=25_000_000, buckets=2),
+        ),
     ],
 )
 def test_the_shipped_configs(name, sharding):
