@@ -79,6 +79,16 @@ def measured_worker(arguments: list[str]) -> int:
         result = {"peak_bytes": peak, "peak_bytes_of_the_start": before, "largest_at_the_peak": largest}
         (run_dir / f"memory.rank{rank}.json").write_text(json.dumps(result))
 
+    load = training.load_model
+
+    def load_here(*positional: Any, **named: Any) -> Any:
+        model = load(*positional, **named)
+        for parameter in model.parameters():
+            if not hasattr(parameter, "ds_id"):  # transformers loads in threads, which are not profiled
+                parameter.data = parameter.data.clone()
+        return model
+
+    training.load_model = load_here
     training.Recorder.on_step_end = on_step_end  # type: ignore[method-assign]
     training.train = measured_train
     return worker.main(arguments)

@@ -132,11 +132,19 @@ def _activations(recipe: Recipe, shape: T5Shape, size: int) -> int:
             queries * (3 * shape.d_model + 2 * inner) * size
             + keys * 2 * inner * size
             + (shape.num_heads * queries * keys * (4 + 2 * size))
+            + adapters(queries, keys)
         )
 
     def feed_forward(tokens: int) -> int:
         # normed input, two projections, activation, their product, dropout masks
         return tokens * (2 * shape.d_model + (5 if shape.gated else 3) * shape.d_ff) * size
+
+    def adapters(queries: int, keys: int) -> int:
+        # peft takes each input in fp32 through a dropout of its own: input and mask, for every adapted layer
+        if recipe.adapter is None or not recipe.lora_dropout:
+            return 0
+        rows = {"q": queries, "k": keys, "v": keys, "o": queries}
+        return sum(8 * shape.d_model * rows.get(target, 0) for target in recipe.lora_target_modules)
 
     encoder_layer = batch * (attention(source, source) + feed_forward(source))
     decoder_layer = batch * (attention(target, target) + attention(target, source) + feed_forward(target))

@@ -78,3 +78,13 @@ def test_what_cannot_be_estimated_is_told(examine):
         examine(gpu_memory=0)
     with pytest.raises(InputError, match=r"only a training is estimated \(got kind: prompt in .*zero_shot.yaml\)"):
         examine(package_path("recipes") / "zero_shot.yaml", 40)
+
+
+def test_the_command_prints_both(summtune):
+    done = summtune("doctor", "--gpu-memory", "40", "--model", "google/flan-t5-xl")
+    assert done.returncode == 0, done.stderr
+    assert "Python 3." in done.stdout
+    assert "google/flan-t5-xl on GPUs of 40 GB" in done.stdout
+    wrong = summtune("doctor", "--gpu-memory", "40", "--model", "google/flan-t5-lx")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "did you mean google/flan-t5-xl?" in wrong.stderr

@@ -126,6 +126,15 @@ def test_activations_grow_with_the_batch_and_the_lengths():
     assert of(micro_batch_size=1, sequence_len=256, target_len=64, bf16=False).activations > kept
 
 
+def test_an_adapter_keeps_its_own_inputs():
+    lengths = {"micro_batch_size": 1, "sequence_len": 16, "target_len": 4}
+    lora = {"adapter": "lora", "trainable": LORA}
+    plain = of(**lengths).activations
+    # q and v of the encoder, of the decoder, and q of 4 and v of 16 tokens between them
+    assert of(**lengths, **lora).activations - plain == 12 * 8 * 768 * (2 * 16 + 2 * 4 + 4 + 16)
+    assert of(**lengths, **lora, lora_dropout=0.0).activations == plain
+
+
 def test_gradient_checkpointing_keeps_far_less():
     assert of(gradient_checkpointing=True).activations < of().activations / 3
 
