@@ -28,7 +28,7 @@ check: $(READY)
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/summtune schema | diff - recipes/recipe.schema.json || (echo "recipes/recipe.schema.json is old; run make schema" && exit 1)
 	$(BIN)/summtune schema --markdown | diff - docs/recipe_keys.md || (echo "docs/recipe_keys.md is old; run make schema" && exit 1)
-	$(BIN)/summtune validate recipes/*.yaml
+	$(BIN)/summtune validate recipes/*.yaml recipes/*/*.yaml
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -51,6 +51,11 @@ class T5Shape:
         embeddings = (1 if self.tied else 2) * self.vocab_size * self.d_model
         return encoder + decoder + positions + embeddings
 
+    @property
+    def largest_layer(self) -> int:
+        """Weights of the largest layer: the embedding, and lm_head like it."""
+        return max(self.vocab_size, self.d_ff) * self.d_model
+
     def lora_parameters(self, rank: int, targets: list[str], dora: bool = False) -> int | None:
         """Weights of a LoRA adapter of ``rank`` on ``targets``: rank × (inputs + outputs) a layer (Hu et al., 2021).
 

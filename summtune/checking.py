@@ -6,14 +6,18 @@ import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from summtune.compiling import missing_for_compiling
 from summtune.errors import InputError, Problem, RecipeError
 from summtune.launchers.accelerate_config import read_ds_config
+from summtune.launchers.ds_config_rules import contradictions
 from summtune.paths import recipe_path, resolve_paths
 from summtune.prompts import template_text
 from summtune.recipe import ComparedRecipe, Recipe
 from summtune.recipe_loading import NO_OVERRIDES, LoadedRecipe, Overrides, load_recipe
 from summtune.recipe_rules import system_name
+from summtune.zero_memory import offloads
 
 
 @dataclass(frozen=True)
@@ -86,9 +90,12 @@ def _problems(loaded: LoadedRecipe, recipe: Recipe) -> list[Problem]:
             found.append((("prompt_template",), str(error)))
     if recipe.deepspeed is not None and Path(recipe.deepspeed).is_absolute():
         try:
-            read_ds_config(Path(recipe.deepspeed))
+            config = read_ds_config(Path(recipe.deepspeed))
         except InputError as error:
             found.append((("deepspeed",), str(error)))
+        else:
+            found += [(("deepspeed",), text) for text in contradictions(config, recipe, Path(recipe.deepspeed))]
+            found += [(("deepspeed",), text) for text in _not_compiled(recipe, config)]
         if importlib.util.find_spec("deepspeed") is None:
             found.append((("deepspeed",), "deepspeed is not installed on this machine; pip install deepspeed"))
     trackers = (("wandb_project", "wandb"), ("use_tensorboard", "tensorboard"), ("mlflow_tracking_uri", "mlflow"))
@@ -96,6 +103,17 @@ def _problems(loaded: LoadedRecipe, recipe: Recipe) -> list[Problem]:
         if getattr(recipe, key) and importlib.util.find_spec(package) is None:
             found.append(((key,), f"{key} needs {package}, which is not installed; pip install {package}"))
     return [loaded.document.problem(path, message) for path, message in found]
+
+
+def _not_compiled(recipe: Recipe, config: dict[str, Any]) -> Iterator[str]:
+    """Yield what this machine lacks for DeepSpeed's CPU optimizer; of the nodes of a cluster it cannot be told here."""
+    if recipe.launcher == "local" and offloads(config.get("zero_optimization", {}), "offload_optimizer"):
+        missing = missing_for_compiling()
+        if missing:
+            yield (
+                "CPU offload compiles DeepSpeed's Adam when it is first used, and this machine cannot (got "
+                f"{recipe.deepspeed}, without {', '.join(missing)}); install that, or use a config without offload"
+            )
 
 
 def _check_overrides_are_read(loaded: LoadedRecipe, recipe: Recipe, problems: list[Problem]) -> None:

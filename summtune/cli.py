@@ -195,6 +195,25 @@ def schema(
     typer.echo(recipe_markdown() if markdown else json.dumps(recipe_schema(), indent=2, ensure_ascii=False))
 
 
+@app.command()
+def doctor(
+    recipe: Annotated[
+        Path | None, typer.Argument(metavar="[RECIPE]", help="A training recipe, to see what fits.", show_default=False)
+    ] = None,
+    gpu_memory: Annotated[
+        float | None, typer.Option("--gpu-memory", metavar="GB", help="Memory of one GPU.", show_default=False)
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="A model, instead of the recipe's.", show_default=False)
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Say what this machine has, and which DeepSpeed config would fit a GPU."""
+    from summtune import running
+
+    running.examine(recipe, gpu_memory, model, as_json)
+
+
 def _say(text: str) -> None:
     typer.echo(text, err=True)
 

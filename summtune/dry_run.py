@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
+from summtune.architecture import shape_of
+from summtune.fitting import fastest, fits, room
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import command
 from summtune.launchers.sbatch_script import sbatch_script
@@ -82,20 +85,45 @@ def _memory_text(resolved: Resolved) -> str:
     memory = resolved.memory
     if memory is None:
         return "estimated for training recipes of T5 models only"
-    parts = f"weights {numbers.size(memory.weights)}, gradients {numbers.size(memory.gradients)}, optimizer "
-    parts += f"{numbers.size(memory.optimizer)}, activations up to {numbers.size(memory.activations)}"
-    text = f"about {numbers.size(memory.total)} on each device ({parts})"
-    smallest = min((gpu.memory_bytes for gpu in resolved.gpus), default=None)
-    if smallest is not None and memory.total > smallest:
-        text += (
-            f"; the smallest device has {numbers.size(smallest)}: lower micro_batch_size or set gradient_checkpointing"
+    parts = [
+        f"{name} {numbers.size(part)}"
+        for name, part in (
+            ("weights", memory.weights),
+            ("gradients", memory.gradients),
+            ("optimizer", memory.optimizer),
         )
+    ]
+    if memory.buffers:
+        parts.append(f"buffers {numbers.size(memory.buffers)}")
+    parts.append(f"activations up to {numbers.size(memory.activations)}")
+    text = f"about {numbers.size(memory.total)} on each device ({', '.join(parts)})"
+    if memory.host:
+        text += f"; {numbers.size(memory.host)} of host memory on each node"
+    smallest = min((gpu.memory_bytes for gpu in resolved.gpus), default=None)
+    if smallest is not None and memory.total > room(smallest):
+        text += f"; the smallest device has {numbers.size(smallest)}: {_advice(resolved, smallest)}"
     return text
 
 
 def _verbatim(console: Console, text: str, indent: int) -> None:
     for line in text.splitlines():
         console.print(f"{' ' * indent}{line}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _advice(resolved: Resolved, smallest: int) -> str:
+    """Return what would make a training fit a device of so many bytes."""
+    plan = resolved.plan
+    less = "lower micro_batch_size or set gradient_checkpointing"
+    if plan.model is None or plan.batch is None or plan.recipe.adapter is not None:
+        return less
+    shape = shape_of(plan.model.base_model, Path(plan.model.folder) if plan.model.folder else None)
+    if shape is None:
+        return less
+    found = fits(plan.recipe, shape, smallest, counts=[plan.batch.processes])
+    way = fastest(found, plan.batch.processes)
+    if way is None or way == "none":
+        return f"{less}, or add `adapter: lora`"
+    return f"it would fit with `deepspeed: ds_configs/{way}.json`, or {less}"
 
 
 def _line(console: Console, name: str, text: str) -> None:

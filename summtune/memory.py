@@ -6,66 +6,119 @@ from dataclasses import dataclass
 
 from summtune.architecture import T5Shape
 from summtune.recipe import Recipe
+from summtune.zero_memory import Sharding, zero2_needs, zero3_needs
 
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes on each device.
+    """Bytes on each device, and in the host's memory.
 
     Args:
-        weights: the parameters that forward and backward compute with.
+        weights: the parameters that forward and backward compute with, gathered ones included.
         gradients: one for each trainable parameter.
         optimizer: the optimizer's state, and fp32 master weights where there are any.
+        buffers: what gradients are reduced in.
         activations: what the backward pass keeps of one micro batch, at sequence_len and target_len.
+        offloaded: what CPU offload keeps in the host's memory for each device.
+        host: what DeepSpeed expects each node to have for all of it, half as much again included; 0 without offload.
     """
 
     weights: int
     gradients: int
     optimizer: int
+    buffers: int
     activations: int
+    offloaded: int = 0
+    host: int = 0
 
     @property
     def total(self) -> int:
-        """All of it."""
-        return self.weights + self.gradients + self.optimizer + self.activations
+        """All of what a device holds."""
+        return self.weights + self.gradients + self.optimizer + self.buffers + self.activations
 
 
 def estimate(
-    recipe: Recipe, shape: T5Shape, trainable: int, processes: int, zero_stage: int, offload: bool, bf16: bool
+    recipe: Recipe, shape: T5Shape, trainable: int, processes: int, sharding: Sharding, bf16: bool, nodes: int = 1
 ) -> MemoryEstimate:
     """Return the estimate for a training recipe.
 
-    The model states follow Rajbhandari et al., "ZeRO" (2020), section 3: with DeepSpeed in bf16, 2 bytes a weight, 2
-    a gradient and K = 12 for an fp32 copy with Adam's two moments; ZeRO-1 divides the optimizer's part by the
-    processes, ZeRO-2 the gradients too, ZeRO-3 the weights too. Without DeepSpeed bf16 is autocast over fp32 weights:
-    4 + 4 + 8. The activations count what each layer keeps (Korthikanti et al., 2022, section 4, with T5's own sizes),
-    so they are an upper bound for batches shorter than sequence_len, and leave out the framework's own overhead
-    (about 1 GB a CUDA process).
+    The model states are those of DeepSpeed's estimators (`summtune.zero_memory`), which take it for granted that all
+    weights are trained, in bf16: here the same terms count frozen weights (LoRA) and fp32 too. Added is what the
+    estimators leave out and `benchmarks/memory.py` measures: the buffers in which gradients are reduced, and the
+    weights that ZeRO-3 keeps gathered (all of them, for a model below stage3_max_live_parameters). Activations count
+    what each layer keeps (Korthikanti et al., 2022, section 4, with T5's own sizes), so they are an upper bound for
+    batches shorter than sequence_len; the framework's own overhead (about 1 GB a CUDA process) is left out.
 
     Args:
         recipe: a recipe of kind train.
         shape: the model's sizes.
         trainable: weights that are trained.
         processes: devices that the states are divided over.
-        zero_stage: 0 without DeepSpeed.
-        offload: whether the optimizer's state is kept in the host's memory.
+        sharding: what DeepSpeed divides.
         bf16: whether bfloat16 is used.
+        nodes: machines.
     """
-    moments = {"adafactor": 0, "sgd": 0}.get(recipe.optimizer, 8)
-    half = bf16 and zero_stage > 0
-    # A frozen base model (LoRA) keeps no gradient, no moments and, in DeepSpeed, no master copy.
-    weights = shape.parameters * (2 if half else 4) + (0 if recipe.adapter is None else trainable * (2 if half else 4))
+    activations = _activations(recipe, shape, 2 if bf16 else 4)
+    moments = {"adafactor": 0, "sgd": 0}.get(recipe.optimizer, 8) * trainable
+    if sharding.stage is None:
+        return _without_deepspeed(recipe, shape, trainable, processes, moments, bf16, activations)
+    size = 2 if bf16 else 4
+    weights = (shape.parameters + (trainable if recipe.adapter else 0)) * size
     if recipe.adapter == "qlora":
-        weights = shape.parameters // 2 + trainable * 4
-    gradients = trainable * (2 if half else 4)
-    optimizer = trainable * (moments + (4 if half else 0))
-    if zero_stage >= 1:
-        optimizer = 0 if offload else optimizer // processes
-    if zero_stage >= 2:
+        weights = shape.parameters // 2 + trainable * size
+    # The copy that is updated, in fp32 too, and the gradient as it is added to that.
+    optimizer = moments + (4 * trainable if bf16 or sharding.stage >= 1 else 0)
+    gradients, at_update = size * trainable, 4 * trainable
+    gathered, offloaded = 0, 0
+    if sharding.stage >= 1:
+        optimizer, at_update = optimizer // processes, at_update // processes
+    if sharding.stage >= 2:
         gradients //= processes
-    if zero_stage >= 3:
+    if sharding.stage == 3:
+        gathered = min(weights, size * sharding.live)
         weights //= processes
-    return MemoryEstimate(weights, gradients, optimizer, _activations(recipe, shape, 2 if bf16 else 4))
+    gradients += at_update
+    buffers = sharding.bucket * sharding.buckets * size
+    if sharding.stage == 3:  # the largest layer on its way in, and its gradient on its way out
+        buffers += 2 * size * shape.largest_layer
+    if sharding.offload_optimizer:
+        offloaded, optimizer, gradients = optimizer + gradients, 0, 0
+        if sharding.stage < 3:  # DeepSpeed's temp_grad_buffer on both sides, and what updated weights are sent from
+            largest = min(shape.largest_layer, trainable) * size
+            buffers += largest
+            offloaded += largest + size * trainable // processes
+    if sharding.offload_weights:
+        offloaded, weights = offloaded + weights, 0
+    host = _host(shape, trainable, processes, nodes, sharding)
+    return MemoryEstimate(weights + gathered, gradients, optimizer, buffers, activations, offloaded, host)
+
+
+def _without_deepspeed(
+    recipe: Recipe, shape: T5Shape, trainable: int, processes: int, moments: int, bf16: bool, activations: int
+) -> MemoryEstimate:
+    """Return the estimate of plain training: bf16 is autocast over fp32 weights, and over a bf16 base of an adapter."""
+    if recipe.adapter is None:
+        # Autocast keeps the bf16 copy of each weight from its first product to the end of the backward pass.
+        copies = 2 * (shape.parameters - shape.vocab_size * shape.d_model) if bf16 else 0
+        weights = 4 * shape.parameters + copies
+    else:
+        base = shape.parameters // 2 if recipe.adapter == "qlora" else shape.parameters * (2 if bf16 else 4)
+        weights = base + trainable * (6 if bf16 else 4)
+    gradients = 4 * trainable
+    buffers = gradients if processes > 1 else 0  # DistributedDataParallel's buckets, for all gradients at once
+    return MemoryEstimate(weights, gradients, moments, buffers, activations)
+
+
+def _host(shape: T5Shape, trainable: int, processes: int, nodes: int, sharding: Sharding) -> int:
+    """Return what DeepSpeed's estimator asks of each node under CPU offload, in bytes."""
+    if not sharding.offload_optimizer:
+        return 0
+    of_one_node = max(1, processes // nodes)
+    if sharding.stage == 3:
+        frozen = int((shape.parameters - trainable) * 2 * 1.5 / nodes) if sharding.offload_weights else 0
+        needs = zero3_needs(trainable, shape.largest_layer, of_one_node, nodes, True, sharding.offload_weights)
+        return needs[0] + max(0, frozen)
+    return zero2_needs(trainable, of_one_node, nodes, True)[0]
 
 
 def _activations(recipe: Recipe, shape: T5Shape, size: int) -> int:
@@ -79,11 +132,19 @@ def _activations(recipe: Recipe, shape: T5Shape, size: int) -> int:
             queries * (3 * shape.d_model + 2 * inner) * size
             + keys * 2 * inner * size
             + (shape.num_heads * queries * keys * (4 + 2 * size))
+            + adapters(queries, keys)
         )
 
     def feed_forward(tokens: int) -> int:
         # normed input, two projections, activation, their product, dropout masks
         return tokens * (2 * shape.d_model + (5 if shape.gated else 3) * shape.d_ff) * size
+
+    def adapters(queries: int, keys: int) -> int:
+        # peft takes each input in fp32 through a dropout of its own: input and mask, for every adapted layer
+        if recipe.adapter is None or not recipe.lora_dropout:
+            return 0
+        rows = {"q": queries, "k": keys, "v": keys, "o": queries}
+        return sum(8 * shape.d_model * rows.get(target, 0) for target in recipe.lora_target_modules)
 
     encoder_layer = batch * (attention(source, source) + feed_forward(source))
     decoder_layer = batch * (attention(target, target) + attention(target, source) + feed_forward(target))

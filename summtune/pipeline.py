@@ -11,7 +11,7 @@ from summtune.errors import ModelError
 from summtune.files import read_jsonl, write_bytes, write_json, write_text
 from summtune.hub_access import fetch_model
 from summtune.launchers import slurm
-from summtune.launchers.accelerate_config import DS_CONFIG, accelerate_config, read_ds_config, to_yaml
+from summtune.launchers.accelerate_config import DS_CONFIG, accelerate_config, read_ds_config, sized, to_yaml
 from summtune.launchers.local import Listener, run_stages
 from summtune.launchers.machines import OtherMachines
 from summtune.paths import BUILTIN_DATASETS, is_local
@@ -139,7 +139,8 @@ def _current_plan(resolved: Resolved) -> Plan:
     kept = {key: getattr(begun, key) for key in ("data", "model", "versions", "git_commit", "created_at")}
     plan = resolved.plan.model_copy(update=kept | {"batch": batch})
     if plan.recipe.deepspeed is not None:
-        write_json(run_dir / DS_CONFIG, read_ds_config(Path(plan.recipe.deepspeed)))
+        trainable = plan.model.trainable_parameters if plan.model else None
+        write_json(run_dir / DS_CONFIG, sized(read_ds_config(Path(plan.recipe.deepspeed)), trainable))
     for stage in plan.stages:
         if stage.launch is not None:
             write_text(run_dir / stage.launch.config_file, to_yaml(accelerate_config(stage.launch, run_dir)))

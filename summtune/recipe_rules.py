@@ -212,8 +212,6 @@ def _training(recipe: Recipe) -> Iterator[Finding]:
             "mlflow_tracking_uri may not hold a user or password (it is written to files); "
             "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment",
         )
-    if recipe.adapter == "qlora" and recipe.deepspeed and "zero3" in recipe.deepspeed:
-        yield ("deepspeed",), f"qlora cannot be sharded by ZeRO-3 (got {recipe.deepspeed}); use ds_configs/zero2.json"
 
 
 def _comparison(recipe: Recipe) -> Iterator[Finding]:

@@ -14,13 +14,14 @@ from summtune.checking import System, check, systems_of
 from summtune.devices import Gpu, visible_gpus
 from summtune.errors import InputError
 from summtune.identity import hash_of, identify, model_identity
-from summtune.launchers.accelerate_config import read_ds_config
+from summtune.launchers.accelerate_config import read_ds_config, sized
 from summtune.memory import MemoryEstimate, estimate
 from summtune.paths import model_folder
 from summtune.plan import Batch, Launch, ModelPlan, Plan, StagePlan, SystemPlan
 from summtune.recipe import Recipe, Slurm
 from summtune.recipe_loading import NO_OVERRIDES, LoadedRecipe
 from summtune.run_directory import timestamp
+from summtune.zero_memory import Sharding
 
 OUTPUTS = "outputs"
 
@@ -198,17 +199,12 @@ def _memory(
 ) -> MemoryEstimate | None:
     if model.trainable_parameters is None:
         return None
-    zero = read_ds_config(Path(recipe.deepspeed)).get("zero_optimization", {}) if recipe.deepspeed else {}
+    sharding = Sharding()
+    if recipe.deepspeed is not None:
+        sharding = Sharding.of(sized(read_ds_config(Path(recipe.deepspeed)), model.trainable_parameters))
     has_bf16 = all(gpu.capability >= (8, 0) for gpu in gpus) if gpus else False
-    return estimate(
-        recipe,
-        shape,
-        model.trainable_parameters,
-        launch.processes,
-        zero_stage=zero.get("stage", 0),
-        offload=zero.get("offload_optimizer", {}).get("device", "none") != "none",
-        bf16=has_bf16 if recipe.bf16 == "auto" else recipe.bf16,
-    )
+    bf16 = has_bf16 if recipe.bf16 == "auto" else recipe.bf16
+    return estimate(recipe, shape, model.trainable_parameters, launch.processes, sharding, bf16, nodes=launch.machines)
 
 
 def _versions() -> dict[str, str]:

@@ -97,6 +97,13 @@ def show_plan(recipe: Path, sets: Sequence[str], output_dir: Path | None) -> Non
         print_plan(part, console)
 
 
+def examine(recipe: Path | None, gpu_memory: float | None, model: str | None, as_json: bool) -> None:
+    """Print what this machine has, and what fits a GPU of ``gpu_memory`` GiB."""
+    from summtune.doctor import doctor
+
+    doctor(recipe, gpu_memory, model, as_json, _console())
+
+
 def evaluate_file(predictions: Path, as_json: bool) -> None:
     """Score a predictions.jsonl with the default protocol and print the scores."""
     from summtune.evaluator.evaluation import evaluate

@@ -94,6 +94,19 @@ def test_a_device_that_is_too_small_is_told(plan_of):
     assert "smallest device" not in text
 
 
+def test_what_would_fit_a_device_that_is_too_small_is_told(plan_of):
+    recipe = package_path("recipes/flan-t5-xl/full_ft.yaml")
+    gpus = [Gpu("middle", 40 << 30, (8, 0))] * 2
+    _, text = plan_of("deepspeed=null", name=recipe, gpus=gpus)
+    assert "it would fit with `deepspeed: ds_configs/zero1.json`, or lower micro_batch_size or set" in text
+    _, text = plan_of(name=recipe, gpus=[Gpu("small", 2 << 30, (8, 0))])
+    assert "lower micro_batch_size or set gradient_checkpointing, or add `adapter: lora`" in text
+    _, text = plan_of("adapter=lora", "deepspeed=null", name=recipe, gpus=[Gpu("small", 2 << 30, (8, 0))])
+    assert text.count("adapter: lora") == 0
+    _, text = plan_of(name=package_path("recipes/flan-t5-xl/full_ft_offload.yaml"), gpus=gpus)
+    assert "63.7 GiB of host memory on each node" in text
+
+
 def test_a_comparison_names_its_systems(plan_of):
     _, text = plan_of(name="both.yaml")
     assert "systems  prompt, train" in text

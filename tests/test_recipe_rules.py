@@ -210,12 +210,6 @@ def test_the_best_checkpoint_is_one_that_was_evaluated():
     assert (path, message.split(":")[0]) == ("save_steps", "save_steps with val_set_size needs eval_steps")
 
 
-def test_four_bits_are_not_sharded():
-    ((path, message),) = findings(TRAIN, adapter="qlora", deepspeed="ds_configs/zero3.json")
-    assert path == "deepspeed"
-    assert message == "qlora cannot be sharded by ZeRO-3 (got ds_configs/zero3.json); use ds_configs/zero2.json"
-
-
 def test_systems_have_different_names():
     assert findings(COMPARE, recipes=["one.yaml", "sub/one.yml"]) == [
         ("recipes.1", "two systems have the same name (got 'one'); give one of them another `name`")

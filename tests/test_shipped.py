@@ -24,6 +24,14 @@ def test_a_copy_is_the_recipe(tmp_path, monkeypatch, name):
     assert [entry.name for entry in tmp_path.iterdir()] == ["lora.yaml"]
 
 
+def test_a_recipe_of_a_larger_model_is_listed_and_copied_by_its_folder(tmp_path):
+    folder = package_path("recipes")
+    listed = {path.relative_to(folder).as_posix(): purpose for path, purpose in list_recipes()}
+    assert listed["flan-t5-xxl/lora.yaml"].startswith("LoRA fine-tuning of FLAN-T5-XXL: 18,874,368 of 11,154,206,720")
+    (written,) = copy_recipe("flan-t5-xxl/lora", tmp_path / "mine.yaml")
+    assert written.read_bytes() == (folder / "flan-t5-xxl" / "lora.yaml").read_bytes()
+
+
 def test_a_copied_comparison_brings_its_recipes(tmp_path):
     written = copy_recipe("compare", tmp_path / "mine.yaml")
     assert {path.name for path in written} == {

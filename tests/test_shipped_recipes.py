@@ -1,10 +1,13 @@
 """The shipped recipes say what they do, hold, and plan what they promise."""
 
+import json
 import shutil
 
 import pytest
 
 from summtune.checking import check
+from summtune.devices import Gpu
+from summtune.fitting import room
 from summtune.paths import package_path
 from summtune.plan import Batch
 from summtune.preparation import count_pairs
@@ -13,7 +16,7 @@ from summtune.resolution import resolve
 RECIPES = sorted(package_path("recipes").rglob("*.yaml"))
 
 
-@pytest.fixture(params=RECIPES, ids=lambda path: path.name)
+@pytest.fixture(params=RECIPES, ids=lambda path: path.relative_to(package_path("recipes")).as_posix())
 def path(request):
     return request.param
 
@@ -121,4 +124,56 @@ def test_a_shipped_deepspeed_config_is_what_its_name_says(config):
     zero = read_ds_config(config)["zero_optimization"]
     assert zero["stage"] == int(config.stem.removeprefix("zero")[0])
     assert ("offload_optimizer" in zero) == ("offload" in config.stem)
+    assert ("offload_param" in zero) == (config.stem == "zero3_offload")
+    assert all(zero[key]["device"] == "cpu" for key in zero if key.startswith("offload_"))
     assert zero.get("stage3_gather_16bit_weights_on_model_save", False) == (zero["stage"] == 3)
+    said = {key for key, value in json.loads(config.read_text()).items() if value not in ("auto", {"enabled": "auto"})}
+    assert said == {"zero_optimization"}, "everything else comes from the recipe"
+
+
+USED = {
+    "flan-t5-large/full_ft.yaml": "zero1.json",
+    "full_ft.yaml": "zero2.json",
+    "flan-t5-xl/full_ft_offload.yaml": "zero2_offload.json",
+    "flan-t5-xl/full_ft.yaml": "zero3.json",
+    "flan-t5-xxl/full_ft.yaml": "zero3_offload.json",
+}
+
+
+def test_every_deepspeed_config_is_used_by_a_recipe():
+    assert set(USED.values()) == {path.name for path in package_path("ds_configs").iterdir()}
+    for name, config in USED.items():
+        _, recipe = check(package_path("recipes") / name)
+        assert recipe.deepspeed == str(package_path("ds_configs") / config)
+
+
+# Recipe, GPUs, and the memory of each in GB that its opening comment names.
+PROMISED = [
+    ("flan-t5-large/full_ft.yaml", 2, 24),
+    ("flan-t5-xl/full_ft.yaml", 4, 40),
+    ("flan-t5-xl/full_ft.yaml", 2, 80),
+    ("flan-t5-xl/full_ft_offload.yaml", 1, 24),
+    ("flan-t5-xxl/full_ft.yaml", 1, 40),
+    ("flan-t5-xxl/full_ft.yaml", 8, 40),
+    ("flan-t5-xxl/lora.yaml", 1, 40),
+]
+
+
+@pytest.mark.parametrize(("name", "gpus", "gigabytes"), PROMISED)
+def test_the_hardware_that_a_recipe_names_holds_it(monkeypatch, name, gpus, gigabytes):
+    seen = [Gpu("GPU", gigabytes << 30, (8, 0))] * gpus
+    monkeypatch.setattr("summtune.resolution.visible_gpus", lambda: seen)
+    resolved = resolve(package_path("recipes") / name)
+    assert resolved.plan.stages[0].launch.processes == gpus
+    assert resolved.memory.total <= room(gigabytes << 30)
+    opening = "".join((package_path("recipes") / name).read_text(encoding="utf-8").splitlines(keepends=True)[:4])
+    assert f"{gigabytes} GB" in opening
+    assert f"{resolved.plan.model.trainable_parameters:,}" in opening
+
+
+def test_the_host_memory_that_a_recipe_names_is_what_deepspeed_asks_for(monkeypatch):
+    monkeypatch.setattr("summtune.resolution.visible_gpus", lambda: [Gpu("GPU", 40 << 30, (8, 0))])
+    for name, gigabytes in (("flan-t5-xl/full_ft_offload.yaml", 70), ("flan-t5-xxl/full_ft.yaml", 300)):
+        path = package_path("recipes") / name
+        assert 0.8 * gigabytes < resolve(path).memory.host / 2**30 < gigabytes
+        assert f"{gigabytes} GB of host memory" in path.read_text(encoding="utf-8")

@@ -70,6 +70,8 @@ def environment(launch: Launch) -> dict[str, str]:
     ranks = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"}
     values = {key: value for key, value in os.environ.items() if not key.startswith(foreign) and key not in ranks}
     values |= {
+        # Where ninja lies that came along with DeepSpeed, also when nobody has activated this environment.
+        "PATH": os.pathsep.join(filter(None, (values.get("PATH"), str(Path(sys.executable).parent)))),
         "SUMMTUNE_PARENT_PID": str(os.getpid()),
         "HF_HUB_OFFLINE": "1",  # everything was fetched before; many ranks must not ask the hub at once
         "HF_HUB_DISABLE_TELEMETRY": "1",

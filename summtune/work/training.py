@@ -19,6 +19,7 @@ from summtune.plan import Plan
 from summtune.prompts import template_text
 from summtune.records import Dialogue
 from summtune.run_directory import DATA_FILES
+from summtune.work import cpu_adam
 from summtune.work.arguments import check_launch, training_arguments
 from summtune.work.batches import Collator, GlobalBatchSampler, Pair, Pairs
 from summtune.work.encoding import PromptEncoder
@@ -72,6 +73,7 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
     if company is not None:
         seconds = company.reduce_once(arguments.device)
         events.say(f"{company}; all-reduce in {1000 * seconds:.0f} ms")
+    cpu_adam.prepare(plan, run_dir, events)
     model, aliases = _model(plan, launch.device, bf16)
     trainable, total = count_parameters(model)
     events.say(f"training {trainable:,} of {total:,} parameters ({100 * trainable / total:.2f} %)")
@@ -134,7 +136,8 @@ def _model(plan: Plan, device: str, bf16: bool) -> tuple[PreTrainedModel | PeftM
     assert plan.model is not None
     assert plan.model.folder is not None
     torch.manual_seed(recipe.seed)  # the adapter's random weights
-    dtype = torch.bfloat16 if recipe.adapter == "qlora" and bf16 else torch.float32
+    # Frozen weights need no more precision than they are computed with; peft keeps the adapter's own in fp32.
+    dtype = torch.bfloat16 if recipe.adapter is not None and bf16 else torch.float32
     model: PreTrainedModel | PeftModel = load_model(Path(plan.model.folder), dtype, quantize=recipe.adapter == "qlora")
     if device == "cpu" and model.config.model_type == "t5":
         # T5's bias on the scores needs a gradient. On a CPU, sdpa then has no fused kernel: half the speed at 250

@@ -61,6 +61,8 @@ def test_it_is_yaml_that_reads_back(tmp_path):
         {},
         {"train_batch_size": "auto", "gradient_clipping": "auto"},
         {"fp16": {"enabled": False}},
+        {"fp16": {"enabled": "auto", "loss_scale": 0}},
+        {"bf16": {"enabled": "auto"}},
         {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}},
     ],
 )
@@ -69,7 +71,8 @@ def test_a_config_that_leaves_the_recipe_alone_is_read(tmp_path, config):
     read = read_ds_config(tmp_path / "d.json")
     assert {key: read[key] for key in config} == config
     left_out = set(read) - set(config)
-    assert {"gradient_accumulation_steps", "bf16", "train_micro_batch_size_per_gpu"} <= left_out
+    assert {"gradient_accumulation_steps", "train_micro_batch_size_per_gpu"} <= left_out
+    assert read["bf16"] == {"enabled": "auto"}
     assert all(read[key] == ({"enabled": "auto"} if key == "bf16" else "auto") for key in left_out)
 
 
@@ -92,6 +95,15 @@ def test_zero_3_saves_a_model_whatever_the_config_leaves_out(tmp_path):
         ('{"optimizer": {"type": "AdamW"}}', "got optimizer .* set optimizer, learning_rate and weight_decay$"),
         ('{"scheduler": {"type": "WarmupLR"}}', "got scheduler .* set lr_scheduler$"),
         ('{"fp16": {"enabled": true}}', r"got fp16 .* set bf16 \(T5 overflows in fp16\)$"),
+        ('{"bf16": {"enabled": true}}', "got bf16 .* set bf16$"),
+        ('{"bf16": {"enabled": false}}', "got bf16 .* set bf16$"),
+        ('{"bf16": {"enabled": "auto", "bf16_optimizer_states": true}}', "got bf16 .* set bf16$"),
+        ('{"gradient_clipping": 0}', "got gradient_clipping .* set max_grad_norm$"),
+        ('{"zero_optimization": {}, "zero_optimization": {}}', "the key 'zero_optimization' stands there twice"),
+        (
+            '{"zero_optimisation": {"stage": 2}}',
+            r"no such key .*\(got zero_optimisation in .*did you mean zero_optimiz",
+        ),
         ("{", r"the DeepSpeed config cannot be read \(got .*d.json: .*\); it is a JSON object"),
         ("[]", r"the DeepSpeed config is no JSON object \(got .*d.json\); see ds_configs/ for examples"),
         ('{"zero_optimization": 2}', r"zero_optimization is no object with a stage from 0 to 3 \(got 2 in "),

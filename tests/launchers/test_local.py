@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -201,6 +202,13 @@ def test_what_other_launches_left_in_the_environment_is_not_passed_on(monkeypatc
     assert values["SUMMTUNE_PARENT_PID"] == str(os.getpid())
     assert values["DS_ACCELERATOR"] == "cpu"
     assert signal.getsignal(signal.SIGINT) is not None
+
+
+def test_workers_find_the_ninja_of_an_environment_that_is_not_activated(monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin")
+    assert local.environment(CPU)["PATH"] == f"/usr/bin{os.pathsep}{Path(sys.executable).parent}"
+    monkeypatch.delenv("PATH")
+    assert local.environment(CPU)["PATH"] == str(Path(sys.executable).parent)
 
 
 def test_deepspeed_finds_the_gpu_itself(monkeypatch):

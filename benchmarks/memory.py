@@ -1,0 +1,216 @@
+"""Measures the peak memory of each rank under each ZeRO stage, and holds it against summtune's estimate.
+
+    SUMMTUNE_TEST_DATA=… .venv/bin/python benchmarks/memory.py [--size small] [--out benchmarks/results/memory.json]
+
+Every layout is a real `summtune run` of two processes on the CPU, three optimizer steps of dialogues that fill
+`sequence_len`, with FLAN-T5's shape and random weights. What is measured are the bytes that torch's allocator hands
+out (`torch.profiler`, profile_memory), from before the model is loaded: every tensor, and nothing else, as
+`torch.cuda.max_memory_allocated` counts on a GPU. Resident memory would add Python and its libraries (about 0.7 GB) and
+leave out what is set aside and not touched. The peak is that of the second and third step; the optimizer's state does
+not exist before. Under CPU offload the host *is* the device here, so the estimate's two parts are added.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+LENGTHS = {"sequence_len": 256, "target_len": 64}
+STEPS = 3
+# name: what is laid over the recipe
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "one process": {"num_processes": 1},
+    "two processes": {},
+    "ZeRO-1": {"deepspeed": "ds_configs/zero1.json"},
+    "ZeRO-2": {"deepspeed": "ds_configs/zero2.json"},
+    "ZeRO-2, offload": {"deepspeed": "ds_configs/zero2_offload.json"},
+    "ZeRO-3": {"deepspeed": "ds_configs/zero3.json"},
+    "ZeRO-3, offload": {"deepspeed": "ds_configs/zero3_offload.json"},
+    "ZeRO-2, 2 accumulated": {"deepspeed": "ds_configs/zero2.json", "gradient_accumulation_steps": 2},
+    "ZeRO-2, checkpointing": {"deepspeed": "ds_configs/zero2.json", "gradient_checkpointing": True},
+    "ZeRO-3, few live": {"deepspeed": "zero3_few_live.json"},
+    "LoRA, one process": {"num_processes": 1, "adapter": "lora"},
+    "LoRA, ZeRO-3": {"deepspeed": "ds_configs/zero3.json", "adapter": "lora"},
+    "LoRA, checkpointing": {"num_processes": 1, "adapter": "lora", "gradient_checkpointing": True},
+}
+
+
+def measured_worker(arguments: list[str]) -> int:
+    """Run a worker as accelerate starts it, and write down the peak of what torch allocates while it trains."""
+    from torch.profiler import ProfilerActivity, profile
+
+    from summtune import worker
+    from summtune.work import training
+
+    marks: list[int] = []
+    train, log_step = training.train, training.Recorder.on_step_end
+
+    def on_step_end(self: Any, *positional: Any, **named: Any) -> None:
+        marks.append(time.time_ns())
+        log_step(self, *positional, **named)
+
+    def measured_train(plan: Any, run_dir: Path, events: Any) -> None:
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+            train(plan, run_dir, events)
+        records = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
+        held = peak = before = 0
+        alive: Counter[int] = Counter()
+        largest: list[str] = []
+        for record in sorted(records, key=lambda record: record.start_ns()):
+            size = record.nbytes()
+            held += size
+            alive[abs(size)] += 1 if size > 0 else -1
+            if record.start_ns() <= marks[0]:
+                before = max(before, held)
+            elif record.start_ns() <= marks[-1] and held > peak:
+                peak = held
+                largest = [f"{count} x {of:,}" for of, count in alive.items() if count > 0 and of * count > held / 50]
+        rank = os.environ.get("RANK", "0")
+        result = {"peak_bytes": peak, "peak_bytes_of_the_start": before, "largest_at_the_peak": largest}
+        (run_dir / f"memory.rank{rank}.json").write_text(json.dumps(result))
+
+    load = training.load_model
+
+    def load_here(*positional: Any, **named: Any) -> Any:
+        model = load(*positional, **named)
+        for parameter in model.parameters():
+            if not hasattr(parameter, "ds_id"):  # transformers loads in threads, which are not profiled
+                parameter.data = parameter.data.clone()
+        return model
+
+    training.load_model = load_here
+    training.Recorder.on_step_end = on_step_end  # type: ignore[method-assign]
+    training.train = measured_train
+    return worker.main(arguments)
+
+
+def measure(name: str, folder: Path, model: Path, bf16: bool, micro_batch: int) -> dict[str, Any]:
+    """Run one layout and return what it took and what was estimated."""
+    from summtune.launchers import local
+    from summtune.pipeline import run
+    from summtune.resolution import resolve
+
+    keys = LENGTHS | {"num_processes": 2, "micro_batch_size": micro_batch, "bf16": bf16} | LAYOUTS[name]
+    sets = [f"{key}={json.dumps(value)}" for key, value in keys.items()]
+    recipe = folder / "memory.yaml"
+    recipe.write_text(
+        f"kind: train\nbase_model: {model}\ndatasets: [{{path: train.jsonl}}]\n"
+        f"test_datasets: [{{path: train.jsonl, limit: 2}}]\nlearning_rate: 1e-4\nmax_steps: {STEPS}\n"
+        "logging_steps: 1\ngeneration: {max_new_tokens: 1}\n"
+    )
+    original = local.command
+
+    def command(launch: Any, run_dir: Path, stages: Any) -> list[str]:
+        given = original(launch, run_dir, stages)
+        at = given.index("-m", given.index("--config_file"))
+        return [*given[:at], __file__, "--worker", *given[at + 2 :]]
+
+    local.command = command
+    try:
+        resolved = resolve(recipe, sets, folder / "".join(c if c.isalnum() else "_" for c in f"{name} {bf16}"))
+        run_dir = run(resolved, Quiet(), fresh=True)
+    finally:
+        local.command = original
+    ranks = [json.loads(path.read_text()) for path in sorted(run_dir.glob("memory.rank*.json"))]
+    measured = max(rank["peak_bytes"] for rank in ranks)
+    memory = resolved.memory
+    assert memory is not None
+    estimated = memory.total + memory.offloaded
+    return {
+        "layout": name,
+        "precision": "bf16" if bf16 else "fp32",
+        "measured_bytes": measured,
+        "estimated_bytes": estimated,
+        "estimate_to_measurement": round(estimated / measured, 3),
+        "parts": {key: getattr(memory, key) for key in memory.__dataclass_fields__},
+        "ranks": ranks,
+    }
+
+
+class Quiet:
+    """A display that shows nothing."""
+
+    def listener(self, event: dict[str, Any]) -> None:
+        if event["event"] == "warning":
+            print(event, file=sys.stderr)
+
+    def stage(self, name: str, text: str, *, shows_itself: bool = False) -> None: ...
+
+    def systems(self, done: int, total: int) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+
+def write_inputs(folder: Path) -> None:
+    """Write dialogues that are longer than any sequence_len, and a ZeRO-3 config that keeps few weights gathered."""
+    words = "#Person1#: Shall we meet at the station tomorrow at noon? #Person2#: I do not know yet, let me ask. " * 40
+    rows = [{"dialogue": f"{number} {words}", "summary": f"{number} {words}"} for number in range(48)]
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    zero = {"stage": 3, "stage3_max_live_parameters": 20_000_000, "stage3_max_reuse_distance": 0}
+    zero |= {"stage3_prefetch_bucket_size": 1_000_000}
+    (folder / "zero3_few_live.json").write_text(json.dumps({"zero_optimization": zero}))
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--worker"]:
+        code = measured_worker(sys.argv[2:])
+        sys.stdout.flush()
+        os._exit(code)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="small", help="tiny, small, base, …: of tools/flan_t5_shaped.py")
+    parser.add_argument("--only", nargs="+", choices=LAYOUTS, default=list(LAYOUTS))
+    parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
+    parser.add_argument("--micro-batch", type=int, default=4)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    tools = Path(os.environ["SUMMTUNE_TEST_DATA"]) / "tools" / "flan_t5_shaped.py"
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        model = folder / "model"
+        subprocess.run(
+            [sys.executable, str(tools), "--out", str(model), "--size", arguments.size],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        write_inputs(folder)
+        for precision in arguments.precision:
+            for name in arguments.only:
+                row = measure(name, folder, model, precision == "bf16", arguments.micro_batch)
+                rows.append(row)
+                print(
+                    f"{row['layout']:<24} {precision} measured {row['measured_bytes'] / 2**20:>8.0f} MiB   estimated "
+                    f"{row['estimated_bytes'] / 2**20:>8.0f} MiB   × {row['estimate_to_measurement']:.2f}",
+                    flush=True,
+                )
+                if arguments.out:  # after each, for a measurement that is interrupted
+                    write(arguments.out, arguments.size, arguments.micro_batch, rows)
+
+
+def write(path: Path, size: str, micro_batch: int, rows: list[dict[str, Any]]) -> None:
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "deepspeed", "peft")}
+    machine = {"processor": platform.processor() or platform.machine(), "python": platform.python_version()}
+    result = {
+        "machine": machine,
+        "versions": versions,
+        "model": f"FLAN-T5-{size}, random weights",
+        "micro_batch_size": micro_batch,
+        **LENGTHS,
+        "layouts": rows,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Prints what the machine has, and which way of training fits a GPU."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from summtune.checking import check
+from summtune.errors import InputError
+from summtune.fitting import GPU_COUNTS, Fit, fastest, fits, model_shape
+from summtune.machine import Fact, facts
+from summtune.recipe import Recipe
+from summtune.report import numbers
+
+_DEFAULT_MODEL = "google/flan-t5-base"
+
+
+def doctor(
+    recipe: Path | None, gpu_gigabytes: float | None, model: str | None, as_json: bool, console: Console
+) -> None:
+    """Print the facts about this machine, and with a GPU's memory what would fit it.
+
+    Args:
+        recipe: a recipe of kind train whose lengths and batches count; default: the keys' defaults.
+        gpu_gigabytes: memory of each GPU, in GiB.
+        model: instead of the recipe's.
+        as_json: print one JSON object instead.
+        console: where the tables go.
+
+    Raises:
+        InputError: the recipe or the model cannot be used.
+    """
+    if gpu_gigabytes is None and (recipe is not None or model is not None):
+        given = recipe or model
+        raise InputError(f"whether it fits depends on the GPU (got {given} alone); add --gpu-memory 40")
+    found: list[Fit] = []
+    planned = None
+    if gpu_gigabytes is not None:
+        if gpu_gigabytes <= 0:
+            raise InputError(f"--gpu-memory is a size in GB (got {gpu_gigabytes:g}); give that of one GPU, such as 40")
+        planned = _planned(recipe, model)
+        assert planned.base_model is not None
+        found = fits(planned, model_shape(planned.base_model), int(gpu_gigabytes * 2**30))
+    said = list(facts())
+    if as_json:
+        print(json.dumps({"machine": [asdict(fact) for fact in said], "fits": [_row(fit) for fit in found]}, indent=2))
+        return
+    _print_facts(said, console)
+    if planned is not None and gpu_gigabytes is not None:
+        _print_fits(planned, found, gpu_gigabytes, console)
+
+
+def _planned(path: Path | None, model: str | None) -> Recipe:
+    if path is None:
+        return Recipe.model_validate({"kind": "train", "base_model": model or _DEFAULT_MODEL})
+    _, recipe = check(path)
+    if recipe.kind != "train":
+        raise InputError(
+            f"only a training is estimated (got kind: {recipe.kind} in {path}); name a recipe of kind train"
+        )
+    return recipe.model_copy(update={"base_model": model}) if model else recipe
+
+
+def _row(fit: Fit) -> dict[str, object]:
+    memory = asdict(fit.memory) | {"total": fit.memory.total}
+    return {"way": fit.way, "gpus": fit.gpus, "fits": fit.fits, "bytes": memory}
+
+
+def _print_facts(said: list[Fact], console: Console) -> None:
+    width = max(len(fact.name) for fact in said)
+    for fact in said:
+        mark = "[red]![/]" if fact.problem else " "
+        console.print(
+            f"{mark} [bold]{escape(fact.name):>{width}}[/]  {escape(fact.value)}", highlight=False, soft_wrap=True
+        )
+        if fact.problem:
+            console.print(f"  {'':>{width}}  {escape(fact.problem)}", highlight=False, soft_wrap=True)
+
+
+def _print_fits(recipe: Recipe, found: list[Fit], gigabytes: float, console: Console) -> None:
+    recomputed = "on" if recipe.gradient_checkpointing else "off"
+    console.print(
+        f"\n{recipe.base_model} on GPUs of {gigabytes:g} GB: micro_batch_size {recipe.micro_batch_size}, sequence_len "
+        f"{recipe.sequence_len}, target_len {recipe.target_len}, gradient_checkpointing {recomputed}",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("deepspeed")
+    for count in GPU_COUNTS:
+        table.add_column(f"{count} GPU{'s' if count > 1 else ''}", justify="right")
+    table.add_column("host memory", justify="right")
+    for way in dict.fromkeys(fit.way for fit in found):
+        row = [fit for fit in found if fit.way == way]
+        cells = [f"{'[green]✓' if fit.fits else '[red]✗'}[/] {numbers.size(fit.memory.total)}" for fit in row]
+        name = f"{way} (adapter: {recipe.adapter or 'lora'})" if way == "lora" else way
+        host = max(fit.memory.host for fit in row)
+        table.add_row(name, *cells, numbers.size(host) if host else "–")
+    console.print(table)
+    if recipe.adapter is None:
+        best = {count: fastest(found, count) for count in GPU_COUNTS}
+        said = ", ".join(f"{count}: {way or 'nothing fits'}" for count, way in best.items())
+        console.print(f"all weights, the fastest that fits, by number of GPUs: {said}", highlight=False, soft_wrap=True)
+    console.print(
+        "Estimated at full sequence_len; a ✓ leaves 1 GiB for CUDA and 5 % for fragments. Half of micro_batch_size "
+        "halves the activations, gradient_checkpointing: true keeps a fraction of them.",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )

@@ -1,0 +1,83 @@
+"""Where a DeepSpeed config contradicts a recipe, or says what DeepSpeed would pass over in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from summtune.nearest import hint
+from summtune.recipe import Recipe
+from summtune.zero_memory import offloads
+
+# DeepSpeed reads these keys (deepspeed/runtime/config.py and its pages) and says nothing of any other.
+_KNOWN = (
+    "activation_checkpointing", "aio", "amp", "autotuning", "bf16", "bfloat16", "checkpoint", "comms_logger",
+    "communication_data_type", "compile", "compression_training", "csv_monitor", "curriculum_learning",
+    "data_efficiency", "data_types", "dataloader_drop_last", "disable_allgather", "disable_python_gc", "dump_state",
+    "elasticity", "flops_profiler", "fp16", "gradient_accumulation_steps", "gradient_allreduce_op",
+    "gradient_clipping", "gradient_predivide_factor", "hybrid_engine", "log_level", "managed_gradient_accumulation",
+    "memory_breakdown", "nebula", "optimizer", "prescale_gradients", "progressive_layer_drop", "scheduler",
+    "sequence_parallel_size", "sparse_attention", "sparse_gradients", "steps_per_print", "tensor_parallel",
+    "tensorboard", "timers", "torch_autocast", "train_batch_size", "train_micro_batch_size_per_gpu",
+    "wall_clock_breakdown", "wandb", "weight_quantization", "zero_allow_untested_optimizer",
+    "zero_force_ds_cpu_optimizer", "zero_optimization",
+)  # fmt: skip
+# Each would train another way than the recipe says: other batches, data, weights or numbers.
+_CHANGE_THE_TRAINING = (
+    "amp", "autotuning", "bfloat16", "compression_training", "curriculum_learning", "data_efficiency", "data_types",
+    "elasticity", "gradient_allreduce_op", "hybrid_engine", "managed_gradient_accumulation", "progressive_layer_drop",
+    "sequence_parallel_size", "sparse_attention", "tensor_parallel", "torch_autocast", "weight_quantization",
+)  # fmt: skip
+_OFFLOADS = ("offload_optimizer", "offload_param")
+
+
+def wrong_with_config(config: Mapping[str, Any], path: Path) -> Iterator[str]:
+    """Yield what is wrong with a DeepSpeed config whatever the recipe says.
+
+    Args:
+        config: as read, with a ``zero_optimization`` section that is an object where there is one.
+        path: of the file, for the messages.
+    """
+    for key in config:
+        if key not in _KNOWN:
+            yield f"DeepSpeed knows no such key and would pass over it (got {key} in {path}){hint(key, _KNOWN)}"
+    for key in _CHANGE_THE_TRAINING:
+        value = config.get(key)
+        if value is not None and not (isinstance(value, Mapping) and value.get("enabled") is False):
+            yield f"the DeepSpeed config would train another way than the recipe says (got {key} in {path}); remove it"
+    zero = config.get("zero_optimization", {})
+    stage = zero.get("stage", 0)
+    for key, least in zip(_OFFLOADS, (1, 3), strict=True):
+        section = zero.get(key) or {}
+        if not isinstance(section, Mapping):
+            yield f'{key} is no object (got {section!r} in {path}); write {{"device": "cpu"}}'
+        elif section.get("device", "none") not in ("none", "cpu", "nvme"):
+            yield f"{key} goes to cpu or nvme (got device {section['device']!r} in {path}); write cpu"
+        elif offloads(zero, key) and stage < least:
+            yield f"{key} has no effect below ZeRO-{least} (got stage {stage} in {path}); remove it or raise the stage"
+
+
+def contradictions(config: Mapping[str, Any], recipe: Recipe, path: Path) -> Iterator[str]:
+    """Yield where the recipe says one thing and DeepSpeed would do another.
+
+    Args:
+        config: a DeepSpeed config that `read_ds_config` has read.
+        recipe: a recipe of kind train that names it.
+        path: of the file, for the messages.
+    """
+    zero = config.get("zero_optimization", {})
+    stage = zero.get("stage", 0)
+    forced = config.get("zero_force_ds_cpu_optimizer", True)
+    if recipe.optimizer == "adafactor" and stage >= 1:
+        yield (
+            "ZeRO gives the optimizer flat parts of the weights, in which Adafactor finds no rows and columns (got "
+            f"optimizer: adafactor with stage {stage} in {path}); use adamw_torch_fused, or train without deepspeed"
+        )
+    elif not recipe.optimizer.startswith("adamw") and offloads(zero, "offload_optimizer") and forced:
+        yield (
+            "with offload_optimizer DeepSpeed's Adam for the CPU would take the place of the optimizer (got optimizer: "
+            f"{recipe.optimizer} with {path}); use adamw_torch_fused, or a config without offload"
+        )
+    if recipe.adapter == "qlora" and stage == 3:
+        yield f"qlora cannot be sharded by ZeRO-3 (got {path}); use ds_configs/zero2.json"
