@@ -144,3 +144,20 @@ def loaded_by_transformers(folder):
     from transformers import AutoModelForSeq2SeqLM
 
     return AutoModelForSeq2SeqLM.from_pretrained(folder)
+
+
+def loss_by_transformers(model, run):
+    """Return the mean loss of the held-out target tokens, by a model that was loaded without summtune."""
+    import torch
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(run.folder / "model")
+    total, tokens = 0.0, 0
+    for row in read_jsonl(run.folder / "data" / "validation.jsonl"):
+        prompt = f"Summarize the following conversation.\n\n{row['dialogue']}\n\nSummary:"
+        (summary,) = row["references"]
+        target = tokenizer(summary, return_tensors="pt").input_ids
+        with torch.no_grad():
+            loss = model(**tokenizer(prompt, return_tensors="pt"), labels=target).loss
+        total, tokens = total + float(loss) * target.numel(), tokens + target.numel()
+    return total / tokens

@@ -1,7 +1,8 @@
 """One training on every layout: the same losses, gradient norms, evaluation losses and summaries."""
 
 import pytest
-from real_command import layout, loaded_by_transformers, run_to_the_end, same_weights
+from peft import PeftModel
+from real_command import layout, loaded_by_transformers, loss_by_transformers, run_to_the_end, same_weights
 from safetensors.torch import load_file
 
 from summtune.architecture import stored_tensors
@@ -73,13 +74,24 @@ def test_every_layout_trains_the_same_model(reference, recipe, inputs, tmp_path,
     loaded, stored = loaded_by_transformers(model), load_file(model / "model.safetensors")
     assert same_weights(stored, {name: loaded.state_dict()[name] for name in stored})
     assert not (stored["lm_head.weight"] == stored["shared.weight"]).all()
+    # What the trained model in memory gave for these dialogues, the one that was loaded gives too.
+    assert loss_by_transformers(loaded, run) == pytest.approx(run.json("training.json")["eval_loss"], rel=1e-5)
     assert not (run.folder / "checkpoints").exists()
 
 
-def test_lora_trains_the_same_adapter_on_two_processes(recipe, tmp_path):
+def test_the_order_is_the_same_without_length_grouping(reference, recipe, tmp_path):
+    options = layout(group_by_length=False)
+    alone = run_to_the_end(recipe, tmp_path / "alone", *options)
+    both = run_to_the_end(recipe, tmp_path / "both", *options, *layout(**HALF))
+    assert_same_training(both, alone)
+    assert both.losses != reference.losses
+
+
+@pytest.mark.parametrize("name", ["two processes 2x2", "ZeRO-3 2x2"])
+def test_lora_trains_the_same_adapter_on_two_processes(recipe, inputs, tmp_path, name):
     lora = {"adapter": "lora", "lora_r": 4, "lora_dropout": 0.0}
     alone = run_to_the_end(recipe, tmp_path / "alone", *layout(**lora))
-    both = run_to_the_end(recipe, tmp_path / "both", *layout(**lora, **HALF))
+    both = run_to_the_end(recipe, tmp_path / "both", *layout(**lora, **LAYOUTS[name]))
     assert_same_training(both, alone)
     assert_ran_on(both, 2)
     # Rank 4 on q and v of two encoder and one decoder layer with two attentions: 4 × 2 × 4 × (32 + 32).
@@ -87,3 +99,5 @@ def test_lora_trains_the_same_adapter_on_two_processes(recipe, tmp_path):
     adapter = both.weights
     assert sum(tensor.numel() for tensor in adapter.values()) == 2048
     assert adapter.keys() == alone.weights.keys()
+    loaded = PeftModel.from_pretrained(loaded_by_transformers(inputs / "tiny"), both.folder / "model").eval()
+    assert loss_by_transformers(loaded, both) == pytest.approx(both.json("training.json")["eval_loss"], rel=1e-5)
