@@ -19,7 +19,7 @@ from summtune.plan import Plan
 from summtune.prompts import template_text
 from summtune.records import Dialogue
 from summtune.run_directory import DATA_FILES
-from summtune.work import cpu_adam
+from summtune.work import operators
 from summtune.work.arguments import check_launch, training_arguments
 from summtune.work.batches import Collator, GlobalBatchSampler, Pair, Pairs
 from summtune.work.encoding import PromptEncoder
@@ -67,13 +67,14 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
     tokenizer = load_tokenizer(Path(plan.model.folder))
     training_pairs = _pairs(plan, run_dir, "train", tokenizer, events)
     steps = recipe.max_steps or math.ceil(recipe.num_epochs * math.ceil(len(training_pairs) / plan.batch.global_batch))
+    operators.free_locks(plan, events)
     # Before the model: under ZeRO-3 this is what makes from_pretrained shard the weights as it loads them.
     arguments = training_arguments(plan, run_dir, bf16, steps)
     check_launch(plan, launch.processes, arguments, events)
     if company is not None:
         seconds = company.reduce_once(arguments.device)
         events.say(f"{company}; all-reduce in {1000 * seconds:.0f} ms")
-    cpu_adam.prepare(plan, run_dir, events)
+    operators.prepare(plan, run_dir, events)
     model, aliases = _model(plan, launch.device, bf16)
     trainable, total = count_parameters(model)
     events.say(f"training {trainable:,} of {total:,} parameters ({100 * trainable / total:.2f} %)")

@@ -11,7 +11,7 @@ pytest.importorskip("deepspeed")
 from summtune.errors import StageError
 from summtune.events import Events
 from summtune.files import read_jsonl, write_json
-from summtune.work import cpu_adam
+from summtune.work import operators
 
 OFFLOAD = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
 
@@ -43,7 +43,7 @@ def plan(deepspeed):
 def prepare(run_dir, config):
     (run_dir / "logs").mkdir(exist_ok=True)
     write_json(run_dir / "ds_config.json", config)
-    cpu_adam.prepare(plan("ds.json"), run_dir, Events(run_dir, "train", 0))
+    operators.prepare(plan("ds.json"), run_dir, Events(run_dir, "train", 0))
     events = run_dir / "logs" / "events.jsonl"
     return [row["text"] for row in read_jsonl(events)] if events.exists() else []
 
@@ -51,7 +51,7 @@ def prepare(run_dir, config):
 def test_nothing_is_compiled_without_offload(builder, tmp_path):
     assert prepare(tmp_path, {"zero_optimization": {"stage": 2}}) == []
     write_json(tmp_path / "ds_config.json", OFFLOAD)  # of an earlier start
-    cpu_adam.prepare(plan(None), tmp_path, Events(tmp_path, "train", 0))
+    operators.prepare(plan(None), tmp_path, Events(tmp_path, "train", 0))
     assert builder.loaded == 0
 
 
@@ -71,12 +71,40 @@ def test_a_failure_is_told(builder, tmp_path):
         prepare(tmp_path, OFFLOAD)
 
 
-def test_only_a_stale_lock_is_removed(tmp_path):
-    lock = tmp_path / "lock"
-    cpu_adam.remove_stale_lock(lock)
+def said(run_dir):
+    return [row["text"] for row in read_jsonl(run_dir / "logs" / "events.jsonl")]
+
+
+def test_a_lock_that_was_left_is_removed_when_it_is_old(tmp_path):
+    (tmp_path / "logs").mkdir()
+    events, lock = Events(tmp_path, "train", 0), tmp_path / "lock"
+    operators.free_lock(lock, events)
     lock.touch()
-    cpu_adam.remove_stale_lock(lock)
-    assert lock.exists()
+    started = time.monotonic()
+    operators.free_lock(lock, events, stale_seconds=1.0)
+    assert not lock.exists()
+    assert 0.5 < time.monotonic() - started < 10
+    assert said(tmp_path) == [
+        f"{lock} is held by another machine, or was left by a killed run: waiting until it is old"
+    ]
+
+
+def test_a_lock_that_somebody_holds_stays(tmp_path):
+    lock = tmp_path / "lock"
+    with lock.open("w"):
+        os.utime(lock, (time.time() - 1000,) * 2)
+        operators.free_lock(lock, None, stale_seconds=1.0)
+        assert lock.exists()
+
+
+@pytest.mark.parametrize("name", operators.OPERATORS)
+def test_the_locks_of_all_operators_are_looked_at(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    lock = tmp_path / name / "lock"
+    lock.parent.mkdir()
+    lock.touch()
     os.utime(lock, (time.time() - 1000,) * 2)
-    cpu_adam.remove_stale_lock(lock)
+    operators.free_locks(plan(None), None)
+    assert lock.exists(), "a training without DeepSpeed compiles nothing"
+    operators.free_locks(plan("ds.json"), None)
     assert not lock.exists()

@@ -1,0 +1,95 @@
+"""DeepSpeed's operators that are compiled at first use: announced, and not waited for when nobody compiles them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+import psutil
+
+from summtune.errors import StageError
+from summtune.events import Events
+from summtune.files import read_json
+from summtune.launchers.accelerate_config import DS_CONFIG
+from summtune.plan import Plan
+from summtune.zero_memory import offloads
+
+OPERATORS = ("cpu_adam", "deepspeed_shm_comm")  # the second one for all processes that meet on a CPU
+_STALE_SECONDS = 120.0  # another machine with the same home may be compiling
+
+
+def free_locks(plan: Plan, events: Events) -> None:
+    """Remove the locks of compilations that were killed: torch would wait for their ends for ever.
+
+    Args:
+        plan: of a training; nothing happens without DeepSpeed.
+        events: to the command that waits.
+    """
+    if plan.recipe.deepspeed is None:
+        return
+    from torch.utils.cpp_extension import _get_build_directory
+
+    for name in OPERATORS:
+        free_lock(Path(_get_build_directory(name, False)) / "lock", events)
+
+
+def free_lock(lock: Path, events: Events, stale_seconds: float = _STALE_SECONDS) -> None:
+    """Remove a lock that no process of this machine holds, when it is old enough not to be another machine's.
+
+    Args:
+        lock: of the folder that is compiled in.
+        events: to the command that waits.
+        stale_seconds: how old.
+    """
+    waits = False
+    while lock.exists() and not _is_held(lock):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - lock.stat().st_mtime > stale_seconds:
+                lock.unlink()
+            elif not waits:
+                waits = True
+                events.say(f"{lock} is held by another machine, or was left by a killed run: waiting until it is old")
+        time.sleep(0.2)
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a process of this machine has the file open, as torch does while it compiles."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if any(Path(file.path) == lock for file in process.open_files()):
+                return True
+    return False
+
+
+def prepare(plan: Plan, run_dir: Path, events: Events) -> None:
+    """Compile what a training with CPU offload needs; nothing happens without offload.
+
+    It takes about a minute, once on each machine, in which a training that has said nothing looks like one that hangs.
+
+    Args:
+        plan: of a training.
+        run_dir: with its ``ds_config.json``.
+        events: to the command that waits.
+
+    Raises:
+        StageError: it cannot be compiled here.
+    """
+    if plan.recipe.deepspeed is None:
+        return
+    if not offloads(read_json(run_dir / DS_CONFIG).get("zero_optimization", {}), "offload_optimizer"):
+        return
+    from deepspeed.ops.op_builder import CPUAdamBuilder
+    from torch.utils.cpp_extension import _get_build_directory
+
+    folder = Path(_get_build_directory("cpu_adam", False))
+    if not (folder / "cpu_adam.so").is_file():
+        events.say("compiling DeepSpeed's optimizer for the CPU, once on this machine: about a minute")
+    try:
+        CPUAdamBuilder().load(verbose=False)
+    except Exception as error:  # compilers fail in many ways
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise StageError(
+            f"DeepSpeed's optimizer for the CPU cannot be compiled (got {first}); it needs g++, ninja and Python.h on "
+            "every machine: install them, or use a config without offload"
+        ) from error
