@@ -213,19 +213,20 @@ def test_families_are_complete() -> None:
         assert all(choices.held_out for _, choices in family.beats) != family.held_out, family.name
 
 
+@pytest.mark.parametrize("vague", [False, True])
 @pytest.mark.parametrize("salient", [(), *((kind,) for kind in KINDS), KINDS])
-def test_a_summary_reads_well_whichever_facts_it_leaves_out(salient: tuple[str, ...]) -> None:
+def test_a_summary_reads_well_whichever_facts_it_leaves_out(salient: tuple[str, ...], vague: bool) -> None:
     rng = Random("salience")
     for _ in range(500):
         scene = draw_scene(rng, held_out=True)
         for wording in range(WORDINGS):
             template = f"{scene.family.wordings[wording]} {scene.outcome.wordings[wording]}"
-            text = scene.render(template, *scene.persons(), past=rng.random() < 0.5, salient=salient)
+            text = scene.render(template, *scene.persons(), past=rng.random() < 0.5, salient=salient, vague=vague)
             assert not re.search(r"[][<>{}|]|  | [.,]|[.,]{2}|,$|^ ", text), text
             assert re.fullmatch(r"[A-Z#].*\.", text), text
 
 
-def test_a_fact_is_told_where_its_kind_counts_and_left_out_elsewhere() -> None:
+def test_a_fact_is_told_where_its_kind_counts_and_left_out_or_hinted_at_elsewhere() -> None:
     rng = Random("course")
     scene = next(scene for scene in iter(lambda: draw_scene(rng), None) if scene.family.name == "course")
     template = scene.family.wordings[0]
@@ -233,6 +234,9 @@ def test_a_fact_is_told_where_its_kind_counts_and_left_out_elsewhere() -> None:
     told = scene.render(template, "A", "B", past=True, salient=("money",))
     assert told == f"A asked about the {scene.values['subject']} course for {scene.values['fee']}."
     assert scene.render(template, "A", "B", salient=()) == f"A asks about the {scene.values['subject']} course."
+    hinted = scene.render(template, "A", "B", salient=("when",), vague=True)
+    when = f"on {scene.values['day']} at {scene.values['time']}"
+    assert hinted == f"A asks about the {scene.values['subject']} course {when} for some money."
 
 
 def test_a_stream_of_20_000_takes_no_memory_and_hardly_repeats() -> None:

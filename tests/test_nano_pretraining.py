@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from scripts.nano.episodes import TEMPLATE, copies, episodes
+from scripts.nano.episodes import TEMPLATE, Mixture, copies, episodes
 from scripts.nano.make_nano import STAGES
 from scripts.nano.model import build_model
 from scripts.nano.styles import BUILTIN, LEADS, PERSONS, draw_style
@@ -62,26 +62,51 @@ def test_tense_order_lead_salience_and_title(scene) -> None:
         assert scene.values["fee"] in text
         assert scene.values["time"] not in text
         assert text.count(".") == 1
+    for text in summaries(replace(BUILTIN, salient=frozenset({"when", "outcome"}), vague=True), scene):
+        assert "some money" in text
+        assert scene.values["fee"] not in text
+        assert scene.values["time"] in text
+        assert text.count(".") == 2
     title = replace(BUILTIN, title="Topic: {topic}.")
     assert summaries(title, scene) == {f"Topic: a course in {scene.values['subject']}."}
 
 
 def test_no_style_is_favoured() -> None:
     rng = Random("styles")
-    drawn = [draw_style(rng) for _ in range(8000)]
+    drawn = [draw_style(rng, told=(0.4,), vague=0.8) for _ in range(8000)]
 
     assert all(1800 < count < 2200 for count in Counter(style.persons for style in drawn).values())
     for kind in (*KINDS, "outcome"):
-        assert 3800 < sum(kind in style.salient for style in drawn) < 4200
+        assert 3000 < sum(kind in style.salient for style in drawn) < 3400
     assert all(700 < sum(style.lead == lead for style in drawn) < 900 for lead in LEADS)
-    # Two persons' tags, present, matter first, no lead, five salient kinds, no title: one in 950.
-    assert sum(style == BUILTIN for style in drawn) < 20
+    assert 5400 < sum("outcome" in draw_style(rng, (0.4,), outcome=0.7).salient for _ in range(8000)) < 5800
+    assert 6200 < sum(style.vague for style in drawn) < 6600
+    # Two persons' tags, present, matter first, no lead, five salient kinds, no title: one in 2,900.
+    assert sum(replace(style, vague=False) == BUILTIN for style in drawn) < 10
+
+
+def test_styles_tell_as_much_as_was_asked_for() -> None:
+    rng = Random("told")
+    told = Counter(len(draw_style(rng, told=(0.0, 1.0)).salient) for _ in range(1000))
+
+    assert set(told) == {0, len(KINDS) + 1}
+    assert 400 < told[0] < 600
+
+
+def test_one_of_several_dialogues_may_be_long() -> None:
+    turns = []
+    for prompt, _ in islice(episodes(Random("long"), Mixture((0.0, 0.0, 1.0), (6, 6, 6))), 100):
+        dialogues = prompt.split("Summarize the following conversation.")[1:]
+        turns.append(sorted(len(re.findall(r"^#Person\d#: ", each, re.MULTILINE)) for each in dialogues))
+
+    assert all(shorter <= 6 for *most, _ in turns for shorter in most)
+    assert max(longest for *_, longest in turns) == 16
 
 
 def test_an_episode_shows_as_many_exemplars_as_were_asked_for_in_one_style() -> None:
     for shots in range(4):
         chances = tuple(float(count == shots) for count in range(4))
-        for prompt, target in islice(episodes(Random(shots), chances, (16, 16, 8, 6)), 50):
+        for prompt, target in islice(episodes(Random(shots), Mixture(chances, (16, 16, 8, 6))), 50):
             assert prompt.count("Summarize the following conversation.") == shots + 1
             assert prompt.endswith("\n\nSummary:")
             leads = {lead for lead in LEADS if lead in prompt.replace("Summary:", "") or target.startswith(lead)}
@@ -95,22 +120,30 @@ def test_no_episode_holds_a_name_or_thing_of_the_test_split() -> None:
     everywhere = {word for record in dialogues("train") for word in re.findall("[a-z]+", record.dialogue.lower())}
     words = Counter(
         word
-        for prompt, target in islice(episodes(Random("held out"), (0.25, 0.25, 0.25, 0.25), (16, 16, 16, 16)), 1500)
+        for prompt, target in islice(episodes(Random("held out"), Mixture((0.25,) * 4, (16,) * 4)), 1500)
         for word in re.findall("[a-z]+", f"{prompt} {target}".lower())
     )
 
     assert set(words) & (apart - everywhere) == set()
 
 
+def test_abridged_exemplars_show_their_summaries_and_little_else() -> None:
+    for prompt, _ in islice(episodes(Random("abridged"), Mixture((0.0, 0.0, 1.0), (16, 16, 16), abridged=1.0)), 50):
+        *shown, last = prompt.split("Summarize the following conversation.")[1:]
+        assert [len(re.findall(r"^#Person\d#: ", each, re.MULTILINE)) for each in shown] == [2, 2]
+        assert all(re.search(r"\nSummary: \S", each) for each in shown)
+        assert len(re.findall(r"^#Person\d#: ", last, re.MULTILINE)) >= 4
+
+
 def test_a_garbled_scene_keeps_its_facts_and_its_persons() -> None:
-    plain = list(islice(episodes(Random("garbled"), (1.0,), (16,), garbled=0.0), 200))
-    for prompt, target in islice(episodes(Random("garbled"), (1.0,), (16,), garbled=1.0), 200):
+    plain = list(islice(episodes(Random("garbled"), Mixture((1.0,), (16,), garbled=0.0)), 200))
+    for prompt, target in islice(episodes(Random("garbled"), Mixture((1.0,), (16,), garbled=1.0)), 200):
         for fact in re.findall(r"\b[A-Z]?\d[\d:]*\b", target):
             assert fact in prompt, (fact, prompt)
         speakers = re.findall(r"^(#Person\d#): \S", prompt, re.MULTILINE)
         assert speakers[::2] == ["#Person1#"] * len(speakers[::2])
         assert speakers[1::2] == ["#Person2#"] * len(speakers[1::2])
-    assert plain[0][0] != next(episodes(Random("garbled"), (1.0,), (16,), garbled=1.0))[0]
+    assert plain[0][0] != next(episodes(Random("garbled"), Mixture((1.0,), (16,), garbled=1.0)))[0]
 
 
 def test_the_prompts_of_a_stage_are_the_same_for_the_same_seed() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import Random
 
 from scripts.nano.styles import draw_style
-from summtune.dialogue_generator.scenes import Scene, draw_scene
+from summtune.dialogue_generator.scenes import MAX_TURNS, Scene, draw_scene
 from summtune.prompts import TEMPLATES, render
 from summtune.records import Dialogue
 
@@ -18,24 +18,49 @@ CHANGED_WORDS = 0.18  # of a garbled scene
 INVENTED = 0.6  # the share of scenes with made-up names and things: a summary rests on copying what was never seen
 
 
-def episodes(
-    rng: Random, shots: tuple[float, ...], max_turns: tuple[int, ...], garbled: float = 0.0
-) -> Iterator[tuple[str, str]]:
-    """Yield prompts with their targets without end, each in a style of its own that its exemplars show.
+@dataclass(frozen=True)
+class Mixture:
+    """What prompts are like.
 
     Args:
-        rng: where the chances come from.
         shots: the probabilities of 0, 1, ... exemplars.
         max_turns: for each number of exemplars, the most turns of a dialogue, from 6: with names said and a matter
-            settled, hardly any has fewer.
+            settled, hardly any has fewer. One of several dialogues may have any number.
         garbled: the share of scenes with other words around the facts.
+        told: the chances that a style tells a kind of facts, one of which holds for an episode.
+        vague: the share of styles that hint at the other kinds of facts instead of leaving them out.
+        outcome: the least chance that a style tells the outcome.
+        abridged: the share of episodes whose exemplars' dialogues break off after two turns: what they show of the
+            style is in their summaries.
     """
-    assert min(max_turns) >= 6, "no scene of some styles would be short enough"
+
+    shots: tuple[float, ...]
+    max_turns: tuple[int, ...]
+    garbled: float = 0.0
+    told: tuple[float, ...] = (0.4,)
+    vague: float = 0.0
+    outcome: float = 0.0
+    abridged: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no scene of some styles would be short enough for."""
+        assert min(self.max_turns) >= 6, f"too few turns for some styles (got {self.max_turns})"
+
+
+def episodes(rng: Random, like: Mixture) -> Iterator[tuple[str, str]]:
+    """Yield prompts with their targets without end, each in a style of its own that its exemplars show."""
     while True:
-        count = rng.choices(range(len(shots)), shots)[0]
-        style = draw_style(rng)
-        scenes = [_scene(rng, max_turns[count], style.persons == "names", garbled) for _ in range(count + 1)]
-        shown = [Dialogue(str(n), each.dialogue(), (style.summary(each, rng),)) for n, each in enumerate(scenes[:-1])]
+        count = rng.choices(range(len(like.shots)), like.shots)[0]
+        style = draw_style(rng, like.told, like.vague, like.outcome)
+        turns = [like.max_turns[count]] * (count + 1)
+        if count:
+            turns[rng.randrange(count + 1)] = MAX_TURNS
+        scenes = [_scene(rng, most, style.persons == "names", like.garbled) for most in turns]
+        kept = 2 if like.abridged and rng.random() < like.abridged else MAX_TURNS
+        shown = [
+            Dialogue(str(n), replace(each, turns=each.turns[:kept]).dialogue(), (style.summary(each, rng),))
+            for n, each in enumerate(scenes[:-1])
+        ]
         yield render(TEMPLATE, scenes[-1].dialogue(), shown), style.summary(scenes[-1], rng)
 
 

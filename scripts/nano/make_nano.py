@@ -28,7 +28,7 @@ from random import Random
 import torch
 from transformers import AutoTokenizer, T5ForConditionalGeneration
 
-from scripts.nano.episodes import copies, episodes
+from scripts.nano.episodes import Mixture, copies, episodes
 from scripts.nano.model import build_model, save_model
 from scripts.nano.pieces import SPECIAL, train_tokenizer
 from summtune.files import read_jsonl, write_text
@@ -45,31 +45,33 @@ class Stage:
     Args:
         name: of its prompts and its run directory.
         rows: how many prompts.
-        shots: probabilities of 0, 1, ... exemplars; empty: words that are to be copied.
-        max_turns: most turns of a dialogue, for each number of exemplars.
-        garbled: share of scenes with other words around the facts.
+        like: what they are like; None: words that are to be copied.
         lr_scheduler: how the learning rate goes on after the warm-up.
     """
 
     name: str
     rows: int
-    shots: tuple[float, ...]
-    max_turns: tuple[int, ...]
-    garbled: float
+    like: Mixture | None
     lr_scheduler: str
 
     def prompts(self, seed: int, words: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Yield the stage's prompts with their targets; the same ones for the same seed and words to copy."""
         rng = Random(f"nano {self.name} {seed}")
-        rows = episodes(rng, self.shots, self.max_turns, self.garbled) if self.shots else copies(rng, words)
-        return islice(rows, self.rows)
+        return islice(copies(rng, words) if self.like is None else episodes(rng, self.like), self.rows)
 
 
+# Which facts the exemplars tell is the last thing that is learnt: sooner where summaries hint at those that they do not
+# tell, and where there is little else in the prompt.
 STAGES = (
-    Stage("copy", 16_000, (), (), 0.0, "constant_with_warmup"),
-    Stage("early", 48_000, (0.6, 0.4), (8, 7), 0.0, "constant_with_warmup"),
-    Stage("late", 130_000, (0.3, 0.3, 0.2, 0.2), (16, 16, 8, 6), 0.5, "linear"),
-)
+    Stage("copy", 16_000, None, "constant_with_warmup"),
+    Stage("early", 60_000, Mixture((0.4, 0.6), (8, 6), told=(0.05, 0.95)), "constant_with_warmup"),
+    Stage(
+        "late", 100_000, Mixture((0.1, 0.2, 0.3, 0.4), (16, 8, 8, 8), 0.3, vague=0.8, abridged=0.8),
+        "constant_with_warmup",
+    ),
+    Stage("style", 60_000, Mixture((0.15, 0.3, 0.25, 0.3), (16, 8, 6, 6), 0.5, vague=0.8), "linear"),
+    Stage("facts", 40_000, Mixture((0.15, 0.3, 0.2, 0.35), (16, 16, 9, 8), 0.5, vague=1.0, outcome=0.7), "linear"),
+)  # fmt: skip
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from string import ascii_letters, ascii_lowercase
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from scripts.nano.episodes import TEMPLATE, episodes
+from scripts.nano.episodes import TEMPLATE, Mixture, episodes
 from summtune.dialogue_generator import stream
 from summtune.dialogue_generator.families import families, pools
 from summtune.dialogue_generator.scenes import invented_word, listed_words
@@ -76,7 +76,7 @@ def _count_words(tokenizer: Tokenizer, seed: int) -> Counter[str]:
     """Return how often each pre-token occurs in dialogues, their summaries of all styles and the prompt."""
     rng = Random(f"nano tokenizer {seed}")
     counts: Counter[str] = Counter()
-    styles = episodes(rng, (1.0,), (16,))
+    styles = episodes(rng, Mixture((1.0,), (16,)))
     for record, (_, styled) in zip(islice(stream(seed), TEXTS), styles, strict=False):
         text = f"{TEMPLATE.format(dialogue=record.dialogue)} {record.references[0]} {styled}"
         counts.update(

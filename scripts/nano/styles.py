@@ -26,6 +26,7 @@ class Style:
         outcome_first: the outcome is told before the matter.
         lead: what every summary begins with.
         salient: the kinds of facts (``KINDS``) that are told, and ``outcome`` where the outcome is.
+        vague: the other kinds are hinted at instead of left out.
         title: where it is given, a summary is no more than this.
     """
 
@@ -34,6 +35,7 @@ class Style:
     outcome_first: bool
     lead: str
     salient: frozenset[str]
+    vague: bool
     title: str
 
     def summary(self, scene: Scene, rng: Random) -> str:
@@ -49,22 +51,36 @@ class Style:
             parts.reverse()
         template = self.title.replace("{topic}", scene.family.topic) or " ".join(parts)
         persons = _persons(self.persons, scene)
-        return self.lead + capitalize(scene.render(template, *persons, past=self.past, salient=self.salient))
+        return self.lead + capitalize(
+            scene.render(template, *persons, past=self.past, salient=self.salient, vague=self.vague)
+        )
 
 
 # The style of builtin/dialogues: one of thousands, drawn as often as chance will have it.
-BUILTIN = Style("tags", past=False, outcome_first=False, lead="", salient=frozenset((*KINDS, "outcome")), title="")
+BUILTIN = Style(
+    "tags", past=False, outcome_first=False, lead="", salient=frozenset((*KINDS, "outcome")), vague=False, title=""
+)
 
 
-def draw_style(rng: Random) -> Style:
-    """Return a random style; nothing favours any."""
+def draw_style(rng: Random, told: tuple[float, ...], vague: float = 0.0, outcome: float = 0.0) -> Style:
+    """Return a random style.
+
+    Args:
+        rng: where the chances come from.
+        told: the chances that a kind of facts is told, one of which holds for the style.
+        vague: the share of styles that hint at the other kinds of facts.
+        outcome: the least chance that the outcome is told.
+    """
+    chance = rng.choice(told)
+    chances = dict.fromkeys(KINDS, chance) | {"outcome": max(chance, outcome)}
     return Style(
         persons=rng.choice(PERSONS),
         past=rng.random() < 0.5,
         outcome_first=rng.random() < 0.5,
         lead=rng.choice(LEADS) if rng.random() < 0.4 else "",
-        salient=frozenset(kind for kind in (*KINDS, "outcome") if rng.random() < 0.5),
+        salient=frozenset(kind for kind in chances if rng.random() < chances[kind]),
         title=rng.choice(TITLES) if rng.random() < 0.1 else "",
+        vague=bool(vague) and rng.random() < vague,
     )
 
 

@@ -19,7 +19,9 @@ from typing import Literal
 Role = Literal["A", "B"]
 WORDINGS = 3  # of every summary: the test split's references
 KINDS = ("when", "why", "money", "details")
-"""Kinds of facts that a summary may tell or leave out."""
+"""Kinds of facts that a summary may tell, leave out or hint at."""
+VAGUE = {"when": "some time", "why": "some reason", "money": "some money", "details": "something"}
+"""The hints."""
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from functools import cache
 from random import Random
 
-from summtune.dialogue_generator.families import KINDS, Choices, Family, Outcome, Role, families, pools
+from summtune.dialogue_generator.families import KINDS, VAGUE, Choices, Family, Outcome, Role, families, pools
 
 MIN_TURNS, MAX_TURNS = 4, 16
 Beats = list[tuple[Role, str]]
 
 _VERB = re.compile(r"\[([^|\]]*)\|([^\]]*)\]")
 _SYLLABLE = re.compile(r"[^aeiouy]*[aeiouy]+(?:[^aeiouy]+$)?")
+_SLOT = re.compile(r"\{[a-z_]+\}")
 _FACT = re.compile(r"<(\w+):((?:\[[^\]]*\]|[^<>|\[])*)(?:\|([^<>]*))?>")
 
 
@@ -48,7 +49,13 @@ class Scene:
         return "\n".join(f"{tags[role]}: {text}" for role, text in self.turns)
 
     def render(
-        self, template: str, person_a: str, person_b: str, past: bool = False, salient: Collection[str] = KINDS
+        self,
+        template: str,
+        person_a: str,
+        person_b: str,
+        past: bool = False,
+        salient: Collection[str] = KINDS,
+        vague: bool = False,
     ) -> str:
         """Return a wording with its facts, persons and tense filled in, sentences capitalized.
 
@@ -58,8 +65,15 @@ class Scene:
             person_b: how B is called.
             past: past tense instead of present.
             salient: the kinds of facts that are told.
+            vague: the other kinds are hinted at ("for some money") instead of left out.
         """
-        text = _FACT.sub(lambda found: found[2] if found[1] in salient else found[3] or "", template)
+
+        def told(found: re.Match[str]) -> str:
+            if found[1] in salient:
+                return found[2]
+            return _SLOT.sub(VAGUE[found[1]], found[2]) if vague else found[3] or ""
+
+        text = _FACT.sub(told, template)
         text = _VERB.sub(r"\2" if past else r"\1", text)
         return capitalize(text.format(A=person_a, B=person_b, **self.values))
 

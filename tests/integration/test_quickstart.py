@@ -49,8 +49,8 @@ def test_five_systems_are_compared(folder):
     assert "Full fine-tuning beats Original" in (folder / "run" / "report.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["Full fine-tuning", "LoRA"])
-def test_training_really_teaches(folder, name):
+@pytest.mark.parametrize("name", ["Full fine-tuning", "LoRA", "Few-shot"])
+def test_training_and_exemplars_really_teach(folder, name):
     differences = read_json(folder / "run" / "comparison.json")["differences"]
     (gain,) = [row for row in differences if (row["a"], row["b"], row["metric"]) == (name, "Original", "rouge1")]
     assert gain["difference"] > 0.05
