@@ -4,13 +4,13 @@
 
 What it learns is to do as shown: prompts hold none to three exemplars, and the style of the wanted summary (how persons
 are called, tense, order, length, which facts count; see styles.py) can only be read off them. The style of
-builtin/dialogues is one of thousands and gets no more room than any other. Names, things, scenarios and phrasings of
+builtin/dialogues is one of thousands that chance draws. Names, things, scenarios and phrasings of
 the test split are never seen (scripts/check_leakage.py checks it).
 
 Everything is kept in outputs/nano/<seed>-<portion>: the fresh model, the prompts of each stage (seeded), and a run
 directory a stage. The stages are runs of pretrain.yaml, one after the other, and like every run they go on where they
-were stopped. The log of those behind the shipped checkpoint is log.jsonl. Another run gives a model as good but not the
-same bytes: the trainer of the tokenizer's fragments is not deterministic.
+were stopped; all of them take some two hours on two cores. The log of those behind the shipped checkpoint is log.jsonl.
+Another run does not give the same bytes: the trainer of the tokenizer's fragments is not deterministic.
 """
 
 from __future__ import annotations
