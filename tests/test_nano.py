@@ -60,6 +60,11 @@ def test_the_lm_head_is_apart_from_the_embedding(model) -> None:
     assert not getattr(model.config, "scale_decoder_outputs", False)
 
 
+def test_the_tokenizer_has_the_pieces_that_the_readme_names(tokenizer, model) -> None:
+    assert f"unigram, {len(tokenizer):,} pieces" in (NANO / "README.md").read_text(encoding="utf-8")
+    assert model.config.vocab_size == len(tokenizer)
+
+
 def test_special_tokens_are_those_of_t5(tokenizer) -> None:
     assert (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id) == (0, 1, 2)
     assert tokenizer("Yes.").input_ids[-1] == 1

@@ -20,7 +20,7 @@ INVENTED = 0.6  # the share of scenes with made-up names and things: a summary r
 
 @dataclass(frozen=True)
 class Mixture:
-    """What prompts are like.
+    """What the prompts of a stage are like.
 
     Args:
         shots: the probabilities of 0, 1, ... exemplars.
@@ -47,16 +47,16 @@ class Mixture:
         assert min(self.max_turns) >= 6, f"too few turns for some styles (got {self.max_turns})"
 
 
-def episodes(rng: Random, like: Mixture) -> Iterator[tuple[str, str]]:
+def episodes(rng: Random, mixture: Mixture) -> Iterator[tuple[str, str]]:
     """Yield prompts with their targets without end, each in a style of its own that its exemplars show."""
     while True:
-        count = rng.choices(range(len(like.shots)), like.shots)[0]
-        style = draw_style(rng, like.told, like.vague, like.outcome)
-        turns = [like.max_turns[count]] * (count + 1)
+        count = rng.choices(range(len(mixture.shots)), mixture.shots)[0]
+        style = draw_style(rng, mixture.told, mixture.vague, mixture.outcome)
+        turns = [mixture.max_turns[count]] * (count + 1)
         if count:
             turns[rng.randrange(count + 1)] = MAX_TURNS
-        scenes = [_scene(rng, most, style.persons == "names", like.garbled) for most in turns]
-        kept = 2 if like.abridged and rng.random() < like.abridged else MAX_TURNS
+        scenes = [_scene(rng, most, style.persons == "names", mixture.garbled) for most in turns]
+        kept = 2 if mixture.abridged > 0 and rng.random() < mixture.abridged else MAX_TURNS
         shown = [
             Dialogue(str(n), replace(each, turns=each.turns[:kept]).dialogue(), (style.summary(each, rng),))
             for n, each in enumerate(scenes[:-1])

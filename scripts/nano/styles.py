@@ -80,7 +80,7 @@ def draw_style(rng: Random, told: tuple[float, ...], vague: float = 0.0, outcome
         lead=rng.choice(LEADS) if rng.random() < 0.4 else "",
         salient=frozenset(kind for kind in chances if rng.random() < chances[kind]),
         title=rng.choice(TITLES) if rng.random() < 0.1 else "",
-        vague=bool(vague) and rng.random() < vague,
+        vague=vague > 0 and rng.random() < vague,
     )
 
 

@@ -21,7 +21,7 @@ WORDINGS = 3  # of every summary: the test split's references
 KINDS = ("when", "why", "money", "details")
 """Kinds of facts that a summary may tell, leave out or hint at."""
 VAGUE = {"when": "some time", "why": "some reason", "money": "some money", "details": "something"}
-"""The hints."""
+"""What a hint says in place of a fact's values."""
 
 
 @dataclass(frozen=True)
