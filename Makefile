@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TORCH := torch==2.13.0
 
-.PHONY: quickstart quickstart-seeds test check format schema constraints bench clean
+.PHONY: quickstart quickstart-seeds test test-slow check format schema constraints bench clean
 
 quickstart: $(READY)
 	$(BIN)/summtune run recipes/quickstart.yaml
@@ -20,6 +20,10 @@ quickstart-seeds: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# What `make test` leaves out because it takes long.
+test-slow: $(READY)
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m slow --slow
 
 check: $(READY)
 	$(BIN)/ruff format --check .

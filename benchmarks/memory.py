@@ -51,6 +51,7 @@ def measured_worker(arguments: list[str]) -> int:
 
     from summtune import worker
     from summtune.work import training
+    from summtune.work.stopping import StopRequest
 
     marks: list[int] = []
     train, log_step = training.train, training.Recorder.on_step_end
@@ -59,9 +60,9 @@ def measured_worker(arguments: list[str]) -> int:
         marks.append(time.time_ns())
         log_step(self, *positional, **named)
 
-    def measured_train(plan: Any, run_dir: Path, events: Any) -> None:
+    def measured_train(plan: Any, run_dir: Path, *others: Any) -> None:
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-            train(plan, run_dir, events)
+            train(plan, run_dir, *others)
         records = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
         held = peak = before = 0
         alive: Counter[int] = Counter()
@@ -91,7 +92,7 @@ def measured_worker(arguments: list[str]) -> int:
     training.load_model = load_here
     training.Recorder.on_step_end = on_step_end  # type: ignore[method-assign]
     training.train = measured_train
-    return worker.main(arguments)
+    return worker.main(arguments, StopRequest())
 
 
 def measure(name: str, folder: Path, model: Path, bf16: bool, micro_batch: int) -> dict[str, Any]:
@@ -110,8 +111,8 @@ def measure(name: str, folder: Path, model: Path, bf16: bool, micro_batch: int) 
     )
     original = local.command
 
-    def command(launch: Any, run_dir: Path, stages: Any) -> list[str]:
-        given = original(launch, run_dir, stages)
+    def command(*positional: Any) -> list[str]:
+        given = original(*positional)
         at = given.index("-m", given.index("--config_file"))
         return [*given[:at], __file__, "--worker", *given[at + 2 :]]
 

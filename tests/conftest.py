@@ -23,6 +23,19 @@ T5_CONFIG = {
 }
 
 
+def pytest_addoption(parser):
+    """Let those who have the time ask for all tests."""
+    parser.addoption("--slow", action="store_true", help="run the tests that take long, too")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what takes long, saying so, unless it is asked for."""
+    if not config.getoption("--slow"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="takes long; --slow runs it (make test-slow)"))
+
+
 @pytest.fixture
 def write_rows():
     """Write dialogues as JSON lines: ``rows`` themselves, or so many made-up ones; return the file."""

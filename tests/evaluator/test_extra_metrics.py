@@ -11,8 +11,6 @@ from summtune.evaluator.extra_metrics import _by_dialogue, score_extra
 from summtune.recipe import EvaluationSettings
 from summtune.records import Prediction
 
-SLOW = pytest.mark.slow  # starts a process that imports evaluate: four seconds or more
-
 SCRIPT = """
 import datasets
 import evaluate
@@ -47,7 +45,6 @@ def metric_folder(tmp_path, monkeypatch):
     return write
 
 
-@SLOW
 def test_scores_of_each_pair_become_scores_of_each_dialogue(metric_folder):
     folder = metric_folder("words", '{"f1": [len(r) / 10 for r in references], "hashcode": "v1"}')
     mean = score_extra(["x", "y"], [["12", "1234"], ["1"]], [folder], aggregate="mean")
@@ -62,7 +59,6 @@ def test_pairs_are_aggregated_by_dialogue(aggregate, expected):
     assert _by_dialogue(np.array([0.2, 0.4, 0.1, 0.5, 0.5]), owners, aggregate).tolist() == pytest.approx(expected)
 
 
-@SLOW
 def test_a_metric_of_the_whole_corpus_has_a_value_and_no_interval(metric_folder):
     folder = metric_folder("corpus", '{"corpus": 0.25, "count": len(predictions)}')
     predictions = [Prediction(str(i), "A: Hi.", "text", ("one", "two"), 3, 3, False, False) for i in range(2)]
@@ -77,7 +73,6 @@ def test_a_metric_of_the_whole_corpus_has_a_value_and_no_interval(metric_folder)
     assert evaluation.protocol["extra_metrics"]["corpus"]["references"] == "each"
 
 
-@SLOW
 def test_a_list_that_is_as_long_as_the_test_set_by_chance_is_no_score_of_a_dialogue(metric_folder):
     folder = metric_folder("bleu_like", '{"bleu_like": 0.5, "precisions": [0.75, 0.25]}')
     scores = score_extra(["x", "y"], [["1"], ["2"]], [folder], aggregate="mean")
@@ -86,7 +81,6 @@ def test_a_list_that_is_as_long_as_the_test_set_by_chance_is_no_score_of_a_dialo
     assert scores.protocol["bleu_like"]["details"] == {"precisions": "[0.75, 0.25]"}
 
 
-@SLOW
 def test_a_corpus_metric_that_takes_lists_gets_all_references_at_once(metric_folder):
     folder = metric_folder("lists", '{"lists": float(len(references[0]))}', "datasets.List(text)")
     scores = score_extra(["x", "y"], [["1", "2"], ["3", "4"]], [folder], aggregate="mean")
@@ -94,7 +88,6 @@ def test_a_corpus_metric_that_takes_lists_gets_all_references_at_once(metric_fol
     assert scores.protocol["lists"]["references"] == "all at once"
 
 
-@SLOW
 @pytest.mark.parametrize("source", ["no_such_metric_anywhere", "folder_without_script"])
 def test_a_metric_that_cannot_be_loaded_is_an_error_and_never_a_zero(metric_folder, tmp_path, source):
     (tmp_path / "folder_without_script").mkdir()
@@ -103,7 +96,6 @@ def test_a_metric_that_cannot_be_loaded_is_an_error_and_never_a_zero(metric_fold
         score_extra(["x"], [["y"]], [named], aggregate="mean")
 
 
-@SLOW
 @pytest.mark.parametrize(
     ("result", "reason"),
     [('{"f1": 1 / 0}', "ZeroDivisionError"), ('{"f1": [float("nan")]}', "no finite number for f1")],
@@ -114,7 +106,6 @@ def test_a_metric_that_fails_is_an_error_with_its_reason(metric_folder, result, 
         score_extra(["x"], [["y"]], [folder], aggregate="mean")
 
 
-@SLOW
 def test_a_metric_that_kills_its_process_leaves_the_parent_alive(metric_folder):
     folder = metric_folder("deadly", '__import__("os")._exit(9)')
     with pytest.raises(StageError, match=r"deadly died \(got exit status 9\)"):

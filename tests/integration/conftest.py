@@ -1,6 +1,11 @@
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from real_command import Command, processes_of
 from tiny_inputs import dialogues, write_checkpoint, write_rows
 
@@ -19,6 +24,17 @@ def command():
         if one.process.poll() is None or processes_of(one.run_dir):
             one.kill_everything()
         one.process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """Have DeepSpeed's operator for processes that meet on a CPU compiled: no test is to wait for it, or to kill it."""
+    code = "from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder; ShareMemCommBuilder().load(verbose=False)"
+    ninja = os.pathsep.join((os.environ["PATH"], str(Path(sys.executable).parent)))
+    environment = os.environ | {"DS_ACCELERATOR": "cpu", "PATH": ninja}
+    with FileLock(tmp_path_factory.getbasetemp().parent / "compiled.lock"):
+        # Where it cannot be compiled DeepSpeed goes on without.
+        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, timeout=500, check=False)
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def workers_of(run_dir):
     return found
 
 
-def wait_until(condition, seconds=90, what="it"):
+def wait_until(condition, seconds=180, what="it"):
     """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():

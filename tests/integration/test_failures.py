@@ -4,11 +4,8 @@ import re
 import shutil
 from pathlib import Path
 
-import pytest
 from real_command import layout, processes_of
 from tiny_inputs import overflow
-
-pytestmark = pytest.mark.slow
 
 
 def failed(one):

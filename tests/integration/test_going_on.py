@@ -18,7 +18,7 @@ from real_command import (
     workers_of,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.usefixtures("compiled")
 
 STEPS = 20
 
@@ -107,6 +107,7 @@ def test_a_killed_training_on_two_processes_goes_on_with_its_shards(reference, r
     assert [row["loss"] for row in run.steps] == pytest.approx([row["loss"] for row in reference.steps], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_workers_end_when_the_command_alone_is_killed(recipe, killed_run, command):
     before = last_checkpoint(killed_run)
     one = command(recipe, killed_run)
@@ -119,6 +120,7 @@ def test_workers_end_when_the_command_alone_is_killed(recipe, killed_run, comman
     assert not (killed_run / "model").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_wherever_it_was(reference, recipe, tmp_path, command):
     run_dir = tmp_path / "run"
     moments = {
@@ -171,6 +173,7 @@ def test_a_finished_run_is_not_run_again(recipe, finished_run):
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
+@pytest.mark.slow
 def test_fresh_begins_anew(recipe, finished_run, command):
     one = command(recipe, finished_run, "--fresh")
     wait_until(lambda: last_checkpoint(finished_run) >= 1, what="the first checkpoint")
@@ -202,6 +205,7 @@ def test_a_terminated_command_saves_first_and_goes_on_to_the_very_same_end(refer
     assert_same_end(run, reference)
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_rank_stops_all_after_the_same_step(reference, recipe, tmp_path, command):
     run_dir = tmp_path / "run"
     options = layout(save_steps=1000, num_processes=2, micro_batch_size=4)
@@ -228,6 +232,7 @@ def test_what_one_process_began_two_go_on_with(reference, recipe, killed_run):
     assert_nearly_same_end(run, reference)
 
 
+@pytest.mark.slow
 def test_shards_of_another_number_of_processes_are_refused(recipe, killed_run, command):
     """Nothing is lost by it: on the layout of before it goes on."""
     one = command(recipe, killed_run, *layout(num_processes=2, micro_batch_size=4, deepspeed="ds_configs/zero2.json"))

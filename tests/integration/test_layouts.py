@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 from summtune.architecture import stored_tensors
 from summtune.files import read_json
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.usefixtures("compiled")
+SLOW = pytest.mark.slow
 
 ON_TWO = {"num_processes": 2}
 HALF = {"micro_batch_size": 2, "gradient_accumulation_steps": 2, **ON_TWO}
@@ -61,7 +62,15 @@ def test_the_reference_learned_something_and_is_whole(reference):
     assert_ran_on(reference, 1)
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "2x4",
+        "two processes 2x2",
+        "ZeRO-2 2x2",
+        *(pytest.param(name, marks=SLOW) for name in ("two processes 4x1", "ZeRO-1 2x2", "ZeRO-3 2x2")),
+    ],
+)
 def test_every_layout_trains_the_same_model(reference, recipe, inputs, tmp_path, name):
     run = run_to_the_end(recipe, tmp_path / "run", *layout(**LAYOUTS[name]))
     assert_same_training(run, reference)
@@ -79,6 +88,7 @@ def test_every_layout_trains_the_same_model(reference, recipe, inputs, tmp_path,
     assert not (run.folder / "checkpoints").exists()
 
 
+@SLOW
 def test_the_order_is_the_same_without_length_grouping(reference, recipe, tmp_path):
     options = layout(group_by_length=False)
     alone = run_to_the_end(recipe, tmp_path / "alone", *options)
@@ -87,6 +97,8 @@ def test_the_order_is_the_same_without_length_grouping(reference, recipe, tmp_pa
     assert both.losses != reference.losses
 
 
+@SLOW
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing:FutureWarning")
 @pytest.mark.parametrize("name", ["two processes 2x2", "ZeRO-3 2x2"])
 def test_lora_trains_the_same_adapter_on_two_processes(recipe, inputs, tmp_path, name):
     lora = {"adapter": "lora", "lora_r": 4, "lora_dropout": 0.0}

@@ -10,6 +10,7 @@ from summtune.compiling import missing_for_compiling
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
+    pytest.mark.usefixtures("compiled"),
     pytest.mark.skipif(bool(missing_for_compiling()), reason=f"without {', '.join(missing_for_compiling())}"),
 ]
 

@@ -10,8 +10,6 @@ from installed_command import command_path
 from summtune.files import read_json, read_jsonl
 from summtune.paths import package_path
 
-pytestmark = pytest.mark.slow
-
 
 def summtune(*arguments, cwd, **options):
     done = subprocess.run(

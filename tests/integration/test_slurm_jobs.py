@@ -7,7 +7,7 @@ import pytest
 import slurm_cluster
 from real_command import Finished, layout, logs_of, processes_of, run_to_the_end, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.slurm]
+pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.usefixtures("compiled")]
 
 STEPS = 12
 

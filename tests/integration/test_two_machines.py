@@ -7,7 +7,7 @@ import socket
 import pytest
 from real_command import Command, Finished, layout, logs_of, processes_of, run_to_the_end, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled")]
 
 ON_TWO = layout(num_machines=2, micro_batch_size=4)
 

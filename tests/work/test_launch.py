@@ -9,8 +9,6 @@ import pytest
 
 from summtune.work.stopping import GO_ON_LATER
 
-pytestmark = pytest.mark.slow
-
 WORKER = """
 import os, pathlib, sys, time
 from summtune.work.stopping import StopRequest

@@ -1,0 +1,99 @@
+"""Times a checkpoint of `summtune run` against one of transformers' Trainer, and against a step.
+
+    SUMMTUNE_TEST_DATA=… .venv/bin/python benchmarks/checkpoint.py [--size base] [--out FILE]
+
+Both sides train the same FLAN-T5 shape (random weights) on the CPU, once with a checkpoint after each step and once
+without any; what a checkpoint costs is the difference of the median steps. The peer is stock_trainer.py. summtune also
+looks for broken numbers before, and afterwards reads everything back for the SHA-256 of the manifest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from first_step import ENVIRONMENT, HERE, LAYOUTS, stock_zero2
+from startup import BIN, versions
+
+KEYS = {"micro_batch_size": 1, "sequence_len": 64, "target_len": 16, "learning_rate": 1e-4, "bf16": False}
+
+
+def steps_of_summtune(layout: str, folder: Path, model: Path, data: Path, steps: int, saves: bool) -> list[float]:
+    """Return the seconds of each step but the first, its checkpoint included."""
+    recipe = folder.parent / "recipe.json"
+    rows = [{"path": str(data)}]
+    keys = {"kind": "train", "base_model": str(model), "datasets": rows, "test_datasets": [rows[0] | {"limit": 1}]}
+    keys |= KEYS | {"max_steps": steps, "save_steps": 1 if saves else 1000, "save_total_limit": 2, "logging_steps": 1}
+    keys |= {"generation": {"max_new_tokens": 1}, "evaluation": {"bootstrap_samples": 100}} | LAYOUTS[layout]
+    recipe.write_text(json.dumps(keys))
+    run([BIN / "summtune", "run", recipe, "--output-dir", folder])
+    logged = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
+    processes = LAYOUTS[layout].get("num_processes", 1)
+    # From one line of the log to the next: the checkpoint of a step counts for the step after it.
+    return [processes / row["samples_per_second"] for row in logged if "loss" in row][1:]
+
+
+def steps_of_stock(layout: str, folder: Path, model: Path, data: Path, steps: int, saves: bool) -> list[float]:
+    """Return the same of the stock Trainer."""
+    keys = LAYOUTS[layout]
+    command = [BIN / "accelerate", "launch", "--cpu", "--num_processes", keys.get("num_processes", 1)]
+    command += ["--num_machines", 1, "--mixed_precision", "no", "--dynamo_backend", "no"]
+    given = ["--model", model, "--data", data, "--out", folder, "--micro-batch", 1, "--max-steps", steps]
+    given += ["--save-steps", int(saves), "--sequence-len", 64]
+    if "deepspeed" in keys:
+        command += ["--use_deepspeed"]
+        given += ["--deepspeed", stock_zero2(folder.parent)]
+    run([*command, HERE / "stock_trainer.py", *given])
+    times = json.loads((folder / "times.json").read_text())
+    return [after - before for before, after in pairwise(times)]
+
+
+def run(command: list[Any]) -> None:
+    done = subprocess.run([str(word) for word in command], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="base", help="small, base, …: of tools/flan_t5_shaped.py")
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=list(LAYOUTS))
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    tool = Path(os.environ["SUMMTUNE_TEST_DATA"]) / "tools" / "flan_t5_shaped.py"
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        model, data = folder / "model", folder / "train.jsonl"
+        run([sys.executable, tool, "--out", model, "--size", arguments.size])
+        text = "#Person1#: Shall we meet at the station tomorrow at noon? #Person2#: I do not know yet. " * 10
+        data.write_text("".join(json.dumps({"dialogue": f"{n} {text}", "summary": text}) + "\n" for n in range(32)))
+        for layout in arguments.layouts:
+            row: dict[str, Any] = {"layout": layout}
+            for name, steps_of in (("summtune", steps_of_summtune), ("stock", steps_of_stock)):
+                medians = []
+                for saves in (False, True):
+                    place = folder / f"{name}-{saves}"
+                    medians.append(statistics.median(steps_of(layout, place, model, data, arguments.steps, saves)))
+                    shutil.rmtree(place)
+                row |= {f"{name}_step": round(medians[0], 2), f"{name}_checkpoint": round(medians[1] - medians[0], 2)}
+            row["ratio"] = round(row["summtune_checkpoint"] / row["stock_checkpoint"], 2)
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+    if arguments.out:
+        model_name = f"FLAN-T5-{arguments.size}, random weights"
+        result = {"versions": versions(), "model": model_name, "steps": arguments.steps, "seconds": rows}
+        arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
