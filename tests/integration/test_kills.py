@@ -18,7 +18,7 @@ from summtune import pipeline
 from summtune.checkpoints import MANIFEST, checkpoints, damage, step_of
 from summtune.resolution import resolve
 
-pytestmark = pytest.mark.usefixtures("compiled")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled")]
 
 STEPS = 14
 TWO = {"num_processes": 2, "micro_batch_size": 4}
@@ -123,9 +123,7 @@ def kill(launch, run_dir, rng, one, inside):
     return was_inside
 
 
-@pytest.mark.parametrize(
-    "mode", ["one process", *(pytest.param(mode, marks=pytest.mark.slow) for mode in MODES if mode != "one process")]
-)
+@pytest.mark.parametrize("mode", MODES)
 def test_whoever_is_killed_whenever_comes_to_the_very_same_end(write_recipe, tmp_path, monkeypatch, mode):
     recipe = write_recipe("kills", max_steps=STEPS, save_steps=1, save_total_limit=2)
     alone = tmp_path / "alone"

@@ -5,11 +5,16 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from tiny_inputs import dialogues, write_checkpoint, write_rows
+from trained_runs import Killed
 
 from summtune.events import Events, events_file
 from summtune.files import read_jsonl, write_json
 from summtune.preparation import prepare_data
 from summtune.resolution import resolve
+from summtune.work.models import load_tokenizer
+from summtune.work.stopping import StopRequest
+from summtune.work.trainer import Recorder
+from summtune.work.training import train
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,8 +41,6 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tokenizer(checkpoint):
-    from summtune.work.models import load_tokenizer
-
     return load_tokenizer(checkpoint)
 
 
@@ -105,10 +108,39 @@ def prepare(tmp_path, checkpoint):
 @pytest.fixture(scope="session")
 def uninterrupted(tmp_path_factory, checkpoint):
     """A training that nothing disturbed, with a checkpoint at each step."""
-    from summtune.work.stopping import StopRequest
-    from summtune.work.training import train
-
     run = prepared_run(tmp_path_factory.mktemp("uninterrupted"), checkpoint, save_steps=1)
     train(run.plan, run.folder, run.events(), StopRequest())
     AcceleratorState._reset_state(reset_partial_state=True)
     return run
+
+
+@pytest.fixture
+def trained(prepare):
+    """Train a recipe and return its run."""
+
+    def start(name="run", **keys):
+        run = prepare(name=name, **keys)
+        train(run.plan, run.folder, run.events(), StopRequest())
+        return run
+
+    return start
+
+
+@pytest.fixture
+def killed_after(prepare, monkeypatch):
+    """Train a recipe until a step is over, and end there as a kill would."""
+
+    def start(step, name="killed", **keys):
+        run = prepare(name=name, **({"save_steps": 1, "save_total_limit": 10} | keys))
+        with monkeypatch.context() as patch:
+
+            def on_step_begin(self, args, state, control, **_):
+                if state.global_step == step:
+                    raise Killed
+
+            patch.setattr(Recorder, "on_step_begin", on_step_begin)
+            with pytest.raises(Killed):
+                train(run.plan, run.folder, run.events(), StopRequest())
+        return run
+
+    return start
