@@ -10,8 +10,8 @@ from typing import Any
 
 from summtune.compiling import missing_for_compiling
 from summtune.errors import InputError, Problem, RecipeError
-from summtune.launchers.accelerate_config import read_ds_config
-from summtune.launchers.ds_config_rules import contradictions
+from summtune.launchers.accelerate_config import parse_ds_config
+from summtune.launchers.ds_config_rules import contradictions, wrong_with_config
 from summtune.paths import recipe_path, resolve_paths
 from summtune.prompts import template_text
 from summtune.recipe import ComparedRecipe, Recipe
@@ -90,12 +90,11 @@ def _problems(loaded: LoadedRecipe, recipe: Recipe) -> list[Problem]:
             found.append((("prompt_template",), str(error)))
     if recipe.deepspeed is not None and Path(recipe.deepspeed).is_absolute():
         try:
-            config = read_ds_config(Path(recipe.deepspeed))
+            config = parse_ds_config(Path(recipe.deepspeed))
         except InputError as error:
             found.append((("deepspeed",), str(error)))
         else:
-            found += [(("deepspeed",), text) for text in contradictions(config, recipe, Path(recipe.deepspeed))]
-            found += [(("deepspeed",), text) for text in _not_compiled(recipe, config)]
+            found += [(("deepspeed",), text) for text in _problems_of_ds_config(recipe, config)]
         if importlib.util.find_spec("deepspeed") is None:
             found.append((("deepspeed",), "deepspeed is not installed on this machine; pip install deepspeed"))
     trackers = (("wandb_project", "wandb"), ("use_tensorboard", "tensorboard"), ("mlflow_tracking_uri", "mlflow"))
@@ -103,6 +102,13 @@ def _problems(loaded: LoadedRecipe, recipe: Recipe) -> list[Problem]:
         if getattr(recipe, key) and importlib.util.find_spec(package) is None:
             found.append(((key,), f"{key} needs {package}, which is not installed; pip install {package}"))
     return [loaded.document.problem(path, message) for path, message in found]
+
+
+def _problems_of_ds_config(recipe: Recipe, config: dict[str, Any]) -> Iterator[str]:
+    path = Path(str(recipe.deepspeed))
+    yield from wrong_with_config(config, path)
+    yield from contradictions(config, recipe, path)
+    yield from _not_compiled(recipe, config)
 
 
 def _not_compiled(recipe: Recipe, config: dict[str, Any]) -> Iterator[str]:

@@ -6,6 +6,7 @@ Each rule is one line of a table: the key, when it has no effect, and why.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -15,6 +16,8 @@ from summtune.recipe import Recipe, use_of
 
 Finding: TypeAlias = tuple[KeyPath, str]
 
+# minutes, minutes:seconds, hours:minutes:seconds, and days before hours: what sbatch reads
+_SLURM_TIME = re.compile(r"\d+(:\d+){0,2}|\d+-\d+(:\d+){0,2}|unlimited|infinite", re.IGNORECASE)
 _LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora")
 
 # key path, the key that decides, whether it has no effect in this recipe, why and what to do
@@ -162,6 +165,8 @@ def _required(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str]) 
         yield ("shots",), f"shots needs exemplars (got shots: {recipe.shots}); list where they come from in datasets"
     if recipe.launcher == "slurm" and recipe.slurm is None and not {"slurm"} & {*given, *wrong}:
         yield ("launcher",), "`launcher: slurm` needs a slurm section; give at least its time and gpus_per_node"
+    if recipe.slurm is not None and recipe.slurm.time is not None and not _SLURM_TIME.fullmatch(recipe.slurm.time):
+        yield ("slurm", "time"), f"slurm.time is no time limit (got {recipe.slurm.time!r}); write '12:00:00' or '3-00'"
 
 
 def _prompt(recipe: Recipe) -> Iterator[Finding]:

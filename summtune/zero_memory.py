@@ -21,7 +21,8 @@ def offloads(zero: Mapping[str, Any], what: str) -> bool:
         zero: the section.
         what: ``offload_optimizer`` or ``offload_param``.
     """
-    return bool((zero.get(what) or {}).get("device", "none") != "none")
+    section = zero.get(what)
+    return isinstance(section, Mapping) and section.get("device", "none") != "none"
 
 
 def zero2_needs(parameters: int, gpus_per_node: int, nodes: int, offload: bool) -> tuple[int, int]:

@@ -61,6 +61,17 @@ def test_a_deepspeed_config_that_contradicts_the_recipe_is_told(project):
     assert problem.startswith("the DeepSpeed config sets what the recipe sets (got train_batch_size in ")
 
 
+def test_all_that_is_wrong_with_a_deepspeed_config_is_told_at_once(project):
+    (project / "d.json").write_text(
+        '{"fp16": {"enabled": true}, "optimiser": {}, "gradient_clipping": 0.5,'
+        '"zero_optimization": {"stage": 2, "offload_param": {"device": "cpu"}, "offload_optimizer": "cpu"}}'
+    )
+    found = problems(project / "train.yaml", "deepspeed=d.json", "optimizer=adafactor")
+    words = ("no such key", "offload_optimizer is no object", "offload_param has no effect", "got gradient_clipping")
+    assert [any(word in problem for problem in found) for word in (*words, "got fp16", "Adafactor")] == [True] * 6
+    assert len(found) == 6
+
+
 def test_every_problem_of_every_compared_recipe_is_told(project):
     (project / "prompt.yaml").write_text("kind: prompt\nbase_modle: x\ntest_datasets: [{path: test.jsonl}]\n")
     text = (project / "train.yaml").read_text()

@@ -154,6 +154,18 @@ def test_shots_need_somewhere_to_come_from():
     ]
 
 
+@pytest.mark.parametrize("time", ["30", "30:00", "12:00:00", "3-00", "3-12:30", "1-00:00:01", "UNLIMITED"])
+def test_a_time_limit_is_written_as_sbatch_reads_it(time):
+    assert findings(TRAIN, launcher="slurm", slurm={"time": time}) == []
+
+
+@pytest.mark.parametrize("time", ["12h", "1:2:3:4", "-1", "3-", "", "12:00:00 "])
+def test_another_time_limit_is_told(time):
+    assert findings(TRAIN, launcher="slurm", slurm={"time": time}) == [
+        ("slurm.time", f"slurm.time is no time limit (got {time!r}); write '12:00:00' or '3-00'")
+    ]
+
+
 def test_slurm_needs_its_section():
     assert findings(TRAIN, launcher="slurm") == [
         ("launcher", "`launcher: slurm` needs a slurm section; give at least its time and gpus_per_node")

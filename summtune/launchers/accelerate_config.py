@@ -9,22 +9,11 @@ from typing import Any
 import yaml
 
 from summtune.errors import InputError
-from summtune.launchers.ds_config_rules import wrong_with_config
+from summtune.launchers.ds_config_rules import GATHER, wrong_with_config
 from summtune.plan import Launch
 
 DS_CONFIG = "ds_config.json"
 
-# These come from the recipe; a number beside them in the DeepSpeed config could contradict it.
-_FROM_RECIPE = {
-    "train_batch_size": "micro_batch_size, gradient_accumulation_steps and num_processes",
-    "train_micro_batch_size_per_gpu": "micro_batch_size",
-    "gradient_accumulation_steps": "gradient_accumulation_steps",
-    "gradient_clipping": "max_grad_norm",
-    "optimizer": "optimizer, learning_rate and weight_decay",
-    "scheduler": "lr_scheduler",
-    "fp16": "bf16 (T5 overflows in fp16)",
-    "bf16": "bf16",
-}
 _AUTO = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping")
 
 
@@ -93,11 +82,25 @@ def to_yaml(config: dict[str, Any]) -> str:
 
 
 def read_ds_config(path: Path) -> dict[str, Any]:
-    """Return a DeepSpeed config that does not contradict the recipe.
+    """Return a DeepSpeed config that does not contradict the recipe, with "auto" where it says nothing.
 
     Raises:
-        InputError: it is no JSON object, has no stage of ZeRO that there is, holds what DeepSpeed would pass over, or
-            sets what the recipe sets.
+        InputError: it cannot be read, or something is wrong with it (`wrong_with_config`).
+    """
+    config = parse_ds_config(path)
+    for problem in wrong_with_config(config, path):
+        raise InputError(problem)
+    # DeepSpeed's own defaults would contradict the recipe, and save no model.
+    auto: dict[str, Any] = dict.fromkeys(_AUTO, "auto") | {"bf16": {"enabled": "auto"}}
+    zero = config.get("zero_optimization", {})
+    return auto | config | ({"zero_optimization": zero | {GATHER: True}} if zero.get("stage") == 3 else {})
+
+
+def parse_ds_config(path: Path) -> dict[str, Any]:
+    """Return what a DeepSpeed config holds.
+
+    Raises:
+        InputError: it is no JSON object, or has no stage of ZeRO that there is.
     """
     try:
         config = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_doubles)
@@ -112,24 +115,7 @@ def read_ds_config(path: Path) -> dict[str, Any]:
             f"zero_optimization is no object with a stage from 0 to 3 (got {shown!r} in {path}); see ds_configs/ for "
             "examples"
         )
-    for problem in wrong_with_config(config, path):
-        raise InputError(problem)
-    for key, owner in _FROM_RECIPE.items():
-        value = config.get(key, "auto")
-        if not _leaves_it_open(key, value):
-            raise InputError(
-                f"the DeepSpeed config sets what the recipe sets (got {key} in {path}); "
-                f'write "auto" there and set {owner}'
-            )
-    return _completed(config, zero, path)
-
-
-def _leaves_it_open(key: str, value: Any) -> bool:
-    """Whether a value of the DeepSpeed config lets the recipe decide."""
-    if key == "bf16":
-        # Its other keys would keep the optimizer's copy of the weights in bf16 too.
-        return value in ("auto", {"enabled": "auto"})
-    return value == "auto" or (isinstance(value, dict) and value.get("enabled") in (False, "auto"))
+    return config
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -138,13 +124,3 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if double is not None:
         raise ValueError(f"the key {double!r} stands there twice")
     return dict(pairs)
-
-
-def _completed(config: dict[str, Any], zero: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return the config with what it leaves out: DeepSpeed's own defaults would contradict the recipe."""
-    gather = "stage3_gather_16bit_weights_on_model_save"
-    if zero.get("stage") == 3 and zero.get(gather, True) is not True:
-        raise InputError(f"without {gather} ZeRO-3 saves no model (got {zero[gather]!r} in {path}); set it to true")
-    auto: dict[str, Any] = dict.fromkeys(_AUTO, "auto") | {"bf16": {"enabled": "auto"}}
-    gathered = {"zero_optimization": zero | {gather: True}} if zero.get("stage") == 3 else {}
-    return auto | config | gathered

@@ -30,6 +30,19 @@ _CHANGE_THE_TRAINING = (
     "sequence_parallel_size", "sparse_attention", "tensor_parallel", "torch_autocast", "weight_quantization",
 )  # fmt: skip
 _OFFLOADS = ("offload_optimizer", "offload_param")
+GATHER = "stage3_gather_16bit_weights_on_model_save"
+
+# These come from the recipe; a number beside them in the DeepSpeed config could contradict it.
+_FROM_RECIPE = {
+    "train_batch_size": "micro_batch_size, gradient_accumulation_steps and num_processes",
+    "train_micro_batch_size_per_gpu": "micro_batch_size",
+    "gradient_accumulation_steps": "gradient_accumulation_steps",
+    "gradient_clipping": "max_grad_norm",
+    "optimizer": "optimizer, learning_rate and weight_decay",
+    "scheduler": "lr_scheduler",
+    "fp16": "bf16 (T5 overflows in fp16)",
+    "bf16": "bf16",
+}
 
 
 def wrong_with_config(config: Mapping[str, Any], path: Path) -> Iterator[str]:
@@ -56,6 +69,22 @@ def wrong_with_config(config: Mapping[str, Any], path: Path) -> Iterator[str]:
             yield f"{key} goes to cpu or nvme (got device {section['device']!r} in {path}); write cpu"
         elif offloads(zero, key) and stage < least:
             yield f"{key} has no effect below ZeRO-{least} (got stage {stage} in {path}); remove it or raise the stage"
+    if stage == 3 and zero.get(GATHER, True) is not True:
+        yield f"without {GATHER} ZeRO-3 saves no model (got {zero[GATHER]!r} in {path}); set it to true"
+    for key, owner in _FROM_RECIPE.items():
+        if not _leaves_it_open(key, config.get(key, "auto")):
+            yield (
+                f"the DeepSpeed config sets what the recipe sets (got {key} in {path}); "
+                f'write "auto" there and set {owner}'
+            )
+
+
+def _leaves_it_open(key: str, value: Any) -> bool:
+    """Whether a value of the DeepSpeed config lets the recipe decide."""
+    if key == "bf16":
+        # Its other keys would keep the optimizer's copy of the weights in bf16 too.
+        return value in ("auto", {"enabled": "auto"})
+    return value == "auto" or (isinstance(value, dict) and value.get("enabled") in (False, "auto"))
 
 
 def contradictions(config: Mapping[str, Any], recipe: Recipe, path: Path) -> Iterator[str]:

@@ -51,8 +51,8 @@ def submit_script(script: Path) -> str:
     code, said, complaint = _slurm("sbatch", "--parsable", str(script))
     if code != 0:
         raise InputError(
-            f"sbatch refuses the job (got {_last_line(complaint)!r} for {script}); correct the slurm section of the "
-            "recipe"
+            f"sbatch does not take the job (got {_last_line(complaint)!r} for {script}); correct the slurm section of "
+            "the recipe, unless sbatch itself does not work here"
         )
     return _last_line(said).split(";")[0]  # the name of the cluster may follow
 

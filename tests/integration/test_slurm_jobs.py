@@ -163,7 +163,7 @@ def test_a_job_that_slurm_refuses_is_told(cluster, recipe, tmp_path, command):
     run_dir = tmp_path / "run"
     code, said = command(recipe, run_dir, *on_nodes(**{"slurm.partition": "nowhere"})).finish(60)
     assert code == 2, said
-    assert "sbatch refuses the job (got 'sbatch: error: " in said
+    assert "sbatch does not take the job (got 'sbatch: error: " in said
     assert "invalid partition" in said.lower()
     assert not (run_dir / "job.json").exists()
 

@@ -79,7 +79,7 @@ def test_a_job_is_submitted_and_remembered(commands, slurm_plan, run_dir):
 
 def test_a_job_that_is_refused_is_not_remembered(commands, slurm_plan, run_dir):
     commands(sbatch="echo no >&2; exit 1")
-    with pytest.raises(InputError, match=r"sbatch refuses the job \(got 'no' for "):
+    with pytest.raises(InputError, match=r"sbatch does not take the job \(got 'no' for "):
         submit(slurm_plan(), run_dir)
     assert job_of(run_dir) is None
 

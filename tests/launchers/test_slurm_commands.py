@@ -26,7 +26,7 @@ def test_a_script_is_submitted(commands, tmp_path, said, id_):
 def test_a_script_that_slurm_refuses_is_told(commands, tmp_path):
     commands(sbatch="echo 'sbatch: error: Batch job submission failed: Invalid account' >&2; exit 1")
     match = (
-        r"sbatch refuses the job \(got 'sbatch: error: Batch job submission failed: Invalid account' for "
+        r"sbatch does not take the job \(got 'sbatch: error: Batch job submission failed: Invalid account' for "
         r".*job.sbatch\); correct the slurm section of the recipe"
     )
     with pytest.raises(InputError, match=match):
