@@ -65,8 +65,12 @@ run() {{
     code=$?
   done
   step=
-  [ "$code" = {stopped} ] && requeue
-  [ "$code" = 0 ] || exit "$code"
+  [ "$code" = 0 ] && return 0
+  # The first node that ends has srun end the others, which then may have another code than its own.
+  if [ "$code" = {stopped} ] || [ -n "$told" ]; then
+    requeue
+  fi
+  exit "$code"
 }}
 
 {runs}

@@ -1,6 +1,5 @@
 """Real jobs on a real Slurm cluster of two nodes: trained, detached from, cancelled, stopped and requeued."""
 
-import importlib.util
 import signal
 
 import pytest
@@ -168,9 +167,6 @@ def test_a_job_that_slurm_refuses_is_told(cluster, recipe, tmp_path, command):
     assert not (run_dir / "job.json").exists()
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("summtune.work.stopping") is None, reason="workers do not yet heed signals"
-)
 def test_a_job_near_its_time_limit_saves_requeues_itself_and_finishes(cluster, recipe, reference, tmp_path, command):
     run_dir = tmp_path / "run"
     follower = command(recipe, run_dir, *on_nodes())

@@ -140,6 +140,23 @@ def test_the_signal_before_the_time_limit_reaches_the_step(run_script):
     assert called[-1] == "scontrol requeue 12"
 
 
+def test_a_slow_node_that_srun_ended_is_requeued_with_the_others(run_script):
+    step = (
+        "trap 'mkdir \"$RUN/checkpoints\"; exit 143' USR1\n"
+        "kill -USR1 $PPID; for i in $(seq 100); do /bin/sleep 0.1; done"
+    )
+    done, called = run_script(step)
+    assert done.returncode == 75
+    assert called[-1] == "scontrol requeue 12"
+
+
+def test_a_step_that_fails_when_told_to_stop_and_has_saved_nothing_fails(run_script):
+    step = "trap 'exit 9' USR1\nkill -USR1 $PPID; for i in $(seq 100); do /bin/sleep 0.1; done"
+    done, called = run_script(step)
+    assert done.returncode == 9
+    assert not any("requeue" in call for call in called)
+
+
 def test_the_signal_between_two_steps_is_not_lost(run_script):
     done, called = run_script(f"trap '' USR1\nkill -USR1 $PPID\n{MARK}")  # the step was about to end anyway
     assert done.returncode == 75
