@@ -6,14 +6,16 @@ import contextlib
 import hashlib
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from summtune.errors import StageError, SummtuneError
-from summtune.files import read_json, write_json
+from summtune.files import read_json, sync, write_json
 
 MANIFEST = "manifest.json"
+_THREADS = 8  # that read at once: the files of a large model are many, and the other ranks wait
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,20 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def write_manifest(checkpoint: Path, layout: dict[str, Any]) -> None:
-    """Declare the checkpoint complete: size and SHA-256 of every file in it.
+    """Declare the checkpoint complete: size and SHA-256 of every file in it, all of it on the disk before.
 
     Args:
         checkpoint: the folder; every rank has finished writing it.
         layout: what a resume must match (processes, ZeRO stage).
     """
+    found = list(_files(checkpoint))
+    for path in (*found, *(path for path in checkpoint.rglob("*") if path.is_dir()), checkpoint, checkpoint.parent):
+        sync(path)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        digests = list(pool.map(_sha256, found))
     files = {
-        file.relative_to(checkpoint).as_posix(): {"bytes": file.stat().st_size, "sha256": _sha256(file)}
-        for file in _files(checkpoint)
+        file.relative_to(checkpoint).as_posix(): {"bytes": file.stat().st_size, "sha256": digest}
+        for file, digest in zip(found, digests, strict=True)
     }
     write_json(checkpoint / MANIFEST, {"step": step_of(checkpoint), "layout": layout, "files": files})
 
@@ -71,19 +78,28 @@ def damage(checkpoint: Path, contents: bool = True) -> str | None:
     try:
         manifest = read_json(checkpoint / MANIFEST)
         expected: dict[str, dict[str, Any]] = manifest["files"]
+        sizes = {name: int(entry["bytes"]) for name, entry in expected.items()}
     except FileNotFoundError:
         return "it was not written to the end"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "its manifest cannot be read"
-    for name, entry in expected.items():
+    for name, size in sizes.items():
         file = checkpoint / name
         if not file.is_file():
             return f"{name} is missing"
-        if file.stat().st_size != entry["bytes"]:
-            return f"{name} has {file.stat().st_size:,} bytes instead of {entry['bytes']:,}"
-        if contents and _sha256(file) != entry["sha256"]:
-            return f"{name} was altered"
-    return None
+        if file.stat().st_size != size:
+            return f"{name} has {file.stat().st_size:,} bytes instead of {size:,}"
+    if not contents:
+        return None
+
+    def altered(name: str) -> str | None:
+        try:
+            return None if _sha256(checkpoint / name) == expected[name].get("sha256") else f"{name} was altered"
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return next(filter(None, pool.map(altered, expected)), None)
 
 
 @contextlib.contextmanager
@@ -131,7 +147,11 @@ def rotate(folder: Path, step: int, keep: int, best: str | None) -> None:
     kept = {path.resolve() for path in usable[:keep]} | ({Path(best).resolve()} if best is not None else set())
     for path in checkpoints(folder):
         if path.resolve() not in kept:
-            shutil.rmtree(path)
+            # What cannot be deleted (a file that another machine has open) is at least not whole any more, and costs
+            # nothing but its space.
+            with contextlib.suppress(OSError):
+                (path / MANIFEST).unlink()
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _files(folder: Path) -> Iterator[Path]:

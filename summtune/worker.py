@@ -73,9 +73,14 @@ def main(arguments: Sequence[str], stop: StopRequest) -> int:
 def _run(stage: str, plan: Plan, run_dir: Path, events: Events, stop: StopRequest) -> None:
     match stage:
         case "train":
+            from summtune.work.precision import use_bf16
             from summtune.work.preflight import meet
 
-            company = meet(run_dir)  # before the slow imports, which take some machines longer than others
+            launch = plan.stages[0].launch
+            assert launch is not None
+            precision = "bf16" if use_bf16(plan.recipe.bf16, launch.device) else "fp32"
+            # Before the slow imports, which take some machines longer than others.
+            company = meet(run_dir, precision)
             from summtune.work.training import train
 
             train(plan, run_dir, events, stop, company)

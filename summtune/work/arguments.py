@@ -13,6 +13,7 @@ from transformers import Seq2SeqTrainingArguments
 from summtune.errors import StageError
 from summtune.events import Events
 from summtune.plan import Plan
+from summtune.work.preflight import PATIENCE
 
 
 def training_arguments(plan: Plan, run_dir: Path, bf16: bool, steps: int) -> Seq2SeqTrainingArguments:
@@ -69,6 +70,7 @@ def training_arguments(plan: Plan, run_dir: Path, bf16: bool, steps: int) -> Seq
         # Hiding a loss that is not a number would train on and report nonsense.
         logging_nan_inf_filter=False,
         ddp_find_unused_parameters=False,
+        ddp_timeout=int(PATIENCE.total_seconds()),
         dataloader_pin_memory=launch.device == "cuda",
         **recomputation,
     )

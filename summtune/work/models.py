@@ -24,7 +24,7 @@ from transformers import (
 
 from summtune.architecture import stored_tensors
 from summtune.errors import ModelError, StageError
-from summtune.files import write_text
+from summtune.files import sync, write_text
 from summtune.recipe import Recipe
 
 
@@ -193,9 +193,12 @@ def mark_untied(folder: Path) -> None:
 
 def publish(partial: Path, final: Path) -> None:
     """Put a completely written model folder in its place."""
+    for path in (*partial.rglob("*"), partial):
+        sync(path)
     if final.exists():
         shutil.rmtree(final)
     partial.rename(final)
+    sync(final.parent)
 
 
 def _first_line(error: BaseException) -> str:

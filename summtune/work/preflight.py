@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -24,6 +25,7 @@ from summtune.errors import StageError
 from summtune.run_directory import DATA_FILES
 
 LIMIT_SECONDS = 60.0
+PATIENCE = timedelta(hours=4)  # of ranks for one that reads or writes a checkpoint of a hundred gigabytes
 _PACKAGES = (
     "summtune",
     "torch",
@@ -42,6 +44,8 @@ _FAREWELL_SECONDS = 10.0
 class Company:
     """All ranks of a training, after they have met: `meet` makes it.
 
+    Its ``group`` connects them over gloo, from CPU to CPU, once `reduce_once` has been through.
+
     Args:
         facts: what each rank said of itself, in the order of the ranks.
         rank: of this process.
@@ -53,10 +57,11 @@ class Company:
         self.facts = facts
         self.rank = rank
         self.limit = limit
+        self.group: Any = None
         self._store = store
 
     def reduce_once(self, device: torch.device) -> float:
-        """Sum a number over all ranks the way gradients will be, and return the seconds that took.
+        """Sum a number over all ranks the way gradients will be, and once over gloo; return the seconds that took.
 
         Args:
             device: of this rank; decides between nccl and gloo.
@@ -65,6 +70,7 @@ class Company:
             StageError: the sum did not come within the limit, or is wrong; the ranks that are stuck are named.
         """
         started = time.monotonic()
+        world = len(self.facts)
         sums: list[float] = []
         failures: list[Exception] = []
 
@@ -75,6 +81,11 @@ class Company:
                 number = torch.ones(1, device=device)
                 torch.distributed.all_reduce(number)
                 sums.append(float(number))  # waits for the GPU
+                # gloo makes connections of its own, and may choose another network for them than nccl.
+                self.group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+                number = torch.ones(1)
+                torch.distributed.all_reduce(number, group=self.group)
+                sums.append(float(number))
             except Exception as error:
                 failures.append(error)
 
@@ -82,17 +93,24 @@ class Company:
         thread = threading.Thread(target=reduce, daemon=True)
         thread.start()
         thread.join(self.limit)
-        if sums == [len(self.facts)]:
-            self._store.set(f"reduced/{self.rank}", b"1")
+        if sums == [world, world]:
+            with contextlib.suppress(RuntimeError, OSError):  # rank 0, and the store with it, has given up already
+                self._store.set(f"reduced/{self.rank}", b"1")
             return time.monotonic() - started
-        backend = torch.distributed.get_backend()
-        got = sums[0] if sums else (_first_line(failures[0]) if failures else f"none in {self.limit:.0f} s")
-        time.sleep(0.5)  # for those that are about to say that they are through
-        stuck = [rank for rank in range(len(self.facts)) if not self._store.check([f"reduced/{rank}"])]
+        backend = "gloo" if sums == [world] else torch.distributed.get_backend()
+        got = _first_line(failures[0]) if failures else sums[-1] if sums else f"none in {self.limit:.0f} s"
         raise StageError(
-            f"an all-reduce over {backend} did not succeed (got {got}) on {_named(stuck, self.facts)}; check the "
-            "network between these machines (for nccl: NCCL_SOCKET_IFNAME, NCCL_DEBUG=INFO)"
+            f"an all-reduce over {backend} did not succeed (got {got}) on {self._stuck()}; check the network between "
+            "these machines (NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME name the interface, NCCL_DEBUG=INFO says more)"
         )
+
+    def _stuck(self) -> str:
+        time.sleep(0.5)  # for those that are about to say that they are through
+        try:
+            stuck = [rank for rank in range(len(self.facts)) if not self._store.check([f"reduced/{rank}"])]
+        except (RuntimeError, OSError):
+            return f"rank {self.rank} on {self.facts[self.rank]['host']}, and rank 0 is gone"
+        return _named(stuck, self.facts)
 
     def __str__(self) -> str:
         machines = Counter(str(facts["host"]) for facts in self.facts)
@@ -100,13 +118,14 @@ class Company:
         return f"{len(self.facts)} processes ({where}) have the same packages and data"
 
 
-def meet(run_dir: Path, limit: float = LIMIT_SECONDS) -> Company | None:
+def meet(run_dir: Path, precision: str, limit: float = LIMIT_SECONDS) -> Company | None:
     """Wait until all ranks are there, and compare what they say of themselves; None for a single process.
 
     Rank, world size and the address of rank 0 come from the environment, as every launcher sets them.
 
     Args:
         run_dir: with the data as this rank sees it.
+        precision: that this rank computes in, bf16 or fp32.
         limit: seconds until a rank that has not come is named.
 
     Raises:
@@ -119,7 +138,7 @@ def meet(run_dir: Path, limit: float = LIMIT_SECONDS) -> Company | None:
     end = time.monotonic() + limit
     store = _store(rank, world, limit)
     try:
-        store.set(f"facts/{rank}", json.dumps(facts_of_this_rank(run_dir, world)))
+        store.set(f"facts/{rank}", json.dumps(facts_of_this_rank(run_dir, precision, world)))
         missing = _wait(store, [f"facts/{other}" for other in range(world)], end)
         # Rank 0 may keep the store: it must not go while another one still reads.
         there = [other for other in range(world) if f"facts/{other}" not in missing]
@@ -138,7 +157,7 @@ def meet(run_dir: Path, limit: float = LIMIT_SECONDS) -> Company | None:
     return Company(facts, rank, store, limit)
 
 
-def facts_of_this_rank(run_dir: Path, world: int) -> dict[str, Any]:
+def facts_of_this_rank(run_dir: Path, precision: str, world: int) -> dict[str, Any]:
     """Return what must be the same on every rank, and where this one runs."""
     digest = hashlib.sha256()
     for role in ("train", "validation"):
@@ -149,6 +168,7 @@ def facts_of_this_rank(run_dir: Path, world: int) -> dict[str, Any]:
         "host": socket.gethostname(),
         "device": _device(),
         "world_size": world,
+        "precision": precision,
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
         "data": digest.hexdigest(),
     }
@@ -246,6 +266,11 @@ def _differences(facts: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
             "another number of processes than the others (got {got}, not {usual}); start all machines alike",
         ),
         ("kind", "another kind of device than the others (got {got}, not {usual}); use machines that are alike"),
+        (
+            "precision",
+            "another precision than the others (got {got}, not {usual}); set `bf16: true` or false, or use machines "
+            "that are alike",
+        ),
         *packages,
         (
             "data",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,67 +14,118 @@ from summtune.events import Events
 from summtune.files import read_json
 from summtune.plan import Launch
 
+PENDING_LOSS = "pending_loss.json"
 _WHOLE_OPTIMIZER = "optimizer.pt"  # every rank holds all of it; DeepSpeed writes a part a process instead
 
 
-def layout_of(launch: Launch) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Start:
+    """What a training goes on from.
+
+    Args:
+        checkpoint: its folder.
+        best: the checkpoint with the best evaluation until then; None where there is none, or none any more.
+        pending_losses: of each rank that wrote the checkpoint, summed since the last line of the log.
+        logged_step: the step of that line.
+    """
+
+    checkpoint: Path
+    best: Path | None
+    pending_losses: tuple[float, ...]
+    logged_step: int
+
+    @property
+    def step(self) -> int:
+        """The optimizer step after which the checkpoint was taken."""
+        return checkpoints.step_of(self.checkpoint)
+
+
+def layout_of(launch: Launch, precision: str) -> dict[str, Any]:
     """Return what the manifests say of the processes that wrote a checkpoint."""
-    return {"processes": launch.processes, "zero_stage": launch.zero_stage}
+    return {"processes": launch.processes, "zero_stage": launch.zero_stage, "precision": precision}
 
 
-def resume_point(run_dir: Path, launch: Launch, events: Events) -> Path | None:
-    """Return the checkpoint to go on from, None to begin; the first rank looks, and all get the same answer.
+def resume_point(run_dir: Path, launch: Launch, precision: str, events: Events) -> Start | None:
+    """Return what to go on from, None to begin; the first rank looks, and all get the same answer.
+
+    Args:
+        run_dir: of the run.
+        launch: of the training.
+        precision: bf16 or fp32.
+        events: to the command that waits.
 
     Raises:
-        StageError: it was written on another layout, and its state cannot be divided anew.
+        StageError: the checkpoint was written on another layout, and its state cannot be divided anew.
     """
     several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
     answer: list[Any] = [None, None]
     if not several or torch.distributed.get_rank() == 0:
-        found, refusal = _look(run_dir, launch, events)
-        answer = [found.name if found else None, refusal]
+        answer = list(_look(run_dir, layout_of(launch, precision), launch.distribution == "deepspeed", events))
     if several:
         torch.distributed.broadcast_object_list(answer, src=0)
-    name, refusal = answer
+    start, refusal = answer
     if refusal is not None:
         raise StageError(refusal)
-    return run_dir / "checkpoints" / name if name else None
+    assert start is None or isinstance(start, Start)
+    return start
 
 
-def _look(run_dir: Path, launch: Launch, events: Events) -> tuple[Path | None, str | None]:
+def _look(run_dir: Path, layout: dict[str, Any], deepspeed: bool, events: Events) -> tuple[Start | None, str | None]:
     found, damaged = checkpoints.latest_good(run_dir / "checkpoints")
     for checkpoint in damaged:
         events.warn(f"{checkpoint.path.name} is passed over: {checkpoint.reason}")
     if found is None:
         return None, None
-    best = read_json(found / "trainer_state.json").get("best_model_checkpoint")
-    if best is not None and not Path(best).is_dir():
-        events.warn(f"the best checkpoint until {found.name} is gone ({Path(best).name}): a later one is taken")
     written = checkpoints.layout_of(found)
-    refusal = _refusal(found, written, launch)
-    if refusal is None:
-        before = written.get("processes")
-        if before == launch.processes:
-            events.say(f"going on from {found.name}")
-        else:
-            events.say(
-                f"going on from {found.name} on another number of processes ({before} → {launch.processes}): the order "
-                "of the data stays the same, dropout draws other random numbers"
-            )
-    return found, refusal
+    refusal = _refusal(found, written, layout, deepspeed)
+    if refusal is not None:
+        return None, refusal
+    before, now = written.get("processes"), layout["processes"]
+    if before == now:
+        events.say(f"going on from {found.name}")
+    else:
+        events.say(
+            f"going on from {found.name} on another number of processes ({before} → {now}): the order of the data "
+            "stays the same, dropout draws other random numbers"
+        )
+    precision = written.get("precision", layout["precision"])
+    if precision != layout["precision"]:
+        events.warn(
+            f"{found.name} was written in {precision}, and this device computes in {layout['precision']}: from here on "
+            "the numbers are others; `bf16: true` or false makes every machine compute alike"
+        )
+    pending = read_json(found / PENDING_LOSS) if (found / PENDING_LOSS).is_file() else {}
+    losses, logged_step = tuple(pending.get("losses", ())), pending.get("since_step", checkpoints.step_of(found))
+    return Start(found, _best(found, events), losses, logged_step), None
 
 
-def _refusal(found: Path, written: dict[str, Any], launch: Launch) -> str | None:
-    """Return why the checkpoint cannot be used on these processes, None when it can."""
-    changed = [
-        f"{key} {written.get(key)} → {value}" for key, value in layout_of(launch).items() if written.get(key) != value
-    ]
-    whole = (found / _WHOLE_OPTIMIZER).is_file()
-    if launch.distribution != "deepspeed" and whole:
+def _best(found: Path, events: Events) -> Path | None:
+    """Return the best checkpoint until ``found``, if it can still be used."""
+    recorded = read_json(found / "trainer_state.json").get("best_model_checkpoint")
+    if recorded is None:
         return None
-    if not changed and (launch.distribution == "deepspeed") != whole:
+    best = found.parent / Path(recorded).name  # the run directory may have been moved since
+    reason = checkpoints.damage(best) if best.is_dir() else "it is gone"
+    if reason is None:
+        return best
+    events.warn(
+        f"the best checkpoint until {found.name} cannot be used ({best.name}: {reason}): a later one is taken, or "
+        "without a later evaluation the last weights"
+    )
+    return None
+
+
+def _refusal(found: Path, written: dict[str, Any], layout: dict[str, Any], deepspeed: bool) -> str | None:
+    """Return why the checkpoint cannot be used on these processes, None when it can."""
+    changed = [f"{key} {written[key]} → {value}" for key, value in layout.items() if written.get(key, value) != value]
+    whole = (found / _WHOLE_OPTIMIZER).is_file()
+    if not deepspeed and whole:
+        return None
+    if not changed and deepspeed != whole:
         return None
     how = "without a DeepSpeed config" if whole else f"with the DeepSpeed config of ZeRO-{written.get('zero_stage')}"
+    if written.get("precision", layout["precision"]) != layout["precision"]:
+        how += f" and `bf16: {'true' if written['precision'] == 'bf16' else 'false'}`"
     engines = "none → DeepSpeed" if whole else "DeepSpeed → none"
     return (
         f"{found.name} was written on another layout ({', '.join(changed) or engines}), and its optimizer "

@@ -19,6 +19,17 @@ _WHAT = {
 }
 
 
+_ADVICE = (
+    "lower learning_rate, set max_grad_norm, or set bf16: false, and look for odd rows in the data (the checkpoints "
+    "from before are kept); the changed recipe is a new run"
+)
+
+
+def broken(what: str, got: float, step: int) -> StageError:
+    """Return the error for a number of a step that is none."""
+    return StageError(f"{what} is not a number (got {got} at step {step}); {_ADVICE}")
+
+
 class StepGuard:
     """Looks at each optimizer step.
 
@@ -27,13 +38,13 @@ class StepGuard:
 
     Args:
         stop: whether this rank was asked to stop.
+        group: of all ranks, over gloo; None for one process.
     """
 
-    def __init__(self, stop: StopRequest) -> None:
+    def __init__(self, stop: StopRequest, group: Any = None) -> None:
         self.stop = stop
         self._earlier: tuple[int, torch.Tensor, torch.cuda.Event] | None = None
-        several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
-        self._group = torch.distributed.new_group(backend="gloo") if several else None
+        self._group = group
 
     def look(self, step: int, loss: torch.Tensor, grad_norm: torch.Tensor | float | None, at_once: bool) -> bool:
         """Return whether to stop after this step because a rank was asked to; every rank gets the same answer.
@@ -93,10 +104,7 @@ class StepGuard:
 
     def _raise_if_bad(self, kind: int, step: int) -> None:
         if kind != _FINE:
-            raise StageError(
-                f"{_WHAT[kind]} at step {step}); lower learning_rate, set max_grad_norm, or set bf16: false, and look "
-                "for odd rows in the data (the checkpoints from before are kept); the changed recipe is a new run"
-            )
+            raise StageError(f"{_WHAT[kind]} at step {step}); {_ADVICE}")
 
 
 def _kind(loss: torch.Tensor, grad_norm: Any) -> torch.Tensor:

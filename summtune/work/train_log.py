@@ -8,7 +8,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from summtune.files import write_jsonl
+from summtune.files import write_text
 
 
 class TrainLog:
@@ -23,14 +23,14 @@ class TrainLog:
 
     def rewind(self, step: int) -> None:
         """Drop the rows after ``step``, which a resumed training will write again, and a line that a kill cut short."""
-        rows = []
+        lines = []
         if self.path.exists():
             for line in self.path.read_text(encoding="utf-8").splitlines():
                 with contextlib.suppress(ValueError):
                     row = json.loads(line)
                     if row["step"] <= step:
-                        rows.append(row)
-        write_jsonl(self.path, rows)
+                        lines.append(line)
+        write_text(self.path, "".join(f"{line}\n" for line in lines))
 
     def mean_loss(self) -> float | None:
         """Return the mean of the logged losses, before and after any interruption; None when none was logged."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,11 @@ from transformers import (
 from summtune import checkpoints
 from summtune.errors import StageError
 from summtune.events import Events
+from summtune.files import write_json
 from summtune.work.batches import IGNORED, GlobalBatchSampler
 from summtune.work.models import without_aliases
-from summtune.work.step_guard import StepGuard
+from summtune.work.resuming import PENDING_LOSS, Start
+from summtune.work.step_guard import StepGuard, broken
 from summtune.work.stopping import Stopped
 from summtune.work.train_log import TrainLog
 
@@ -65,6 +69,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         layout: what a resume must match, for the manifests.
         keep_checkpoints: complete checkpoints that are kept.
         evaluation_tokens: target tokens of the evaluation pairs; 0 without evaluation.
+        start: what the training goes on from, None for one that begins.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         layout: dict[str, Any],
         keep_checkpoints: int,
         evaluation_tokens: int,
+        start: Start | None,
         **arguments: Any,
     ) -> None:
         super().__init__(compute_loss_func=global_token_mean, **arguments)
@@ -85,6 +91,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         self.layout = layout
         self.keep_checkpoints = keep_checkpoints
         self.evaluation_tokens = evaluation_tokens
+        self._start = start
         self._last_look = 0
         self._stopping = False
 
@@ -119,7 +126,23 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         if self.args.should_save:
             pickled.unlink(missing_ok=True)
 
+    def _go_on_from(self, start: Start) -> None:
+        """Take up what the Trainer itself forgets: the losses that wait for the next log line, and the best one."""
+        losses = start.pending_losses
+        if losses:
+            # On another number of processes their mean, which is what is logged.
+            same = len(losses) == self.accelerator.num_processes
+            mine = losses[self.accelerator.process_index] if same else statistics.fmean(losses)
+            self._tr_loss = torch.tensor(mine, device=self.args.device)
+            self._globalstep_last_logged = start.logged_step
+        self.state.best_model_checkpoint = str(start.best) if start.best else None
+        if start.best is None:
+            self.state.best_metric = self.state.best_global_step = None
+
     def _run_epoch(self, *arguments: Any, **named: Any) -> None:
+        start, self._start = self._start, None
+        if start is not None:
+            self._go_on_from(start)
         # A run that ended between its last checkpoint and its model goes on from there: the Trainer itself would train
         # another step, because it looks at the end only after one.
         control = self.state.stateful_callbacks.get("TrainerControl", {})
@@ -134,13 +157,13 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         """After each optimizer step, and once more at the end of an epoch: look at it, and stop when asked to."""
         step, control = self.state.global_step, self.control
         last = step == self.state.max_steps
+        ends_epoch = step * self.sampler.global_batch % len(self.sampler) == 0  # and is perhaps saved in a second call
         if step != self._last_look:
             self._last_look = step
-            waits = control.should_log or control.should_evaluate or control.should_save or last
+            waits = control.should_log or control.should_evaluate or control.should_save or last or ends_epoch
             self._stopping = self.guard.look(step, tr_loss, grad_norm, at_once=waits)
         # The last step is followed by the model itself. An evaluation that is due at this step comes first, so that the
         # run that goes on has not missed it; that of an epoch comes in a second call.
-        ends_epoch = step * self.sampler.global_batch % len(self.sampler) == 0
         awaits_evaluation = ends_epoch and self.args.eval_strategy == "epoch" and not control.should_evaluate
         stops_now = self._stopping and not last and not awaits_evaluation
         control.should_save = control.should_save or stops_now
@@ -150,9 +173,13 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
 
     def _load_best_model(self) -> None:
         best = Path(str(self.state.best_model_checkpoint))
-        reason = checkpoints.damage(best)
+        reason = checkpoints.damage(best) if self.is_world_process_zero() else None
         if reason is not None:
-            raise StageError(f"the best checkpoint is damaged (got {best.name}: {reason}); begin anew with --fresh")
+            raise StageError(
+                f"the best checkpoint is damaged (got {best.name}: {reason}); the same command ends without it, with "
+                "the weights of the last one"
+            )
+        self.accelerator.wait_for_everyone()
         super()._load_best_model()
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
@@ -161,11 +188,19 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         with checkpoints.written(Path(str(self.args.output_dir)), step, first=self.is_world_process_zero()) as folder:
             self.accelerator.wait_for_everyone()
             super()._save_checkpoint(model, trial)
+            self._keep_pending_loss(folder)
             self.accelerator.wait_for_everyone()
             if self.is_world_process_zero():
                 checkpoints.write_manifest(folder, self.layout)
-                checkpoints.rotate(folder.parent, step, self.keep_checkpoints, self.state.best_model_checkpoint)
+        if self.is_world_process_zero():  # only now: whatever goes wrong here, the new one is there
+            checkpoints.rotate(folder.parent, step, self.keep_checkpoints, self.state.best_model_checkpoint)
         self.accelerator.wait_for_everyone()
+
+    def _keep_pending_loss(self, folder: Path) -> None:
+        """Write down, for every rank, what has been lost since the last line of the log."""
+        pending = self.accelerator.gather(self._tr_loss.detach().reshape(1)).tolist()
+        if self.is_world_process_zero():
+            write_json(folder / PENDING_LOSS, {"since_step": self._globalstep_last_logged, "losses": pending})
 
 
 class Recorder(TrainerCallback):
@@ -222,6 +257,8 @@ class Recorder(TrainerCallback):
                 self.log.append(self._row(state, logs))
             self.last_step, self.last_time = state.global_step, time.perf_counter()
         elif "eval_loss" in logs:
+            if not math.isfinite(logs["eval_loss"]):
+                raise broken("the evaluation loss", logs["eval_loss"], state.global_step)
             if state.is_world_process_zero:
                 self.log.append(
                     {"step": state.global_step, "epoch": round(state.epoch or 0.0, 4), "eval_loss": logs["eval_loss"]}

@@ -64,6 +64,7 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
     assert launch is not None
     check_device(launch.device)
     bf16 = use_bf16(recipe.bf16, launch.device)
+    precision = "bf16" if bf16 else "fp32"
     tokenizer = load_tokenizer(Path(plan.model.folder))
     training_pairs = _pairs(plan, run_dir, "train", tokenizer, events)
     steps = recipe.max_steps or math.ceil(recipe.num_epochs * math.ceil(len(training_pairs) / plan.batch.global_batch))
@@ -85,21 +86,23 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
     evaluated_at_once = arguments.per_device_eval_batch_size * arguments.world_size
     eval_set = Pairs(validation, evaluated_at_once, eos) if validation else None
     sampler = GlobalBatchSampler(train_set, plan.batch.global_batch, recipe.seed, recipe.group_by_length)
-    resumed = resume_point(run_dir, launch, events)
+    start = resume_point(run_dir, launch, precision, events)
+    first_step = start.step if start else 0
     log = TrainLog(run_dir / "train_log.jsonl")
     if arguments.process_index == 0:
-        log.rewind(checkpoints.step_of(resumed) if resumed else 0)
-    recorder = Recorder(log, events, sampler, checkpoints.step_of(resumed) if resumed else 0)
+        log.rewind(first_step)
+    recorder = Recorder(log, events, sampler, first_step)
     callbacks: list[Any] = [recorder]
     if recipe.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=recipe.early_stopping_patience))
     trainer = LayoutInvariantTrainer(
         sampler=sampler,
-        guard=StepGuard(stop),
+        guard=StepGuard(stop, company.group if company else None),
         aliases=aliases,
-        layout=layout_of(launch),
+        layout=layout_of(launch, precision),
         keep_checkpoints=recipe.save_total_limit,
         evaluation_tokens=eval_set.target_tokens if eval_set else 0,
+        start=start,
         model=model,
         args=arguments,
         train_dataset=train_set,
@@ -109,7 +112,7 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
         callbacks=callbacks,
     )
     stop.hold()
-    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    trainer.train(resume_from_checkpoint=str(start.checkpoint) if start else None)
     save_model(trainer, run_dir)
     if trainer.is_world_process_zero():
         write_json(
@@ -120,11 +123,11 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
                 "pairs": len(training_pairs),
                 **_outcome(trainer),
                 "train_loss": log.mean_loss(),
-                "resumed_from_step": checkpoints.step_of(resumed) if resumed else None,
+                "resumed_from_step": start.step if start else None,
                 "seconds": round(time.perf_counter() - started, 2),
                 "processes": arguments.world_size,
                 "peak_memory_bytes": peak_memory_bytes(),
-                "precision": "bf16" if bf16 else "fp32",
+                "precision": precision,
             },
         )
     # The same processes predict next, and every one of them reads training.json.

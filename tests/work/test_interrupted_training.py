@@ -3,6 +3,7 @@
 import resource
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from tiny_inputs import write_checkpoint
 from trained_runs import Killed, eval_rows, go_on, same_weights, weights
@@ -12,10 +13,12 @@ from summtune.architecture import stored_tensors
 from summtune.errors import StageError
 from summtune.work import training
 from summtune.work.stopping import Stopped, StopRequest
-from summtune.work.trainer import Recorder
+from summtune.work.trainer import LayoutInvariantTrainer, Recorder
 from summtune.work.training import train
 
 # Names that transformers 5 is about to drop: peft asks by one, and 5.20 knows no other for the argument
+NAN = float("nan")
+
 pytestmark = pytest.mark.filterwarnings("ignore:`(is_)?gradient_checkpointing:FutureWarning")
 
 
@@ -226,9 +229,60 @@ def test_a_save_that_finds_no_space_leaves_the_checkpoint_before_it_whole(prepar
     assert same_weights(weights(run), weights(uninterrupted))
 
 
-def test_a_damaged_best_checkpoint_is_not_taken_for_the_model(prepare, killed_after):
+def test_a_damaged_best_checkpoint_is_not_taken_for_the_model(prepare, killed_after, monkeypatch):
     keys = {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": None, "lr_scheduler": "constant"}
     run = killed_after(2, max_steps=3, learning_rate=5.0, save_total_limit=1, **keys)
+    best = run.folder / "checkpoints" / "checkpoint-1"
+
+    def on_step_begin(self, args, state, control, **_):
+        damage_weights(best)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "on_step_begin", on_step_begin)
+        with pytest.raises(StageError, match=r"best checkpoint is damaged \(got checkpoint-1: model.safetensors has"):
+            go_on(run)
+    go_on(run)
+    assert "the best checkpoint until checkpoint-3 cannot be used (checkpoint-1: " in run.texts("warning")[-1]
+    assert (run.training["steps"], run.training["best_step"], run.training["eval_loss"]) == (3, None, None)
+
+
+def test_a_best_checkpoint_that_was_lost_is_forgotten_with_its_value(prepare, killed_after):
+    keys = {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": None, "lr_scheduler": "constant"}
+    run = killed_after(2, max_steps=4, learning_rate=5.0, save_total_limit=1, **keys)
     damage_weights(run.folder / "checkpoints" / "checkpoint-1")
-    with pytest.raises(StageError, match=r"the best checkpoint is damaged \(got checkpoint-1: model.safetensors has"):
-        go_on(run)
+    go_on(run)
+    later = {step: loss for step, loss in eval_rows(run).items() if step > 2}
+    assert run.training["best_step"] == min(later, key=later.get)
+    assert run.training["eval_loss"] == min(later.values())
+
+
+@pytest.mark.parametrize("step", [1, 2, 4])
+def test_the_losses_since_the_last_line_of_the_log_are_not_lost(trained, killed_after, step):
+    keys = {"num_epochs": None, "max_steps": 7, "logging_steps": 3}
+    whole = trained(name="whole", save_steps=1, **keys)
+    assert [row["step"] for row in whole.log] == [3, 6, 7]
+    run = go_on(killed_after(step, **keys))
+    assert run.losses == whole.losses
+    assert run.training["train_loss"] == whole.training["train_loss"]
+
+
+def test_a_checkpoint_that_cannot_be_deleted_costs_no_other_one(killed_after, monkeypatch):
+    def stuck(path, ignore_errors=False):
+        if not ignore_errors:
+            raise OSError("Directory not empty")
+
+    monkeypatch.setattr(checkpoints.shutil, "rmtree", stuck)
+    run = killed_after(3, save_total_limit=1)
+    good, damaged = checkpoints.latest_good(run.folder / "checkpoints")
+    assert (checkpoints.step_of(good), damaged) == (3, [])
+    assert checkpoints.damage(run.folder / "checkpoints" / "checkpoint-2") == "it was not written to the end"
+
+
+def test_an_evaluation_without_a_number_stops_the_training(prepare, monkeypatch):
+    run = prepare(train=18, val_set_size=5, eval_steps=1)
+    monkeypatch.setattr(LayoutInvariantTrainer, "prediction_step", lambda *_, **__: (torch.tensor(NAN), None, None))
+    with pytest.raises(
+        StageError, match=r"the evaluation loss is not a number \(got nan at step 1\); lower learning_r"
+    ):
+        train(run.plan, run.folder, run.events(), StopRequest())
+    assert eval_rows(run) == {}

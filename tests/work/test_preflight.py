@@ -26,7 +26,7 @@ def met(folders, rank, limit=20.0, change=None):
         change(rank)
     started = time.monotonic()
     try:
-        company = meet(folders / str(rank), limit)
+        company = meet(folders / str(rank), "fp32", limit)
         told = (str(company), company.reduce_once(torch.device("cpu")) < limit) if limit > 10 else str(company)
     except StageError as error:
         told = str(error)
@@ -35,7 +35,7 @@ def met(folders, rank, limit=20.0, change=None):
 
 def test_a_single_process_meets_nobody(monkeypatch, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert meet(tmp_path) is None
+    assert meet(tmp_path, "fp32") is None
 
 
 def test_ranks_that_are_alike_meet_and_reach_each_other(folders):
@@ -93,6 +93,37 @@ def test_processes_that_share_a_gpu_are_named(folders):
         assert told.startswith(f"rank 1 on {here}, rank 2 on {here}: several processes use one GPU (got cuda GPU-1234)")
 
 
+def bf16_on_rank_0(rank):
+    real = preflight.facts_of_this_rank
+    preflight.facts_of_this_rank = lambda *given: real(*given) | ({"precision": "bf16"} if rank == 0 else {})
+
+
+def test_a_rank_that_computes_in_another_precision_is_named(folders):
+    told, _ = on_ranks(3, partial(met, folders, change=bf16_on_rank_0), grouped=False)[0]
+    assert told.startswith(
+        f"rank 0 on {os.uname().nodename}: another precision than the others (got bf16, not fp32); set `bf16: true` or"
+    )
+
+
+def alone_after_a_while(folders, rank):
+    company = meet(folders / str(rank), "fp32", 20.0)
+    company.limit = 1.0
+    if rank == 0:
+        os._exit(0)  # and takes the store along
+    time.sleep(1)
+    try:
+        company.reduce_once(torch.device("cpu"))
+    except StageError as error:
+        return str(error)
+    return None
+
+
+def test_a_sum_without_rank_0_is_an_error_with_a_reason(folders):
+    (told,) = on_ranks(2, partial(alone_after_a_while, folders), answering=[1])
+    assert told.startswith("an all-reduce over gloo did not succeed (got ")
+    assert f"rank 1 on {os.uname().nodename}, and rank 0 is gone" in told
+
+
 def a_gpu_on_rank_0(rank):
     preflight._device = lambda: "cpu" if rank else "cuda GPU-5678"
 
@@ -106,7 +137,7 @@ def test_a_rank_without_the_others_device_is_named(folders):
 
 def another_world_on_rank_0(rank):
     real = preflight.facts_of_this_rank
-    preflight.facts_of_this_rank = lambda run_dir, world: real(run_dir, world) | {"world_size": 3 - (rank == 0)}
+    preflight.facts_of_this_rank = lambda *given: real(*given) | {"world_size": 3 - (rank == 0)}
 
 
 def test_a_rank_that_counts_otherwise_is_named(folders):
@@ -116,7 +147,7 @@ def test_a_rank_that_counts_otherwise_is_named(folders):
 
 
 def stuck(folders, rank):
-    company = meet(folders / str(rank), 20.0)
+    company = meet(folders / str(rank), "fp32", 20.0)
     company.limit = 2.0
     if rank == 1:
         time.sleep(4)  # hangs where the others sum
@@ -138,7 +169,7 @@ def test_a_sum_that_does_not_come_ends_in_time(folders):
 
 def leaving(folders, rank):
     real = preflight.facts_of_this_rank
-    preflight.facts_of_this_rank = lambda run_dir, world: time.sleep(2 * rank) or real(run_dir, world)
+    preflight.facts_of_this_rank = lambda *given: time.sleep(2 * rank) or real(*given)
     if rank == 0:
         preflight._wait = lambda store, keys, end: time.sleep(1) or os._exit(0)
     return met(folders, rank)[0]

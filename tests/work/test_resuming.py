@@ -27,21 +27,21 @@ def run_dir(tmp_path):
     return tmp_path
 
 
-def write(run_dir, step, written_on, best=None):
+def write(run_dir, step, written_on, best=None, precision="fp32"):
     path = run_dir / "checkpoints" / f"checkpoint-{step}"
     path.mkdir(parents=True)
     (path / "model.safetensors").write_bytes(b"weights")
     (path / "trainer_state.json").write_text(json.dumps({"best_model_checkpoint": best}))
     (path / ("optimizer.pt" if written_on.distribution != "deepspeed" else "zero_pp_rank_0.pt")).write_bytes(b"moments")
-    write_manifest(path, layout_of(written_on))
+    write_manifest(path, layout_of(written_on, precision))
     return path
 
 
 def go_on(run_dir, now):
     """Return where the training goes on, and what was said."""
-    found = resume_point(run_dir, now, Events(run_dir, "train", 0))
+    start = resume_point(run_dir, now, "fp32", Events(run_dir, "train", 0))
     path = events_file(run_dir)
-    return found, [row["text"] for row in read_jsonl(path)] if path.exists() else []
+    return start.checkpoint if start else None, [row["text"] for row in read_jsonl(path)] if path.exists() else []
 
 
 def test_without_checkpoints_it_begins(run_dir):
@@ -95,7 +95,44 @@ def test_a_damaged_one_is_reported_and_passed_over(run_dir):
     )
 
 
-def test_a_best_checkpoint_that_is_gone_is_said(run_dir):
+def test_another_precision_is_said_or_refused(run_dir):
+    write(run_dir, 5, launch(), precision="bf16")
+    _, (_, said) = go_on(run_dir, launch())
+    assert said.startswith(
+        "checkpoint-5 was written in bf16, and this device computes in fp32: from here on the numbers"
+    )
+    write(run_dir, 6, launch(2, 2), precision="bf16")
+    with pytest.raises(StageError, match=r"layout \(precision bf16 → fp32\).* set num_processes to 2 .* `bf16: true`,"):
+        go_on(run_dir, launch(2, 2))
+
+
+def start(run_dir):
+    return resume_point(run_dir, launch(), "fp32", Events(run_dir, "train", 0))
+
+
+def test_the_best_checkpoint_is_found_also_where_the_run_was_moved(run_dir):
+    best = write(run_dir, 3, launch())
+    write(run_dir, 5, launch(), best="/elsewhere/checkpoints/checkpoint-3")
+    assert start(run_dir).best == best
+
+
+@pytest.mark.parametrize("damage", ["gone", "shorter"])
+def test_a_best_checkpoint_that_cannot_be_used_is_said(run_dir, damage):
+    if damage == "shorter":
+        (write(run_dir, 3, launch()) / "model.safetensors").write_bytes(b"")
     write(run_dir, 5, launch(), best=str(run_dir / "checkpoints" / "checkpoint-3"))
+    reason = "it is gone" if damage == "gone" else "model.safetensors has 0 bytes instead of 7"
     _, said = go_on(run_dir, launch())
-    assert said[0] == "the best checkpoint until checkpoint-5 is gone (checkpoint-3): a later one is taken"
+    assert said[1] == (
+        f"the best checkpoint until checkpoint-5 cannot be used (checkpoint-3: {reason}): a later one is taken, or "
+        "without a later evaluation the last weights"
+    )
+    assert start(run_dir).best is None
+
+
+def test_what_was_lost_since_the_last_line_of_the_log_is_found_again(run_dir):
+    path = write(run_dir, 5, launch())
+    assert start(run_dir).pending_losses == ()
+    (path / "pending_loss.json").write_text('{"since_step": 3, "losses": [1.5, 2.5]}')
+    found = start(run_dir)
+    assert (found.step, found.logged_step, found.pending_losses) == (5, 3, (1.5, 2.5))

@@ -56,7 +56,7 @@ def test_broken_weights_are_not_saved(guard):
 
 def look_on_two(rank):
     """Return what each rank is told: at step 2 rank 1 alone is asked to stop, at step 3 rank 0 alone has no loss."""
-    guard = StepGuard(StopRequest())
+    guard = StepGuard(StopRequest(), torch.distributed.group.WORLD)
     told = [guard.look(1, torch.tensor(1.0), 0.5, at_once=True)]
     guard.stop.asked = rank == 1
     told.append(guard.look(2, torch.tensor(1.0), 0.5, at_once=True))
@@ -74,7 +74,7 @@ def test_all_ranks_get_the_same_answer():
 
 
 def seconds_of_a_look(rank):
-    guard = StepGuard(StopRequest())
+    guard = StepGuard(StopRequest(), torch.distributed.group.WORLD)
     loss = torch.tensor(1.0)
     guard.look(1, loss, 0.5, at_once=True)
     started = time.perf_counter()
