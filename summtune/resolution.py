@@ -138,15 +138,11 @@ def _stages(recipe: Recipe, gpus: Sequence[Gpu]) -> list[StagePlan]:
         slurm = recipe.slurm or Slurm()
         machines, devices = slurm.nodes, slurm.gpus_per_node or 0
     processes = recipe.num_processes or machines * max(1, devices)
-    if devices and processes > machines * devices:
+    if recipe.launcher == "local" and devices and processes > machines * devices:
         where = "visible" if machines == 1 else f"on {machines} machines with {devices} each"
         raise InputError(
-            f"num_processes exceeds the visible devices (got {processes}, {machines * devices} {where}); lower it"
-        )
-    if processes % machines:
-        raise InputError(
-            f"num_processes is in all, and every machine has as many (got {processes} for {machines} machines); "
-            f"make it a multiple of {machines}"
+            f"num_processes exceeds the visible devices (got {processes}, {machines * devices} {where}); write "
+            f"{machines * devices}, or remove it to use them all"
         )
     predict = {
         "distribution": "data_parallel" if processes > 1 else "none",
