@@ -201,7 +201,7 @@ def doctor(
         Path | None, typer.Argument(metavar="[RECIPE]", help="A training recipe, to see what fits.", show_default=False)
     ] = None,
     gpu_memory: Annotated[
-        float | None, typer.Option("--gpu-memory", metavar="GB", help="Memory of one GPU.", show_default=False)
+        float | None, typer.Option("--gpu-memory", metavar="GiB", help="Memory of one GPU, in GiB.", show_default=False)
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="A model, instead of the recipe's.", show_default=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,24 +12,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from summtune.checking import check
-from summtune.errors import InputError
+from summtune.errors import InputError, RecipeError
 from summtune.fitting import GPU_COUNTS, Fit, fastest, fits, model_shape
 from summtune.machine import Fact, facts
+from summtune.memory import takes_bf16
+from summtune.paths import resolve_paths
 from summtune.recipe import Recipe
+from summtune.recipe_loading import load_recipe
 from summtune.report import numbers
 
 _DEFAULT_MODEL = "google/flan-t5-base"
 
 
-def doctor(
-    recipe: Path | None, gpu_gigabytes: float | None, model: str | None, as_json: bool, console: Console
-) -> None:
+def doctor(recipe: Path | None, gpu_gib: float | None, model: str | None, as_json: bool, console: Console) -> None:
     """Print the facts about this machine, and with a GPU's memory what would fit it.
 
     Args:
         recipe: a recipe of kind train whose lengths and batches count; default: the keys' defaults.
-        gpu_gigabytes: memory of each GPU, in GiB.
+        gpu_gib: memory of each GPU, in GiB.
         model: instead of the recipe's.
         as_json: print one JSON object instead.
         console: where the tables go.
@@ -36,30 +37,34 @@ def doctor(
     Raises:
         InputError: the recipe or the model cannot be used.
     """
-    if gpu_gigabytes is None and (recipe is not None or model is not None):
+    if gpu_gib is None and (recipe is not None or model is not None):
         given = recipe or model
         raise InputError(f"whether it fits depends on the GPU (got {given} alone); add --gpu-memory 40")
     found: list[Fit] = []
     planned = None
-    if gpu_gigabytes is not None:
-        if gpu_gigabytes <= 0:
-            raise InputError(f"--gpu-memory is a size in GB (got {gpu_gigabytes:g}); give that of one GPU, such as 40")
+    if gpu_gib is not None:
+        if not 0 < gpu_gib * 2**30 < math.inf:
+            raise InputError(f"--gpu-memory is a size in GiB (got {gpu_gib:g}); give that of one GPU, such as 40")
         planned = _planned(recipe, model)
         assert planned.base_model is not None
-        found = fits(planned, model_shape(planned.base_model), int(gpu_gigabytes * 2**30))
+        bf16 = takes_bf16(planned, (), "cuda")
+        found = fits(planned, model_shape(planned.base_model), int(gpu_gib * 2**30), bf16)
     said = list(facts())
     if as_json:
         print(json.dumps({"machine": [asdict(fact) for fact in said], "fits": [_row(fit) for fit in found]}, indent=2))
         return
     _print_facts(said, console)
-    if planned is not None and gpu_gigabytes is not None:
-        _print_fits(planned, found, gpu_gigabytes, console)
+    if planned is not None and gpu_gib is not None:
+        _print_fits(planned, found, gpu_gib, console)
 
 
 def _planned(path: Path | None, model: str | None) -> Recipe:
     if path is None:
         return Recipe.model_validate({"kind": "train", "base_model": model or _DEFAULT_MODEL})
-    _, recipe = check(path)
+    # Not `check`: what this machine lacks is among the facts, and the recipe may be for another one.
+    recipe, problems = resolve_paths(load_recipe(path))
+    if problems:
+        raise RecipeError(problems)
     if recipe.kind != "train":
         raise InputError(
             f"only a training is estimated (got kind: {recipe.kind} in {path}); name a recipe of kind train"
@@ -83,10 +88,10 @@ def _print_facts(said: list[Fact], console: Console) -> None:
             console.print(f"  {'':>{width}}  {escape(fact.problem)}", highlight=False, soft_wrap=True)
 
 
-def _print_fits(recipe: Recipe, found: list[Fit], gigabytes: float, console: Console) -> None:
+def _print_fits(recipe: Recipe, found: list[Fit], gib: float, console: Console) -> None:
     recomputed = "on" if recipe.gradient_checkpointing else "off"
     console.print(
-        f"\n{recipe.base_model} on GPUs of {gigabytes:g} GB: micro_batch_size {recipe.micro_batch_size}, sequence_len "
+        f"\n{recipe.base_model} on GPUs of {gib:g} GiB: micro_batch_size {recipe.micro_batch_size}, sequence_len "
         f"{recipe.sequence_len}, target_len {recipe.target_len}, gradient_checkpointing {recomputed}",
         highlight=False,
         soft_wrap=True,

@@ -97,6 +97,8 @@ def _memory_text(resolved: Resolved) -> str:
         parts.append(f"buffers {numbers.size(memory.buffers)}")
     parts.append(f"activations up to {numbers.size(memory.activations)}")
     text = f"about {numbers.size(memory.total)} on each device ({', '.join(parts)})"
+    if resolved.bf16 and resolved.plan.recipe.bf16 == "auto" and not resolved.gpus:
+        text += ", taking it that the GPUs have bf16"
     if memory.host:
         text += f"; {numbers.size(memory.host)} of host memory on each node"
     smallest = min((gpu.memory_bytes for gpu in resolved.gpus), default=None)
@@ -119,7 +121,7 @@ def _advice(resolved: Resolved, smallest: int) -> str:
     shape = shape_of(plan.model.base_model, Path(plan.model.folder) if plan.model.folder else None)
     if shape is None:
         return less
-    found = fits(plan.recipe, shape, smallest, counts=[plan.batch.processes])
+    found = fits(plan.recipe, shape, smallest, resolved.bf16, counts=[plan.batch.processes])
     way = fastest(found, plan.batch.processes)
     if way is None or way == "none":
         return f"{less}, or add `adapter: lora`"

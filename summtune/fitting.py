@@ -9,6 +9,7 @@ from pathlib import Path
 from summtune.architecture import KNOWN_MODELS, T5Shape, shape_of
 from summtune.errors import InputError
 from summtune.launchers.accelerate_config import read_ds_config, sized
+from summtune.launchers.ds_config_rules import contradictions
 from summtune.memory import MemoryEstimate, estimate
 from summtune.nearest import hint_or_list
 from summtune.paths import model_folder, package_path
@@ -45,16 +46,16 @@ def room(gpu_bytes: int) -> int:
     return int(gpu_bytes * (1 - _FRAGMENTS)) - _CONTEXT_BYTES
 
 
-def fits(recipe: Recipe, shape: T5Shape, gpu_bytes: int, counts: Sequence[int] = GPU_COUNTS) -> list[Fit]:
-    """Return the needs of each shipped DeepSpeed config, and of LoRA, on so many GPUs each.
+def fits(recipe: Recipe, shape: T5Shape, gpu_bytes: int, bf16: bool, counts: Sequence[int] = GPU_COUNTS) -> list[Fit]:
+    """Return the needs of each shipped DeepSpeed config that can train the recipe, and of LoRA, on so many GPUs each.
 
     Args:
         recipe: of kind train; its lengths, micro batch, optimizer and gradient_checkpointing are what is trained.
         shape: of its model.
-        gpu_bytes: memory of each GPU; they compute in bfloat16 unless the recipe forbids it.
+        gpu_bytes: memory of each GPU.
+        bf16: whether they compute in bfloat16 (`memory.takes_bf16`).
         counts: numbers of GPUs, on one node.
     """
-    bf16 = recipe.bf16 is not False
     ways = list(_CONFIGS) if recipe.adapter is None else []
     found = []
     for way in [*ways, "lora"]:
@@ -67,7 +68,11 @@ def fits(recipe: Recipe, shape: T5Shape, gpu_bytes: int, counts: Sequence[int] =
             continue
         sharding = Sharding()
         if way not in ("none", "lora"):
-            sharding = Sharding.of(sized(read_ds_config(package_path(f"ds_configs/{way}.json")), trainable))
+            path = package_path(f"ds_configs/{way}.json")
+            config = read_ds_config(path)
+            if any(contradictions(config, recipe, path)):  # Adafactor under ZeRO: it would be refused
+                continue
+            sharding = Sharding.of(sized(config, trainable))
         for gpus in counts:
             memory = estimate(planned, shape, trainable, gpus, sharding, bf16)
             found.append(Fit(way, gpus, memory, memory.total <= room(gpu_bytes)))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from summtune.architecture import T5Shape
+from summtune.devices import Gpu
 from summtune.recipe import Recipe
 from summtune.zero_memory import Sharding, zero2_needs, zero3_needs
 
@@ -35,6 +37,19 @@ class MemoryEstimate:
     def total(self) -> int:
         """All of what a device holds."""
         return self.weights + self.gradients + self.optimizer + self.buffers + self.activations
+
+
+def takes_bf16(recipe: Recipe, gpus: Sequence[Gpu], device: str) -> bool:
+    """Return whether an estimate counts in bfloat16.
+
+    Args:
+        recipe: says so itself, or ``bf16: auto``: where the hardware has it.
+        gpus: those that train; none where they cannot be seen from here, and are taken to have it.
+        device: "cuda", or "cpu", whose bfloat16 only the processes look for.
+    """
+    if recipe.bf16 != "auto":
+        return recipe.bf16
+    return device == "cuda" and all(gpu.capability >= (8, 0) for gpu in gpus)
 
 
 def estimate(

@@ -88,6 +88,9 @@ class Slurm(Section):
     gpus_per_node: int | None = Field(
         default=None, ge=0, le=64, description="GPUs of each node, one process each; none: one process on its CPU."
     )
+    gpu_type: str | None = Field(
+        default=None, min_length=1, description="Type of these GPUs, as the cluster calls it: a100; default: any."
+    )
     cpus_per_node: int | None = Field(
         default=None, ge=1, le=4096, description="CPU cores of each node; many clusters give one unless asked."
     )
@@ -99,7 +102,9 @@ class Slurm(Section):
         description="Seconds before the time limit at which a checkpoint is written and the job requeued; a step and "
         "a checkpoint must fit in.",
     )
-    extra: list[str] = Field(default=[], description="Further #SBATCH lines, without the #SBATCH.")
+    extra: list[str] = Field(
+        default=[], description="Further #SBATCH lines, without the #SBATCH: '--mem=200G'; not what has a key here."
+    )
     setup: list[str] = Field(default=[], description="Shell lines before the stages run: 'module load cuda'.")
 
 

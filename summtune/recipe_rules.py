@@ -6,18 +6,16 @@ Each rule is one line of a table: the key, when it has no effect, and why.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from summtune.document import KeyPath
+from summtune.launching_rules import check_launching
 from summtune.nearest import hint_or_list
 from summtune.recipe import Recipe, use_of
 
 Finding: TypeAlias = tuple[KeyPath, str]
 
-# minutes, minutes:seconds, hours:minutes:seconds, and days before hours: what sbatch reads
-_SLURM_TIME = re.compile(r"\d+(:\d+){0,2}|\d+-\d+(:\d+){0,2}|unlimited|infinite", re.IGNORECASE)
 _LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora")
 
 # key path, the key that decides, whether it has no effect in this recipe, why and what to do
@@ -85,6 +83,12 @@ _NO_EFFECT: tuple[tuple[str, str, Callable[[Recipe], bool], str], ...] = (
         lambda r: r.launcher == "slurm",
         "with `launcher: slurm`; set slurm.nodes, and remove the key",
     ),
+    (
+        "slurm.gpu_type",
+        "slurm",
+        lambda r: not (r.slurm and r.slurm.gpus_per_node),
+        "without gpus_per_node; set it, or remove the key",
+    ),
     ("slurm", "launcher", lambda r: r.launcher != "slurm", "without `launcher: slurm`; set it, or remove the section"),
     *(
         (key, "wandb_project", lambda r: r.wandb_project is None, "without wandb_project; set it, or remove the key")
@@ -126,6 +130,7 @@ def check(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str] = ())
     for key, value in given.items():
         yield from _ignored((key,), value, recipe, wrong)
     yield from _required(given, recipe, wrong)
+    yield from check_launching(recipe, wrong)
     match recipe.kind:
         case "prompt":
             yield from _prompt(recipe)
@@ -139,7 +144,7 @@ def _ignored(path: KeyPath, value: object, recipe: Recipe, wrong: Collection[str
     reason = no_effect(path, recipe, wrong)
     if reason is not None and value is not None:
         yield path, f"{path[-1]} {reason}"
-    elif isinstance(value, Mapping) and path[0] in ("generation", "exemplars"):
+    elif isinstance(value, Mapping) and path[0] in ("generation", "exemplars", "slurm"):
         for key, inner in value.items():
             yield from _ignored((*path, key), inner, recipe, wrong)
 
@@ -165,8 +170,6 @@ def _required(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str]) 
         yield ("shots",), f"shots needs exemplars (got shots: {recipe.shots}); list where they come from in datasets"
     if recipe.launcher == "slurm" and recipe.slurm is None and not {"slurm"} & {*given, *wrong}:
         yield ("launcher",), "`launcher: slurm` needs a slurm section; give at least its time and gpus_per_node"
-    if recipe.slurm is not None and recipe.slurm.time is not None and not _SLURM_TIME.fullmatch(recipe.slurm.time):
-        yield ("slurm", "time"), f"slurm.time is no time limit (got {recipe.slurm.time!r}); write '12:00:00' or '3-00'"
 
 
 def _prompt(recipe: Recipe) -> Iterator[Finding]:

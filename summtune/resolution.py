@@ -15,7 +15,7 @@ from summtune.devices import Gpu, visible_gpus
 from summtune.errors import InputError
 from summtune.identity import hash_of, identify, model_identity
 from summtune.launchers.accelerate_config import read_ds_config, sized
-from summtune.memory import MemoryEstimate, estimate
+from summtune.memory import MemoryEstimate, estimate, takes_bf16
 from summtune.paths import model_folder
 from summtune.plan import Batch, Launch, ModelPlan, Plan, StagePlan, SystemPlan
 from summtune.recipe import Recipe, Slurm
@@ -41,6 +41,7 @@ class Resolved:
         run_dir: absolute.
         memory: what training needs on each device; None for prompts and unknown models.
         gpus: the devices that were seen, here where the recipe runs here.
+        bf16: whether the estimate counts in bfloat16.
         parts: of a comparison, the name and the plan of each system.
     """
 
@@ -49,6 +50,7 @@ class Resolved:
     run_dir: Path
     memory: MemoryEstimate | None = None
     gpus: tuple[Gpu, ...] = ()
+    bf16: bool = False
     parts: tuple[tuple[str, Resolved], ...] = ()
 
     @property
@@ -93,8 +95,9 @@ def resolve(
     model, shape = _model(recipe, content)
     plan = _plan(loaded, recipe, identity).model_copy(update={"model": model, "batch": batch, "stages": stages})
     run_dir = _run_dir(loaded, recipe, identity, output_dir, inside=system is not None)
-    memory = _memory(recipe, model, shape, launch, gpus) if shape and recipe.kind == "train" else None
-    return Resolved(loaded, plan, run_dir, memory, gpus)
+    bf16 = takes_bf16(recipe, gpus, launch.device)
+    memory = _memory(recipe, model, shape, launch, bf16) if shape and recipe.kind == "train" else None
+    return Resolved(loaded, plan, run_dir, memory, gpus, bf16)
 
 
 def _comparison(loaded: LoadedRecipe, recipe: Recipe, output_dir: Path | None) -> Resolved:
@@ -138,15 +141,11 @@ def _stages(recipe: Recipe, gpus: Sequence[Gpu]) -> list[StagePlan]:
         slurm = recipe.slurm or Slurm()
         machines, devices = slurm.nodes, slurm.gpus_per_node or 0
     processes = recipe.num_processes or machines * max(1, devices)
-    if devices and processes > machines * devices:
+    if recipe.launcher == "local" and devices and processes > machines * devices:
         where = "visible" if machines == 1 else f"on {machines} machines with {devices} each"
         raise InputError(
-            f"num_processes exceeds the visible devices (got {processes}, {machines * devices} {where}); lower it"
-        )
-    if processes % machines:
-        raise InputError(
-            f"num_processes is in all, and every machine has as many (got {processes} for {machines} machines); "
-            f"make it a multiple of {machines}"
+            f"num_processes exceeds the visible devices (got {processes}, {machines * devices} {where}); write "
+            f"{machines * devices}, or remove it to use them all"
         )
     predict = {
         "distribution": "data_parallel" if processes > 1 else "none",
@@ -194,16 +193,12 @@ def _model(recipe: Recipe, content: str | None) -> tuple[ModelPlan, T5Shape | No
     return model, shape
 
 
-def _memory(
-    recipe: Recipe, model: ModelPlan, shape: T5Shape, launch: Launch, gpus: Sequence[Gpu]
-) -> MemoryEstimate | None:
+def _memory(recipe: Recipe, model: ModelPlan, shape: T5Shape, launch: Launch, bf16: bool) -> MemoryEstimate | None:
     if model.trainable_parameters is None:
         return None
     sharding = Sharding()
     if recipe.deepspeed is not None:
         sharding = Sharding.of(sized(read_ds_config(Path(recipe.deepspeed)), model.trainable_parameters))
-    has_bf16 = all(gpu.capability >= (8, 0) for gpu in gpus) if gpus else False
-    bf16 = has_bf16 if recipe.bf16 == "auto" else recipe.bf16
     return estimate(recipe, shape, model.trainable_parameters, launch.processes, sharding, bf16, nodes=launch.machines)
 
 

@@ -32,8 +32,8 @@ def test_what_only_this_machine_can_tell_is_told_with_its_place(project, setting
 
 
 def test_slurm_and_several_machines_are_fine_also_where_there_are_none(project):
-    check(project / "train.yaml", ["launcher=slurm", "slurm={time: '1:00'}"])
-    check(project / "train.yaml", ["num_machines=2"])
+    check(project / "train.yaml", ["launcher=slurm", "slurm={time: '1:00:00'}"])
+    check(project / "train.yaml", ["num_machines=2", "num_processes=2"])
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,15 @@
 
 import io
 import json
+import math
+import re
 
 import pytest
 from rich.console import Console
 
 from summtune import doctor as module
 from summtune.doctor import doctor
-from summtune.errors import InputError
+from summtune.errors import InputError, RecipeError
 from summtune.machine import Fact
 from summtune.paths import package_path
 
@@ -34,7 +36,7 @@ def test_the_machine_is_said_with_its_problems(examine):
 def test_what_fits_is_a_table_for_the_recipe(examine):
     text = examine(XL, 40)
     assert (
-        "google/flan-t5-xl on GPUs of 40 GB: micro_batch_size 4, sequence_len 1024, target_len 128, "
+        "google/flan-t5-xl on GPUs of 40 GiB: micro_batch_size 4, sequence_len 1024, target_len 128, "
         "gradient_checkpointing on\n"
     ) in text
     rows = {line.split()[0]: line for line in text.splitlines() if "✓" in line or "✗" in line}
@@ -43,11 +45,24 @@ def test_what_fits_is_a_table_for_the_recipe(examine):
     assert "by number of GPUs: 1: zero2_offload, 2: zero1, 4: zero1, 8: zero1\n" in text
 
 
+def test_a_machine_that_could_not_train_the_recipe_says_what_fits_too(examine, monkeypatch):
+    monkeypatch.setattr("summtune.checking.missing_for_compiling", lambda: ["g++"])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "zero3_offload" in examine(package_path("recipes") / "flan-t5-xxl" / "full_ft.yaml", 80)
+
+
+def test_a_path_of_the_recipe_that_leads_nowhere_is_told(examine, project):
+    path = project / "train.yaml"
+    path.write_text(re.sub("base_model: .*", "base_model: ./nowhere", path.read_text()))
+    with pytest.raises(RecipeError, match=r"no model at this path \(got ./nowhere"):
+        examine(path, 40)
+
+
 def test_a_model_alone_is_trained_with_the_defaults(examine):
     text = examine(gpu_memory=80, model="google/flan-t5-large")
-    assert "google/flan-t5-large on GPUs of 80 GB: micro_batch_size 8, sequence_len 512" in text
+    assert "google/flan-t5-large on GPUs of 80 GiB: micro_batch_size 8, sequence_len 512" in text
     assert "google/flan-t5-xxl on GPUs" in examine(XL, 80, "google/flan-t5-xxl")
-    assert "google/flan-t5-base on GPUs of 7.5 GB" in examine(gpu_memory=7.5)
+    assert "google/flan-t5-base on GPUs of 7.5 GiB" in examine(gpu_memory=7.5)
 
 
 def test_nothing_fits_is_said(examine):
@@ -74,8 +89,9 @@ def test_programs_read_json(examine, capsys):
 def test_what_cannot_be_estimated_is_told(examine):
     with pytest.raises(InputError, match=r"depends on the GPU \(got google/flan-t5-xl alone\); add --gpu-memory 40"):
         examine(model="google/flan-t5-xl")
-    with pytest.raises(InputError, match=r"--gpu-memory is a size in GB \(got 0\)"):
-        examine(gpu_memory=0)
+    for size in (0, -1, math.nan, math.inf, 1e308):
+        with pytest.raises(InputError, match=rf"--gpu-memory is a size in GiB \(got {re.escape(f'{size:g}')}\); give"):
+            examine(gpu_memory=size)
     with pytest.raises(InputError, match=r"only a training is estimated \(got kind: prompt in .*zero_shot.yaml\)"):
         examine(package_path("recipes") / "zero_shot.yaml", 40)
 
@@ -84,7 +100,7 @@ def test_the_command_prints_both(summtune):
     done = summtune("doctor", "--gpu-memory", "40", "--model", "google/flan-t5-xl")
     assert done.returncode == 0, done.stderr
     assert "Python 3." in done.stdout
-    assert "google/flan-t5-xl on GPUs of 40 GB" in done.stdout
+    assert "google/flan-t5-xl on GPUs of 40 GiB" in done.stdout
     wrong = summtune("doctor", "--gpu-memory", "40", "--model", "google/flan-t5-lx")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "did you mean google/flan-t5-xl?" in wrong.stderr

@@ -107,6 +107,32 @@ def test_what_would_fit_a_device_that_is_too_small_is_told(plan_of):
     assert "63.7 GiB of host memory on each node" in text
 
 
+def test_what_is_proposed_counts_in_the_same_precision_as_the_estimate(plan_of):
+    recipe = package_path("recipes/flan-t5-xl/full_ft.yaml")
+    old = [Gpu("V100", 40 << 30, (7, 0))] * 2
+    _, text = plan_of("deepspeed=null", "bf16=auto", name=recipe, gpus=old)
+    assert "it would fit with `deepspeed: ds_configs/zero2_offload.json`" in text, "in bf16 zero1 would"
+
+
+def test_an_optimizer_that_cannot_be_divided_gets_no_config_proposed(plan_of):
+    recipe = package_path("recipes/flan-t5-xl/full_ft.yaml")
+    gpus = [Gpu("middle", 30 << 30, (8, 0))] * 2
+    _, text = plan_of("deepspeed=null", "optimizer=adafactor", name=recipe, gpus=gpus)
+    assert "or add `adapter: lora`" in text
+    assert "it would fit" not in text
+
+
+def test_a_slurm_job_is_taken_to_have_gpus_with_bf16(plan_of):
+    job = ("launcher=slurm", "num_processes=null", "deepspeed=ds_configs/zero2.json")
+    resolved, text = plan_of(*job, "slurm={gpus_per_node: 2}")
+    assert resolved.memory.weights == 2 * 247_577_856
+    assert "), taking it that the GPUs have bf16\n" in text
+    resolved, text = plan_of(*job, "slurm={gpus_per_node: 2}", "bf16=false")
+    assert resolved.memory.weights == 4 * 247_577_856
+    assert "taking it" not in text
+    assert "taking it" not in plan_of(*job, "slurm={nodes: 2}")[1]
+
+
 def test_a_comparison_names_its_systems(plan_of):
     _, text = plan_of(name="both.yaml")
     assert "systems  prompt, train" in text

@@ -10,10 +10,10 @@ from summtune.recipe import Recipe
 GIB = 2**30
 
 
-def found(model="google/flan-t5-xl", gigabytes=40, **keys):
+def found(model="google/flan-t5-xl", gigabytes=40, bf16=True, **keys):
     keys = {"gradient_checkpointing": True, "micro_batch_size": 4, "sequence_len": 1024} | keys
     recipe = Recipe.model_validate({"kind": "train", "base_model": model} | keys)
-    return fits(recipe, KNOWN_MODELS[model], gigabytes * GIB)
+    return fits(recipe, KNOWN_MODELS[model], gigabytes * GIB, bf16)
 
 
 def test_every_shipped_config_is_tried_on_every_number_of_gpus():
@@ -36,6 +36,17 @@ def test_xl_needs_a_host_or_a_second_gpu_of_40_gb():
     assert fastest(rows, 2) == "zero1"
     assert fastest(found(gigabytes=2), 8) is None
     assert fastest(found(gigabytes=200), 1) == "none"
+
+
+def test_what_a_recipe_could_not_be_trained_with_is_not_proposed():
+    assert list(dict.fromkeys(row.way for row in found(optimizer="adafactor"))) == ["none", "lora"]
+    without_offload = ["none", "zero1", "zero2", "zero3", "lora"]
+    assert list(dict.fromkeys(row.way for row in found(optimizer="sgd"))) == without_offload
+
+
+def test_without_bf16_the_weights_that_are_computed_with_are_twice_as_large():
+    sharded, unsharded = ([row for row in found(bf16=bf16) if row.way == "zero2"] for bf16 in (True, False))
+    assert [2 * row.memory.weights for row in sharded] == [row.memory.weights for row in unsharded]
 
 
 def test_an_adapter_is_compared_with_nothing_else():

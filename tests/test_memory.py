@@ -3,8 +3,9 @@
 import pytest
 
 from summtune.architecture import KNOWN_MODELS
+from summtune.devices import Gpu
 from summtune.launchers.accelerate_config import read_ds_config, sized
-from summtune.memory import estimate
+from summtune.memory import estimate, takes_bf16
 from summtune.paths import package_path
 from summtune.recipe import Recipe
 from summtune.zero_memory import Sharding, zero2_needs, zero3_needs
@@ -151,3 +152,21 @@ def test_the_formula_is_what_the_layers_keep():
     encoder = 12 * (attention(16, 16) + feed_forward(16))
     decoder = 12 * (attention(4, 4) + attention(4, 16) + feed_forward(4))
     assert of(**recipe).activations == encoder + decoder + 4 * 32128 * 10
+
+
+@pytest.mark.parametrize(
+    ("asked", "capabilities", "device", "expected"),
+    [
+        ("auto", [(8, 0), (9, 0)], "cuda", True),
+        ("auto", [(8, 0), (7, 5)], "cuda", False),
+        ("auto", [], "cuda", True),
+        ("auto", [], "cpu", False),
+        (True, [], "cpu", True),
+        (True, [(7, 0)], "cuda", True),
+        (False, [(8, 0)], "cuda", False),
+    ],
+)
+def test_the_precision_is_the_recipes_else_that_of_the_devices(asked, capabilities, device, expected):
+    recipe = Recipe.model_validate({"kind": "train", "bf16": asked})
+    gpus = [Gpu("GPU", 40 << 30, capability) for capability in capabilities]
+    assert takes_bf16(recipe, gpus, device) is expected

@@ -41,7 +41,7 @@ def test_every_visible_device_is_used(project, gpus):
 
 def test_more_processes_than_devices_are_refused(project, gpus):
     gpus.append(A100)
-    match = r"num_processes exceeds the visible devices \(got 2, 1 visible\); lower it"
+    match = r"num_processes exceeds the visible devices \(got 2, 1 visible\); write 1, or remove it to use them all"
     with pytest.raises(InputError, match=match):
         resolve(project / "train.yaml", ["num_processes=2"])
 
@@ -56,12 +56,9 @@ def test_processes_are_those_of_all_machines(project, gpus):
     fewer = resolve(project / "train.yaml", ["num_processes=3", "num_machines=3"])
     assert fewer.plan.stages[0].launch.processes_per_machine == 1
     assert fewer.machines == 3
-    match = r"exceeds the visible devices \(got 9, 6 on 3 machines with 2 each\); lower it"
+    match = r"exceeds the visible devices \(got 9, 6 on 3 machines with 2 each\); write 6, or"
     with pytest.raises(InputError, match=match):
         resolve(project / "train.yaml", ["num_processes=9", "num_machines=3"])
-    match = r"num_processes is in all, and every machine has as many \(got 4 for 3 machines\); make it a multiple of 3"
-    with pytest.raises(InputError, match=match):
-        resolve(project / "train.yaml", ["num_processes=4", "num_machines=3"])
 
 
 def test_a_slurm_job_has_the_devices_that_are_asked_for_and_not_those_here(project, gpus):

@@ -147,11 +147,11 @@ def test_every_deepspeed_config_is_used_by_a_recipe():
         assert recipe.deepspeed == str(package_path("ds_configs") / config)
 
 
-# Recipe, GPUs, and the memory of each in GB that its opening comment names.
+# Recipe, GPUs, and the memory of each in GiB that its opening comment names.
 PROMISED = [
-    ("flan-t5-large/full_ft.yaml", 2, 24),
-    ("flan-t5-xl/full_ft.yaml", 4, 40),
-    ("flan-t5-xl/full_ft.yaml", 2, 80),
+    ("flan-t5-large/full_ft.yaml", 1, 24),
+    ("flan-t5-xl/full_ft.yaml", 2, 40),
+    ("flan-t5-xl/full_ft.yaml", 1, 80),
     ("flan-t5-xl/full_ft_offload.yaml", 1, 24),
     ("flan-t5-xxl/full_ft.yaml", 1, 40),
     ("flan-t5-xxl/full_ft.yaml", 8, 40),
@@ -159,21 +159,40 @@ PROMISED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "gpus", "gigabytes"), PROMISED)
-def test_the_hardware_that_a_recipe_names_holds_it(monkeypatch, name, gpus, gigabytes):
-    seen = [Gpu("GPU", gigabytes << 30, (8, 0))] * gpus
+@pytest.mark.parametrize(("name", "gpus", "gib"), PROMISED)
+def test_the_hardware_that_a_recipe_names_holds_it(monkeypatch, name, gpus, gib):
+    seen = [Gpu("GPU", gib << 30, (8, 0))] * gpus
     monkeypatch.setattr("summtune.resolution.visible_gpus", lambda: seen)
     resolved = resolve(package_path("recipes") / name)
     assert resolved.plan.stages[0].launch.processes == gpus
-    assert resolved.memory.total <= room(gigabytes << 30)
+    assert resolved.memory.total <= room(gib << 30)
     opening = "".join((package_path("recipes") / name).read_text(encoding="utf-8").splitlines(keepends=True)[:4])
-    assert f"{gigabytes} GB" in opening
+    assert f"{gib} GiB" in opening
+    assert "by estimate" in opening
     assert f"{resolved.plan.model.trainable_parameters:,}" in opening
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "gpus", "gib"),
+    [
+        ("flan-t5-xl/full_ft.yaml", "zero1", 2, 40),
+        ("flan-t5-xxl/full_ft.yaml", "zero3", 8, 40),
+        ("flan-t5-xxl/full_ft.yaml", "zero3", 4, 80),
+    ],
+)
+def test_the_faster_config_that_a_recipe_names_fits_where_it_says(monkeypatch, name, config, gpus, gib):
+    monkeypatch.setattr("summtune.resolution.visible_gpus", lambda: [Gpu("GPU", gib << 30, (8, 0))] * gpus)
+    path = package_path("recipes") / name
+    resolved = resolve(path, [f"deepspeed=ds_configs/{config}.json"])
+    assert resolved.memory.total <= room(gib << 30)
+    (said,) = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("deepspeed:")]
+    assert f"{config}.json is faster, and fits" in said
+    assert f"{gpus} GPUs of {gib} GiB" in said or f"{gpus} of {gib}" in said
 
 
 def test_the_host_memory_that_a_recipe_names_is_what_deepspeed_asks_for(monkeypatch):
     monkeypatch.setattr("summtune.resolution.visible_gpus", lambda: [Gpu("GPU", 40 << 30, (8, 0))])
-    for name, gigabytes in (("flan-t5-xl/full_ft_offload.yaml", 70), ("flan-t5-xxl/full_ft.yaml", 300)):
+    for name, gib in (("flan-t5-xl/full_ft_offload.yaml", 70), ("flan-t5-xxl/full_ft.yaml", 300)):
         path = package_path("recipes") / name
-        assert 0.8 * gigabytes < resolve(path).memory.host / 2**30 < gigabytes
-        assert f"{gigabytes} GB of host memory" in path.read_text(encoding="utf-8")
+        assert 0.8 * gib < resolve(path).memory.host / 2**30 < gib
+        assert f"{gib} GiB of host memory" in path.read_text(encoding="utf-8")

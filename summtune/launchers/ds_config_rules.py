@@ -25,10 +25,44 @@ _KNOWN = (
 )  # fmt: skip
 # Each would train another way than the recipe says: other batches, data, weights or numbers.
 _CHANGE_THE_TRAINING = (
-    "amp", "autotuning", "bfloat16", "compression_training", "curriculum_learning", "data_efficiency", "data_types",
-    "elasticity", "gradient_allreduce_op", "hybrid_engine", "managed_gradient_accumulation", "progressive_layer_drop",
-    "sequence_parallel_size", "sparse_attention", "tensor_parallel", "torch_autocast", "weight_quantization",
+    "amp", "autotuning", "bfloat16", "communication_data_type", "compression_training", "curriculum_learning",
+    "data_efficiency", "data_types", "elasticity", "gradient_allreduce_op", "hybrid_engine",
+    "managed_gradient_accumulation", "progressive_layer_drop", "sequence_parallel_size", "sparse_attention",
+    "tensor_parallel", "torch_autocast", "weight_quantization",
 )  # fmt: skip
+# The same inside sections, where they are on.
+_CHANGE_IN_SECTIONS = {
+    "checkpoint": ("load_universal",),
+    "zero_optimization": (
+        "zenflow", "zero_quantized_gradients", "zero_quantized_nontrainable_weights", "zero_quantized_weights",
+    ),
+}  # fmt: skip
+# What DeepSpeed's own classes take (deepspeed/runtime/zero/config.py and offload_config.py), aliases included.
+ZERO_KEYS = (
+    "allgather_bucket_size", "allgather_partitions", "allgather_sequential", "compute_grad_norm",
+    "contiguous_gradients", "cpu_offload", "cpu_offload_param", "cpu_offload_use_pin_memory", "elastic_checkpoint",
+    "enable_sanity_checks", "gather_16bit_weights_on_model_save", "ignore_unused_parameters", "leaf_module",
+    "legacy_stage1", "load_from_fp32_weights", "log_trace_cache_warnings", "max_live_parameters",
+    "max_reuse_distance", "memory_efficient_linear", "model_persistence_threshold", "module_granularity_threshold",
+    "offload_optimizer", "offload_param", "overlap_comm", "override_module_apply", "param_persistence_threshold",
+    "parameter_alignment", "pipeline_loading_checkpoint", "prefetch_bucket_size", "reduce_bucket_size",
+    "reduce_scatter", "round_robin_gradients", "save_muon_momentum_buffer_in_memory", "stage",
+    "stage3_allgather_sequential", "stage3_gather_16bit_weights_on_model_save",
+    "stage3_gather_fp16_weights_on_model_save", "stage3_max_live_parameters", "stage3_max_reuse_distance",
+    "stage3_model_persistence_threshold", "stage3_module_granularity_threshold", "stage3_param_persistence_threshold",
+    "stage3_prefetch_bucket_size", "stage3_use_all_reduce_for_fetch_params", "sub_group_size",
+    "use_all_reduce_for_fetch_params", "use_multi_rank_bucket_allreduce", "zenflow", "zero_hpz_partition_size",
+    "zero_quantized_gradients", "zero_quantized_nontrainable_weights", "zero_quantized_weights",
+)  # fmt: skip
+OFFLOAD_KEYS = {
+    "offload_optimizer": (
+        "buffer_count", "cpuadam_cores_perc", "device", "fast_init", "nvme_path", "pin_memory", "pipeline_read",
+        "pipeline_write", "ratio", "super_offload",
+    ),
+    "offload_param": ("buffer_count", "buffer_size", "device", "max_in_cpu", "nvme_path", "pin_memory"),
+}  # fmt: skip
+# Names that DeepSpeed still takes, and that summtune's own look at the section would miss.
+_OLD_NAMES = {"cpu_offload": "offload_optimizer", "cpu_offload_param": "offload_param"}
 _OFFLOADS = ("offload_optimizer", "offload_param")
 GATHER = "stage3_gather_16bit_weights_on_model_save"
 
@@ -58,8 +92,39 @@ def wrong_with_config(config: Mapping[str, Any], path: Path) -> Iterator[str]:
     for key in _CHANGE_THE_TRAINING:
         value = config.get(key)
         if value is not None and not (isinstance(value, Mapping) and value.get("enabled") is False):
-            yield f"the DeepSpeed config would train another way than the recipe says (got {key} in {path}); remove it"
-    zero = config.get("zero_optimization", {})
+            yield _changes_the_training(key, path)
+    for section, keys in _CHANGE_IN_SECTIONS.items():
+        inside = config.get(section)
+        yield from (
+            _changes_the_training(f"{section}.{key}", path)
+            for key in keys
+            if isinstance(inside, Mapping) and inside.get(key)
+        )
+    if config.get("activation_checkpointing") is not None:
+        yield (
+            f"activation_checkpointing has no effect on a model of transformers (got it in {path}); remove it, and set "
+            "gradient_checkpointing in the recipe"
+        )
+    yield from _wrong_with_zero(config.get("zero_optimization", {}), path)
+    for key, owner in _FROM_RECIPE.items():
+        if not _leaves_it_open(key, config.get(key, "auto")):
+            yield (
+                f"the DeepSpeed config sets what the recipe sets (got {key} in {path}); "
+                f'write "auto" there and set {owner}'
+            )
+
+
+def _changes_the_training(key: str, path: Path) -> str:
+    return f"the DeepSpeed config would train another way than the recipe says (got {key} in {path}); remove it"
+
+
+def _wrong_with_zero(zero: Mapping[str, Any], path: Path) -> Iterator[str]:
+    """Yield what is wrong with the ``zero_optimization`` section."""
+    for key in zero:
+        if key in _OLD_NAMES:
+            yield f'{key} is an old name (got it in {path}); write "{_OLD_NAMES[key]}": {{"device": "cpu"}}'
+        elif key not in ZERO_KEYS:
+            yield f"zero_optimization has no such key (got {key} in {path}){hint(key, ZERO_KEYS)}"
     stage = zero.get("stage", 0)
     for key, least in zip(_OFFLOADS, (1, 3), strict=True):
         section = zero.get(key) or {}
@@ -69,14 +134,12 @@ def wrong_with_config(config: Mapping[str, Any], path: Path) -> Iterator[str]:
             yield f"{key} goes to cpu or nvme (got device {section['device']!r} in {path}); write cpu"
         elif offloads(zero, key) and stage < least:
             yield f"{key} has no effect below ZeRO-{least} (got stage {stage} in {path}); remove it or raise the stage"
+        if isinstance(section, Mapping):
+            for name in section:
+                if name not in OFFLOAD_KEYS[key]:
+                    yield f"{key} has no such key (got {name} in {path}){hint(name, OFFLOAD_KEYS[key])}"
     if stage == 3 and zero.get(GATHER, True) is not True:
         yield f"without {GATHER} ZeRO-3 saves no model (got {zero[GATHER]!r} in {path}); set it to true"
-    for key, owner in _FROM_RECIPE.items():
-        if not _leaves_it_open(key, config.get(key, "auto")):
-            yield (
-                f"the DeepSpeed config sets what the recipe sets (got {key} in {path}); "
-                f'write "auto" there and set {owner}'
-            )
 
 
 def _leaves_it_open(key: str, value: Any) -> bool:

@@ -121,7 +121,7 @@ def _directives(plan: Plan, slurm: Slurm, run_dir: Path) -> list[str]:
         "account": slurm.account,
         "time": slurm.time,
         "constraint": f'"{slurm.constraint}"' if slurm.constraint else None,
-        "gres": f"gpu:{slurm.gpus_per_node}" if slurm.gpus_per_node else None,
+        "gres": ":".join(filter(None, ("gpu", slurm.gpu_type, str(n)))) if (n := slurm.gpus_per_node) else None,
         "cpus-per-task": slurm.cpus_per_node,
     }
     return lines + [f"--{option}={value}" for option, value in given.items() if value is not None] + slurm.extra

@@ -97,8 +97,7 @@ def take_up(
         StageError: it was followed and failed.
     """
     job = job_of(run_dir)
-    complete = all(is_complete(run_dir, stage) for stage in stages)
-    if job is None or (complete and not fresh):
+    if job is None or (_complete(run_dir, stages) and not fresh):
         return True
     if launcher != "slurm" and shutil.which("scontrol") is None:
         raise RunDirectoryError(
@@ -107,8 +106,8 @@ def take_up(
         )
     state = state_of(job.id)
     if not state.active:
-        if not fresh and state.name != "UNKNOWN":
-            listener({"event": "warning", "stage": "slurm", "text": str(failure(job, run_dir, state))})
+        if not fresh:
+            _tell_how_it_ended(job, run_dir, stages, state, listener)
         return True
     if fresh or launcher != "slurm":
         raise RunDirectoryError(
@@ -144,10 +143,20 @@ def follow(job: Job, run_dir: Path, stages: Sequence[str], listener: Listener) -
     except BaseException:  # an interrupt ends the waiting, not the job
         _say(listener, f"job {job.id} goes on; `scancel {job.id}` ends it, the same command follows it again")
         raise
-    if state.name in ("COMPLETED", "UNKNOWN"):
-        _wait_until_visible(run_dir, stages, _VISIBLE_SECONDS if state.name == "COMPLETED" else 0)
-    if not all(is_complete(run_dir, stage) for stage in stages):
+    if state.name == "COMPLETED":
+        _wait_until_visible(run_dir, stages)
+    if not _complete(run_dir, stages):
         raise failure(job, run_dir, state, errors)
+
+
+def _tell_how_it_ended(job: Job, run_dir: Path, stages: Sequence[str], state: State, listener: Listener) -> None:
+    """Warn of a job that ended without completing its stages, however it ended and whether Slurm remembers it."""
+    # The job may have ended after the look at its files, and a file that is not seen yet would be made anew.
+    if state.name == "COMPLETED" and not _complete(run_dir, stages):
+        _say(listener, f"job {job.id}: completed; waiting up to {_VISIBLE_SECONDS:.0f} s for its files")
+        _wait_until_visible(run_dir, stages)
+    if not _complete(run_dir, stages):
+        listener({"event": "warning", "stage": "slurm", "text": str(failure(job, run_dir, state))})
 
 
 def failure(job: Job, run_dir: Path, state: State, errors: Sequence[dict[str, Any]] | None = None) -> StageError:
@@ -214,10 +223,14 @@ def _hear(reader: EventReader, errors: list[dict[str, Any]], listener: Listener 
             listener(event)
 
 
-def _wait_until_visible(run_dir: Path, stages: Sequence[str], seconds: float) -> None:
+def _complete(run_dir: Path, stages: Sequence[str]) -> bool:
+    return all(is_complete(run_dir, stage) for stage in stages)
+
+
+def _wait_until_visible(run_dir: Path, stages: Sequence[str]) -> None:
     """Wait for what the nodes wrote: a shared file system may show it here a little later."""
-    end = time.monotonic() + seconds
-    while not all(is_complete(run_dir, stage) for stage in stages) and time.monotonic() < end:
+    end = time.monotonic() + _VISIBLE_SECONDS
+    while not _complete(run_dir, stages) and time.monotonic() < end:
         time.sleep(_EVENT_SECONDS)
 
 

@@ -23,8 +23,8 @@ ENDED = {  # the states in which a job stays, in words
     "OUT_OF_MEMORY": "memory ran out; lower micro_batch_size, or ask for more with slurm.extra: ['--mem=…']",
     "PREEMPTED": "another job took its place",
     "REVOKED": "it was revoked",
-    "TIMEOUT": "it ran into its time limit before a checkpoint was written; raise slurm.time or slurm.stop_seconds",
-    "UNKNOWN": "Slurm does not remember it",
+    "TIMEOUT": "a step and a checkpoint did not fit into stop_seconds before its time limit; raise slurm.stop_seconds",
+    "UNKNOWN": "Slurm no longer remembers how it ended",
 }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from summtune.launchers.accelerate_config import bucket_size, read_ds_config, sized
-from summtune.launchers.ds_config_rules import contradictions, wrong_with_config
+from summtune.launchers.ds_config_rules import OFFLOAD_KEYS, ZERO_KEYS, contradictions, wrong_with_config
 from summtune.paths import package_path
 from summtune.recipe import Recipe
 
@@ -37,6 +37,75 @@ def test_what_would_train_another_way_is_told(key):
         f"the DeepSpeed config would train another way than the recipe says (got {key} in d.json); remove it"
     ]
     assert wrong({key: {"enabled": False}}) == []
+
+
+def test_numbers_that_are_sent_in_another_precision_are_told():
+    assert wrong({"communication_data_type": "fp16"}) == [
+        "the DeepSpeed config would train another way than the recipe says (got communication_data_type in d.json); "
+        "remove it"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("checkpoint", "load_universal"),
+        ("zero_optimization", "zero_quantized_weights"),
+        ("zero_optimization", "zero_quantized_nontrainable_weights"),
+        ("zero_optimization", "zero_quantized_gradients"),
+    ],
+)
+def test_what_would_train_another_way_is_told_inside_sections_too(section, key):
+    assert wrong({section: {key: True}}) == [
+        f"the DeepSpeed config would train another way than the recipe says (got {section}.{key} in d.json); remove it"
+    ]
+    assert wrong({section: {key: False}}) == []
+
+
+def test_zenflow_is_told_whatever_it_holds():
+    (problem,) = wrong({"zero_optimization": {"stage": 2, "zenflow": {"topk_ratio": 0.1}}})
+    assert "(got zero_optimization.zenflow in d.json)" in problem
+
+
+def test_deepspeeds_own_recomputing_is_told_where_the_recipes_is():
+    assert wrong({"activation_checkpointing": {"partition_activations": True}}) == [
+        "activation_checkpointing has no effect on a model of transformers (got it in d.json); remove it, and set "
+        "gradient_checkpointing in the recipe"
+    ]
+
+
+def test_a_misspelt_key_of_zero_is_told_with_the_nearest():
+    zero = {"stage": 2, "overlap_com": True, "offload_optimizer": {"device": "cpu", "pin_memori": True}}
+    assert wrong({"zero_optimization": zero}) == [
+        "zero_optimization has no such key (got overlap_com in d.json), did you mean overlap_comm?",
+        "offload_optimizer has no such key (got pin_memori in d.json), did you mean pin_memory?",
+    ]
+
+
+def test_an_old_name_of_offload_is_told_with_the_new_one():
+    assert wrong({"zero_optimization": {"stage": 2, "cpu_offload": True}}) == [
+        'cpu_offload is an old name (got it in d.json); write "offload_optimizer": {"device": "cpu"}'
+    ]
+    assert wrong({"zero_optimization": {"stage": 3, "cpu_offload_param": True}}) == [
+        'cpu_offload_param is an old name (got it in d.json); write "offload_param": {"device": "cpu"}'
+    ]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_keys_of_zero_are_those_of_deepspeed():
+    pytest.importorskip("deepspeed")
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+    from deepspeed.runtime.zero.offload_config import (
+        DeepSpeedZeroOffloadOptimizerConfig,
+        DeepSpeedZeroOffloadParamConfig,
+    )
+
+    def keys(model):
+        return sorted({name for key, field in model.model_fields.items() for name in (key, field.alias) if name})
+
+    assert list(ZERO_KEYS) == keys(DeepSpeedZeroConfig)
+    assert list(OFFLOAD_KEYS["offload_optimizer"]) == keys(DeepSpeedZeroOffloadOptimizerConfig)
+    assert list(OFFLOAD_KEYS["offload_param"]) == keys(DeepSpeedZeroOffloadParamConfig)
 
 
 def test_harmless_keys_are_left_alone():

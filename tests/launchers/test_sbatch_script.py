@@ -36,6 +36,11 @@ def test_what_the_recipe_leaves_out_is_left_to_the_cluster(slurm_plan, tmp_path)
     assert "--cpus-per-task" not in text
 
 
+def test_a_type_of_gpu_is_asked_for_by_its_name(slurm_plan, tmp_path):
+    text = sbatch_script(slurm_plan(gpus_per_node=4, gpu_type="a100"), tmp_path)
+    assert "--gres=gpu:a100:4" in directives(text)
+
+
 def test_stages_that_are_launched_alike_share_a_step(slurm_plan, tmp_path):
     assert sbatch_script(slurm_plan(), tmp_path).endswith("\nrun train predict\n")
     assert sbatch_script(slurm_plan(deepspeed=True), tmp_path).endswith("\nrun train\nrun predict\n")

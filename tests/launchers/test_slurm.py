@@ -136,7 +136,10 @@ def test_outputs_may_become_visible_later(goes, run_dir, heard, monkeypatch):
 @pytest.mark.parametrize(
     ("state", "match"),
     [
-        (State("TIMEOUT"), r"ended before its stages were complete \(got TIMEOUT\): it ran into its time limit before"),
+        (
+            State("TIMEOUT"),
+            r"ended before its stages were complete \(got TIMEOUT\): a step and a checkpoint did not fit",
+        ),
         (State("OUT_OF_MEMORY"), r"\(got OUT_OF_MEMORY\): memory ran out; lower micro_batch_size, or ask for more"),
         (State("NODE_FAIL"), r"\(got NODE_FAIL\): a node failed; the same command goes on from the last checkpoint"),
         (State("CANCELLED"), r"\(got CANCELLED\): it was cancelled; the same command goes on"),
@@ -147,7 +150,7 @@ def test_outputs_may_become_visible_later(goes, run_dir, heard, monkeypatch):
             r"\(got FAILED, exit code 75:0\): it was told to stop \(time limit or preemption\)",
         ),
         (State("COMPLETED"), r"\(got COMPLETED\): it ended"),
-        (State("UNKNOWN"), r"\(got UNKNOWN\): Slurm does not remember it"),
+        (State("UNKNOWN"), r"\(got UNKNOWN\): Slurm no longer remembers how it ended"),
     ],
 )
 def test_a_job_that_did_not_finish_is_told_with_its_state_and_log(goes, run_dir, heard, state, match):
@@ -252,9 +255,45 @@ def test_why_a_job_failed_is_told_before_the_next_one(goes, left_job, heard):
     ]
     heard.told.clear()
     assert taken_up(left_job, heard, fresh=True)
+    assert heard.told == []
+
+
+def test_a_job_that_slurm_has_forgotten_is_told_too(goes, left_job, heard):
     goes(State("UNKNOWN"))
     assert taken_up(left_job, heard)
+    (said,) = texts(heard, "warning")
+    assert said.startswith(
+        "Slurm job 12 ended before its stages were complete (got UNKNOWN): Slurm no longer remembers how it ended; "
+    )
+    Events(left_job, "train", 0).error("no training pair is left", expected=True)
+    assert taken_up(left_job, heard)
+    assert texts(heard, "warning")[1:] == ["the train stage failed in Slurm job 12 (UNKNOWN): no training pair is left"]
+
+
+def test_a_job_that_ends_between_the_two_looks_is_no_failure(goes, left_job, heard):
+    def end():
+        complete(left_job)
+        return DONE
+
+    goes(end)
+    assert taken_up(left_job, heard)
     assert heard.told == []
+
+
+def test_files_of_an_ended_job_may_become_visible_later(goes, left_job, heard, monkeypatch):
+    looks = []
+    monkeypatch.setattr(slurm, "is_complete", lambda *_: looks.append(1) or len(looks) > 6)
+    monkeypatch.setattr(slurm, "_VISIBLE_SECONDS", 20.0)
+    goes(DONE)
+    assert taken_up(left_job, heard)
+    assert [event["text"] for event in heard.told] == ["job 12: completed; waiting up to 20 s for its files"]
+
+
+def test_files_that_never_come_are_told(goes, left_job, heard):
+    goes(DONE)
+    assert taken_up(left_job, heard)
+    (said,) = texts(heard, "warning")
+    assert said.startswith("Slurm job 12 ended before its stages were complete (got COMPLETED): it ended")
 
 
 @pytest.mark.parametrize("asked", [{"fresh": True}, {"launcher": "local"}])
