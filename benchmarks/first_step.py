@@ -149,9 +149,12 @@ def stock_command(layout: str, folder: Path) -> list[Any]:
         "use_cpu": processes == 1,
     }
     if "deepspeed" in keys:
-        file = str(HERE.parent / keys["deepspeed"])
+        zero2 = json.loads((HERE.parent / keys["deepspeed"]).read_text())
+        zero2["zero_optimization"]["reduce_bucket_size"] = 25_000_000  # as summtune sets it up to 250 million weights
+        file = folder.parent / "stock_zero2.json"
+        file.write_text(json.dumps(zero2))
         config |= {"distributed_type": "DEEPSPEED", "use_cpu": False}
-        config |= {"deepspeed_config": {"deepspeed_config_file": file, "zero3_init_flag": False}}
+        config |= {"deepspeed_config": {"deepspeed_config_file": str(file), "zero3_init_flag": False}}
     else:
         config["mixed_precision"] = "no"
     path = folder.parent / "stock_accelerate.json"
