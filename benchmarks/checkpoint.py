@@ -3,8 +3,9 @@
     SUMMTUNE_TEST_DATA=… .venv/bin/python benchmarks/checkpoint.py [--size base] [--out FILE]
 
 Both sides train the same FLAN-T5 shape (random weights) on the CPU, once with a checkpoint after each step and once
-without any; what a checkpoint costs is the difference of the median steps. The peer is stock_trainer.py. summtune also
-looks for broken numbers before, and afterwards reads everything back for the SHA-256 of the manifest.
+without any; what a checkpoint costs is the difference of the median steps. The peer is stock_trainer.py, with the same
+lengths, batches, optimizer, processes and DeepSpeed config. summtune also looks for broken numbers before, and
+afterwards reads everything back for the SHA-256 of the manifest.
 """
 
 from __future__ import annotations
@@ -21,10 +22,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from first_step import ENVIRONMENT, HERE, LAYOUTS, stock_zero2
+from first_step import ENVIRONMENT, LAYOUTS, stock_command, stock_times
 from startup import BIN, versions
 
-KEYS = {"micro_batch_size": 1, "sequence_len": 64, "target_len": 16, "learning_rate": 1e-4, "bf16": False}
+# What both sides are given, under the names that each has for it.
+SAME = {"micro_batch_size": 1, "sequence_len": 64, "target_len": 16, "learning_rate": 1e-4}
+OPTIONS = {"micro_batch_size": "--micro-batch", "sequence_len": "--sequence-len", "target_len": "--target-len"}
+OPTIONS |= {"learning_rate": "--learning-rate"}
+KEYS = SAME | {"optimizer": "adamw_torch_fused", "bf16": False}  # the peer names that optimizer itself
 
 
 def steps_of_summtune(layout: str, folder: Path, model: Path, data: Path, steps: int, saves: bool) -> list[float]:
@@ -44,17 +49,10 @@ def steps_of_summtune(layout: str, folder: Path, model: Path, data: Path, steps:
 
 def steps_of_stock(layout: str, folder: Path, model: Path, data: Path, steps: int, saves: bool) -> list[float]:
     """Return the same of the stock Trainer."""
-    keys = LAYOUTS[layout]
-    command = [BIN / "accelerate", "launch", "--cpu", "--num_processes", keys.get("num_processes", 1)]
-    command += ["--num_machines", 1, "--mixed_precision", "no", "--dynamo_backend", "no"]
-    given = ["--model", model, "--data", data, "--out", folder, "--micro-batch", 1, "--max-steps", steps]
-    given += ["--save-steps", int(saves), "--sequence-len", 64]
-    if "deepspeed" in keys:
-        command += ["--use_deepspeed"]
-        given += ["--deepspeed", stock_zero2(folder.parent)]
-    run([*command, HERE / "stock_trainer.py", *given])
-    times = json.loads((folder / "times.json").read_text())
-    return [after - before for before, after in pairwise(times)]
+    given = [word for key, option in OPTIONS.items() for word in (option, SAME[key])]
+    given += ["--model", model, "--data", data, "--max-steps", steps, "--save-steps", int(saves)]
+    run([*stock_command(layout, folder), *given])
+    return [after - before for before, after in pairwise(stock_times(layout, folder))]
 
 
 def run(command: list[Any]) -> None:

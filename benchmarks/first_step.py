@@ -4,16 +4,16 @@
 
 Both sides train builtin/flan-t5-nano on 64 of builtin/dialogues on the CPU, in turn, in new directories. What is timed
 is what a person waits for: Python's start, reading and checking, accelerate, the processes, the libraries, the model,
-and the first step. The peer (stock_trainer.py) is given a finished JSON lines file, checks nothing, and starts its
-processes with `accelerate launch` as well.
+and the first step. The peer (stock_trainer.py) is given a finished JSON lines file, checks nothing, and starts as many
+processes with `accelerate launch` as well, counted in the process group, with the same DeepSpeed config.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
@@ -24,6 +24,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import psutil
 from startup import BIN, versions
 
 HERE = Path(__file__).parent
@@ -47,22 +48,55 @@ RECIPE = {
 }
 
 
-def wait_for(process: subprocess.Popen[bytes], seen: Callable[[], bool]) -> float:
-    """Return when something was seen; the process group is ended then."""
+def wait_for(command: list[Any], folder: Path, seen: Callable[[], bool]) -> float:
+    """Start a command that names ``folder``; return when something was seen. All that it started is ended then."""
+    path = folder.parent / f"{folder.name}.said"
+    with path.open("wb") as said:
+        words = [str(word) for word in command]
+        process = subprocess.Popen(words, env=ENVIRONMENT, stdout=said, stderr=said, start_new_session=True)
+    limit = time.monotonic() + 300
     try:
         while not seen():
-            assert process.poll() is None, "it ended before its first step"
+            ended = process.poll() is not None
+            assert not ended or seen(), f"it ended before its first step: {path.read_text()[-4000:]}"
+            assert time.monotonic() < limit, f"no first step in 300 s: {path.read_text()[-4000:]}"
             time.sleep(0.005)
         return time.time()
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        time.sleep(2)  # what it has started goes too
+        end(process, folder)
 
 
-def started(command: list[Any], folder: Path) -> subprocess.Popen[bytes]:
-    with (folder.parent / f"{folder.name}.said").open("wb") as said:
-        return subprocess.Popen(command, env=ENVIRONMENT, stdout=said, stderr=said, start_new_session=True)
+def end(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Kill a command and all that it started, and wait until nothing of it takes time from the next one."""
+    limit = time.monotonic() + 60
+    while left := started_by(process.pid, folder):
+        assert time.monotonic() < limit, f"processes outlive a kill: {left}"
+        for one in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        process.poll()
+        time.sleep(0.05)
+    process.wait()
+
+
+def started_by(pid: int, folder: Path) -> list[psutil.Process]:
+    """Return what runs of a command: it, its descendants, and, where those between are gone, who names its folder."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        command = psutil.Process(pid)
+        tree = {command, *command.children(recursive=True)}
+        return [one for one in tree | naming(folder) if runs(one)]
+    return [one for one in naming(folder) if runs(one)]
+
+
+def naming(folder: Path) -> set[psutil.Process]:
+    return {one for one in psutil.process_iter(["cmdline"]) if str(folder) in (one.info["cmdline"] or [])}
+
+
+def runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def of_summtune(layout: str, folder: Path) -> dict[str, float]:
@@ -74,39 +108,71 @@ def of_summtune(layout: str, folder: Path) -> dict[str, float]:
     events = folder / "logs" / "events.jsonl"
 
     def seen() -> bool:
-        for line in events.read_text().splitlines() if events.exists() else []:
+        text = events.read_text() if events.exists() else ""
+        for line in text[: text.rfind("\n") + 1].splitlines():  # the last one may be half written
             event = json.loads(line)
             if event["stage"] == "train":
-                text = event.get("text", "").split(" ")[0]
-                marks.setdefault("model" if text == "training" else event["event"], time.time())
+                begins = event.get("text", "").startswith("training ")
+                marks.setdefault("model" if begins else event["event"], time.time())
         return "progress" in marks
 
     began = time.time()
-    wait_for(started([BIN / "summtune", "run", recipe, "--output-dir", folder, *sets], folder), seen)
+    wait_for([BIN / "summtune", "run", recipe, "--output-dir", folder, *sets], folder, seen)
     names = {"started": "processes_up", "model": "model_loaded", "progress": "first_step"}
     return {name: marks[mark] - began for mark, name in names.items()}
 
 
 def of_stock(layout: str, folder: Path, data: Path, model: Path) -> dict[str, float]:
     """Return the seconds until the stock Trainer had done its first step."""
+    command = [*stock_command(layout, folder), "--model", model, "--data", data, "--micro-batch", 4]
+    command += ["--learning-rate", RECIPE["learning_rate"], "--max-steps", RECIPE["max_steps"]]
+    began = time.time()
+    first = wait_for(command, folder, (folder / "times.json").exists) - began
+    stock_times(layout, folder)
+    return {"first_step": first}
+
+
+def stock_command(layout: str, folder: Path) -> list[Any]:
+    """Return the command of the stock Trainer, its own options to be added, with a config written for its launcher.
+
+    ``accelerate launch --cpu --num_processes 2`` would start a single process and say nothing, with ``--use_deepspeed``
+    too. Two on a CPU need a config that denies it, ``use_cpu`` in the training arguments, and no GPU in sight.
+    """
     keys = LAYOUTS[layout]
     processes = keys.get("num_processes", 1)
-    launch = [BIN / "accelerate", "launch", "--cpu", "--num_processes", processes, "--num_machines", 1]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]
-    given = ["--model", model, "--data", data, "--out", folder, "--micro-batch", 4]
+    config: dict[str, Any] = {
+        "compute_environment": "LOCAL_MACHINE",
+        "distributed_type": "NO" if processes == 1 else "MULTI_GPU",
+        "main_process_port": 0,
+        "num_machines": 1,
+        "num_processes": processes,
+        "use_cpu": processes == 1,
+    }
     if "deepspeed" in keys:
-        launch += ["--use_deepspeed"]
-        given += ["--deepspeed", stock_zero2(folder.parent)]
-    began = time.time()
-    command = [str(word) for word in [*launch, HERE / "stock_trainer.py", *given]]
-    return {"first_step": wait_for(started(command, folder), (folder / "times.json").exists) - began}
+        zero2 = json.loads((HERE.parent / keys["deepspeed"]).read_text())
+        zero2["zero_optimization"]["reduce_bucket_size"] = 25_000_000  # as summtune sets it up to 250 million weights
+        file = folder.parent / "stock_zero2.json"
+        file.write_text(json.dumps(zero2))
+        config |= {"distributed_type": "DEEPSPEED", "use_cpu": False}
+        config |= {"deepspeed_config": {"deepspeed_config_file": str(file), "zero3_init_flag": False}}
+    else:
+        config["mixed_precision"] = "no"
+    path = folder.parent / "stock_accelerate.json"
+    path.write_text(json.dumps(config))
+    return [BIN / "accelerate", "launch", "--config_file", path, HERE / "stock_trainer.py", "--out", folder]
 
 
-def stock_zero2(folder: Path) -> Path:
-    """Write the DeepSpeed config of the stock Trainer."""
-    path = folder / "stock_zero2.json"
-    path.write_text(json.dumps({"zero_optimization": {"stage": 2}, "train_micro_batch_size_per_gpu": "auto"}))
-    return path
+def stock_times(layout: str, folder: Path) -> list[float]:
+    """Return the clock after each step of the stock Trainer, which must have run on the layout."""
+    seen = json.loads((folder / "times.json").read_text())
+    keys = LAYOUTS[layout]
+    expected = (keys.get("num_processes", 1), 2 if "deepspeed" in keys else 0)
+    got = (seen["world"], seen["zero_stage"])
+    assert got == expected, (
+        f"{layout}: the peer runs another layout than {expected}: world size, ZeRO stage (got {got})"
+    )
+    times: list[float] = seen["times"]
+    return times
 
 
 def main() -> None:

@@ -4,7 +4,9 @@
 
 Each mode trains once undisturbed, and once with its share of the kills: SIGKILL to one rank, to all processes, or to
 the command alone; while it trains, and in the middle of a save. After each kill the same command is given again. At the
-end losses, gradient norms and weights must be bitwise the same (fp32 on a CPU).
+end losses, gradient norms and weights must be bitwise the same (fp32 on a CPU). A run that comes to its end before it
+has had its share is compared like that too, and another one takes the rest. The result is written after each kill;
+``same_end`` is null for those whose run has not come to its end.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ MODES = {
     "ZeRO-2": {"num_processes": 2, "micro_batch_size": 4, "deepspeed": "ds_configs/zero2.json"},
     "ZeRO-3": {"num_processes": 2, "micro_batch_size": 4, "deepspeed": "ds_configs/zero3.json"},
     "LoRA": {"adapter": "lora", "lora_r": 8},
+    "every third step logged": {"logging_steps": 3},
 }
 RECIPE = {
     "kind": "train",
@@ -49,12 +52,15 @@ RECIPE = {
 def start(recipe: Path, run_dir: Path, mode: str) -> subprocess.Popen[bytes]:
     sets = [word for key, value in MODES[mode].items() for word in ("--set", f"{key}={value}")]
     return subprocess.Popen(
-        ["summtune", "run", recipe, "--output-dir", run_dir, *sets],
+        [Path(sys.executable).parent / "summtune", "run", recipe, "--output-dir", run_dir, *sets],
         stdout=subprocess.DEVNULL,
         stderr=(run_dir.parent / f"{run_dir.name}.said").open("ab"),
         env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
         start_new_session=True,
     )
+
+
+WORKER = b"summtune.worker"
 
 
 def processes(run_dir: Path, word: bytes = b"") -> list[int]:
@@ -89,26 +95,27 @@ def kill(pids: list[int]) -> None:
 
 
 def strike(recipe: Path, run_dir: Path, mode: str, rng: random.Random) -> dict[str, object] | None:
-    """Start the run, kill of it what the dice say, and return what happened; None when it was over before."""
+    """Start the run, kill of it what the dice say, and return what happened; None when it came to its end before."""
     victim = rng.choice(["one rank", "all", "the command"])
     moment = rng.choice(["while it trains", "in a save"])
-    target = min(steps_saved(run_dir) + rng.randint(1, 4), STEPS - 1)
+    target = steps_saved(run_dir) + rng.randint(1, 4)
     late = rng.uniform(0, 0.2)
     command = start(recipe, run_dir, mode)
     while steps_saved(run_dir) < target or (moment == "in a save" and not in_a_save(run_dir)):
         if command.poll() is not None:
-            assert command.returncode == 0, f"{mode}: the run failed by itself, see {run_dir}"
-            return None
+            return ended_by_itself(command, run_dir, mode)
         time.sleep(0.001)
     if moment == "while it trains":
         time.sleep(late)
-    workers = processes(run_dir, b"summtune.worker") or processes(run_dir)
-    saved, saving = steps_saved(run_dir), in_a_save(run_dir)
-    kill(
-        {"one rank": [rng.choice(workers)], "the command": [command.pid]}.get(
-            victim, [command.pid, *processes(run_dir)]
-        )
-    )
+    workers = processes(run_dir, WORKER)
+    if not workers or command.poll() is not None:  # it has trained, and is about to end
+        return ended_by_itself(command, run_dir, mode)
+    saved = steps_saved(run_dir)
+    if victim == "one rank":
+        kill([rng.choice(workers)])
+    else:
+        kill([command.pid] if victim == "the command" else [command.pid, *processes(run_dir)])
+    saving = in_a_save(run_dir)
     began = time.monotonic()
     command.wait(120)
     while processes(run_dir):
@@ -120,7 +127,13 @@ def strike(recipe: Path, run_dir: Path, mode: str, rng: random.Random) -> dict[s
         "moment": "in a save" if saving else "while it trains",
         "after_step": saved,
         "seconds_until_all_ended": round(time.monotonic() - began, 2),
+        "same_end": None,
     }
+
+
+def ended_by_itself(command: subprocess.Popen[bytes], run_dir: Path, mode: str) -> None:
+    """Wait for the end of a run that nobody struck."""
+    assert command.wait(300) == 0, f"{mode}: the run failed by itself, see {run_dir}"
 
 
 def outcome(run_dir: Path) -> tuple[list[tuple[object, ...]], bytes]:
@@ -143,30 +156,40 @@ def main() -> None:
     kills: list[dict[str, object]] = []
     same: dict[str, bool] = {}
     began = time.monotonic()
+
+    def write() -> None:
+        result = {
+            "seed": chosen.seed,
+            "steps": STEPS,
+            "kills": kills,
+            "bitwise_the_same": same,
+            "minutes": round((time.monotonic() - began) / 60, 1),
+        }
+        if chosen.out:
+            chosen.out.write_text(json.dumps(result, indent=1) + "\n")
+
     for number, mode in enumerate(chosen.modes):
-        alone, struck = folder / f"{number}-alone", folder / f"{number}-struck"
+        alone = folder / f"{number}-alone"
         assert start(recipe, alone, mode).wait() == 0, f"{mode}: failed undisturbed, see {alone}"
         left = chosen.kills // len(chosen.modes) + (number < chosen.kills % len(chosen.modes))
+        runs = 0
         while left:
-            one = strike(recipe, struck, mode, rng)
-            if one is None:  # too fast for the dice: again from the beginning
-                shutil.rmtree(struck)
-                continue
-            left -= 1
-            kills.append(one)
-            print(json.dumps(one), flush=True)
-        assert start(recipe, struck, mode).wait() == 0, f"{mode}: failed after its kills, see {struck}"
-        same[mode] = outcome(alone) == outcome(struck)
-        print(f"{mode}: {'bitwise the same' if same[mode] else 'ANOTHER END'}", flush=True)
-    result = {
-        "seed": chosen.seed,
-        "steps": STEPS,
-        "kills": kills,
-        "bitwise_the_same": same,
-        "minutes": round((time.monotonic() - began) / 60, 1),
-    }
-    if chosen.out:
-        chosen.out.write_text(json.dumps(result, indent=1) + "\n")
+            runs += 1
+            struck = folder / f"{number}-struck-{runs}"
+            here: list[dict[str, object]] = []
+            while len(here) < left and (one := strike(recipe, struck, mode, rng)) is not None:
+                here.append(one)
+                kills.append(one)
+                print(json.dumps(one), flush=True)
+                write()
+            left -= len(here)
+            assert start(recipe, struck, mode).wait() == 0, f"{mode}: failed after its kills, see {struck}"
+            is_same = outcome(alone) == outcome(struck)
+            same[mode] = same.get(mode, True) and is_same
+            for one in here:
+                one["same_end"] = is_same
+            write()
+            print(f"{mode}: {'bitwise the same' if is_same else 'ANOTHER END'}", flush=True)
     if all(same.values()):
         shutil.rmtree(folder)
     sys.exit(0 if all(same.values()) else 1)

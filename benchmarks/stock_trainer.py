@@ -1,8 +1,9 @@
 """The peer of first_step.py and checkpoint.py: transformers' Seq2SeqTrainer in a script of the usual kind.
 
-    accelerate launch benchmarks/stock_trainer.py --model FOLDER --data FILE --out FOLDER [--save-steps N]
+    accelerate launch --config_file FILE benchmarks/stock_trainer.py --model FOLDER --data FILE --out FOLDER
 
-It writes ``times.json``: the clock (`time.time`) after each optimizer step.
+It writes ``times.json``: how many ranks there really are (``world``), the stage of ZeRO (``zero_stage``, 0 without),
+and the clock (`time.time`) after each optimizer step (``times``).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch.distributed
 from datasets import load_dataset
 from transformers import (
     AutoModelForSeq2SeqLM,
@@ -25,16 +27,23 @@ from transformers import (
 
 
 class Clock(TrainerCallback):
-    """Writes down when each optimizer step was over."""
+    """Writes down when each optimizer step was over, and on how many ranks."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.times: list[float] = []
 
-    def on_step_end(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
         self.times.append(time.time())
+        # Asked of the process group: what a launcher was told and what it started are two things.
+        world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+        assert world == args.world_size, f"the Trainer believes in {args.world_size} processes (got {world})"
+        config = args.deepspeed_plugin.deepspeed_config if args.deepspeed_plugin else {}
+        stage = config.get("zero_optimization", {}).get("stage", 0)
         if state.is_world_process_zero:
-            self.path.write_text(json.dumps(self.times))
+            written = self.path.with_suffix(".part")
+            written.write_text(json.dumps({"world": world, "zero_stage": stage, "times": self.times}))
+            written.replace(self.path)
 
 
 def main() -> None:
@@ -46,7 +55,8 @@ def main() -> None:
     parser.add_argument("--max-steps", type=int, default=1)
     parser.add_argument("--save-steps", type=int, default=0)
     parser.add_argument("--sequence-len", type=int, default=512)
-    parser.add_argument("--deepspeed")
+    parser.add_argument("--target-len", type=int, default=128)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
     given = parser.parse_args()
     tokenizer = AutoTokenizer.from_pretrained(given.model)
     model = AutoModelForSeq2SeqLM.from_pretrained(given.model)
@@ -54,8 +64,8 @@ def main() -> None:
     def encode(rows: dict[str, list[str]]) -> dict[str, Any]:
         prompts = [f"Summarize the following dialogue.\n\n{dialogue}\n\nSummary:" for dialogue in rows["dialogue"]]
         encoded = tokenizer(prompts, max_length=given.sequence_len, truncation=True)
-        encoded["labels"] = tokenizer(text_target=rows["summary"], max_length=128, truncation=True)["input_ids"]
-        return dict(encoded)
+        summaries = tokenizer(text_target=rows["summary"], max_length=given.target_len, truncation=True)
+        return dict(encoded) | {"labels": summaries["input_ids"]}
 
     data = load_dataset("json", data_files=given.data, split="train")
     data = data.map(encode, batched=True, remove_columns=data.column_names)
@@ -63,14 +73,14 @@ def main() -> None:
         output_dir=str(given.out / "checkpoints"),
         per_device_train_batch_size=given.micro_batch,
         max_steps=given.max_steps,
-        learning_rate=1e-3,
+        learning_rate=given.learning_rate,
+        optim="adamw_torch_fused",
         save_strategy="steps" if given.save_steps else "no",
         save_steps=given.save_steps or 500,
         save_total_limit=2,
         logging_steps=1,
         report_to="none",
         use_cpu=True,
-        deepspeed=given.deepspeed,
     )
     given.out.mkdir(parents=True, exist_ok=True)
     Seq2SeqTrainer(
@@ -78,6 +88,7 @@ def main() -> None:
         args=arguments,
         train_dataset=data,
         data_collator=DataCollatorForSeq2Seq(tokenizer, model),
+        processing_class=tokenizer,
         callbacks=[Clock(given.out / "times.json")],
     ).train()
 

@@ -1,7 +1,9 @@
-"""kill -9 at random moments, also inside a save, of one rank and of all: the end is bitwise that of a run left alone.
+"""kill -9 at random moments, and inside a save, of one rank and of all: the end is bitwise that of a run left alone.
 
 The ranks are real processes that run the worker's own main, forked from one that has imported torch, so that a training
-takes a second. The same with the whole command is in test_going_on.py, and twenty times in benchmarks/soak.py.
+takes a second. A kill inside a save is certain: the file ``hold`` in the run directory makes the first rank wait before
+it declares a checkpoint whole. The same with the whole command is in test_going_on.py, and twenty times in
+benchmarks/soak.py.
 """
 
 import os
@@ -21,9 +23,10 @@ from summtune.resolution import resolve
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled")]
 
 STEPS = 14
+HOLD = "hold"  # names the step whose checkpoint is to stay without a manifest
 TWO = {"num_processes": 2, "micro_batch_size": 4}
 MODES = {
-    "one process": {},
+    "one process": {"save_total_limit": 1},
     "two processes": TWO,
     "ZeRO-2": TWO | {"deepspeed": "ds_configs/zero2.json"},
     "ZeRO-3": TWO | {"deepspeed": "ds_configs/zero3.json"},
@@ -60,9 +63,19 @@ def prepared(recipe, run_dir, keys, monkeypatch):
 
 
 def train_as_rank(rank, launch, run_dir, port):
-    """Be one rank: what accelerate sets, and the worker's main."""
-    from summtune import worker
+    """Be one rank: what accelerate sets, and the worker's main, which heeds ``hold``."""
+    from summtune import checkpoints, worker
     from summtune.work.stopping import StopRequest
+
+    write_manifest = checkpoints.write_manifest
+
+    def write_unless_held(checkpoint, layout):
+        hold = run_dir / HOLD
+        while hold.exists() and step_of(checkpoint) == int(hold.read_text()):
+            time.sleep(0.001)
+        write_manifest(checkpoint, layout)
+
+    checkpoints.write_manifest = write_unless_held
 
     if launch.processes > 1:
         os.environ.update(environment(rank, launch.processes, port))
@@ -99,28 +112,32 @@ def saved(run_dir):
     )
 
 
-def saves(run_dir):
-    return any(not (path / MANIFEST).exists() for path in checkpoints(run_dir / "checkpoints"))
-
-
 def kill(launch, run_dir, rng, one, inside):
-    """Start the training, and kill one rank or all at a random moment, or inside a save; return whether it was one."""
-    ranks = start(launch, run_dir)
+    """Start the training, and kill one rank or all at a random moment, or inside the save that follows it."""
     target = min(saved(run_dir) + rng.randint(1, 3), STEPS - 2)
+    saving = run_dir / "checkpoints" / f"checkpoint-{target + 1}"
+    if inside:
+        assert not saving.exists()
+        (run_dir / HOLD).write_text(str(target + 1))
+    ranks = start(launch, run_dir)
     end = time.monotonic() + 120
-    while saved(run_dir) < target or (inside and not saves(run_dir)):
+    while saved(run_dir) < target or (inside and not saving.exists()):
         assert time.monotonic() < end
         assert all(rank.is_alive() for rank in ranks), (run_dir / "logs" / "train.rank0.log").read_text()[-3000:]
-        time.sleep(0 if inside else rng.uniform(0, 0.01))
+        time.sleep(0 if inside else 0.001)
+    time.sleep(rng.uniform(0, 0.05))  # with part of its files, or with all but the manifest
+    was_inside = saving.exists() and not (saving / MANIFEST).exists()
     os.kill(rng.choice(ranks).pid, signal.SIGKILL) if one else [rank.kill() for rank in ranks]
-    was_inside = saves(run_dir)
     if one:
         time.sleep(0.2)  # the others lose it, and torchrun ends them
     for rank in ranks:
         rank.kill()
         rank.join(20)
+    if inside:
+        assert was_inside
+        assert saved(run_dir) == target, "the checkpoint that was being written is whole"
+        (run_dir / HOLD).unlink()
     assert saved(run_dir) < STEPS
-    return was_inside
 
 
 @pytest.mark.parametrize("mode", MODES)
