@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from summtune import checkpoints
 from summtune.errors import ModelError
 from summtune.files import read_jsonl, write_bytes, write_json, write_text
 from summtune.hub_access import fetch_model
+from summtune.identity import identify, model_identity
 from summtune.launchers import slurm
 from summtune.launchers.accelerate_config import DS_CONFIG, accelerate_config, read_ds_config, sized, to_yaml
 from summtune.launchers.local import Listener, run_stages
@@ -102,6 +105,7 @@ def run(
 def _begin(resolved: Resolved, display: Display) -> None:
     """Fetch the model, read and check the data, and put a complete beginning into the run directory."""
     plan = resolved.plan
+    _warn_of_another_batch(resolved, display)
     assert plan.model is not None
     with preparing(resolved.run_dir) as prepared:
         display.stage("data", "reading and checking", shows_itself=_on_the_hub(plan.recipe))
@@ -119,6 +123,29 @@ def _begin(resolved: Resolved, display: Display) -> None:
         shutil.copyfile(plan.recipe_path, prepared / "recipe.yaml")
         write_json(prepared / "plan.json", plan.model_copy(update={"data": data, "model": model}).to_json())
         adopt(prepared, resolved.run_dir)
+
+
+def _warn_of_another_batch(resolved: Resolved, display: Display) -> None:
+    """Say so where an unfinished training of this recipe lies beside, with another global batch.
+
+    On fewer devices than yesterday the same command is another experiment, which begins anew.
+    """
+    plan, run_dir = resolved.plan, resolved.run_dir
+    if plan.batch is None:
+        return
+    content = model_identity(plan.recipe)
+    for other in sorted(run_dir.parent.glob(f"{plan.name}-*")):
+        if is_complete(other, "train") or not checkpoints.checkpoints(other / "checkpoints"):
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            begun = read_plan(other)
+            if begun.batch and begun.identity == identify(plan.recipe, begun.batch.global_batch, content):
+                display.warn(
+                    f"an unfinished training of this recipe has a global batch of {begun.batch.global_batch} (got "
+                    f"{plan.batch.global_batch} now, {other}): this one begins anew. To go on with that one, choose "
+                    "micro_batch_size and gradient_accumulation_steps so that times the processes they make "
+                    f"{begun.batch.global_batch}"
+                )
 
 
 def _on_the_hub(recipe: Recipe) -> bool:
@@ -236,7 +263,7 @@ def run_comparison(
     known = check_free(run_dir, resolved.plan.identity)
     with leaving_nothing(run_dir), locked(run_dir):
         if known and fresh:
-            clear(run_dir)  # before the systems run: they may be inside
+            clear(run_dir)
         write_bytes(run_dir / "recipe.yaml", Path(resolved.plan.recipe_path).read_bytes())
         write_json(run_dir / "plan.json", resolved.plan.to_json())
         try:

@@ -20,7 +20,7 @@ from summtune.paths import model_folder
 from summtune.plan import Batch, Launch, ModelPlan, Plan, StagePlan, SystemPlan
 from summtune.recipe import Recipe, Slurm
 from summtune.recipe_loading import NO_OVERRIDES, LoadedRecipe
-from summtune.run_directory import timestamp
+from summtune.run_directory import SYSTEMS, timestamp
 from summtune.zero_memory import Sharding
 
 OUTPUTS = "outputs"
@@ -102,7 +102,7 @@ def resolve(
 
 def _comparison(loaded: LoadedRecipe, recipe: Recipe, output_dir: Path | None) -> Resolved:
     given = output_dir or (Path(recipe.output_dir) if recipe.output_dir else None)
-    folder = (given / "systems" if given else Path(OUTPUTS)).resolve()
+    folder = (given / SYSTEMS if given else Path(OUTPUTS)).resolve()
     parts = tuple((system.name, resolve(system.path, (), folder, system)) for system in systems_of(loaded, recipe))
     identity = hash_of({"systems": [(name, part.plan.identity) for name, part in parts], "baseline": recipe.baseline})
     systems = [

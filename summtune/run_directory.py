@@ -12,6 +12,7 @@ from typing import Any
 from summtune.errors import RunDirectoryError
 from summtune.files import read_json, write_json
 
+SYSTEMS = "systems"
 PARTIAL_PREDICTIONS = "predictions.partial"
 DATA_FILES = {role: f"data/{role}.jsonl" for role in ("train", "validation", "exemplars", "test")}
 
@@ -128,10 +129,13 @@ def adopt(prepared: Path, run_dir: Path) -> None:
 
 
 def clear(run_dir: Path) -> None:
-    """Delete everything a run left in its directory (``--fresh``), ``plan.json`` first."""
+    """Delete everything a run left in its directory (``--fresh``), ``plan.json`` first.
+
+    The systems of a comparison are runs of their own, with a lock of their own, and stay.
+    """
     (run_dir / "plan.json").unlink(missing_ok=True)
     for entry in run_dir.iterdir():
-        if entry.name == _LOCK:
+        if entry.name in (_LOCK, SYSTEMS):
             continue
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 

@@ -13,7 +13,7 @@ from summtune.files import read_json, read_jsonl, write_json, write_jsonl
 from summtune.plan import read_plan
 from summtune.records import Prediction
 from summtune.resolution import resolve
-from summtune.run_directory import mark_complete
+from summtune.run_directory import locked, mark_complete
 
 
 class Told:
@@ -205,6 +205,33 @@ def test_a_comparison_goes_on_where_it_stopped(project, launched, told):
         ("prompt", "predict"), ("train", "train", "predict"), ("train", "train", "predict"),
     ]  # fmt: skip
     assert (run_dir / "comparison.json").is_file()
+
+
+def test_a_fresh_comparison_leaves_a_system_alone_that_somebody_works_in(project, launched, told, everything_in):
+    run_dir = compare(project, told)
+    (system,) = (run_dir / "systems").glob("train-*")
+    before = everything_in(system)
+    with locked(system), pytest.raises(RunDirectoryError, match=f"working in this directory .got {system}"):
+        compare(project, told, fresh=True)
+    assert everything_in(system) == before
+
+
+def test_an_unfinished_training_with_another_global_batch_is_said(project, launched, told):
+    launched["fail_in"] = ("train", "train")
+
+    def begin(*sets):
+        resolved = resolve(project / "train.yaml", sets)
+        with pytest.raises(StageError):
+            pipeline.run(resolved, told)
+        (resolved.run_dir / "checkpoints" / "checkpoint-1").mkdir(parents=True)
+
+    begin()
+    begin("micro_batch_size=4", "seed=7")
+    assert told.warnings == []
+    begin("micro_batch_size=4")
+    (said,) = told.warnings
+    assert said.startswith("an unfinished training of this recipe has a global batch of 8 (got 4 now, ")
+    assert said.endswith("so that times the processes they make 8")
 
 
 def test_a_fresh_comparison_runs_its_systems_anew_and_keeps_them(project, launched, told):

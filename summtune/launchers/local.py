@@ -21,6 +21,7 @@ from summtune.plan import Launch
 
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 15.0
+_MEET_SECONDS = 60
 _FULL_DISK_BYTES = 16_000_000
 
 
@@ -56,6 +57,8 @@ def command(launch: Launch, run_dir: Path, stages: Sequence[str], place: Place |
     if place is not None:
         where = ("--machine_rank", str(place.rank), "--main_process_ip", place.address)
         where += ("--main_process_port", str(place.port))
+        # torch would wait a quarter of an hour for a machine that cannot be reached.
+        where += ("--rdzv_conf", f"timeout={_MEET_SECONDS}")
     return [
         *(sys.executable, "-m", "summtune.work.launch"),
         *("--config_file", str(run_dir / launch.config_file)),
@@ -212,6 +215,7 @@ def _failure(
     if chosen is not None:
         stage, cause = chosen["stage"], chosen["text"]
         log = logs / f"{stages[0]}.rank{chosen['rank']}.log"
+        log = log if log.exists() else launcher_log  # no process of the stage had begun
     else:
         stage, cause = stages[0], f"its processes ended with exit code {code}"
         log = logs / f"{stages[0]}.rank0.log"

@@ -14,6 +14,8 @@ from summtune.run_directory import PARTIAL_PREDICTIONS
 JOB_FILE = "job.json"
 STOPPED = 75
 """Exit code (EX_TEMPFAIL) of processes that were told to stop, and have saved what they had."""
+NOT_REQUEUED = 76
+"""Exit code of a job that saved what it had, and was not allowed to requeue itself."""
 
 _BODY = """
 run_dir={run_dir}
@@ -43,8 +45,16 @@ requeue() {{
   [ -n "$(find "$run_dir"/checkpoints "$run_dir"/stages "$run_dir"/{partial} \\
     -newer "$run_dir/{started}" -print -quit 2>/dev/null)" ] || return
   echo "stopped, and saved; requeueing"
-  scontrol requeue "$SLURM_JOB_ID"
+  scontrol requeue "$SLURM_JOB_ID" || {{
+    echo "Slurm does not let job $SLURM_JOB_ID requeue itself" >&2
+    exit {not_requeued}
+  }}
   exit {stopped}
+}}
+
+# SIGTERM is how Slurm announces a preemption with a grace time; after scancel the job does not run on.
+preempted() {{
+  scontrol show job --oneliner "$SLURM_JOB_ID" | grep -q 'JobState=RUNNING .*PreemptTime=[0-9]'
 }}
 
 # The stages of one launch, those that are not complete.
@@ -58,16 +68,15 @@ run() {{
   {srun} \\
     {python} -m summtune.launchers.slurm_node "$run_dir" "${{todo[@]}}" &
   step=$!
-  wait "$step"
+  # A signal that arrived while it was started: it is told too, and what was saved before counts.
+  [ -n "$told" ] && kill -USR1 "$step"
+  while wait "$step"; kill -0 "$step" 2>/dev/null; do :; done # a signal ends wait, not the step
+  wait "$step" # bash remembers the code of a step that ended while a signal was handled
   code=$?
-  while kill -0 "$step" 2>/dev/null; do # a signal ends wait, not the step
-    wait "$step"
-    code=$?
-  done
   step=
   [ "$code" = 0 ] && return 0
   # The first node that ends has srun end the others, which then may have another code than its own.
-  if [ "$code" = {stopped} ] || [ -n "$told" ]; then
+  if [ "$code" = {stopped} ] || [ -n "$told" ] || {{ [ "$code" = 143 ] && preempted; }}; then
     requeue
   fi
   exit "$code"
@@ -96,6 +105,7 @@ def sbatch_script(plan: Plan, run_dir: Path) -> str:
         srun=srun,
         python=shlex.quote(sys.executable),
         stopped=STOPPED,
+        not_requeued=NOT_REQUEUED,
         partial=PARTIAL_PREDICTIONS,
         started="logs/job.started",
         runs="\n".join(f"run {' '.join(stage.name for stage in group)}" for group in groups),

@@ -13,7 +13,7 @@ from summtune.errors import InputError, RunDirectoryError, StageError
 from summtune.events import EventReader, events_file
 from summtune.files import read_json, write_json, write_text
 from summtune.launchers.local import Listener, interrupts_held_back
-from summtune.launchers.sbatch_script import JOB_FILE, STOPPED, sbatch_script
+from summtune.launchers.sbatch_script import JOB_FILE, NOT_REQUEUED, STOPPED, sbatch_script
 from summtune.launchers.slurm_commands import ENDED, State, state_of, submit_script
 from summtune.plan import Plan
 from summtune.run_directory import is_complete
@@ -177,6 +177,8 @@ def failure(job: Job, run_dir: Path, state: State, errors: Sequence[dict[str, An
     why = ENDED[state.name]
     if state.exit_code.startswith(f"{STOPPED}:"):
         why = "it was told to stop (time limit or preemption) before anything was saved; raise slurm.time"
+    if state.exit_code.startswith(f"{NOT_REQUEUED}:"):
+        why = "it was told to stop (time limit or preemption), and Slurm does not let it requeue itself"
     if chosen is not None and state.name in ("FAILED", "COMPLETED", "UNKNOWN"):
         log_of_rank = run_dir / "logs" / f"{chosen['stage']}.rank{chosen['rank']}.log"
         log = log_of_rank if log_of_rank.exists() else log

@@ -50,6 +50,8 @@ def main(arguments: Sequence[str]) -> int:
             command(launch, run_dir, stages, place), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             env=environment(launch),
         )  # fmt: skip
+        for early in list(came):  # while it was started
+            process.send_signal(early)
         code = process.wait()
     if code == 0:
         return 0

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import psutil
 
+from summtune.events import Events
 from summtune.work.stopping import GO_ON_LATER, SIGNALS
 
 
@@ -32,6 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     # What torchrun itself acts upon; an older one that does not know the variable passes SIGTERM on too.
     os.environ["PET_SIGNALS_TO_HANDLE"] = "SIGINT,SIGHUP,SIGQUIT"
     from accelerate.commands.launch import launch_command, launch_command_parser
+    from torch.distributed import DistError
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     try:
@@ -40,11 +45,29 @@ def main(arguments: Sequence[str]) -> int:
         if GO_ON_LATER in [failure.exitcode for failure in error.failures.values()]:
             return GO_ON_LATER
         raise
+    except DistError as error:
+        _say_who_is_missing(arguments, error)
+        raise
     except subprocess.CalledProcessError as error:
         if error.returncode == GO_ON_LATER:
             return GO_ON_LATER
         raise
     return 0
+
+
+def _say_who_is_missing(arguments: Sequence[str], error: Exception) -> None:
+    """Tell the command that waits that this machine did not meet the others, before any worker was started."""
+    given = dict(pairwise(arguments))
+    if "--machine_rank" not in given:
+        return
+    run_dir, stage = Path(arguments[arguments.index("summtune.worker") + 1]), given[given["summtune.worker"]]
+    cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    Events(run_dir, stage, int(given["--machine_rank"])).error(
+        f"machine {given['--machine_rank']} ({socket.gethostname()}) did not meet the others in time (got {cause} at "
+        f"{given['--main_process_ip']}:{given['--main_process_port']}); check that every machine runs, and can open "
+        "connections to that one",
+        expected=True,
+    )
 
 
 def _pass_on(number: int, _: Any) -> None:

@@ -39,7 +39,10 @@ OverTimeLimit=0
 MinJobAge=300
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2 RealMemory=1000
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2 RealMemory=1000
-PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP PriorityTier=10
+PartitionName=spare Nodes=n1,n2 MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode={preempt} GraceTime=60
 """
 
 
@@ -64,7 +67,9 @@ class Cluster:
         folder = self.folder
         folder.chmod(0o755)
         (folder / "state").mkdir()
-        self.config.write_text(CONFIG.format(host=socket.gethostname(), folder=folder, ports=_free_ports(3)))
+        self.config.write_text(
+            CONFIG.format(preempt="REQUEUE", host=socket.gethostname(), folder=folder, ports=_free_ports(3))
+        )
         key = folder / "munge.key"
         key.write_bytes(os.urandom(1024))
         key.chmod(0o400)

@@ -186,3 +186,20 @@ def test_a_job_near_its_time_limit_saves_requeues_itself_and_finishes(cluster, r
     assert_same_result(run, reference)
     log = (run_dir / "logs" / f"slurm-{job}.log").read_text()
     assert "stopped, and saved; requeueing" in log
+
+
+def test_a_preempted_job_saves_and_goes_on_when_its_turn_comes_again(cluster, recipe, reference, tmp_path, command):
+    run_dir = tmp_path / "run"
+    follower = command(recipe, run_dir, *on_nodes(**{"slurm.partition": "spare"}))
+    wait_until(lambda: step_of_last_checkpoint(run_dir) >= 2, what="a checkpoint")
+    job = job_in(run_dir)
+    done = cluster.run("sbatch", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap", "sleep 1")
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: "Restarts=1" in cluster.show(job), what="the requeue")
+    step = step_of_last_checkpoint(run_dir)
+    code, said = follower.finish()
+    assert code == 0, said + logs_of(run_dir)
+    assert job_in(run_dir) == job
+    run = Finished(run_dir, said)
+    assert run.json("training.json")["resumed_from_step"] == step
+    assert_same_result(run, reference)

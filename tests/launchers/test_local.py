@@ -46,15 +46,20 @@ def test_the_first_cause_is_told_rather_than_what_the_others_say(run, tmp_path):
         "Events(run_dir, 'train', 1).error('RuntimeError: connection closed by peer', expected=False)\n"
         "events.error('no space is left', expected=True); sys.exit(1)"
     )
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "train.rank0.log").touch()
     with pytest.raises(StageError, match=r"^the train stage failed: no space is left$") as caught:
         run(program)
     assert caught.value.log == str(tmp_path / "logs" / "train.rank0.log")
 
 
 def test_an_unexpected_error_is_told_with_the_log_of_its_rank(run, tmp_path):
-    with pytest.raises(StageError, match="the train stage failed: ValueError: odd") as caught:
-        run("Events(run_dir, 'train', 1).error('ValueError: odd', expected=False); sys.exit(1)")
-    assert caught.value.log == str(tmp_path / "logs" / "train.rank1.log")
+    (tmp_path / "logs").mkdir()
+    for log in ("launcher.log", "train.rank1.log"):  # of its rank, where it got so far
+        (tmp_path / "logs" / log).touch()
+        with pytest.raises(StageError, match="the train stage failed: ValueError: odd") as caught:
+            run("Events(run_dir, 'train', 1).error('ValueError: odd', expected=False); sys.exit(1)")
+        assert caught.value.log == str(tmp_path / "logs" / log)
 
 
 def test_a_process_that_says_nothing_is_told_by_its_exit_code(run, tmp_path):
@@ -161,7 +166,7 @@ def test_on_several_machines_the_command_says_which_one_and_where_they_meet(tmp_
     command = local.command(launch, tmp_path, ["train"], local.Place(1, "first", 1234))
     assert command[3:] == [
         "--config_file", str(tmp_path / "accelerate.yaml"),
-        "--machine_rank", "1", "--main_process_ip", "first", "--main_process_port", "1234",
+        "--machine_rank", "1", "--main_process_ip", "first", "--main_process_port", "1234", "--rdzv_conf", "timeout=60",
         "-m", "summtune.worker", str(tmp_path), "train",
     ]  # fmt: skip
 

@@ -63,7 +63,7 @@ def run_script(slurm_plan, tmp_path, commands):
     (run_dir / "logs").mkdir(parents=True)
 
     def run(srun, job="12", deepspeed=True, **others):
-        commands(srun=srun, scontrol="", sleep="", hostname="echo first", **others)
+        commands(**({"srun": srun, "scontrol": "", "sleep": "", "hostname": "echo first"} | others))
         if job is not None:
             write_json(run_dir / "job.json", {"id": job, "events_from": 0})
         script = tmp_path / "job.sbatch"
@@ -124,6 +124,37 @@ def test_a_job_that_saved_something_before_it_stopped_requeues_itself(run_script
     assert done.returncode == 75
     assert called[-1] == "scontrol requeue 12"
     assert steps(called) == ["train"]
+
+
+def test_a_job_that_may_not_requeue_itself_says_so(run_script):
+    done, _ = run_script('mkdir "$RUN/checkpoints"; exit 75', scontrol="exit 1")
+    assert done.returncode == 76
+    assert done.stderr == "Slurm does not let job 12 requeue itself\n"
+
+
+SAVED_AND_TERMINATED = 'mkdir "$RUN/checkpoints"; exit 143'
+
+
+def test_a_preempted_job_requeues_itself(run_script):
+    state = 'echo "JobId=12 JobState=RUNNING Reason=None PreemptTime=2026-01-01T00:00:00 SuspendTime=None"'
+    done, called = run_script(SAVED_AND_TERMINATED, scontrol=state)
+    assert done.returncode == 75
+    assert called[-2:] == ["scontrol show job --oneliner 12", "scontrol requeue 12"]
+
+
+@pytest.mark.parametrize("state", ["RUNNING Reason=None PreemptTime=None", "CANCELLED PreemptTime=2026-01-01T00:00:00"])
+def test_a_cancelled_job_does_not(run_script, state):
+    done, called = run_script(SAVED_AND_TERMINATED, scontrol=f'echo "JobState={state}"')
+    assert done.returncode == 143
+    assert called[-1] == "scontrol show job --oneliner 12"
+
+
+def test_the_code_of_a_step_that_ends_while_a_signal_is_handled_is_its_own(run_script):
+    # The handler asks whether there is a step; that takes until the step has ended.
+    step = 'mkdir "$RUN/checkpoints"; trap "" USR1; kill -USR1 $PPID; /bin/sleep 0.3; exit 75'
+    done, called = run_script(step)
+    assert done.returncode == 75
+    assert called[-1] == "scontrol requeue 12"
 
 
 def test_a_job_that_came_no_further_does_not_requeue_itself_for_ever(run_script):

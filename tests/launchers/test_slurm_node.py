@@ -59,6 +59,19 @@ def test_what_a_failing_node_said_is_in_the_log_of_the_job(on_node, run_dir, cap
     assert (run_dir / "logs" / "launcher.machine1.log").read_text() == "of an earlier job\nno such device\n"
 
 
+def test_a_signal_that_comes_while_the_processes_are_started_reaches_them(on_node, monkeypatch):
+    start = subprocess.Popen
+
+    def signalled(*arguments, **named):
+        signal.raise_signal(signal.SIGUSR1)
+        process = start(*arguments, **named)
+        time.sleep(1)  # until it listens
+        return process
+
+    monkeypatch.setattr(slurm_node.subprocess, "Popen", signalled)
+    assert on_node(WAITS.format(name="SIGUSR1", code=75)) == 75
+
+
 @pytest.mark.parametrize(
     ("sent", "code", "told"),
     [("SIGUSR1", 75, 75), ("SIGTERM", 75, 143), ("SIGTERM", 1, 143), ("SIGUSR1", 1, 1), ("SIGUSR1", 0, 0)],

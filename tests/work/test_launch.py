@@ -1,12 +1,15 @@
 """The launcher passes signals on and hands the workers' exit code back: started for real, with a small worker."""
 
 import signal
+import socket
 import subprocess
 import sys
 import time
 
 import pytest
+from forked_ranks import free_port
 
+from summtune.files import read_jsonl
 from summtune.work.stopping import GO_ON_LATER
 
 WORKER = """
@@ -80,6 +83,25 @@ def test_the_end_of_the_workers_is_the_end_of_the_launcher(launch):
     failed = launch(1, "4")
     assert failed.wait(90) == 1
     assert "returned non-zero exit status 4" in failed.stderr.read()
+
+
+@pytest.mark.parametrize(("rank", "cause"), [(0, "1/2 clients joined"), (1, "")])
+def test_machines_that_do_not_meet_are_said_with_their_address(tmp_path, rank, cause):
+    (tmp_path / "logs").mkdir()
+    machines = REST.format(False).replace("num_machines: 1", "num_machines: 2")
+    (tmp_path / "accelerate.yaml").write_text(TWO + machines.replace("main_process_port: 0\n", ""))
+    port = free_port()
+    command = [sys.executable, "-m", "summtune.work.launch", "--config_file", str(tmp_path / "accelerate.yaml")]
+    command += ["--machine_rank", str(rank), "--main_process_ip", "127.0.0.1", "--main_process_port", str(port)]
+    command += ["--rdzv_conf", "timeout=3", "-m", "summtune.worker", str(tmp_path), "train"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 1
+    ((event,)) = read_jsonl(tmp_path / "logs" / "events.jsonl")
+    assert (event["event"], event["stage"], event["rank"], event["expected"]) == ("error", "train", rank, True)
+    said = f"machine {rank} ({socket.gethostname()}) did not meet the others in time (got "
+    assert event["text"].startswith(said)
+    assert cause in event["text"]
+    assert f"127.0.0.1:{port}); check that every machine runs, and can open connections to that one" in event["text"]
 
 
 def test_a_signal_before_the_workers_are_there_ends_the_launcher(launch):
