@@ -92,6 +92,9 @@ def estimate(
     if sharding.stage == 3:
         gathered = min(weights, size * sharding.live)
         weights //= processes
+    if sharding.stage == 1 and not sharding.offload_optimizer and recipe.gradient_accumulation_steps == 1:
+        # Measured: that copy is made when the activations are gone.
+        at_update = max(0, at_update - activations)
     gradients += at_update
     buffers = sharding.bucket * sharding.buckets * size
     if sharding.stage == 3:  # the largest layer on its way in, and its gradient on its way out

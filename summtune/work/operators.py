@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -19,38 +20,40 @@ OPERATORS = ("cpu_adam", "deepspeed_shm_comm")  # the second one for all process
 _STALE_SECONDS = 120.0  # another machine with the same home may be compiling
 
 
-def free_locks(plan: Plan, events: Events) -> None:
-    """Remove the locks of compilations that were killed: torch would wait for their ends for ever.
+def free_locks(say: Callable[[str], None]) -> None:
+    """Wait for compilations to end, and remove the locks of those that were killed: torch would wait for ever.
 
     Args:
-        plan: of a training; nothing happens without DeepSpeed.
-        events: to the command that waits.
+        say: told what is waited for.
     """
-    if plan.recipe.deepspeed is None:
-        return
     from torch.utils.cpp_extension import _get_build_directory
 
     for name in OPERATORS:
-        free_lock(Path(_get_build_directory(name, False)) / "lock", events)
+        free_lock(Path(_get_build_directory(name, False)) / "lock", say)
 
 
-def free_lock(lock: Path, events: Events, stale_seconds: float = _STALE_SECONDS) -> None:
-    """Remove a lock that no process of this machine holds, when it is old enough not to be another machine's.
+def free_lock(lock: Path, say: Callable[[str], None], stale_seconds: float = _STALE_SECONDS) -> None:
+    """Wait until a lock is gone, and remove one that no process of this machine holds, when it is old enough not to be
+    another machine's.
+
+    A process that holds it now may still be killed: so it is waited for here, and not by torch.
 
     Args:
         lock: of the folder that is compiled in.
-        events: to the command that waits.
+        say: told what is waited for.
         stale_seconds: how old.
     """
-    waits = False
-    while lock.exists() and not _is_held(lock):
+    said = None
+    while lock.exists():
+        held = _is_held(lock)
         with contextlib.suppress(FileNotFoundError):
-            if time.time() - lock.stat().st_mtime > stale_seconds:
+            if not held and time.time() - lock.stat().st_mtime > stale_seconds:
                 lock.unlink()
-            elif not waits:
-                waits = True
-                events.say(f"{lock} is held by another machine, or was left by a killed run: waiting until it is old")
-        time.sleep(0.2)
+            elif held is not said:
+                said = held
+                why = "another process compiles" if held else "held by another machine, or left by a killed run"
+                say(f"waiting for {lock} ({why})")
+        time.sleep(0.5)
 
 
 def _is_held(lock: Path) -> bool:

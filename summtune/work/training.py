@@ -68,7 +68,8 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
     tokenizer = load_tokenizer(Path(plan.model.folder))
     training_pairs = _pairs(plan, run_dir, "train", tokenizer, events)
     steps = recipe.max_steps or math.ceil(recipe.num_epochs * math.ceil(len(training_pairs) / plan.batch.global_batch))
-    operators.free_locks(plan, events)
+    if recipe.deepspeed is not None:
+        operators.free_locks(events.say)
     # Before the model: under ZeRO-3 this is what makes from_pretrained shard the weights as it loads them.
     arguments = training_arguments(plan, run_dir, bf16, steps)
     check_launch(plan, launch.processes, arguments, events)
