@@ -102,6 +102,8 @@ def measure(name: str, folder: Path, model: Path, bf16: bool, micro_batch: int) 
     from summtune.resolution import resolve
 
     keys = LENGTHS | {"num_processes": 2, "micro_batch_size": micro_batch, "bf16": bf16} | LAYOUTS[name]
+    if (folder / str(keys.get("deepspeed"))).is_file():  # what --set names lies where the command is given
+        keys["deepspeed"] = str(folder / str(keys["deepspeed"]))
     sets = [f"{key}={json.dumps(value)}" for key, value in keys.items()]
     recipe = folder / "memory.yaml"
     recipe.write_text(

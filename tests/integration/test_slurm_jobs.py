@@ -59,8 +59,8 @@ def step_of_last_checkpoint(run_dir):
     return max((int(path.parent.name.split("-")[1]) for path in manifests), default=0)
 
 
-def assert_same_result(run, reference):
-    assert [row["step"] for row in run.steps] == list(range(1, STEPS + 1))
+def assert_same_result(run, reference, steps=STEPS):
+    assert [row["step"] for row in run.steps] == list(range(1, steps + 1))
     for key in ("loss", "grad_norm"):
         assert [row[key] for row in run.steps] == pytest.approx([row[key] for row in reference.steps], rel=1e-3)
     assert run.evaluations == pytest.approx(reference.evaluations, rel=1e-3)
@@ -188,18 +188,21 @@ def test_a_job_near_its_time_limit_saves_requeues_itself_and_finishes(cluster, r
     assert "stopped, and saved; requeueing" in log
 
 
-def test_a_preempted_job_saves_and_goes_on_when_its_turn_comes_again(cluster, recipe, reference, tmp_path, command):
+def test_a_preempted_job_saves_and_goes_on_when_its_turn_comes_again(cluster, recipe, tmp_path, command):
     run_dir = tmp_path / "run"
-    follower = command(recipe, run_dir, *on_nodes(**{"slurm.partition": "spare"}))
+    longer = {"num_epochs": 150, "learning_rate": 0.0001}  # Slurm takes a second or two to preempt
+    follower = command(recipe, run_dir, *on_nodes(**longer, **{"slurm.partition": "spare"}))
     wait_until(lambda: step_of_last_checkpoint(run_dir) >= 2, what="a checkpoint")
     job = job_in(run_dir)
     done = cluster.run("sbatch", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap", "sleep 1")
     assert done.returncode == 0, done.stderr
     wait_until(lambda: "Restarts=1" in cluster.show(job), what="the requeue")
     step = step_of_last_checkpoint(run_dir)
+    assert 2 <= step < 300
     code, said = follower.finish()
     assert code == 0, said + logs_of(run_dir)
     assert job_in(run_dir) == job
     run = Finished(run_dir, said)
     assert run.json("training.json")["resumed_from_step"] == step
-    assert_same_result(run, reference)
+    assert "stopped, and saved; requeueing" in (run_dir / "logs" / f"slurm-{job}.log").read_text()
+    assert_same_result(run, run_to_the_end(recipe, tmp_path / "alone", *layout(**longer)), steps=300)
