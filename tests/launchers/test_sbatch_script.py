@@ -62,12 +62,12 @@ def run_script(slurm_plan, tmp_path, commands):
     run_dir = tmp_path / "a run"
     (run_dir / "logs").mkdir(parents=True)
 
-    def run(srun, job="12", deepspeed=True, **others):
+    def run(srun, job="12", deepspeed=True, edit=("", ""), **others):
         commands(**({"srun": srun, "scontrol": "", "sleep": "", "hostname": "echo first"} | others))
         if job is not None:
             write_json(run_dir / "job.json", {"id": job, "events_from": 0})
         script = tmp_path / "job.sbatch"
-        script.write_text(sbatch_script(slurm_plan(deepspeed), run_dir))
+        script.write_text(sbatch_script(slurm_plan(deepspeed), run_dir).replace(*edit, 1))
         environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "SLURM_JOB_ID": "12", "RUN": str(run_dir)}
         done = subprocess.run(
             ["bash", script], env=environment, capture_output=True, text=True, timeout=30, check=False
@@ -83,6 +83,8 @@ def steps(called):
     return [call.split()[-1] for call in called if call.startswith("srun")]
 
 
+# A step during which the signal comes, and what it does then.
+TOLD = "trap '{}' USR1\nkill -USR1 $PPID; for i in $(seq 100); do /bin/sleep 0.1; done"
 MARK = 'mkdir -p "$RUN/stages"; touch "$RUN/stages/${@: -1}.json"'
 
 
@@ -150,11 +152,10 @@ def test_a_cancelled_job_does_not(run_script, state):
 
 
 def test_the_code_of_a_step_that_ends_while_a_signal_is_handled_is_its_own(run_script):
-    # The handler asks whether there is a step; that takes until the step has ended.
-    step = 'mkdir "$RUN/checkpoints"; trap "" USR1; kill -USR1 $PPID; /bin/sleep 0.3; exit 75'
-    done, called = run_script(step)
-    assert done.returncode == 75
-    assert called[-1] == "scontrol requeue 12"
+    slow = ('echo "told to stop"', 'echo "told to stop"; /bin/sleep 1')
+    done, _ = run_script('trap "" USR1; kill -USR1 $PPID; exit 9', edit=slow)
+    assert done.stdout == "told to stop\n"
+    assert done.returncode == 9
 
 
 def test_a_job_that_came_no_further_does_not_requeue_itself_for_ever(run_script):
@@ -166,29 +167,20 @@ def test_a_job_that_came_no_further_does_not_requeue_itself_for_ever(run_script)
 
 
 def test_the_signal_before_the_time_limit_reaches_the_step(run_script):
-    step = (
-        "trap 'mkdir \"$RUN/checkpoints\"; echo saved; exit 75' USR1\n"
-        "kill -USR1 $PPID; for i in $(seq 100); do /bin/sleep 0.1; done"
-    )
-    done, called = run_script(step)
+    done, called = run_script(TOLD.format('mkdir "$RUN/checkpoints"; echo saved; exit 75'))
     assert done.stdout.splitlines() == ["told to stop", "saved", "stopped, and saved; requeueing"]
     assert done.returncode == 75
     assert called[-1] == "scontrol requeue 12"
 
 
 def test_a_slow_node_that_srun_ended_is_requeued_with_the_others(run_script):
-    step = (
-        "trap 'mkdir \"$RUN/checkpoints\"; exit 143' USR1\n"
-        "kill -USR1 $PPID; for i in $(seq 100); do /bin/sleep 0.1; done"
-    )
-    done, called = run_script(step)
+    done, called = run_script(TOLD.format('mkdir "$RUN/checkpoints"; exit 143'))
     assert done.returncode == 75
     assert called[-1] == "scontrol requeue 12"
 
 
 def test_a_step_that_fails_when_told_to_stop_and_has_saved_nothing_fails(run_script):
-    step = "trap 'exit 9' USR1\nkill -USR1 $PPID; for i in $(seq 100); do /bin/sleep 0.1; done"
-    done, called = run_script(step)
+    done, called = run_script(TOLD.format("exit 9"))
     assert done.returncode == 9
     assert not any("requeue" in call for call in called)
 
