@@ -222,7 +222,7 @@ def _run_here(stage: str, plan: Plan, run_dir: Path) -> None:
         from summtune.evaluator.evaluation import evaluate, write_evaluation
 
         predictions = [Prediction.from_json(row) for row in read_jsonl(run_dir / "predictions.jsonl")]
-        write_evaluation(run_dir, evaluate(predictions, plan.recipe.evaluation, plan.recipe.seed))
+        write_evaluation(run_dir, evaluate(predictions, plan.recipe.evaluation))
         return
     assert stage == "report", f"no such stage: {stage}"
     from summtune.report import write_run_report

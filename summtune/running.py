@@ -113,7 +113,7 @@ def evaluate_file(predictions: Path, as_json: bool) -> None:
         rows = [Prediction.from_json(row) for row in read_jsonl(predictions)]
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise InputError(f"not a predictions.jsonl of summtune (got {predictions}: {error})") from None
-    evaluation = evaluate(rows, EvaluationSettings(), 42)
+    evaluation = evaluate(rows, EvaluationSettings())
     if as_json:
         print(json.dumps(evaluation.to_json(), indent=2, ensure_ascii=False))
     else:
