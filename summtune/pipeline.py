@@ -256,7 +256,8 @@ def run_comparison(
         ComparisonError: the systems were scored under different protocols or on different dialogues.
         InputError, StageError: a system could not be run.
     """
-    from summtune.evaluator.comparison import compare, read_system
+    from summtune.evaluator.comparison import compare
+    from summtune.evaluator.systems import read_system
     from summtune.report import write_compare_report
 
     run_dir = resolved.run_dir

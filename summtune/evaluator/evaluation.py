@@ -121,7 +121,7 @@ def evaluate(
         ids_sha256=_fingerprint([p.id, *p.references] for p in predictions),
         dialogues_sha256=_fingerprint([p.id, p.dialogue] for p in predictions) if sets[FLOOR] is not None else None,
         outputs_sha256=_fingerprint([p.id, p.prediction] for p in predictions),
-        diagnostics=diagnose(predictions),
+        diagnostics=diagnose(predictions),  # CORE: leakage, weights come with DIAG
     )
 
 

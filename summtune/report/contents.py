@@ -139,7 +139,7 @@ def protocol_sentence(protocol: Mapping[str, Any]) -> str:
     if "permutations" not in protocol:
         return f"{text}."
     flips = numbers.count(protocol["permutations"])
-    return f"{text}; p-values by paired sign-flip permutation ({flips} flips), not corrected for several comparisons."
+    return f"{text}; p-values by paired sign-flip permutation ({flips} flips), with Holm's correction for their number."
 
 
 def _metric_table(run: RunFiles) -> Table:

@@ -33,25 +33,38 @@ class Table:
     text_columns: int = 1
 
 
-def score_table(systems: Sequence[Mapping[str, Any]]) -> Table:
+def score_table(
+    systems: Sequence[Mapping[str, Any]],
+    floor: Mapping[str, Any] | None = None,
+    ceiling: Mapping[str, Any] | None = None,
+) -> Table:
     """Return systems × metrics, each score with half its interval's width, and what was trained.
+
+    The last rows are the floor and the ceiling between which the scores are read.
 
     Args:
         systems: ``systems`` of ``comparison.json``: each with ``name``, ``metrics`` and, where they are known, the
             parameter counts; predictions from elsewhere have none.
+        floor: of ``comparison.json`` or ``metrics.json``; None where there is none.
+        ceiling: of the same file.
     """
     metrics = list(dict.fromkeys(name for system in systems for name in system["metrics"]))
-    counted = any("total_parameters" in system for system in systems)
-    rows = []
-    for system in systems:
-        scores = (_cell(name, system["metrics"].get(name)) for name in metrics)
-        rows.append((one_line(system["name"]), *scores, *(_parameter_cells(system) if counted else ())))
+    counted = any(system.get("total_parameters") is not None for system in systems)
+    rows = [
+        (one_line(system["name"]), *_score_cells(system, metrics), *(_parameter_cells(system) if counted else ()))
+        for system in systems
+    ]
+    for anchor, part in ((floor, "floor"), (ceiling, "ceiling")):
+        if anchor is not None:
+            rows.append(
+                (f"{anchor['name']} ({part})", *_score_cells(anchor, metrics), *(("–", "–") if counted else ()))
+            )
     titles = (numbers.metric_title(name) for name in metrics)
     return Table(("System", *titles, *(("Trainable parameters", "Parameters") if counted else ())), tuple(rows))
 
 
 def difference_table(comparison: Mapping[str, Any]) -> Table:
-    """Return one row for every two systems and metric: the difference, its interval and the p-value."""
+    """Return one row for every two systems and metric: its difference, interval, p-value and Holm's p-value."""
     level = numbers.percent(comparison["protocol"]["bootstrap"]["confidence"])
     rows = tuple(
         (
@@ -59,11 +72,12 @@ def difference_table(comparison: Mapping[str, Any]) -> Table:
             numbers.metric_title(row["metric"]),
             numbers.difference(row["metric"], row["difference"]),
             numbers.interval(row["metric"], row["ci_low"], row["ci_high"]),
-            numbers.p_value(row["p_value"]).removeprefix("p ").removeprefix("= "),
+            _bare(numbers.p_value(row["p_value"])),
+            _bare(numbers.p_value(row["p_adjusted"])),
         )
         for row in comparison["differences"]
     )
-    return Table(("Systems", "Metric", "Difference", f"{level} interval", "p-value"), rows, text_columns=2)
+    return Table(("Systems", "Metric", "Difference", f"{level} interval", "p-value", "p (Holm)"), rows, text_columns=2)
 
 
 def print_table(console: Console, table: Table) -> None:
@@ -84,11 +98,16 @@ def print_table(console: Console, table: Table) -> None:
     console.print(printed)
 
 
-def print_scores(console: Console, systems: Sequence[Mapping[str, Any]]) -> None:
-    """Print systems × metrics on the terminal, with the share of the weights that was trained, in eighty columns."""
-    table = score_table(systems)
+def print_scores(
+    console: Console,
+    systems: Sequence[Mapping[str, Any]],
+    floor: Mapping[str, Any] | None = None,
+    ceiling: Mapping[str, Any] | None = None,
+) -> None:
+    """Print the table of ``score_table``, with the share of the weights that was trained, in eighty columns."""
+    table = score_table(systems, floor, ceiling)
     if table.header[-1] == "Parameters":
-        shares = [_share(system) for system in systems]
+        shares = [*(_share(system) for system in systems), *["–"] * (len(table.rows) - len(systems))]
         rows = tuple((*row[:-2], share) for row, share in zip(table.rows, shares, strict=True))
         table = Table((*table.header[:-2], "Trained"), rows)
     print_table(console, table)
@@ -107,15 +126,24 @@ def escape_markdown(text: str) -> str:
     return _MARKS.sub(r"\\\g<0>", one_line(text).replace("&", "&amp;"))
 
 
+def _score_cells(scored: Mapping[str, Any], metrics: Sequence[str]) -> tuple[str, ...]:
+    return tuple(_cell(name, scored["metrics"].get(name)) for name in metrics)
+
+
+def _bare(p_value: str) -> str:
+    """Return the value for a column that says what it is: ``0.034``, ``< 0.001``."""
+    return p_value.removeprefix("p ").removeprefix("= ")
+
+
 def _parameter_cells(system: Mapping[str, Any]) -> tuple[str, str]:
-    if "total_parameters" not in system:
+    if system.get("total_parameters") is None:
         return "–", "–"
     total = system["total_parameters"]
     return numbers.parameters(system["trainable_parameters"], total), numbers.count(total)
 
 
 def _share(system: Mapping[str, Any]) -> str:
-    if "total_parameters" not in system:
+    if system.get("total_parameters") is None:
         return "–"
     return numbers.share(system["trainable_parameters"], system["total_parameters"])
 

@@ -2,8 +2,9 @@ import math
 
 import pytest
 
-from summtune.evaluator.comparison import compare, read_system
+from summtune.evaluator.comparison import compare
 from summtune.evaluator.evaluation import evaluate, write_evaluation
+from summtune.evaluator.systems import read_system
 from summtune.files import write_json, write_jsonl
 from summtune.recipe import EvaluationSettings
 from summtune.records import Prediction
@@ -40,7 +41,7 @@ def run_dir(tmp_path):
             predictions.append(Prediction(**(flags | fields)))
         settings = EvaluationSettings(metrics=list(metrics), bootstrap_samples=100)
         write_jsonl(folder / "predictions.jsonl", (prediction.to_json() for prediction in predictions))
-        write_evaluation(folder, evaluate(predictions, settings, seed=3))
+        write_evaluation(folder, evaluate(predictions, settings))
         trained = 3_538_944 if kind == "train" else 0
         stats = {
             "trainable_parameters": trained,
