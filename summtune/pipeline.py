@@ -259,6 +259,7 @@ def run_comparison(
     from summtune.evaluator.comparison import compare
     from summtune.evaluator.systems import read_system
     from summtune.report import write_compare_report
+    from summtune.report.model_card import model_card
 
     run_dir = resolved.run_dir
     known = check_free(run_dir, resolved.plan.identity)
@@ -277,7 +278,11 @@ def run_comparison(
             return None
         systems = [read_system(name, part.run_dir) for name, part in resolved.parts]
         display.stage("compare", f"{len(systems)} systems")
-        write_json(run_dir / "comparison.json", compare(systems, resolved.plan.recipe.baseline or systems[0].name))
+        comparison = compare(systems, resolved.plan.recipe.baseline or systems[0].name)
+        write_json(run_dir / "comparison.json", comparison)
+        for system in systems:
+            if system.kind == "train":
+                write_text(system.run_dir / "model" / "README.md", model_card(system.run_dir, comparison))
         write_compare_report(run_dir)
     return run_dir
 

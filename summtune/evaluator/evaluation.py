@@ -24,6 +24,7 @@ from summtune.evaluator.sentences import splitting
 from summtune.files import write_json, write_jsonl
 from summtune.recipe import EvaluationSettings
 from summtune.records import Prediction
+from summtune.report import numbers
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -110,18 +111,21 @@ def evaluate(
     if extra_protocol:
         protocol["extra_metrics"] = extra_protocol
     whole = scored["system"]
+    metrics, below = _estimates(whole, settings), _anchor(FLOOR, scored, settings)
+    diagnostics = diagnose(predictions)
+    diagnostics["warnings"] += _no_better_than(below, metrics)
     return Evaluation(
         protocol=protocol,
         ids=tuple(prediction.id for prediction in predictions),
-        metrics=_estimates(whole, settings),
+        metrics=metrics,
         by_references=whole.by_references,
-        floor=_anchor(FLOOR, scored, settings),
+        floor=below,
         ceiling=_anchor(CEILING, scored, settings),
         per_example=whole.per_example,
         ids_sha256=_fingerprint([p.id, *p.references] for p in predictions),
         dialogues_sha256=_fingerprint([p.id, p.dialogue] for p in predictions) if sets[FLOOR] is not None else None,
         outputs_sha256=_fingerprint([p.id, p.prediction] for p in predictions),
-        diagnostics=diagnose(predictions),  # CORE: leakage, weights come with DIAG
+        diagnostics=diagnostics,
     )
 
 
@@ -224,6 +228,19 @@ def _anchor(name: str, scored: Mapping[str, _Scores], settings: EvaluationSettin
     n = len(next(iter(scored[name].per_example.values()), ()))
     estimates = _estimates(scored[name], settings)
     return {"name": name, "n": n, "metrics": {metric: asdict(each) for metric, each in estimates.items()}}
+
+
+def _no_better_than(floor: Mapping[str, Any] | None, metrics: Mapping[str, Estimate]) -> list[str]:
+    """Return a sentence where the first metric is no higher than the floor's: then nothing was summarized."""
+    shared = [name for name in metrics if floor is not None and name in floor["metrics"]]
+    if floor is None or not shared or metrics[shared[0]].value > floor["metrics"][shared[0]]["value"]:
+        return []
+    name = shared[0]
+    ours, theirs = metrics[name].value, floor["metrics"][name]["value"]
+    return [
+        f"The predictions score no higher than the first three turns of each dialogue ({floor['name']}): "
+        f"{numbers.score(name, ours)} against {numbers.score(name, theirs)} {numbers.metric_title(name)}."
+    ]
 
 
 def _fingerprint(rows: Iterable[list[str]]) -> str:

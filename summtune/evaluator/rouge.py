@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
@@ -85,11 +86,15 @@ def score_pairs(
         raise InputError(f"not a ROUGE variant (got {unknown[0]!r}); use rouge1 to rouge9, rougeL or rougeLsum")
     read = _reader(use_stemmer, split_sentences)
     measures = [_measure(name) for name in names]
-    scores: list[list[float]] = []
+    scores = array("d")  # eight bytes a score, however many pairs there are
+    count = 0
     for prediction, texts in zip(predictions, references, strict=True):
         candidate = read(prediction)
-        scores.extend([measure(read(text), candidate) for measure in measures] for text in texts)
-    return np.array(scores, dtype=np.float64).reshape(len(scores), len(names))
+        for text in texts:
+            reference = read(text)
+            scores.extend(measure(reference, candidate) for measure in measures)
+        count += len(texts)
+    return np.array(scores).reshape(count, len(names))
 
 
 def has_words(text: str) -> bool:
