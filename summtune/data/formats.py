@@ -56,7 +56,7 @@ def read_json_rows(path: Path, split: str | None, default_split: str) -> tuple[s
     except OSError as error:
         raise DataError(f"{path} cannot be read (got {error.strerror or error}); check the file") from error
     try:
-        value = json.loads(content.decode("utf-8-sig"))
+        value = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_once)
     except UnicodeDecodeError as error:
         raise _not_utf8(path, str(path)) from error
     except json.JSONDecodeError as error:
@@ -113,7 +113,7 @@ def _read_jsonl(path: Path, shown: str) -> RowStream:
 
 def _parse_line(place: Place, line: bytes, start: int) -> Row | BadRow:
     try:
-        return _object_row(place, json.loads(line.decode("utf-8")))
+        return _object_row(place, json.loads(line.decode("utf-8"), object_pairs_hook=_once))
     except UnicodeDecodeError as error:
         return BadRow(
             place, f"not UTF-8 (got byte 0x{line[error.start]:02x} at offset {start + error.start}); convert it"
@@ -124,6 +124,15 @@ def _parse_line(place: Place, line: bytes, start: int) -> Row | BadRow:
         return BadRow(place, f"not JSON that can be read (got {error}); correct it")
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of a JSON text, in which no key stands twice: the last one would win without a word."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} twice in one object")
+    return row
+
+
 def _read_csv(path: Path, shown: str) -> RowStream:
     with path.open(encoding="utf-8-sig", newline="") as text, _long_csv_fields():
         # Strict: a quote that is never closed would otherwise swallow the rest of the file as one field.
@@ -132,8 +141,7 @@ def _read_csv(path: Path, shown: str) -> RowStream:
             header = next(records, None)
             if not header:
                 raise DataError(f"{shown} is empty (got no header); its first line must name the columns")
-            if len(set(header)) < len(header):
-                raise DataError(f"{shown} names a column twice (got {', '.join(header)}); rename one")
+            _check_names(header, shown)
             number, line = 0, records.line_num
             for record in records:
                 if record:
@@ -169,6 +177,7 @@ def _read_parquet(path: Path, shown: str, wanted: frozenset[str]) -> RowStream:
     try:
         with ParquetFile(path) as file:
             names = file.schema_arrow.names
+            _check_names(names, shown)
             yield from _batches(shown, file.iter_batches(batch_size=1024, columns=_columns(names, wanted)))
     except ArrowException as error:
         raise DataError(
@@ -181,12 +190,18 @@ def _read_arrow(path: Path, shown: str, wanted: frozenset[str]) -> RowStream:
 
     try:
         with pyarrow.memory_map(str(path)) as source, pyarrow.ipc.open_stream(source) as stream:
+            _check_names(stream.schema.names, shown)
             columns = _columns(stream.schema.names, wanted)
             yield from _batches(shown, (batch.select(columns) for batch in stream))
     except pyarrow.ArrowException as error:
         raise DataError(
             f"{shown} is not an Arrow file that can be read (got {_first_line(error)}); save it again"
         ) from error
+
+
+def _check_names(names: list[str], shown: str) -> None:
+    if len(set(names)) < len(names):
+        raise DataError(f"{shown} names a column twice (got {', '.join(names)}); rename one")
 
 
 def _columns(names: list[str], wanted: frozenset[str]) -> list[str]:

@@ -122,7 +122,7 @@ def _open(source: DatasetSource, default_split: str, stack: ExitStack) -> _Opene
     fetched = fetch_dataset(source, split, into)
     shown = f"{source.path} (split {split})"
     rows = read_rows(fetched.rows_path, shown, columns.wanted)
-    return _Opened(split, path.name, split, fetched.revision, checked(_as_rows(rows), columns))
+    return _Opened(split, path.name, split, fetched.revision, checked(_as_rows(rows), columns.record))
 
 
 def _open_builtin(source: DatasetSource, split: str) -> _Opened:
@@ -166,7 +166,7 @@ def _open_local(source: DatasetSource, location: Location, default_split: str) -
         else:
             rows = read_rows(file, str(file), columns.wanted)
         streams.append(rows)
-    return _Opened(split, holder, stem, None, checked(itertools.chain.from_iterable(streams), columns))
+    return _Opened(split, holder, stem, None, checked(itertools.chain.from_iterable(streams), columns.record))
 
 
 def _as_rows(stream: RowStream) -> RowStream:

@@ -30,16 +30,16 @@ class System:
     Args:
         name: how people know it, unique within a comparison.
         run_dir: its run directory.
-        kind: ``prompt`` or ``train``.
-        trainable_parameters: parameters that training could change, 0 for a prompted model.
-        total_parameters: all parameters, an adapter's included.
+        kind: ``prompt``, ``train``, or ``scored`` for outputs from elsewhere.
+        trainable_parameters: parameters that training could change, 0 for a prompted model, None where unknown.
+        total_parameters: all parameters, an adapter's included; None where unknown.
     """
 
     name: str
     run_dir: Path
     kind: str
-    trainable_parameters: int
-    total_parameters: int
+    trainable_parameters: int | None
+    total_parameters: int | None
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,10 @@ def read_system(name: str, run_dir: Path) -> System:
         RunDirectoryError: it holds no run, an unfinished one, or a comparison.
     """
     plan = _read(run_dir, "plan.json")
-    if plan["kind"] not in ("prompt", "train"):
+    if plan["kind"] not in ("prompt", "train", "scored"):
         raise RunDirectoryError(
-            f"{run_dir} holds a run of kind {plan['kind']} (got it as system {name!r}); name prompt or train runs"
+            f"{run_dir} holds a run of kind {plan['kind']} (got it as system {name!r}); name prompt or train runs, or "
+            "what `summtune evaluate --output-dir` wrote"
         )
     stats = _read(run_dir, "prediction_stats.json")
     return System(
@@ -175,8 +176,8 @@ def _extra_protocols(first: _Scored, other: _Scored) -> tuple[dict[str, Any], di
     """Return how each system's metrics of the evaluate library were made, of those that both have."""
     ours, theirs = (each.metrics["protocol"].get("extra_metrics", {}) for each in (first, other))
     both = ours.keys() & theirs.keys()
-    keys = ("implementation", "version", "references")
-    flat = [{f"{name}.{key}": each[name][key] for name in both for key in keys} for each in (ours, theirs)]
+    keys = ("implementation", "version", "references", "script", "arguments")
+    flat = [{f"{name}.{key}": each[name].get(key) for name in both for key in keys} for each in (ours, theirs)]
     return flat[0], flat[1]
 
 

@@ -84,7 +84,9 @@ def evaluate(predictions: Sequence[Prediction], settings: EvaluationSettings, se
     per_example = rouge.score_rouge(
         texts, references, rouge_names, use_stemmer=settings.use_stemmer, aggregate=settings.references
     )
-    extra = score_extra(texts, references, other_names, aggregate=settings.references)
+    (extra,) = score_extra(
+        [(texts, references)], other_names, aggregate=settings.references, arguments=settings.metric_arguments
+    )
     per_example |= extra.per_example
     protocol = _protocol(settings, seed)
     if extra.protocol:

@@ -41,7 +41,7 @@ def score_table(systems: Sequence[Mapping[str, Any]]) -> Table:
             parameter counts; predictions from elsewhere have none.
     """
     metrics = list(dict.fromkeys(name for system in systems for name in system["metrics"]))
-    counted = any("total_parameters" in system for system in systems)
+    counted = any(map(_is_counted, systems))
     rows = []
     for system in systems:
         scores = (_cell(name, system["metrics"].get(name)) for name in metrics)
@@ -107,15 +107,20 @@ def escape_markdown(text: str) -> str:
     return _MARKS.sub(r"\\\g<0>", one_line(text).replace("&", "&amp;"))
 
 
+def _is_counted(system: Mapping[str, Any]) -> bool:
+    """Return whether the parameters of a system are known; those of outputs from elsewhere are not."""
+    return system.get("total_parameters") is not None
+
+
 def _parameter_cells(system: Mapping[str, Any]) -> tuple[str, str]:
-    if "total_parameters" not in system:
+    if not _is_counted(system):
         return "–", "–"
     total = system["total_parameters"]
     return numbers.parameters(system["trainable_parameters"], total), numbers.count(total)
 
 
 def _share(system: Mapping[str, Any]) -> str:
-    if "total_parameters" not in system:
+    if not _is_counted(system):
         return "–"
     return numbers.share(system["trainable_parameters"], system["total_parameters"])
 
