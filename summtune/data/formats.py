@@ -17,13 +17,13 @@ _BOM = b"\xef\xbb\xbf"
 _LONGEST_CSV_FIELD = 2**31 - 1
 
 
-def read_rows(path: Path, shown: str, wanted: frozenset[str]) -> RowStream:
+def read_rows(path: Path, shown: str, wanted: frozenset[str] | None) -> RowStream:
     """Yield the rows of a ``.jsonl``, ``.csv``, ``.parquet`` or ``.arrow`` file (``.json``: see ``read_json_rows``).
 
     Args:
         path: the file.
         shown: what messages call it.
-        wanted: the columns that will be looked at; the columnar formats read no others.
+        wanted: the columns that will be looked at, None for all; the columnar formats read no others.
 
     Raises:
         DataError: the file as a whole cannot be read; a row that cannot is yielded as a ``BadRow``.
@@ -170,7 +170,7 @@ def _long_csv_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _read_parquet(path: Path, shown: str, wanted: frozenset[str]) -> RowStream:
+def _read_parquet(path: Path, shown: str, wanted: frozenset[str] | None) -> RowStream:
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
@@ -185,7 +185,7 @@ def _read_parquet(path: Path, shown: str, wanted: frozenset[str]) -> RowStream:
         ) from error
 
 
-def _read_arrow(path: Path, shown: str, wanted: frozenset[str]) -> RowStream:
+def _read_arrow(path: Path, shown: str, wanted: frozenset[str] | None) -> RowStream:
     import pyarrow
 
     try:
@@ -204,9 +204,9 @@ def _check_names(names: list[str], shown: str) -> None:
         raise DataError(f"{shown} names a column twice (got {', '.join(names)}); rename one")
 
 
-def _columns(names: list[str], wanted: frozenset[str]) -> list[str]:
+def _columns(names: list[str], wanted: frozenset[str] | None) -> list[str]:
     """Return the columns to read: the wanted ones, or all where one is missing, so that the message can name them."""
-    return [name for name in names if name in wanted] if wanted.issubset(names) else names
+    return [name for name in names if name in wanted] if wanted and wanted.issubset(names) else names
 
 
 def _batches(shown: str, batches: Iterator[Any]) -> RowStream:

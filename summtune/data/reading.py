@@ -14,7 +14,7 @@ from summtune.data.columns import Columns, Record, checked
 from summtune.data.formats import read_json_rows, read_rows
 from summtune.data.grouping import Grouping
 from summtune.data.locations import FILE_EXTENSIONS, Location, locate
-from summtune.data.rows import Place, RowStream
+from summtune.data.rows import Place, Row, RowStream
 from summtune.errors import DataError
 from summtune.hub_access import fetch_dataset
 from summtune.nearest import hint
@@ -94,6 +94,22 @@ def read_dialogues(sources: Sequence[DatasetSource], default_split: str) -> Read
             for source, one, prefix in zip(sources, opened, prefixes, strict=True)
         )
     return Reading(grouping.dialogues(), grouping.rows, grouping.repeated_rows, grouping.doubled_references, infos)
+
+
+def first_columns(source: DatasetSource, default_split: str) -> list[str]:
+    """Return the columns of a local source's first row; none where it has no row that can be read.
+
+    Raises:
+        DataError: there is no such file or split, or it cannot be read.
+    """
+    location = locate(Path(source.path), source.split, default_split)
+    file = location.files[0]
+    if file.suffix.lower() == ".json":
+        rows = read_json_rows(file, location.json_split, location.split or default_split)[1]
+    else:
+        rows = read_rows(file, str(file), None)
+    first = next(rows, None)
+    return [str(name) for name in first.values] if isinstance(first, Row) else []
 
 
 def _add(grouping: Grouping, source: DatasetSource, records: Iterator[Record], prefix: str) -> int:
