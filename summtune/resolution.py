@@ -120,7 +120,7 @@ def _plan(loaded: LoadedRecipe, recipe: Recipe, identity: str) -> Plan:
         recipe_path=str(loaded.path),
         created_at=timestamp(),
         git_commit=_git_commit(loaded.path.parent),
-        versions=versions(),
+        versions=_versions(),
         recipe=recipe,
     )
 
@@ -202,8 +202,7 @@ def _memory(recipe: Recipe, model: ModelPlan, shape: T5Shape, launch: Launch, bf
     return estimate(recipe, shape, model.trainable_parameters, launch.processes, sharding, bf16, nodes=launch.machines)
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of the packages that can change a result."""
+def _versions() -> dict[str, str]:
     found = {"summtune": __version__}
     for package in _VERSIONED:
         try:

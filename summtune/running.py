@@ -128,9 +128,8 @@ def _show_scores(system: dict[str, Any], metrics: dict[str, Any], console: Conso
     from summtune.report.table import print_scores
 
     print_scores(console, [system])
-    console.print(
-        f"{metrics['n']:,} dialogues. {protocol_sentence(metrics['protocol'])}", highlight=False, markup=False
-    )
+    scored_on = f"{metrics['n']:,} dialogue{'s' if metrics['n'] > 1 else ''}"
+    console.print(f"{scored_on}. {protocol_sentence(metrics['protocol'])}", highlight=False, markup=False)
     for warning in metrics["diagnostics"]["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from summtune import __version__
 from summtune.data.matching import with_dialogues, with_own_references
 from summtune.data.outputs import STDIN, OutputColumns, Outputs, read_outputs, reference_columns
 from summtune.data.reading import first_columns, read_dialogues
@@ -19,12 +21,12 @@ from summtune.paths import is_local, resolve_paths
 from summtune.recipe import DatasetSource, EvaluationSettings, Recipe
 from summtune.recipe_loading import load_document
 from summtune.records import Prediction
-from summtune.resolution import versions
 from summtune.run_directory import adopt, check_free, identity_in, leaving_nothing, locked, preparing
 from summtune.yaml_reader import read_yaml_file
 
 _KIND = "scored"
 _SEED = 42
+_SCORERS = ("rouge_score", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def write_scored(scored: Scored, into: Path) -> None:
         "kind": _KIND,
         "name": scored.name,
         "identity": identity,
-        "versions": versions(),
+        "versions": {"summtune": __version__} | {package: version(package) for package in _SCORERS},
         "recipe": evaluation | {"predictions": scored.file, "references": scored.references},
     }
     check_free(into, identity)
@@ -227,14 +229,16 @@ def _matched(
 ) -> tuple[list[Prediction], str]:
     """Return the predictions, one for each dialogue of ``sources``, and what to call those."""
     if not sources:
-        what = "plain lines" if outputs.lines else "rows without a column references, reference or summary"
+        what = "plain text" if outputs.lines else f"columns: {', '.join(outputs.columns)}"
         raise InputError(
-            f"{outputs.shown} holds no references (got {what}); name the data set that holds them with --references, "
-            "or their column with --summary-field"
+            f"{outputs.shown} holds no references (got {what}); name the data set that holds them with --references"
+            f"{'' if outputs.lines else ', or their column with --summary-field'}"
         )
     reading = read_dialogues(sources, "test")
     references = ", ".join(source.path for source in sources)
     predictions = with_dialogues(outputs, reading, references)
+    if reading.doubled_references:
+        say(f"{reading.doubled_references:,} references of {references} stand twice for one dialogue, and count once")
     how = "id" if outputs.have_ids else "order"
     say(f"{len(predictions):,} predictions, matched by {how} with the dialogues of {references}")
     return predictions, references

@@ -33,8 +33,8 @@ def with_own_references(outputs: Outputs) -> list[Prediction]:
 def with_dialogues(outputs: Outputs, reading: Reading, references: str) -> list[Prediction]:
     """Return one prediction for each dialogue, in the order of the dialogues.
 
-    Rows with ids are matched by them, whatever their order. Rows and lines without are matched by order, and must be as
-    many as the dialogues. Where a row holds the dialogue, it must be the one that it is matched with.
+    Rows with ids are matched by them, whatever their order. Lines, and rows that hold their dialogue instead of an id,
+    are matched by order, and must be as many as the dialogues. A dialogue in a row must be the one it is matched with.
 
     Args:
         outputs: what the system wrote.
@@ -42,9 +42,16 @@ def with_dialogues(outputs: Outputs, reading: Reading, references: str) -> list[
         references: what messages call the data set.
 
     Raises:
-        DataError: ids are missing, doubled or foreign, the numbers differ, or a row is of another dialogue.
+        DataError: ids are missing, doubled or foreign, the numbers differ, a row is of another dialogue, or nothing in
+            the rows says which dialogues they are of.
     """
     dialogues = reading.dialogues
+    if not outputs.lines and not outputs.have_ids and outputs.rows[0].dialogue is None:
+        raise DataError(
+            f"nothing says which dialogues the rows of {outputs.shown} are of (got columns: "
+            f"{', '.join(outputs.columns)}); name the column of their ids with --id-field, or write plain text, one "
+            "prediction a line, which is matched by order"
+        )
     rows = _by_id(outputs, dialogues, references) if outputs.have_ids else _in_order(outputs, reading, references)
     for output, dialogue in zip(rows, dialogues, strict=True):
         if output.dialogue is not None and output.dialogue.strip() != dialogue.dialogue.strip():

@@ -71,11 +71,13 @@ class Outputs:
     Args:
         shown: what messages call the file.
         rows: at least one, in the order of the file.
+        columns: those of the first row.
         lines: whether it is plain text, one prediction a line.
     """
 
     shown: str
     rows: tuple[Output, ...]
+    columns: tuple[str, ...]
     lines: bool
 
     @property
@@ -115,7 +117,9 @@ def read_outputs(file: str, columns: OutputColumns, *, with_references: bool) ->
             raise DataError(f"plain lines have no columns (got --prediction-field {columns.prediction} for {shown})")
         _refuse_json(first)
     reader = _Reader.of(first, columns, with_references, typed=not file.lower().endswith(".csv"))
-    return Outputs(shown, tuple(checked(itertools.chain([first], stream), reader.read)), lines)
+    rows = tuple(checked(itertools.chain([first], stream), reader.read))
+    names = tuple(map(str, first.values)) if isinstance(first, Row) else ()
+    return Outputs(shown, rows, names, lines)
 
 
 def reference_columns(names: Collection[str], where: str) -> tuple[str, ...]:
