@@ -39,9 +39,7 @@ def test_an_argument_of_a_metric_that_begins_with_a_dot_and_a_slash_is_a_path(fo
         "num_layers": 9,
         "more": str(project / "nowhere"),
     }
-    assert problems == [
-        f"bertscore.more leads nowhere (got ./nowhere, looked at {project / 'nowhere'}); check it"
-    ]
+    assert problems == [f"bertscore.more leads nowhere (got ./nowhere, looked at {project / 'nowhere'}); check it"]
 
 
 def test_a_path_leads_from_where_it_is_written(project, tmp_path_factory, monkeypatch):

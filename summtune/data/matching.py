@@ -82,7 +82,7 @@ def _by_id(outputs: Outputs, dialogues: Sequence[Dialogue], references: str) -> 
 def _in_order(outputs: Outputs, reading: Reading, references: str) -> Sequence[Output]:
     given, wanted = len(outputs.rows), len(reading.dialogues)
     if given != wanted:
-        unit = "lines" if outputs.lines else "rows"
+        unit = ("line" if outputs.lines else "row") + ("s" if given > 1 else "")
         raise DataError(
             f"{outputs.shown} has {given:,} {unit}, and {references} {wanted:,} dialogues (got {abs(given - wanted):,} "
             f"too {'many' if given > wanted else 'few'}){_why(outputs, reading)}"
