@@ -59,7 +59,7 @@ class DatasetSource(Section):
     dialogue_field: str = Field(default="dialogue", description="Column that holds the dialogue.")
     summary_field: str | list[str] = Field(
         default="summary",
-        description="Column that holds the summary, or a list of them; a list of columns where several hold references.",
+        description="Column that holds the summary, or a list of them; a list where several columns hold references.",
     )
     id_field: str | None = Field(default=None, description="Column that holds a unique id; default: <split>_<row>.")
     limit: int | None = Field(default=None, ge=1, description="Read only the first so many dialogues.")
