@@ -240,5 +240,6 @@ def _matched(
     if reading.doubled_references:
         say(f"{reading.doubled_references:,} references of {references} stand twice for one dialogue, and count once")
     how = "id" if outputs.have_ids else "order"
-    say(f"{len(predictions):,} predictions, matched by {how} with the dialogues of {references}")
+    count = f"{len(predictions):,} prediction{'s' if len(predictions) > 1 else ''}"
+    say(f"{count}, matched by {how} with the dialogues of {references}")
     return predictions, references

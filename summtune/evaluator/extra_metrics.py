@@ -167,9 +167,10 @@ def _error(step: str, metric: dict[str, Any], message: str) -> Exception:
         )
     if step == "arguments":
         return InputError(f"metric {source!r} does not take what it is given (got {message}); correct {key}")
-    advice = f"correct {key}, or leave it" if metric["arguments"] else "leave it"
+    given = f" with the arguments {metric['arguments']}" if metric["arguments"] else ""
+    advice = f"correct {key}, or leave it" if given else "leave it"
     return StageError(
-        f"metric {source!r} failed on these predictions (got {message}); {advice} out of evaluation.metrics"
+        f"metric {source!r} failed on these predictions{given} (got {message}); {advice} out of evaluation.metrics"
     )
 
 

@@ -133,7 +133,8 @@ def test_a_layer_that_the_model_lacks_is_an_error_that_names_the_key(directly, s
     arguments = {"bertscore": {"model_type": str(model), "num_layers": 9}}
     with pytest.raises(
         StageError,
-        match=r"metric '.*bertscore' failed on these predictions \(got AssertionError: .*3.*9.*\); correct "
+        match=r"metric '.*bertscore' failed on these predictions with the arguments \{.*'num_layers': 9\} \(got "
+        r"AssertionError: .* between 0 and 3 .*\); correct "
         r"evaluation.metric_arguments.bertscore, or leave it out",
     ):
         score_extra([(TEXTS, REFERENCES)], [str(script)], aggregate="mean", arguments=arguments)

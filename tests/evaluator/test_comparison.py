@@ -186,3 +186,17 @@ def test_scores_that_do_not_fit_their_metrics_are_refused(finished, tmp_path):
     path.unlink()
     with pytest.raises(RunDirectoryError, match=r"got scores of 0 dialogues instead of 40"):
         compare(systems, None)
+
+
+def test_other_arguments_of_a_metric_are_another_protocol(finished):
+    systems = [finished("a", GOOD), finished("b", POOR)]
+    for system, layers in zip(systems, (9, 10), strict=True):
+        metrics = read_json(system.run_dir / "metrics.json")
+        made = {"implementation": "evaluate", "version": "0.4.6", "references": "each", "script": "bertscore"}
+        metrics["protocol"]["extra_metrics"] = {"bertscore": made | {"arguments": {"num_layers": layers}}}
+        write_json(system.run_dir / "metrics.json", metrics)
+    with pytest.raises(
+        ComparisonError,
+        match=r"different protocols \(got bertscore.arguments \{'num_layers': 9\} and \{'num_layers': 10\}\)",
+    ):
+        compare(systems, None)

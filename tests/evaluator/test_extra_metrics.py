@@ -178,7 +178,8 @@ def test_a_value_that_the_metric_cannot_use_is_told_with_the_key(metric_folder):
     folder = metric_folder("length", '{"length": 1 / factor}')
     with pytest.raises(
         StageError,
-        match=r"metric '.*length' failed on these predictions \(got ZeroDivisionError: .*\); correct "
+        match=r"metric '.*length' failed on these predictions with the arguments \{'factor': 0\} \(got "
+        r"ZeroDivisionError: .*\); correct "
         r"evaluation.metric_arguments.length, or leave it out of evaluation.metrics",
     ):
         score_extra(SETS, [folder], aggregate="mean", arguments={"length": {"factor": 0}})
