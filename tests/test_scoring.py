@@ -1,5 +1,6 @@
 """What `summtune evaluate` scores against what, under which protocol, and what it writes."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from summtune.records import Prediction
 from summtune.run_directory import read_predictions
 from summtune.scoring import Call, check_place, score, write_scored
 
+TEST_DATA = os.environ.get("SUMMTUNE_TEST_DATA")
 DIALOGSUM = [
     {
         "fname": f"test_{i}",
@@ -243,3 +245,18 @@ def test_half_of_a_line_is_told_with_its_place(scored, project):
     (project / "own.jsonl").write_text((project / "own.jsonl").read_text()[:-20])
     with pytest.raises(DataError, match=r"^own.jsonl, line 4: not JSON"):
         scored("own.jsonl")
+
+
+@pytest.mark.skipif(TEST_DATA is None, reason="SUMMTUNE_TEST_DATA does not name the folder of test data")
+def test_dialogsum_as_it_is_published_is_a_data_set(tmp_path):
+    file = Path(str(TEST_DATA)) / "data" / "dialogsum" / "test.jsonl"
+    (tmp_path / "out.txt").write_text("".join(row["summary1"].replace("\n", " ") + "\n" for row in read_jsonl(file)))
+    summaries = ("summary1", "summary2", "summary3")
+    call = Call(str(tmp_path / "out.txt"), str(file), summary_fields=summaries, id_field="fname", sets=FEW)
+    said = []
+    found = score(call, said.append)
+    assert len(found.predictions) == 500
+    assert found.predictions[7].id == "test_7"
+    # One of a dialogue's three references against all three: far above what any system reaches, far below 1.
+    assert 0.68 < found.evaluation.metrics["rouge1"].value < 0.70
+    assert said[0].startswith("10 references of ")
