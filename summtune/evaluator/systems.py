@@ -93,7 +93,8 @@ def read_system(name: str, run_dir: Path) -> System:
     plan = _read(run_dir, "plan.json")
     if plan["kind"] not in KINDS:
         raise RunDirectoryError(
-            f"{run_dir} holds a run of kind {plan['kind']} (got it as system {name!r}); name prompt or train runs"
+            f"{run_dir} holds a run of kind {plan['kind']} (got it as system {name!r}); name prompt or train runs, or "
+            "what `summtune evaluate --output-dir` wrote"
         )
     stats = _read(run_dir, "prediction_stats.json")
     training = _read(run_dir, "training.json") if plan["kind"] == "train" else {}

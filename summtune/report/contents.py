@@ -156,6 +156,8 @@ def _metric_table(run: RunFiles) -> Table:
 
 
 def _deed(run: RunFiles) -> str:
+    if run.plan["kind"] == "scored":
+        return "Outputs from elsewhere"
     if run.plan["kind"] == "prompt":
         return f"{run.plan['recipe'].get('base_model', 'A model')}, prompted"
     how = run.plan["recipe"].get("adapter") or "all weights"
@@ -176,11 +178,10 @@ def _facts(run: RunFiles) -> list[tuple[str, str]]:
     """Return pairs of a title and a text, without those that this run has nothing to say of."""
     stats, training, diagnostics = run.stats, run.training or {}, run.metrics["diagnostics"]
     batch = run.plan.get("batch") or {}
-    trained = numbers.parameters(stats["trainable_parameters"], stats["total_parameters"])
     facts: list[tuple[str, str | None]] = [
         ("Kind", _deed(run)),
-        ("Parameters", numbers.count(stats["total_parameters"])),
-        ("Trainable parameters", trained if run.plan["kind"] == "train" else None),
+        ("Parameters", _with(numbers.count, stats["total_parameters"])),
+        ("Trainable parameters", _trained(stats) if run.plan["kind"] == "train" else None),
         ("Batch", ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in batch.items() if value) or None),
         ("Optimizer steps", _with(numbers.count, training.get("steps"))),
         ("Epochs", _with(numbers.decimal, training.get("epochs"))),
@@ -192,14 +193,18 @@ def _facts(run: RunFiles) -> list[tuple[str, str]]:
         ("Precision", training.get("precision")),
         ("Prediction time", _with(numbers.duration, stats.get("seconds"))),
         ("Exemplars in the prompts", _first_ids(stats.get("exemplars") or [])),
-        ("Mean prompt tokens", numbers.decimal(diagnostics["mean_prompt_tokens"])),
-        ("Mean new tokens", numbers.decimal(diagnostics["mean_new_tokens"])),
+        ("Mean prompt tokens", _with(numbers.decimal, diagnostics["mean_prompt_tokens"])),
+        ("Mean new tokens", _with(numbers.decimal, diagnostics["mean_new_tokens"])),
         ("Mean words of a prediction", numbers.decimal(diagnostics["mean_prediction_words"])),
         ("Mean words of a reference", numbers.decimal(diagnostics["mean_reference_words"])),
         ("Identity", run.plan.get("identity")),
         ("Git commit", run.plan.get("git_commit")),
     ]
     return [(title, text) for title, text in facts if text is not None]
+
+
+def _trained(stats: Mapping[str, Any]) -> str:
+    return numbers.parameters(stats["trainable_parameters"], stats["total_parameters"])
 
 
 def _first_ids(ids: Sequence[str], shown: int = 8) -> str | None:
