@@ -162,7 +162,7 @@ def compare_runs(run_dirs: Sequence[Path], as_json: bool) -> None:
 
     if len(run_dirs) < 2:
         raise InputError(f"a comparison needs at least two runs (got {len(run_dirs)}); name their directories")
-    systems = [read_system(path.resolve().name, path.resolve()) for path in run_dirs]
+    systems = [read_system(None, path.resolve()) for path in run_dirs]
     comparison = compare(systems, systems[0].name)
     if as_json:
         print(json.dumps(comparison, indent=2, ensure_ascii=False))

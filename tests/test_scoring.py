@@ -7,7 +7,8 @@ import pytest
 
 from summtune.data.reading import read_dialogues
 from summtune.errors import DataError, InputError, RecipeError, RunDirectoryError
-from summtune.evaluator.comparison import compare, read_system
+from summtune.evaluator.comparison import compare
+from summtune.evaluator.systems import read_system
 from summtune.files import read_json, read_jsonl, write_json, write_jsonl
 from summtune.recipe import DatasetSource
 from summtune.records import Prediction
@@ -178,7 +179,7 @@ def test_what_is_written_is_compared_and_reported_beside_runs(scored, project):
     assert plan["recipe"]["evaluation"]["bootstrap_samples"] == 100
     assert plan["recipe"]["predictions"] == str(project / "out.txt")
     assert plan["recipe"]["references"] == str(project / "test.jsonl")
-    assert plan["versions"].keys() == {"summtune", "rouge_score", "evaluate"}
+    assert plan["versions"].keys() == {"summtune", "rouge_score", "sentencex", "evaluate"}
     stats = read_json(project / "others" / "prediction_stats.json")
     assert stats == {"trainable_parameters": None, "total_parameters": None}
     assert read_predictions(project / "others" / "predictions.jsonl") == first.predictions

@@ -95,7 +95,7 @@ def test_identical_prompted_systems_are_said_without_a_guess_at_training(finishe
 def test_each_systems_own_warnings_are_passed_on(finished):
     warnings = compare([finished("mute", [""] * 40), finished("stuck", ["The same."] * 40)], None)["warnings"]
     assert warnings[0].startswith("mute: 40 of 40 predictions are empty and score 0")
-    assert warnings[1].startswith("stuck: 40 of 40 predictions are one and the same text")
+    assert any(each.startswith("stuck: 40 of 40 predictions are one and the same text") for each in warnings)
 
 
 def test_a_metric_that_one_system_lacks_is_left_out_and_said(finished):
