@@ -1,0 +1,35 @@
+"""Finds speaker tags in a summary that are malformed or that no one in the dialogue has."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+_TAG = re.compile(r"#(\w*[^\W\d]\w*)#")
+
+
+def wrong_tags(summary: str, dialogue: str) -> list[str]:
+    """Return what stands in ``summary`` for a speaker and is no tag of ``dialogue``, in the summary's order.
+
+    Tags are written ``#Person1#``. Malformed ones (``##Person2#``, ``#Person2``, ``Person2#``, ``Person2``, ``# Person2 #``)
+    are found where the dialogue has tags, whole ones that the dialogue lacks always; so a hashtag in a chat is no tag.
+    """
+    if "#" not in summary and "#" not in dialogue:
+        return []
+    tags = {tag.group() for tag in _TAG.finditer(dialogue)}
+    stems = frozenset(tag.strip("#").rstrip("0123456789").lower() for tag in tags)
+    return [
+        found.strip()
+        for found in (match.group() for match in _likeness(stems).finditer(summary))
+        if found not in tags and (tags or _TAG.fullmatch(found))
+    ]
+
+
+@lru_cache(maxsize=64)
+def _likeness(stems: frozenset[str]) -> re.Pattern[str]:
+    """Return what finds tags and what was meant to be one: a whole tag first, so that two neighbours stay two."""
+    stem = "|".join(sorted(map(re.escape, stems | {"person"})))
+    bare = "|".join(sorted(re.escape(each.capitalize()) for each in stems | {"person"}))
+    return re.compile(
+        rf"(?<!#)#\w*[^\W\d]\w*#(?!#(?!\w))|#+\s?(?i:{stem})(?:\s?\d+)?(?:\s?#+)?|\b(?i:{stem})\s?\d*#+|\b(?:{bare})\d+\b"
+    )
