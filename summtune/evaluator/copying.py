@@ -33,6 +33,11 @@ class Source:
         self._labels = {(word,) for label in _LABEL.findall(dialogue) for word in words(label)}
 
     @cached_property
+    def vocabulary(self) -> frozenset[str]:
+        """The different words."""
+        return frozenset(self.words)
+
+    @cached_property
     def grams(self) -> list[set[tuple[str, ...]]]:
         """The runs of one, two and three words; who speaks is known as a single word."""
         grams = [set(runs(self.words, length)) for length in range(1, LONGEST_NOVEL + 1)]

@@ -118,7 +118,7 @@ class _Texts:
     def _look_at(self, prediction: Prediction) -> None:
         dialogue = _DialogueChecks(prediction.dialogue, self._lexicon) if prediction.dialogue.strip() else None
         text, references = prediction.prediction, prediction.references
-        found = self._ask(text, dialogue, references, prediction.dialogue, "")
+        found = self._ask(text, dialogue, references, "")
         self._ratios.append(_length_ratio(text, references))
         for name, offending in found.items():
             self._asked[name] += 1
@@ -126,13 +126,11 @@ class _Texts:
                 self._found[name].append((prediction.id, shown(offending)))
         for place, reference in enumerate(references):
             others = (*references[:place], *references[place + 1 :])
-            for name, offending in self._ask(reference, dialogue, others, prediction.dialogue, "reference_").items():
+            for name, offending in self._ask(reference, dialogue, others, "reference_").items():
                 self._human_asked[name] += 1
                 self._human[name] += offending is not None
 
-    def _ask(
-        self, text: str, checks: _DialogueChecks | None, others: Sequence[str], dialogue: str, whose: str
-    ) -> _Found:
+    def _ask(self, text: str, checks: _DialogueChecks | None, others: Sequence[str], whose: str) -> _Found:
         """Return by check what is wrong with a text, None where nothing is; ``others``: the references it is held against."""
         found: _Found = {"repetition": repetition.repeated(text)}
         if checks is not None:
@@ -145,7 +143,9 @@ class _Texts:
             ratio = _length_ratio(text, others)
             fits = 1 / LENGTH_FACTOR <= ratio <= LENGTH_FACTOR or not text.strip()  # empty is a check of its own
             found["length"] = None if fits else f"{len(text.split())} words, {ratio:.2f} times the references'"
-            found["language"] = language.other_language(text, others, dialogue)
+            found["language"] = language.other_language(
+                text, others, checks.source.vocabulary if checks else frozenset()
+            )
         return found
 
 
@@ -154,7 +154,7 @@ class _DialogueChecks:
 
     def __init__(self, dialogue: str, lexicon: Lexicon) -> None:
         self.source = copying.Source(dialogue)
-        self._dialogue = dialogue
+        self._tags = speakers.tags(dialogue)
         self._lexicon = lexicon
         self._mentioned = mentioned(dialogue)
         self._numbers = quantities.Numbers(dialogue)
@@ -162,7 +162,7 @@ class _DialogueChecks:
     def ask(self, text: str, said: Sequence[str]) -> _Found:
         return {
             "copied": copying.copied(said, self.source),
-            "speakers": _all(speakers.wrong_tags(text, self._dialogue)),
+            "speakers": _all(speakers.wrong_tags(text, self._tags)),
             "names": _all(foreign_names(text, self._mentioned, self._lexicon)),
             "numbers": _all(quantities.foreign_numbers(text, self._numbers)),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from functools import lru_cache
 from typing import Any
 
@@ -24,18 +24,28 @@ _NO_WORDS = re.compile(r"#\w+#|[\d_]+")
 _ONE_SCRIPT = {"HIRAGANA": "CJK", "KATAKANA": "CJK", "KATAKANA-HIRAGANA": "CJK", "FULLWIDTH": "LATIN"}
 
 
-def other_language(text: str, references: Sequence[str], dialogue: str) -> str | None:
+def other_language(text: str, references: Sequence[str], dialogue_words: Set[str]) -> str | None:
     """Return which language ``text`` is in and which its references are in ("de, not en"); None where there is no doubt of it.
 
     Another script is sure. Another language in the same script is believed of texts that share few words with the references
     and the dialogue, have ``FEWEST_WORDS`` words, and leave py3langid (naive Bayes, Lui and Baldwin, 2012) no other choice.
+
+    Args:
+        text: to be identified.
+        references: at least one.
+        dialogue_words: the different words of the dialogue.
     """
     text, expected = _NO_WORDS.sub(" ", text), _NO_WORDS.sub(" ", " ".join(references))
     own, theirs = main_script(text), main_script(expected)
     if own and theirs and own != theirs:
         return f"{own.title()} letters, not {theirs.title()}"
     said = set(words(text))
-    if len(said) < FEWEST_WORDS or len(said & {*words(expected), *words(dialogue)}) >= SHARED_WORDS * len(said):
+    shared = SHARED_WORDS * len(said)
+    if (
+        len(said) < FEWEST_WORDS
+        or len(said & dialogue_words) >= shared
+        or len(said & (dialogue_words | set(words(expected)))) >= shared
+    ):
         return None
     language, sure = identify(text)
     if sure < CONFIDENCE or language == _NO_LANGUAGE:

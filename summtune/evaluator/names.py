@@ -7,7 +7,10 @@ from collections import Counter
 from collections.abc import Iterable
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’\-][^\W\d_]+)*")
+# A word that does not begin with a small Latin letter: few enough to look at each.
+_LIKELY = re.compile(r"(?<![^\W\d_])(?<![^\W\d_]['’\-])[^\W\d_a-z][^\W\d_]*(?:['’\-][^\W\d_]+)*")
 _TAG = re.compile(r"#\w+#?")
+_PART = re.compile(r"['’\-]")
 _POSSESSIVE = re.compile(r"['’]s?$", re.IGNORECASE)
 # What a sentence begins behind. A quotation mark, a bracket or a dash may too, so a word behind one is not sure.
 _BEGINNING = re.compile(r"(?:^|[.!?:;…。！？\n\"“”‘«(\[/*|•–—]|(?:^|\s)['’\-])\s*$")
@@ -38,14 +41,13 @@ class Lexicon:
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
-        plain: Counter[str] = Counter()
+        plain: set[str] = set()
         capital: Counter[str] = Counter()
         for text in texts:
-            for match in _WORD.finditer(text):
+            plain.update(filter(str.islower, _WORD.findall(text)))
+            for match in _LIKELY.finditer(text):
                 word = match.group()
-                if word.islower():
-                    plain[word] += 1
-                elif _is_capitalised(word) and not _begins(text, match.start()):
+                if _is_capitalised(word) and not _begins(text, match.start()):
                     capital[_bare(word)] += 1
         self._plain = frozenset(plain)
         self._names = frozenset(word for word, times in capital.items() if times >= _SURE and word not in plain)
@@ -62,7 +64,7 @@ class Lexicon:
 def mentioned(dialogue: str) -> frozenset[str]:
     """Return the words of a dialogue in lower case, in all the forms in which a summary may take them up."""
     spoken = [_bare(word) for word in _WORD.findall(dialogue)]
-    parts = [part for word in spoken for part in re.split(r"['’\-]", word)]
+    parts = [part for word in spoken if not word.isalpha() for part in _PART.split(word)]
     together = ["".join(pair) for pair in zip(spoken, spoken[1:], strict=False)]  # face book, Facebook
     return frozenset((*spoken, *parts, *together))
 
@@ -81,14 +83,14 @@ def foreign_names(summary: str, known: frozenset[str], lexicon: Lexicon) -> list
     """
     text = _TAG.sub(lambda tag: "x" * len(tag.group()), summary)  # a sentence goes on behind a tag
     found = []
-    for match in _WORD.finditer(text):
+    for match in _LIKELY.finditer(text):
         written = match.group()
         if not _is_capitalised(written):
             continue
         word = _bare(written)
         if _begins(text, match.start()) and not lexicon.is_name(word):
             continue
-        parts = [word, *re.split(r"['’\-]", word)]
+        parts = [word, *_PART.split(word)]
         if not (
             any(part in known or part in _NO_NAMES for part in parts) or lexicon.is_plain(word) or _has_form(word, known)
         ):
@@ -106,7 +108,7 @@ def _begins(text: str, start: int) -> bool:
 
 
 def _bare(word: str) -> str:
-    return _POSSESSIVE.sub("", word).lower()
+    return (word if word.isalpha() else _POSSESSIVE.sub("", word)).lower()
 
 
 def _has_form(word: str, known: frozenset[str]) -> bool:

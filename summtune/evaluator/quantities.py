@@ -53,8 +53,10 @@ _UNREMARKABLE = {float(value) for value in range(4)}
 _LONGEST = 12
 """Number words that are read together as one, at most: a telephone number."""
 
+_FIRST = "[" + "".join(sorted({word[0] for word in (*_VALUES, *_SCALES, *_ALSO, "oh", "point")})) + "]"
 _WORDS = "|".join((*_VALUES, *(f"{scale}(?:s|th)?" for scale in _SCALES), *_ALSO, "oh", "point"))
-_TOKEN = re.compile(rf"\d+(?:,\d{{3}})+(?!\d)|\d+|\b(?:{_WORDS})\b", re.IGNORECASE)
+# Of lower case; the first letter alone turns most words away.
+_TOKEN = re.compile(rf"\d+(?:,\d{{3}})+(?!\d)|\d+|\b(?={_FIRST})(?:{_WORDS})\b")
 _TAG = re.compile(r"#\w+#?|\bPerson\s?\d+", re.IGNORECASE)
 _JOIN = re.compile(r"[\s,.'’()\-–—]*(?:\band\b\s*)?(?:\ba\b\s*)?")
 _MONTH = re.compile(rf"\b(?:{'|'.join(_MONTHS)})\b")
@@ -75,7 +77,7 @@ class _Token:
 
 
 def foreign_numbers(summary: str, dialogue: Numbers) -> list[str]:
-    """Return the numbers of ``summary`` that the dialogue does not know, as the summary writes them, in its order.
+    """Return the numbers of ``summary`` that the dialogue does not know, in lower case, in its order.
 
     "3", "three" and "third" are one number, 10:30 is known where the dialogue says half past ten, 2008 where it says oh eight.
     Speaker tags hold no numbers. Where it is in doubt a number counts as known: 0 to 3, and whatever neighbouring numbers of
@@ -93,7 +95,7 @@ class Numbers:
         for match in _FIGURE.finditer(text):
             if ":" not in match.group() and match.group().count(".") < 2:
                 self.values.add(_number(match.group()))
-        for row in _rows(text):
+        for row in _rows(text.lower()):
             self.values |= _readings([token for token, _, _ in row])
         self.values.update(round(float(match[1]) * _FACTORS[match[2].lower()], 6) for match in _LARGE.finditer(text))
         self.values.update(_MONTHS[match.group()] for match in _MONTH.finditer(text))
@@ -116,8 +118,7 @@ def _rows(text: str) -> Iterator[list[tuple[_Token, int, int]]]:
         yield row
 
 
-def _token(text: str) -> _Token:
-    word = text.lower()
+def _token(word: str) -> _Token:
     if word[0].isdecimal():
         digits = word.replace(",", "")
         return _Token(float(digits), False, digits)
@@ -181,7 +182,7 @@ def _composed(row: Sequence[_Token]) -> Iterator[float]:
 
 def _written(summary: str) -> Iterator[tuple[str, float]]:
     """Yield each number as it is written, read as large as it goes: once "two hundred and fifty" and not two, hundred, fifty."""
-    text = _TAG.sub(" ", summary)
+    text = _TAG.sub(" ", summary).lower()
     text = _LIST_NUMBER.sub(lambda match: match.group().replace(match[1], " "), text)
     spans: list[tuple[int, int]] = []
     for match in _FIGURE.finditer(text):
@@ -191,7 +192,7 @@ def _written(summary: str) -> Iterator[tuple[str, float]]:
         if ":" in match.group() or match.group().count(".") > 1:
             yield match.group(), -1.0
             continue
-        factor = _FACTORS[(scale[1] or scale[2]).lower()] if scale else 1.0
+        factor = _FACTORS[scale[1] or scale[2]] if scale else 1.0
         yield text[match.start() : end], round(_number(match.group()) * factor, 6)
     for row in _rows(text):
         place = 0

@@ -49,7 +49,7 @@ def _run_often(said: Sequence[str]) -> str | None:
 
 
 def _without_break(said: Sequence[str]) -> str | None:
-    if len(said) < LOOP_WORDS:
+    if len(said) - len(set(said)) < LOOP_WORDS * (RUN_TIMES - 1) / RUN_TIMES:
         return None
     for unit in range(1, _LONGEST_UNIT + 1):
         needed = max(unit * (RUN_TIMES - 1), LOOP_WORDS - unit)

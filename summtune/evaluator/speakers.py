@@ -8,20 +8,28 @@ from functools import lru_cache
 _TAG = re.compile(r"#(\w*[^\W\d]\w*)#")
 
 
-def wrong_tags(summary: str, dialogue: str) -> list[str]:
-    """Return what stands in ``summary`` for a speaker and is no tag of ``dialogue``, in the summary's order.
+def tags(dialogue: str) -> frozenset[str]:
+    """Return the speaker tags of a dialogue."""
+    return frozenset(tag.group() for tag in _TAG.finditer(dialogue))
+
+
+def wrong_tags(summary: str, known: frozenset[str]) -> list[str]:
+    """Return what stands in ``summary`` for a speaker and is no tag of the dialogue, in the summary's order.
 
     Tags are written ``#Person1#``. Malformed ones (``##Person2#``, ``#Person2``, ``Person2#``, ``Person2``, ``# Person2 #``)
     are found where the dialogue has tags, whole ones that the dialogue lacks always; so a hashtag in a chat is no tag.
+
+    Args:
+        summary: of a system or a person.
+        known: the dialogue's `tags`.
     """
-    if "#" not in summary and "#" not in dialogue:
+    if "#" not in summary and not known:
         return []
-    tags = {tag.group() for tag in _TAG.finditer(dialogue)}
-    stems = frozenset(tag.strip("#").rstrip("0123456789").lower() for tag in tags)
+    stems = frozenset(tag.strip("#").rstrip("0123456789").lower() for tag in known)
     return [
         found.strip()
         for found in (match.group() for match in _likeness(stems).finditer(summary))
-        if found not in tags and (tags or _TAG.fullmatch(found))
+        if found not in known and (known or _TAG.fullmatch(found))
     ]
 
 
