@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -222,7 +223,10 @@ def _run_here(stage: str, plan: Plan, run_dir: Path) -> None:
         from summtune.evaluator.evaluation import evaluate, write_evaluation
 
         predictions = [Prediction.from_json(row) for row in read_jsonl(run_dir / "predictions.jsonl")]
-        write_evaluation(run_dir, evaluate(predictions, plan.recipe.evaluation, plan.recipe.seed))
+        training = run_dir / "training.json"
+        weights = json.loads(training.read_text(encoding="utf-8")) if training.exists() else {}
+        known = {"leakage": plan.data.get("leakage"), "weights": weights if "compared_tensors" in weights else None}
+        write_evaluation(run_dir, evaluate(predictions, plan.recipe.evaluation, plan.recipe.seed, **known))
         return
     assert stage == "report", f"no such stage: {stage}"
     from summtune.report import write_run_report

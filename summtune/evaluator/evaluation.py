@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -63,13 +63,22 @@ class Evaluation:
         }
 
 
-def evaluate(predictions: Sequence[Prediction], settings: EvaluationSettings, seed: int) -> Evaluation:
+def evaluate(
+    predictions: Sequence[Prediction],
+    settings: EvaluationSettings,
+    seed: int,
+    *,
+    leakage: Mapping[str, Mapping[str, Any]] | None = None,
+    weights: Mapping[str, int | None] | None = None,
+) -> Evaluation:
     """Return the scores of ``predictions`` under the protocol that ``settings`` describe.
 
     Args:
         predictions: one a dialogue, each with its references.
         settings: the recipe's ``evaluation`` section.
         seed: of the bootstrap.
+        leakage: ``data.leakage`` of the plan, for the diagnostics.
+        weights: ``unchanged_tensors`` and ``compared_tensors`` of ``training.json``, for the diagnostics.
 
     Raises:
         DataError: there is no prediction, an id comes twice, or a dialogue has no reference.
@@ -96,7 +105,7 @@ def evaluate(predictions: Sequence[Prediction], settings: EvaluationSettings, se
         per_example=per_example,
         ids_sha256=_fingerprint([p.id, *p.references] for p in predictions),
         outputs_sha256=_fingerprint([p.id, p.prediction] for p in predictions),
-        diagnostics=diagnose(predictions),
+        diagnostics=diagnose(predictions, leakage=leakage, weights=weights),
     )
 
 

@@ -226,5 +226,7 @@ def _parts_known(written: str, known: set[float]) -> bool:
     minutes = rest[0]
     if minutes == 0:
         return bool(hours & known)
+    if minutes <= 30:
+        return bool(hours & known) and minutes in known
     later = {hour + 1 for hour in hours} | {1.0}
     return bool(hours & known) and minutes in known or bool(later & known) and 60 - minutes in known

@@ -27,7 +27,7 @@ def repeated(text: str) -> str | None:
     fifth of the text; up to twelve words again and again without a break, three times or more and six words or more in all.
     """
     said = words(text)
-    return _sentence_twice(text) or _run_often(said) or _without_break(said)
+    return _sentence_twice(text) or _without_break(said) or _run_often(said)
 
 
 def _sentence_twice(text: str) -> str | None:
