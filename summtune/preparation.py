@@ -30,8 +30,8 @@ def prepare_data(recipe: Recipe, into: Path, warn: Callable[[str], None]) -> dic
         warn: called with what a person should know: grouped rows, test dialogues that are trained on.
 
     Returns:
-        For each role: ``dialogues``, ``pairs`` (dialogue-summary pairs), ``sha256`` and ``sources``. Where there is training
-        data or exemplars, ``leakage`` by role: what `find_leakage` returns.
+        For each role: ``dialogues``, ``pairs`` (dialogue-summary pairs), ``sha256`` and ``sources``. Where there is
+        training data or exemplars, ``leakage`` by role: what `find_leakage` returns.
 
     Raises:
         DataError: a data set cannot be read, a row cannot be used, or too little is left.
@@ -73,20 +73,17 @@ def find_leakage(tests: Sequence[Dialogue], training: Sequence[Dialogue]) -> dic
     """Return how many of the ``tests`` are, wholly or nearly, in ``training``, as ``leakage`` of the plan holds it.
 
     Returns:
-        ``count`` of ``of`` test dialogues, and ``examples``: the first of them by ``id``, each with the training dialogue that
-        has most of it, and how much (`summtune.leakage.near_copies`).
+        ``count`` of ``of`` test dialogues, and ``examples``: the first of them by ``id``, each with the training
+        dialogue that has most of it, and how much (`summtune.leakage.near_copies`).
     """
     best: dict[int, NearCopy] = {}
     for copy in near_copies([each.dialogue for each in tests], (each.dialogue for each in training)):
         if copy.test not in best or copy.similarity > best[copy.test].similarity:
             best[copy.test] = copy
-    examples = [
-        {
-            "id": tests[place].id,
-            "found": f"{training[best[place].training].id}: {int(100 * best[place].similarity)} % of its five-word runs",
-        }
-        for place in sorted(best)[:LEAKAGE_EXAMPLES]
-    ]
+    examples = []
+    for copy in sorted(best.values(), key=lambda copy: copy.test)[:LEAKAGE_EXAMPLES]:
+        found = f"{training[copy.training].id}: {int(100 * copy.similarity)} % of its five-word runs"
+        examples.append({"id": tests[copy.test].id, "found": found})
     return {"count": len(best), "of": len(tests), "examples": examples}
 
 
@@ -94,8 +91,8 @@ def _leakage_sentence(role: str, found: Mapping[str, Any]) -> str:
     where = "in the train data" if role == "train" else "among the exemplars"
     examples = "; ".join(f"{each['id']} in {each['found']}" for each in found["examples"][:3])
     return (
-        f"{found['count']} of {found['of']} test dialogues are also {where}, wholly or nearly; the scores are not to be "
-        f"trusted (for instance {examples})"
+        f"{found['count']} of {found['of']} test dialogues are also {where}, wholly or nearly; the scores are not to "
+        f"be trusted (for instance {examples})"
     )
 
 

@@ -84,7 +84,10 @@ def test_a_nearly_equal_dialogue_is_told_with_the_dialogue_that_has_most_of_it()
     words = [f"w{i}" for i in range(60)]
     changed = [*words[:30], "other", *words[31:]]
     training = [Dialogue(id_, f"A: {' '.join(text)}", ("s",)) for id_, text in (("far", words[20:]), ("near", changed))]
-    tests = [Dialogue("new", "A: nothing of it at all, really", ("s",)), Dialogue("old", f"B: {' '.join(words)}", ("s",))]
+    tests = [
+        Dialogue("new", "A: nothing of it at all, really", ("s",)),
+        Dialogue("old", f"B: {' '.join(words)}", ("s",)),
+    ]
     found = find_leakage(tests, training)
     assert found == {"count": 1, "of": 2, "examples": [{"id": "old", "found": "near: 91 % of its five-word runs"}]}
     assert find_leakage(tests[:1], training) == {"count": 0, "of": 1, "examples": []}

@@ -68,7 +68,7 @@ CHECKS: Mapping[str, Check] = {
     ),
     "repetition": Check(
         "Loops",
-        "A sentence comes twice, four words come three times and fill a fifth of the text, or words repeat without a break.",
+        "A sentence comes twice, words repeat without a break, or four come three times and fill a fifth of the text.",
         "{count} of {n} predictions repeat themselves like a loop ({human}for instance {examples}).",
     ),
     "copied": Check(
@@ -105,21 +105,21 @@ CHECKS: Mapping[str, Check] = {
     "leakage_train": Check(
         "Test dialogues in the training data",
         "At least 70 % of the test dialogue's runs of five words stand in one training dialogue.",
-        "{count} of {n} test dialogues are also in the training data, wholly or nearly; the scores are not to be trusted "
-        "(for instance {examples}).",
+        "{count} of {n} test dialogues are also in the training data, wholly or nearly; the scores are not to be "
+        "trusted (for instance {examples}).",
         always=True,
     ),
     "leakage_exemplars": Check(
         "Test dialogues among the exemplars",
         "At least 70 % of the test dialogue's runs of five words stand in one dialogue that exemplars are chosen from.",
-        "{count} of {n} test dialogues are also among the dialogues that exemplars are chosen from, wholly or nearly; the "
-        "scores are not to be trusted (for instance {examples}).",
+        "{count} of {n} test dialogues are also among the dialogues that exemplars are chosen from, wholly or nearly; "
+        "the scores are not to be trusted (for instance {examples}).",
         always=True,
     ),
     "weights_unchanged": Check(
         "Weights that training left as they were",
         "Tensors of the trained model that equal the base model's to the last bit; all of them: nothing was trained.",
-        "The model equals its base: all {n} weights are bitwise those it began with, so these are the base model's scores.",
+        "The model equals its base: all {n} weights are bitwise as they were. These are the base model's scores.",
     ),
 }
 """By the name that a check has in ``metrics.json``, in the order of a report."""
@@ -155,8 +155,9 @@ def warnings(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def is_worth_a_warning(name: str, entry: Mapping[str, Any]) -> bool:
     """Return whether a careful reader must know of a check's finding.
 
-    Of some checks every case counts (`Check.always`). Unchanged weights count when they are all. The others also find a few
-    texts of people, so they count from two outputs on whose share is two percentage points above twice the references' share.
+    Of some checks every case counts (`Check.always`). Unchanged weights count when they are all. The others also find a
+    few texts of people, so they count from two outputs on whose share is two percentage points above twice the
+    references' share.
     """
     count, of = entry["count"], entry["of"]
     if name == "weights_unchanged":
@@ -175,5 +176,8 @@ def _sentence(name: str, entry: Mapping[str, Any]) -> str:
         for each in entry["examples"][:_SHOWN_IDS]
     ]
     return check.warning.format(
-        count=entry["count"], n=entry["of"], human=human, examples=("; " if ": " in "".join(shown) else ", ").join(shown)
+        count=entry["count"],
+        n=entry["of"],
+        human=human,
+        examples=("; " if ": " in "".join(shown) else ", ").join(shown),
     )

@@ -53,8 +53,8 @@ class Source:
 def novel_shares(said: Sequence[str], source: Source) -> list[float | None]:
     """Return for one, two and three words the share of the summary's n-grams that the dialogue lacks, 0 to 1.
 
-    As See et al. (2017, "Get to the point", figure 6) count them: every n-gram of the summary, repeated ones each time. None
-    where the summary has no such n-gram.
+    As See et al. (2017, "Get to the point", figure 6) count them: every n-gram of the summary, repeated ones each time.
+    None where the summary has no such n-gram.
 
     Args:
         said: the summary's words, from `own_words`.
@@ -70,8 +70,8 @@ def novel_shares(said: Sequence[str], source: Source) -> list[float | None]:
 def copied(said: Sequence[str], source: Source) -> str | None:
     """Return the words that a summary lifts out of the dialogue; None where it is written.
 
-    Lifted are ``RUN_WORDS`` words in a row, or a summary of at least ``SHORTEST`` words of whose three-word runs less than
-    ``NEW_SHARE`` are new.
+    Lifted are ``RUN_WORDS`` words in a row, or a summary of at least ``SHORTEST`` words of whose three-word runs less
+    than ``NEW_SHARE`` are new.
     """
     if len(said) < SHORTEST:
         return None

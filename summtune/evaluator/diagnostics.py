@@ -29,9 +29,11 @@ def diagnose(
     """Return the ``diagnostics`` of ``metrics.json``: ``checks``, ``means`` and ``warnings``.
 
     ``checks`` holds by name what `summtune.evaluator.checks.result` returns. Each check of a text is also made of the
-    references, against the same dialogue; length and language of each reference against the others. A check that cannot be made is
-    absent: without dialogues (empty), without counts of tokens (None), without a second reference its human share is None.
-    ``means`` holds numbers or None, ``warnings`` one sentence for each finding that a reader of the scores must know.
+    references, against the same dialogue; length and language of each reference against the others. A check that cannot
+    be made is
+    absent: without dialogues (empty), without counts of tokens (None), without a second reference its human share is
+    None. ``means`` holds numbers or None, ``warnings`` one sentence for each finding that a reader of the scores must
+    know.
 
     Args:
         predictions: at least one.
@@ -131,7 +133,7 @@ class _Texts:
                 self._human[name] += offending is not None
 
     def _ask(self, text: str, checks: _DialogueChecks | None, others: Sequence[str], whose: str) -> _Found:
-        """Return by check what is wrong with a text, None where nothing is; ``others``: the references it is held against."""
+        """Return by check what is wrong with a text, None where nothing is; ``others``: what it is held against."""
         found: _Found = {"repetition": repetition.repeated(text)}
         if checks is not None:
             said = copying.own_words(text)

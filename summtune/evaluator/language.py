@@ -25,10 +25,11 @@ _ONE_SCRIPT = {"HIRAGANA": "CJK", "KATAKANA": "CJK", "KATAKANA-HIRAGANA": "CJK",
 
 
 def other_language(text: str, references: Sequence[str], dialogue_words: Set[str]) -> str | None:
-    """Return which language ``text`` is in and which its references are in ("de, not en"); None where there is no doubt of it.
+    """Return which language ``text`` is in and which its references ("de, not en"); None without certainty.
 
-    Another script is sure. Another language in the same script is believed of texts that share few words with the references
-    and the dialogue, have ``FEWEST_WORDS`` words, and leave py3langid (naive Bayes, Lui and Baldwin, 2012) no other choice.
+    Another script is sure. Another language in the same script is believed of texts that share few words with the
+    references and the dialogue, have ``FEWEST_WORDS`` words, and leave py3langid (naive Bayes, Lui and Baldwin, 2012)
+    no other choice.
 
     Args:
         text: to be identified.
@@ -55,7 +56,7 @@ def other_language(text: str, references: Sequence[str], dialogue_words: Set[str
 
 
 def main_script(text: str) -> str | None:
-    """Return the Unicode name of the script of most letters ("LATIN"); None below three letters or without a majority."""
+    """Return the Unicode name of most letters' script ("LATIN"); None below three letters or without a majority."""
     if text.isascii():
         return "LATIN" if sum(map(str.isalpha, text)) >= _FEWEST_LETTERS else None
     scripts = Counter(filter(None, map(_script, text)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’\-][^\W\d_]+)*")
 # A word that does not begin with a small Latin letter: few enough to look at each.
@@ -15,23 +16,27 @@ _POSSESSIVE = re.compile(r"['’]s?$", re.IGNORECASE)
 # What a sentence begins behind. A quotation mark, a bracket or a dash may too, so a word behind one is not sure.
 _BEGINNING = re.compile(r"(?:^|[.!?:;…。！？\n\"“”‘«(\[/*|•–—]|(?:^|\s)['’\-])\s*$")
 
-_NO_NAMES = frozenset(
-    # Titles, days and months: what a summary says of them can be right without a word of the dialogue.
-    "mr mrs ms miss dr sir madam prof monday tuesday wednesday thursday friday saturday sunday mon tue wed thu fri sat sun "
-    "january february march april may june july august september october november december jan feb mar apr jun jul aug sep "
-    "sept oct nov dec christmas easter internet english person ok".split()
-)
+# What a summary says of days and months can be right without a word of the dialogue.
+_NO_NAME = """
+    mr mrs ms miss dr sir madam prof monday tuesday wednesday thursday friday saturday sunday mon tue wed thu fri sat
+    sun january february march april may june july august september october november december jan feb mar apr jun jul
+    aug sep sept oct nov dec christmas easter internet english person ok
+"""
+_NO_NAMES = frozenset(_NO_NAME.split())
 _DEMONYMS = {
     "french": "france", "spanish": "spain", "dutch": "holland netherlands", "greek": "greece", "danish": "denmark",
     "swiss": "switzerland", "welsh": "wales", "finnish": "finland", "polish": "poland", "swedish": "sweden",
-    "norwegian": "norway", "peruvian": "peru", "thai": "thailand", "british": "britain england uk", "american": "usa us states",
+    "norwegian": "norway", "peruvian": "peru", "thai": "thailand", "british": "britain england uk",
+    "american": "usa us states",
     "united": "usa us uk america american britain british",
 }  # fmt: skip
-_ENDINGS = frozenset(("", "n", "an", "ian", "ean", "ese", "ish", "i", "s", "es", "er", "ers", "ns", "ans", "ians", "a", "o", "y", "land"))
+_ENDINGS = frozenset(
+    ("", "n", "an", "ian", "ean", "ese", "ish", "i", "s", "es", "er", "ers", "ns", "ans", "ians", "a", "o", "y", "land")
+)
 _STEM = 4
 """Letters that two words share at least to count as forms of one, Mexico and Mexican."""
 _SURE = 2
-"""Times that a word stands with a capital inside a sentence until it is known to be a name at the beginning of one too."""
+"""Times that a word has a capital inside a sentence until it is known to be a name at the beginning of one too."""
 
 
 class Lexicon:
@@ -65,16 +70,17 @@ def mentioned(dialogue: str) -> frozenset[str]:
     """Return the words of a dialogue in lower case, in all the forms in which a summary may take them up."""
     spoken = [_bare(word) for word in _WORD.findall(dialogue)]
     parts = [part for word in spoken if not word.isalpha() for part in _PART.split(word)]
-    together = ["".join(pair) for pair in zip(spoken, spoken[1:], strict=False)]  # face book, Facebook
+    together = ["".join(pair) for pair in pairwise(spoken)]  # face book, Facebook
     return frozenset((*spoken, *parts, *together))
 
 
 def foreign_names(summary: str, known: frozenset[str], lexicon: Lexicon) -> list[str]:
     """Return the names in ``summary`` that the dialogue does not mention, in the summary's order.
 
-    A name is a word with a capital and lower-case letters behind it, inside a sentence, or at its beginning where the lexicon
-    knows it for a name. Not found: words that the lexicon knows in lower case, days, months, titles, forms of a word that the
-    dialogue has (Mexico, Mexican), a part of a word with a hyphen. Writing without capitals holds no names for this check.
+    A name is a word with a capital and lower-case letters behind it, inside a sentence, or at its beginning where the
+    lexicon knows it for a name. Not found: words that the lexicon knows in lower case, days, months, titles, forms of a
+    word that the dialogue has (Mexico, Mexican), a part of a word with a hyphen. Writing without capitals holds no
+    names for this check.
 
     Args:
         summary: of a system or a person.
@@ -92,7 +98,9 @@ def foreign_names(summary: str, known: frozenset[str], lexicon: Lexicon) -> list
             continue
         parts = [word, *_PART.split(word)]
         if not (
-            any(part in known or part in _NO_NAMES for part in parts) or lexicon.is_plain(word) or _has_form(word, known)
+            any(part in known or part in _NO_NAMES for part in parts)
+            or lexicon.is_plain(word)
+            or _has_form(word, known)
         ):
             found.append(written)
     return found
@@ -121,5 +129,7 @@ def _has_form(word: str, known: frozenset[str]) -> bool:
 
 
 def _are_forms(a: str, b: str) -> bool:
-    same = next((place for place, pair in enumerate(zip(a, b, strict=False)) if pair[0] != pair[1]), min(len(a), len(b)))
+    same = next(
+        (place for place, pair in enumerate(zip(a, b, strict=False)) if pair[0] != pair[1]), min(len(a), len(b))
+    )
     return a[same:] in _ENDINGS and b[same:] in _ENDINGS

@@ -41,15 +41,17 @@ _ALSO = {
 _MONTHS = {
     name: float(month)
     for month, names in enumerate(
-        "January Jan|February Feb|March Mar|April Apr|May|June Jun|July Jul|August Aug|September Sept Sep|October Oct|"
-        "November Nov|December Dec".split("|"),
+        (
+            *("January Jan", "February Feb", "March Mar", "April Apr", "May", "June Jun", "July Jul", "August Aug"),
+            *("September Sept Sep", "October Oct", "November Nov", "December Dec"),
+        ),
         start=1,
     )
     for name in names.split()
 }
 
 _UNREMARKABLE = {float(value) for value in range(4)}
-"""People count what a dialogue names ("two reasons"), and "first" and "one" are hardly numbers: these are never foreign."""
+"""People count what a dialogue names ("two reasons"), and "first" is hardly a number: these are never foreign."""
 _LONGEST = 12
 """Number words that are read together as one, at most: a telephone number."""
 
@@ -79,9 +81,9 @@ class _Token:
 def foreign_numbers(summary: str, dialogue: Numbers) -> list[str]:
     """Return the numbers of ``summary`` that the dialogue does not know, in lower case, in its order.
 
-    "3", "three" and "third" are one number, 10:30 is known where the dialogue says half past ten, 2008 where it says oh eight.
-    Speaker tags hold no numbers. Where it is in doubt a number counts as known: 0 to 3, and whatever neighbouring numbers of
-    the dialogue make when they are read together.
+    "3", "three" and "third" are one number; 10:30 is known where the dialogue says half past ten, 2008 where it says
+    oh eight. Speaker tags hold no numbers. Where it is in doubt a number counts as known: 0 to 3, and whatever
+    neighbouring numbers of the dialogue make when they are read together.
     """
     return [written for written, value in _written(summary) if not _is_known(written, value, dialogue.values)]
 
@@ -134,7 +136,7 @@ def _token(word: str) -> _Token:
 
 
 def _readings(row: Sequence[_Token]) -> set[float]:
-    """Return every number that some of the row's neighbours make: composed ("twenty", "five": 25) or side by side (2, 5: 25)."""
+    """Return every number that neighbours in the row make: composed (twenty, five: 25) or side by side (2, 5: 25)."""
     values = {value for token in row for value in token.also}
     composed: list[tuple[int, str]] = []  # where the number at each place ends, and its digits
     for start in range(len(row)):
@@ -181,7 +183,7 @@ def _composed(row: Sequence[_Token]) -> Iterator[float]:
 
 
 def _written(summary: str) -> Iterator[tuple[str, float]]:
-    """Yield each number as it is written, read as large as it goes: once "two hundred and fifty" and not two, hundred, fifty."""
+    """Yield each number as it is written, read as large as it goes: "two hundred and fifty" is one."""
     text = _TAG.sub(" ", summary).lower()
     text = _LIST_NUMBER.sub(lambda match: match.group().replace(match[1], " "), text)
     spans: list[tuple[int, int]] = []
@@ -197,7 +199,7 @@ def _written(summary: str) -> Iterator[tuple[str, float]]:
     for row in _rows(text):
         place = 0
         while place < len(row):
-            token, start, _ = row[place]
+            start = row[place][1]
             steps = list(_composed([each for each, _, _ in row[place : place + _LONGEST]]))
             if not steps or any(left <= start < right for left, right in spans):
                 place += 1
@@ -218,7 +220,7 @@ def _is_known_value(value: float, known: set[float]) -> bool:
 
 
 def _parts_known(written: str, known: set[float]) -> bool:
-    """Return whether 10:30 or 3.50 is said in parts: each is known, a whole hour says no minutes, and 10:45 may be 15 to 11."""
+    """Return whether 10:30 or 3.50 is said in parts; a whole hour says no minutes, and 10:45 may be 15 to 11."""
     first, *rest = (float(part) for part in re.findall(r"\d+", written))
     if ":" not in written:
         return first in known and all(part in known for part in rest)
@@ -229,4 +231,4 @@ def _parts_known(written: str, known: set[float]) -> bool:
     if minutes <= 30:
         return bool(hours & known) and minutes in known
     later = {hour + 1 for hour in hours} | {1.0}
-    return bool(hours & known) and minutes in known or bool(later & known) and 60 - minutes in known
+    return (bool(hours & known) and minutes in known) or (bool(later & known) and 60 - minutes in known)

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from summtune.evaluator.words import runs, words
 
 RUN_WORDS = 4
-"""Words of a run that makes a loop when it comes often enough; people repeat three ("#Person2# wants to") and do not loop."""
+"""Words of a run that makes a loop when it comes often enough; people repeat three ("#Person2# wants to")."""
 RUN_TIMES = 3
 RUN_SHARE = 0.2
-"""Share of a text's words that such runs fill at least: a long clinical note says "the patient states that" three times."""
+"""Share of the text that such runs fill at least: a long clinical note says "the patient states that" three times."""
 LOOP_WORDS = 6
 """Words that a unit repeated without a break fills at least: "no, no, no" is speech, "no" six times a loop."""
 
@@ -23,8 +23,9 @@ _SENTENCE = re.compile(r"[^.!?。！？\n]+")
 def repeated(text: str) -> str | None:
     """Return the words that ``text`` repeats like a loop; None where it does not.
 
-    A loop is one of: a sentence of four words or more that comes twice; four words that come three times or more and fill a
-    fifth of the text; up to twelve words again and again without a break, three times or more and six words or more in all.
+    A loop is one of: a sentence of four words or more that comes twice; four words that come three times or more and
+    fill a fifth of the text; up to twelve words again and again without a break, three times or more and six words or
+    more in all.
     """
     said = words(text)
     return _sentence_twice(text) or _without_break(said) or _run_often(said)

@@ -16,8 +16,9 @@ def tags(dialogue: str) -> frozenset[str]:
 def wrong_tags(summary: str, known: frozenset[str]) -> list[str]:
     """Return what stands in ``summary`` for a speaker and is no tag of the dialogue, in the summary's order.
 
-    Tags are written ``#Person1#``. Malformed ones (``##Person2#``, ``#Person2``, ``Person2#``, ``Person2``, ``# Person2 #``)
-    are found where the dialogue has tags, whole ones that the dialogue lacks always; so a hashtag in a chat is no tag.
+    Tags are written ``#Person1#``. Malformed ones (``##Person2#``, ``#Person2``, ``Person2#``, ``Person2``, ``# Person2
+    #``) are found where the dialogue has tags, whole ones that the dialogue lacks always; so a hashtag in a chat is no
+    tag.
 
     Args:
         summary: of a system or a person.
@@ -39,5 +40,6 @@ def _likeness(stems: frozenset[str]) -> re.Pattern[str]:
     stem = "|".join(sorted(map(re.escape, stems | {"person"})))
     bare = "|".join(sorted(re.escape(each.capitalize()) for each in stems | {"person"}))
     return re.compile(
-        rf"(?<!#)#\w*[^\W\d]\w*#(?!#(?!\w))|#+\s?(?i:{stem})(?:\s?\d+)?(?:\s?#+)?|\b(?i:{stem})\s?\d*#+|\b(?:{bare})\d+\b"
+        r"(?<!#)#\w*[^\W\d]\w*#(?!#(?!\w))"
+        rf"|#+\s?(?i:{stem})(?:\s?\d+)?(?:\s?#+)?|\b(?i:{stem})\s?\d*#+|\b(?:{bare})\d+\b"
     )

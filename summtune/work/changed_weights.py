@@ -1,4 +1,4 @@
-"""Counts the weights that training left as they were, so that a model that equals its base is not taken for a new one."""
+"""Counts the weights that training left as they were: a model that equals its base is not a new one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from safetensors import safe_open
 def unchanged_weights(trained: Path, base: Path) -> dict[str, int | None]:
     """Return ``unchanged_tensors`` of ``compared_tensors``, as ``training.json`` holds them.
 
-    Tensors of one name are compared, one at a time, so that two of them are in memory and never two models. What is stored in
-    another precision than the base is compared in its own: fp32 weights that came from bf16 equal them if they did not move.
-    Both counts are None where no name is in both folders, as for an adapter, whose weights the base does not have.
+    Tensors of one name are compared, one at a time, so that two of them are in memory and never two models. What is
+    stored in another precision than the base is compared in its own: fp32 weights that came from bf16 equal them if
+    they did not move. Both counts are None where no name is in both folders, as for an adapter, whose weights the base
+    does not have.
 
     Args:
         trained: folder of the trained model's safetensors.

@@ -33,7 +33,7 @@ def test_some_are_warned_of_at_the_first_case(name):
 def test_unchanged_weights_are_warned_of_when_they_are_all():
     assert not is_worth_a_warning("weights_unchanged", result("weights_unchanged", [], 5, count=4))
     assert warnings({"weights_unchanged": result("weights_unchanged", [], 5, count=5)}) == [
-        "The model equals its base: all 5 weights are bitwise those it began with, so these are the base model's scores."
+        "The model equals its base: all 5 weights are bitwise as they were. These are the base model's scores."
     ]
 
 

@@ -29,7 +29,8 @@ def test_what_is_lifted_out_of_the_dialogue_is_found(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["#Person1# opens an account at the bank and shows #Person2# a passport.", "Here it is.", "", "?!", "🙂", "\x00"]
+    "text",
+    ["#Person1# opens an account at the bank and shows #Person2# a passport.", "Here it is.", "", "?!", "🙂", "\x00"],
 )
 def test_what_is_written_is_not(text):
     assert found(text) is None

@@ -11,10 +11,24 @@ from summtune.evaluator.diagnostics import diagnose
 from summtune.files import read_jsonl
 from summtune.records import Prediction
 
-DIALOGUE = "#Person1#: Hi Tom, can I borrow 20 dollars?\n#Person2#: Sure, here you are, and do not forget to pay it back on Friday."
+DIALOGUE = (
+    "#Person1#: Hi Tom, can I borrow 20 dollars?\n"
+    "#Person2#: Sure, here you are, and do not forget to pay it back on Friday."
+)
 REFERENCES = ("Tom lends #Person1# 20 dollars until Friday.", "#Person1# borrows twenty dollars from Tom.")
 OF_TEXT = ("repetition", "copied", "speakers", "names", "numbers", "length", "language")
-HOSTILE = ["", "?!...", "🙂🙂🙂", "word " * 10_000, "\n\n\n", "\x00\x00", "\u202eabc\u202c", "#" * 50, "<script>", "\ud800"]
+HOSTILE = [
+    "",
+    "?!...",
+    "🙂🙂🙂",
+    "word " * 10_000,
+    "\n\n\n",
+    "\x00\x00",
+    "\u202eabc\u202c",
+    "#" * 50,
+    "<script>",
+    "\ud800",
+]
 
 
 def prediction(id_, text="Tom lends #Person1# some money until Friday.", references=REFERENCES, **changes):
@@ -43,7 +57,9 @@ def test_sound_predictions_give_means_and_no_warning():
 
 def test_empty_capped_and_truncated_are_counted_and_said():
     rows = [
-        prediction(str(i), " \n" if i < 4 else f"text {i}", hit_length_cap=i == 5, truncated=i > 5, references=("one two",))
+        prediction(
+            str(i), " \n" if i < 4 else f"text {i}", hit_length_cap=i == 5, truncated=i > 5, references=("one two",)
+        )
         for i in range(8)
     ]
     found = diagnose(rows)
@@ -81,7 +97,11 @@ def test_references_that_rouge_cannot_read_are_said():
     ("check", "text", "found"),
     [
         ("repetition", "Tom pays it back. Tom pays it back.", "Tom pays it back"),
-        ("copied", "Sure, here you are, and do not forget to pay it back", "sure here you are and do not forget to pay it back"),
+        (
+            "copied",
+            "Sure, here you are, and do not forget to pay it back",
+            "sure here you are and do not forget to pay it back",
+        ),
         ("speakers", "##Person2# lends #Person3# 20 dollars.", "##Person2#, #Person3#"),
         ("names", "Then Karen and Karen lend Tom 20 dollars.", "Karen"),
         ("numbers", "Tom lends #Person1# 25 dollars.", "25"),
@@ -145,7 +165,9 @@ def test_weights_that_were_not_compared_are_no_check(weights):
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_texts_are_looked_at_like_others(text):
-    found = diagnose([prediction("a", text), prediction("b", references=(text or "x", "y")), prediction("c", dialogue=text)])
+    found = diagnose(
+        [prediction("a", text), prediction("b", references=(text or "x", "y")), prediction("c", dialogue=text)]
+    )
     assert found["checks"]["empty"]["count"] == (not text.strip())
     for check in found["checks"].values():
         assert 0 <= check["count"] <= check["of"]

@@ -3,7 +3,7 @@ import pytest
 from summtune.evaluator.language import main_script, other_language
 
 ENGLISH = ["#Person1# wants to borrow the steam iron for a street market until Sunday. #Person2# lends it."]
-DIALOGUE = frozenset("hi can i borrow your steam iron sure until sunday".split())
+DIALOGUE = frozenset(["hi", "can", "i", "borrow", "your", "steam", "iron", "sure", "until", "sunday"])
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,22 @@ def test_the_same_language_or_too_little_to_tell_is_not(text):
 def test_references_of_another_language_are_the_measure():
     german = ["Er möchte das Bügeleisen bis Sonntag für einen Straßenmarkt leihen, und sie gibt es ihm gern."]
     assert other_language("Er fragt sie, ob er sich den Wagen ausleihen kann.", german, frozenset()) is None
-    assert other_language("He asks her whether he could have their car for some days.", german, frozenset()) == "en, not de"
+    assert (
+        other_language("He asks her whether he could have their car for some days.", german, frozenset())
+        == "en, not de"
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "script"),
-    [("abc", "LATIN"), ("ab", None), ("ab дв", None), ("Привет", "CYRILLIC"), ("カタカナと漢字", "CJK"), ("１２３", None)],
+    [
+        ("abc", "LATIN"),
+        ("ab", None),
+        ("ab дв", None),
+        ("Привет", "CYRILLIC"),
+        ("カタカナと漢字", "CJK"),
+        ("１２３", None),
+    ],
 )
 def test_the_script_of_most_letters(text, script):
     assert main_script(text) == script

@@ -4,7 +4,9 @@ from hypothesis import strategies as st
 
 from summtune.evaluator.names import Lexicon, foreign_names, mentioned
 
-DIALOGUE = "#Person1#: Hi Tom, is O'Brien from Mexico? Does he use face book at McDonald's?\n#Person2#: Ask Mary-Ann Jones."
+DIALOGUE = (
+    "#Person1#: Hi Tom, is O'Brien from Mexico? Does he use face book at McDonald's?\n#Person2#: Ask Mary-Ann Jones."
+)
 LEXICON = Lexicon([DIALOGUE, "the bank has a manager", "We saw Karen. We met Karen and the Smiths, and Peter."])
 
 
@@ -34,7 +36,7 @@ def test_names_that_the_dialogue_lacks_are_found(text, names):
         "The Mexican food, says Mary, and Jones agrees.",
         "They use Facebook at McDonalds and McDonald's.",
         "It is the Manager of the Bank. They meet on Monday in May, Mr. Tom.",
-        "Nobody knows. Everybody asks: Why? \"Perhaps\" (Maybe) - Never.\nAgain",
+        'Nobody knows. Everybody asks: Why? "Perhaps" (Maybe) - Never.\nAgain',
         "They watch TV, take the IELTS, and fear STDs. I do, A does.",
         "",
         "...",

@@ -23,7 +23,9 @@ def test_a_loop_is_found(text, found):
         "No, no, no! He will never sell it.",
         "#Person1# wants to go. #Person2# wants to stay. #Person3# wants to eat.",
         "Yes. He is. Yes. He is.",
-        "The patient states that she is well. " + " ".join(f"w{i}" for i in range(60)) + " the patient states that it helps "
+        "The patient states that she is well. "
+        + " ".join(f"w{i}" for i in range(60))
+        + " the patient states that it helps "
         "and the patient states that she sleeps.",
         "",
         "...",

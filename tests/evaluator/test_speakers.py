@@ -6,7 +6,19 @@ TWO = tags("#Person1#: Hi.\n#Person2#: Hello, number 3.")
 
 
 @pytest.mark.parametrize(
-    "wrong", ["##Person2#", "#Person2", "Person2#", "#Person3#", "Person2", "#person2#", "#PErson2#", "# Person2 #", "#Person#", "#Anna#"]
+    "wrong",
+    [
+        "##Person2#",
+        "#Person2",
+        "Person2#",
+        "#Person3#",
+        "Person2",
+        "#person2#",
+        "#PErson2#",
+        "# Person2 #",
+        "#Person#",
+        "#Anna#",
+    ],
 )
 def test_a_tag_that_nobody_has_is_found(wrong):
     assert wrong_tags(f"#Person1# asks {wrong} about it.", TWO) == [wrong]
