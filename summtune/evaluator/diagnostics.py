@@ -135,8 +135,8 @@ class _Texts:
     def _ask(self, text: str, checks: _DialogueChecks | None, others: Sequence[str], whose: str) -> _Found:
         """Return by check what is wrong with a text, None where nothing is; ``others``: what it is held against."""
         found: _Found = {"repetition": repetition.repeated(text)}
+        said = copying.own_words(text)
         if checks is not None:
-            said = copying.own_words(text)
             found |= checks.ask(text, said)
             for length, share in enumerate(copying.novel_shares(said, checks.source), start=1):
                 if share is not None:
@@ -146,7 +146,7 @@ class _Texts:
             fits = 1 / LENGTH_FACTOR <= ratio <= LENGTH_FACTOR or not text.strip()  # empty is a check of its own
             found["length"] = None if fits else f"{len(text.split())} words, {ratio:.2f} times the references'"
             found["language"] = language.other_language(
-                text, others, checks.source.vocabulary if checks else frozenset()
+                text, frozenset(said), others, checks.source.vocabulary if checks else frozenset()
             )
         return found
 

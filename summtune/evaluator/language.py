@@ -24,7 +24,7 @@ _NO_WORDS = re.compile(r"#\w+#|[\d_]+")
 _ONE_SCRIPT = {"HIRAGANA": "CJK", "KATAKANA": "CJK", "KATAKANA-HIRAGANA": "CJK", "FULLWIDTH": "LATIN"}
 
 
-def other_language(text: str, references: Sequence[str], dialogue_words: Set[str]) -> str | None:
+def other_language(text: str, said: Set[str], references: Sequence[str], dialogue_words: Set[str]) -> str | None:
     """Return which language ``text`` is in and which its references ("de, not en"); None without certainty.
 
     Another script is sure. Another language in the same script is believed of texts that share few words with the
@@ -33,14 +33,15 @@ def other_language(text: str, references: Sequence[str], dialogue_words: Set[str
 
     Args:
         text: to be identified.
+        said: its different words.
         references: at least one.
         dialogue_words: the different words of the dialogue.
     """
-    text, expected = _NO_WORDS.sub(" ", text), _NO_WORDS.sub(" ", " ".join(references))
-    own, theirs = main_script(text), main_script(expected)
-    if own and theirs and own != theirs:
-        return f"{own.title()} letters, not {theirs.title()}"
-    said = set(words(text))
+    expected = " ".join(references)
+    if not (text.isascii() and expected.isascii()):  # which can only be Latin
+        own, theirs = (main_script(_NO_WORDS.sub(" ", each)) for each in (text, expected))
+        if own and theirs and own != theirs:
+            return f"{own.title()} letters, not {theirs.title()}"
     shared = SHARED_WORDS * len(said)
     if (
         len(said) < FEWEST_WORDS
@@ -48,10 +49,10 @@ def other_language(text: str, references: Sequence[str], dialogue_words: Set[str
         or len(said & (dialogue_words | set(words(expected)))) >= shared
     ):
         return None
-    language, sure = identify(text)
+    language, sure = identify(_NO_WORDS.sub(" ", text))
     if sure < CONFIDENCE or language == _NO_LANGUAGE:
         return None
-    known, known_sure = identify(expected)
+    known, known_sure = identify(_NO_WORDS.sub(" ", expected))
     return f"{language}, not {known}" if known != language and known_sure >= CONFIDENCE else None
 
 

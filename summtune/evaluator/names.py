@@ -68,7 +68,7 @@ class Lexicon:
 
 def mentioned(dialogue: str) -> frozenset[str]:
     """Return the words of a dialogue in lower case, in all the forms in which a summary may take them up."""
-    spoken = [_bare(word) for word in _WORD.findall(dialogue)]
+    spoken = [word if word.isalpha() else _bare(word) for word in _WORD.findall(dialogue.lower())]
     parts = [part for word in spoken if not word.isalpha() for part in _PART.split(word)]
     together = ["".join(pair) for pair in pairwise(spoken)]  # face book, Facebook
     return frozenset((*spoken, *parts, *together))

@@ -59,13 +59,15 @@ _FIRST = "[" + "".join(sorted({word[0] for word in (*_VALUES, *_SCALES, *_ALSO, 
 _WORDS = "|".join((*_VALUES, *(f"{scale}(?:s|th)?" for scale in _SCALES), *_ALSO, "oh", "point"))
 # Of lower case; the first letter alone turns most words away.
 _TOKEN = re.compile(rf"\d+(?:,\d{{3}})+(?!\d)|\d+|\b(?={_FIRST})(?:{_WORDS})\b")
-_TAG = re.compile(r"#\w+#?|\bPerson\s?\d+", re.IGNORECASE)
+_TAG = re.compile(r"#\w+#?")
+_BARE_TAG = re.compile(r"[Pp]erson\s?\d+")
 _JOIN = re.compile(r"[\s,.'’()\-–—]*(?:\band\b\s*)?(?:\ba\b\s*)?")
-_MONTH = re.compile(rf"\b(?:{'|'.join(_MONTHS)})\b")
+_MONTH = re.compile(rf"\b(?=[JFMASOND])(?:{'|'.join(_MONTHS)})\b")
 _LARGE = re.compile(r"(\d+(?:\.\d+)?)([km])\b", re.IGNORECASE)
 _SCALED = re.compile(r"\s?(hundred|thousand|million|billion)\b|([km])\b", re.IGNORECASE)
+_DIGIT = re.compile(r"\d")
 _LIST_NUMBER = re.compile(r"(?:^|[.:;!?]\s+|\n\s*)(\d{1,2}[.)])(?=\s)")
-_FIGURE = re.compile(r"(?<![\d.,])\d+(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:[.:]\d+)*")
+_FIGURE = re.compile(r"\d+(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:[.:]\d+)*")
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Numbers:
     """All numbers that a dialogue can be read to say."""
 
     def __init__(self, dialogue: str) -> None:
-        text = _TAG.sub(" ", dialogue)
+        text = _without_tags(dialogue)
         self.values = set(_UNREMARKABLE)
         for match in _FIGURE.finditer(text):
             if ":" not in match.group() and match.group().count(".") < 2:
@@ -102,6 +104,10 @@ class Numbers:
         self.values.update(round(float(match[1]) * _FACTORS[match[2].lower()], 6) for match in _LARGE.finditer(text))
         self.values.update(_MONTHS[match.group()] for match in _MONTH.finditer(text))
         self.values.update([value % 100 for value in self.values if 1900 < value < 2100])
+
+
+def _without_tags(text: str) -> str:
+    return _BARE_TAG.sub(" ", _TAG.sub(" ", text))
 
 
 def _number(figure: str) -> float:
@@ -184,8 +190,9 @@ def _composed(row: Sequence[_Token]) -> Iterator[float]:
 
 def _written(summary: str) -> Iterator[tuple[str, float]]:
     """Yield each number as it is written, read as large as it goes: "two hundred and fifty" is one."""
-    text = _TAG.sub(" ", summary).lower()
-    text = _LIST_NUMBER.sub(lambda match: match.group().replace(match[1], " "), text)
+    text = _without_tags(summary).lower()
+    if _DIGIT.search(text):
+        text = _LIST_NUMBER.sub(lambda match: match.group().replace(match[1], " "), text)
     spans: list[tuple[int, int]] = []
     for match in _FIGURE.finditer(text):
         scale = _SCALED.match(text, match.end())

@@ -1,9 +1,15 @@
 import pytest
 
-from summtune.evaluator.language import main_script, other_language
+from summtune.evaluator import language
+from summtune.evaluator.language import main_script
+from summtune.evaluator.words import words
 
 ENGLISH = ["#Person1# wants to borrow the steam iron for a street market until Sunday. #Person2# lends it."]
 DIALOGUE = frozenset(["hi", "can", "i", "borrow", "your", "steam", "iron", "sure", "until", "sunday"])
+
+
+def other_language(text, references, dialogue_words):
+    return language.other_language(text, frozenset(words(text)), references, dialogue_words)
 
 
 @pytest.mark.parametrize(
