@@ -75,8 +75,9 @@ def copied(said: Sequence[str], source: Source) -> str | None:
     """
     if len(said) < SHORTEST:
         return None
-    for run in runs(said, RUN_WORDS):
-        if run in source.long_runs:
-            return " ".join(run)
-    new = novel_shares(said, source)[GRAM_WORDS - 1]
-    return " ".join(said) if new is not None and new < NEW_SHARE else None
+    known = [run in source.grams[GRAM_WORDS - 1] for run in runs(said, GRAM_WORDS)]
+    if sum(known) > RUN_WORDS - GRAM_WORDS:  # as many as a long run holds, so there may be one
+        for run in runs(said, RUN_WORDS):
+            if run in source.long_runs:
+                return " ".join(run)
+    return " ".join(said) if known.count(False) < NEW_SHARE * len(known) else None

@@ -112,6 +112,8 @@ def _is_capitalised(word: str) -> bool:
 
 
 def _begins(text: str, start: int) -> bool:
+    if start > 1 and text[start - 1] == " " and text[start - 2].isalnum():
+        return False  # as the search would say, and most words are such
     return _BEGINNING.search(text, max(0, start - 8), start) is not None
 
 
