@@ -222,7 +222,10 @@ def _run_here(stage: str, plan: Plan, run_dir: Path) -> None:
         from summtune.evaluator.evaluation import evaluate, write_evaluation
 
         predictions = read_predictions(run_dir / "predictions.jsonl")
-        write_evaluation(run_dir, evaluate(predictions, plan.recipe.evaluation))
+        training = run_dir / "training.json"
+        weights = read_json(training) if training.exists() else None
+        known = {"leakage": plan.data.get("leakage"), "weights": weights}
+        write_evaluation(run_dir, evaluate(predictions, plan.recipe.evaluation, **known))
         return
     assert stage == "report", f"no such stage: {stage}"
     from summtune.report import write_run_report

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from summtune.data.reading import Reading, read_dialogues
 from summtune.errors import DataError
 from summtune.files import write_jsonl
+from summtune.leakage import NearCopy, near_copies
 from summtune.paths import BUILTIN_DATASETS, is_local
 from summtune.recipe import DatasetSource, Recipe
 from summtune.records import Dialogue
 from summtune.run_directory import DATA_FILES
+
+LEAKAGE_EXAMPLES = 5
+"""Test dialogues that the plan names among those that are trained on."""
 
 
 def prepare_data(recipe: Recipe, into: Path, warn: Callable[[str], None]) -> dict[str, Any]:
@@ -26,7 +30,8 @@ def prepare_data(recipe: Recipe, into: Path, warn: Callable[[str], None]) -> dic
         warn: called with what a person should know: grouped rows, test dialogues that are trained on.
 
     Returns:
-        For each role: ``dialogues``, ``pairs`` (dialogue-summary pairs), ``sha256`` and ``sources``.
+        For each role: ``dialogues``, ``pairs`` (dialogue-summary pairs), ``sha256`` and ``sources``. Where there is
+        training data or exemplars, ``leakage`` by role: what `find_leakage` returns.
 
     Raises:
         DataError: a data set cannot be read, a row cannot be used, or too little is left.
@@ -44,13 +49,10 @@ def prepare_data(recipe: Recipe, into: Path, warn: Callable[[str], None]) -> dic
         roles["train"], held_out = split_validation(roles["train"], recipe.val_set_size, recipe.seed)
         if held_out:
             roles["validation"] = held_out
-    for role in ("train", "exemplars"):
-        shared = {item.dialogue for item in roles.get(role, ())} & {item.dialogue for item in roles["test"]}
-        if shared:
-            warn(
-                f"{len(shared)} of {len(roles['test'])} test dialogues are also in the {role} data; "
-                "the scores are not to be trusted"
-            )
+    leakage = {role: find_leakage(roles["test"], roles[role]) for role in ("train", "exemplars") if role in roles}
+    for role, found in leakage.items():
+        if found["count"]:
+            warn(_leakage_sentence(role, found))
     summary: dict[str, Any] = {}
     for role, dialogues in roles.items():
         path = into / DATA_FILES[role]
@@ -62,7 +64,36 @@ def prepare_data(recipe: Recipe, into: Path, warn: Callable[[str], None]) -> dic
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "sources": [info.__dict__ for info in reading.sources],
         }
+    if leakage:
+        summary["leakage"] = leakage
     return summary
+
+
+def find_leakage(tests: Sequence[Dialogue], training: Sequence[Dialogue]) -> dict[str, Any]:
+    """Return how many of the ``tests`` are, wholly or nearly, in ``training``, as ``leakage`` of the plan holds it.
+
+    Returns:
+        ``count`` of ``of`` test dialogues, and ``examples``: the first of them by ``id``, each with the training
+        dialogue that has most of it, and how much (`summtune.leakage.near_copies`).
+    """
+    best: dict[int, NearCopy] = {}
+    for copy in near_copies([each.dialogue for each in tests], (each.dialogue for each in training)):
+        if copy.test not in best or copy.similarity > best[copy.test].similarity:
+            best[copy.test] = copy
+    examples = []
+    for copy in sorted(best.values(), key=lambda copy: copy.test)[:LEAKAGE_EXAMPLES]:
+        found = f"{training[copy.training].id}: {int(100 * copy.similarity)} % of its five-word runs"
+        examples.append({"id": tests[copy.test].id, "found": found})
+    return {"count": len(best), "of": len(tests), "examples": examples}
+
+
+def _leakage_sentence(role: str, found: Mapping[str, Any]) -> str:
+    where = "in the train data" if role == "train" else "among the exemplars"
+    examples = "; ".join(f"{each['id']} in {each['found']}" for each in found["examples"][:3])
+    return (
+        f"{found['count']} of {found['of']} test dialogues are also {where}, wholly or nearly; the scores are not to "
+        f"be trusted (for instance {examples})"
+    )
 
 
 def count_pairs(recipe: Recipe) -> int | None:

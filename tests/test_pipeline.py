@@ -57,7 +57,7 @@ def launched(monkeypatch):
         for stage in stages:
             if record["fail_in"] == (run_dir.name.rsplit("-", 1)[0], stage):
                 raise StageError(f"the {stage} stage failed: as it should", "log")
-            {"train": _train, "predict": _predict}[stage](run_dir)
+            STAGES[stage](run_dir)
             mark_complete(run_dir, stage)
 
     monkeypatch.setattr(pipeline, "run_stages", run_stages)
@@ -84,6 +84,9 @@ def _predict(run_dir):
     write_json(run_dir / "prediction_stats.json", stats)
 
 
+STAGES = {"train": _train, "predict": _predict}
+
+
 def run(project, told, *sets, fresh=False, into="run"):
     return pipeline.run(resolve(project / "train.yaml", sets, project / into), told, fresh)
 
@@ -99,6 +102,22 @@ def test_a_run_goes_through_its_stages_and_leaves_their_files(project, launched,
     assert (plan.batch.pairs, plan.batch.optimizer_steps) == (12, 6)
     assert plan.data["test"]["dialogues"] == 6
     assert (run_dir / "recipe.yaml").read_bytes() == (project / "train.yaml").read_bytes()
+
+
+def test_what_preparation_and_training_found_stands_beside_the_scores(project, launched, told, monkeypatch):
+    def train(run_dir):
+        _train(run_dir)
+        facts = json.loads((run_dir / "training.json").read_text())
+        write_json(run_dir / "training.json", facts | {"unchanged_tensors": 3, "compared_tensors": 3})
+
+    monkeypatch.setitem(STAGES, "train", train)
+    (project / "test.jsonl").write_bytes((project / "train.jsonl").read_bytes())
+    metrics = json.loads((run(project, told) / "metrics.json").read_text())
+    checks = metrics["diagnostics"]["checks"]
+    assert checks["leakage_train"]["count"] == checks["leakage_train"]["of"] == 12
+    assert checks["weights_unchanged"]["count"] == 3
+    assert any("12 of 12 test dialogues are also in the train data" in text for text in told.warnings)
+    assert any(text.startswith("The model equals its base") for text in metrics["diagnostics"]["warnings"])
 
 
 def test_what_is_complete_is_not_done_again(project, launched, told):

@@ -1,13 +1,16 @@
 """Data is read, checked and divided before anything is started."""
 
+import csv
 import hashlib
+import os
+from pathlib import Path
 
 import pytest
 
 from summtune.checking import check
 from summtune.errors import DataError
 from summtune.files import read_jsonl
-from summtune.preparation import count_pairs, prepare_data, split_validation
+from summtune.preparation import count_pairs, find_leakage, prepare_data, split_validation
 from summtune.records import Dialogue
 
 DIALOGUES = [Dialogue(str(i), f"dialogue {i}", (f"summary {i}",)) for i in range(20)]
@@ -29,6 +32,7 @@ def ids(project, role):
 
 def test_each_role_gets_its_file_and_its_count(prepare, project):
     summary, warnings = prepare("val_set_size=2", "datasets.0.id_field=id", "test_datasets.0.id_field=id")
+    assert summary.pop("leakage") == {"train": {"count": 0, "of": 6, "examples": []}}
     assert {role: (part["dialogues"], part["pairs"]) for role, part in summary.items()} == {
         "train": (10, 10), "validation": (2, 2), "test": (6, 6),
     }  # fmt: skip
@@ -67,8 +71,64 @@ def test_test_dialogues_that_are_trained_on_are_told(prepare, project, write_row
     rows = [{"dialogue": f"A: {i}", "summary": f"Summary {i}."} for i in range(4)]
     write_rows(project / "train.jsonl", rows)
     write_rows(project / "test.jsonl", [*rows[:1], {"dialogue": "A: new", "summary": "New."}])
-    _, warnings = prepare()
-    assert warnings == ["1 of 2 test dialogues are also in the train data; the scores are not to be trusted"]
+    summary, warnings = prepare("datasets.0.id_field=null", "test_datasets.0.id_field=null")
+    found = {"id": ids(project, "test")[0], "found": f"{ids(project, 'train')[0]}: 100 % of its five-word runs"}
+    assert summary["leakage"] == {"train": {"count": 1, "of": 2, "examples": [found]}}
+    assert warnings == [
+        "1 of 2 test dialogues are also in the train data, wholly or nearly; the scores are not to be trusted "
+        f"(for instance {found['id']} in {found['found']})"
+    ]
+
+
+def test_a_nearly_equal_dialogue_is_told_with_the_dialogue_that_has_most_of_it():
+    words = [f"w{i}" for i in range(60)]
+    changed = [*words[:30], "other", *words[31:]]
+    training = [Dialogue(id_, f"A: {' '.join(text)}", ("s",)) for id_, text in (("far", words[20:]), ("near", changed))]
+    tests = [
+        Dialogue("new", "A: nothing of it at all, really", ("s",)),
+        Dialogue("old", f"B: {' '.join(words)}", ("s",)),
+    ]
+    found = find_leakage(tests, training)
+    assert found == {"count": 1, "of": 2, "examples": [{"id": "old", "found": "near: 91 % of its five-word runs"}]}
+    assert find_leakage(tests[:1], training) == {"count": 0, "of": 1, "examples": []}
+
+
+def test_exemplars_are_looked_through_too(prepare, project, write_rows):
+    rows = [{"id": f"same_{i}", "dialogue": f"A: {i}", "summary": f"Summary {i}."} for i in range(7)]
+    write_rows(project / "train.jsonl", rows)
+    write_rows(project / "test.jsonl", rows)
+    summary, warnings = prepare("datasets=[{path: ./train.jsonl}]", "shots=1", name="prompt.yaml")
+    assert list(summary["leakage"]) == ["exemplars"]
+    assert (summary["leakage"]["exemplars"]["count"], len(summary["leakage"]["exemplars"]["examples"])) == (7, 5)
+    assert warnings[0].startswith("7 of 7 test dialogues are also among the exemplars, wholly or nearly; ")
+
+
+@pytest.fixture
+def shared():
+    if "SUMMTUNE_TEST_DATA" not in os.environ:
+        pytest.skip("SUMMTUNE_TEST_DATA is unset: no real data to look through")
+    return Path(os.environ["SUMMTUNE_TEST_DATA"]) / "data"
+
+
+def test_what_is_in_dialogsum_twice_is_found(shared):
+    def dialogues(split):
+        rows = read_jsonl(shared / "dialogsum" / f"{split}.jsonl")
+        return [Dialogue(row["fname"], row["dialogue"], ("s",)) for row in rows]
+
+    found = find_leakage(dialogues("test"), dialogues("validation"))
+    assert (found["count"], found["of"]) == (11, 500)
+    assert found["examples"][0] == {"id": "test_59", "found": "dev_87: 100 % of its five-word runs"}
+
+
+def test_what_is_in_mts_dialog_twice_is_found(shared):
+    def dialogues(split):
+        with (shared / "mts-dialog" / f"{split}.csv").open(encoding="utf-8", newline="") as file:
+            return [Dialogue(f"{split}_{row['ID']}", row["dialogue"], ("s",)) for row in csv.DictReader(file)]
+
+    found = find_leakage(dialogues("test"), dialogues("train"))
+    assert [each["id"] for each in found["examples"]] == ["test_96", "test_106", "test_140"]
+    assert found["examples"][2]["found"] == "train_481: 83 % of its five-word runs"
+    assert find_leakage(dialogues("test"), dialogues("validation"))["count"] == 0
 
 
 def test_pairs_are_counted_without_the_validation_data(project):

@@ -1,53 +1,84 @@
-"""Looks for what makes scores misleading: empty, capped, truncated or constant outputs, unreadable references."""
+"""Looks for what makes scores misleading, in the outputs and, beside them, in what people wrote."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from summtune.evaluator import copying, language, quantities, repetition, speakers
+from summtune.evaluator.checks import result, warnings
+from summtune.evaluator.names import Lexicon, foreign_names, mentioned
 from summtune.evaluator.rouge import has_words
+from summtune.evaluator.words import shown
 from summtune.records import Prediction
 
-_EXAMPLES = 3
-"""Dialogue ids that stand beside a count, to look at."""
+LENGTH_FACTOR = 2.0
+"""How many times longer or shorter than its references a summary may be."""
+
+_Found = dict[str, str | None]
 
 
-def diagnose(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Return the ``diagnostics`` of ``metrics.json``.
+def diagnose(
+    predictions: Sequence[Prediction],
+    *,
+    leakage: Mapping[str, Mapping[str, Any]] | None = None,
+    weights: Mapping[str, int | None] | None = None,
+) -> dict[str, Any]:
+    """Return the ``diagnostics`` of ``metrics.json``: ``checks``, ``means`` and ``warnings``.
 
-    Counts come as ``{"count": dialogues, "examples": [up to three ids]}``, means as numbers, and ``warnings`` holds one
-    sentence for each thing that a reader of the scores must know.
+    ``checks`` holds by name what `summtune.evaluator.checks.result` returns. Each check of a text is also made of the
+    references, against the same dialogue; length and language of each reference against the others. A check that cannot
+    be made is
+    absent: without dialogues (empty), without counts of tokens (None), without a second reference its human share is
+    None. ``means`` holds numbers or None, ``warnings`` one sentence for each finding that a reader of the scores must
+    know.
 
     Args:
         predictions: at least one.
+        leakage: ``data.leakage`` of the plan: by role the test dialogues that were found in its data.
+        weights: ``unchanged_tensors`` and ``compared_tensors`` of ``training.json``.
     """
-    constant = _constant_output(predictions)
-    found: dict[str, Any] = {
-        "empty_predictions": _counted(p.id for p in predictions if not p.prediction.strip()),
-        "hit_length_cap": _counted(p.id for p in predictions if p.hit_length_cap),
-        "truncated_dialogues": _counted(p.id for p in predictions if p.truncated),
-        "constant_output": _counted(p.id for p in constant),
-        "references_without_words": _counted(p.id for p in predictions if not all(map(has_words, p.references))),
-        "mean_prompt_tokens": _mean_known(p.prompt_tokens for p in predictions),
-        "mean_new_tokens": _mean_known(p.new_tokens for p in predictions),
-        "mean_prediction_words": fmean(len(p.prediction.split()) for p in predictions),
-        "mean_reference_words": fmean(len(text.split()) for p in predictions for text in p.references),
+    checks = _counted(predictions)
+    texts = _Texts(predictions)
+    checks |= texts.results()
+    for role, found in (leakage or {}).items():
+        examples = [(each["id"], each["found"]) for each in found["examples"]]
+        checks[f"leakage_{role}"] = result(f"leakage_{role}", examples, found["of"], count=found["count"])
+    if weights and weights.get("compared_tensors"):  # none where an older summtune trained
+        unchanged = weights["unchanged_tensors"] or 0
+        checks["weights_unchanged"] = result("weights_unchanged", [], weights["compared_tensors"], count=unchanged)
+    means = {
+        "prompt_tokens": _mean(p.prompt_tokens for p in predictions),
+        "new_tokens": _mean(p.new_tokens for p in predictions),
+        "prediction_words": fmean(len(p.prediction.split()) for p in predictions),
+        "reference_words": fmean(len(text.split()) for p in predictions for text in p.references),
+        **texts.means(),
     }
-    found["warnings"] = _warnings(found, len(predictions))
+    return {"checks": checks, "means": means, "warnings": warnings(checks)}
+
+
+def _counted(predictions: Sequence[Prediction]) -> dict[str, dict[str, Any]]:
+    """Return the checks that need no look at what is written."""
+    n = len(predictions)
+    constant = _constant_output(predictions)
+    capped = [p for p in predictions if p.hit_length_cap is not None]
+    cut = [p for p in predictions if p.truncated is not None]
+    unread = [(p.id, next((text for text in p.references if not has_words(text)), None)) for p in predictions]
+    found = {
+        "empty": result("empty", [(p.id, "") for p in predictions if not p.prediction.strip()], n),
+        "constant": result("constant", [(p.id, shown(p.prediction)) for p in constant], n),
+    }
+    if capped:
+        cases = [(p.id, "…" + shown(p.prediction[-40:])) for p in capped if p.hit_length_cap]
+        found["length_cap"] = result("length_cap", cases, len(capped))
+    if cut:
+        found["truncated"] = result("truncated", [(p.id, "") for p in cut if p.truncated], len(cut))
+    found["references_without_words"] = result(
+        "references_without_words", [(id_, shown(text)) for id_, text in unread if text is not None], n
+    )
     return found
-
-
-def _counted(ids: Iterable[str]) -> dict[str, Any]:
-    found = list(ids)
-    return {"count": len(found), "examples": found[:_EXAMPLES]}
-
-
-def _mean_known(counts: Iterable[int | None]) -> float | None:
-    """Return the mean of the counts that are known; None where none is, of outputs from elsewhere."""
-    known = [count for count in counts if count is not None]
-    return fmean(known) if known else None
 
 
 def _constant_output(predictions: Sequence[Prediction]) -> list[Prediction]:
@@ -62,21 +93,91 @@ def _constant_output(predictions: Sequence[Prediction]) -> list[Prediction]:
     return [p for p in predictions if p.prediction.strip() == text]
 
 
-_SENTENCES = {
-    "empty_predictions": "{count} of {n} predictions are empty and score 0 (for instance {examples}).",
-    "hit_length_cap": "{count} of {n} predictions hit max_new_tokens and may be cut short (for instance {examples}).",
-    "truncated_dialogues": "{count} of {n} dialogues were truncated to fit sequence_len (for instance {examples}).",
-    "constant_output": "{count} of {n} predictions are one and the same text (for instance {examples}).",
-    "references_without_words": (
-        "{count} of {n} dialogues have a reference without a letter a-z or digit, which ROUGE scores 0 whatever was "
-        "written (for instance {examples})."
-    ),
-}
+class _Texts:
+    """The checks of what is written, asked of every prediction and every reference."""
+
+    def __init__(self, predictions: Sequence[Prediction]) -> None:
+        self._found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        self._asked: Counter[str] = Counter()
+        self._human: Counter[str] = Counter()
+        self._human_asked: Counter[str] = Counter()
+        self._novel: dict[str, list[float]] = defaultdict(list)
+        self._ratios: list[float] = []
+        self._lexicon = Lexicon(text for p in predictions for text in (p.dialogue, *p.references))
+        for prediction in predictions:
+            self._look_at(prediction)
+
+    def results(self) -> dict[str, dict[str, Any]]:
+        """Return the entry of every check that was made."""
+        human = {name: self._human[name] / asked for name, asked in self._human_asked.items()}
+        return {name: result(name, self._found[name], of, human.get(name)) for name, of in self._asked.items()}
+
+    def means(self) -> dict[str, float | None]:
+        """Return the shares of new n-grams, of the outputs and of the references, and the ratio of lengths."""
+        grams = [f"{whose}novel_{n}_grams" for whose in ("", "reference_") for n in range(1, copying.LONGEST_NOVEL + 1)]
+        return {"length_ratio": fmean(self._ratios)} | {name: _mean(self._novel[name]) for name in grams}
+
+    def _look_at(self, prediction: Prediction) -> None:
+        dialogue = _DialogueChecks(prediction.dialogue, self._lexicon) if prediction.dialogue.strip() else None
+        text, references = prediction.prediction, prediction.references
+        found = self._ask(text, dialogue, references, "")
+        self._ratios.append(_length_ratio(text, references))
+        for name, offending in found.items():
+            self._asked[name] += 1
+            if offending is not None:
+                self._found[name].append((prediction.id, shown(offending)))
+        for place, reference in enumerate(references):
+            others = (*references[:place], *references[place + 1 :])
+            for name, offending in self._ask(reference, dialogue, others, "reference_").items():
+                self._human_asked[name] += 1
+                self._human[name] += offending is not None
+
+    def _ask(self, text: str, checks: _DialogueChecks | None, others: Sequence[str], whose: str) -> _Found:
+        """Return by check what is wrong with a text, None where nothing is; ``others``: what it is held against."""
+        found: _Found = {"repetition": repetition.repeated(text)}
+        said = copying.own_words(text)
+        if checks is not None:
+            found |= checks.ask(text, said)
+            for length, share in enumerate(copying.novel_shares(said, checks.source), start=1):
+                if share is not None:
+                    self._novel[f"{whose}novel_{length}_grams"].append(share)
+        if others:
+            ratio = _length_ratio(text, others)
+            fits = 1 / LENGTH_FACTOR <= ratio <= LENGTH_FACTOR or not text.strip()  # empty is a check of its own
+            found["length"] = None if fits else f"{len(text.split())} words, {ratio:.2f} times the references'"
+            found["language"] = language.other_language(
+                text, frozenset(said), others, checks.source.vocabulary if checks else frozenset()
+            )
+        return found
 
 
-def _warnings(found: dict[str, Any], n: int) -> list[str]:
-    return [
-        sentence.format(count=found[key]["count"], n=n, examples=", ".join(found[key]["examples"]))
-        for key, sentence in _SENTENCES.items()
-        if found[key]["count"]
-    ]
+class _DialogueChecks:
+    """The checks against one dialogue, whose words are looked up once for all its summaries."""
+
+    def __init__(self, dialogue: str, lexicon: Lexicon) -> None:
+        self.source = copying.Source(dialogue)
+        self._tags = speakers.tags(dialogue)
+        self._lexicon = lexicon
+        self._mentioned = mentioned(dialogue)
+        self._numbers = quantities.Numbers(dialogue)
+
+    def ask(self, text: str, said: Sequence[str]) -> _Found:
+        return {
+            "copied": copying.copied(said, self.source),
+            "speakers": _all(speakers.wrong_tags(text, self._tags)),
+            "names": _all(foreign_names(text, self._mentioned, self._lexicon)),
+            "numbers": _all(quantities.foreign_numbers(text, self._numbers)),
+        }
+
+
+def _all(found: Iterable[str]) -> str | None:
+    return ", ".join(dict.fromkeys(found)) or None
+
+
+def _length_ratio(text: str, references: Sequence[str]) -> float:
+    return len(text.split()) / max(1.0, fmean(len(reference.split()) for reference in references))
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None

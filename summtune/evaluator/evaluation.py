@@ -83,16 +83,16 @@ def evaluate(
     predictions: Sequence[Prediction],
     settings: EvaluationSettings,
     *,
-    leakage: Mapping[str, Any] | None = None,
-    weights: Mapping[str, Any] | None = None,
+    leakage: Mapping[str, Mapping[str, Any]] | None = None,
+    weights: Mapping[str, int | None] | None = None,
 ) -> Evaluation:
     """Return the scores of ``predictions`` under the protocol that ``settings`` describe.
 
     Args:
         predictions: one a dialogue, each with its references.
         settings: the recipe's ``evaluation`` section.
-        leakage: the plan's, for the diagnostics: test dialogues that were trained on.
-        weights: ``training.json``, for the diagnostics: whether training changed the model.
+        leakage: ``data.leakage`` of the plan, for the diagnostics.
+        weights: ``unchanged_tensors`` and ``compared_tensors`` of ``training.json``, for the diagnostics.
 
     Raises:
         DataError: there is no prediction, an id comes twice, or a dialogue has no reference.
@@ -112,7 +112,7 @@ def evaluate(
         protocol["extra_metrics"] = extra_protocol
     whole = scored["system"]
     metrics, below = _estimates(whole, settings), _anchor(FLOOR, scored, settings)
-    diagnostics = diagnose(predictions)
+    diagnostics = diagnose(predictions, leakage=leakage, weights=weights)
     diagnostics["warnings"] += _no_better_than(below, metrics)
     return Evaluation(
         protocol=protocol,

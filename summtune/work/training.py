@@ -22,6 +22,7 @@ from summtune.run_directory import DATA_FILES
 from summtune.work import operators
 from summtune.work.arguments import check_launch, training_arguments
 from summtune.work.batches import Collator, GlobalBatchSampler, Pair, Pairs
+from summtune.work.changed_weights import unchanged_weights
 from summtune.work.encoding import PromptEncoder
 from summtune.work.models import (
     add_adapter,
@@ -135,6 +136,7 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
                 "processes": arguments.world_size,
                 "peak_memory_bytes": peak_memory_bytes(),
                 "precision": precision,
+                **unchanged_weights(run_dir / "model", Path(plan.model.folder)),
             },
         )
     # The same processes predict next, and every one of them reads training.json.

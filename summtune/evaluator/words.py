@@ -1,0 +1,32 @@
+"""Divides texts into words, for the checks that look for repeated and copied ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+# A speaker tag is one word, an apostrophe divides none, and in writing without spaces each character is one.
+_WORD = re.compile(
+    r"#\w+#|[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+    r"|[^\W_\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+"
+    r"(?:['’][^\W\d_]+)*"
+)
+_ASCII_WORD = re.compile(r"#\w+#|[a-z0-9]+(?:'[a-z]+)*", re.ASCII)  # the same, faster
+SHOWN_CHARACTERS = 80
+"""Length to which an offending text is cut where it is shown."""
+
+
+def words(text: str) -> list[str]:
+    """Return the words of ``text`` in lower case, without punctuation; a tag such as ``#Person1#`` is one word."""
+    return (_ASCII_WORD if text.isascii() else _WORD).findall(text.lower())
+
+
+def runs(sequence: Sequence[str], length: int) -> Iterator[tuple[str, ...]]:
+    """Return every run of ``length`` neighbouring words, in their order: ``max(0, n - length + 1)`` of them."""
+    return zip(*(sequence[start:] for start in range(length)), strict=False)
+
+
+def shown(text: str) -> str:
+    """Return ``text`` on one line of at most ``SHOWN_CHARACTERS`` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 1].rstrip() + "…"
