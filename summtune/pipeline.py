@@ -10,7 +10,7 @@ from typing import Protocol
 
 from summtune import checkpoints
 from summtune.errors import ModelError
-from summtune.files import write_bytes, write_json, write_text
+from summtune.files import read_json, write_bytes, write_json, write_text
 from summtune.hub_access import fetch_model
 from summtune.identity import identify, model_identity
 from summtune.launchers import slurm

@@ -24,14 +24,13 @@ def diagnose(
     predictions: Sequence[Prediction],
     *,
     leakage: Mapping[str, Mapping[str, Any]] | None = None,
-    weights: Mapping[str, int | None] | None = None,
+    weights: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the ``diagnostics`` of ``metrics.json``: ``checks``, ``means`` and ``warnings``.
 
     ``checks`` holds by name what `summtune.evaluator.checks.result` returns. Each check of a text is also made of the
     references, against the same dialogue; length and language of each reference against the others. A check that cannot
-    be made is
-    absent: without dialogues (empty), without counts of tokens (None), without a second reference its human share is
+    be made is absent: without dialogues (empty), without counts of tokens (None), without a second reference its human share is
     None. ``means`` holds numbers or None, ``warnings`` one sentence for each finding that a reader of the scores must
     know.
 
@@ -47,8 +46,8 @@ def diagnose(
         examples = [(each["id"], each["found"]) for each in found["examples"]]
         checks[f"leakage_{role}"] = result(f"leakage_{role}", examples, found["of"], count=found["count"])
     if weights and weights.get("compared_tensors"):  # none where an older summtune trained
-        unchanged = weights["unchanged_tensors"] or 0
-        checks["weights_unchanged"] = result("weights_unchanged", [], weights["compared_tensors"], count=unchanged)
+        of, unchanged = weights["compared_tensors"], weights["unchanged_tensors"]
+        checks["weights_unchanged"] = result("weights_unchanged", [], of, count=unchanged)
     means = {
         "prompt_tokens": _mean(p.prompt_tokens for p in predictions),
         "new_tokens": _mean(p.new_tokens for p in predictions),

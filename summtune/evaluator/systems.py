@@ -98,8 +98,8 @@ def read_system(name: str | None, run_dir: Path) -> System:
     plan = _read(run_dir, "plan.json")
     if plan["kind"] not in KINDS:
         raise RunDirectoryError(
-            f"{run_dir} holds a run of kind {plan['kind']} (got it as system {name or run_dir.name!r}); name prompt or train runs, or "
-            "what `summtune evaluate --output-dir` wrote"
+            f"{run_dir} holds a run of kind {plan['kind']} (got it as system {name or run_dir.name!r}); name prompt or "
+            "train runs, or what `summtune evaluate --output-dir` wrote"
         )
     stats = _read(run_dir, "prediction_stats.json")
     training = _read(run_dir, "training.json") if plan["kind"] == "train" else {}
