@@ -33,17 +33,23 @@ class Table:
     text_columns: int = 1
 
 
-def score_table(systems: Sequence[Mapping[str, Any]]) -> Table:
+def score_table(
+    systems: Sequence[Mapping[str, Any]],
+    floor: Mapping[str, Any] | None = None,
+    ceiling: Mapping[str, Any] | None = None,
+) -> Table:
     """Return systems × metrics, each score with half its interval's width, and what was trained.
 
     Args:
         systems: ``systems`` of ``comparison.json``: each with ``name``, ``metrics`` and, where they are known, the
             parameter counts; predictions from elsewhere have none.
+        floor: a row of its own at the end, with ``name`` and ``metrics``.
+        ceiling: likewise.
     """
     metrics = list(dict.fromkeys(name for system in systems for name in system["metrics"]))
-    counted = any("total_parameters" in system for system in systems)
+    counted = any(system.get("total_parameters") is not None for system in systems)
     rows = []
-    for system in systems:
+    for system in [*systems, *(anchor for anchor in (floor, ceiling) if anchor)]:
         scores = (_cell(name, system["metrics"].get(name)) for name in metrics)
         rows.append((one_line(system["name"]), *scores, *(_parameter_cells(system) if counted else ())))
     titles = (numbers.metric_title(name) for name in metrics)
@@ -59,11 +65,13 @@ def difference_table(comparison: Mapping[str, Any]) -> Table:
             numbers.metric_title(row["metric"]),
             numbers.difference(row["metric"], row["difference"]),
             numbers.interval(row["metric"], row["ci_low"], row["ci_high"]),
-            numbers.p_value(row["p_value"]).removeprefix("p ").removeprefix("= "),
+            numbers.p_value(_p(row)).removeprefix("p ").removeprefix("= "),
         )
         for row in comparison["differences"]
     )
-    return Table(("Systems", "Metric", "Difference", f"{level} interval", "p-value"), rows, text_columns=2)
+    corrected = any("p_adjusted" in row for row in comparison["differences"])
+    title = "p-value (Holm)" if corrected else "p-value"
+    return Table(("Systems", "Metric", "Difference", f"{level} interval", title), rows, text_columns=2)
 
 
 def print_table(console: Console, table: Table) -> None:
@@ -108,16 +116,22 @@ def escape_markdown(text: str) -> str:
 
 
 def _parameter_cells(system: Mapping[str, Any]) -> tuple[str, str]:
-    if "total_parameters" not in system:
+    total = system.get("total_parameters")
+    if total is None:
         return "–", "–"
-    total = system["total_parameters"]
     return numbers.parameters(system["trainable_parameters"], total), numbers.count(total)
 
 
 def _share(system: Mapping[str, Any]) -> str:
-    if "total_parameters" not in system:
+    if system.get("total_parameters") is None:
         return "–"
     return numbers.share(system["trainable_parameters"], system["total_parameters"])
+
+
+def _p(row: Mapping[str, Any]) -> float:
+    """Return the p-value corrected over the table, where there is one."""
+    corrected: float | None = row.get("p_adjusted")
+    return row["p_value"] if corrected is None else corrected
 
 
 def _cell(name: str, estimate: Mapping[str, Any] | None) -> str:
