@@ -38,6 +38,13 @@ class Check:
     references: str
     examples: tuple[Example, ...]
 
+    def examples_by_system(self) -> dict[str, list[Example]]:
+        """Return the examples of each system that has any, in the systems' order."""
+        found: dict[str, list[Example]] = {}
+        for example in self.examples:
+            found.setdefault(example.system, []).append(example)
+        return found
+
 
 @dataclass(frozen=True)
 class Diagnostics:
@@ -136,7 +143,8 @@ def _pairs(between: Mapping[str, Any]) -> list[str]:
 
 
 def _means(names: Sequence[str], means: Sequence[Mapping[str, Any]]) -> Table | None:
-    keys = [key for key in dict.fromkeys(key for each in means for key in each) if any(each.get(key) for each in means)]
+    known = dict.fromkeys(key for each in means for key in each)
+    keys = [key for key in known if any(each.get(key) is not None for each in means)]
     if not keys:
         return None
     titles = [_MEANS[key][0] if key in _MEANS else key.replace("_", " ").capitalize() for key in keys]

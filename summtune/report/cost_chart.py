@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from summtune.report import numbers
-from summtune.report.chart import ANCHOR_DASHES, GRID, INK, PALETTE, SOFT, as_svg, legend, plain_axes
+from summtune.report.chart import ANCHOR_DASHES, INK, PALETTE, SOFT, as_svg, legend, plain_axes
 from summtune.report.table import Table
 from summtune.report.visible import one_line
 
@@ -39,8 +39,7 @@ class _Axis:
     ticks: tuple[float, ...]
     labels: tuple[str, ...]
     limits: tuple[float, float]
-    parted_at: float | None
-    """Between zero and the rest, on a logarithmic axis."""
+    logarithmic: bool
 
 
 def cost_table(systems: Sequence[Mapping[str, Any]], *, hours: str = "Device-hours") -> Table | None:
@@ -94,7 +93,7 @@ def shown_metric(systems: Sequence[Mapping[str, Any]]) -> str | None:
 def _costs(hours: str) -> tuple[_Cost, ...]:
     return (
         _Cost("trainable_parameters", "Trained parameters", _short_count),
-        _Cost("device_hours", hours, numbers.decimal),
+        _Cost("device_hours", hours, _short_hours),
         _Cost("peak_memory_bytes", "Peak memory a device", _short_size, 1024),
         _Cost("size_bytes", "Size on disk", _short_size, 1024),
     )
@@ -159,8 +158,7 @@ def _panel(axes: Axes, cost: _Cost, scored: Sequence[tuple[int, Mapping[str, Any
     axes.set_xlim(*axis.limits)
     axes.set_xticks(axis.ticks, axis.labels, fontsize=8.5)
     axes.margins(y=0.1)
-    if axis.parted_at is not None:
-        axes.axvline(axis.parted_at, color=GRID, linewidth=0.8, linestyle=(0, (2, 2)))
+    if axis.logarithmic:
         axes.annotate("log", (1, 0), (0, 3), "axes fraction", "offset points", ha="right", fontsize=7.5, color=SOFT)
 
 
@@ -171,25 +169,26 @@ def _axis(values: Sequence[float], cost: _Cost) -> _Axis:
     positive = [value for value in values if value > 0]
     low, high = min(positive), max(positive)
     if high / low < _LOG_FROM:
-        scale = max(unit for unit in _units(cost) if unit <= high)
+        scale = max((unit for unit in _units(cost) if unit <= high), default=high)
         ticks = [scale * tick for tick in MaxNLocator(3, steps=[1, 2, 2.5, 5, 10]).tick_values(0, high / scale)]
-        ticks = [tick for tick in ticks if 0 <= tick <= high * 1.1]
         limits = (-0.1 * high, 1.12 * high)
+        ticks = [tick for tick in ticks if 0 <= tick <= high * 1.02]
         labels = tuple(_cell(cost, tick) for tick in ticks)
-        return _Axis(_apart(values, limits), tuple(ticks), labels, limits, None)
-    exponents = [math.log10(value) for value in positive]
-    span = max(exponents) - min(exponents)
-    zero = min(exponents) - 0.3 * span
-    units = [unit for unit in _units(cost) if low * 0.99 <= unit <= high * 1.01] or [low, high]
+        return _Axis(_apart(values, limits), tuple(ticks), labels, limits, False)
+    bottom, top = math.log10(low), math.log10(high)
+    margin = 0.14 * (top - bottom)
+    units = [unit for unit in _units(cost) if bottom - margin / 2 <= math.log10(unit) <= top + margin / 2] or [
+        low,
+        high,
+    ]
     units = units[:: math.ceil(len(units) / 3)]
-    has_zero = len(positive) < len(values)
-    limits = ((zero if has_zero else min(exponents)) - 0.14 * span, max(exponents) + 0.14 * span)
+    ticks, texts = [math.log10(unit) for unit in units], [cost.text(unit) for unit in units]
+    zero = bottom - 2 * margin
+    if len(positive) < len(values):
+        ticks, texts, bottom = [zero, *ticks], ["0", *texts], zero
+    limits = (bottom - margin, top + margin)
     places = _apart([math.log10(value) if value > 0 else zero for value in values], limits)
-    ticks = [math.log10(unit) for unit in units]
-    texts = [cost.text(unit) for unit in units]
-    if has_zero:
-        ticks, texts = [zero, *ticks], ["0", *texts]
-    return _Axis(places, tuple(ticks), tuple(texts), limits, min(exponents) - 0.16 * span if has_zero else None)
+    return _Axis(places, tuple(ticks), tuple(texts), limits, True)
 
 
 def _apart(places: Sequence[float], limits: tuple[float, float]) -> tuple[float, ...]:
@@ -219,6 +218,11 @@ def _short_count(value: float) -> str:
         if value >= size:
             return f"{value / size:.3g} {unit}"
     return f"{value:g}"
+
+
+def _short_hours(value: float) -> str:
+    """Return hours of devices: two digits of less than one."""
+    return f"{value:.2g}" if value < 1 else numbers.decimal(value)
 
 
 def _short_size(value: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +19,9 @@ from summtune.report.reader_data import BUDGET, reader_data
 from summtune.report.table import Table
 from summtune.report.visible import one_line, visible
 
+_Groups = dict[str, list[tuple[str, ...]]]
+_ROWS_AT_ONCE = 16
+"""Differences that stand open on the page; of more, the first metric's do."""
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -82,12 +86,19 @@ def _charts(contents: Contents) -> dict[str, Any]:
     }
 
 
-def _grouped(table: Table | None) -> list[tuple[str, list[tuple[str, ...]]]]:
-    """Return the rows of the differences by their first cell, the two systems, without it."""
-    groups: dict[str, list[tuple[str, ...]]] = {}
-    for first, *rest in table.rows if table else ():
+def _grouped(table: Table | None) -> tuple[_Groups, _Groups]:
+    """Return the rows of the differences by the two systems: those to be seen at once, and all where those are not all."""
+    rows = table.rows if table else ()
+    if len(rows) <= _ROWS_AT_ONCE:
+        return _by_systems(rows), {}
+    return _by_systems([row for row in rows if row[1] == rows[0][1]]), _by_systems(rows)
+
+
+def _by_systems(rows: Sequence[tuple[str, ...]]) -> _Groups:
+    groups: _Groups = {}
+    for first, *rest in rows:
         groups.setdefault(first, []).append(tuple(rest))
-    return list(groups.items())
+    return groups
 
 
 def _addressed(id_: str) -> str:

@@ -1,6 +1,7 @@
 import math
 
 import pytest
+from new_fields import add_to_comparison, add_to_run
 
 from summtune.evaluator.comparison import compare, read_system
 from summtune.evaluator.evaluation import evaluate, write_evaluation
@@ -41,6 +42,7 @@ def run_dir(tmp_path):
         settings = EvaluationSettings(metrics=list(metrics), bootstrap_samples=100)
         write_jsonl(folder / "predictions.jsonl", (prediction.to_json() for prediction in predictions))
         write_evaluation(folder, evaluate(predictions, settings, seed=3))
+        add_to_run(folder)
         trained = 3_538_944 if kind == "train" else 0
         stats = {
             "trainable_parameters": trained,
@@ -52,6 +54,8 @@ def run_dir(tmp_path):
         plan = {"name": name, "kind": kind, "versions": {"torch": "2.13.0"}, "identity": "3fa9c1d2", "batch": {}}
         recipe = TRAINED if kind == "train" else PROMPTED
         write_json(folder / "plan.json", plan | {"recipe": recipe, "git_commit": "e1856dc"})
+        given = f"# <what a person wrote>\nkind: {kind}\nbase_model: google/flan-t5-base\n"
+        (folder / "recipe.yaml").write_text(given, encoding="utf-8")
         if kind == "train":
             write_training(folder)
         return folder
@@ -68,6 +72,7 @@ def compare_dir(tmp_path, run_dir):
         trained = run_dir("lora", kind="train", words=7, n=n, **changes)
         systems = [read_system(names[0], prompted), read_system(names[1], trained)]
         write_json(tmp_path / "compare" / "comparison.json", compare(systems, names[0]))
+        add_to_comparison(tmp_path / "compare")
         return tmp_path / "compare"
 
     return write

@@ -34,8 +34,6 @@ const chosen = (name, otherwise) => (choices[name] ? Number(choices[name].value)
 const pair = () => ({ a: chosen("a", reader.pair[0]), b: chosen("b", reader.pair[1]), metric: chosen("metric", 0) });
 const pages = () => Math.max(1, Math.ceil(state.indices.length / PAGE));
 
-// ---- numbers
-
 const score = (metric, system, index) => (reader.metrics.length ? reader.scores[metric][system][index] : null);
 const written = (value, metric, signed) => {
   const { scale, digits } = reader.metrics[metric];
@@ -43,12 +41,9 @@ const written = (value, metric, signed) => {
   const sign = Number(text) === 0 ? "" : value < 0 ? MINUS : signed ? "+" : "";
   return sign + text;
 };
-const gap = (index) => {
-  const { a, b, metric } = pair();
-  return reader.systems.length > 1 ? score(metric, a, index) - score(metric, b, index) : score(metric, 0, index);
-};
-
-// ---- differences
+// What the reader sorts by: the difference of the two chosen systems, or the score of the only one.
+const gap = (index, { a, b, metric }) =>
+  reader.systems.length > 1 ? score(metric, a, index) - score(metric, b, index) : score(metric, 0, index);
 
 // Returns for both lists of words which of them are outside the longest common subsequence.
 const unshared = (a, b) => {
@@ -77,37 +72,35 @@ const unshared = (a, b) => {
   return marks;
 };
 
-// Returns a paragraph of the words, those that are marked in <mark>, neighbours together.
-const markedText = (text, marks) => {
-  const paragraph = make("p");
-  let run = "";
-  let inside = false;
-  const flush = () => {
-    if (run) paragraph.append(inside ? make("mark", "", run) : run);
-    run = "";
-  };
+// Returns the text in pieces, the words that are marked in <mark> elements, neighbours together.
+const marked = (text, marks) => {
+  const pieces = [];
+  let [run, inside] = ["", false];
+  const flush = () => { if (run) pieces.push(inside ? make("mark", "", run) : run); };
   text.split(/(\s+)/).forEach((part, place) => {
-    const word = place % 2 === 0;
-    const next = word ? marks[place / 2] : inside && marks[(place + 1) / 2];
-    if (part && next !== inside) {
+    const wanted = place % 2 === 0 ? marks[place / 2] : inside && marks[(place + 1) / 2];
+    if (part && wanted !== inside) {
       flush();
-      inside = next;
+      [run, inside] = ["", wanted];
     }
     run += part;
   });
   flush();
-  return paragraph;
+  return pieces;
 };
 
 const words = (text) => text.split(/\s+/);
 
-// ---- one dialogue
+// Returns a paragraph that runs in the direction of its own letters.
+const paragraph = (...children) => {
+  const element = make("p", "", ...children);
+  element.dir = "auto";
+  return element;
+};
 
 const line = (text) => {
   const speaker = /^[^\s:][^:]{0,39}:(?=\s|$)/.exec(text);
-  const paragraph = speaker ? make("p", "", make("b", "", speaker[0]), text.slice(speaker[0].length)) : make("p", "", text);
-  paragraph.dir = "auto";
-  return paragraph;
+  return speaker ? paragraph(make("b", "", speaker[0]), text.slice(speaker[0].length)) : paragraph(text);
 };
 
 const outputBox = (index, system, output, marks) => {
@@ -117,9 +110,8 @@ const outputBox = (index, system, output, marks) => {
   const heading = make("h4", "", make("span", "", reader.systems[system]));
   if (value !== null) heading.append(make("span", "score", written(value, metric, false)));
   const box = make("div", "output series-" + (system % 7), heading);
-  const paragraph = text.trim() ? (marks ? markedText(text, marks) : make("p", "", text)) : make("p", "empty", "nothing");
-  paragraph.dir = "auto";
-  box.append(paragraph);
+  if (text.trim()) box.append(paragraph(...(marks ? marked(text, marks) : [text])));
+  else box.append(make("p", "empty", "nothing"));
   if (notes.length) box.append(make("p", "notes", notes.join(", ")));
   return box;
 };
@@ -130,8 +122,8 @@ const heading = (index, id) => {
   const parts = [link];
   if (reader.systems.length > 1 && reader.metrics.length) {
     const { a, b, metric } = pair();
-    const what = " " + reader.metrics[metric].title + " (" + reader.systems[a] + " " + MINUS + " " + reader.systems[b] + ")";
-    parts.push(make("span", "gap", make("b", "", written(gap(index), metric, true)), what));
+    const what = ` ${reader.metrics[metric].title} (${reader.systems[a]} ${MINUS} ${reader.systems[b]})`;
+    parts.push(make("span", "gap", make("b", "", written(gap(index, pair()), metric, true)), what));
   }
   const copy = make("button", "copy", "Copy link");
   copy.type = "button";
@@ -163,24 +155,19 @@ const article = (index) => {
     turns.setAttribute("aria-label", "Dialogue " + id);
     element.append(turns);
   }
-  const paragraphs = references.map((text) => make("p", "", text));
-  paragraphs.forEach((paragraph) => { paragraph.dir = "auto"; });
   const title = make("h4", "", make("span", "", references.length > 1 ? "References" : "Reference"));
   const boxes = outputs.map((output, place) => outputBox(index, place, output, place === a ? marksA : place === b ? marksB : null));
-  element.append(make("div", "outputs", make("div", "output references", title, ...paragraphs), ...boxes));
+  element.append(make("div", "outputs", make("div", "output references", title, ...references.map((text) => paragraph(text))), ...boxes));
   return element;
 };
-
-// ---- a page of them
 
 const show = (page) => {
   state.page = Math.min(Math.max(0, page), pages() - 1);
   const start = state.page * PAGE;
   const shown = state.indices.slice(start, start + PAGE);
   list.replaceChildren(...shown.map(article));
-  const of = state.indices.length < total ? state.indices.length + " found of " + total : String(total);
-  byId("shown").textContent = shown.length ? "Dialogues " + (start + 1) + "\u2013" + (start + shown.length) + " of " + of
-    : "No dialogue of " + total + " fits.";
+  const of = state.indices.length < total ? `${state.indices.length} found of ${total}` : total;
+  byId("shown").textContent = shown.length ? `Dialogues ${start + 1}\u2013${start + shown.length} of ${of}` : `No dialogue of ${total} fits.`;
   byId("page").value = state.page + 1;
   byId("page").max = pages();
   byId("pages").textContent = "of " + pages();
@@ -191,10 +178,9 @@ const show = (page) => {
   mark();
 };
 
-const turn = (step) => {
-  const target = state.page + step;
-  if (target < 0 || target >= pages()) return;
-  show(target);
+const turn = (by) => {
+  if (state.page + by < 0 || state.page + by >= pages()) return;
+  show(state.page + by);
   list.scrollIntoView({ block: "start" });
 };
 
@@ -213,13 +199,12 @@ const arrange = () => {
   if (among || wanted.length) state.indices = state.indices.filter(fits);
   const sign = { file: 0, loss: 1, win: -1 }[order ? order.value : "file"];
   if (sign) {
-    const gaps = new Map(state.indices.map((index) => [index, gap(index)]));
+    const chosenPair = pair();
+    const gaps = new Map(state.indices.map((index) => [index, gap(index, chosenPair)]));
     state.indices.sort((one, other) => sign * (gaps.get(one) - gaps.get(other)) || one - other);
   }
   show(0);
 };
-
-// ---- one chosen dialogue, and the link to it
 
 const mark = () => {
   for (const element of list.children) {
