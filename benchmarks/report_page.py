@@ -1,9 +1,10 @@
 """Times how soon the report of a large comparison is written, opens in a browser, and answers there.
 
-    .venv/bin/python benchmarks/report_page.py [--dialogues 10000] [--systems 5] [--out benchmarks/results/report_page.json]
+    .venv/bin/python benchmarks/report_page.py [--runs 5] [--out benchmarks/results/report_page.json]
 
-Runs of made-up text with the lengths of DialogSum (1,000 characters a dialogue, three references and a summary of 180) are written to a
-temporary directory. The browser is the Chromium on the PATH, without a window; each time is the median of ``--runs`` openings of the file.
+Runs of made-up text with the lengths of DialogSum (1,000 characters a dialogue, three references and a summary of 180)
+are written to a temporary directory. The browser is the Chromium on the PATH, without a window; each time is the median
+of ``--runs`` openings of the file.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ ACT = """async ([id, value, event]) => {
 
 
 def write_inputs(folder: Path, dialogues: int, systems: int, seed: int = 0) -> Path:
-    """Write runs and their comparison as the evaluator does, with scores out of a hat; return the comparison's folder."""
+    """Write runs and their comparison as the evaluator does, with scores out of a hat; return its folder."""
     chance = random.Random(seed)
     words = ["".join(chance.choices("etaoinshrdlucmfwyp", k=chance.randint(2, 9))) for _ in range(20_000)]
 

@@ -123,7 +123,7 @@ def legend(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None
 
 
 def as_svg(salt: str, draw: Callable[[], Figure]) -> str:
-    """Return the figure that ``draw`` makes as an ``<svg>`` element with text as text and ids that begin with ``salt``."""
+    """Return the figure that ``draw`` makes as an ``<svg>`` element: text stays text, and ids begin with ``salt``."""
     import matplotlib
 
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": "summtune"}), warnings.catch_warnings():

@@ -153,7 +153,7 @@ def _metric_table(metrics: Mapping[str, Any]) -> Table:
 
 
 def _reference_table(systems: Sequence[Mapping[str, Any]]) -> Table | None:
-    """Return systems × metrics against each reference, their mean and their best; None with one reference a dialogue."""
+    """Return systems × metrics against each reference, and their mean and best; None with one reference a dialogue."""
     rows = []
     for system in systems:
         for name, each in (system.get("by_references") or {}).items():

@@ -87,11 +87,11 @@ def _run_facts(run: RunFiles) -> list[tuple[str, str]]:
     stats, training, data = run.stats, run.training or {}, run.plan.get("data") or {}
     batch = run.plan.get("batch") or {}
     total, trainable = stats.get("total_parameters"), stats.get("trainable_parameters")
-    trained = run.plan["kind"] == "train" and total is not None and trainable is not None
+    trained = run.plan["kind"] == "train"
     facts: list[tuple[str, str | None]] = [
         ("Kind", deed(run)),
         ("Parameters", _with(numbers.count, total)),
-        ("Trainable parameters", numbers.parameters(trainable, total) if trained else None),
+        ("Trainable parameters", numbers.parameters(trainable or 0, total) if trained and total else None),
         ("Training data", _sources(data.get("train"))),
         ("Test data", _sources(data.get("test"))),
         ("Batch", ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in batch.items() if value) or None),

@@ -87,7 +87,7 @@ def _charts(contents: Contents) -> dict[str, Any]:
 
 
 def _grouped(table: Table | None) -> tuple[_Groups, _Groups]:
-    """Return the rows of the differences by the two systems: those to be seen at once, and all where those are not all."""
+    """Return the rows of the differences by the two systems: those to be seen at once, and all if those are not."""
     rows = table.rows if table else ()
     if len(rows) <= _ROWS_AT_ONCE:
         return _by_systems(rows), {}

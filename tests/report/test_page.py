@@ -102,7 +102,7 @@ def test_a_comparisons_page_says_first_which_system_is_better_and_ends_with_the_
     order = [
         comparison["verdict"][0],
         "What to know before",
-        *(f'id="{part}"' for part in "scores differences costs training diagnostics recipe reader".split()),
+        *(f'id="{part}"' for part in ("scores", "differences", "costs", "training", "diagnostics", "recipe", "reader")),
     ]
     places = [text.index(part) for part in order]
     assert places == sorted(places)

@@ -1,5 +1,7 @@
 import json
+import runpy
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -9,10 +11,12 @@ from summtune.report import write_compare_report, write_run_report
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = (
-    "</script><script>taken = 1</script><img src=x onerror='taken = 1'> \"quoted\" <!-- {{ 7 * 7 }} ${taken = 1} nul\x00 "
-    "rtl\u202eend"
+    "</script><script>taken = 1</script><img src=x onerror='taken = 1'> \"quoted\" <!-- {{ 7 * 7 }} "
+    "${taken = 1} nul\x00 rtl\u202eend"
 )
 HARMLESS = HOSTILE.replace("\x00", "␀").replace("\u202e", "⟨U+202E⟩")
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "report_page.py"
 
 pytestmark = [
     pytest.mark.browser,
@@ -283,6 +287,25 @@ def test_one_systems_page_reads_alike(run_dir, opened):
     page.select_option("#order", "win")
     scores = [float(text) for text in page.locator(".score").all_inner_texts()]
     assert scores == sorted(scores, reverse=True)
+
+
+def test_a_large_page_holds_every_dialogue_and_draws_one_page_of_them(opened, tmp_path):
+    write_inputs = runpy.run_path(str(BENCHMARK))["write_inputs"]
+    path = write_compare_report(write_inputs(tmp_path, 1000, 5))
+    assert path.stat().st_size < 3_000_000
+    page = opened(path)
+    assert status(page) == "Dialogues 1–20 of 1000"
+    assert page.locator("article").count() == 20
+    assert page.locator("script[id^=dialogues-]").count() == 10
+    assert page.locator("*").count() < 4_000
+    last = page.evaluate("JSON.parse(document.getElementById('dialogues-9').textContent)[99]")
+    assert (last[0], len(last[2]), len(last[3])) == ("test_999", 3, 5)
+    page.fill("#search", last[3][4][0][:60])
+    playwright.expect(page.locator("article h3 a")).to_have_text(["test_999"])
+    page.fill("#search", "")
+    page.select_option("#order", "win")
+    playwright.expect(page.locator("article")).to_have_count(20)
+    assert gaps(page) == sorted(gaps(page), reverse=True)
 
 
 def background(page):
