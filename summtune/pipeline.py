@@ -222,7 +222,7 @@ def _run_here(stage: str, plan: Plan, run_dir: Path) -> None:
         from summtune.evaluator.evaluation import evaluate, write_evaluation
 
         predictions = [Prediction.from_json(row) for row in read_jsonl(run_dir / "predictions.jsonl")]
-        write_evaluation(run_dir, evaluate(predictions, plan.recipe.evaluation, plan.recipe.seed))
+        write_evaluation(run_dir, evaluate(predictions, plan.recipe.evaluation))
         return
     assert stage == "report", f"no such stage: {stage}"
     from summtune.report import write_run_report
@@ -256,8 +256,10 @@ def run_comparison(
         ComparisonError: the systems were scored under different protocols or on different dialogues.
         InputError, StageError: a system could not be run.
     """
-    from summtune.evaluator.comparison import compare, read_system
+    from summtune.evaluator.comparison import compare
+    from summtune.evaluator.systems import read_system
     from summtune.report import write_compare_report
+    from summtune.report.model_card import model_card
 
     run_dir = resolved.run_dir
     known = check_free(run_dir, resolved.plan.identity)
@@ -276,7 +278,11 @@ def run_comparison(
             return None
         systems = [read_system(name, part.run_dir) for name, part in resolved.parts]
         display.stage("compare", f"{len(systems)} systems")
-        write_json(run_dir / "comparison.json", compare(systems, resolved.plan.recipe.baseline or systems[0].name))
+        comparison = compare(systems, resolved.plan.recipe.baseline or systems[0].name)
+        write_json(run_dir / "comparison.json", comparison)
+        for system in systems:
+            if system.kind == "train":
+                write_text(system.run_dir / "model" / "README.md", model_card(system.run_dir, comparison))
         write_compare_report(run_dir)
     return run_dir
 

@@ -132,10 +132,20 @@ class EvaluationSettings(Section):
         description="rouge1, rouge2, rougeL, rougeLsum, or the name or folder of a metric of the evaluate library.",
     )
     use_stemmer: bool = Field(default=True, description="Porter-stem words before ROUGE compares them.")
+    split_sentences: bool = Field(
+        default=True,
+        description="rougeLsum looks for sentences; false: takes lines for them, as rouge_score does.",
+    )
     references: Literal["mean", "max"] = Field(
         default="mean", description="Score of a dialogue with several references: the mean over them, or the best."
     )
     bootstrap_samples: int = Field(default=1000, ge=100, le=100_000, description="Resamples behind each interval.")
+    bootstrap_seed: int = Field(
+        default=42,
+        ge=0,
+        lt=2**32,
+        description="Seed of the resamples; not `seed`, so that runs of several seeds compare.",
+    )
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Confidence level of the intervals.")
 
 

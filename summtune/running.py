@@ -113,7 +113,7 @@ def evaluate_file(predictions: Path, as_json: bool) -> None:
         rows = [Prediction.from_json(row) for row in read_jsonl(predictions)]
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise InputError(f"not a predictions.jsonl of summtune (got {predictions}: {error})") from None
-    evaluation = evaluate(rows, EvaluationSettings(), 42)
+    evaluation = evaluate(rows, EvaluationSettings())
     if as_json:
         print(json.dumps(evaluation.to_json(), indent=2, ensure_ascii=False))
     else:
@@ -143,7 +143,8 @@ def summarize_input(model: str, file: Path, as_json: bool) -> None:
 
 def compare_runs(run_dirs: Sequence[Path], as_json: bool) -> None:
     """Compare finished runs and print scores, differences and the verdict."""
-    from summtune.evaluator.comparison import compare, read_system
+    from summtune.evaluator.comparison import compare
+    from summtune.evaluator.systems import read_system
 
     if len(run_dirs) < 2:
         raise InputError(f"a comparison needs at least two runs (got {len(run_dirs)}); name their directories")
@@ -181,7 +182,8 @@ def _show_result(run_dir: Path, console: Console) -> None:
     if (run_dir / "comparison.json").is_file():
         _show_comparison(read_json(run_dir / "comparison.json"), console)
     else:
-        print_scores(console, _systems(run_dir))
+        metrics = read_json(run_dir / "metrics.json")
+        print_scores(console, _systems(run_dir), metrics["floor"], metrics["ceiling"])
     console.print(f"\nreport: {run_dir / 'report.html'}", highlight=False, soft_wrap=True)
 
 
@@ -196,11 +198,10 @@ def _systems(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def _show_comparison(comparison: dict[str, Any], console: Console) -> None:
-    from summtune.evaluator.verdict import verdict
     from summtune.report.table import print_scores
 
-    print_scores(console, comparison["systems"])
-    for sentence in verdict(comparison):
+    print_scores(console, comparison["systems"], comparison["floor"], comparison["ceiling"])
+    for sentence in comparison["verdict"]:
         console.print(f"- {sentence}", highlight=False, markup=False)
     for warning in comparison["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,16 @@ import numpy.typing as npt
 
 from summtune.errors import DataError
 from summtune.evaluator import rouge
+from summtune.evaluator.aggregation import by_dialogue, by_references
+from summtune.evaluator.anchors import CEILING, FLOOR, TextSet, ceiling, floor
 from summtune.evaluator.diagnostics import diagnose
 from summtune.evaluator.extra_metrics import score_extra
 from summtune.evaluator.resampling import Estimate, estimate_means
+from summtune.evaluator.sentences import splitting
 from summtune.files import write_json, write_jsonl
 from summtune.recipe import EvaluationSettings
 from summtune.records import Prediction
+from summtune.report import numbers
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -36,8 +40,12 @@ class Evaluation:
         protocol: how the scores were made; systems are compared under equal protocols only.
         ids: the dialogues, in the order of the predictions.
         metrics: the mean over dialogues with its interval; ROUGE as fractions from 0 to 1, others on their own scale.
+        by_references: by ROUGE variant its mean under every aggregation, see ``aggregation.by_references``.
+        floor: what the first three turns of each dialogue score; None where dialogues are not known.
+        ceiling: what each reference scores against the others; None where no dialogue has two.
         per_example: by metric one score a dialogue, shape ``(n,)``; metrics of the whole corpus are missing here.
         ids_sha256: hash of all ids with their references, whatever the order: what the systems were scored on.
+        dialogues_sha256: hash of all ids with their dialogues; None where dialogues are not known.
         outputs_sha256: hash of all ids with their predictions: equal for two systems that wrote the same.
         diagnostics: see ``summtune.evaluator.diagnostics.diagnose``.
     """
@@ -45,8 +53,12 @@ class Evaluation:
     protocol: dict[str, Any]
     ids: tuple[str, ...]
     metrics: dict[str, Estimate]
+    by_references: dict[str, dict[str, Any]]
+    floor: dict[str, Any] | None
+    ceiling: dict[str, Any] | None
     per_example: dict[str, FloatArray]
     ids_sha256: str
+    dialogues_sha256: str | None
     outputs_sha256: str
     diagnostics: dict[str, Any]
 
@@ -56,20 +68,31 @@ class Evaluation:
             "protocol": self.protocol,
             "n": len(self.ids),
             "metrics": {name: asdict(estimate) for name, estimate in self.metrics.items()},
+            "by_references": self.by_references,
+            "floor": self.floor,
+            "ceiling": self.ceiling,
             "per_example": PER_EXAMPLE_FILE,
             "ids_sha256": self.ids_sha256,
+            "dialogues_sha256": self.dialogues_sha256,
             "outputs_sha256": self.outputs_sha256,
             "diagnostics": self.diagnostics,
         }
 
 
-def evaluate(predictions: Sequence[Prediction], settings: EvaluationSettings, seed: int) -> Evaluation:
+def evaluate(
+    predictions: Sequence[Prediction],
+    settings: EvaluationSettings,
+    *,
+    leakage: Mapping[str, Any] | None = None,
+    weights: Mapping[str, Any] | None = None,
+) -> Evaluation:
     """Return the scores of ``predictions`` under the protocol that ``settings`` describe.
 
     Args:
         predictions: one a dialogue, each with its references.
         settings: the recipe's ``evaluation`` section.
-        seed: of the bootstrap.
+        leakage: the plan's, for the diagnostics: test dialogues that were trained on.
+        weights: ``training.json``, for the diagnostics: whether training changed the model.
 
     Raises:
         DataError: there is no prediction, an id comes twice, or a dialogue has no reference.
@@ -77,26 +100,32 @@ def evaluate(predictions: Sequence[Prediction], settings: EvaluationSettings, se
         StageError: a metric was loaded and failed.
     """
     _check(predictions)
-    texts = [prediction.prediction for prediction in predictions]
-    references = [prediction.references for prediction in predictions]
-    rouge_names = [name for name in settings.metrics if rouge.is_rouge(name)]
-    other_names = [name for name in settings.metrics if name not in rouge_names]
-    per_example = rouge.score_rouge(
-        texts, references, rouge_names, use_stemmer=settings.use_stemmer, aggregate=settings.references
+    system = TextSet(
+        tuple(prediction.prediction for prediction in predictions),
+        tuple(prediction.references for prediction in predictions),
+        (1,) * len(predictions),
     )
-    extra = score_extra(texts, references, other_names, aggregate=settings.references)
-    per_example |= extra.per_example
-    protocol = _protocol(settings, seed)
-    if extra.protocol:
-        protocol["extra_metrics"] = extra.protocol
+    sets = {"system": system, FLOOR: floor(predictions), CEILING: ceiling(predictions)}
+    scored, extra_protocol = _score({name: each for name, each in sets.items() if each is not None}, settings)
+    protocol = _protocol(settings)
+    if extra_protocol:
+        protocol["extra_metrics"] = extra_protocol
+    whole = scored["system"]
+    metrics, below = _estimates(whole, settings), _anchor(FLOOR, scored, settings)
+    diagnostics = diagnose(predictions)
+    diagnostics["warnings"] += _no_better_than(below, metrics)
     return Evaluation(
         protocol=protocol,
         ids=tuple(prediction.id for prediction in predictions),
-        metrics=_estimates(per_example, settings, seed) | {name: Estimate(v) for name, v in extra.scalars.items()},
-        per_example=per_example,
+        metrics=metrics,
+        by_references=whole.by_references,
+        floor=below,
+        ceiling=_anchor(CEILING, scored, settings),
+        per_example=whole.per_example,
         ids_sha256=_fingerprint([p.id, *p.references] for p in predictions),
+        dialogues_sha256=_fingerprint([p.id, p.dialogue] for p in predictions) if sets[FLOOR] is not None else None,
         outputs_sha256=_fingerprint([p.id, p.prediction] for p in predictions),
-        diagnostics=diagnose(predictions),
+        diagnostics=diagnostics,
     )
 
 
@@ -128,27 +157,90 @@ def _check(predictions: Sequence[Prediction]) -> None:
             )
 
 
-def _protocol(settings: EvaluationSettings, seed: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Scores:
+    """What a set of texts scored: by metric one score a dialogue, or one number of the whole."""
+
+    per_example: dict[str, FloatArray]
+    scalars: dict[str, float]
+    by_references: dict[str, dict[str, Any]]
+
+
+def _score(sets: Mapping[str, TextSet], settings: EvaluationSettings) -> tuple[dict[str, _Scores], dict[str, Any]]:
+    """Return the scores of each set, and how the metrics of the evaluate library were computed."""
+    rouge_names = [name for name in settings.metrics if rouge.is_rouge(name)]
+    other_names = [name for name in settings.metrics if name not in rouge_names]
+    scored = {name: _score_rouge(each, rouge_names, settings) for name, each in sets.items()}
+    system = sets["system"]
+    extra = score_extra(system.texts, system.references, other_names, aggregate=settings.references)
+    scored["system"].per_example.update(extra.per_example)
+    scored["system"].scalars.update(extra.scalars)
+    return scored, extra.protocol
+
+
+def _score_rouge(texts: TextSet, names: Sequence[str], settings: EvaluationSettings) -> _Scores:
+    pairs = rouge.score_pairs(
+        texts.texts,
+        texts.references,
+        names,
+        use_stemmer=settings.use_stemmer,
+        split_sentences=settings.split_sentences,
+    )
+    counts = [len(references) for references in texts.references]
+    by_text = by_dialogue(pairs, counts, settings.references)
+    by_id = by_dialogue(by_text, texts.texts_a_dialogue, "mean")
+    return _Scores(
+        {name: by_id[:, column].copy() for column, name in enumerate(names)},
+        {},
+        {name: by_references(pairs[:, column], counts) for column, name in enumerate(names)},
+    )
+
+
+def _protocol(settings: EvaluationSettings) -> dict[str, Any]:
+    bootstrap = {"samples": settings.bootstrap_samples, "seed": settings.bootstrap_seed}
     return {
         "implementation": rouge.IMPLEMENTATION,
         "version": rouge.implementation_version(),
         "stemmer": settings.use_stemmer,
-        "sentence_splitting": rouge.SENTENCE_SPLITTING,
+        "sentence_splitting": splitting(settings.split_sentences),
         "references": settings.references,
-        "bootstrap": {"samples": settings.bootstrap_samples, "seed": seed, "confidence": settings.confidence},
+        "bootstrap": bootstrap | {"confidence": settings.confidence},
     }
 
 
-def _estimates(per_example: dict[str, FloatArray], settings: EvaluationSettings, seed: int) -> dict[str, Estimate]:
-    if not per_example:
-        return {}
+def _estimates(scores: _Scores, settings: EvaluationSettings) -> dict[str, Estimate]:
+    found = {name: Estimate(value) for name, value in scores.scalars.items()}
+    if not scores.per_example:
+        return found
     estimates = estimate_means(
-        np.column_stack(list(per_example.values())),
+        np.column_stack(list(scores.per_example.values())),
         samples=settings.bootstrap_samples,
         confidence=settings.confidence,
-        seed=seed,
+        seed=settings.bootstrap_seed,
     )
-    return dict(zip(per_example, estimates, strict=True))
+    return dict(zip(scores.per_example, estimates, strict=True)) | found
+
+
+def _anchor(name: str, scored: Mapping[str, _Scores], settings: EvaluationSettings) -> dict[str, Any] | None:
+    """Return the floor or the ceiling as it stands in ``metrics.json``."""
+    if name not in scored:
+        return None
+    n = len(next(iter(scored[name].per_example.values()), ()))
+    estimates = _estimates(scored[name], settings)
+    return {"name": name, "n": n, "metrics": {metric: asdict(each) for metric, each in estimates.items()}}
+
+
+def _no_better_than(floor: Mapping[str, Any] | None, metrics: Mapping[str, Estimate]) -> list[str]:
+    """Return a sentence where the first metric is no higher than the floor's: then nothing was summarized."""
+    shared = [name for name in metrics if floor is not None and name in floor["metrics"]]
+    if floor is None or not shared or metrics[shared[0]].value > floor["metrics"][shared[0]]["value"]:
+        return []
+    name = shared[0]
+    ours, theirs = metrics[name].value, floor["metrics"][name]["value"]
+    return [
+        f"The predictions score no higher than the first three turns of each dialogue ({floor['name']}): "
+        f"{numbers.score(name, ours)} against {numbers.score(name, theirs)} {numbers.metric_title(name)}."
+    ]
 
 
 def _fingerprint(rows: Iterable[list[str]]) -> str:

@@ -4,7 +4,8 @@ The unit of resampling is the dialogue, whatever the number of its references: t
 two independent observations. The methods are the percentile bootstrap (Efron and Tibshirani, *An Introduction to the
 Bootstrap*, 1993, chapter 13), its paired form for two systems on one test set (Koehn, *Statistical Significance Tests
 for Machine Translation Evaluation*, EMNLP 2004), and the paired sign-flip permutation test (Good, *Permutation,
-Parametric and Bootstrap Tests of Hypotheses*, 3rd edition 2005).
+Parametric and Bootstrap Tests of Hypotheses*, 3rd edition 2005), whose p-values Holm's (1979) step-down procedure
+corrects for their number.
 """
 
 from __future__ import annotations
@@ -90,6 +91,23 @@ def paired_p_values(differences: FloatArray, *, permutations: int, seed: int) ->
     for signs in _sign_flips(len(differences), permutations, seed):
         count += (np.abs(signs @ differences / len(differences)) >= threshold).sum(axis=0)
     return np.asarray((count + 1.0) / (permutations + 1.0), dtype=np.float64)
+
+
+def holm(p_values: FloatArray) -> FloatArray:
+    """Return the p-values with Holm's correction, shape ``(tests,)``, in the order given.
+
+    Calling those below a level real makes even one false alarm among all tests no likelier than that level, whatever
+    the tests have in common (Holm, *A Simple Sequentially Rejective Multiple Test Procedure*, 1979): the smallest of
+    ``m`` values is multiplied by ``m``, the next by ``m - 1``, and none becomes smaller than the one before it.
+
+    Args:
+        p_values: shape ``(tests,)``.
+    """
+    order = np.argsort(p_values, kind="stable")
+    factors = np.arange(len(p_values), 0, -1)
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factors * p_values[order]))
+    return adjusted
 
 
 def _resample_counts(n: int, samples: int, seed: int) -> Iterator[FloatArray]:

@@ -1,17 +1,24 @@
-"""Says in sentences which system is better, and whether the difference is real."""
+"""Says in one sentence a system whether it is better, by how much, and whether the difference is real."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from summtune.report import numbers
 
+Row = Mapping[str, Any]
 
-def verdict(comparison: dict[str, Any]) -> list[str]:
-    """Return one sentence for each system against the baseline, on the comparison's first metric.
 
-    Without a baseline, the best system is set against each of the others. Two systems count as different when the
-    interval of their difference leaves out zero and the permutation test's p-value is below one minus the confidence.
+def verdict(comparison: Mapping[str, Any]) -> list[str]:
+    """Return one sentence for each system but the baseline, on the comparison's first metric.
+
+    It sets the system against the baseline, and then against the best one of all, so that what beats the baseline is
+    not taken for better than everything else that does. Without a baseline, the best system is set against each other.
+
+    Two systems count as different when the interval of their difference leaves out zero and the permutation test's
+    p-value, with Holm's correction for every row of the table, is below one minus the confidence. What is not
+    distinguishable is not said to be equal: the interval stands beside it.
 
     Args:
         comparison: what ``summtune.evaluator.comparison.compare`` returns.
@@ -19,46 +26,80 @@ def verdict(comparison: dict[str, Any]) -> list[str]:
     if not comparison["differences"]:
         return []
     metric = comparison["differences"][0]["metric"]
-    confidence = comparison["protocol"]["bootstrap"]["confidence"]
-    pivot = comparison["baseline"] or _best(comparison, metric)
-    rows = [row for row in comparison["differences"] if row["metric"] == metric and pivot in (row["a"], row["b"])]
-    if comparison["baseline"] is None:
-        rows = [row if row["a"] == pivot else _turned(row) for row in rows]
-    return [_sentence(row, confidence) for row in rows]
-
-
-def _best(comparison: dict[str, Any], metric: str) -> str:
     scored = [system for system in comparison["systems"] if metric in system["metrics"]]
     best: str = max(scored, key=lambda system: system["metrics"][metric]["value"])["name"]
-    return best
+    words = _Words(comparison, metric)
+    baseline = comparison["baseline"]
+    if baseline is None:
+        return [f"{words.against(best, each['name'])}." for each in scored if each["name"] != best]
+    sentences = []
+    for name in (each["name"] for each in scored if each["name"] != baseline):
+        parts = [words.against(name, baseline)]
+        if name == best and len(scored) > 2:
+            parts.append("no other system scores higher")
+        elif best not in (name, baseline):
+            parts.append(words.beside(name, best))
+        sentences.append(f"{'; '.join(parts)}.")
+    return sentences
 
 
-def _turned(row: dict[str, Any]) -> dict[str, Any]:
+class _Words:
+    """Puts the differences of one metric into words.
+
+    Args:
+        comparison: what ``compare`` returns.
+        metric: the one that is spoken of.
+    """
+
+    def __init__(self, comparison: Mapping[str, Any], metric: str) -> None:
+        self.metric = metric
+        self.alpha = 1 - comparison["protocol"]["bootstrap"]["confidence"]
+        self.tests = len(comparison["differences"])
+        rows: Sequence[Row] = [row for row in comparison["differences"] if row["metric"] == metric]
+        self.rows = {(row["a"], row["b"]): row for row in rows} | {(row["b"], row["a"]): _turned(row) for row in rows}
+
+    def against(self, name: str, other: str) -> str:
+        """Return how the one does against the other, with the metric's name."""
+        row = self.rows[name, other]
+        if row["ci_low"] is None:
+            return f"one dialogue cannot tell {name} from {other}"
+        unit, p_value = numbers.metric_title(self.metric), numbers.p_value(row["p_adjusted"])
+        if not self._is_real(row):
+            return f"{name} is not distinguishable from {other}: {self._signed(row)} {unit} ({p_value}{self._why(row)})"
+        won = "beats" if row["difference"] > 0 else "is worse than"
+        return f"{name} {won} {other} by {self._size(row)} {unit} ({p_value})"
+
+    def beside(self, name: str, best: str) -> str:
+        """Return, in short, how far the one is behind the best."""
+        row = self.rows[name, best]
+        if row["ci_low"] is None:
+            return f"nor from {best}"
+        p_value = numbers.p_value(row["p_adjusted"])
+        if self._is_real(row):
+            return f"{best} beats it by {self._size(row)} ({p_value})"
+        return f"it is not distinguishable from {best}: {self._signed(row)} ({p_value}{self._why(row)})"
+
+    def _is_real(self, row: Row) -> bool:
+        return bool(row["p_adjusted"] < self.alpha) and not row["ci_low"] <= 0 <= row["ci_high"]
+
+    def _why(self, row: Row) -> str:
+        """Return why a difference whose own interval leaves out zero does not count."""
+        if row["ci_low"] <= 0 <= row["ci_high"] or row["p_adjusted"] < self.alpha:
+            return ""
+        return f" among {self.tests} tests"
+
+    def _size(self, row: Row) -> str:
+        difference, low, high = row["difference"], row["ci_low"], row["ci_high"]
+        return numbers.with_half_width(self.metric, abs(difference), low, high)
+
+    def _signed(self, row: Row) -> str:
+        half = numbers.score(self.metric, (row["ci_high"] - row["ci_low"]) / 2)
+        return f"{numbers.difference(self.metric, row['difference'])} ± {half}"
+
+
+def _turned(row: Row) -> Row:
     """Return the difference seen from the other side."""
-    turned = row | {"a": row["b"], "b": row["a"], "difference": -row["difference"]}
+    turned = {**row, "a": row["b"], "b": row["a"], "difference": -row["difference"]}
     if row["ci_low"] is not None:
         turned |= {"ci_low": -row["ci_high"], "ci_high": -row["ci_low"]}
     return turned
-
-
-def _sentence(row: dict[str, Any], confidence: float) -> str:
-    a, b, metric = row["a"], row["b"], row["metric"]
-    if row["ci_low"] is None:
-        return f"One dialogue cannot tell {a} from {b}."
-    clear = row["p_value"] < 1 - confidence and not row["ci_low"] <= 0 <= row["ci_high"]
-    unit = numbers.metric_title(metric)
-    level = numbers.percent(confidence)
-    if not clear:
-        return (
-            f"{a} is not distinguishable from {b}: {numbers.difference(metric, row['difference'])} {unit} "
-            f"({level} interval {numbers.interval(metric, row['ci_low'], row['ci_high'])}, "
-            f"{numbers.p_value(row['p_value'])})."
-        )
-    if row["difference"] > 0:
-        won, low, high = "beats", row["ci_low"], row["ci_high"]
-    else:
-        won, low, high = "is worse than", -row["ci_high"], -row["ci_low"]
-    return (
-        f"{a} {won} {b} by {numbers.score(metric, abs(row['difference']))} {unit} "
-        f"({level} interval {numbers.interval(metric, low, high)}, {numbers.p_value(row['p_value'])})."
-    )

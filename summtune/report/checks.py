@@ -54,7 +54,7 @@ class Diagnostics:
         names: the systems, in the order of the checks' counts.
         checks: in the order in which the evaluator makes them.
         pairs: two systems and how many outputs they share, as sentences.
-        means: means over the outputs, systems as rows.
+        means: means over the outputs, systems as rows, and over the references in the last one.
     """
 
     names: tuple[str, ...]
@@ -76,7 +76,6 @@ _MEANS = {
     "prompt_tokens": ("Prompt tokens", False),
     "new_tokens": ("New tokens", False),
     "prediction_words": ("Words", False),
-    "reference_words": ("Words of a reference", False),
     "length_ratio": ("Length ratio", False),
     "novel_1_grams": ("New words", True),
     "novel_2_grams": ("New pairs", True),
@@ -143,15 +142,24 @@ def _pairs(between: Mapping[str, Any]) -> list[str]:
 
 
 def _means(names: Sequence[str], means: Sequence[Mapping[str, Any]]) -> Table | None:
-    known = dict.fromkeys(key for each in means for key in each)
+    known = [key for key in dict.fromkeys(key for each in means for key in each) if not key.startswith("reference_")]
     keys = [key for key in known if any(each.get(key) is not None for each in means)]
     if not keys:
         return None
     titles = [_MEANS[key][0] if key in _MEANS else key.replace("_", " ").capitalize() for key in keys]
-    rows = tuple(
+    rows = [
         (one_line(name), *(_mean(key, each.get(key)) for key in keys)) for name, each in zip(names, means, strict=True)
-    )
-    return Table(("Mean of an output", *titles), rows)
+    ]
+    human = [_of_references(key, means) for key in keys]
+    if any(value is not None for value in human):
+        rows.append(("references", *(_mean(key, value) for key, value in zip(keys, human, strict=True))))
+    return Table(("Mean of an output", *titles), tuple(rows))
+
+
+def _of_references(key: str, means: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return what the references have for a mean of the outputs: they are the same for every system."""
+    name = f"reference_{key.removeprefix('prediction_')}"
+    return next((each[name] for each in means if each.get(name) is not None), None)
 
 
 def _mean(key: str, value: float | None) -> str:

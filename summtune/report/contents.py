@@ -125,7 +125,7 @@ def protocol_sentence(protocol: Mapping[str, Any]) -> str:
         return f"{text}."
     flips = numbers.count(protocol["permutations"])
     corrected = (
-        "corrected over the whole table by Holm's method"
+        "with Holm's correction for their number"
         if protocol.get("correction") == "holm"
         else "not corrected for several comparisons"
     )

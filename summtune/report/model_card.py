@@ -33,10 +33,14 @@ tokenizer = AutoTokenizer.from_pretrained("model")""",
 }
 
 
-def model_card(run_dir: Path) -> str:
+def model_card(run_dir: Path, comparison: Mapping[str, Any] | None = None) -> str:
     """Return the text of ``model/README.md``.
 
     Without ``metrics.json`` (training ends before the evaluation) the card says that the scores are still to come.
+
+    Args:
+        run_dir: of a train run.
+        comparison: ``comparison.json`` of a comparison in which this model stood; its verdict goes into the card.
 
     Raises:
         RunDirectoryError: ``run_dir`` has no ``plan.json``, or its run trains no model.
@@ -58,6 +62,7 @@ def model_card(run_dir: Path) -> str:
         " ".join(facts),
         "## Scores",
         *_scores(run_dir / "metrics.json"),
+        *(_verdict(comparison) if comparison else ()),
         "## How to use it",
         f"{fenced(f'summtune summarize {run_dir.name} dialogue.txt  # the run directory', 'sh')}\n\nor, in Python:",
         fenced(_LOADING[library], "python"),
@@ -102,16 +107,28 @@ def _scores(path: Path) -> list[str]:
         return ["Not scored yet."]
     metrics = read_json(path)
     level = numbers.percent(metrics["protocol"]["bootstrap"]["confidence"])
+    anchors = [metrics[which] for which in ("floor", "ceiling") if metrics[which] is not None]
     rows = tuple(
         (
             numbers.metric_title(name),
             numbers.score(name, each["value"]),
             numbers.interval(name, each["ci_low"], each["ci_high"]),
+            *(
+                numbers.score(name, anchor["metrics"][name]["value"]) if name in anchor["metrics"] else "–"
+                for anchor in anchors
+            ),
         )
         for name, each in metrics["metrics"].items()
     )
-    table = to_markdown(Table(("Metric", "Score", f"{level} interval"), rows)).rstrip()
+    titles = (anchor["name"].capitalize() for anchor in anchors)
+    table = to_markdown(Table(("Metric", "Score", f"{level} interval", *titles), rows)).rstrip()
     return [table, f"On {numbers.count(metrics['n'])} dialogues. {protocol_sentence(metrics['protocol'])}"]
+
+
+def _verdict(comparison: Mapping[str, Any]) -> list[str]:
+    names = [escape_markdown(system["name"]) for system in comparison["systems"]]
+    sentences = "\n".join(f"- {escape_markdown(sentence)}" for sentence in comparison["verdict"])
+    return [f"Compared with the other systems of one comparison ({', '.join(names)}) on the same dialogues:", sentences]
 
 
 def _prompt_sentence(recipe: Mapping[str, Any]) -> str:

@@ -40,24 +40,31 @@ def score_table(
 ) -> Table:
     """Return systems × metrics, each score with half its interval's width, and what was trained.
 
+    The last rows are the floor and the ceiling between which the scores are read.
+
     Args:
         systems: ``systems`` of ``comparison.json``: each with ``name``, ``metrics`` and, where they are known, the
             parameter counts; predictions from elsewhere have none.
-        floor: a row of its own at the end, with ``name`` and ``metrics``.
-        ceiling: likewise.
+        floor: of ``comparison.json`` or ``metrics.json``; None where there is none.
+        ceiling: of the same file.
     """
     metrics = list(dict.fromkeys(name for system in systems for name in system["metrics"]))
     counted = any(system.get("total_parameters") is not None for system in systems)
-    rows = []
-    for system in [*systems, *(anchor for anchor in (floor, ceiling) if anchor)]:
-        scores = (_cell(name, system["metrics"].get(name)) for name in metrics)
-        rows.append((one_line(system["name"]), *scores, *(_parameter_cells(system) if counted else ())))
+    rows = [
+        (one_line(system["name"]), *_score_cells(system, metrics), *(_parameter_cells(system) if counted else ()))
+        for system in systems
+    ]
+    for anchor, part in ((floor, "floor"), (ceiling, "ceiling")):
+        if anchor is not None:
+            rows.append(
+                (f"{anchor['name']} ({part})", *_score_cells(anchor, metrics), *(("–", "–") if counted else ()))
+            )
     titles = (numbers.metric_title(name) for name in metrics)
     return Table(("System", *titles, *(("Trainable parameters", "Parameters") if counted else ())), tuple(rows))
 
 
 def difference_table(comparison: Mapping[str, Any]) -> Table:
-    """Return one row for every two systems and metric: the difference, its interval and the p-value."""
+    """Return one row for every two systems and metric: its difference, interval, p-value and Holm's p-value."""
     level = numbers.percent(comparison["protocol"]["bootstrap"]["confidence"])
     rows = tuple(
         (
@@ -65,13 +72,12 @@ def difference_table(comparison: Mapping[str, Any]) -> Table:
             numbers.metric_title(row["metric"]),
             numbers.difference(row["metric"], row["difference"]),
             numbers.interval(row["metric"], row["ci_low"], row["ci_high"]),
-            numbers.p_value(_p(row)).removeprefix("p ").removeprefix("= "),
+            _bare(numbers.p_value(row["p_value"])),
+            _bare(numbers.p_value(row["p_adjusted"])),
         )
         for row in comparison["differences"]
     )
-    corrected = any("p_adjusted" in row for row in comparison["differences"])
-    title = "p-value (Holm)" if corrected else "p-value"
-    return Table(("Systems", "Metric", "Difference", f"{level} interval", title), rows, text_columns=2)
+    return Table(("Systems", "Metric", "Difference", f"{level} interval", "p-value", "p (Holm)"), rows, text_columns=2)
 
 
 def print_table(console: Console, table: Table) -> None:
@@ -92,11 +98,16 @@ def print_table(console: Console, table: Table) -> None:
     console.print(printed)
 
 
-def print_scores(console: Console, systems: Sequence[Mapping[str, Any]]) -> None:
-    """Print systems × metrics on the terminal, with the share of the weights that was trained, in eighty columns."""
-    table = score_table(systems)
+def print_scores(
+    console: Console,
+    systems: Sequence[Mapping[str, Any]],
+    floor: Mapping[str, Any] | None = None,
+    ceiling: Mapping[str, Any] | None = None,
+) -> None:
+    """Print the table of ``score_table``, with the share of the weights that was trained, in eighty columns."""
+    table = score_table(systems, floor, ceiling)
     if table.header[-1] == "Parameters":
-        shares = [_share(system) for system in systems]
+        shares = [*(_share(system) for system in systems), *["–"] * (len(table.rows) - len(systems))]
         rows = tuple((*row[:-2], share) for row, share in zip(table.rows, shares, strict=True))
         table = Table((*table.header[:-2], "Trained"), rows)
     print_table(console, table)
@@ -115,10 +126,19 @@ def escape_markdown(text: str) -> str:
     return _MARKS.sub(r"\\\g<0>", one_line(text).replace("&", "&amp;"))
 
 
+def _score_cells(scored: Mapping[str, Any], metrics: Sequence[str]) -> tuple[str, ...]:
+    return tuple(_cell(name, scored["metrics"].get(name)) for name in metrics)
+
+
+def _bare(p_value: str) -> str:
+    """Return the value for a column that says what it is: ``0.034``, ``< 0.001``."""
+    return p_value.removeprefix("p ").removeprefix("= ")
+
+
 def _parameter_cells(system: Mapping[str, Any]) -> tuple[str, str]:
-    total = system.get("total_parameters")
-    if total is None:
+    if system.get("total_parameters") is None:
         return "–", "–"
+    total = system["total_parameters"]
     return numbers.parameters(system["trainable_parameters"], total), numbers.count(total)
 
 
@@ -126,12 +146,6 @@ def _share(system: Mapping[str, Any]) -> str:
     if system.get("total_parameters") is None:
         return "–"
     return numbers.share(system["trainable_parameters"], system["total_parameters"])
-
-
-def _p(row: Mapping[str, Any]) -> float:
-    """Return the p-value corrected over the table, where there is one."""
-    corrected: float | None = row.get("p_adjusted")
-    return row["p_value"] if corrected is None else corrected
 
 
 def _cell(name: str, estimate: Mapping[str, Any] | None) -> str:

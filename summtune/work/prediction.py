@@ -24,6 +24,7 @@ from summtune.records import Dialogue, Prediction
 from summtune.run_directory import DATA_FILES, PARTIAL_PREDICTIONS
 from summtune.work.encoding import EncodedPrompt, PromptEncoder
 from summtune.work.models import count_parameters, load_adapter, load_model, load_tokenizer
+from summtune.work.peak_memory import peak_memory_bytes
 from summtune.work.precision import check_device, use_bf16
 
 
@@ -112,6 +113,7 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
                 "processes": state.num_processes,
                 "precision": "bf16" if bf16 else "fp32",
                 "seconds": round(time.perf_counter() - started, 2),
+                "peak_memory_bytes": peak_memory_bytes(),
             },
         )
         for leftover in partial.iterdir():

@@ -14,7 +14,7 @@ from summtune.events import Events
 from summtune.files import read_json
 from summtune.plan import Launch
 
-PENDING_LOSS = "pending_loss.json"
+GOING_ON = "going_on.json"
 _WHOLE_OPTIMIZER = "optimizer.pt"  # every rank holds all of it; DeepSpeed writes a part a process instead
 
 
@@ -27,12 +27,14 @@ class Start:
         best: the checkpoint with the best evaluation until then; None where there is none, or none any more.
         pending_losses: of each rank that wrote the checkpoint, summed since the last line of the log.
         logged_step: the step of that line.
+        seconds: that the training had taken until then, without what was lost with a kill.
     """
 
     checkpoint: Path
     best: Path | None
     pending_losses: tuple[float, ...]
     logged_step: int
+    seconds: float
 
     @property
     def step(self) -> int:
@@ -94,9 +96,9 @@ def _look(run_dir: Path, layout: dict[str, Any], deepspeed: bool, events: Events
             f"{found.name} was written in {precision}, and this device computes in {layout['precision']}: from here on "
             "the numbers are others; `bf16: true` or false makes every machine compute alike"
         )
-    pending = read_json(found / PENDING_LOSS) if (found / PENDING_LOSS).is_file() else {}
-    losses, logged_step = tuple(pending.get("losses", ())), pending.get("since_step", checkpoints.step_of(found))
-    return Start(found, _best(found, events), losses, logged_step), None
+    taken_up = read_json(found / GOING_ON) if (found / GOING_ON).is_file() else {}
+    losses, logged_step = tuple(taken_up.get("losses", ())), taken_up.get("since_step", checkpoints.step_of(found))
+    return Start(found, _best(found, events), losses, logged_step, taken_up.get("seconds", 0.0)), None
 
 
 def _best(found: Path, events: Events) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from summtune.events import Events
 from summtune.files import write_json
 from summtune.work.batches import IGNORED, GlobalBatchSampler
 from summtune.work.models import without_aliases
-from summtune.work.resuming import PENDING_LOSS, Start
+from summtune.work.peak_memory import peak_memory_bytes
+from summtune.work.resuming import GOING_ON, Start
 from summtune.work.step_guard import StepGuard, broken
 from summtune.work.stopping import Stopped
 from summtune.work.train_log import TrainLog
@@ -70,6 +72,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         keep_checkpoints: complete checkpoints that are kept.
         evaluation_tokens: target tokens of the evaluation pairs; 0 without evaluation.
         start: what the training goes on from, None for one that begins.
+        seconds: says how long the training has taken, over all its sessions.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         keep_checkpoints: int,
         evaluation_tokens: int,
         start: Start | None,
+        seconds: Callable[[], float],
         **arguments: Any,
     ) -> None:
         super().__init__(compute_loss_func=global_token_mean, **arguments)
@@ -92,6 +96,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         self.keep_checkpoints = keep_checkpoints
         self.evaluation_tokens = evaluation_tokens
         self._start = start
+        self._seconds = seconds
         self._last_look = 0
         self._stopping = False
 
@@ -188,7 +193,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         with checkpoints.written(Path(str(self.args.output_dir)), step, first=self.is_world_process_zero()) as folder:
             self.accelerator.wait_for_everyone()
             super()._save_checkpoint(model, trial)
-            self._keep_pending_loss(folder)
+            self._keep_what_is_forgotten(folder)
             self.accelerator.wait_for_everyone()
             if self.is_world_process_zero():
                 checkpoints.write_manifest(folder, self.layout)
@@ -196,11 +201,12 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
             checkpoints.rotate(folder.parent, step, self.keep_checkpoints, self.state.best_model_checkpoint)
         self.accelerator.wait_for_everyone()
 
-    def _keep_pending_loss(self, folder: Path) -> None:
-        """Write down, for every rank, what has been lost since the last line of the log."""
+    def _keep_what_is_forgotten(self, folder: Path) -> None:
+        """Write down, for every rank, the loss summed since the last line of the log, and the time until now."""
         pending = self.accelerator.gather(self._tr_loss.detach().reshape(1)).tolist()
         if self.is_world_process_zero():
-            write_json(folder / PENDING_LOSS, {"since_step": self._globalstep_last_logged, "losses": pending})
+            kept = {"since_step": self._globalstep_last_logged, "losses": pending, "seconds": self._seconds()}
+            write_json(folder / GOING_ON, kept)
 
 
 class Recorder(TrainerCallback):
@@ -279,14 +285,3 @@ class Recorder(TrainerCallback):
             "tokens_per_second": round(tokens / seconds, 1),
             "peak_memory_bytes": peak_memory_bytes(),
         }
-
-
-def peak_memory_bytes() -> int:
-    """Return the most memory this process has held: of its GPU where it has one, else resident memory."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -30,6 +30,7 @@ from summtune.work.models import (
     load_model,
     load_tokenizer,
 )
+from summtune.work.peak_memory import peak_memory_bytes
 from summtune.work.precision import check_device, use_bf16
 from summtune.work.preflight import Company
 from summtune.work.resuming import layout_of, resume_point
@@ -37,7 +38,7 @@ from summtune.work.saved_model import save_model
 from summtune.work.step_guard import StepGuard
 from summtune.work.stopping import StopRequest
 from summtune.work.train_log import TrainLog
-from summtune.work.trainer import LayoutInvariantTrainer, Recorder, peak_memory_bytes
+from summtune.work.trainer import LayoutInvariantTrainer, Recorder
 
 
 def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company: Company | None = None) -> None:
@@ -74,8 +75,8 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
     arguments = training_arguments(plan, run_dir, bf16, steps)
     check_launch(plan, launch.processes, arguments, events)
     if company is not None:
-        seconds = company.reduce_once(arguments.device)
-        events.say(f"{company}; all-reduce in {1000 * seconds:.0f} ms")
+        took = company.reduce_once(arguments.device)
+        events.say(f"{company}; all-reduce in {1000 * took:.0f} ms")
     operators.prepare(plan, run_dir, events)
     model, aliases = _model(plan, launch.device, bf16)
     trainable, total = count_parameters(model)
@@ -89,6 +90,10 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
     sampler = GlobalBatchSampler(train_set, plan.batch.global_batch, recipe.seed, recipe.group_by_length)
     start = resume_point(run_dir, launch, precision, events)
     first_step = start.step if start else 0
+
+    def seconds() -> float:
+        return (start.seconds if start else 0.0) + time.perf_counter() - started
+
     log = TrainLog(run_dir / "train_log.jsonl")
     if arguments.process_index == 0:
         log.rewind(first_step)
@@ -104,6 +109,7 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
         keep_checkpoints=recipe.save_total_limit,
         evaluation_tokens=eval_set.target_tokens if eval_set else 0,
         start=start,
+        seconds=seconds,
         model=model,
         args=arguments,
         train_dataset=train_set,
@@ -125,7 +131,7 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
                 **_outcome(trainer),
                 "train_loss": log.mean_loss(),
                 "resumed_from_step": start.step if start else None,
-                "seconds": round(time.perf_counter() - started, 2),
+                "seconds": round(seconds(), 2),
                 "processes": arguments.world_size,
                 "peak_memory_bytes": peak_memory_bytes(),
                 "precision": precision,

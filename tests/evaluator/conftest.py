@@ -1,9 +1,9 @@
 import pytest
 from made_up_summaries import REFERENCES
 
-from summtune.evaluator.comparison import read_system
 from summtune.evaluator.evaluation import evaluate, write_evaluation
-from summtune.files import write_json
+from summtune.evaluator.systems import read_system
+from summtune.files import write_json, write_jsonl
 from summtune.recipe import EvaluationSettings
 from summtune.records import Prediction
 
@@ -12,17 +12,23 @@ from summtune.records import Prediction
 def finished(tmp_path):
     """Write the files of a finished run, and return it as a system."""
 
-    def write(name, texts, *, kind="prompt", written=REFERENCES, seed=7, ids=None, **settings):
+    def write(name, texts, *, kind="prompt", written=REFERENCES, ids=None, dialogue="A: Hi.", **settings):
         folder = tmp_path / name
         ids = ids or [str(i) for i in range(len(texts))]
+        written = [(each,) if isinstance(each, str) else each for each in written]
         rows = [
-            Prediction(id_, "A: Hi.", text, (reference,), 9, 8, False, False)
-            for id_, text, reference in zip(ids, texts, written, strict=True)
+            Prediction(id_, dialogue, text, references, 9, 8, False, False)
+            for id_, text, references in zip(ids, texts, written, strict=True)
         ]
-        write_evaluation(folder, evaluate(rows, EvaluationSettings(**({"bootstrap_samples": 300} | settings)), seed))
+        write_evaluation(folder, evaluate(rows, EvaluationSettings(**({"bootstrap_samples": 300} | settings))))
+        write_jsonl(folder / "predictions.jsonl", (row.to_json() for row in rows))
         write_json(folder / "plan.json", {"name": name, "kind": kind})
         trained = 10 if kind == "train" else 0
         write_json(folder / "prediction_stats.json", {"trainable_parameters": trained, "total_parameters": 1000})
+        if kind == "train":
+            write_json(folder / "training.json", {"seconds": 1800.0, "processes": 4, "peak_memory_bytes": 2**30})
+            (folder / "model").mkdir()
+            (folder / "model" / "adapter_model.safetensors").write_bytes(bytes(1000))
         return read_system(name, folder)
 
     return write

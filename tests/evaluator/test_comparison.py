@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 from made_up_summaries import GOOD, POOR, REFERENCES
 
 from summtune.errors import ComparisonError, RunDirectoryError
-from summtune.evaluator.comparison import System, compare, read_system
+from summtune.evaluator.comparison import compare
+from summtune.evaluator.resampling import holm
 from summtune.files import read_json, read_jsonl, write_json, write_jsonl
 
 
@@ -10,11 +12,6 @@ def difference(comparison, a, b, metric="rouge1"):
     found = [row for row in comparison["differences"] if (row["a"], row["b"], row["metric"]) == (a, b, metric)]
     assert len(found) == 1
     return found[0]
-
-
-def test_a_system_is_read_from_its_run_directory(finished, tmp_path):
-    system = finished("lora", GOOD, kind="train")
-    assert system == System("lora", tmp_path / "lora", "train", trainable_parameters=10, total_parameters=1000)
 
 
 def test_a_better_system_is_told_from_a_worse_one(finished):
@@ -33,9 +30,37 @@ def test_a_better_system_is_told_from_a_worse_one(finished):
 def test_a_system_row_says_what_design_promises(finished, tmp_path):
     comparison = compare([finished("Original", POOR), finished("LoRA", GOOD, kind="train")], None)
     row = comparison["systems"][1]
-    assert list(row) == ["name", "run_dir", "kind", "trainable_parameters", "total_parameters", "metrics"]
+    parameters = ["trainable_parameters", "total_parameters"]
+    assert list(row) == ["name", "run_dir", "kind", *parameters, "metrics", "by_references", "cost"]
     assert row["run_dir"] == str((tmp_path / "LoRA").resolve())
     write_json(tmp_path / "comparison.json", comparison)
+
+
+def test_every_p_value_of_the_table_is_corrected_for_all_of_them(finished):
+    near = [" ".join(text.split()[:-1]) for text in GOOD[:20]] + GOOD[20:]
+    comparison = compare([finished("a", GOOD), finished("b", near), finished("c", POOR)], "a")
+    p_values = np.array([row["p_value"] for row in comparison["differences"]])
+    adjusted = [row["p_adjusted"] for row in comparison["differences"]]
+    assert len(adjusted) == 3 * 4
+    assert adjusted == pytest.approx(holm(p_values).tolist())
+    assert min(adjusted) == pytest.approx(12 / 10_001)
+    assert comparison["protocol"]["correction"] == "holm"
+
+
+def test_the_floor_and_the_ceiling_stand_beside_the_systems(finished):
+    both = [(text, text[::2] + " more") for text in REFERENCES]
+    systems = [finished("a", GOOD, written=both), finished("b", POOR, written=both)]
+    comparison = compare(systems, "a")
+    assert comparison["floor"]["name"] == "lead-3"
+    assert comparison["ceiling"]["name"] == "human agreement"
+    assert comparison["ceiling"]["n"] == 40
+    assert comparison["floor"]["metrics"].keys() == comparison["systems"][0]["metrics"].keys()
+
+
+def test_what_nobody_knows_is_null(finished):
+    comparison = compare([finished("a", GOOD, dialogue=""), finished("b", POOR, dialogue="")], "a")
+    assert comparison["floor"] is None
+    assert comparison["ceiling"] is None
 
 
 def test_every_two_systems_are_compared_with_the_baseline_second(finished):
@@ -58,7 +83,7 @@ def test_identical_outputs_are_said_loudly(finished):
     assert comparison["warnings"] == [
         "LoRA wrote exactly what Original wrote for every dialogue; its training may have changed nothing."
     ]
-    assert "LoRA is not distinguishable from Original: 0.0 ROUGE-1" in comparison["verdict"][0]
+    assert "LoRA is not distinguishable from Original: 0.0 ± 0.0 ROUGE-1" in comparison["verdict"][0]
     assert difference(comparison, "LoRA", "Original")["p_value"] == 1.0
 
 
@@ -85,10 +110,6 @@ def test_systems_that_share_no_metric_are_refused(finished):
         compare(systems, None)
 
 
-def test_the_bootstraps_seed_may_differ_since_it_moves_no_score(finished):
-    assert compare([finished("a", GOOD, seed=1), finished("b", POOR, seed=2)], None)["verdict"]
-
-
 @pytest.mark.parametrize(
     ("settings", "field"),
     [
@@ -96,6 +117,8 @@ def test_the_bootstraps_seed_may_differ_since_it_moves_no_score(finished):
         ({"references": "max"}, "references 'mean' and 'max'"),
         ({"confidence": 0.9}, "bootstrap.confidence 0.95 and 0.9"),
         ({"bootstrap_samples": 200}, "bootstrap.samples 300 and 200"),
+        ({"bootstrap_seed": 1}, "bootstrap.seed 42 and 1"),
+        ({"split_sentences": False}, "sentence_splitting 'sentencex 1.0.32' and 'newline'"),
     ],
 )
 def test_different_protocols_are_refused_with_the_field_and_both_values(finished, settings, field):
@@ -151,16 +174,6 @@ def test_an_unknown_baseline_is_refused(finished):
         compare([finished("a", GOOD), finished("b", POOR)], "c")
 
 
-@pytest.mark.parametrize("file", ["plan.json", "prediction_stats.json"])
-def test_an_unfinished_run_is_no_system(finished, tmp_path, file):
-    finished("a", GOOD)
-    (tmp_path / "a" / file).unlink()
-    with pytest.raises(
-        RunDirectoryError, match=rf"not a finished run \(got no {file}\); give the `summtune run` that began"
-    ):
-        read_system("a", tmp_path / "a")
-
-
 def test_missing_scores_name_the_command_that_makes_them(finished, tmp_path):
     systems = [finished("a", GOOD), finished("b", POOR)]
     (tmp_path / "b" / "metrics.json").unlink()
@@ -169,20 +182,8 @@ def test_missing_scores_name_the_command_that_makes_them(finished, tmp_path):
         compare(systems, None)
 
 
-def test_a_comparison_is_no_system(tmp_path):
-    write_json(tmp_path / "plan.json", {"kind": "compare"})
-    with pytest.raises(RunDirectoryError, match=r"a run of kind compare \(got it as system 'x'\)"):
-        read_system("x", tmp_path)
-
-
-def test_scores_that_do_not_fit_their_metrics_are_refused(finished, tmp_path):
-    systems = [finished("a", GOOD), finished("b", POOR)]
-    path = tmp_path / "b" / "per_example.jsonl"
-    write_jsonl(path, list(read_jsonl(path))[:3])
-    with pytest.raises(
-        RunDirectoryError, match=r"does not fit metrics.json \(got scores of 3 dialogues instead of 40\)"
-    ):
-        compare(systems, None)
-    path.unlink()
-    with pytest.raises(RunDirectoryError, match=r"got scores of 0 dialogues instead of 40"):
-        compare(systems, None)
+def test_other_dialogues_of_the_same_ids_are_refused_where_both_are_known(finished):
+    systems = [finished("a", GOOD), finished("b", POOR, dialogue="B: Bye."), finished("c", POOR, dialogue="")]
+    with pytest.raises(ComparisonError, match=r"got dialogues_sha256 \w{64} and \w{64}\)"):
+        compare(systems[:2], None)
+    assert compare(systems[::2], None)["verdict"]

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from summtune.errors import InputError, StageError
-from summtune.evaluator.comparison import _extra_protocols, _Scored
+from summtune.evaluator.comparison import _extra_protocols
 from summtune.evaluator.evaluation import evaluate
 from summtune.evaluator.extra_metrics import _by_dialogue, score_extra
+from summtune.evaluator.systems import ScoredSystem
 from summtune.recipe import EvaluationSettings
 from summtune.records import Prediction
 
@@ -64,7 +65,7 @@ def test_a_metric_of_the_whole_corpus_has_a_value_and_no_interval(metric_folder)
     predictions = [Prediction(str(i), "A: Hi.", "text", ("one", "two"), 3, 3, False, False) for i in range(2)]
     settings = EvaluationSettings(metrics=["rouge1", folder], bootstrap_samples=100)
     before = "evaluate" in sys.modules
-    evaluation = evaluate(predictions, settings, seed=1)
+    evaluation = evaluate(predictions, settings)
     assert ("evaluate" in sys.modules) == before  # the library stays out of this process
     corpus = evaluation.metrics["corpus"]
     assert (corpus.value, corpus.ci_low, corpus.ci_high) == (0.25, None, None)
@@ -119,8 +120,8 @@ def test_two_metrics_of_one_name_are_refused():
 
 def test_protocols_of_extra_metrics_are_compared_where_both_systems_have_them():
     made = {"implementation": "evaluate", "version": "0.4.6", "references": "each", "details": {}}
-    ours = _Scored(None, {"protocol": {"extra_metrics": {"f": made, "g": made}}}, {})
-    theirs = _Scored(None, {"protocol": {"extra_metrics": {"f": made | {"version": "0.5"}}}}, {})
+    ours = ScoredSystem(None, {"protocol": {"extra_metrics": {"f": made, "g": made}}}, {}, {})
+    theirs = ScoredSystem(None, {"protocol": {"extra_metrics": {"f": made | {"version": "0.5"}}}}, {}, {})
     first, second = _extra_protocols(ours, theirs)
     assert first.keys() == second.keys() == {"f.implementation", "f.version", "f.references"}
     assert (first["f.version"], second["f.version"]) == ("0.4.6", "0.5")

@@ -1,10 +1,11 @@
 import math
 
 import pytest
-from new_fields import add_to_comparison, add_to_run
+from made_up_diagnostics import put_diagnostics
 
-from summtune.evaluator.comparison import compare, read_system
+from summtune.evaluator.comparison import compare
 from summtune.evaluator.evaluation import evaluate, write_evaluation
+from summtune.evaluator.systems import read_system
 from summtune.files import write_json, write_jsonl
 from summtune.recipe import EvaluationSettings
 from summtune.records import Prediction
@@ -19,7 +20,10 @@ def write_training(folder):
     write_jsonl(folder / "train_log.jsonl", [*losses, {"step": 50, "eval_loss": 1.2}, {"step": 100, "eval_loss": 1.1}])
     training = {"trainable_parameters": 3_538_944, "total_parameters": 251_116_800, "steps": 100, "epochs": 2.0}
     training |= {"train_loss": 1.23456, "best_step": 100, "eval_loss": 1.1, "seconds": 725.0, "precision": "bf16"}
+    training |= {"processes": 1}
     write_json(folder / "training.json", training | {"peak_memory_bytes": 1610612736})
+    (folder / "model").mkdir()
+    (folder / "model" / "adapter_model.safetensors").write_bytes(bytes(2048))
 
 
 @pytest.fixture
@@ -41,14 +45,15 @@ def run_dir(tmp_path):
             predictions.append(Prediction(**(flags | fields)))
         settings = EvaluationSettings(metrics=list(metrics), bootstrap_samples=100)
         write_jsonl(folder / "predictions.jsonl", (prediction.to_json() for prediction in predictions))
-        write_evaluation(folder, evaluate(predictions, settings, seed=3))
-        add_to_run(folder)
+        write_evaluation(folder, evaluate(predictions, settings))
+        put_diagnostics(folder)
         trained = 3_538_944 if kind == "train" else 0
         stats = {
             "trainable_parameters": trained,
             "total_parameters": 251_116_800,
             "seconds": 61.0,
             "exemplars": ["ex_7"],
+            "peak_memory_bytes": 805306368,
         }
         write_json(folder / "prediction_stats.json", stats)
         plan = {"name": name, "kind": kind, "versions": {"torch": "2.13.0"}, "identity": "3fa9c1d2", "batch": {}}
@@ -72,7 +77,6 @@ def compare_dir(tmp_path, run_dir):
         trained = run_dir("lora", kind="train", words=7, n=n, **changes)
         systems = [read_system(names[0], prompted), read_system(names[1], trained)]
         write_json(tmp_path / "compare" / "comparison.json", compare(systems, names[0]))
-        add_to_comparison(tmp_path / "compare")
         return tmp_path / "compare"
 
     return write

@@ -1,4 +1,4 @@
-from new_fields import check
+from made_up_diagnostics import check
 
 from summtune.report.checks import diagnostics
 
@@ -34,11 +34,18 @@ def test_examples_stand_by_system():
 def test_means_are_written_as_what_they_are():
     found = diagnostics(
         ["a", "b"],
-        [metrics({}, new_tokens=None, prediction_words=22.25, novel_2_grams=0.5, length_ratio=1.086), metrics({})],
+        [
+            metrics({}, new_tokens=None, prediction_words=22.25, novel_2_grams=0.5, length_ratio=1.086),
+            metrics({}, reference_words=19.8, reference_novel_2_grams=0.6875),
+        ],
     )
     assert found.table() is None
     assert found.means.header == ("Mean of an output", "Words", "New pairs", "Length ratio")
-    assert found.means.rows == (("a", "22.2", "50 %", "1.09"), ("b", "–", "–", "–"))
+    assert found.means.rows == (
+        ("a", "22.2", "50 %", "1.09"),
+        ("b", "–", "–", "–"),
+        ("references", "19.8", "68.8 %", "–"),
+    )
 
 
 def test_a_mean_that_is_not_known_here_keeps_its_name_and_zero_is_a_value():

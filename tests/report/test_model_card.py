@@ -31,6 +31,25 @@ def test_an_adapters_card_says_from_what_how_well_and_how_to_load_it(run_dir):
     assert "base_model: google/flan-t5-base\n" in card.split("## Recipe")[1]
 
 
+def test_the_card_says_the_floor_and_the_ceiling_beside_each_score(run_dir):
+    card = model_card(run_dir("lora", kind="train"))
+    assert "| Metric | Score | 95% interval | Lead-3 | Human agreement |" in card
+
+
+def test_of_dialogues_that_nobody_knows_there_is_no_floor(run_dir):
+    folder = run_dir("lora", kind="train")
+    write_json(folder / "metrics.json", read_json(folder / "metrics.json") | {"floor": None})
+    assert "| Metric | Score | 95% interval | Human agreement |" in model_card(folder)
+
+
+def test_the_verdict_of_a_comparison_stands_in_the_card(run_dir):
+    sentence = "LoRA beats Original by 17.5 ± 1.9 ROUGE-1 (p < 0.001)."
+    comparison = {"systems": [{"name": "Original"}, {"name": "LoRA"}], "verdict": [sentence]}
+    card = model_card(run_dir("lora", kind="train"), comparison)
+    assert f"(Original, LoRA) on the same dialogues:\n\n- {sentence.replace('<', chr(92) + '<')}\n" in card
+    assert card.index("## Scores") < card.index(sentence[:20]) < card.index("## How to use it")
+
+
 def test_a_full_fine_tunings_card_loads_with_transformers(run_dir):
     folder = run_dir("full_ft", kind="train")
     change_recipe(folder, adapter=None)

@@ -28,12 +28,22 @@ def test_predictions_from_elsewhere_have_no_parameters():
     assert score_table([unknown, system("Original", ROUGE)]).rows[0] == ("theirs", "47.3 ± 2.2", "–", "–")
 
 
+def test_the_floor_and_the_ceiling_are_the_last_rows():
+    floor, ceiling = ({"name": name, "metrics": ROUGE} for name in ("lead-3", "human agreement"))
+    rows = score_table(
+        [system("LoRA", ROUGE | {"bleu": {"value": 0.25, "ci_low": None, "ci_high": None}})], floor, ceiling
+    ).rows
+    assert [row[0] for row in rows] == ["LoRA", "lead-3 (floor)", "human agreement (ceiling)"]
+    assert rows[1][1:] == ("47.3 ± 2.2", "–", "–", "–")
+
+
 def test_differences_stand_with_interval_and_p_value():
     row = {"a": "LoRA", "b": "Original", "metric": "rouge1", "difference": 0.175, "ci_low": 0.156, "ci_high": 0.194}
-    comparison = {"protocol": {"bootstrap": {"confidence": 0.9}}, "differences": [row | {"p_value": 0.0001}]}
+    p_values = {"p_value": 0.0001, "p_adjusted": 0.0124}
+    comparison = {"protocol": {"bootstrap": {"confidence": 0.9}}, "differences": [row | p_values]}
     table = difference_table(comparison)
     assert table.header[3] == "90% interval"
-    assert table.rows == (("LoRA − Original", "ROUGE-1", "+17.5", "15.6 to 19.4", "< 0.001"),)
+    assert table.rows == (("LoRA − Original", "ROUGE-1", "+17.5", "15.6 to 19.4", "< 0.001", "0.012"),)
 
 
 def test_the_terminal_shows_five_columns_of_scores_in_eighty_characters():

@@ -1,0 +1,48 @@
+"""Turns scores of pairs (a prediction and one of its references) into scores of dialogues."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+Aggregate = Literal["mean", "max"]
+
+
+def by_dialogue(pairs: FloatArray, counts: Sequence[int], aggregate: Aggregate) -> FloatArray:
+    """Return one score a dialogue, shape ``(dialogues, ...)``.
+
+    Args:
+        pairs: shape ``(pairs, ...)``; the pairs of a dialogue stand one after the other.
+        counts: pairs of each dialogue, each at least one; they add up to ``pairs``.
+        aggregate: the mean over a dialogue's references, or the best of them. The best is taken for each metric on its
+            own, as ``RougeScorer.score_multi`` does.
+    """
+    sizes = np.asarray(counts)
+    starts = np.cumsum(sizes) - sizes
+    if aggregate == "max":
+        return np.asarray(np.maximum.reduceat(pairs, starts), dtype=np.float64)
+    sums = np.add.reduceat(pairs, starts)
+    return np.asarray(sums / sizes.reshape(-1, *[1] * (sums.ndim - 1)), dtype=np.float64)
+
+
+def by_references(pairs: FloatArray, counts: Sequence[int]) -> dict[str, Any]:
+    """Return the means over dialogues under every aggregation: ``{"mean", "max", "each"}``.
+
+    ``each`` holds the score against the first references, against the second ones, and so on; None where dialogues have
+    different numbers of references, since the n-th of some dialogues are no set that means anything.
+
+    Args:
+        pairs: of one metric, shape ``(pairs,)``.
+        counts: pairs of each dialogue.
+    """
+    alike = len(set(counts)) == 1
+    return {
+        "mean": float(by_dialogue(pairs, counts, "mean").mean()),
+        "max": float(by_dialogue(pairs, counts, "max").mean()),
+        "each": pairs.reshape(-1, counts[0]).mean(axis=0).tolist() if alike else None,
+    }
