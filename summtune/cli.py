@@ -115,13 +115,68 @@ def validate(
 
 @app.command()
 def evaluate(
-    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="predictions.jsonl.", show_default=False)],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="Predictions: .jsonl, .json, .csv, .parquet, else one a line; - is standard input."
+        ),
+    ],
+    references: Annotated[
+        str | None,
+        typer.Option("--references", metavar="DATA", help="The data set with the references.", show_default=False),
+    ] = None,
+    prediction_field: Annotated[
+        str | None, typer.Option("--prediction-field", help="Column of the predictions.", show_default="prediction")
+    ] = None,
+    summary_fields: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--summary-field",
+            help="Column with references; may be repeated.",
+            show_default="references, reference or summary",
+        ),
+    ] = None,
+    dialogue_field: Annotated[
+        str | None, typer.Option("--dialogue-field", help="Column of the dialogues.", show_default="dialogue")
+    ] = None,
+    id_field: Annotated[
+        str | None, typer.Option("--id-field", help="Column of the ids.", show_default="id, if there is one")
+    ] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Split of the data set.", show_default="test")] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A key of a recipe's evaluation section.", show_default=False),
+    ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="Take the evaluation section and the test data of this recipe.", show_default=False),
+    ] = None,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option("--output-dir", help="Write what compare and report read here.", show_default=False),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="What tables call the system.", show_default="the file's name")
+    ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Score a predictions.jsonl again, with the default protocol."""
+    """Score the outputs of any system."""
     from summtune import running
+    from summtune.scoring import Call
 
-    running.evaluate_file(predictions, as_json)
+    call = Call(
+        file=file,
+        references=references,
+        prediction_field=prediction_field,
+        summary_fields=tuple(summary_fields or ()),
+        dialogue_field=dialogue_field,
+        id_field=id_field,
+        split=split,
+        sets=sets or (),
+        recipe=recipe,
+        name=name,
+    )
+    running.score_outputs(call, output_dir, as_json)
 
 
 @app.command()

@@ -69,6 +69,10 @@ def identify(recipe: Recipe, global_batch: int | None, model_sha256: str | None)
     values["generation"].pop("batch_size")  # how many at once, like the micro batch, changes nothing
     metrics = values["evaluation"]["metrics"]
     values["evaluation"]["metrics"] = [content_sha256(Path(name)) if is_local(name) else name for name in metrics]
+    for arguments in values["evaluation"]["metric_arguments"].values():
+        for key, value in arguments.items():
+            if isinstance(value, str) and is_local(value) and Path(value).exists():
+                arguments[key] = content_sha256(Path(value))
     return hash_of(values)
 
 

@@ -71,7 +71,9 @@ def resolve_paths(loaded: LoadedRecipe) -> tuple[Recipe, list[Problem]]:
         changes["output_dir"] = str(_beside(recipe.output_dir, loaded.folder_of("output_dir")))
     metrics_from = loaded.folder_of("evaluation", "metrics")
     metrics = [_metric(name, metrics_from) for name in recipe.evaluation.metrics]
-    changes["evaluation"] = recipe.evaluation.model_copy(update={"metrics": metrics})
+    arguments, missing = _metric_arguments(loaded)
+    found += missing
+    changes["evaluation"] = recipe.evaluation.model_copy(update={"metrics": metrics, "metric_arguments": arguments})
     problems = [loaded.document.problem(path, message) for path, message in found]
     return recipe.model_copy(update=changes), [*problems, *_missing_recipes(loaded)]
 
@@ -106,6 +108,24 @@ def _file(path: str, folder: Path) -> Path | None:
 def _metric(name: str, folder: Path) -> str:
     beside = _beside(name, folder)
     return str(beside) if beside.exists() and ("/" in name or name.endswith(".py")) else name
+
+
+def _metric_arguments(loaded: LoadedRecipe) -> tuple[dict[str, dict[str, Any]], list[tuple[KeyPath, str]]]:
+    """Return the arguments of the metrics with absolute paths, and a complaint of each that leads nowhere."""
+    resolved: dict[str, dict[str, Any]] = {}
+    complaints: list[tuple[KeyPath, str]] = []
+    for metric, arguments in loaded.recipe.evaluation.metric_arguments.items():
+        resolved[metric] = dict(arguments)
+        for key, value in arguments.items():
+            if isinstance(value, str) and value.startswith(("./", "../")):
+                path: KeyPath = ("evaluation", "metric_arguments", metric, key)
+                beside = _beside(value, loaded.folder_of(*path))
+                resolved[metric][key] = str(beside)
+                if not beside.exists():
+                    complaints.append(
+                        (path, f"{metric}.{key} leads nowhere (got {value}, looked at {beside}); check it")
+                    )
+    return resolved, complaints
 
 
 def _model(base_model: str, folder: Path) -> tuple[str, list[str]]:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from summtune import checkpoints
 from summtune.errors import ModelError
-from summtune.files import read_jsonl, write_bytes, write_json, write_text
+from summtune.files import write_bytes, write_json, write_text
 from summtune.hub_access import fetch_model
 from summtune.identity import identify, model_identity
 from summtune.launchers import slurm
@@ -21,7 +21,6 @@ from summtune.paths import BUILTIN_DATASETS, is_local
 from summtune.plan import Batch, Plan, StagePlan, launch_groups, read_plan
 from summtune.preparation import prepare_data
 from summtune.recipe import Recipe
-from summtune.records import Prediction
 from summtune.resolution import Resolved
 from summtune.run_directory import (
     PARTIAL_PREDICTIONS,
@@ -34,6 +33,7 @@ from summtune.run_directory import (
     locked,
     mark_complete,
     preparing,
+    read_predictions,
 )
 
 
@@ -221,7 +221,7 @@ def _run_here(stage: str, plan: Plan, run_dir: Path) -> None:
     if stage == "evaluate":
         from summtune.evaluator.evaluation import evaluate, write_evaluation
 
-        predictions = [Prediction.from_json(row) for row in read_jsonl(run_dir / "predictions.jsonl")]
+        predictions = read_predictions(run_dir / "predictions.jsonl")
         write_evaluation(run_dir, evaluate(predictions, plan.recipe.evaluation))
         return
     assert stage == "report", f"no such stage: {stage}"

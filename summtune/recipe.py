@@ -7,9 +7,10 @@ kinds of recipe a key has an effect; a key that would be ignored is an error (`s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 Kind = Literal["prompt", "train", "compare"]
 
@@ -58,7 +59,7 @@ class DatasetSource(Section):
     dialogue_field: str = Field(default="dialogue", description="Column that holds the dialogue.")
     summary_field: str | list[str] = Field(
         default="summary",
-        description="Column that holds the summary; a list where several columns hold one reference each.",
+        description="Column that holds the summary, or a list of them; a list where several columns hold references.",
     )
     id_field: str | None = Field(default=None, description="Column that holds a unique id; default: <split>_<row>.")
     limit: int | None = Field(default=None, ge=1, description="Read only the first so many dialogues.")
@@ -130,6 +131,10 @@ class EvaluationSettings(Section):
         default=["rouge1", "rouge2", "rougeL", "rougeLsum"],
         min_length=1,
         description="rouge1, rouge2, rougeL, rougeLsum, or the name or folder of a metric of the evaluate library.",
+    )
+    metric_arguments: dict[str, dict[str, JsonValue]] = Field(
+        default={},
+        description="By the name of such a metric, arguments of its computation; ./ and ../ begin a path.",
     )
     use_stemmer: bool = Field(default=True, description="Porter-stem words before ROUGE compares them.")
     split_sentences: bool = Field(
@@ -332,6 +337,11 @@ class Recipe(Section):
         """Return every key that this kind reads, defaults filled in: the resolved recipe."""
         values: dict[str, Any] = self.model_dump(mode="json")
         return {key: value for key, value in values.items() if self.kind in use_of(key).kinds}
+
+
+def metric_name(source: str) -> str:
+    """Return what a metric is called in results: the last part of its path, without ``.py``."""
+    return PurePath(source).name.removesuffix(".py")
 
 
 def use_of(key: str) -> Use:

@@ -108,7 +108,13 @@ def load_recipe(path: Path, sets: Sequence[str] = (), overrides: Overrides = NO_
         InputError: the file cannot be read as YAML, or an override has no place in it.
         RecipeError: it can, and holds problems: all of them, in the order of the file.
     """
-    document = read_yaml_file(path)
+    return load_document(read_yaml_file(path), path, sets, overrides)
+
+
+def load_document(
+    document: Document, path: Path, sets: Sequence[str] = (), overrides: Overrides = NO_OVERRIDES
+) -> LoadedRecipe:
+    """Return the recipe in ``document`` with overrides laid over it; see ``load_recipe``."""
     if isinstance(document.value, dict):  # otherwise _validated says what is wrong
         for key, value in overrides.own.items():
             _lay(document, key, value, f"override {key} of {path.name}", overrides.folder)

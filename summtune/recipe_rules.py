@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from summtune.document import KeyPath
 from summtune.launching_rules import check_launching
 from summtune.nearest import hint_or_list
-from summtune.recipe import Recipe, use_of
+from summtune.recipe import Recipe, metric_name, use_of
 
 Finding: TypeAlias = tuple[KeyPath, str]
 
@@ -131,6 +131,8 @@ def check(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str] = ())
         yield from _ignored((key,), value, recipe, wrong)
     yield from _required(given, recipe, wrong)
     yield from check_launching(recipe, wrong)
+    if "evaluation" not in wrong:
+        yield from _metric_arguments(recipe)
     match recipe.kind:
         case "prompt":
             yield from _prompt(recipe)
@@ -170,6 +172,18 @@ def _required(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str]) 
         yield ("shots",), f"shots needs exemplars (got shots: {recipe.shots}); list where they come from in datasets"
     if recipe.launcher == "slurm" and recipe.slurm is None and not {"slurm"} & {*given, *wrong}:
         yield ("launcher",), "`launcher: slurm` needs a slurm section; give at least its time and gpus_per_node"
+
+
+def _metric_arguments(recipe: Recipe) -> Iterator[Finding]:
+    # ROUGE is no metric of the evaluate library here; a folder may be called as one likes.
+    names = [metric_name(name) for name in recipe.evaluation.metrics if "/" in name or not name.startswith("rouge")]
+    for name, arguments in recipe.evaluation.metric_arguments.items():
+        path: KeyPath = ("evaluation", "metric_arguments", name)
+        if name not in names:
+            known = hint_or_list(name, names) if names else "; it lists ROUGE alone, which takes none"
+            yield path, f"metric_arguments of what evaluation.metrics does not list (got {name!r}){known}"
+        for key in {"predictions", "references"} & arguments.keys():
+            yield (*path, key), f"{key} come from the run (got them in metric_arguments.{name}); remove the key"
 
 
 def _prompt(recipe: Recipe) -> Iterator[Finding]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from summtune.errors import RunDirectoryError
+from summtune.errors import DataError, RunDirectoryError
 from summtune.files import read_json, write_json
+from summtune.records import Prediction
 
 SYSTEMS = "systems"
 PARTIAL_PREDICTIONS = "predictions.partial"
@@ -153,6 +155,24 @@ def is_complete(run_dir: Path, stage: str) -> bool:
     except (OSError, ValueError, KeyError):
         return False
     return bool(outputs) and all(_size(run_dir / name) == size for name, size in outputs.items())
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """Return the predictions of a ``predictions.jsonl``.
+
+    Raises:
+        DataError: a line is not what the predict stage writes.
+        OSError: the file cannot be read.
+    """
+    predictions = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            predictions.append(Prediction.from_json(json.loads(line)))
+        except DataError as error:
+            raise DataError(f"{path}, line {number}: {error}") from None
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: not JSON (got {error}); write the file again") from None
+    return predictions
 
 
 def forget(run_dir: Path, stages: Sequence[str]) -> None:

@@ -6,21 +6,22 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from summtune.display import TerminalDisplay
 from summtune.errors import InputError, RunDirectoryError
-from summtune.files import read_json, read_jsonl, write_bytes
+from summtune.files import read_json, write_bytes
 from summtune.launchers.local import Place
 from summtune.launchers.machines import OtherMachines, commands, join, place_here
 from summtune.paths import model_folder
 from summtune.pipeline import run, run_comparison
-from summtune.recipe import EvaluationSettings
-from summtune.records import Prediction
 from summtune.resolution import Resolved, resolve
 from summtune.run_directory import is_complete
+
+if TYPE_CHECKING:
+    from summtune.scoring import Call
 
 _PLAIN_WIDTH = 110
 
@@ -104,20 +105,33 @@ def examine(recipe: Path | None, gpu_memory: float | None, model: str | None, as
     doctor(recipe, gpu_memory, model, as_json, _console())
 
 
-def evaluate_file(predictions: Path, as_json: bool) -> None:
-    """Score a predictions.jsonl with the default protocol and print the scores."""
-    from summtune.evaluator.evaluation import evaluate
+def score_outputs(call: Call, output_dir: Path | None, as_json: bool) -> None:
+    """Score what a system wrote and print the scores; write them to a directory where one is named."""
+    from summtune.scoring import check_place, score, write_scored
+
+    if output_dir is not None:
+        check_place(output_dir)
+    scored = score(call, lambda text: print(text, file=sys.stderr))
+    metrics = scored.evaluation.to_json()
+    if output_dir is not None:
+        write_scored(scored, output_dir)
+    if as_json:
+        print(json.dumps(metrics, indent=2, ensure_ascii=False))
+    else:
+        _show_scores({"name": scored.name, "metrics": metrics["metrics"]}, metrics, _console())
+    if output_dir is not None:
+        print(f"report: {output_dir / 'report.html'}", file=sys.stderr)
+
+
+def _show_scores(system: dict[str, Any], metrics: dict[str, Any], console: Console) -> None:
+    from summtune.report.contents import protocol_sentence
     from summtune.report.table import print_scores
 
-    try:
-        rows = [Prediction.from_json(row) for row in read_jsonl(predictions)]
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise InputError(f"not a predictions.jsonl of summtune (got {predictions}: {error})") from None
-    evaluation = evaluate(rows, EvaluationSettings())
-    if as_json:
-        print(json.dumps(evaluation.to_json(), indent=2, ensure_ascii=False))
-    else:
-        print_scores(_console(), [{"name": predictions.stem, "metrics": evaluation.to_json()["metrics"]}])
+    print_scores(console, [system], metrics["floor"], metrics["ceiling"])
+    scored_on = f"{metrics['n']:,} dialogue{'s' if metrics['n'] > 1 else ''}"
+    console.print(f"{scored_on}. {protocol_sentence(metrics['protocol'])}", highlight=False, markup=False)
+    for warning in metrics["diagnostics"]["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def summarize_input(model: str, file: Path, as_json: bool) -> None:
@@ -148,7 +162,7 @@ def compare_runs(run_dirs: Sequence[Path], as_json: bool) -> None:
 
     if len(run_dirs) < 2:
         raise InputError(f"a comparison needs at least two runs (got {len(run_dirs)}); name their directories")
-    systems = [read_system(path.resolve().name, path.resolve()) for path in run_dirs]
+    systems = [read_system(None, path.resolve()) for path in run_dirs]
     comparison = compare(systems, systems[0].name)
     if as_json:
         print(json.dumps(comparison, indent=2, ensure_ascii=False))

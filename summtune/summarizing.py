@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from summtune.errors import InputError, ModelError, RecipeError, RunDirectoryError
-from summtune.files import read_jsonl, write_json, write_jsonl, write_text
+from summtune.files import read_json, read_jsonl, write_json, write_jsonl, write_text
 from summtune.hub_access import fetch_model
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import Listener, run_stages
@@ -72,6 +72,8 @@ def summarize(source: str, dialogues: Sequence[str], listener: Listener) -> list
 
 def _of_run(run_dir: Path, folder: Path) -> Plan:
     """Return the run's plan, with what its prediction needs laid into ``folder``."""
+    if read_json(run_dir / "plan.json").get("kind") == "scored":
+        raise RunDirectoryError(f"outputs from elsewhere were scored here (got {run_dir}); name a run or a model")
     plan = read_plan(run_dir)
     if plan.kind == "compare":
         raise RunDirectoryError(f"a comparison has several models (got {run_dir}); name the run of one of its systems")

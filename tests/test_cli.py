@@ -107,3 +107,24 @@ def test_without_arguments_there_is_help(summtune):
     done = summtune()
     assert "Usage: summtune" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_outputs_of_any_system_are_scored_and_compared(summtune, project, everything_in):
+    (project / "a.txt").write_text("test 0 is free.\n" * 6)
+    rows = [{"id": f"test_{i}", "prediction": f"test {i} is free."} for i in range(6)]
+    (project / "b.csv").write_text(
+        "".join(f"{row['id']},{row['prediction']}\n" for row in [{"id": "id", "prediction": "text"}, *rows])
+    )
+    first = summtune("evaluate", "a.txt", "--references", "test.jsonl", "--output-dir", "a", "--json", cwd=project)
+    assert (first.returncode, json.loads(first.stdout)["n"]) == (0, 6), first.stderr
+    second = summtune(
+        "evaluate", "b.csv", "--prediction-field", "text", "--references", "test.jsonl", "--output-dir", "b", "--name",
+        "B", "--set", "bootstrap_samples=1000", cwd=project,
+    )  # fmt: skip
+    assert second.returncode == 0, second.stderr
+    assert "100.0 ± 0.0" in second.stdout
+    compared = summtune("compare", "a", "b", "--json", cwd=project)
+    assert json.loads(compared.stdout)["differences"][0]["difference"] > 0
+    before = everything_in(project / "b")
+    assert summtune("report", "b", cwd=project).stdout == "b/report.html\n"
+    assert everything_in(project / "b") == before

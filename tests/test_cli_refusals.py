@@ -74,6 +74,21 @@ def test_an_assignment_that_is_wrong_is_refused(refused, arguments, message):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.txt"], "no such file or folder (got "),
+        (["prompt.yaml", "--references", "test.jsonl"], "prompt.yaml has 3 lines, and "),
+        (["test.jsonl"], "test.jsonl, line 1: no column prediction (got columns: id, dialogue, summary); name the one"),
+        (["test.jsonl", "--prediction-field", "summary"], "test.jsonl holds no references (got columns: id, dialogue"),
+        (["train.yaml", "--set", "seed=1"], "--set evaluation.seed=1: unknown key 'seed' in evaluation"),
+        (["train.yaml", "--output-dir", "model"], "the directory holds something that is not a run of summtune"),
+    ],
+)
+def test_outputs_that_cannot_be_scored_are_refused(refused, arguments, message):
+    assert refused("evaluate", *arguments).startswith(message)
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["run", "train.yaml", "--frehs"], "No such option: --frehs"),

@@ -18,7 +18,7 @@ def row(values: Mapping[str, object], number: int = 1) -> Row:
 
 
 def read(values: Mapping[str, object], columns: Columns = COLUMNS) -> Record:
-    (record,) = checked(iter([row(values)]), columns)
+    (record,) = checked(iter([row(values)]), columns.record)
     return record
 
 
@@ -37,6 +37,11 @@ def test_several_summary_columns_are_several_references() -> None:
     assert (record.references, record.id) == (("a", "b"), "7")
 
 
+def test_a_column_may_hold_a_list_of_summaries() -> None:
+    columns = Columns("dialogue", ("s1", "several"), None)
+    assert read({"dialogue": "d", "s1": "a", "several": ["b", "c\r\nd"]}, columns).references == ("a", "b", "c\nd")
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [([], r"names no column \(got \[\] for x\)"), (["a", "a"], r"names a column twice \(got \['a', 'a'\] for x\)")],
@@ -50,7 +55,11 @@ def test_summary_field_must_name_columns_once(fields: list[str], message: str) -
     ("change", "message"),
     [
         ({"summary": None}, r"a.jsonl, line 1: summary must be a string \(got null\)"),
-        ({"summary": ["x"]}, r"summary must be a string \(got a list\)"),
+        ({"summary": []}, r"summary is empty \(got a list of nothing\)"),
+        ({"summary": ["x", None]}, r"item 2 of summary must be a string \(got null\)"),
+        ({"summary": ["x", " "]}, r"item 2 of summary is empty \(got only white space\)"),
+        ({"summary": "['x', 'y']"}, r"summary is a list written as text \(got \['x', 'y'\]…\)"),
+        ({"dialogue": ["x"]}, r"dialogue must be a string \(got a list\)"),
         ({"dialogue": {"turns": []}}, r"dialogue must be a string \(got an object\)"),
         ({"dialogue": True}, r"dialogue must be a string \(got a boolean\)"),
         ({"dialogue": b"x"}, r"dialogue must be a string \(got bytes\)"),
@@ -99,7 +108,7 @@ def test_several_bad_rows_are_reported_together_with_their_number() -> None:
     bad = {"dialogue": "d", "summary": 3}
     rows = [row(GOOD, 1), row(bad, 2), BadRow(Place("a.jsonl", "line", 3), "not JSON"), row(GOOD, 4)]
     with pytest.raises(DataError) as caught:
-        list(checked(iter(rows), COLUMNS))
+        list(checked(iter(rows), COLUMNS.record))
     assert str(caught.value) == (
         "2 rows cannot be used:"
         "\n  a.jsonl, line 2: summary must be a string (got a number); correct or remove the row"
@@ -109,7 +118,7 @@ def test_several_bad_rows_are_reported_together_with_their_number() -> None:
 
 def test_of_many_bad_rows_the_first_five_are_shown() -> None:
     with pytest.raises(DataError) as caught:
-        list(checked((row({"dialogue": ""}, number) for number in range(1, 1001)), COLUMNS))
+        list(checked((row({"dialogue": ""}, number) for number in range(1, 1001)), COLUMNS.record))
     first, *shown = str(caught.value).splitlines()
     assert first == "1000 rows cannot be used, the first 5:"
     assert [line.split(":")[0] for line in shown] == [f"  a.jsonl, line {number}" for number in range(1, 6)]
@@ -118,7 +127,7 @@ def test_of_many_bad_rows_the_first_five_are_shown() -> None:
 def test_a_column_that_no_row_has_is_said_once() -> None:
     rows = (row({"dialogue": "Hi.", "sumary": "A greeting."}, number) for number in range(1, 1001))
     with pytest.raises(DataError) as caught:
-        list(checked(rows, COLUMNS))
+        list(checked(rows, COLUMNS.record))
     assert str(caught.value) == (
         "a.jsonl, line 1, and 999 more rows: no column summary, did you mean sumary? (got columns: dialogue, sumary)"
     )

@@ -59,6 +59,28 @@ def test_jsonl_reports_each_bad_line_and_reads_on(tmp_path: Path, start: bytes) 
     assert values(path)[-1] == {"a": 2}
 
 
+@pytest.mark.parametrize("text", ['{"a": 1, "b": 2, "a": 3}', '{"x": [{"a": 1, "a": 1}]}'])
+def test_a_key_that_stands_twice_is_reported(tmp_path: Path, text: str) -> None:
+    (row,) = rows(write(tmp_path / "a.jsonl", text))
+    assert isinstance(row, BadRow)
+    assert row.problem == "not JSON that can be read (got the key 'a' twice in one object); correct it"
+    with pytest.raises(DataError, match=r"a.json: not JSON that can be read \(got the key 'a' twice in one object\)"):
+        json_rows(write(tmp_path / "a.json", f"[{text}]"), None)
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
+def test_a_table_with_two_columns_of_one_name_is_refused(tmp_path: Path, name: str) -> None:
+    table = pyarrow.table([["x"], ["y"], ["z"]], names=["a", "b", "a"])
+    with pytest.raises(DataError, match=rf"{name} names a column twice \(got a, b, a\); rename one"):
+        rows(write_arrow(tmp_path / name, table))
+
+
+def test_all_columns_are_read_where_none_is_named(tmp_path: Path) -> None:
+    (row,) = read_rows(write_arrow(tmp_path / "a.parquet", pyarrow.table({"a": ["x"], "b": [1]})), "a.parquet", None)
+    assert isinstance(row, Row)
+    assert row.values == {"a": "x", "b": 1}
+
+
 def test_jsonl_reports_an_absurd_number(tmp_path: Path) -> None:
     (row,) = rows(write(tmp_path / "a.jsonl", '{"a": ' + "9" * 5000 + "}"))
     if isinstance(row, BadRow):  # Python 3.10 before 3.10.7 reads it

@@ -137,3 +137,19 @@ def test_how_many_are_generated_at_once_and_where_a_metric_lies_change_nothing(p
     assert identity(project, "evaluation.metrics=[rouge1, ./there]") == here
     (project / "here" / "metric.py").write_text("another metric")
     assert identity(project, "evaluation.metrics=[rouge1, ./here]") != here
+
+
+def test_the_arguments_of_a_metric_are_of_the_result_and_their_paths_are_not(project):
+    for folder in ("here", "there"):
+        (project / folder).mkdir()
+        (project / folder / "config.json").write_text("{}")
+
+    def of(arguments):
+        return identity(
+            project, "evaluation.metrics=[bertscore]", f"evaluation.metric_arguments={{bertscore: {arguments}}}"
+        )
+
+    here = of("{model_type: ./here}")
+    assert of("{model_type: ./there}") == here
+    assert of("{model_type: ./here, num_layers: 9}") != here
+    assert of("{model_type: here}") != here

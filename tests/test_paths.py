@@ -27,6 +27,21 @@ def test_local_paths_are_relative_to_the_recipe(found, project):
     assert recipe.evaluation.metrics == ["rouge1", str(project / "model")]
 
 
+def test_an_argument_of_a_metric_that_begins_with_a_dot_and_a_slash_is_a_path(found, project):
+    recipe, problems = found(
+        "evaluation.metrics=[bertscore]",
+        "evaluation.metric_arguments={bertscore: {model_type: ./model, lang: model, num_layers: 9, more: ./nowhere}}",
+    )
+    arguments = recipe.evaluation.metric_arguments["bertscore"]
+    assert arguments == {
+        "model_type": str(project / "model"),
+        "lang": "model",
+        "num_layers": 9,
+        "more": str(project / "nowhere"),
+    }
+    assert problems == [f"bertscore.more leads nowhere (got ./nowhere, looked at {project / 'nowhere'}); check it"]
+
+
 def test_a_path_leads_from_where_it_is_written(project, tmp_path_factory, monkeypatch):
     here, compared = tmp_path_factory.mktemp("here"), tmp_path_factory.mktemp("compared")
     for folder in (here, compared):

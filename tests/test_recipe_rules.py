@@ -23,6 +23,27 @@ def findings(given, **changes):
     return [(".".join(map(str, path)), message) for path, message in check(given, Recipe.model_validate(given))]
 
 
+def test_arguments_belong_to_metrics_that_are_listed():
+    metrics = {"metrics": ["rouge1", "mine/bertscore.py"], "metric_arguments": {"bertscore": {"num_layers": 9}}}
+    assert findings(PROMPT, evaluation=metrics) == []
+    metrics["metric_arguments"] = {"bretscore": {}, "rouge1": {}}
+    assert findings(PROMPT, evaluation=metrics) == [
+        (
+            f"evaluation.metric_arguments.{name}",
+            f"metric_arguments of what evaluation.metrics does not list (got '{name}'){more}",
+        )
+        for name, more in (("bretscore", ", did you mean bertscore?"), ("rouge1", "; known: bertscore"))
+    ]
+    only = findings(PROMPT, evaluation={"metric_arguments": {"bertscore": {}}})
+    assert [message.partition(")")[2] for _, message in only] == ["; it lists ROUGE alone, which takes none"]
+
+
+def test_predictions_and_references_are_no_arguments():
+    metrics = {"metrics": ["bleu"], "metric_arguments": {"bleu": {"references": 1}}}
+    message = "references come from the run (got them in metric_arguments.bleu); remove the key"
+    assert findings(PROMPT, evaluation=metrics) == [("evaluation.metric_arguments.bleu.references", message)]
+
+
 @pytest.mark.parametrize("given", [PROMPT, TRAIN, COMPARE, SHOTS, LORA])
 def test_a_plain_recipe_has_no_problem(given):
     assert findings(given) == []

@@ -7,8 +7,10 @@ import sys
 import pytest
 
 from summtune import run_directory
-from summtune.errors import RunDirectoryError
-from summtune.files import read_json, write_json
+from summtune.errors import DataError, RunDirectoryError
+from summtune.files import read_json, write_json, write_jsonl
+from summtune.records import Prediction
+from summtune.run_directory import read_predictions
 
 MINE, OTHER = "a" * 64, "b" * 64
 
@@ -201,3 +203,18 @@ def test_marks_are_taken_back(run_dir):
     complete_training(run_dir)
     run_directory.forget(run_dir, ["train", "predict"])
     assert not run_directory.is_complete(run_dir, "train")
+
+
+def test_predictions_are_read_with_the_line_of_what_is_wrong(tmp_path):
+    path, good = tmp_path / "predictions.jsonl", Prediction("a", "A: Hi.\u2028B: Hi.", "They greet.", ("Hi.",), 3, 4)
+    write_jsonl(path, [good.to_json()])
+    assert read_predictions(path) == [good]
+    line = path.read_bytes()
+    for second, message in (
+        (line[:30], r"not JSON \(got .*\); write"),
+        (b"{}\n", "a prediction lacks key"),
+        (b"\xff", "not JSON"),
+    ):
+        path.write_bytes(line + second)
+        with pytest.raises(DataError, match=f"predictions.jsonl, line 2: {message}"):
+            read_predictions(path)

@@ -6,41 +6,41 @@ import pytest
 
 from summtune import running
 from summtune.errors import InputError, RunDirectoryError
-from summtune.files import write_jsonl
+from summtune.files import read_json, write_jsonl
 from summtune.records import Prediction
+from summtune.scoring import Call
 
 
 @pytest.fixture
 def predictions(tmp_path):
     rows = [
-        Prediction(str(i), "A: Hi.", f"They greet {i}.", (f"They greet {i}.", "A greeting."), 9, 4, False, False)
+        Prediction(str(i), "A: Hi.", f"They greet {i}." if i else "", (f"They greet {i}.", "A greeting."), 9, 4, False)
         for i in range(4)
     ]
-    write_jsonl(tmp_path / "predictions.jsonl", [row.to_json() for row in rows])
-    return tmp_path / "predictions.jsonl"
+    write_jsonl(tmp_path / "outputs.jsonl", [row.to_json() for row in rows])
+    return str(tmp_path / "outputs.jsonl")
 
 
-def test_predictions_are_scored_again(predictions, capsys):
-    running.evaluate_file(predictions, as_json=True)
+def test_scores_are_printed_with_their_protocol_and_what_to_know(predictions, capsys):
+    running.score_outputs(Call(predictions), None, as_json=False)
     said = capsys.readouterr()
-    result = json.loads(said.out)
-    assert result["n"] == 4
-    assert 0.5 < result["metrics"]["rouge1"]["value"] < 1
-    running.evaluate_file(predictions, as_json=False)
-    assert "ROUGE-1" in capsys.readouterr().out
+    assert "ROUGE-1" in said.out
+    assert "4 dialogues. ROUGE F-measure × 100 by rouge_score" in said.out
+    assert "1,000 resamples" in said.out.replace("\n", " ")
+    assert "warning: 1 of 4 predictions are empty" in said.err
 
 
-@pytest.mark.parametrize("content", ["not JSON\n", '{"id": "1"}\n', "[]\n", b"\xff\n"])
-def test_what_is_no_predictions_file_is_told(tmp_path, content):
-    path = tmp_path / "predictions.jsonl"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(InputError, match=r"not a predictions.jsonl of summtune \(got .*predictions.jsonl: "):
-        running.evaluate_file(path, as_json=True)
+def test_scores_as_json_stand_alone_on_stdout(predictions, tmp_path, capsys):
+    running.score_outputs(Call(predictions), tmp_path / "scored", as_json=True)
+    said = capsys.readouterr()
+    assert json.loads(said.out) == read_json(tmp_path / "scored" / "metrics.json")
+    assert f"report: {tmp_path / 'scored' / 'report.html'}" in said.err
 
 
-def test_a_predictions_file_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(InputError, match=r"not a predictions.jsonl of summtune \(got .*nowhere"):
-        running.evaluate_file(tmp_path / "nowhere.jsonl", as_json=True)
+def test_a_directory_of_something_else_is_refused_before_anything_is_read(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(RunDirectoryError, match="holds something that is not a run of summtune"):
+        running.score_outputs(Call("nowhere.jsonl"), tmp_path, as_json=True)
 
 
 def test_a_comparison_needs_two_runs(tmp_path):

@@ -67,7 +67,7 @@ def test_every_key_is_explained():
     schema = recipe_schema()
     sections = schema["$defs"]
     for section in (schema, *sections.values()):
-        for name, key in section["properties"].items():
+        for name, key in section.get("properties", {}).items():  # JsonValue, which is anything, has none
             # A description that is also its section's stands there alone.
             referred = sections.get(key.get("$ref", "").rsplit("/", 1)[-1], {})
             assert key.get("description") or referred.get("description"), name

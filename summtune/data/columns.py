@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from summtune.data.formats import json_type
 from summtune.data.rows import BadRow, Place, Row, RowStream
@@ -16,6 +16,8 @@ _REPORTED = 5
 _SHOWN_CHARACTERS = 40
 _NO_COLUMN = "no column"
 
+_Read = TypeVar("_Read")
+
 
 class Record(NamedTuple):
     """A row whose columns were checked.
@@ -23,7 +25,7 @@ class Record(NamedTuple):
     Args:
         place: where it stands.
         dialogue: the turns, line endings as ``\\n``, not empty.
-        references: one summary for each summary column, not empty.
+        references: at least one summary for each summary column, not empty.
         id: what the id column holds; None where the source has none.
     """
 
@@ -39,7 +41,7 @@ class Columns:
 
     Args:
         dialogue: the column with the dialogue.
-        summaries: at least one column; each holds one reference.
+        summaries: at least one column; each holds one reference, or a list of them.
         id: the column with the id, or None.
     """
 
@@ -72,20 +74,20 @@ class Columns:
     def record(self, row: Row) -> Record | BadRow:
         """Return the row's text, or what is wrong with it."""
         try:
-            dialogue = _text(row, self.dialogue)
-            references = tuple(_text(row, name) for name in self.summaries)
-            identity = None if self.id is None else _identity(row, self.id)
-        except _UnusableError as unusable:
+            dialogue = text_of(row, self.dialogue)
+            references = tuple(text for name in self.summaries for text in texts_of(row, name))
+            identity = None if self.id is None else identity_of(row, self.id)
+        except UnusableError as unusable:
             return BadRow(row.place, str(unusable))
         return Record(row.place, dialogue, references, identity)
 
 
-class _UnusableError(Exception):
+class UnusableError(Exception):
     """What is wrong with a row."""
 
 
-def checked(rows: RowStream, columns: Columns) -> Iterator[Record]:
-    """Yield a record for each row, up to the first row that cannot be used; the rest is then read for more of them.
+def checked(rows: RowStream, read: Callable[[Row], _Read | BadRow]) -> Iterator[_Read]:
+    """Yield what ``read`` makes of each row, up to the first that cannot be used; the rest is read for more of them.
 
     Raises:
         DataError: rows that cannot be used; the first five with their place, and how many there are.
@@ -94,7 +96,7 @@ def checked(rows: RowStream, columns: Columns) -> Iterator[Record]:
     count = 0
     alike = True
     for row in rows:
-        record = columns.record(row) if isinstance(row, Row) else row
+        record = read(row) if isinstance(row, Row) else row
         if isinstance(record, BadRow):
             count += 1
             alike = alike and (not bad or record.problem == bad[0].problem)
@@ -111,33 +113,71 @@ def checked(rows: RowStream, columns: Columns) -> Iterator[Record]:
         raise DataError(f"{count} rows cannot be used{more}:{lines}")
 
 
-def _value(row: Row, column: str) -> object:
+def value_of(row: Row, column: str) -> object:
+    """Return what a column holds.
+
+    Raises:
+        UnusableError: there is no such column, with the nearest one.
+    """
     if column not in row.values:
         names = [str(name) for name in row.values]
-        raise _UnusableError(f"{_NO_COLUMN} {column}{hint(column, names)} (got columns: {', '.join(names) or 'none'})")
+        raise UnusableError(f"{_NO_COLUMN} {column}{hint(column, names)} (got columns: {', '.join(names) or 'none'})")
     return row.values[column]
 
 
-def _text(row: Row, column: str) -> str:
-    value = _value(row, column)
+def text_of(row: Row, column: str, *, may_be_empty: bool = False) -> str:
+    """Return the text of a column, line endings as ``\\n``.
+
+    Raises:
+        UnusableError: there is no such column, or no text in it.
+    """
+    return _text(value_of(row, column), column, may_be_empty)
+
+
+def texts_of(row: Row, column: str) -> list[str]:
+    """Return the texts of a column that holds one or a list of them, none of them empty.
+
+    Raises:
+        UnusableError: there is no such column, or something else in it.
+    """
+    value = value_of(row, column)
+    if not isinstance(value, list):
+        text = _text(value, column)
+        # What a list becomes that was written into a .csv: one odd reference instead of several.
+        if text.startswith(('["', "['")) and text.endswith(('"]', "']")):
+            raise UnusableError(
+                f"{column} is a list written as text (got {text[:_SHOWN_CHARACTERS]}…); write .jsonl, or a column each"
+            )
+        return [text]
+    if not value:
+        raise UnusableError(f"{column} is empty (got a list of nothing); give at least one text")
+    return [_text(item, f"item {number} of {column}") for number, item in enumerate(value, start=1)]
+
+
+def _text(value: object, column: str, may_be_empty: bool = False) -> str:
     if not isinstance(value, str):
-        raise _UnusableError(f"{column} must be a string (got {json_type(value)}); correct or remove the row")
-    if not value or value.isspace():
+        raise UnusableError(f"{column} must be a string (got {json_type(value)}); correct or remove the row")
+    if not may_be_empty and (not value or value.isspace()):
         got = "only white space" if value else "an empty string"
-        raise _UnusableError(f"{column} is empty (got {got}); fill it or remove the row")
+        raise UnusableError(f"{column} is empty (got {got}); fill it or remove the row")
     _check_encodable(value, column)
     # A NUL is kept: it is odd, yet text.
     return value.replace("\r\n", "\n").replace("\r", "\n") if "\r" in value else value
 
 
-def _identity(row: Row, column: str) -> str:
-    value = _value(row, column)
+def identity_of(row: Row, column: str) -> str:
+    """Return the id of a row as text.
+
+    Raises:
+        UnusableError: there is no such column, or no text and no whole number in it.
+    """
+    value = value_of(row, column)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
-        raise _UnusableError(f"{column} must be a string or a whole number (got {json_type(value)}); correct the id")
+        raise UnusableError(f"{column} must be a string or a whole number (got {json_type(value)}); correct the id")
     if not value or value.isspace():
-        raise _UnusableError(f"{column} is empty (got {value!r}); every row needs an id")
+        raise UnusableError(f"{column} is empty (got {value!r}); every row needs an id")
     _check_encodable(value, column)
     return value
 
@@ -150,6 +190,6 @@ def _check_encodable(text: str, column: str) -> None:
     except UnicodeEncodeError as error:
         # JSON can write half of a surrogate pair, \ud83d; no file and no tokenizer can hold it.
         near = text[max(0, error.start - _SHOWN_CHARACTERS) : error.start]
-        raise _UnusableError(
+        raise UnusableError(
             f"{column} holds half of a surrogate pair (got {text[error.start]!a} after {near!a}); correct the text"
         ) from error

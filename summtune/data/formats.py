@@ -17,13 +17,13 @@ _BOM = b"\xef\xbb\xbf"
 _LONGEST_CSV_FIELD = 2**31 - 1
 
 
-def read_rows(path: Path, shown: str, wanted: frozenset[str]) -> RowStream:
+def read_rows(path: Path, shown: str, wanted: frozenset[str] | None) -> RowStream:
     """Yield the rows of a ``.jsonl``, ``.csv``, ``.parquet`` or ``.arrow`` file (``.json``: see ``read_json_rows``).
 
     Args:
         path: the file.
         shown: what messages call it.
-        wanted: the columns that will be looked at; the columnar formats read no others.
+        wanted: the columns that will be looked at, None for all; the columnar formats read no others.
 
     Raises:
         DataError: the file as a whole cannot be read; a row that cannot is yielded as a ``BadRow``.
@@ -56,7 +56,7 @@ def read_json_rows(path: Path, split: str | None, default_split: str) -> tuple[s
     except OSError as error:
         raise DataError(f"{path} cannot be read (got {error.strerror or error}); check the file") from error
     try:
-        value = json.loads(content.decode("utf-8-sig"))
+        value = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_once)
     except UnicodeDecodeError as error:
         raise _not_utf8(path, str(path)) from error
     except json.JSONDecodeError as error:
@@ -113,7 +113,7 @@ def _read_jsonl(path: Path, shown: str) -> RowStream:
 
 def _parse_line(place: Place, line: bytes, start: int) -> Row | BadRow:
     try:
-        return _object_row(place, json.loads(line.decode("utf-8")))
+        return _object_row(place, json.loads(line.decode("utf-8"), object_pairs_hook=_once))
     except UnicodeDecodeError as error:
         return BadRow(
             place, f"not UTF-8 (got byte 0x{line[error.start]:02x} at offset {start + error.start}); convert it"
@@ -124,6 +124,15 @@ def _parse_line(place: Place, line: bytes, start: int) -> Row | BadRow:
         return BadRow(place, f"not JSON that can be read (got {error}); correct it")
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of a JSON text, in which no key stands twice: the last one would win without a word."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} twice in one object")
+    return row
+
+
 def _read_csv(path: Path, shown: str) -> RowStream:
     with path.open(encoding="utf-8-sig", newline="") as text, _long_csv_fields():
         # Strict: a quote that is never closed would otherwise swallow the rest of the file as one field.
@@ -132,8 +141,7 @@ def _read_csv(path: Path, shown: str) -> RowStream:
             header = next(records, None)
             if not header:
                 raise DataError(f"{shown} is empty (got no header); its first line must name the columns")
-            if len(set(header)) < len(header):
-                raise DataError(f"{shown} names a column twice (got {', '.join(header)}); rename one")
+            _check_names(header, shown)
             number, line = 0, records.line_num
             for record in records:
                 if record:
@@ -162,13 +170,14 @@ def _long_csv_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _read_parquet(path: Path, shown: str, wanted: frozenset[str]) -> RowStream:
+def _read_parquet(path: Path, shown: str, wanted: frozenset[str] | None) -> RowStream:
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
     try:
         with ParquetFile(path) as file:
             names = file.schema_arrow.names
+            _check_names(names, shown)
             yield from _batches(shown, file.iter_batches(batch_size=1024, columns=_columns(names, wanted)))
     except ArrowException as error:
         raise DataError(
@@ -176,11 +185,12 @@ def _read_parquet(path: Path, shown: str, wanted: frozenset[str]) -> RowStream:
         ) from error
 
 
-def _read_arrow(path: Path, shown: str, wanted: frozenset[str]) -> RowStream:
+def _read_arrow(path: Path, shown: str, wanted: frozenset[str] | None) -> RowStream:
     import pyarrow
 
     try:
         with pyarrow.memory_map(str(path)) as source, pyarrow.ipc.open_stream(source) as stream:
+            _check_names(stream.schema.names, shown)
             columns = _columns(stream.schema.names, wanted)
             yield from _batches(shown, (batch.select(columns) for batch in stream))
     except pyarrow.ArrowException as error:
@@ -189,9 +199,14 @@ def _read_arrow(path: Path, shown: str, wanted: frozenset[str]) -> RowStream:
         ) from error
 
 
-def _columns(names: list[str], wanted: frozenset[str]) -> list[str]:
+def _check_names(names: list[str], shown: str) -> None:
+    if len(set(names)) < len(names):
+        raise DataError(f"{shown} names a column twice (got {', '.join(names)}); rename one")
+
+
+def _columns(names: list[str], wanted: frozenset[str] | None) -> list[str]:
     """Return the columns to read: the wanted ones, or all where one is missing, so that the message can name them."""
-    return [name for name in names if name in wanted] if wanted.issubset(names) else names
+    return [name for name in names if name in wanted] if wanted and wanted.issubset(names) else names
 
 
 def _batches(shown: str, batches: Iterator[Any]) -> RowStream:

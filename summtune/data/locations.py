@@ -13,7 +13,7 @@ from summtune.errors import DataError
 from summtune.nearest import hint
 
 FILE_EXTENSIONS = (".jsonl", ".json", ".csv", ".parquet")
-_COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".7z")
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".7z")
 _SHARD = re.compile(r"(?P<split>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]{16})?(?P<extension>\.[a-z]+)")
 _LISTED = 12
 
@@ -68,7 +68,7 @@ def locate(path: Path, split: str | None, default_split: str) -> Location:
 
 def _check_extension(path: Path) -> None:
     extension = path.suffix.lower()
-    if extension in _COMPRESSED:
+    if extension in COMPRESSED:
         raise DataError(f"compressed files are not read (got {path}); decompress it first")
     if extension not in FILE_EXTENSIONS:
         raise DataError(

@@ -14,7 +14,7 @@ from summtune.data.columns import Columns, Record, checked
 from summtune.data.formats import read_json_rows, read_rows
 from summtune.data.grouping import Grouping
 from summtune.data.locations import FILE_EXTENSIONS, Location, locate
-from summtune.data.rows import Place, RowStream
+from summtune.data.rows import Place, Row, RowStream
 from summtune.errors import DataError
 from summtune.hub_access import fetch_dataset
 from summtune.nearest import hint
@@ -96,6 +96,22 @@ def read_dialogues(sources: Sequence[DatasetSource], default_split: str) -> Read
     return Reading(grouping.dialogues(), grouping.rows, grouping.repeated_rows, grouping.doubled_references, infos)
 
 
+def first_columns(source: DatasetSource, default_split: str) -> list[str]:
+    """Return the columns of a local source's first row; none where it has no row that can be read.
+
+    Raises:
+        DataError: there is no such file or split, or it cannot be read.
+    """
+    location = locate(Path(source.path), source.split, default_split)
+    file = location.files[0]
+    if file.suffix.lower() == ".json":
+        rows = read_json_rows(file, location.json_split, location.split or default_split)[1]
+    else:
+        rows = read_rows(file, str(file), None)
+    first = next(rows, None)
+    return [str(name) for name in first.values] if isinstance(first, Row) else []
+
+
 def _add(grouping: Grouping, source: DatasetSource, records: Iterator[Record], prefix: str) -> int:
     """Group the records of a source; return how many dialogues it added."""
     before = len(grouping)
@@ -122,7 +138,7 @@ def _open(source: DatasetSource, default_split: str, stack: ExitStack) -> _Opene
     fetched = fetch_dataset(source, split, into)
     shown = f"{source.path} (split {split})"
     rows = read_rows(fetched.rows_path, shown, columns.wanted)
-    return _Opened(split, path.name, split, fetched.revision, checked(_as_rows(rows), columns))
+    return _Opened(split, path.name, split, fetched.revision, checked(_as_rows(rows), columns.record))
 
 
 def _open_builtin(source: DatasetSource, split: str) -> _Opened:
@@ -166,7 +182,7 @@ def _open_local(source: DatasetSource, location: Location, default_split: str) -
         else:
             rows = read_rows(file, str(file), columns.wanted)
         streams.append(rows)
-    return _Opened(split, holder, stem, None, checked(itertools.chain.from_iterable(streams), columns))
+    return _Opened(split, holder, stem, None, checked(itertools.chain.from_iterable(streams), columns.record))
 
 
 def _as_rows(stream: RowStream) -> RowStream:

@@ -108,8 +108,8 @@ def _extra_protocols(first: ScoredSystem, other: ScoredSystem) -> tuple[dict[str
     """Return how each system's metrics of the evaluate library were made, of those that both have."""
     ours, theirs = (each.metrics["protocol"].get("extra_metrics", {}) for each in (first, other))
     both = ours.keys() & theirs.keys()
-    keys = ("implementation", "version", "references")
-    flat = [{f"{name}.{key}": each[name][key] for name in both for key in keys} for each in (ours, theirs)]
+    keys = ("implementation", "version", "references", "script", "arguments")
+    flat = [{f"{name}.{key}": each[name].get(key) for name in both for key in keys} for each in (ours, theirs)]
     return flat[0], flat[1]
 
 

@@ -30,8 +30,8 @@ def diagnose(predictions: Sequence[Prediction]) -> dict[str, Any]:
         "truncated_dialogues": _counted(p.id for p in predictions if p.truncated),
         "constant_output": _counted(p.id for p in constant),
         "references_without_words": _counted(p.id for p in predictions if not all(map(has_words, p.references))),
-        "mean_prompt_tokens": fmean(p.prompt_tokens for p in predictions),
-        "mean_new_tokens": fmean(p.new_tokens for p in predictions),
+        "mean_prompt_tokens": _mean_known(p.prompt_tokens for p in predictions),
+        "mean_new_tokens": _mean_known(p.new_tokens for p in predictions),
         "mean_prediction_words": fmean(len(p.prediction.split()) for p in predictions),
         "mean_reference_words": fmean(len(text.split()) for p in predictions for text in p.references),
     }
@@ -42,6 +42,12 @@ def diagnose(predictions: Sequence[Prediction]) -> dict[str, Any]:
 def _counted(ids: Iterable[str]) -> dict[str, Any]:
     found = list(ids)
     return {"count": len(found), "examples": found[:_EXAMPLES]}
+
+
+def _mean_known(counts: Iterable[int | None]) -> float | None:
+    """Return the mean of the counts that are known; None where none is, of outputs from elsewhere."""
+    known = [count for count in counts if count is not None]
+    return fmean(known) if known else None
 
 
 def _constant_output(predictions: Sequence[Prediction]) -> list[Prediction]:

@@ -171,11 +171,17 @@ def _score(sets: Mapping[str, TextSet], settings: EvaluationSettings) -> tuple[d
     rouge_names = [name for name in settings.metrics if rouge.is_rouge(name)]
     other_names = [name for name in settings.metrics if name not in rouge_names]
     scored = {name: _score_rouge(each, rouge_names, settings) for name, each in sets.items()}
-    system = sets["system"]
-    extra = score_extra(system.texts, system.references, other_names, aggregate=settings.references)
-    scored["system"].per_example.update(extra.per_example)
-    scored["system"].scalars.update(extra.scalars)
-    return scored, extra.protocol
+    others = score_extra(
+        [(each.texts, each.references) for each in sets.values()],
+        other_names,
+        aggregate=settings.references,
+        arguments=settings.metric_arguments,
+    )
+    for (name, each), extra in zip(sets.items(), others, strict=True):
+        scored[name].scalars.update(extra.scalars)
+        for metric, scores in extra.per_example.items():
+            scored[name].per_example[metric] = by_dialogue(scores, each.texts_a_dialogue, "mean")
+    return scored, others[0].protocol
 
 
 def _score_rouge(texts: TextSet, names: Sequence[str], settings: EvaluationSettings) -> _Scores:

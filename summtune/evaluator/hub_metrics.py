@@ -7,6 +7,7 @@ JSON files.
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 import tempfile
@@ -15,10 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from summtune.files import read_json, write_json
-
-ARGUMENTS: dict[str, dict[str, Any]] = {"bertscore": {"lang": "en"}}
-"""What ``compute`` needs beyond predictions and references, for metrics that do not run without."""
-
+from summtune.nearest import hint
 
 _FEW_PAIRS = 16
 """Up to so many pairs, a list may be as long as the pairs by chance (BLEU gives four precisions); it is tried out."""
@@ -27,21 +25,25 @@ _FEW_PAIRS = 16
 def main(request_path: Path, answer_path: Path) -> None:
     """Write the answer to a request: ``{"results": [...]}``, or ``{"error": {"step", "metric", "message"}}``.
 
-    A result has ``per_pair`` (lists with one score for every pair of prediction and reference), ``scalars`` and
-    ``other`` (whatever else the metric returned), each keyed as the metric keys it.
+    The request has ``metrics`` (``source``, ``name`` and ``arguments`` of each) and ``sets`` (``predictions`` and
+    ``references``). There is a list of results a metric, with one a set: ``per_pair`` (lists with one score for every
+    pair of prediction and reference), ``scalars`` and ``other`` (whatever else the metric returned), each keyed as the
+    metric keys it.
     """
     request = read_json(request_path)
     results = []
-    for source in request["metrics"]:
+    for wanted in request["metrics"]:
         step = "load"
         try:
             with tempfile.TemporaryDirectory() as cache:
-                metric = _load(source, cache)
+                metric = _load(wanted["source"], cache)
+                step = "arguments"
+                _check_arguments(metric, wanted["arguments"])
                 step = "compute"
-                results.append(_compute(metric, Path(source).name, request["predictions"], request["references"]))
+                results.append([_compute(metric, wanted["arguments"], **one) for one in request["sets"]])
         except Exception as error:
-            message = f"{type(error).__name__}: {error}"
-            write_json(answer_path, {"error": {"step": step, "metric": source, "message": message}})
+            message = str(error) if step == "arguments" else f"{type(error).__name__}: {error}"
+            write_json(answer_path, {"error": {"step": step, "metric": wanted, "message": message}})
             return
     write_json(answer_path, {"results": results})
 
@@ -53,13 +55,25 @@ def _load(source: str, cache: str) -> Any:
     return evaluate.load(source, cache_dir=cache)
 
 
-def _compute(metric: Any, name: str, predictions: list[str], references: list[list[str]]) -> dict[str, Any]:
+def _check_arguments(metric: Any, arguments: dict[str, Any]) -> None:
+    """Raise TypeError where the metric's computation has no argument of such a name."""
+    parameters = inspect.signature(metric._compute).parameters.values()
+    if any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return
+    known = [one.name for one in parameters if one.name not in ("predictions", "references")]
+    for name in arguments:
+        if name not in known:
+            raise TypeError(f"{name!r}{hint(name, known)}; its arguments: {', '.join(known) or 'none'}")
+
+
+def _compute(
+    metric: Any, arguments: dict[str, Any], predictions: list[str], references: list[list[str]]
+) -> dict[str, Any]:
     """Return the scores of every (prediction, reference) pair, and of the whole where the metric gives only that.
 
     A metric of the whole corpus gets all references of a dialogue at once if it takes lists; its result over pairs
     would not be what its authors define.
     """
-    arguments = ARGUMENTS.get(name, {})
     takes_lists = _takes_lists(metric)
     pairs = [(text, reference) for text, several in zip(predictions, references, strict=True) for reference in several]
 

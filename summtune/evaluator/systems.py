@@ -84,8 +84,13 @@ class ScoredSystem:
         }
 
 
-def read_system(name: str, run_dir: Path) -> System:
+def read_system(name: str | None, run_dir: Path) -> System:
     """Return the system whose run is in ``run_dir``.
+
+    Args:
+        name: what it is called; None for the directory's name, which tells two runs of one recipe apart, or the name
+            that was given to outputs from elsewhere.
+        run_dir: its run directory.
 
     Raises:
         RunDirectoryError: it holds no run, an unfinished one, or a comparison.
@@ -93,12 +98,13 @@ def read_system(name: str, run_dir: Path) -> System:
     plan = _read(run_dir, "plan.json")
     if plan["kind"] not in KINDS:
         raise RunDirectoryError(
-            f"{run_dir} holds a run of kind {plan['kind']} (got it as system {name!r}); name prompt or train runs"
+            f"{run_dir} holds a run of kind {plan['kind']} (got it as system {name or run_dir.name!r}); name prompt or train runs, or "
+            "what `summtune evaluate --output-dir` wrote"
         )
     stats = _read(run_dir, "prediction_stats.json")
     training = _read(run_dir, "training.json") if plan["kind"] == "train" else {}
     return System(
-        name=name,
+        name=name or (plan["name"] if plan["kind"] == "scored" else run_dir.name),
         run_dir=run_dir,
         kind=plan["kind"],
         trainable_parameters=stats["trainable_parameters"],

@@ -68,7 +68,7 @@ def comparison_details(files: ComparisonFiles) -> Details | None:
 def deed(run: RunFiles) -> str:
     """Return what was done to which model."""
     if run.plan["kind"] == "scored":
-        return "outputs from elsewhere"
+        return "Outputs from elsewhere"
     model = run.plan["recipe"].get("base_model", "a model")
     if run.plan["kind"] == "prompt":
         return f"{model}, prompted"

@@ -10,6 +10,7 @@ from typing import Any
 from summtune.errors import RunDirectoryError
 from summtune.files import read_json, read_jsonl
 from summtune.records import Prediction
+from summtune.run_directory import read_predictions
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def read_run(folder: Path) -> RunFiles:
         stats=read_json(_existing(folder, "prediction_stats.json")),
         training=read_json(training) if training.is_file() else None,
         train_log=tuple(read_jsonl(train_log)) if train_log.is_file() else (),
-        predictions=tuple(Prediction.from_json(row) for row in read_jsonl(_existing(folder, "predictions.jsonl"))),
+        predictions=tuple(read_predictions(_existing(folder, "predictions.jsonl"))),
         per_example={row["id"]: {name: score for name, score in row.items() if name != "id"} for row in rows},
         given=_given(folder),
     )

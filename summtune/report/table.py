@@ -49,7 +49,7 @@ def score_table(
         ceiling: of the same file.
     """
     metrics = list(dict.fromkeys(name for system in systems for name in system["metrics"]))
-    counted = any(system.get("total_parameters") is not None for system in systems)
+    counted = any(map(_is_counted, systems))
     rows = [
         (one_line(system["name"]), *_score_cells(system, metrics), *(_parameter_cells(system) if counted else ()))
         for system in systems
@@ -135,15 +135,20 @@ def _bare(p_value: str) -> str:
     return p_value.removeprefix("p ").removeprefix("= ")
 
 
+def _is_counted(system: Mapping[str, Any]) -> bool:
+    """Return whether the parameters of a system are known; those of outputs from elsewhere are not."""
+    return system.get("total_parameters") is not None
+
+
 def _parameter_cells(system: Mapping[str, Any]) -> tuple[str, str]:
-    if system.get("total_parameters") is None:
+    if not _is_counted(system):
         return "–", "–"
     total = system["total_parameters"]
     return numbers.parameters(system["trainable_parameters"], total), numbers.count(total)
 
 
 def _share(system: Mapping[str, Any]) -> str:
-    if system.get("total_parameters") is None:
+    if not _is_counted(system):
         return "–"
     return numbers.share(system["trainable_parameters"], system["total_parameters"])
 

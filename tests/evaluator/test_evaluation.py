@@ -67,6 +67,17 @@ def test_every_aggregation_the_floor_and_the_ceiling_stand_beside_the_scores(pre
     assert mixed.by_references["rouge1"]["each"] is None
 
 
+def test_a_system_no_better_than_three_turns_is_told_so():
+    copied = [prediction("a", "A: Hi.", "hi a"), prediction("b", "A: Hi.", "they say hi")]
+    settings = EvaluationSettings(metrics=["rouge1"], bootstrap_samples=100)
+    assert evaluate(copied, settings).diagnostics["warnings"][-1] == (
+        "The predictions score no higher than the first three turns of each dialogue (lead-3): 70.0 against 70.0 "
+        "ROUGE-1."
+    )
+    better = [prediction("a", "hi a", "hi a"), prediction("b", "they say", "they say hi")]
+    assert not any("lead-3" in each for each in evaluate(better, settings).diagnostics["warnings"])
+
+
 def test_where_nobody_knows_the_dialogues_there_is_no_floor_and_no_hash_of_them(predictions):
     from dataclasses import replace
 

@@ -18,13 +18,18 @@ def test_a_prompted_system_costs_no_training_and_no_disk(finished, tmp_path):
     assert read_system("prompted", tmp_path / "prompted").cost == Cost(0.0, None, 77, 0)
 
 
+def test_without_a_name_a_run_is_called_as_its_directory(finished, tmp_path):
+    finished("lora-1a2b3c4d", GOOD)
+    assert read_system(None, tmp_path / "lora-1a2b3c4d").name == "lora-1a2b3c4d"
+
+
 def test_of_outputs_from_elsewhere_nothing_is_known(finished, tmp_path):
     finished("theirs", GOOD)
-    write_json(tmp_path / "theirs" / "plan.json", {"name": "theirs", "kind": "scored"})
+    write_json(tmp_path / "theirs" / "plan.json", {"name": "Their system", "kind": "scored"})
     stats = {"trainable_parameters": None, "total_parameters": None}
     write_json(tmp_path / "theirs" / "prediction_stats.json", stats)
-    assert read_system("theirs", tmp_path / "theirs") == System(
-        "theirs", tmp_path / "theirs", "scored", None, None, Cost()
+    assert read_system(None, tmp_path / "theirs") == System(
+        "Their system", tmp_path / "theirs", "scored", None, None, Cost()
     )
 
 

@@ -33,7 +33,7 @@ def test_the_recipe_stands_as_given_and_as_resolved(run_dir):
 
 def test_outputs_from_elsewhere_have_no_model(run_dir):
     run = change_plan(run_dir(), kind="scored", recipe={})
-    assert deed(run) == "outputs from elsewhere"
+    assert deed(run) == "Outputs from elsewhere"
 
 
 def test_hours_are_of_gpus_if_all_that_ran_used_some(run_dir):

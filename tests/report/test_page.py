@@ -153,7 +153,7 @@ def test_outputs_from_elsewhere_make_a_page_with_what_is_known_of_them(run_dir):
     del metrics["by_references"]
     write_json(folder / "metrics.json", metrics)
     text = page(write_run_report(folder))
-    assert "outputs from elsewhere, scored on 6 dialogues" in text
+    assert "Outputs from elsewhere, scored on 6 dialogues" in text
     assert ">Diagnostics</h2>" not in text
     assert "predictions: theirs.csv" in text
     assert Elements(text).parsed("dialogues-0")[0][1] == ""

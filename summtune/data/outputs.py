@@ -1,0 +1,258 @@
+"""Reads what a system wrote, whatever system it was: one prediction a row, or one a line."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from summtune.data.columns import UnusableError, checked, identity_of, text_of, texts_of
+from summtune.data.formats import json_type, read_json_rows, read_rows
+from summtune.data.locations import COMPRESSED, FILE_EXTENSIONS, locate
+from summtune.data.rows import BadRow, Place, Row, RowStream
+from summtune.errors import DataError
+from summtune.nearest import hint
+
+STDIN = "-"
+REFERENCE_COLUMNS = ("references", "reference", "summary")
+"""Where references are looked for when nobody says where they are."""
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class Output(NamedTuple):
+    """What a system wrote for one dialogue, with whatever else the row says; None where it does not.
+
+    Args:
+        place: where it stands.
+        prediction: the summary, which may be empty.
+        id: of the dialogue.
+        dialogue: the turns.
+        references: summaries that people wrote.
+        prompt_tokens, new_tokens, truncated, hit_length_cap: as in ``summtune.records.Prediction``.
+    """
+
+    place: Place
+    prediction: str
+    id: str | None = None
+    dialogue: str | None = None
+    references: tuple[str, ...] | None = None
+    prompt_tokens: int | None = None
+    new_tokens: int | None = None
+    truncated: bool | None = None
+    hit_length_cap: bool | None = None
+
+
+@dataclass(frozen=True)
+class OutputColumns:
+    """Which columns hold what; None and empty where nobody said so.
+
+    Args:
+        prediction: default ``prediction``.
+        ids: names of which the first that there is holds the id.
+        dialogue: default ``dialogue``, if there is one.
+        summaries: default the one of ``references``, ``reference`` and ``summary`` that there is.
+    """
+
+    prediction: str | None = None
+    ids: tuple[str, ...] = ("id",)
+    dialogue: str | None = None
+    summaries: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a file of predictions holds.
+
+    Args:
+        shown: what messages call the file.
+        rows: at least one, in the order of the file.
+        columns: those of the first row.
+        lines: whether it is plain text, one prediction a line.
+    """
+
+    shown: str
+    rows: tuple[Output, ...]
+    columns: tuple[str, ...]
+    lines: bool
+
+    @property
+    def have_ids(self) -> bool:
+        """Whether the rows say which dialogues they are of."""
+        return self.rows[0].id is not None
+
+    @property
+    def have_references(self) -> bool:
+        """Whether the rows can be scored as they are."""
+        return self.rows[0].references is not None
+
+
+def read_outputs(file: str, columns: OutputColumns, *, with_references: bool) -> Outputs:
+    """Return the predictions in ``file``.
+
+    A ``.jsonl``, ``.json``, ``.csv`` or ``.parquet`` file holds one a row; any other file, and standard input, plain
+    text with one a line, where a blank line is an empty prediction. The columns are those of the first row, and no
+    later one may lack any of them.
+
+    Args:
+        file: path, or ``-`` for standard input.
+        columns: which columns hold what.
+        with_references: whether references are looked for; not where they come from elsewhere.
+
+    Raises:
+        DataError: the file cannot be read, is empty, or rows of it cannot be used, with file and line.
+    """
+    shown = "standard input" if file == STDIN else file
+    lines = file == STDIN or Path(file).suffix.lower() not in (*FILE_EXTENSIONS, *COMPRESSED)
+    stream = _lines(_content(file), shown) if lines else _rows(file)
+    first = next(stream, None)
+    if first is None:
+        raise DataError(f"{shown} holds no predictions (got an empty file); write one a {'line' if lines else 'row'}")
+    if lines:
+        if columns.prediction is not None:
+            raise DataError(f"plain lines have no columns (got --prediction-field {columns.prediction} for {shown})")
+        _refuse_json(first)
+    reader = _Reader.of(first, columns, with_references, typed=not file.lower().endswith(".csv"))
+    rows = tuple(checked(itertools.chain([first], stream), reader.read))
+    names = tuple(map(str, first.values)) if isinstance(first, Row) else ()
+    return Outputs(shown, rows, names, lines)
+
+
+def reference_columns(names: Collection[str], where: str) -> tuple[str, ...]:
+    """Return the column that holds references by its name; nothing where there is none.
+
+    Raises:
+        DataError: several could be it.
+    """
+    found = tuple(name for name in REFERENCE_COLUMNS if name in names)
+    if len(found) > 1:
+        raise DataError(
+            f"{where}: several columns may hold the references (got {', '.join(found)}); name it with --summary-field"
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Makes outputs of the rows of one file; a column that is None is not read."""
+
+    prediction: str
+    id: str | None
+    ids: tuple[str, ...]
+    dialogue: str | None
+    summaries: tuple[str, ...]
+    typed: bool
+
+    @classmethod
+    def of(cls, first: Row | BadRow, columns: OutputColumns, with_references: bool, typed: bool) -> _Reader:
+        """Return the reader for a file that begins with ``first``."""
+        prediction = columns.prediction or "prediction"
+        if isinstance(first, BadRow):
+            return cls(prediction, None, (), None, (), typed)
+        names = [str(name) for name in first.values]
+        if prediction not in names:
+            raise DataError(
+                f"{first.place}: no column {prediction}{hint(prediction, names)} (got columns: "
+                f"{', '.join(names) or 'none'}); name the one that holds the predictions with --prediction-field"
+            )
+        summaries: tuple[str, ...] = ()
+        if with_references:
+            summaries = columns.summaries or reference_columns(set(names) - {prediction}, str(first.place))
+        dialogue = columns.dialogue or ("dialogue" if "dialogue" in names else None)
+        identity = next((name for name in columns.ids if name in names), None)
+        return cls(prediction, identity, columns.ids, dialogue, summaries, typed)
+
+    def read(self, row: Row) -> Output | BadRow:
+        """Return what the row says, or what is wrong with it."""
+        try:
+            return Output(
+                place=row.place,
+                prediction=text_of(row, self.prediction, may_be_empty=True),
+                id=self._id(row),
+                dialogue=None if self.dialogue is None else text_of(row, self.dialogue, may_be_empty=True),
+                references=tuple(text for name in self.summaries for text in texts_of(row, name)) or None,
+                prompt_tokens=self._count(row, "prompt_tokens"),
+                new_tokens=self._count(row, "new_tokens"),
+                truncated=self._flag(row, "truncated"),
+                hit_length_cap=self._flag(row, "hit_length_cap"),
+            )
+        except UnusableError as unusable:
+            return BadRow(row.place, str(unusable))
+
+    def _id(self, row: Row) -> str | None:
+        if self.id is not None:
+            return identity_of(row, self.id)
+        late = next((name for name in self.ids if name in row.values), None)
+        if late is not None:
+            raise UnusableError(f"an id where the first row has none (got a column {late}); give every row its id")
+        return None
+
+    def _count(self, row: Row, column: str) -> int | None:
+        value = row.values.get(column) if self.typed else None  # a .csv has nothing but text
+        if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+            return value
+        raise UnusableError(f"{column} must be a whole number or null (got {json_type(value)}); correct or rename it")
+
+    def _flag(self, row: Row, column: str) -> bool | None:
+        value = row.values.get(column) if self.typed else None
+        if value is None or isinstance(value, bool):
+            return value
+        raise UnusableError(f"{column} must be true, false or null (got {json_type(value)}); correct or rename it")
+
+
+def _rows(file: str) -> RowStream:
+    path = Path(file).expanduser().absolute()
+    if path.is_dir():
+        raise DataError(f"predictions are a file (got the folder {path}); name the file in it")
+    (located,) = locate(path, None, "test").files
+    if located.suffix.lower() == ".json":
+        return read_json_rows(located, None, "test")[1]
+    return read_rows(located, file, None)
+
+
+def _content(file: str) -> bytes:
+    if file == STDIN:
+        return sys.stdin.buffer.read()
+    path = Path(file).expanduser().absolute()
+    if path.is_dir():
+        inside = path / "predictions.jsonl"
+        name = str(inside) if inside.is_file() else "the file in it"
+        raise DataError(f"predictions are a file (got the folder {path}); give {name}")
+    if not path.exists():
+        locate(path, None, "test")  # says so, with the nearest name
+    try:
+        return path.read_bytes()  # also of a pipe, <(…)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read (got {error.strerror or error}); check the file") from error
+
+
+def _lines(content: bytes, shown: str) -> RowStream:
+    """Yield a row for each line; only a line feed ends one, because text may hold every other separator."""
+    lines = content.removeprefix(_BOM).split(b"\n")
+    if not lines[-1]:
+        lines.pop()  # the last line ends with a line feed, too
+    for number, line in enumerate(lines, start=1):
+        place = Place(shown, "line", number)
+        try:
+            yield Row(place, {"prediction": line.decode("utf-8").removesuffix("\r")})
+        except UnicodeDecodeError as error:
+            yield BadRow(place, f"not UTF-8 (got byte 0x{line[error.start]:02x}); convert it")
+
+
+def _refuse_json(first: Row | BadRow) -> None:
+    """Raise where plain text is JSON lines under another name: braces would be scored as words."""
+    text = str(first.values["prediction"]) if isinstance(first, Row) else ""
+    if not text.startswith("{"):
+        return
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    if isinstance(value, dict):
+        raise DataError(
+            f"{first.place}: a JSON object where plain text is read (got {text[:40]}); put it in a .jsonl file"
+        )
