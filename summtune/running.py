@@ -180,7 +180,8 @@ def write_report(run_dir: Path, png: Path | None) -> None:
     compared = (run_dir / "comparison.json").is_file()
     print(write_compare_report(run_dir) if compared else write_run_report(run_dir))
     if png is not None:
-        write_bytes(png, scores_png(_systems(run_dir)))
+        scored = read_json(run_dir / ("comparison.json" if compared else "metrics.json"))
+        write_bytes(png, scores_png(_systems(run_dir), floor=scored.get("floor"), ceiling=scored.get("ceiling")))
         print(png)
 
 

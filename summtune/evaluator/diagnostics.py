@@ -30,9 +30,9 @@ def diagnose(
 
     ``checks`` holds by name what `summtune.evaluator.checks.result` returns. Each check of a text is also made of the
     references, against the same dialogue; length and language of each reference against the others. A check that cannot
-    be made is absent: without dialogues (empty), without counts of tokens (None), without a second reference its human share is
-    None. ``means`` holds numbers or None, ``warnings`` one sentence for each finding that a reader of the scores must
-    know.
+    be made is absent: without dialogues (empty), without counts of tokens (None). Without a second reference a human
+    share is None. ``means`` holds numbers or None, ``warnings`` one sentence for each finding that a reader of the
+    scores must know.
 
     Args:
         predictions: at least one.

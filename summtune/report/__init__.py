@@ -35,10 +35,10 @@ def write_compare_report(compare_dir: Path) -> Path:
 
 def _write(folder: Path, contents: Contents) -> Path:
     """Write the markdown first: ``report.html`` is what says that the report stage is complete."""
-    from summtune.files import write_text
+    from summtune.files import write_bytes, write_text
     from summtune.report.markdown import to_markdown
     from summtune.report.page import to_html
 
     write_text(folder / "report.md", to_markdown(contents))
-    write_text(folder / "report.html", to_html(contents))
+    write_bytes(folder / "report.html", to_html(contents))
     return folder / "report.html"

@@ -19,6 +19,7 @@ PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#7
 """Okabe and Ito's colours, which people with any colour vision can tell apart; no yellow, which white drowns."""
 INK = "#1f2328"
 GRID = "#d8dee4"
+SOFT = "#59636e"
 PAPER = "#ffffff"
 
 STYLE: dict[Any, Any] = {
@@ -34,40 +35,60 @@ STYLE: dict[Any, Any] = {
     "axes.facecolor": "none",
 }
 """What matplotlib is told for every chart, with ``matplotlib.rc_context``."""
-_LABELLED_BARS = 16
+ANCHOR_DASHES: Mapping[str, Any] = {"floor": (0, (1.2, 1.6)), "ceiling": (0, (5, 2.2))}
+"""The lines of lead-3 and of human agreement, told apart without colour: those belong to systems."""
+_LABELLED_BARS = 20
 """Up to so many bars carry their value; more would write over each other."""
+_LABELLED_GROUPS = 5
+"""Up to so many metrics leave room beside their bars for the values of floor and ceiling."""
+_GROUP_WIDTH = 0.74  # of the distance between two metrics
 _LEGEND_ROW = 90  # characters across the chart
 _LEGEND_MARK = 8  # those that a colour and its gaps take
 
 
-def scores_svg(systems: Sequence[Mapping[str, Any]]) -> str:
+def scores_svg(
+    systems: Sequence[Mapping[str, Any]],
+    *,
+    floor: Mapping[str, Any] | None = None,
+    ceiling: Mapping[str, Any] | None = None,
+) -> str:
     """Return a chart of every system's ROUGE with its intervals, an ``<svg>`` element whose text is text.
 
     Args:
         systems: ``systems`` of ``comparison.json``: each with ``name`` and ``metrics``.
+        floor: what the first lines of the dialogue score, with ``name`` and ``metrics``: a dotted line a metric.
+        ceiling: what people score against each other, likewise: a dashed line a metric.
     """
-    return _svg("scores", lambda: _score_figure(systems))
+    return as_svg("scores", lambda: _score_figure(systems, {"floor": floor, "ceiling": ceiling}))
 
 
-def scores_png(systems: Sequence[Mapping[str, Any]], *, dots_per_inch: int = 200) -> bytes:
+def scores_png(
+    systems: Sequence[Mapping[str, Any]],
+    *,
+    floor: Mapping[str, Any] | None = None,
+    ceiling: Mapping[str, Any] | None = None,
+    dots_per_inch: int = 200,
+) -> bytes:
     """Return the chart of ``scores_svg`` on white, as the bytes of a PNG file."""
     import matplotlib
 
     with matplotlib.rc_context(STYLE | {"figure.facecolor": PAPER}):
         content = io.BytesIO()
         # Without the software's name and version, the same scores give the same bytes wherever they are drawn.
-        _score_figure(systems).savefig(content, format="png", dpi=dots_per_inch, metadata={"Software": None})
+        figure = _score_figure(systems, {"floor": floor, "ceiling": ceiling})
+        figure.savefig(content, format="png", dpi=dots_per_inch, metadata={"Software": None})
         return content.getvalue()
 
 
-def losses_svg(train_log: Sequence[Mapping[str, Any]], *, salt: str = "losses") -> str:
+def losses_svg(train_log: Sequence[Mapping[str, Any]], *, salt: str = "losses", width: float = 8.0) -> str:
     """Return the training loss, and the evaluation loss where there is one, over the steps: an ``<svg>`` element.
 
     Args:
         train_log: rows of ``train_log.jsonl``. A run that was resumed logs some steps again; the later row counts.
         salt: keeps the element ids of several charts on one page apart.
+        width: in inches; a narrower chart has larger letters where it is shown as wide.
     """
-    return _svg(salt, lambda: _loss_figure(train_log))
+    return as_svg(salt, lambda: _loss_figure(train_log, width))
 
 
 def charted_metrics(systems: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -84,7 +105,25 @@ def plain_axes(axes: Axes, grid: Literal["y", "both"]) -> None:
     axes.set_axisbelow(True)
 
 
-def _svg(salt: str, draw: Callable[[], Figure]) -> str:
+def legend(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
+    """Put a legend above the axes."""
+    # Names that do not fit one row are filled in by columns, so that one row is better where there is room.
+    one_row = sum(len(name) + _LEGEND_MARK for name in names) <= _LEGEND_ROW
+    drawn = figure.legend(
+        handles,
+        [str(index) for index in range(len(names))],
+        loc="outside upper left",
+        ncols=len(names) if one_row else min(4, len(names)),
+        frameon=False,
+    )
+    for label, name in zip(drawn.get_texts(), names, strict=True):
+        # A name is no formula: matplotlib would read what stands between two dollar signs as one.
+        label.set_parse_math(False)
+        label.set_text(one_line(name))
+
+
+def as_svg(salt: str, draw: Callable[[], Figure]) -> str:
+    """Return the figure that ``draw`` makes as an ``<svg>`` element: text stays text, and ids begin with ``salt``."""
     import matplotlib
 
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": "summtune"}), warnings.catch_warnings():
@@ -103,45 +142,73 @@ def _with_own_ids(svg: str, salt: str) -> str:
     return re.sub(r"(?<=url\(#)|(?<=href=\"#)", f"{salt}-", svg)
 
 
-def _score_figure(systems: Sequence[Mapping[str, Any]]) -> Figure:
-    import numpy as np
+def _score_figure(systems: Sequence[Mapping[str, Any]], anchors: Mapping[str, Mapping[str, Any] | None]) -> Figure:
     from matplotlib.figure import Figure
 
     metrics = charted_metrics(systems)
-    figure = Figure(figsize=(8.0, 3.4), layout="constrained")
+    figure = Figure(figsize=(8.0, 3.5), layout="constrained")
     axes = figure.add_subplot()
-    places = np.arange(len(metrics), dtype=float)
-    width = 0.8 / len(systems) if len(systems) > 1 else 0.45
-    drawn = []
-    for index, system in enumerate(systems):
-        estimates = [system["metrics"][name] for name in metrics]
-        values = [100 * each["value"] for each in estimates]
-        left = places + (index - (len(systems) - 1) / 2) * width
-        bars = axes.bar(left, values, width * 0.92, color=PALETTE[index % len(PALETTE)])
-        drawn.append(bars)
-        lows = [100 * _or(each["ci_low"], each["value"]) for each in estimates]
-        highs = [100 * _or(each["ci_high"], each["value"]) for each in estimates]
-        # A percentile interval may miss its own mean, if only in the last bit; matplotlib takes no negative length.
-        errors = np.maximum(0.0, [np.subtract(values, lows), np.subtract(highs, values)])
-        axes.errorbar(left, values, yerr=errors, fmt="none", ecolor=INK, elinewidth=0.9, capsize=2.5, capthick=0.9)
-        if len(systems) * len(metrics) <= _LABELLED_BARS:
-            for x, high, name, each in zip(left, highs, metrics, estimates, strict=True):
-                _text(axes, x, high, numbers.score(name, each["value"]))
-    axes.set_xticks(places, [numbers.metric_title(name) for name in metrics])
+    handles = [_bars(axes, systems, metrics, index) for index in range(len(systems))] if len(systems) > 1 else []
+    names = [system["name"] for system in systems] if len(systems) > 1 else []
+    if not handles:
+        _bars(axes, systems, metrics, 0)
+    for kind, anchor in anchors.items():
+        if anchor and any(name in anchor["metrics"] for name in metrics):
+            handles.append(_anchor_lines(axes, metrics, anchor, kind))
+            names.append(f"{anchor['name']} ({kind})")
+    axes.set_xticks(range(len(metrics)), [numbers.metric_title(name) for name in metrics])
     axes.set_ylabel("F-measure × 100")
     plain_axes(axes, "y")
-    axes.margins(y=0.12)
+    axes.margins(x=0.03, y=0.12)
     axes.set_ylim(bottom=0)
-    if len(systems) > 1:
-        _legend(figure, drawn, [system["name"] for system in systems])
+    if names:
+        legend(figure, handles, names)
     return figure
 
 
-def _loss_figure(train_log: Sequence[Mapping[str, Any]]) -> Figure:
+def _bars(axes: Axes, systems: Sequence[Mapping[str, Any]], metrics: Sequence[str], index: int) -> Any:
+    """Draw one system's bars with their intervals and values."""
+    import numpy as np
+
+    estimates = [systems[index]["metrics"][name] for name in metrics]
+    width = _GROUP_WIDTH / len(systems) if len(systems) > 1 else 0.42
+    left = np.arange(len(metrics)) + (index - (len(systems) - 1) / 2) * width
+    values = [100 * each["value"] for each in estimates]
+    bars = axes.bar(left, values, width * 0.92, color=PALETTE[index % len(PALETTE)])
+    lows = [100 * _or(each["ci_low"], each["value"]) for each in estimates]
+    highs = [100 * _or(each["ci_high"], each["value"]) for each in estimates]
+    # A percentile interval may miss its own mean, if only in the last bit; matplotlib takes no negative length.
+    errors = np.maximum(0.0, [np.subtract(values, lows), np.subtract(highs, values)])
+    axes.errorbar(left, values, yerr=errors, fmt="none", ecolor=INK, elinewidth=0.9, capsize=2.5, capthick=0.9)
+    if len(systems) * len(metrics) <= _LABELLED_BARS:
+        size = 9 if len(systems) * len(metrics) <= 16 else 8
+        for x, high, name, each in zip(left, highs, metrics, estimates, strict=True):
+            _text(axes, x, high, numbers.score(name, each["value"]), size)
+    return bars
+
+
+def _anchor_lines(axes: Axes, metrics: Sequence[str], anchor: Mapping[str, Any], kind: str) -> Any:
+    """Draw a line across each metric's bars, with its value at the right."""
+    places = [place for place, name in enumerate(metrics) if name in anchor["metrics"]]
+    values = [100 * anchor["metrics"][metrics[place]]["value"] for place in places]
+    half = _GROUP_WIDTH / 2 + 0.04
+    lines = axes.hlines(
+        values, [x - half for x in places], [x + half for x in places], INK, ANCHOR_DASHES[kind], linewidth=1.1
+    )
+    if len(metrics) <= _LABELLED_GROUPS:
+        for x, value, name in zip(places, values, (metrics[place] for place in places), strict=True):
+            text = numbers.score(name, value / 100)
+            axes.annotate(
+                text, (x + half, value), (2, 0), textcoords="offset points", va="center", fontsize=8, color=SOFT
+            )
+    return lines
+
+
+def _loss_figure(train_log: Sequence[Mapping[str, Any]], width: float) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(8.0, 2.8), layout="constrained")
+    figure = Figure(figsize=(width, 2.7), layout="constrained")
     axes = figure.add_subplot()
     titles = []
     # Neither line has a system's colour: both belong to one system.
@@ -155,7 +222,7 @@ def _loss_figure(train_log: Sequence[Mapping[str, Any]]) -> Figure:
     axes.set_ylabel("loss")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     plain_axes(axes, "both")
-    _legend(figure, axes.get_lines(), titles)
+    legend(figure, axes.get_lines(), titles)
     return figure
 
 
@@ -163,21 +230,5 @@ def _or(value: float | None, otherwise: float) -> float:
     return otherwise if value is None else value
 
 
-def _text(axes: Axes, x: float, y: float, text: str) -> None:
-    axes.annotate(text, (x, y), (0, 3), textcoords="offset points", ha="center", va="bottom", fontsize=9)
-
-
-def _legend(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
-    # Names that do not fit one row are filled in by columns, so that one row is better where there is room.
-    one_row = sum(len(name) + _LEGEND_MARK for name in names) <= _LEGEND_ROW
-    legend = figure.legend(
-        handles,
-        [str(index) for index in range(len(names))],
-        loc="outside upper left",
-        ncols=len(names) if one_row else min(4, len(names)),
-        frameon=False,
-    )
-    for label, name in zip(legend.get_texts(), names, strict=True):
-        # A name is no formula: matplotlib would read what stands between two dollar signs as one.
-        label.set_parse_math(False)
-        label.set_text(one_line(name))
+def _text(axes: Axes, x: float, y: float, text: str, size: float) -> None:
+    axes.annotate(text, (x, y), (0, 3), textcoords="offset points", ha="center", va="bottom", fontsize=size)

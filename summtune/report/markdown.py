@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from summtune.report.contents import Contents, Output, Reading
+from summtune.report.contents import Contents
+from summtune.report.readings import Output, Reading
 from summtune.report.table import escape_markdown
 from summtune.report.table import to_markdown as table_to_markdown
 from summtune.report.visible import visible
@@ -20,6 +21,11 @@ def to_markdown(contents: Contents) -> str:
     parts += ["## Scores", table_to_markdown(contents.scores).rstrip(), escape_markdown(contents.protocol)]
     if contents.differences:
         parts += ["## Differences", table_to_markdown(contents.differences).rstrip()]
+    checks = contents.diagnostics.table()
+    if checks:
+        parts += ["## Diagnostics", table_to_markdown(checks).rstrip()]
+    if contents.diagnostics.pairs:
+        parts.append(_list(contents.diagnostics.pairs))
     for details in contents.details:
         parts.append(f"## How {escape_markdown(details.name)} was made")
         versions = ", ".join(f"{package} {version}" for package, version in details.versions.items())
@@ -47,9 +53,8 @@ def _list(sentences: tuple[str, ...] | list[str]) -> str:
 def _reading(reading: Reading) -> str:
     references = [f"**Reference**: {escape_markdown(text)}" for text in reading.references]
     lines = [*references, *(_output(output) for output in reading.outputs)]
-    return "\n".join(
-        [f"### {escape_markdown(reading.id)}", "", fenced(reading.dialogue), "", *(f"- {x}" for x in lines)]
-    )
+    dialogue = [fenced(reading.dialogue), ""] if reading.dialogue else []
+    return "\n".join([f"### {escape_markdown(reading.id)}", "", *dialogue, *(f"- {x}" for x in lines)])
 
 
 def _output(output: Output) -> str:

@@ -5,24 +5,35 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from summtune.report import chart
+from summtune.report import chart, cost_chart, numbers
 from summtune.report.contents import Contents
-from summtune.report.visible import visible
+from summtune.report.reader_data import BUDGET, reader_data
+from summtune.report.table import Table
+from summtune.report.visible import one_line, visible
 
+_Groups = dict[str, list[tuple[str, ...]]]
+_ROWS_AT_ONCE = 16
+"""Differences that stand open on the page; of more, the first metric's do."""
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def to_html(contents: Contents) -> str:
-    """Return the page.
+def to_html(contents: Contents, *, budget: int = BUDGET) -> bytes:
+    """Return the page in UTF-8.
 
     Every text of the run is escaped, and its invisible characters are made visible; the page's own script is the only
     one that its security policy lets run.
+
+    Args:
+        contents: what it says.
+        budget: bytes of dialogues that it holds; of more, the first.
     """
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
@@ -32,21 +43,67 @@ def to_html(contents: Contents) -> str:
         lstrip_blocks=True,
         finalize=_shown,
     )
+    environment.filters |= {"addressed": _addressed, "metric_title": numbers.metric_title}
     script = (_TEMPLATES / "reader.js").read_text(encoding="utf-8")
-    return environment.get_template("report.html.j2").render(
+    names = [system["name"] for system in contents.systems]
+    checks = contents.diagnostics.checks
+    reader = reader_data(
+        contents.readings, contents.example_scores, names, pair=contents.pair, checks=checks, budget=budget
+    )
+    pieces = environment.get_template("report.html.j2").generate(
         report=contents,
         style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        score_chart=_themed(chart.scores_svg(contents.systems)) if chart.charted_metrics(contents.systems) else None,
-        loss_charts=[
-            (details.name, _themed(chart.losses_svg(details.train_log, salt=f"losses{index}")))
-            for index, details in enumerate(contents.details)
-            if any(row.get("loss") is not None for row in details.train_log)
-        ],
-        colours=len(chart.PALETTE),
-        turns=_turns,
+        charts=_charts(contents),
+        chips={one_line(name): f"series-{place % len(chart.PALETTE)}" for place, name in enumerate(names)},
+        groups=_grouped(contents.differences),
+        index=Markup(reader.index),
+        chunks=map(Markup, reader.chunks),
+        held=reader.held,
+        check_titles=reader.check_titles,
+        several=len(names) > 1,
+        count=numbers.count,
+        share=numbers.share,
     )
+    return b"".join(piece.encode() for piece in pieces)
+
+
+def _charts(contents: Contents) -> dict[str, Any]:
+    """Return the page's charts, None where there is nothing to draw."""
+    anchors = {"floor": contents.floor, "ceiling": contents.ceiling}
+    logs = [each for each in contents.details if any(row.get("loss") is not None for row in each.train_log)]
+    width = 8.0 if len(logs) == 1 else 5.2
+    return {
+        "scores": _themed(chart.scores_svg(contents.systems, **anchors))
+        if chart.charted_metrics(contents.systems)
+        else None,
+        "costs": _themed(cost_chart.cost_svg(contents.systems, hours=contents.hours, **anchors)),
+        "losses": [
+            (details.name, _themed(chart.losses_svg(details.train_log, salt=f"losses{place}", width=width)))
+            for place, details in enumerate(logs)
+        ],
+    }
+
+
+def _grouped(table: Table | None) -> tuple[_Groups, _Groups]:
+    """Return the rows of the differences by the two systems: those to be seen at once, and all if those are not."""
+    rows = table.rows if table else ()
+    if len(rows) <= _ROWS_AT_ONCE:
+        return _by_systems(rows), {}
+    return _by_systems([row for row in rows if row[1] == rows[0][1]]), _by_systems(rows)
+
+
+def _by_systems(rows: Sequence[tuple[str, ...]]) -> _Groups:
+    groups: _Groups = {}
+    for first, *rest in rows:
+        groups.setdefault(first, []).append(tuple(rest))
+    return groups
+
+
+def _addressed(id_: str) -> str:
+    """Return the id as it stands in a link's fragment, as the reader writes it."""
+    return quote(visible(id_), safe="")
 
 
 def _shown(value: Any) -> Any:
@@ -54,20 +111,13 @@ def _shown(value: Any) -> Any:
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _themed(svg: str) -> Markup:
+def _themed(svg: str | None) -> Markup | None:
     """Return the chart with colours that follow the page's, and its text in the page's font."""
-    names = {colour: f"--series-{index}" for index, colour in enumerate(chart.PALETTE)}
-    names |= {chart.INK: "--ink", chart.GRID: "--line"}
+    if svg is None:
+        return None
+    names = {colour: f"--series-{place}" for place, colour in enumerate(chart.PALETTE)}
+    names |= {chart.INK: "--ink", chart.GRID: "--line", chart.SOFT: "--soft"}
     for colour, name in names.items():
         svg = svg.replace(colour, f"var({name}, {colour})")
     svg = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", svg)
     return Markup(svg)
-
-
-def _turns(dialogue: str) -> list[tuple[str, str]]:
-    """Return the dialogue's lines as (speaker with colon, rest); a line without a short speaker has an empty one."""
-    turns = []
-    for line in visible(dialogue).split("\n"):
-        speaker = re.match(r"[^\s:][^:]{0,39}:(?=\s|$)", line)
-        turns.append((speaker.group(), line[speaker.end() :]) if speaker else ("", line))
-    return turns

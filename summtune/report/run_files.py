@@ -26,6 +26,7 @@ class RunFiles:
         train_log: rows of ``train_log.jsonl``; empty for a prompted model.
         predictions: in the order of the file.
         per_example: by dialogue id the score of each metric.
+        given: ``recipe.yaml``, as its author wrote it; None where the directory holds none.
     """
 
     folder: Path
@@ -36,6 +37,7 @@ class RunFiles:
     train_log: tuple[Mapping[str, Any], ...]
     predictions: tuple[Prediction, ...]
     per_example: Mapping[str, Mapping[str, float]]
+    given: str | None
 
     @property
     def name(self) -> str:
@@ -48,8 +50,8 @@ class RunFiles:
             "name": self.name,
             "run_dir": str(self.folder),
             "kind": self.plan["kind"],
-            "trainable_parameters": self.stats["trainable_parameters"],
-            "total_parameters": self.stats["total_parameters"],
+            "trainable_parameters": self.stats.get("trainable_parameters"),
+            "total_parameters": self.stats.get("total_parameters"),
             "metrics": self.metrics["metrics"],
         }
 
@@ -72,6 +74,7 @@ def read_run(folder: Path) -> RunFiles:
         train_log=tuple(read_jsonl(train_log)) if train_log.is_file() else (),
         predictions=tuple(read_predictions(_existing(folder, "predictions.jsonl"))),
         per_example={row["id"]: {name: score for name, score in row.items() if name != "id"} for row in rows},
+        given=_given(folder),
     )
 
 
@@ -86,8 +89,19 @@ class ComparisonFiles:
     @property
     def name(self) -> str:
         """The recipe's name, or the folder's where there is no plan."""
-        plan = self.folder / "plan.json"
-        return str(read_json(plan)["name"]) if plan.is_file() else self.folder.name
+        return self.folder.name if self.plan is None else str(self.plan["name"])
+
+    @property
+    def plan(self) -> Mapping[str, Any] | None:
+        """``plan.json``; None where runs were compared without a recipe."""
+        path = self.folder / "plan.json"
+        plan: Mapping[str, Any] | None = read_json(path) if path.is_file() else None
+        return plan
+
+    @property
+    def given(self) -> str | None:
+        """``recipe.yaml``, as its author wrote it; None where there is none."""
+        return _given(self.folder)
 
 
 def read_comparison(folder: Path) -> ComparisonFiles:
@@ -106,6 +120,11 @@ def _existing(folder: Path, name: str) -> Path:
     if not path.is_file():
         raise RunDirectoryError(f"{folder} is not a finished run (got no {name}); finish it with `summtune run RECIPE`")
     return path
+
+
+def _given(folder: Path) -> str | None:
+    path = folder / "recipe.yaml"
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
 
 
 def _run_folder(folder: Path, system: Mapping[str, Any]) -> Path:

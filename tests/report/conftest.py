@@ -1,6 +1,7 @@
 import math
 
 import pytest
+from made_up_diagnostics import put_diagnostics
 
 from summtune.evaluator.comparison import compare
 from summtune.evaluator.evaluation import evaluate, write_evaluation
@@ -19,7 +20,10 @@ def write_training(folder):
     write_jsonl(folder / "train_log.jsonl", [*losses, {"step": 50, "eval_loss": 1.2}, {"step": 100, "eval_loss": 1.1}])
     training = {"trainable_parameters": 3_538_944, "total_parameters": 251_116_800, "steps": 100, "epochs": 2.0}
     training |= {"train_loss": 1.23456, "best_step": 100, "eval_loss": 1.1, "seconds": 725.0, "precision": "bf16"}
+    training |= {"processes": 1}
     write_json(folder / "training.json", training | {"peak_memory_bytes": 1610612736})
+    (folder / "model").mkdir()
+    (folder / "model" / "adapter_model.safetensors").write_bytes(bytes(2048))
 
 
 @pytest.fixture
@@ -42,17 +46,21 @@ def run_dir(tmp_path):
         settings = EvaluationSettings(metrics=list(metrics), bootstrap_samples=100)
         write_jsonl(folder / "predictions.jsonl", (prediction.to_json() for prediction in predictions))
         write_evaluation(folder, evaluate(predictions, settings))
+        put_diagnostics(folder)
         trained = 3_538_944 if kind == "train" else 0
         stats = {
             "trainable_parameters": trained,
             "total_parameters": 251_116_800,
             "seconds": 61.0,
             "exemplars": ["ex_7"],
+            "peak_memory_bytes": 805306368,
         }
         write_json(folder / "prediction_stats.json", stats)
         plan = {"name": name, "kind": kind, "versions": {"torch": "2.13.0"}, "identity": "3fa9c1d2", "batch": {}}
         recipe = TRAINED if kind == "train" else PROMPTED
         write_json(folder / "plan.json", plan | {"recipe": recipe, "git_commit": "e1856dc"})
+        given = f"# <what a person wrote>\nkind: {kind}\nbase_model: google/flan-t5-base\n"
+        (folder / "recipe.yaml").write_text(given, encoding="utf-8")
         if kind == "train":
             write_training(folder)
         return folder

@@ -46,9 +46,42 @@ def test_scores_without_interval_are_drawn():
 
 
 def test_many_systems_share_the_palette_and_carry_no_values():
-    svg = chart.scores_svg([system(f"s{i}") for i in range(9)])
+    svg = chart.scores_svg([system(f"s{i}") for i in range(11)])
     assert "40.0" not in texts(svg)
     assert all(colour in svg for colour in chart.PALETTE)
+
+
+ANCHORS = {"floor": system("lead-3", 0.25), "ceiling": system("human agreement", 0.55)}
+
+
+def test_floor_and_ceiling_are_lines_across_every_metric_with_their_values():
+    svg = chart.scores_svg([system("Original"), system("LoRA")], **ANCHORS)
+    assert {"lead-3 (floor)", "human agreement (ceiling)", "25.0", "55.0"} <= set(texts(svg))
+    assert texts(svg).count("25.0") == texts(svg).count("55.0") == 2
+    drawn = [paths(group) for group in re.findall(r'<g id="scores-LineCollection_\d+">.*?</g>', svg, re.DOTALL)]
+    assert drawn.count(2) >= 2
+
+
+def paths(group):
+    return group.count("<path")
+
+
+def test_one_system_has_a_legend_of_floor_and_ceiling_alone():
+    shown = texts(chart.scores_svg([system("Original")], **ANCHORS))
+    assert "lead-3 (floor)" in shown
+    assert "Original" not in shown
+
+
+def test_an_anchor_without_the_charts_metrics_is_left_out():
+    other = {"name": "lead-3", "metrics": {"bleu": {"value": 0.2, "ci_low": None, "ci_high": None}}}
+    assert "lead-3 (floor)" not in texts(chart.scores_svg([system("Original")], floor=other))
+
+
+def test_a_bar_a_system_and_metric():
+    names = [f"s{i}" for i in range(3)]
+    svg = chart.scores_svg([system(name, metrics=("rouge1", "rouge2", "rougeL")) for name in names])
+    for colour in chart.PALETTE[:3]:
+        assert len(re.findall(rf'<path d="[^"]*"[^>]*fill: {colour}', svg)) == 3 + 1  # bars, and the legend's sample
 
 
 def test_png_is_png():

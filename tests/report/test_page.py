@@ -1,34 +1,56 @@
+import base64
+import hashlib
 import html
+import json
 import re
 from html.parser import HTMLParser
 
 import pytest
 
-from summtune.files import read_json
+from summtune.files import read_json, read_jsonl, write_json, write_jsonl
 from summtune.report import write_compare_report, write_run_report
-from summtune.report.contents import SHOWN_DIALOGUES
+from summtune.report.contents import run_contents
+from summtune.report.page import to_html
+from summtune.report.run_files import read_run
 
-HOSTILE = "</script><script>alert('x')</script> \"quoted\" {{ 7 * 7 }} nul\x00 rtl\u202e & <img src=x onerror=y>"
+HOSTILE = "</script><script>alert('x')</script> \"quoted\" {{ 7 * 7 }} nul\x00 rtl\u202e & <!-- <img src=x onerror=y>"
+HARMLESS = HOSTILE.replace("\x00", "␀").replace("\u202e", "⟨U+202E⟩")
 
 
 class Elements(HTMLParser):
-    """Collects what a browser would make of the page."""
+    """Collects what a browser would make of the page: tags, attributes, and the texts of its scripts by their ids."""
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.attributes = [], []
+        self.tags, self.attributes, self.scripts = [], [], {}
+        self.script = None
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
         self.attributes += attributes
+        self.script = dict(attributes).get("id", "") if tag == "script" else None
+
+    def handle_endtag(self, tag):
+        self.script = None
+
+    def handle_data(self, data):
+        if self.script is not None:
+            self.scripts[self.script] = self.scripts.get(self.script, "") + data
+
+    def parsed(self, name):
+        return json.loads(self.scripts[name])
 
 
 def page(path):
     return path.read_text(encoding="utf-8")
 
 
-def test_a_runs_page_holds_scores_chart_facts_recipe_and_reader(run_dir):
+def change(path, **changes):
+    write_json(path, read_json(path) | changes)
+
+
+def test_a_runs_page_holds_scores_chart_facts_recipes_and_dialogues(run_dir):
     folder = run_dir("lora", kind="train")
     path = write_run_report(folder)
     assert path == folder / "report.html"
@@ -37,80 +59,162 @@ def test_a_runs_page_holds_scores_chart_facts_recipe_and_reader(run_dir):
         "google/flan-t5-base, fine-tuned (lora), scored on 6 dialogues",
         "1 of 6 predictions hit max_new_tokens",
         "ROUGE F-measure × 100 by rouge_score 0.1.2, with Porter stemmer, the mean over a dialogue's references",
+        "Lead-3 (floor)",
+        "Human agreement (ceiling)",
+        "Against each reference",
         "3,538,944 (1.41 %)",
         "12 min 05 s",
         "1.5 GiB",
         "torch 2.13.0",
         "e1856dc",
+        "# <what a person wrote>",
         "prompt_template: |-\n  Summarize.\n  {dialogue}",
         "training loss",
-        "they meet at noon on day 5",
         "ex_7",
-        "cut at max_new_tokens",
     ):
         assert part in text
-    assert Elements(text).tags.count("article") == 6
+    elements = Elements(page(path))
+    rows = elements.parsed("dialogues-0")
+    assert len(rows) == 6
+    assert rows[5][2:] == [
+        ["they meet at noon on day 5", "a meeting on day 5"],
+        [["they meet at"]],
+    ]
+    assert rows[1][3] == [["they meet at", "cut at max_new_tokens"]]
 
 
-def test_a_prompted_runs_page_has_no_training(run_dir):
+def test_a_prompted_runs_page_has_no_training_and_nothing_to_compare(run_dir):
     text = page(write_run_report(run_dir()))
-    assert "<h2>Training</h2>" not in text
+    for heading in ("Training", "Differences", "Quality and cost"):
+        assert f">{heading}</h2>" not in text
     assert "Optimizer steps" not in text
+    assert 'class="verdict"' not in text
+    assert "biggest win" not in text
+    assert "highest score first" in text
 
 
-def test_a_comparisons_page_holds_verdict_differences_and_every_systems_summary(compare_dir):
+def test_a_comparisons_page_says_first_which_system_is_better_and_ends_with_the_reader(compare_dir):
     folder = compare_dir()
     text = html.unescape(page(write_compare_report(folder)))
     comparison = read_json(folder / "comparison.json")
     for sentence in (*comparison["verdict"], *comparison["warnings"]):
         assert sentence in text
+    order = [
+        comparison["verdict"][0],
+        "What to know before",
+        *(f'id="{part}"' for part in ("scores", "differences", "costs", "training", "diagnostics", "recipe", "reader")),
+    ]
+    places = [text.index(part) for part in order]
+    assert places == sorted(places)
+    assert "with Holm's correction for their number" in text
     assert "LoRA − Original" in text
-    assert "not corrected for several comparisons" in text
-    article = re.findall(r"<article.*?</article>", text, re.DOTALL)[2]
-    for part in ("a meeting on day 2", ">Original<", ">they meet at<", ">LoRA<", ">they meet at noon on day 2<"):
-        assert part in article
+
+
+def test_a_comparisons_page_shows_costs_floor_and_ceiling_as_rows(compare_dir):
+    text = page(write_compare_report(compare_dir()))
+    rows = [re.sub(r"<[^>]+>", " ", row).split() for row in re.findall(r"<tr[^>]*>.*?</tr>", text, re.DOTALL)]
+    anchors = [row for row in rows if row[-2:] == ["–", "–"] and "±" in row]
+    assert [row[: -2 - 9] for row in anchors] == [["lead-3", "(floor)"], ["human", "agreement", "(ceiling)"]]
+    assert ["LoRA", "0.2", "1.5", "GiB", "2", "KiB"] in rows
+    assert ["Original", "0", "768", "MiB", "0"] in rows
+
+
+def test_a_check_stands_with_counts_references_and_links_into_the_reader(compare_dir):
+    text = page(write_compare_report(compare_dir()))
+    row = re.search(r'<tr>\s*<th scope="row"><button[^>]*>Names that.*?</tbody>', text, re.DOTALL).group()
+    assert row.count("16.7 %") == 2
+    assert "1.25 %" in row
+    assert row.count('<a href="#id=test_2">test_2</a> Otto') == 2
+    assert "What names that the dialogue lacks means." in row
+    assert "No two systems wrote the same for any dialogue." in text
+
+
+def test_the_reader_has_every_summary_and_score(compare_dir):
+    elements = Elements(page(write_compare_report(compare_dir())))
+    index = elements.parsed("reader-index")
+    assert index["systems"] == ["Original", "LoRA"]
+    assert index["pair"] == [1, 0]
+    assert index["ids"] == [f"test_{i}" for i in range(6)]
+    assert [metric["title"] for metric in index["metrics"]] == ["ROUGE-1", "ROUGE-2", "ROUGE-L"]
+    assert [len(column) for column in index["scores"][0]] == [6, 6]
+    assert elements.parsed("dialogues-0")[2][3] == [["they meet at"], ["they meet at noon on day 2"]]
+
+
+def test_outputs_from_elsewhere_make_a_page_with_what_is_known_of_them(run_dir):
+    folder = run_dir("theirs")
+    unknown = dict.fromkeys(("prompt_tokens", "new_tokens", "truncated", "hit_length_cap")) | {"dialogue": ""}
+    write_jsonl(folder / "predictions.jsonl", [row | unknown for row in read_jsonl(folder / "predictions.jsonl")])
+    plan = {"kind": "scored", "name": "theirs", "identity": "3fa9", "versions": {"summtune": "0.1.0"}}
+    write_json(folder / "plan.json", plan | {"recipe": {"predictions": "theirs.csv", "references": None}})
+    write_json(folder / "prediction_stats.json", {"trainable_parameters": None, "total_parameters": None})
+    (folder / "recipe.yaml").unlink()
+    metrics = read_json(folder / "metrics.json") | {"floor": None, "ceiling": None}
+    metrics["diagnostics"] = {"checks": {}, "means": {}, "warnings": []}
+    del metrics["by_references"]
+    write_json(folder / "metrics.json", metrics)
+    text = page(write_run_report(folder))
+    assert "Outputs from elsewhere, scored on 6 dialogues" in text
+    assert ">Diagnostics</h2>" not in text
+    assert "predictions: theirs.csv" in text
+    assert Elements(text).parsed("dialogues-0")[0][1] == ""
 
 
 def test_the_page_needs_nothing_else(compare_dir):
     text = page(write_compare_report(compare_dir()))
     elements = Elements(text)
     assert "link" not in elements.tags
-    assert not [value for name, value in elements.attributes if name in ("src", "action") or (name == "href")]
+    assert "img" not in elements.tags
+    addresses = [value for name, value in elements.attributes if name in ("src", "href", "action", "xlink:href")]
+    assert addresses
+    assert all(value.startswith("#") for value in addresses)
     assert not re.search(r"@import|url\((?!#)", text)
     assert "default-src 'none'" in text
 
 
-def test_hostile_text_is_shown_as_text(compare_dir):
-    folder = compare_dir(names=(HOSTILE, "LoRA"), dialogue=f"A: {HOSTILE}", prediction=HOSTILE, references=(HOSTILE,))
+def test_hostile_text_stays_text(compare_dir):
+    folder = compare_dir(
+        names=(HOSTILE, "LoRA"), id="__proto__", dialogue=f"A: {HOSTILE}", prediction=HOSTILE, references=(HOSTILE,)
+    )
+    change(folder / "comparison.json", verdict=[HOSTILE], warnings=[HOSTILE])
+    metrics = read_json(folder.parent / "zero_shot" / "metrics.json")
+    metrics["diagnostics"]["checks"]["names"] |= {"title": HOSTILE, "meaning": HOSTILE}
+    metrics["diagnostics"]["checks"]["names"]["examples"] = [{"id": "__proto__", "found": HOSTILE}]
+    write_json(folder.parent / "zero_shot" / "metrics.json", metrics)
+    (folder.parent / "zero_shot" / "recipe.yaml").write_text(HOSTILE, encoding="utf-8")
     text = page(write_compare_report(folder))
     elements = Elements(text)
-    assert elements.tags.count("script") == 1
+    assert sorted(elements.scripts) == ["", "dialogues-0", "reader-index"]
+    assert elements.tags.count("script") == 3
     assert "img" not in elements.tags
     assert not [name for name, _ in elements.attributes if name.startswith("on")]
     assert "\x00" not in text
     assert "\u202e" not in text
-    shown = html.unescape(text)
-    assert shown.count('"quoted" {{ 7 * 7 }} nul␀ rtl⟨U+202E⟩ & <img src=x onerror=y>') >= 5
+    assert html.unescape(text).count(HARMLESS) >= 6
+    first = elements.parsed("dialogues-0")[0]
+    assert first[0] == "__proto__"
+    assert first[1] == f"A: {HARMLESS}"
+    assert first[2] == [HARMLESS]
+    assert first[3][0][0] == HARMLESS
 
 
 def test_the_security_policy_allows_the_pages_own_script_alone(run_dir):
-    import base64
-    import hashlib
-
     text = page(write_run_report(run_dir()))
-    script = re.search(r"<script>(.*?)</script>", text, re.DOTALL).group(1)
+    script = Elements(text).scripts[""]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in text
 
 
-def test_a_long_test_set_is_shown_in_part_and_the_page_says_so(run_dir):
-    text = page(write_run_report(run_dir(n=SHOWN_DIALOGUES + 5, metrics=["rouge1"])))
-    assert Elements(text).tags.count("article") == SHOWN_DIALOGUES
-    assert "The first 200 of 205 dialogues; predictions.jsonl holds all." in text
+def test_a_page_that_is_full_says_which_dialogues_it_holds(run_dir):
+    text = to_html(run_contents(read_run(run_dir())), budget=700).decode()
+    held = len(Elements(text).parsed("dialogues-0"))
+    assert 1 < held < 6
+    assert f"This page holds the first {held} of 6 dialogues" in text
 
 
-def test_an_empty_prediction_is_said(run_dir):
-    assert '<p class="empty">nothing</p>' in page(write_run_report(run_dir(prediction=" ")))
+def test_every_dialogue_has_its_place_in_a_part(run_dir):
+    elements = Elements(page(write_run_report(run_dir(n=205, metrics=["rouge1"]))))
+    assert [len(elements.parsed(f"dialogues-{part}")) for part in range(3)] == [100, 100, 5]
+    assert "dialogues-3" not in elements.scripts
 
 
 def test_the_same_run_gives_the_same_page(run_dir):
@@ -123,3 +227,21 @@ def test_the_same_run_gives_the_same_page(run_dir):
 def test_any_number_of_metrics_makes_a_page(run_dir, metrics):
     text = page(write_run_report(run_dir(metrics=metrics)))
     assert text.count('<th scope="row">ROUGE-') == len(metrics)
+
+
+def test_many_differences_show_the_first_metrics_first_and_all_on_demand(compare_dir):
+    folder = compare_dir()
+    comparison = read_json(folder / "comparison.json")
+    comparison["differences"] *= 6
+    write_json(folder / "comparison.json", comparison)
+    text = page(write_compare_report(folder))
+    assert "Every metric (18 rows)" in text
+    assert text.index("Every metric") < text.index("<td>ROUGE-2</td>", text.index('id="differences"'))
+
+
+def test_many_warnings_are_folded_after_the_first(compare_dir):
+    folder = compare_dir()
+    change(folder / "comparison.json", warnings=[f"warning {place}." for place in range(9)])
+    text = page(write_compare_report(folder))
+    assert "<summary>3 more</summary>" in text
+    assert "warning 8." in text

@@ -1,0 +1,172 @@
+"""Lays out the diagnostics of all systems: one row a check, with the people who wrote the references beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from summtune.report import numbers
+from summtune.report.table import Table
+from summtune.report.visible import one_line
+
+
+@dataclass(frozen=True)
+class Example:
+    """One dialogue in which a check found something, and what."""
+
+    system: str
+    id: str
+    found: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check on every system.
+
+    Args:
+        title: what is looked for, as a heading.
+        meaning: one sentence.
+        counts: a system each, in how many of how many dialogues it was found; None where the check cannot be made.
+        references: the share of the references in which the same is found, as text; a dash where it has no meaning.
+        examples: a few of each system.
+    """
+
+    title: str
+    meaning: str
+    counts: tuple[tuple[int, int] | None, ...]
+    references: str
+    examples: tuple[Example, ...]
+
+    def examples_by_system(self) -> dict[str, list[Example]]:
+        """Return the examples of each system that has any, in the systems' order."""
+        found: dict[str, list[Example]] = {}
+        for example in self.examples:
+            found.setdefault(example.system, []).append(example)
+        return found
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """What was found in the outputs.
+
+    Args:
+        names: the systems, in the order of the checks' counts.
+        checks: in the order in which the evaluator makes them.
+        pairs: two systems and how many outputs they share, as sentences.
+        means: means over the outputs, systems as rows, and over the references in the last one.
+    """
+
+    names: tuple[str, ...]
+    checks: tuple[Check, ...]
+    pairs: tuple[str, ...]
+    means: Table | None
+
+    def table(self) -> Table | None:
+        """Return the checks in short: systems as columns, each with a count and its share."""
+        if not self.checks:
+            return None
+        rows = tuple(
+            (check.title, *(count_text(count) for count in check.counts), check.references) for check in self.checks
+        )
+        return Table(("Check", *self.names, "References"), rows)
+
+
+_MEANS = {
+    "prompt_tokens": ("Prompt tokens", False),
+    "new_tokens": ("New tokens", False),
+    "prediction_words": ("Words", False),
+    "length_ratio": ("Length ratio", False),
+    "novel_1_grams": ("New words", True),
+    "novel_2_grams": ("New pairs", True),
+    "novel_3_grams": ("New triples", True),
+}
+"""Titles, and whether the value is a share."""
+
+
+def diagnostics(
+    names: Sequence[str], metrics: Sequence[Mapping[str, Any]], between: Mapping[str, Any] | None = None
+) -> Diagnostics:
+    """Return the diagnostics of the systems called ``names``.
+
+    Args:
+        names: one a system.
+        metrics: their ``metrics.json``, in the same order.
+        between: ``diagnostics`` of ``comparison.json``, where there is one.
+    """
+    found = [each.get("diagnostics", {}).get("checks") or {} for each in metrics]
+    keys = dict.fromkeys(key for checks in found for key in checks)
+    return Diagnostics(
+        names=tuple(one_line(name) for name in names),
+        checks=tuple(_check(names, [checks.get(key) for checks in found]) for key in keys),
+        pairs=tuple(_pairs(between or {})),
+        means=_means(names, [each.get("diagnostics", {}).get("means") or {} for each in metrics]),
+    )
+
+
+def count_text(count: tuple[int, int] | None) -> str:
+    """Return ``24 (12 %)``, ``0``, or a dash where the check cannot be made."""
+    if count is None:
+        return "–"
+    return f"{numbers.count(count[0])} ({numbers.share(*count)})" if count[0] else "0"
+
+
+def _check(names: Sequence[str], found: Sequence[Mapping[str, Any] | None]) -> Check:
+    """Return the row of one check; ``found`` holds what it found in each system's outputs."""
+    first = next(each for each in found if each is not None)
+    references = next((each["references"] for each in found if each and each.get("references") is not None), None)
+    return Check(
+        title=first["title"],
+        meaning=first["meaning"],
+        counts=tuple(None if each is None else (each["count"], each["of"]) for each in found),
+        references="–" if references is None else _share(references),
+        examples=tuple(
+            Example(name, example["id"], example["found"])
+            for name, each in zip(names, found, strict=True)
+            for example in (each or {}).get("examples", [])
+        ),
+    )
+
+
+def _pairs(between: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for every two systems that share outputs; one that says so where none do."""
+    check = (between.get("checks") or {}).get("identical_outputs")
+    if not check:
+        return []
+    shared = [pair for pair in check.get("pairs", []) if pair["count"]]
+    return [
+        f"{one_line(pair['a'])} and {one_line(pair['b'])} wrote the same for {numbers.count(pair['count'])} of "
+        f"{numbers.count(pair['of'])} dialogues ({numbers.share(pair['count'], pair['of'])})."
+        for pair in shared
+    ] or ["No two systems wrote the same for any dialogue."]
+
+
+def _means(names: Sequence[str], means: Sequence[Mapping[str, Any]]) -> Table | None:
+    known = [key for key in dict.fromkeys(key for each in means for key in each) if not key.startswith("reference_")]
+    keys = [key for key in known if any(each.get(key) is not None for each in means)]
+    if not keys:
+        return None
+    titles = [_MEANS[key][0] if key in _MEANS else key.replace("_", " ").capitalize() for key in keys]
+    rows = [
+        (one_line(name), *(_mean(key, each.get(key)) for key in keys)) for name, each in zip(names, means, strict=True)
+    ]
+    human = [_of_references(key, means) for key in keys]
+    if any(value is not None for value in human):
+        rows.append(("references", *(_mean(key, value) for key, value in zip(keys, human, strict=True))))
+    return Table(("Mean of an output", *titles), tuple(rows))
+
+
+def _of_references(key: str, means: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return what the references have for a mean of the outputs: they are the same for every system."""
+    name = f"reference_{key.removeprefix('prediction_')}"
+    return next((each[name] for each in means if each.get(name) is not None), None)
+
+
+def _mean(key: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return _share(value) if _MEANS.get(key, ("", False))[1] else f"{value:,.2f}" if value < 10 else f"{value:,.1f}"
+
+
+def _share(fraction: float) -> str:
+    return numbers.share(round(fraction * 1_000_000), 1_000_000)

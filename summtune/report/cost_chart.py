@@ -1,0 +1,230 @@
+"""Draws what each system costs against what it scores: trained weights, device-hours, memory and size on disk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from summtune.report import numbers
+from summtune.report.chart import ANCHOR_DASHES, INK, PALETTE, SOFT, as_svg, legend, plain_axes
+from summtune.report.table import Table
+from summtune.report.visible import one_line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MARKERS = "os^DvPX"
+_LOG_FROM = 20
+"""Costs whose largest is so many times their smallest stand on a logarithmic axis."""
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """One kind of cost: its key, what people call it, how a value of it is written, and its unit's steps."""
+
+    key: str
+    title: str
+    text: Callable[[float], str]
+    step: int = 1000
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Where costs stand on an axis: one place a value, and the ticks with their labels."""
+
+    places: tuple[float, ...]
+    ticks: tuple[float, ...]
+    labels: tuple[str, ...]
+    limits: tuple[float, float]
+    logarithmic: bool
+
+
+def cost_table(systems: Sequence[Mapping[str, Any]], *, hours: str = "Device-hours") -> Table | None:
+    """Return systems × costs, without the costs that nobody has and without the trained weights, or None.
+
+    Args:
+        systems: ``systems`` of ``comparison.json``; ``cost``, or anything in it, may be missing.
+        hours: what an hour of one device is called.
+    """
+    shown = [cost for cost in _costs(hours)[1:] if any(_value(system, cost.key) is not None for system in systems)]
+    if not shown:
+        return None
+    rows = tuple(
+        (one_line(system["name"]), *(_cell(cost, _value(system, cost.key)) for cost in shown)) for system in systems
+    )
+    return Table(("System", *(cost.title for cost in shown)), rows)
+
+
+def cost_svg(
+    systems: Sequence[Mapping[str, Any]],
+    *,
+    floor: Mapping[str, Any] | None = None,
+    ceiling: Mapping[str, Any] | None = None,
+    hours: str = "Device-hours",
+) -> str | None:
+    """Return one small chart a cost, each with a point a system, as an ``<svg>`` element; None without two to compare.
+
+    Args:
+        systems: ``systems`` of ``comparison.json``; the first metric that two of them have is shown.
+        floor: a dotted line, where it has the metric.
+        ceiling: a dashed line, where it has the metric.
+        hours: what an hour of one device is called.
+    """
+    metric = shown_metric(systems)
+    if metric is None:
+        return None
+    scored = [(index, system) for index, system in enumerate(systems) if metric in system["metrics"]]
+    costs = [cost for cost in _costs(hours) if _is_telling([_value(system, cost.key) for _, system in scored])]
+    if not costs:
+        return None
+    anchors = {"floor": floor, "ceiling": ceiling}
+    return as_svg("costs", lambda: _cost_figure(scored, costs, metric, anchors))
+
+
+def shown_metric(systems: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the first metric that two systems have."""
+    names = dict.fromkeys(name for system in systems for name in system["metrics"])
+    return next((name for name in names if sum(name in system["metrics"] for system in systems) > 1), None)
+
+
+def _costs(hours: str) -> tuple[_Cost, ...]:
+    return (
+        _Cost("trainable_parameters", "Trained parameters", _short_count),
+        _Cost("device_hours", hours, _short_hours),
+        _Cost("peak_memory_bytes", "Peak memory a device", _short_size, 1024),
+        _Cost("size_bytes", "Size on disk", _short_size, 1024),
+    )
+
+
+def _value(system: Mapping[str, Any], key: str) -> float | None:
+    source = system if key == "trainable_parameters" else system.get("cost") or {}
+    value: float | None = source.get(key)
+    return value
+
+
+def _cell(cost: _Cost, value: float | None) -> str:
+    return "–" if value is None else "0" if value == 0 else cost.text(value)
+
+
+def _is_telling(values: Sequence[float | None]) -> bool:
+    known = [value for value in values if value is not None]
+    return len(known) > 1 and any(known)
+
+
+def _cost_figure(
+    scored: Sequence[tuple[int, Mapping[str, Any]]],
+    costs: Sequence[_Cost],
+    metric: str,
+    anchors: Mapping[str, Mapping[str, Any] | None],
+) -> Figure:
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    figure = Figure(figsize=(8.0, 2.9), layout="constrained")
+    panels = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
+    for axes, cost in zip(panels, costs, strict=True):
+        _panel(axes, cost, scored, metric)
+    panels[0].set_ylabel(numbers.metric_title(metric))
+    handles: list[Any] = [
+        Line2D([], [], color=PALETTE[index % len(PALETTE)], marker=_MARKERS[index % len(_MARKERS)], linestyle="")
+        for index, _ in scored
+    ]
+    names = [system["name"] for _, system in scored]
+    for kind, anchor in anchors.items():
+        if anchor and metric in anchor["metrics"]:
+            value = _shown(metric, anchor["metrics"][metric]["value"])
+            lines = [axes.axhline(value, color=INK, linestyle=ANCHOR_DASHES[kind], linewidth=1.0) for axes in panels]
+            handles.append(lines[0])
+            names.append(f"{anchor['name']} ({kind})")
+    legend(figure, handles, names)
+    return figure
+
+
+def _panel(axes: Axes, cost: _Cost, scored: Sequence[tuple[int, Mapping[str, Any]]], metric: str) -> None:
+    known = [(index, system, value) for index, system in scored if (value := _value(system, cost.key)) is not None]
+    axis = _axis([value for _, _, value in known], cost)
+    for place, (index, system, _) in zip(axis.places, known, strict=True):
+        estimate = system["metrics"][metric]
+        value, low, high = (_shown(metric, estimate[key]) for key in ("value", "ci_low", "ci_high"))
+        colour = PALETTE[index % len(PALETTE)]
+        if low is not None and high is not None:
+            axes.plot([place, place], [low, high], color=colour, linewidth=1.3)
+        axes.plot([place], [value], color=colour, marker=_MARKERS[index % len(_MARKERS)], markersize=5.5)
+    plain_axes(axes, "both")
+    axes.set_title(cost.title, fontsize=10, color=INK)
+    axes.set_xlim(*axis.limits)
+    axes.set_xticks(axis.ticks, axis.labels, fontsize=8.5)
+    axes.margins(y=0.1)
+    if axis.logarithmic:
+        axes.annotate("log", (1, 0), (0, 3), "axes fraction", "offset points", ha="right", fontsize=7.5, color=SOFT)
+
+
+def _axis(values: Sequence[float], cost: _Cost) -> _Axis:
+    """Return a linear axis from zero, or a logarithmic one with a place of its own for zero at its left."""
+    from matplotlib.ticker import MaxNLocator
+
+    positive = [value for value in values if value > 0]
+    low, high = min(positive), max(positive)
+    if high / low < _LOG_FROM:
+        scale = max((unit for unit in _units(cost) if unit <= high), default=high)
+        ticks = [scale * tick for tick in MaxNLocator(3, steps=[1, 2, 2.5, 5, 10]).tick_values(0, high / scale)]
+        limits = (-0.1 * high, 1.12 * high)
+        ticks = [tick for tick in ticks if 0 <= tick <= high * 1.02]
+        labels = tuple(_cell(cost, tick) for tick in ticks)
+        return _Axis(_apart(values, limits), tuple(ticks), labels, limits, False)
+    bottom, top = math.log10(low), math.log10(high)
+    margin = 0.14 * (top - bottom)
+    units = [unit for unit in _units(cost) if bottom - margin / 2 <= math.log10(unit) <= top + margin / 2] or [
+        low,
+        high,
+    ]
+    units = units[:: math.ceil(len(units) / 3)]
+    ticks, texts = [math.log10(unit) for unit in units], [cost.text(unit) for unit in units]
+    zero = bottom - 2 * margin
+    if len(positive) < len(values):
+        ticks, texts, bottom = [zero, *ticks], ["0", *texts], zero
+    limits = (bottom - margin, top + margin)
+    places = _apart([math.log10(value) if value > 0 else zero for value in values], limits)
+    return _Axis(places, tuple(ticks), tuple(texts), limits, True)
+
+
+def _apart(places: Sequence[float], limits: tuple[float, float]) -> tuple[float, ...]:
+    """Return the places with those that coincide set side by side, so that no interval hides another."""
+    gap = 0.035 * (limits[1] - limits[0])
+    moved = []
+    for index, place in enumerate(places):
+        same = [other for other in range(len(places)) if abs(places[other] - place) < gap / 2]
+        moved.append(place + (same.index(index) - (len(same) - 1) / 2) * gap)
+    return tuple(moved)
+
+
+def _units(cost: _Cost) -> list[float]:
+    """Return 1, 10 and 100 of every unit, and fractions where one is counted in decimals."""
+    whole = [float(cost.step**power * times) for power in range(6) for times in (1, 10, 100)]
+    return whole if cost.key != "device_hours" else [10.0**power for power in range(-9, 9)]
+
+
+def _shown(metric: str, value: float | None) -> Any:
+    """Return the value on the scale on which people read it."""
+    return value if value is None or not numbers.is_fraction(metric) else 100 * value
+
+
+def _short_count(value: float) -> str:
+    """Return a count in thousands, millions or billions: ``36.9 k``, ``248 M``."""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:g}"
+
+
+def _short_hours(value: float) -> str:
+    """Return hours of devices: two digits of less than one."""
+    return f"{value:.2g}" if value < 1 else numbers.decimal(value)
+
+
+def _short_size(value: float) -> str:
+    """Return a size without a decimal that is zero: ``10 MiB``."""
+    return numbers.size(round(value)).replace(".0 ", " ")

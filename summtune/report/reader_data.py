@@ -1,0 +1,106 @@
+"""Turns the dialogues into the JSON that the page's reader reads, in parts that are read when they are needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from summtune.report import numbers
+from summtune.report.checks import Check
+from summtune.report.readings import Reading, Scores
+from summtune.report.visible import one_line, visible
+
+CHUNK = 100
+"""Dialogues of one part."""
+BUDGET = 55_000_000
+"""Bytes of dialogues that a page holds: mail and browsers take the file, and it opens in seconds."""
+_SCORE_BYTES = 9  # of one score with its comma
+_ESCAPED = str.maketrans({"<": "\\u003c", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+
+
+@dataclass(frozen=True)
+class ReaderData:
+    """What the page embeds.
+
+    Args:
+        index: JSON of the systems, metrics, ids, scores and examples of checks.
+        chunks: JSON of ``CHUNK`` dialogues each; only the last may hold fewer.
+        held: how many dialogues those are, counted from the first.
+        check_titles: checks of which the page holds examples, in the order of the index.
+    """
+
+    index: str
+    chunks: tuple[str, ...]
+    held: int
+    check_titles: tuple[str, ...]
+
+
+def reader_data(
+    readings: Sequence[Reading],
+    scores: Scores,
+    names: Sequence[str],
+    *,
+    pair: tuple[int, int],
+    checks: Sequence[Check] = (),
+    budget: int = BUDGET,
+) -> ReaderData:
+    """Return the dialogues as JSON, as many of the first as fit ``budget``, and at least one.
+
+    Args:
+        readings: all dialogues.
+        scores: theirs.
+        names: the systems.
+        pair: the systems whose difference the reader shows first; twice the same for a single one.
+        checks: their examples can be picked in the reader.
+        budget: bytes.
+    """
+    rows: list[str] = []
+    size = 0
+    for reading in readings:
+        row = to_json(_row(reading))
+        size += len(row.encode()) + _SCORE_BYTES * len(scores.metrics) * len(names)
+        if rows and size > budget:
+            break
+        rows.append(row)
+    chunks = tuple(f"[{','.join(rows[start : start + CHUNK])}]" for start in range(0, len(rows), CHUNK))
+    picked = _examples(checks, {reading.id for reading in readings[: len(rows)]})
+    index: dict[str, Any] = {
+        "systems": [one_line(name) for name in names],
+        "pair": pair,
+        "chunk": CHUNK,
+        "ids": [visible(reading.id) for reading in readings[: len(rows)]],
+        "metrics": [_metric(name) for name in scores.metrics],
+        "scores": [
+            [[round(score, 6) for score in column[: len(rows)]] for column in metric] for metric in scores.columns
+        ],
+        "checks": list(picked.values()),
+    }
+    return ReaderData(to_json(index), chunks, len(rows), tuple(picked))
+
+
+def to_json(value: Any) -> str:
+    """Return JSON that can stand in a ``<script>`` element: no text in it can end the element."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).translate(_ESCAPED)
+
+
+def _row(reading: Reading) -> list[Any]:
+    """Return id, dialogue, references, and a summary with its notes for each system."""
+    outputs = [[visible(output.text), *output.notes] for output in reading.outputs]
+    return [visible(reading.id), visible(reading.dialogue), [visible(text) for text in reading.references], outputs]
+
+
+def _metric(name: str) -> dict[str, Any]:
+    """Return how the reader writes a metric's scores: as ``numbers.score`` does."""
+    scale, digits = (100, 1) if numbers.is_fraction(name) else (1, 3)
+    return {"title": visible(numbers.metric_title(name)), "scale": scale, "digits": digits}
+
+
+def _examples(checks: Sequence[Check], held: set[str]) -> dict[str, list[str]]:
+    """Return, by the titles of the checks that have examples on the page, their ids."""
+    found = {
+        check.title: list(dict.fromkeys(visible(example.id) for example in check.examples if example.id in held))
+        for check in checks
+    }
+    return {title: ids for title, ids in found.items() if ids}

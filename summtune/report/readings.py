@@ -1,0 +1,80 @@
+"""Gathers every dialogue with its references and what each system wrote: what the report's reader shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from summtune.records import Prediction
+from summtune.report import numbers
+from summtune.report.run_files import RunFiles
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one system wrote for a dialogue.
+
+    Args:
+        system: its name.
+        text: the summary.
+        score: the first metric's score as text, empty where no metric gives each dialogue one.
+        notes: what went wrong with this one: ``cut at max_new_tokens``, ``dialogue truncated``.
+    """
+
+    system: str
+    text: str
+    score: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One dialogue of the reader; ``dialogue`` is empty where no system's file holds its text."""
+
+    id: str
+    dialogue: str
+    references: tuple[str, ...]
+    outputs: tuple[Output, ...]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The score of every dialogue.
+
+    Args:
+        metrics: names, those that every system has for each dialogue.
+        columns: metrics × systems × dialogues, in the order of the readings.
+    """
+
+    metrics: tuple[str, ...]
+    columns: tuple[tuple[tuple[float, ...], ...], ...]
+
+
+def gather(names: Sequence[str], runs: Sequence[RunFiles]) -> tuple[tuple[Reading, ...], Scores]:
+    """Return every dialogue, in the order of the first run's predictions, and the scores in the same order.
+
+    Args:
+        names: what the systems are called here.
+        runs: their files, in the same order, of the same dialogues.
+    """
+    ids = [prediction.id for prediction in runs[0].predictions]
+    predictions: list[Mapping[str, Prediction]] = [{each.id: each for each in run.predictions} for run in runs]
+    first = [run.per_example[ids[0]] for run in runs]
+    metrics = tuple(name for name in first[0] if all(name in each for each in first))
+    columns = tuple(tuple(tuple(run.per_example[id_][name] for id_ in ids) for run in runs) for name in metrics)
+    shown = [tuple(numbers.score(metrics[0], score) for score in column) for column in columns[0]] if metrics else []
+    readings = []
+    for row, id_ in enumerate(ids):
+        written = [each[id_] for each in predictions]
+        outputs = tuple(
+            Output(name, each.prediction, shown[place][row] if shown else "", _notes(each))
+            for place, (name, each) in enumerate(zip(names, written, strict=True))
+        )
+        dialogue = next((each.dialogue for each in written if each.dialogue), "")
+        readings.append(Reading(id_, dialogue, written[0].references, outputs))
+    return tuple(readings), Scores(metrics, columns)
+
+
+def _notes(prediction: Prediction) -> tuple[str, ...]:
+    notes = {"cut at max_new_tokens": prediction.hit_length_cap, "dialogue truncated": prediction.truncated}
+    return tuple(note for note, holds in notes.items() if holds)

@@ -1,0 +1,98 @@
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from summtune.report.cost_chart import cost_svg, cost_table, shown_metric
+
+
+def system(name, trainable=0, hours=0.0, memory=None, size=0, **metrics):
+    estimates = {
+        key: {"value": value, "ci_low": value - 0.02, "ci_high": value + 0.02} for key, value in metrics.items()
+    }
+    cost = {"device_hours": hours, "devices": 1, "peak_memory_bytes": memory, "size_bytes": size}
+    return {"name": name, "trainable_parameters": trainable, "cost": cost, "metrics": estimates or {"rouge1": ROUGE}}
+
+
+ROUGE = {"value": 0.4, "ci_low": 0.38, "ci_high": 0.42}
+GIB = 1024**3
+STORY = (
+    system("Original"),
+    system("Full fine-tuning", 247_577_856, 1.75, 20 * GIB, 990_345_472),
+    system("LoRA", 3_538_944, 1.2, 9 * GIB, 14_175_744),
+)
+ELSEWHERE = {"name": "theirs", "trainable_parameters": None, "metrics": {"rouge1": ROUGE}}
+
+
+def texts(svg):
+    return ["".join(each.itertext()) for each in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_every_cost_has_a_panel_with_a_point_a_system():
+    svg = cost_svg(STORY, hours="GPU-hours")
+    shown = texts(svg)
+    assert {"Trained parameters", "GPU-hours", "Peak memory a device", "Size on disk", "ROUGE-1"} <= set(shown)
+    assert {"Original", "Full fine-tuning", "LoRA"} <= set(shown)
+    # Three panels with three points and one with the two whose memory is known, and the legend.
+    assert len(re.findall(r"<use [^>]*fill: #0072b2", svg)) == 3 + 1
+    assert len(re.findall(r"<use [^>]*fill: #e69f00", svg)) == 4 + 1
+
+
+def test_zero_has_a_place_beside_a_logarithmic_axis():
+    shown = texts(cost_svg(STORY))
+    assert shown.count("log") == 2  # parameters and size; hours and memory are too near each other
+    assert {"0", "10 M", "100 M", "100 MiB"} <= set(shown)
+
+
+def test_a_cost_that_fewer_than_two_systems_have_gets_no_panel():
+    svg = cost_svg([system("Original"), system("LoRA", 3_538_944, memory=GIB), ELSEWHERE])
+    assert "Trained parameters" in texts(svg)
+    assert not {"Peak memory a device", "Device-hours", "Size on disk"} & set(texts(svg))
+
+
+@pytest.mark.parametrize(
+    "systems",
+    [
+        [ELSEWHERE, ELSEWHERE | {"name": "ours"}],
+        [system("zero-shot"), system("one-shot")],
+        [STORY[1]],
+        [system("a", 5, bleu=0.3), system("b", 7, rouge1=0.3)],
+    ],
+)
+def test_without_two_points_to_compare_there_is_no_chart(systems):
+    assert cost_svg(systems) is None
+
+
+def test_floor_and_ceiling_are_named():
+    shown = texts(cost_svg(STORY, floor=system("lead-3"), ceiling=system("human agreement")))
+    assert {"lead-3 (floor)", "human agreement (ceiling)"} <= set(shown)
+    assert "lead-3 (floor)" not in texts(cost_svg(STORY, floor=system("lead-3", bleu=0.1)))
+
+
+def test_scores_without_interval_are_drawn():
+    bare = {"rouge1": {"value": 0.4, "ci_low": None, "ci_high": None}}
+    assert "LoRA" in texts(cost_svg([each | {"metrics": bare} for each in STORY]))
+
+
+def test_the_metric_is_the_first_that_two_systems_have():
+    systems = [system("a", bleu=0.3, rouge1=0.4), system("b", rouge1=0.4, rouge2=0.2)]
+    assert shown_metric(systems) == "rouge1"
+
+
+@pytest.mark.parametrize("value", [1e-9, 0.5, 1, 7, 999, 2.4e8, 6.5e11])
+def test_costs_of_any_size_have_ticks(value):
+    for other in (value, 2 * value, 1000 * value):
+        systems = [system("a", value, value, int(value) + 1, int(value) + 1), system("b", other, other, 5, 5)]
+        assert "Device-hours" in texts(cost_svg(systems))
+
+
+def test_the_table_holds_what_is_known():
+    table = cost_table([*STORY, ELSEWHERE], hours="GPU-hours")
+    assert table.header == ("System", "GPU-hours", "Peak memory a device", "Size on disk")
+    assert table.rows == (
+        ("Original", "0", "–", "0"),
+        ("Full fine-tuning", "1.75", "20 GiB", "944.5 MiB"),
+        ("LoRA", "1.2", "9 GiB", "13.5 MiB"),
+        ("theirs", "–", "–", "–"),
+    )
+    assert cost_table([ELSEWHERE]) is None

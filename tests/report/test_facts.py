@@ -1,0 +1,55 @@
+from summtune.files import read_json, write_json
+from summtune.report.facts import comparison_details, deed, hours_title, run_details
+from summtune.report.run_files import read_comparison, read_run
+
+
+def change_plan(folder, **changes):
+    write_json(folder / "plan.json", read_json(folder / "plan.json") | changes)
+    return read_run(folder)
+
+
+def test_a_trained_run_says_how(run_dir):
+    run = change_plan(
+        run_dir("lora", kind="train"),
+        data={
+            "test": {"dialogues": 200, "sources": [{"path": "builtin/dialogues", "split": "test"}, {"path": "x.csv"}]}
+        },
+        batch={"micro_batch_size": 8, "global_batch": 16},
+    )
+    facts = dict(run_details("LoRA", run).facts)
+    assert facts["Kind"] == "google/flan-t5-base, fine-tuned (lora)"
+    assert facts["Trainable parameters"] == "3,538,944 (1.41 %)"
+    assert facts["Test data"] == "builtin/dialogues (test), x.csv: 200 dialogues"
+    assert facts["Batch"] == "micro batch size 8, global batch 16"
+    assert facts["Training time"] == "12 min 05 s"
+    assert "Training data" not in facts
+
+
+def test_the_recipe_stands_as_given_and_as_resolved(run_dir):
+    details = run_details("zero-shot", read_run(run_dir()))
+    assert details.given.startswith("# <what a person wrote>\n")
+    assert "prompt_template: |-" in details.recipe
+
+
+def test_outputs_from_elsewhere_have_no_model(run_dir):
+    run = change_plan(run_dir(), kind="scored", recipe={})
+    assert deed(run) == "Outputs from elsewhere"
+
+
+def test_hours_are_of_gpus_if_all_that_ran_used_some(run_dir):
+    launch = {"processes": 1, "device": "cuda"}
+    gpu = change_plan(run_dir("gpu"), stages=[{"name": "train", "launch": launch}, {"name": "report", "launch": None}])
+    cpu = change_plan(run_dir("cpu"), stages=[{"name": "train", "launch": launch | {"device": "cpu"}}])
+    assert hours_title([gpu]) == "GPU-hours"
+    assert hours_title([gpu, cpu]) == "Device-hours"
+    assert hours_title([read_run(run_dir("none"))]) == "Device-hours"
+
+
+def test_a_comparison_with_a_recipe_shows_it_and_one_without_has_none(compare_dir):
+    folder = compare_dir()
+    assert comparison_details(read_comparison(folder)) is None
+    write_json(folder / "plan.json", {"name": "story", "recipe": {"kind": "compare"}, "versions": {"torch": "2.13.0"}})
+    (folder / "recipe.yaml").write_text("kind: compare\n", encoding="utf-8")
+    details = comparison_details(read_comparison(folder))
+    assert (details.name, details.given, details.recipe) == ("story", "kind: compare\n", "kind: compare\n")
+    assert dict(details.facts) == {"Kind": "comparison of 2 systems"}

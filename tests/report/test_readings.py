@@ -1,0 +1,36 @@
+from summtune.files import read_jsonl, write_jsonl
+from summtune.report.readings import gather
+from summtune.report.run_files import read_run
+
+
+def rewrite(path, change):
+    write_jsonl(path, [change(row) for row in list(read_jsonl(path))])
+
+
+def test_every_dialogue_has_each_systems_output_whatever_the_order_of_its_file(run_dir):
+    one, other = run_dir("one"), run_dir("other", words=7)
+    write_jsonl(other / "predictions.jsonl", reversed(list(read_jsonl(other / "predictions.jsonl"))))
+    readings, scores = gather(["A", "B"], [read_run(one), read_run(other)])
+    assert [reading.id for reading in readings] == [f"test_{i}" for i in range(6)]
+    assert [output.system for output in readings[4].outputs] == ["A", "B"]
+    assert readings[4].outputs[1].text == "they meet at noon on day 4"
+    assert readings[1].outputs[0].notes == ("cut at max_new_tokens",)
+    assert scores.metrics == ("rouge1", "rouge2", "rougeL")
+    assert scores.columns[0][1][4] == read_run(other).per_example["test_4"]["rouge1"]
+    assert readings[4].outputs[1].score == f"{100 * scores.columns[0][1][4]:.1f}"
+
+
+def test_only_metrics_that_all_have_are_compared(run_dir):
+    runs = [read_run(run_dir("one", metrics=["rouge1", "rouge2"])), read_run(run_dir("other", metrics=["rouge2"]))]
+    assert gather(["A", "B"], runs)[1].metrics == ("rouge2",)
+    runs = [read_run(run_dir("third", metrics=["rouge1"])), runs[1]]
+    readings, scores = gather(["A", "B"], runs)
+    assert scores.columns == ()
+    assert readings[0].outputs[0].score == ""
+
+
+def test_a_dialogue_that_one_file_lacks_is_taken_from_another(run_dir):
+    theirs, ours = run_dir("theirs"), run_dir("ours")
+    rewrite(theirs / "predictions.jsonl", lambda row: row | {"dialogue": ""})
+    readings, _ = gather(["theirs", "ours"], [read_run(theirs), read_run(ours)])
+    assert readings[0].dialogue.startswith("#Person1#: Shall we meet")
