@@ -25,12 +25,14 @@ class Check:
         title: what it looks for, in a few words.
         meaning: one sentence on what exactly counts.
         warning: sentence with ``{count}``, ``{n}`` and ``{examples}``.
+        consequence: what follows for the scores, where it is not plain.
         always: whether a single case is to be warned of; else it depends on how many there are (`is_worth_a_warning`).
     """
 
     title: str
     meaning: str
     warning: str
+    consequence: str = ""
     always: bool = False
 
 
@@ -105,21 +107,23 @@ CHECKS: Mapping[str, Check] = {
     "leakage_train": Check(
         "Test dialogues in the training data",
         "At least 70 % of the test dialogue's runs of five words stand in one training dialogue.",
-        "{count} of {n} test dialogues are also in the training data, wholly or nearly; the scores are not to be "
-        "trusted (for instance {examples}).",
+        "{count} of {n} test dialogues are also in the training data, wholly or nearly (for instance {examples})",
+        "the scores are not to be trusted",
         always=True,
     ),
     "leakage_exemplars": Check(
         "Test dialogues among the exemplars",
         "At least 70 % of the test dialogue's runs of five words stand in one dialogue that exemplars are chosen from.",
-        "{count} of {n} test dialogues are also among the dialogues that exemplars are chosen from, wholly or nearly; "
-        "the scores are not to be trusted (for instance {examples}).",
+        "{count} of {n} test dialogues are also among the dialogues that exemplars are chosen from, wholly or nearly "
+        "(for instance {examples})",
+        "the scores are not to be trusted",
         always=True,
     ),
     "weights_unchanged": Check(
         "Weights that training left as they were",
         "Tensors of the trained model that equal the base model's to the last bit; all of them: nothing was trained.",
-        "The model equals its base: all {n} weights are bitwise as they were. These are the base model's scores.",
+        "The model equals its base: all {n} weights are bitwise as they were",
+        "these are the base model's scores",
     ),
 }
 """By the name that a check has in ``metrics.json``, in the order of a report."""
@@ -152,6 +156,28 @@ def warnings(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [_sentence(name, entry) for name, entry in results.items() if is_worth_a_warning(name, entry)]
 
 
+def warnings_beside(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """Return a sentence for each check that found in any system what a reader must know, with every such system.
+
+    Five systems with six findings each would otherwise say thirty sentences, which nobody reads; examples stand in the
+    systems' own files.
+
+    Args:
+        results: by the name of a system its checks.
+    """
+    sentences = []
+    for name, check in CHECKS.items():
+        entries = {system: checks[name] for system, checks in results.items() if name in checks}
+        worth = {system: entry for system, entry in entries.items() if is_worth_a_warning(name, entry)}
+        if not worth:
+            continue
+        counts = ", ".join(f"{system} {entry['count']} of {entry['of']}" for system, entry in worth.items())
+        share = next(iter(worth.values()))["references"]
+        human = "" if share is None else f" (of the references {numbers.percent(share)})"
+        sentences.append(f"{check.title}: {counts}{human}{f'; {check.consequence}' if check.consequence else ''}.")
+    return sentences
+
+
 def is_worth_a_warning(name: str, entry: Mapping[str, Any]) -> bool:
     """Return whether a careful reader must know of a check's finding.
 
@@ -175,9 +201,10 @@ def _sentence(name: str, entry: Mapping[str, Any]) -> str:
         f"{each['id']}: {each['found']}" if each["found"] and not check.always else each["id"]
         for each in entry["examples"][:_SHOWN_IDS]
     ]
-    return check.warning.format(
+    sentence = check.warning.format(
         count=entry["count"],
         n=entry["of"],
         human=human,
         examples=("; " if ": " in "".join(shown) else ", ").join(shown),
     )
+    return f"{sentence}; {check.consequence}." if check.consequence else sentence

@@ -10,16 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from summtune.errors import ComparisonError
+from summtune.evaluator.checks import warnings_beside
 from summtune.evaluator.identical import identical_outputs
 from summtune.evaluator.identical import warnings as identical_warnings
 from summtune.evaluator.resampling import estimate_means, holm, paired_p_values
 from summtune.evaluator.systems import ScoredSystem, System, read_scores
 from summtune.evaluator.verdict import verdict
+from summtune.report import numbers
 
 FloatArray = npt.NDArray[np.float64]
 
-PERMUTATIONS = 10_000
-"""Sign flips behind each p-value; the smallest that can result is 1/10,001."""
+PERMUTATIONS = 100_000
+"""Sign flips behind each p-value. The smallest that can result, 1/100,001, stays small when Holm multiplies it."""
 
 
 def compare(systems: Sequence[System], baseline: str | None) -> dict[str, Any]:
@@ -157,9 +159,8 @@ def _differences(
 
 
 def _warnings(scored: Sequence[ScoredSystem], baseline: str | None, identical: dict[str, Any]) -> Iterator[str]:
-    for each in scored:
-        for sentence in each.metrics["diagnostics"]["warnings"]:
-            yield f"{each.system.name}: {sentence}"
+    yield from warnings_beside({each.system.name: each.metrics["diagnostics"]["checks"] for each in scored})
+    yield from _no_better_than_the_floor(scored)
     trained = [each.system.name for each in scored if each.system.kind == "train"]
     yield from identical_warnings(identical, {name: baseline for name in trained if baseline is not None})
     names = list(dict.fromkeys(name for each in scored for name in each.metrics["metrics"]))
@@ -167,3 +168,17 @@ def _warnings(scored: Sequence[ScoredSystem], baseline: str | None, identical: d
         without = [each.system.name for each in scored if name not in each.metrics["metrics"]]
         if without:
             yield f"{name} was not computed for {', '.join(without)}, so it does not compare every system."
+
+
+def _no_better_than_the_floor(scored: Sequence[ScoredSystem]) -> Iterator[str]:
+    floor = _anchor("floor", scored)
+    name = next(iter(scored[0].metrics["metrics"]))
+    if floor is None or name not in floor["metrics"]:
+        return
+    lowest = floor["metrics"][name]["value"]
+    found = {each.system.name: each.metrics["metrics"].get(name) for each in scored}
+    values = {system: estimate["value"] for system, estimate in found.items() if estimate is not None}
+    below = ", ".join(f"{system} {numbers.score(name, value)}" for system, value in values.items() if value <= lowest)
+    if below:
+        unit = numbers.metric_title(name)
+        yield f"No higher than {floor['name']}, which scores {numbers.score(name, lowest)} {unit}: {below}."

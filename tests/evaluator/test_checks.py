@@ -1,6 +1,6 @@
 import pytest
 
-from summtune.evaluator.checks import CHECKS, EXAMPLES, is_worth_a_warning, result, warnings
+from summtune.evaluator.checks import CHECKS, EXAMPLES, is_worth_a_warning, result, warnings, warnings_beside
 
 
 def entry(name, count, of, references=None):
@@ -33,7 +33,7 @@ def test_some_are_warned_of_at_the_first_case(name):
 def test_unchanged_weights_are_warned_of_when_they_are_all():
     assert not is_worth_a_warning("weights_unchanged", result("weights_unchanged", [], 5, count=4))
     assert warnings({"weights_unchanged": result("weights_unchanged", [], 5, count=5)}) == [
-        "The model equals its base: all 5 weights are bitwise as they were. These are the base model's scores."
+        "The model equals its base: all 5 weights are bitwise as they were; these are the base model's scores."
     ]
 
 
@@ -49,3 +49,19 @@ def test_every_check_has_its_sentence(name):
     (sentence,) = warnings({name: entry(name, 7, 7)})
     assert "7" in sentence
     assert "{" not in sentence
+
+
+def test_beside_each_other_systems_share_a_sentence_for_each_check():
+    found = {
+        "a": {
+            "names": result("names", [("1", "Bob"), ("2", "Al")], 10, references=0.05),
+            "leakage_train": result("leakage_train", [], 10, count=3),
+        },
+        "b": {"names": result("names", [("1", "Bob")], 10, references=0.05)},
+        "c": {"names": result("names", [("1", "Bob")] * 4, 10, references=0.05)},
+    }
+    assert warnings_beside(found) == [
+        "Names that the dialogue lacks: a 2 of 10, c 4 of 10 (of the references 5%).",
+        "Test dialogues in the training data: a 3 of 10; the scores are not to be trusted.",
+    ]
+    assert warnings_beside({"b": found["b"]}) == []
