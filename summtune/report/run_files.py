@@ -108,9 +108,14 @@ def read_comparison(folder: Path) -> ComparisonFiles:
     """Return ``comparison.json`` in ``folder`` with the files of its systems.
 
     Raises:
-        RunDirectoryError: there is none, or a system's run directory is gone or unfinished.
+        RunDirectoryError: there is none, an older summtune wrote it, or a system's run directory is gone or unfinished.
     """
     comparison = read_json(_existing(folder, "comparison.json"))
+    if "correction" not in comparison["protocol"]:
+        raise RunDirectoryError(
+            f"{folder / 'comparison.json'} was written by an older summtune (got p-values without correction); "
+            "run the comparison again"
+        )
     runs = tuple(read_run(_run_folder(folder, system)) for system in comparison["systems"])
     return ComparisonFiles(folder, comparison, runs)
 

@@ -3,6 +3,7 @@ import shutil
 import pytest
 
 from summtune.errors import RunDirectoryError
+from summtune.files import read_json, write_json
 from summtune.report.run_files import read_comparison, read_run
 
 
@@ -48,3 +49,12 @@ def test_a_run_that_is_gone_is_named(compare_dir, tmp_path):
 def test_a_folder_without_comparison_is_refused(tmp_path):
     with pytest.raises(RunDirectoryError, match=r"got no comparison.json"):
         read_comparison(tmp_path)
+
+
+def test_a_comparison_of_an_older_summtune_is_refused(compare_dir):
+    folder = compare_dir()
+    comparison = read_json(folder / "comparison.json")
+    del comparison["protocol"]["correction"]
+    write_json(folder / "comparison.json", comparison)
+    with pytest.raises(RunDirectoryError, match=r"by an older summtune \(got p-values without correction\); run the"):
+        read_comparison(folder)
