@@ -129,7 +129,9 @@ def _show_scores(system: dict[str, Any], metrics: dict[str, Any], console: Conso
 
     print_scores(console, [system], metrics["floor"], metrics["ceiling"])
     scored_on = f"{metrics['n']:,} dialogue{'s' if metrics['n'] > 1 else ''}"
-    console.print(f"{scored_on}. {protocol_sentence(metrics['protocol'])}", highlight=False, markup=False)
+    console.print(
+        f"{scored_on}. {protocol_sentence(metrics['protocol'], metrics['metrics'])}", highlight=False, markup=False
+    )
     for warning in metrics["diagnostics"]["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
 

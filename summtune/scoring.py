@@ -17,6 +17,7 @@ from summtune.errors import InputError, RecipeError
 from summtune.evaluator.evaluation import Evaluation, evaluate, write_evaluation
 from summtune.files import read_json, write_json, write_jsonl
 from summtune.identity import hash_of
+from summtune.nearest import hint
 from summtune.paths import is_local, resolve_paths
 from summtune.recipe import DatasetSource, EvaluationSettings, Recipe
 from summtune.recipe_loading import load_document
@@ -96,7 +97,15 @@ def score(call: Call, say: Callable[[str], None]) -> Scored:
         summaries=call.summary_fields,
     )
     outputs = read_outputs(call.file, columns, with_references=call.references is None)
+    own_ids = call.references is None and not outputs.lines
+    if own_ids and call.id_field is not None and call.id_field not in outputs.columns:
+        raise InputError(
+            f"{outputs.shown} has no column {call.id_field}{hint(call.id_field, outputs.columns)} (got columns: "
+            f"{', '.join(outputs.columns)}); name the one that holds the ids with --id-field"
+        )
     if call.references is None and outputs.have_references:
+        if call.recipe is not None:
+            say(f"the references in {outputs.shown} are used, not the test data of {call.recipe}")
         predictions, used = with_own_references(outputs), None
     else:
         predictions, used = _matched(outputs, sources, say)

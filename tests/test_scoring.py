@@ -261,3 +261,19 @@ def test_dialogsum_as_it_is_published_is_a_data_set(tmp_path):
     # One of a dialogue's three references against all three: far above what any system reaches, far below 1.
     assert 0.68 < found.evaluation.metrics["rouge1"].value < 0.70
     assert said[0].startswith("10 references of ")
+
+
+def test_an_id_field_that_the_file_lacks_is_told_with_the_nearest(project):
+    rows = [{"key": "a", "prediction": "x", "references": ["y"]}]
+    write_jsonl(project / "own.jsonl", rows)
+    with pytest.raises(InputError, match=r"has no column kye, did you mean key\? \(got columns: key, prediction"):
+        score(Call("own.jsonl", id_field="kye"), print)
+
+
+def test_the_dialogue_field_may_be_of_the_data_set_alone(project, said):
+    write_jsonl(project / "turns.jsonl", [{"id": "a", "turns": "A: Hi.", "summary": "greeting"}])
+    write_jsonl(project / "preds.jsonl", [{"id": "a", "prediction": "greeting", "dialogue": ""}])
+    (project / "preds.txt").write_text("greeting\n")
+    for file in ("preds.jsonl", "preds.txt"):
+        found = score(Call(file, references="turns.jsonl", dialogue_field="turns", sets=FEW), said.append)
+        assert found.predictions[0].dialogue == "A: Hi."

@@ -54,10 +54,11 @@ def with_dialogues(outputs: Outputs, reading: Reading, references: str) -> list[
         )
     rows = _by_id(outputs, dialogues, references) if outputs.have_ids else _in_order(outputs, reading, references)
     for output, dialogue in zip(rows, dialogues, strict=True):
-        if output.dialogue is not None and output.dialogue.strip() != dialogue.dialogue.strip():
+        if (output.dialogue or "").strip() not in ("", dialogue.dialogue.strip()):
             raise DataError(
                 f"{output.place}: another dialogue than that of {references} with the id {dialogue.id} (got "
-                f"{output.dialogue[:40]!r} instead of {dialogue.dialogue[:40]!r}); match them, or remove the column"
+                f"{str(output.dialogue)[:40]!r} instead of {dialogue.dialogue[:40]!r}); match them, or remove the "
+                "column"
             )
     return [_prediction(output, dialogue) for output, dialogue in zip(rows, dialogues, strict=True)]
 

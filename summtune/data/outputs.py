@@ -162,7 +162,9 @@ class _Reader:
         summaries: tuple[str, ...] = ()
         if with_references:
             summaries = columns.summaries or reference_columns(set(names) - {prediction}, str(first.place))
-        dialogue = columns.dialogue or ("dialogue" if "dialogue" in names else None)
+        wanted = columns.dialogue or "dialogue"
+        # --dialogue-field may be of the data set alone.
+        dialogue = wanted if wanted in names or (columns.dialogue and with_references) else None
         identity = next((name for name in columns.ids if name in names), None)
         return cls(prediction, identity, columns.ids, dialogue, summaries, typed)
 

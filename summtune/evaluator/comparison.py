@@ -110,9 +110,16 @@ def _extra_protocols(first: ScoredSystem, other: ScoredSystem) -> tuple[dict[str
     """Return how each system's metrics of the evaluate library were made, of those that both have."""
     ours, theirs = (each.metrics["protocol"].get("extra_metrics", {}) for each in (first, other))
     both = ours.keys() & theirs.keys()
-    keys = ("implementation", "version", "references", "script", "arguments")
-    flat = [{f"{name}.{key}": each[name].get(key) for name in both for key in keys} for each in (ours, theirs)]
+    keys = ("implementation", "version", "references", "script", "arguments", "details.hashcode", "details.signature")
+    flat = [{f"{name}.{key}": _made(each[name], key) for name in both for key in keys} for each in (ours, theirs)]
     return flat[0], flat[1]
+
+
+def _made(protocol: dict[str, Any], key: str) -> Any:
+    """Return how a metric was made; what it says of itself (BERTScore's hash code) names versions that we do not."""
+    part, _, rest = key.partition(".")
+    value = protocol.get(part)
+    return (value or {}).get(rest) if rest else value
 
 
 def _foreign_ids(first: ScoredSystem, other: ScoredSystem) -> str:
@@ -142,10 +149,10 @@ def _differences(
 ) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     columns: list[FloatArray] = []
-    ids = sorted(next(iter(scored[0].per_example.values()), {}))
     for a, b in _pairs(scored, baseline):
         for metric in (name for name in a.per_example if name in b.per_example):
             rows.append({"a": a.system.name, "b": b.system.name, "metric": metric})
+            ids = sorted(a.per_example[metric])  # those of every system, which was checked
             columns.append(np.array([a.per_example[metric][id_] - b.per_example[metric][id_] for id_ in ids]))
     if not rows:
         return rows
@@ -173,7 +180,7 @@ def _warnings(scored: Sequence[ScoredSystem], baseline: str | None, identical: d
 def _no_better_than_the_floor(scored: Sequence[ScoredSystem]) -> Iterator[str]:
     floor = _anchor("floor", scored)
     name = next(iter(scored[0].metrics["metrics"]))
-    if floor is None or name not in floor["metrics"]:
+    if floor is None or name not in floor["metrics"] or numbers.is_lower_better(name):
         return
     lowest = floor["metrics"][name]["value"]
     found = {each.system.name: each.metrics["metrics"].get(name) for each in scored}

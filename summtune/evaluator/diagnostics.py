@@ -17,6 +17,9 @@ from summtune.records import Prediction
 LENGTH_FACTOR = 2.0
 """How many times longer or shorter than its references a summary may be."""
 
+LOOKED_AT = 5_000
+"""Characters of a summary that are looked at: a model that never ends must not hold up its own diagnosis."""
+
 _Found = dict[str, str | None]
 
 
@@ -118,7 +121,8 @@ class _Texts:
 
     def _look_at(self, prediction: Prediction) -> None:
         dialogue = _DialogueChecks(prediction.dialogue, self._lexicon) if prediction.dialogue.strip() else None
-        text, references = prediction.prediction, prediction.references
+        text = prediction.prediction[:LOOKED_AT]
+        references = tuple(reference[:LOOKED_AT] for reference in prediction.references)
         found = self._ask(text, dialogue, references, "")
         self._ratios.append(_length_ratio(text, references))
         for name, offending in found.items():

@@ -111,7 +111,7 @@ def evaluate(
     if extra_protocol:
         protocol["extra_metrics"] = extra_protocol
     whole = scored["system"]
-    metrics, below = _estimates(whole, settings), _anchor(FLOOR, scored, settings)
+    metrics, below = _estimates(whole, settings), _anchor(sets[FLOOR], FLOOR, scored, settings)
     diagnostics = diagnose(predictions, leakage=leakage, weights=weights)
     diagnostics["warnings"] += _no_better_than(below, metrics)
     return Evaluation(
@@ -120,7 +120,7 @@ def evaluate(
         metrics=metrics,
         by_references=whole.by_references,
         floor=below,
-        ceiling=_anchor(CEILING, scored, settings),
+        ceiling=_anchor(sets[CEILING], CEILING, scored, settings),
         per_example=whole.per_example,
         ids_sha256=_fingerprint([p.id, *p.references] for p in predictions),
         dialogues_sha256=_fingerprint([p.id, p.dialogue] for p in predictions) if sets[FLOOR] is not None else None,
@@ -227,22 +227,24 @@ def _estimates(scores: _Scores, settings: EvaluationSettings) -> dict[str, Estim
     return dict(zip(scores.per_example, estimates, strict=True)) | found
 
 
-def _anchor(name: str, scored: Mapping[str, _Scores], settings: EvaluationSettings) -> dict[str, Any] | None:
+def _anchor(
+    texts: TextSet | None, name: str, scored: Mapping[str, _Scores], settings: EvaluationSettings
+) -> dict[str, Any] | None:
     """Return the floor or the ceiling as it stands in ``metrics.json``."""
-    if name not in scored:
+    if texts is None:
         return None
-    n = len(next(iter(scored[name].per_example.values()), ()))
-    estimates = _estimates(scored[name], settings)
-    return {"name": name, "n": n, "metrics": {metric: asdict(each) for metric, each in estimates.items()}}
+    metrics = {metric: asdict(each) for metric, each in _estimates(scored[name], settings).items()}
+    return {"name": name, "n": len(texts.texts_a_dialogue), "metrics": metrics}
 
 
 def _no_better_than(floor: Mapping[str, Any] | None, metrics: Mapping[str, Estimate]) -> list[str]:
     """Return a sentence where the first metric is no higher than the floor's: then nothing was summarized."""
-    shared = [name for name in metrics if floor is not None and name in floor["metrics"]]
-    if floor is None or not shared or metrics[shared[0]].value > floor["metrics"][shared[0]]["value"]:
+    name = next((name for name in metrics if floor is not None and name in floor["metrics"]), None)
+    if floor is None or name is None or numbers.is_lower_better(name):
         return []
-    name = shared[0]
     ours, theirs = metrics[name].value, floor["metrics"][name]["value"]
+    if ours > theirs:
+        return []
     return [
         f"The predictions score no higher than the first three turns of each dialogue ({floor['name']}): "
         f"{numbers.score(name, ours)} against {numbers.score(name, theirs)} {numbers.metric_title(name)}."

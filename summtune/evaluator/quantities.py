@@ -62,6 +62,8 @@ _TOKEN = re.compile(rf"\d+(?:,\d{{3}})+(?!\d)|\d+|\b(?={_FIRST})(?:{_WORDS})\b")
 _TAG = re.compile(r"#\w+#?")
 _BARE_TAG = re.compile(r"[Pp]erson\s?\d+")
 _JOIN = re.compile(r"[\s,.'’()\-–—]*(?:\band\b\s*)?(?:\ba\b\s*)?")
+# Of what is asked about, only what surely is one number: "of twenty, five came" has two.
+_CLOSE_JOIN = re.compile(r"[\s-]*(?:\band\b\s*)?(?:\ba\b\s*)?")
 _MONTH = re.compile(rf"\b(?=[JFMASOND])(?:{'|'.join(_MONTHS)})\b")
 _LARGE = re.compile(r"(\d+(?:\.\d+)?)([km])\b", re.IGNORECASE)
 _SCALED = re.compile(r"\s?(hundred|thousand|million|billion)\b|([km])\b", re.IGNORECASE)
@@ -99,7 +101,7 @@ class Numbers:
         for match in _FIGURE.finditer(text):
             if ":" not in match.group() and match.group().count(".") < 2:
                 self.values.add(_number(match.group()))
-        for row in _rows(text.lower()):
+        for row in _rows(text.lower(), _JOIN):
             self.values |= _readings([token for token, _, _ in row])
         self.values.update(round(float(match[1]) * _FACTORS[match[2].lower()], 6) for match in _LARGE.finditer(text))
         self.values.update(_MONTHS[match.group()] for match in _MONTH.finditer(text))
@@ -114,11 +116,11 @@ def _number(figure: str) -> float:
     return float(figure.replace(",", ""))
 
 
-def _rows(text: str) -> Iterator[list[tuple[_Token, int, int]]]:
-    """Yield the numbers that stand side by side, each with its place in the text."""
+def _rows(text: str, join: re.Pattern[str]) -> Iterator[list[tuple[_Token, int, int]]]:
+    """Yield the numbers that stand side by side, with no more than ``join`` between, each with its place."""
     row: list[tuple[_Token, int, int]] = []
     for match in _TOKEN.finditer(text):
-        if row and not _JOIN.fullmatch(text, row[-1][2], match.start()):
+        if row and not join.fullmatch(text, row[-1][2], match.start()):
             yield row
             row = []
         row.append((_token(match.group()), match.start(), match.end()))
@@ -203,7 +205,7 @@ def _written(summary: str) -> Iterator[tuple[str, float]]:
             continue
         factor = _FACTORS[scale[1] or scale[2]] if scale else 1.0
         yield text[match.start() : end], round(_number(match.group()) * factor, 6)
-    for row in _rows(text):
+    for row in _rows(text, _CLOSE_JOIN):
         place = 0
         while place < len(row):
             start = row[place][1]
@@ -217,7 +219,8 @@ def _written(summary: str) -> Iterator[tuple[str, float]]:
 
 def _is_known(written: str, value: float, known: set[float]) -> bool:
     if value >= 0:
-        return _is_known_value(value, known) or ("." in written and _parts_known(written, known))
+        in_parts = "." in written and _DIGIT.search(written) is not None
+        return _is_known_value(value, known) or (in_parts and _parts_known(written, known))
     return _parts_known(written, known)
 
 

@@ -11,6 +11,8 @@ LINES = "newline"
 
 # sentencex 1.0 takes these for the end of a sentence when a capital or a digit follows.
 _ABBREVIATION_AT_END = re.compile(r"(?:^|[\s(\"'])(?:Ms|Mx|vs|No|Nos)\.\s*$")
+# White space that is no plain space makes sentencex 1.0 panic after a capital letter and before a full stop.
+_BLANK = re.compile(r"[^\S\n]")
 # What no UTF-8 can hold, and so no library in Rust.
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -31,7 +33,7 @@ def sentences(text: str) -> list[str]:
     from sentencex import segment
 
     found: list[str] = []
-    for line in _LONE_SURROGATE.sub("\ufffd", text).split("\n"):
+    for line in _BLANK.sub(" ", _LONE_SURROGATE.sub("\ufffd", text)).split("\n"):
         goes_on = False
         for part in segment("en", line):
             if goes_on:

@@ -9,6 +9,7 @@ from typing import Any
 from summtune.errors import RunDirectoryError
 from summtune.evaluator.evaluation import METRICS_FILE
 from summtune.files import read_json, read_jsonl
+from summtune.report.visible import one_line
 
 KINDS = ("prompt", "train", "scored")
 """What can be compared: prompted and trained models, and outputs from elsewhere that were scored here."""
@@ -104,7 +105,7 @@ def read_system(name: str | None, run_dir: Path) -> System:
     stats = _read(run_dir, "prediction_stats.json")
     training = _read(run_dir, "training.json") if plan["kind"] == "train" else {}
     return System(
-        name=name or (plan["name"] if plan["kind"] == "scored" else run_dir.name),
+        name=name or one_line(plan["name"] if plan["kind"] == "scored" else run_dir.name),
         run_dir=run_dir,
         kind=plan["kind"],
         trainable_parameters=stats["trainable_parameters"],
@@ -149,10 +150,10 @@ def _cost(run_dir: Path, kind: str, stats: dict[str, Any], training: dict[str, A
         return Cost()
     if kind == "prompt":
         return Cost(0.0, None, stats.get("peak_memory_bytes"), 0)
-    seconds, devices = training.get("seconds"), training.get("processes")
+    seconds = training.get("device_seconds")
     return Cost(
-        device_hours=seconds * devices / 3600 if seconds is not None and devices is not None else None,
-        devices=devices,
+        device_hours=seconds / 3600 if seconds is not None else None,
+        devices=training.get("processes"),
         peak_memory_bytes=training.get("peak_memory_bytes"),
         size_bytes=sum(file.stat().st_size for file in (run_dir / "model").glob("*.safetensors")),
     )

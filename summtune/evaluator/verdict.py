@@ -13,8 +13,9 @@ Row = Mapping[str, Any]
 def verdict(comparison: Mapping[str, Any]) -> list[str]:
     """Return one sentence for each system but the baseline, on the comparison's first metric.
 
-    It sets the system against the baseline, and then against the best one of all, so that what beats the baseline is
-    not taken for better than everything else that does. Without a baseline, the best system is set against each other.
+    A sentence sets the system against the baseline, and then against the best one of all, so that what beats the
+    baseline is not taken for better than everything else that does. Without a baseline, the best system is set against
+    each other. Higher is better, but for error rates and perplexity.
 
     Two systems count as different when the interval of their difference leaves out zero and the permutation test's
     p-value, with Holm's correction for every row of the table, is below one minus the confidence. What is not
@@ -23,24 +24,42 @@ def verdict(comparison: Mapping[str, Any]) -> list[str]:
     Args:
         comparison: what ``summtune.evaluator.comparison.compare`` returns.
     """
-    if not comparison["differences"]:
-        return []
-    metric = comparison["differences"][0]["metric"]
-    scored = [system for system in comparison["systems"] if metric in system["metrics"]]
-    best: str = max(scored, key=lambda system: system["metrics"][metric]["value"])["name"]
-    words = _Words(comparison, metric)
     baseline = comparison["baseline"]
+    metric = _spoken_of(comparison)
+    if metric is None:
+        return ["Nothing can be tested: the systems share no score of single dialogues."]
+    scored = [system for system in comparison["systems"] if metric in system["metrics"]]
+    lower = numbers.is_lower_better(metric)
+    best: str = (min if lower else max)(scored, key=lambda system: system["metrics"][metric]["value"])["name"]
+    words = _Words(comparison, metric)
     if baseline is None:
         return [f"{words.against(best, each['name'])}." for each in scored if each["name"] != best]
     sentences = []
-    for name in (each["name"] for each in scored if each["name"] != baseline):
+    for name in (each["name"] for each in comparison["systems"] if each["name"] != baseline):
+        if (name, baseline) not in words.rows:
+            sentences.append(f"{name} was not scored with {numbers.metric_title(metric)}.")
+            continue
         parts = [words.against(name, baseline)]
         if name == best and len(scored) > 2:
-            parts.append("no other system scores higher")
-        elif best not in (name, baseline):
+            parts.append(f"no other system scores {'lower' if lower else 'higher'}")
+        elif best not in (name, baseline) and (name, best) in words.rows:
             parts.append(words.beside(name, best))
         sentences.append(f"{'; '.join(parts)}.")
     return sentences
+
+
+def _spoken_of(comparison: Mapping[str, Any]) -> str | None:
+    """Return the metric of the verdict: the first that all have for each dialogue, else the baseline's first."""
+    pairs: dict[str, set[tuple[str, str]]] = {}
+    for row in comparison["differences"]:
+        pairs.setdefault(row["metric"], set()).add((row["a"], row["b"]))
+    most = max(map(len, pairs.values()), default=0)
+    whole = [metric for metric, found in pairs.items() if len(found) == most]
+    n = len(comparison["systems"])
+    if whole and most == n * (n - 1) // 2:
+        return whole[0]
+    with_baseline = (metric for metric, found in pairs.items() if any(comparison["baseline"] in pair for pair in found))
+    return next(with_baseline, None)
 
 
 class _Words:
@@ -66,7 +85,7 @@ class _Words:
         unit, p_value = numbers.metric_title(self.metric), numbers.p_value(row["p_adjusted"])
         if not self._is_real(row):
             return f"{name} is not distinguishable from {other}: {self._signed(row)} {unit} ({p_value}{self._why(row)})"
-        won = "beats" if row["difference"] > 0 else "is worse than"
+        won = "beats" if (row["difference"] > 0) != numbers.is_lower_better(self.metric) else "is worse than"
         return f"{name} {won} {other} by {self._size(row)} {unit} ({p_value})"
 
     def beside(self, name: str, best: str) -> str:
@@ -84,7 +103,7 @@ class _Words:
 
     def _why(self, row: Row) -> str:
         """Return why a difference whose own interval leaves out zero does not count."""
-        if row["ci_low"] <= 0 <= row["ci_high"] or row["p_adjusted"] < self.alpha:
+        if row["ci_low"] <= 0 <= row["ci_high"] or row["p_adjusted"] < self.alpha or row["p_value"] >= self.alpha:
             return ""
         return f" among {self.tests} tests"
 

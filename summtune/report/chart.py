@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
+import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -108,18 +110,30 @@ def plain_axes(axes: Axes, grid: Literal["y", "both"]) -> None:
 def legend(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
     """Put a legend above the axes."""
     # Names that do not fit one row are filled in by columns, so that one row is better where there is room.
-    one_row = sum(len(name) + _LEGEND_MARK for name in names) <= _LEGEND_ROW
+    shown = [textwrap.shorten(one_line(name), _LEGEND_ROW - _LEGEND_MARK, placeholder=" …") for name in names]
     drawn = figure.legend(
         handles,
         [str(index) for index in range(len(names))],
         loc="outside upper left",
-        ncols=len(names) if one_row else min(4, len(names)),
+        ncols=_legend_columns([len(name) + _LEGEND_MARK for name in shown]),
         frameon=False,
     )
-    for label, name in zip(drawn.get_texts(), names, strict=True):
+    for label, name in zip(drawn.get_texts(), shown, strict=True):
         # A name is no formula: matplotlib would read what stands between two dollar signs as one.
         label.set_parse_math(False)
-        label.set_text(one_line(name))
+        label.set_text(name)
+
+
+def _legend_columns(widths: Sequence[int]) -> int:
+    """Return in how many columns the names fit side by side: one row if that fits, else four columns at most."""
+    for columns in (len(widths), 4, 3, 2):
+        if columns > len(widths):
+            continue
+        rows, longer = divmod(len(widths), columns)  # as matplotlib does: the first columns have one row more
+        starts = [place * rows + min(place, longer) for place in range(columns + 1)]
+        if sum(max(widths[start:end]) for start, end in itertools.pairwise(starts)) <= _LEGEND_ROW:
+            return columns
+    return 1
 
 
 def as_svg(salt: str, draw: Callable[[], Figure]) -> str:
@@ -174,12 +188,19 @@ def _bars(axes: Axes, systems: Sequence[Mapping[str, Any]], metrics: Sequence[st
     width = _GROUP_WIDTH / len(systems) if len(systems) > 1 else 0.42
     left = np.arange(len(metrics)) + (index - (len(systems) - 1) / 2) * width
     values = [100 * each["value"] for each in estimates]
-    bars = axes.bar(left, values, width * 0.92, color=PALETTE[index % len(PALETTE)])
-    lows = [100 * _or(each["ci_low"], each["value"]) for each in estimates]
+    # From the eighth system on colours come again; stripes tell those bars from the first ones.
+    hatch = "//" if index >= len(PALETTE) else None
+    bars = axes.bar(left, values, width * 0.92, color=PALETTE[index % len(PALETTE)], hatch=hatch, edgecolor=PAPER)
     highs = [100 * _or(each["ci_high"], each["value"]) for each in estimates]
-    # A percentile interval may miss its own mean, if only in the last bit; matplotlib takes no negative length.
-    errors = np.maximum(0.0, [np.subtract(values, lows), np.subtract(highs, values)])
-    axes.errorbar(left, values, yerr=errors, fmt="none", ecolor=INK, elinewidth=0.9, capsize=2.5, capthick=0.9)
+    known = [place for place, each in enumerate(estimates) if each["ci_low"] is not None]
+    spread = [(values[at] - 100 * estimates[at]["ci_low"], highs[at] - values[at]) for at in known]
+    if known:  # a bar without an interval gets none, not one of no length, which would look like certainty
+        # A percentile interval may miss its own mean, if only in the last bit; matplotlib takes no negative length.
+        errors = np.maximum(0.0, np.transpose(spread))
+        shown = [values[at] for at in known]
+        axes.errorbar(
+            left[known], shown, yerr=errors, fmt="none", ecolor=INK, elinewidth=0.9, capsize=2.5, capthick=0.9
+        )
     if len(systems) * len(metrics) <= _LABELLED_BARS:
         size = 9 if len(systems) * len(metrics) <= 16 else 8
         for x, high, name, each in zip(left, highs, metrics, estimates, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +66,7 @@ def run_contents(run: RunFiles) -> Contents:
         differences=None,
         costs=None,
         hours=hours_title([run]),
-        protocol=protocol_sentence(run.metrics["protocol"]),
+        protocol=protocol_sentence(run.metrics["protocol"], run.metrics["metrics"]),
         diagnostics=diagnostics([run.name], [run.metrics]),
         comparison=None,
         details=(run_details(run.name, run),),
@@ -98,7 +98,7 @@ def comparison_contents(files: ComparisonFiles) -> Contents:
         differences=difference_table(comparison),
         costs=cost_table(systems, hours=hours),
         hours=hours,
-        protocol=protocol_sentence(comparison["protocol"]),
+        protocol=protocol_sentence(comparison["protocol"], [name for system in systems for name in system["metrics"]]),
         diagnostics=diagnostics(names, [run.metrics for run in files.runs], comparison.get("diagnostics")),
         comparison=comparison_details(files),
         details=tuple(run_details(name, run) for name, run in zip(names, files.runs, strict=True)),
@@ -108,28 +108,39 @@ def comparison_contents(files: ComparisonFiles) -> Contents:
     )
 
 
-def protocol_sentence(protocol: Mapping[str, Any]) -> str:
-    """Return how the scores were made, in one or two sentences."""
+def protocol_sentence(protocol: Mapping[str, Any], metrics: Iterable[str]) -> str:
+    """Return how the scores were made, in a few sentences.
+
+    Args:
+        protocol: of ``metrics.json`` or ``comparison.json``.
+        metrics: names of the scores that are shown.
+    """
     bootstrap = protocol["bootstrap"]
     stemmer = "with" if protocol["stemmer"] else "without"
     references = {"mean": "the mean over a dialogue's references", "max": "the best of a dialogue's references"}
     splitting = protocol["sentence_splitting"]
-    text = (
-        f"ROUGE F-measure × 100 by {protocol['implementation']} {protocol['version']}, {stemmer} Porter stemmer, "
-        f"{references[protocol['references']]}, sentences of ROUGE-Lsum split "
-        f"{'at line ends' if splitting == 'newline' else f'by {splitting}'}. "
+    sentences = []
+    if any(map(numbers.is_fraction, metrics)):
+        sentences.append(
+            f"ROUGE F-measure × 100 by {protocol['implementation']} {protocol['version']}, {stemmer} Porter stemmer, "
+            f"{references[protocol['references']]}, sentences of ROUGE-Lsum split "
+            f"{'at line ends' if splitting == 'newline' else f'by {splitting}'}"
+        )
+    for name, made in protocol.get("extra_metrics", {}).items():
+        arguments = ", ".join(f"{key} {value}" for key, value in made.get("arguments", {}).items())
+        script = f", script {made['script']}" if "script" in made else ""
+        given = f" with {arguments}" if arguments else ""
+        sentences.append(f"{name} by {made['implementation']} {made['version']}{script}{given}")
+    intervals = (
         f"{numbers.percent(bootstrap['confidence'])} intervals by percentile bootstrap over dialogues "
         f"({numbers.count(bootstrap['samples'])} resamples, seed {bootstrap['seed']})"
     )
-    if "permutations" not in protocol:
-        return f"{text}."
-    flips = numbers.count(protocol["permutations"])
-    corrected = (
-        "with Holm's correction for their number"
-        if protocol.get("correction") == "holm"
-        else "not corrected for several comparisons"
-    )
-    return f"{text}; p-values by paired sign-flip permutation ({flips} flips), {corrected}."
+    if "permutations" in protocol:
+        flips = numbers.count(protocol["permutations"])
+        intervals += (
+            f"; p-values by paired sign-flip permutation ({flips} flips), with Holm's correction for their number"
+        )
+    return f"{'. '.join([*sentences, intervals])}."
 
 
 def _metric_table(metrics: Mapping[str, Any]) -> Table:
@@ -173,4 +184,7 @@ def _rival(systems: Sequence[Mapping[str, Any]], base: int) -> int:
     others = [place for place in range(len(systems)) if place != base]
     shared = (name for name in systems[0]["metrics"] if all(name in system["metrics"] for system in systems))
     metric = next(shared, None)
-    return max(others, key=lambda place: systems[place]["metrics"][metric]["value"]) if metric else others[0]
+    if metric is None:
+        return others[0]
+    best = min if numbers.is_lower_better(metric) else max
+    return best(others, key=lambda place: systems[place]["metrics"][metric]["value"])

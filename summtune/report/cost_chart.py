@@ -127,10 +127,9 @@ def _cost_figure(
     panels = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
     for axes, cost in zip(panels, costs, strict=True):
         _panel(axes, cost, scored, metric)
-    panels[0].set_ylabel(numbers.metric_title(metric))
+    panels[0].set_ylabel(one_line(numbers.metric_title(metric)), parse_math=False)
     handles: list[Any] = [
-        Line2D([], [], color=PALETTE[index % len(PALETTE)], marker=_MARKERS[index % len(_MARKERS)], linestyle="")
-        for index, _ in scored
+        Line2D([], [], color=PALETTE[index % len(PALETTE)], marker=_marker(index), linestyle="") for index, _ in scored
     ]
     names = [system["name"] for _, system in scored]
     for kind, anchor in anchors.items():
@@ -143,6 +142,11 @@ def _cost_figure(
     return figure
 
 
+def _marker(index: int) -> str:
+    """Return another marker than that of the system before with the same colour."""
+    return _MARKERS[(index + index // len(PALETTE)) % len(_MARKERS)]
+
+
 def _panel(axes: Axes, cost: _Cost, scored: Sequence[tuple[int, Mapping[str, Any]]], metric: str) -> None:
     known = [(index, system, value) for index, system in scored if (value := _value(system, cost.key)) is not None]
     axis = _axis([value for _, _, value in known], cost)
@@ -152,7 +156,7 @@ def _panel(axes: Axes, cost: _Cost, scored: Sequence[tuple[int, Mapping[str, Any
         colour = PALETTE[index % len(PALETTE)]
         if low is not None and high is not None:
             axes.plot([place, place], [low, high], color=colour, linewidth=1.3)
-        axes.plot([place], [value], color=colour, marker=_MARKERS[index % len(_MARKERS)], markersize=5.5)
+        axes.plot([place], [value], color=colour, marker=_marker(index), markersize=5.5)
     plain_axes(axes, "both")
     axes.set_title(cost.title, fontsize=10, color=INK)
     axes.set_xlim(*axis.limits)

@@ -122,7 +122,10 @@ def _scores(path: Path) -> list[str]:
     )
     titles = (anchor["name"].capitalize() for anchor in anchors)
     table = to_markdown(Table(("Metric", "Score", f"{level} interval", *titles), rows)).rstrip()
-    return [table, f"On {numbers.count(metrics['n'])} dialogues. {protocol_sentence(metrics['protocol'])}"]
+    return [
+        table,
+        f"On {numbers.count(metrics['n'])} dialogues. {protocol_sentence(metrics['protocol'], metrics['metrics'])}",
+    ]
 
 
 def _verdict(comparison: Mapping[str, Any]) -> list[str]:

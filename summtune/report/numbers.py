@@ -16,6 +16,11 @@ def is_fraction(name: str) -> bool:
     return name.startswith("rouge") and name.removeprefix("rouge") in {*"123456789", "L", "Lsum"}
 
 
+def is_lower_better(name: str) -> bool:
+    """Return whether a lower value is the better one; of metrics that nobody knows here, higher is taken for better."""
+    return name.split(".")[0] in {"wer", "cer", "ter", "perplexity"}
+
+
 def score(name: str, value: float) -> str:
     """Return a score: ×100 with one decimal for ROUGE (``47.3``), on its own scale with three for others."""
     return _signless_zero(f"{value * 100:.1f}" if is_fraction(name) else f"{value:.3f}")
@@ -54,7 +59,10 @@ def share(part: int, whole: int) -> str:
     """Return a share in percent with three significant digits at most: ``1.41 %``, ``100 %``, ``0 %``."""
     if whole == 0:
         return "–"
-    return f"{100 * part / whole:.3g} %"
+    percentage = 100 * part / whole
+    if 0 < percentage < 0.001:
+        return "< 0.001 %"
+    return f"{min(percentage, 99.9) if part < whole else percentage:.3g} %"
 
 
 def parameters(trainable: int, total: int) -> str:

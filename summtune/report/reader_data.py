@@ -16,7 +16,7 @@ CHUNK = 100
 """Dialogues of one part."""
 BUDGET = 55_000_000
 """Bytes of dialogues that a page holds: mail and browsers take the file, and it opens in seconds."""
-_SCORE_BYTES = 9  # of one score with its comma
+_SCORE_BYTES = 16  # of one score with its comma
 _ESCAPED = str.maketrans({"<": "\\u003c", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
@@ -73,7 +73,7 @@ def reader_data(
         "ids": [visible(reading.id) for reading in readings[: len(rows)]],
         "metrics": [_metric(name) for name in scores.metrics],
         "scores": [
-            [[round(score, 6) for score in column[: len(rows)]] for column in metric] for metric in scores.columns
+            [[round(score, 12) for score in column[: len(rows)]] for column in metric] for metric in scores.columns
         ],
         "checks": list(picked.values()),
     }
@@ -92,9 +92,10 @@ def _row(reading: Reading) -> list[Any]:
 
 
 def _metric(name: str) -> dict[str, Any]:
-    """Return how the reader writes a metric's scores: as ``numbers.score`` does."""
+    """Return how the reader writes a metric's scores, as ``numbers.score`` does, and the sign of what is better."""
     scale, digits = (100, 1) if numbers.is_fraction(name) else (1, 3)
-    return {"title": visible(numbers.metric_title(name)), "scale": scale, "digits": digits}
+    sign = -1 if numbers.is_lower_better(name) else 1
+    return {"title": visible(numbers.metric_title(name)), "scale": scale, "digits": digits, "better": sign}
 
 
 def _examples(checks: Sequence[Check], held: set[str]) -> dict[str, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from summtune.errors import RunDirectoryError
 from summtune.records import Prediction
 from summtune.report import numbers
 from summtune.report.run_files import RunFiles
@@ -56,8 +57,13 @@ def gather(names: Sequence[str], runs: Sequence[RunFiles]) -> tuple[tuple[Readin
     Args:
         names: what the systems are called here.
         runs: their files, in the same order, of the same dialogues.
+
+    Raises:
+        RunDirectoryError: a run's predictions and scores are not of the dialogues of the first run.
     """
     ids = [prediction.id for prediction in runs[0].predictions]
+    for run in runs:
+        _check_ids(run, set(ids))
     predictions: list[Mapping[str, Prediction]] = [{each.id: each for each in run.predictions} for run in runs]
     first = [run.per_example[ids[0]] for run in runs]
     metrics = tuple(name for name in first[0] if all(name in each for each in first))
@@ -73,6 +79,16 @@ def gather(names: Sequence[str], runs: Sequence[RunFiles]) -> tuple[tuple[Readin
         dialogue = next((each.dialogue for each in written if each.dialogue), "")
         readings.append(Reading(id_, dialogue, written[0].references, outputs))
     return tuple(readings), Scores(metrics, columns)
+
+
+def _check_ids(run: RunFiles, ids: set[str]) -> None:
+    files = {"predictions.jsonl": {each.id for each in run.predictions}, "per_example.jsonl": run.per_example.keys()}
+    for file, found in files.items():
+        if found != ids:
+            raise RunDirectoryError(
+                f"{run.folder / file} is not of the same dialogues as the other files of this report (got "
+                f"{min(found ^ ids)!r} in only one of them); give the run's command again"
+            )
 
 
 def _notes(prediction: Prediction) -> tuple[str, ...]:

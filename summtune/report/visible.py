@@ -8,15 +8,17 @@ from typing import Final
 _CONTROL: Final = r"\x00-\x08\x0b-\x1f\x7f-\x9f"
 _DIRECTION: Final = r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _UNWRITABLE: Final = r"\ud800-\udfff\ufffe\uffff"
-_HIDDEN: Final = re.compile(f"[{_CONTROL}{_DIRECTION}{_UNWRITABLE}]")
+_WIDTHLESS: Final = r"\u00ad\u200b\u2060-\u2064\ufeff\U000e0000-\U000e007f"
+_HIDDEN: Final = re.compile(f"[{_CONTROL}{_DIRECTION}{_WIDTHLESS}{_UNWRITABLE}]")
 
 
 def visible(text: str) -> str:
     """Return ``text`` with a sign for every character that would not be seen, or would move others.
 
     Control characters (a null byte ends the text for some readers) become the Unicode control pictures, ``␀``. Marks
-    that turn the writing direction and lone surrogates (which no UTF-8 file can hold) become their code point,
-    ``⟨U+202E⟩``. Line ends become ``\\n``; tabs stay.
+    that turn the writing direction, characters without width (but for the joiners that some scripts and emoji need) and
+    lone surrogates (which no UTF-8 file can hold) become their code point, ``⟨U+202E⟩``. Line ends become ``\\n``;
+    tabs stay.
     """
     return _HIDDEN.sub(_sign, text.replace("\r\n", "\n"))
 

@@ -28,6 +28,8 @@ class Start:
         pending_losses: of each rank that wrote the checkpoint, summed since the last line of the log.
         logged_step: the step of that line.
         seconds: that the training had taken until then, without what was lost with a kill.
+        device_seconds: the same, times the processes of each session.
+        peak_memory_bytes: most that a process had held until then.
     """
 
     checkpoint: Path
@@ -35,6 +37,8 @@ class Start:
     pending_losses: tuple[float, ...]
     logged_step: int
     seconds: float
+    device_seconds: float
+    peak_memory_bytes: int
 
     @property
     def step(self) -> int:
@@ -98,7 +102,8 @@ def _look(run_dir: Path, layout: dict[str, Any], deepspeed: bool, events: Events
         )
     taken_up = read_json(found / GOING_ON) if (found / GOING_ON).is_file() else {}
     losses, logged_step = tuple(taken_up.get("losses", ())), taken_up.get("since_step", checkpoints.step_of(found))
-    return Start(found, _best(found, events), losses, logged_step, taken_up.get("seconds", 0.0)), None
+    spent = [taken_up.get(key, 0) for key in ("seconds", "device_seconds", "peak_memory_bytes")]
+    return Start(found, _best(found, events), losses, logged_step, *spent), None
 
 
 def _best(found: Path, events: Events) -> Path | None:

@@ -72,7 +72,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         keep_checkpoints: complete checkpoints that are kept.
         evaluation_tokens: target tokens of the evaluation pairs; 0 without evaluation.
         start: what the training goes on from, None for one that begins.
-        seconds: says how long the training has taken, over all its sessions.
+        spent: says what the training has taken over all its sessions, for the checkpoints.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         keep_checkpoints: int,
         evaluation_tokens: int,
         start: Start | None,
-        seconds: Callable[[], float],
+        spent: Callable[[], dict[str, float]],
         **arguments: Any,
     ) -> None:
         super().__init__(compute_loss_func=global_token_mean, **arguments)
@@ -96,7 +96,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         self.keep_checkpoints = keep_checkpoints
         self.evaluation_tokens = evaluation_tokens
         self._start = start
-        self._seconds = seconds
+        self._spent = spent
         self._last_look = 0
         self._stopping = False
 
@@ -205,8 +205,8 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         """Write down, for every rank, the loss summed since the last line of the log, and the time until now."""
         pending = self.accelerator.gather(self._tr_loss.detach().reshape(1)).tolist()
         if self.is_world_process_zero():
-            kept = {"since_step": self._globalstep_last_logged, "losses": pending, "seconds": self._seconds()}
-            write_json(folder / GOING_ON, kept)
+            kept = {"since_step": self._globalstep_last_logged, "losses": pending}
+            write_json(folder / GOING_ON, kept | self._spent())
 
 
 class Recorder(TrainerCallback):

@@ -92,8 +92,14 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
     start = resume_point(run_dir, launch, precision, events)
     first_step = start.step if start else 0
 
-    def seconds() -> float:
-        return (start.seconds if start else 0.0) + time.perf_counter() - started
+    def spent() -> dict[str, float]:
+        now = time.perf_counter() - started
+        before = (start.seconds, start.device_seconds, start.peak_memory_bytes) if start else (0.0, 0.0, 0)
+        return {
+            "seconds": round(before[0] + now, 2),
+            "device_seconds": round(before[1] + now * arguments.world_size, 2),
+            "peak_memory_bytes": max(before[2], peak_memory_bytes()),
+        }
 
     log = TrainLog(run_dir / "train_log.jsonl")
     if arguments.process_index == 0:
@@ -110,7 +116,7 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
         keep_checkpoints=recipe.save_total_limit,
         evaluation_tokens=eval_set.target_tokens if eval_set else 0,
         start=start,
-        seconds=seconds,
+        spent=spent,
         model=model,
         args=arguments,
         train_dataset=train_set,
@@ -132,9 +138,8 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
                 **_outcome(trainer),
                 "train_loss": log.mean_loss(),
                 "resumed_from_step": start.step if start else None,
-                "seconds": round(seconds(), 2),
+                **spent(),
                 "processes": arguments.world_size,
-                "peak_memory_bytes": peak_memory_bytes(),
                 "precision": precision,
                 **unchanged_weights(run_dir / "model", Path(plan.model.folder)),
             },

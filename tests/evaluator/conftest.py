@@ -26,7 +26,7 @@ def finished(tmp_path):
         trained = 10 if kind == "train" else 0
         write_json(folder / "prediction_stats.json", {"trainable_parameters": trained, "total_parameters": 1000})
         if kind == "train":
-            write_json(folder / "training.json", {"seconds": 1800.0, "processes": 4, "peak_memory_bytes": 2**30})
+            write_json(folder / "training.json", {"device_seconds": 7200.0, "processes": 4, "peak_memory_bytes": 2**30})
             (folder / "model").mkdir()
             (folder / "model" / "adapter_model.safetensors").write_bytes(bytes(1000))
         return read_system(name, folder)

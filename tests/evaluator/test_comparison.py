@@ -206,3 +206,35 @@ def test_other_arguments_of_a_metric_are_another_protocol(finished):
         match=r"different protocols \(got bertscore.arguments \{'num_layers': 9\} and \{'num_layers': 10\}\)",
     ):
         compare(systems, None)
+
+
+def test_where_one_system_lacks_the_first_metric_the_verdict_speaks_of_what_all_have(finished):
+    systems = [finished("a", GOOD), finished("b", POOR), finished("c", POOR[::-1], metrics=["rouge2"])]
+    for baseline in ("a", "c"):
+        sentences = compare(systems, baseline)["verdict"]
+        assert len(sentences) == 2
+        assert all("ROUGE-2" in sentence for sentence in sentences)
+
+
+def test_a_metric_of_the_whole_corpus_alone_is_tested_by_nobody(finished):
+    systems = [finished("a", GOOD), finished("b", POOR), finished("c", POOR)]
+    for system in systems:
+        metrics = read_json(system.run_dir / "metrics.json")
+        metrics["metrics"]["bleu"] = {"value": 0.1, "ci_low": None, "ci_high": None}
+        if system.name == "a":
+            metrics["metrics"] = {"bleu": metrics["metrics"]["bleu"]}
+        write_json(system.run_dir / "metrics.json", metrics)
+    comparison = compare(systems, "a")
+    assert {(row["a"], row["b"]) for row in comparison["differences"]} == {("c", "b")}
+    assert comparison["verdict"] == ["Nothing can be tested: the systems share no score of single dialogues."]
+
+
+def test_another_version_behind_a_metric_is_another_protocol(finished):
+    systems = [finished("a", GOOD), finished("b", POOR)]
+    for system, code in zip(systems, ("0.3.12", "0.3.13"), strict=True):
+        metrics = read_json(system.run_dir / "metrics.json")
+        made = {"implementation": "evaluate", "version": "0.4.6", "references": "each", "arguments": {}}
+        metrics["protocol"]["extra_metrics"] = {"bertscore": made | {"details": {"hashcode": code}}}
+        write_json(system.run_dir / "metrics.json", metrics)
+    with pytest.raises(ComparisonError, match=r"got bertscore.details.hashcode '0.3.12' and '0.3.13'"):
+        compare(systems, None)

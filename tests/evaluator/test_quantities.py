@@ -83,3 +83,12 @@ def test_nor_does_a_heap_of_numbers(text):
 def test_ten_thousand_numbers():
     assert found("nine " * 10_000, "nine " * 10_000) == []
     assert found("9" * 10_000, "seven") == ["9" * 10_000]
+
+
+@pytest.mark.parametrize(
+    "summary",
+    ["They invited twenty. Five came.", "Of twenty, five came.", "Of twenty (five came).", "Five, then twenty."],
+)
+def test_two_numbers_beside_each_other_are_not_one(summary):
+    assert found(summary, "I invited twenty people, and just five of them came.") == []
+    assert found("It costs one hundred. Two people came.", "Nothing.") == ["one hundred"]

@@ -27,6 +27,11 @@ def test_sentences_of_summaries(text, count):
     assert len(sentences(text)) == count
 
 
+@pytest.mark.parametrize("blank", ["\u00a0", "\u2009", "\u3000", "\u2028", "\u0085", "\x1c"])
+def test_white_space_that_makes_the_splitter_panic_is_a_space(blank):
+    assert sentences(f"Take vitamin K{blank}. Then rest.") == sentences("Take vitamin K . Then rest.")
+
+
 def test_a_line_is_a_sentence_of_its_own_also_after_an_abbreviation():
     assert sentences("She is a Ms.\nHe left.") == ["She is a Ms.", "He left."]
 

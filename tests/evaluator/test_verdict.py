@@ -4,7 +4,13 @@ VALUES = {"Original": 0.2, "LoRA": 0.375, "full": 0.384}
 
 
 def row(a, b, difference, low, high, p_adjusted, metric="rouge1"):
-    fields = {"difference": difference, "ci_low": low, "ci_high": high, "p_value": 0.0001, "p_adjusted": p_adjusted}
+    fields = {
+        "difference": difference,
+        "ci_low": low,
+        "ci_high": high,
+        "p_value": p_adjusted / 2,
+        "p_adjusted": p_adjusted,
+    }
     return {"a": a, "b": b, "metric": metric} | fields
 
 
@@ -92,5 +98,25 @@ def test_one_dialogue_decides_nothing():
     ]
 
 
-def test_nothing_to_compare_gives_no_sentence():
-    assert verdict(comparison()) == []
+def test_where_nothing_can_be_tested_it_says_so():
+    assert verdict(comparison()) == ["Nothing can be tested: the systems share no score of single dialogues."]
+
+
+def test_a_p_value_that_is_too_high_by_itself_is_not_blamed_on_the_other_tests():
+    found = row("a", "Original", 0.9, 0.9, 0.9, 0.251) | {"p_value": 0.251}
+    assert verdict(comparison(found)) == ["a is not distinguishable from Original: +90.0 ± 0.0 ROUGE-1 (p = 0.251)."]
+
+
+def test_of_an_error_rate_the_lower_one_wins():
+    rows = [
+        row("a", "Original", -0.2, -0.3, -0.1, 0.0001, "wer"),
+        row("b", "Original", 0.2, 0.1, 0.3, 0.0001, "wer"),
+        row("b", "a", 0.4, 0.3, 0.5, 0.0001, "wer"),
+    ]
+    made = comparison(*rows)
+    for system, value in zip(made["systems"], (0.5, 0.3, 0.7), strict=True):
+        system["metrics"] = {"wer": {"value": value}}
+    assert verdict(made) == [
+        "a beats Original by 0.200 ± 0.100 wer (p < 0.001); no other system scores lower.",
+        "b is worse than Original by 0.200 ± 0.100 wer (p < 0.001); a beats it by 0.400 ± 0.100 (p < 0.001).",
+    ]

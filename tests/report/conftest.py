@@ -19,7 +19,14 @@ def write_training(folder):
     losses = [{"step": step, "epoch": step / 50, "loss": 1 + math.exp(-step / 20)} for step in range(10, 101, 10)]
     write_jsonl(folder / "train_log.jsonl", [*losses, {"step": 50, "eval_loss": 1.2}, {"step": 100, "eval_loss": 1.1}])
     training = {"trainable_parameters": 3_538_944, "total_parameters": 251_116_800, "steps": 100, "epochs": 2.0}
-    training |= {"train_loss": 1.23456, "best_step": 100, "eval_loss": 1.1, "seconds": 725.0, "precision": "bf16"}
+    training |= {
+        "train_loss": 1.23456,
+        "best_step": 100,
+        "eval_loss": 1.1,
+        "seconds": 725.0,
+        "device_seconds": 725.0,
+        "precision": "bf16",
+    }
     training |= {"processes": 1}
     write_json(folder / "training.json", training | {"peak_memory_bytes": 1610612736})
     (folder / "model").mkdir()

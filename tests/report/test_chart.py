@@ -113,3 +113,24 @@ def test_drawing_leaves_matplotlibs_settings_alone():
     before = dict(matplotlib.rcParams)
     chart.scores_svg([system("a")])
     assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize(
+    ("widths", "columns"),
+    [([20, 20, 20], 3), ([34, 34, 23, 40], 2), ([30, 30, 30, 30, 30, 30], 3), ([80, 80], 1), ([10] * 9, 9)],
+)
+def test_a_legend_has_as_many_columns_as_fit(widths, columns):
+    assert chart._legend_columns(widths) == columns
+
+
+def test_a_bar_without_an_interval_gets_none():
+    with_interval = chart.scores_svg([system("a"), system("b")])
+    without = chart.scores_svg([system("a", low=None, high=None), system("b", low=None, high=None)])
+    assert with_interval.count("LineCollection") > 0
+    assert without.count("LineCollection") == 0
+
+
+def test_the_eighth_system_does_not_look_like_the_first():
+    svg = chart.scores_svg([system(f"s{i}") for i in range(8)])
+    assert "<pattern" in svg
+    assert "<pattern" not in chart.scores_svg([system(f"s{i}") for i in range(7)])

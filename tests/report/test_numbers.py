@@ -41,6 +41,8 @@ def test_counts_and_shares():
     assert numbers.parameters(0, 10) == "0"
     assert numbers.share(10, 10) == "100 %"
     assert numbers.share(0, 0) == "–"
+    assert numbers.share(9999, 10_000) == "99.9 %"
+    assert numbers.share(1, 10**8) == "< 0.001 %"
     assert numbers.percent(0.95) == "95%"
 
 
@@ -69,3 +71,10 @@ def test_durations(seconds, text):
 )
 def test_sizes(size, text):
     assert numbers.size(size) == text
+
+
+def test_of_error_rates_the_lower_is_better():
+    assert numbers.is_lower_better("wer")
+    assert numbers.is_lower_better("perplexity.mean_perplexity")
+    assert not numbers.is_lower_better("rouge1")
+    assert not numbers.is_lower_better("bertscore.f1")

@@ -37,7 +37,7 @@ def test_scores_are_of_the_dialogues_that_are_held():
     index = json.loads(data.index)
     assert data.held == len(index["ids"]) == len(index["scores"][0][0]) == 2
     assert index["scores"][0][0][1] == pytest.approx(1 / 7, abs=1e-6)
-    assert index["metrics"] == [{"title": "ROUGE-1", "scale": 100, "digits": 1}]
+    assert index["metrics"] == [{"title": "ROUGE-1", "scale": 100, "digits": 1, "better": 1}]
 
 
 def test_the_first_dialogue_is_held_whatever_its_length():

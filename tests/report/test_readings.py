@@ -1,3 +1,6 @@
+import pytest
+
+from summtune.errors import RunDirectoryError
 from summtune.files import read_jsonl, write_jsonl
 from summtune.report.readings import gather
 from summtune.report.run_files import read_run
@@ -34,3 +37,11 @@ def test_a_dialogue_that_one_file_lacks_is_taken_from_another(run_dir):
     rewrite(theirs / "predictions.jsonl", lambda row: row | {"dialogue": ""})
     readings, _ = gather(["theirs", "ours"], [read_run(theirs), read_run(ours)])
     assert readings[0].dialogue.startswith("#Person1#: Shall we meet")
+
+
+def test_scores_of_other_dialogues_are_refused_with_one_of_them(run_dir):
+    folder = run_dir()
+    path = folder / "per_example.jsonl"
+    write_jsonl(path, list(read_jsonl(path))[1:])
+    with pytest.raises(RunDirectoryError, match=r"per_example.jsonl is not of the same dialogues .*\(got 'test_0' in"):
+        gather(["a"], [read_run(folder)])

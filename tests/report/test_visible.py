@@ -12,6 +12,8 @@ from summtune.report.visible import one_line, visible
         ("user\u202etxt.exe", "user⟨U+202E⟩txt.exe"),
         ("\ud800", "⟨U+D800⟩"),
         ("a\r\nb\rc\td\n", "a\nb␍c\td\n"),
+        ("a\u200bb\u00adc\ufeffd\U000e0041", "a⟨U+200B⟩b⟨U+00AD⟩c⟨U+FEFF⟩d⟨U+E0041⟩"),
+        ("👩\u200d👧 می\u200cخواهم", "👩\u200d👧 می\u200cخواهم"),
         ("שלום 你好 é", "שלום 你好 é"),
     ],
 )

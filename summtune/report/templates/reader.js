@@ -54,7 +54,8 @@ const unshared = (a, b) => {
   for (; start < endA && start < endB && a[start] === b[start]; start++) share(start, start);
   for (; endA > start && endB > start && a[endA - 1] === b[endB - 1]; endA--, endB--) share(endA - 1, endB - 1);
   const [rows, columns] = [endA - start, endB - start];
-  if (rows * columns === 0 || rows * columns > LARGEST_DIFF) return marks;
+  if (rows * columns > LARGEST_DIFF) return [null, null]; // no marks rather than false ones
+  if (rows * columns === 0) return marks;
   const width = columns + 1;
   const longest = new Uint32Array((rows + 1) * width);
   for (let i = rows - 1; i >= 0; i--) {
@@ -136,7 +137,11 @@ const heading = (index, id) => {
     } catch {
       copy.textContent = "Copy it from the address bar";
     }
-    setTimeout(() => { copy.textContent = "Copy link"; }, 2000);
+    copy.setAttribute("aria-label", copy.textContent);
+    setTimeout(() => {
+      copy.textContent = "Copy link";
+      copy.setAttribute("aria-label", "Copy the link to " + id);
+    }, 2000);
   });
   return make("div", "heading", make("h3", "", ...parts), copy);
 };
@@ -148,6 +153,7 @@ const article = (index) => {
   const element = make("article", dialogue ? "" : "bare", heading(index, id));
   element.tabIndex = -1;
   element.dataset.index = index;
+  element.setAttribute("aria-label", id || "(no id)");
   if (dialogue) {
     const turns = make("div", "dialogue", ...dialogue.split("\n").map(line));
     turns.tabIndex = 0;
@@ -156,6 +162,7 @@ const article = (index) => {
     element.append(turns);
   }
   const title = make("h4", "", make("span", "", references.length > 1 ? "References" : "Reference"));
+  if (a !== b && !marksA) element.append(make("p", "note long", "These two summaries are too long to mark their differences."));
   const boxes = outputs.map((output, place) => outputBox(index, place, output, place === a ? marksA : place === b ? marksB : null));
   element.append(make("div", "outputs", make("div", "output references", title, ...references.map((text) => paragraph(text))), ...boxes));
   return element;
@@ -173,7 +180,7 @@ const show = (page) => {
   byId("pages").textContent = "of " + pages();
   document.querySelectorAll("[data-step]").forEach((button) => {
     const target = state.page + Number(button.dataset.step);
-    button.disabled = target < 0 || target >= pages();
+    button.setAttribute("aria-disabled", String(target < 0 || target >= pages())); // keeps the focus, unlike disabled
   });
   mark();
 };
@@ -181,6 +188,7 @@ const show = (page) => {
 const turn = (by) => {
   if (state.page + by < 0 || state.page + by >= pages()) return;
   show(state.page + by);
+  if (list.contains(document.activeElement) || document.activeElement === document.body) list.focus({ preventScroll: true });
   list.scrollIntoView({ block: "start" });
 };
 
@@ -197,7 +205,8 @@ const arrange = () => {
   const fits = (index) => (!among || among.has(reader.ids[index])) && wanted.every((word) => textOf(index).includes(word));
   state.indices = reader.ids.map((_, index) => index);
   if (among || wanted.length) state.indices = state.indices.filter(fits);
-  const sign = { file: 0, loss: 1, win: -1 }[order ? order.value : "file"];
+  const direction = { file: 0, loss: 1, win: -1 }[order ? order.value : "file"];
+  const sign = direction * (reader.metrics.length ? reader.metrics[pair().metric].better : 1);
   if (sign) {
     const chosenPair = pair();
     const gaps = new Map(state.indices.map((index) => [index, gap(index, chosenPair)]));
@@ -216,7 +225,9 @@ const mark = () => {
 const select = (index, focus) => {
   state.selected = index;
   mark();
-  history.replaceState(null, "", "#id=" + encodeURIComponent(reader.ids[index]));
+  try {
+    history.replaceState(null, "", "#id=" + encodeURIComponent(reader.ids[index]));
+  } catch { /* a preview without an address of its own, or too many steps a second */ }
   const element = list.querySelector('[data-index="' + index + '"]');
   if (!focus || !element) return;
   element.focus({ preventScroll: true });
@@ -269,7 +280,7 @@ document.addEventListener("keydown", (event) => {
       arrange();
     }
     if (typing) typing.blur();
-  } else if (typing || !keys.checked || (event.key.startsWith("Arrow") && event.target.closest(".scroll"))) {
+  } else if (typing || !keys.checked || (event.key.startsWith("Arrow") && (event.shiftKey || event.target.closest(".scroll, pre")))) {
     return;
   } else if (event.key === "/") {
     search.focus();
