@@ -94,6 +94,7 @@ def test_a_killed_training_goes_on_to_the_very_same_end(reference, recipe, kille
     assert_same_end(run, reference)
 
 
+@pytest.mark.slow
 def test_a_killed_training_on_two_processes_goes_on_with_its_shards(reference, recipe, tmp_path, command):
     run_dir = tmp_path / "run"
     zero = layout(deepspeed="ds_configs/zero2.json", num_processes=2, micro_batch_size=4)
