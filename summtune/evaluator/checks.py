@@ -173,7 +173,7 @@ def warnings_beside(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> l
             continue
         counts = ", ".join(f"{system} {entry['count']} of {entry['of']}" for system, entry in worth.items())
         share = next(iter(worth.values()))["references"]
-        human = "" if share is None else f" (of the references {numbers.percent(share)})"
+        human = "" if share is None else f" (of the references {numbers.rate(share)})"
         sentences.append(f"{check.title}: {counts}{human}{f'; {check.consequence}' if check.consequence else ''}.")
     return sentences
 
@@ -196,7 +196,7 @@ def is_worth_a_warning(name: str, entry: Mapping[str, Any]) -> bool:
 def _sentence(name: str, entry: Mapping[str, Any]) -> str:
     check = CHECKS[name]
     share = entry["references"]
-    human = "" if share is None else f"{numbers.percent(share)} of the references do, "
+    human = "" if share is None else f"{numbers.rate(share)} of the references do, "
     shown = [
         f"{each['id']}: {each['found']}" if each["found"] and not check.always else each["id"]
         for each in entry["examples"][:_SHOWN_IDS]

@@ -80,6 +80,11 @@ def percent(fraction: float) -> str:
     return f"{fraction * 100:g}%"
 
 
+def rate(fraction: float) -> str:
+    """Return how often something is found, with two significant digits: ``0.2 %``, ``12 %``."""
+    return f"{100 * fraction:.2g} %" if fraction < 1 else "100 %"
+
+
 def duration(seconds: float) -> str:
     """Return a duration: ``0.8 s``, ``42 s``, ``12 min 05 s``, ``3 h 07 min``."""
     if seconds < 10:

@@ -39,7 +39,7 @@ def test_unchanged_weights_are_warned_of_when_they_are_all():
 
 def test_a_warning_shows_what_was_found_and_what_people_do():
     assert warnings({"names": entry("names", 4, 10, 0.05)}) == [
-        "4 of 10 predictions have a name that the dialogue lacks (5% of the references do, for instance d0: what; "
+        "4 of 10 predictions have a name that the dialogue lacks (5 % of the references do, for instance d0: what; "
         "d1: what; d2: what)."
     ]
 
@@ -61,7 +61,7 @@ def test_beside_each_other_systems_share_a_sentence_for_each_check():
         "c": {"names": result("names", [("1", "Bob")] * 4, 10, references=0.05)},
     }
     assert warnings_beside(found) == [
-        "Names that the dialogue lacks: a 2 of 10, c 4 of 10 (of the references 5%).",
+        "Names that the dialogue lacks: a 2 of 10, c 4 of 10 (of the references 5 %).",
         "Test dialogues in the training data: a 3 of 10; the scores are not to be trusted.",
     ]
     assert warnings_beside({"b": found["b"]}) == []

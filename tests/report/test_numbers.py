@@ -73,6 +73,11 @@ def test_sizes(size, text):
     assert numbers.size(size) == text
 
 
+@pytest.mark.parametrize(("value", "text"), [(0.00201, "0.2 %"), (0.1149, "11 %"), (0.0, "0 %"), (1.0, "100 %")])
+def test_rates(value, text):
+    assert numbers.rate(value) == text
+
+
 def test_of_error_rates_the_lower_is_better():
     assert numbers.is_lower_better("wer")
     assert numbers.is_lower_better("perplexity.mean_perplexity")
