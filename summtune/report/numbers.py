@@ -82,7 +82,8 @@ def percent(fraction: float) -> str:
 
 def rate(fraction: float) -> str:
     """Return how often something is found, with two significant digits: ``0.2 %``, ``12 %``."""
-    return f"{100 * fraction:.2g} %" if fraction < 1 else "100 %"
+    percentage = 100 * fraction
+    return f"{percentage:.0f} %" if percentage >= 9.95 else f"{percentage:.2g} %"
 
 
 def duration(seconds: float) -> str:
