@@ -117,11 +117,9 @@ def test_protocols_of_extra_metrics_are_compared_where_both_systems_have_them():
     ours = ScoredSystem(None, {"protocol": {"extra_metrics": {"f": made, "g": made}}}, {}, {})
     theirs = ScoredSystem(None, {"protocol": {"extra_metrics": {"f": made | {"version": "0.5"}}}}, {}, {})
     first, second = _extra_protocols(ours, theirs)
-    assert (
-        first.keys()
-        == second.keys()
-        == {f"f.{key}" for key in ("implementation", "version", "references", "script", "arguments")}
-    )
+    own_words = ("details.hashcode", "details.signature")
+    keys = ("implementation", "version", "references", "script", "arguments", *own_words)
+    assert first.keys() == second.keys() == {f"f.{key}" for key in keys}
     assert (first["f.version"], second["f.version"]) == ("0.4.6", "0.5")
 
 

@@ -73,7 +73,9 @@ def test_sizes(size, text):
     assert numbers.size(size) == text
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.00201, "0.2 %"), (0.1149, "11 %"), (0.0, "0 %"), (0.099, "9.9 %"), (0.996, "100 %")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.00201, "0.2 %"), (0.1149, "11 %"), (0.0, "0 %"), (0.099, "9.9 %"), (0.996, "100 %")]
+)
 def test_rates(value, text):
     assert numbers.rate(value) == text
 

@@ -165,9 +165,10 @@ def test_pages_are_turned_by_button_and_number(story, opened):
     page.press("#page", "Enter")
     assert ids(page) == [f"test_{i}" for i in range(40, 45)]
     assert following.get_attribute("aria-disabled") == "true"
-    following.click()
+    following.focus()
+    page.keyboard.press("Enter")
     assert status(page) == "Dialogues 41–45 of 45"
-    assert page.evaluate("document.activeElement.tagName") == "BUTTON"
+    assert page.evaluate("document.activeElement.textContent") == "Next page"
     page.fill("#page", "99")
     page.press("#page", "Tab")
     assert status(page) == "Dialogues 41–45 of 45"
