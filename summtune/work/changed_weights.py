@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
+from summtune.work.saved_model import saved_tensors
+
 
 def unchanged_weights(trained: Path, base: Path) -> dict[str, int | None]:
     """Return ``unchanged_tensors`` of ``compared_tensors``, as ``training.json`` holds them.
@@ -22,12 +24,10 @@ def unchanged_weights(trained: Path, base: Path) -> dict[str, int | None]:
     """
     files = {name: file for file in sorted(base.glob("*.safetensors")) for name in _names(file)}
     unchanged = compared = 0
-    for file in sorted(trained.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118, an open safetensors file is no mapping
-                if name in files:
-                    compared += 1
-                    unchanged += _is_equal(tensors.get_tensor(name), files[name], name)
+    for name, tensor in saved_tensors(trained):
+        if name in files:
+            compared += 1
+            unchanged += _is_equal(tensor, files[name], name)
     if not compared:
         return {"unchanged_tensors": None, "compared_tensors": None}
     return {"unchanged_tensors": unchanged, "compared_tensors": compared}

@@ -55,7 +55,7 @@ def check_saved(folder: Path, model: torch.nn.Module) -> None:
     expected = _in_memory(model)
     names = _check_count(folder, expected)
     largest_b = None
-    for name, tensor in _tensors(folder):
+    for name, tensor in saved_tensors(folder):
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise StageError(f"a trained weight is not a number (got {name}); lower learning_rate")
         if ".lora_B." in name:
@@ -75,7 +75,8 @@ def _in_memory(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return dict(state)
 
 
-def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
+def saved_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield name and value of each tensor in the safetensors of a folder, one at a time."""
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118, an open safetensors file is no mapping
@@ -121,13 +122,15 @@ def _check_config(folder: Path, model: torch.nn.Module, names: set[str]) -> None
             f"lm_head {'' if own_head else 'not '}stored)"
         )
     if own_head:
-        tensors = {name: tensor for name, tensor in _tensors(folder) if name in ("lm_head.weight", "shared.weight")}
+        tensors = {
+            name: tensor for name, tensor in saved_tensors(folder) if name in ("lm_head.weight", "shared.weight")
+        }
         if len(tensors) == 2 and torch.equal(*tensors.values()):
             raise StageError("lm_head is the embedding (got two equal matrices), though the model has two of its own")
     config = type(model.config).from_pretrained(folder)  # type: ignore[union-attr]
     with torch.device("meta"):
         described = {name: tuple(tensor.shape) for name, tensor in type(model)(config).state_dict().items()}
-    for name, tensor in _tensors(folder):
+    for name, tensor in saved_tensors(folder):
         if described.get(name) != tuple(tensor.shape):
             raise StageError(
                 f"config.json describes other tensors than those stored (got {name} {tuple(tensor.shape)}, by the "
