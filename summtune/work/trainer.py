@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 import time
@@ -23,12 +24,14 @@ from summtune import checkpoints
 from summtune.errors import StageError
 from summtune.events import Events
 from summtune.files import write_json
+from summtune.work import cpu_kernels
 from summtune.work.batches import IGNORED, GlobalBatchSampler
 from summtune.work.models import without_aliases
 from summtune.work.peak_memory import peak_memory_bytes
 from summtune.work.resuming import GOING_ON, Start
 from summtune.work.step_guard import StepGuard, broken
 from summtune.work.stopping import Stopped
+from summtune.work.target_tokens import TargetTokens
 from summtune.work.train_log import TrainLog
 
 
@@ -36,9 +39,11 @@ def summed_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Te
     """Return the cross-entropy summed over the target tokens, a scalar in fp32.
 
     Args:
-        logits: (batch, target, vocabulary).
+        logits: (batch, target, vocabulary), or (target tokens, vocabulary), as `TargetTokens` makes them.
         labels: (batch, target), -100 where there is no target token.
     """
+    if logits.ndim == 2:
+        return cpu_kernels.summed_cross_entropy(logits, labels[labels != IGNORED])
     return functional.cross_entropy(
         logits.float().view(-1, logits.shape[-1]), labels.view(-1), ignore_index=IGNORED, reduction="sum"
     )
@@ -53,7 +58,7 @@ def global_token_mean(
     accumulation 4 it is four times too large, gradients and clipping included.
 
     Args:
-        outputs: of the model, with logits (batch, target, vocabulary).
+        outputs: of the model, with logits as `summed_cross_entropy` takes them.
         labels: (batch, target).
         num_items_in_batch: target tokens of the global batch, over all processes and accumulation steps.
     """
@@ -73,6 +78,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         evaluation_tokens: target tokens of the evaluation pairs; 0 without evaluation.
         start: what the training goes on from, None for one that begins.
         spent: says what the training has taken over all its sessions, for the checkpoints.
+        targets: of the model, where logits are computed for target tokens alone.
     """
 
     def __init__(
@@ -86,6 +92,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         evaluation_tokens: int,
         start: Start | None,
         spent: Callable[[], dict[str, float]],
+        targets: TargetTokens | None,
         **arguments: Any,
     ) -> None:
         super().__init__(compute_loss_func=global_token_mean, **arguments)
@@ -97,11 +104,20 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         self.evaluation_tokens = evaluation_tokens
         self._start = start
         self._spent = spent
+        self.targets = targets
         self._last_look = 0
         self._stopping = False
 
     def _get_train_sampler(self, train_dataset: Any = None) -> GlobalBatchSampler:
         return self.sampler
+
+    def _with_targets(self, labels: torch.Tensor) -> contextlib.AbstractContextManager[None]:
+        return self.targets.of(labels) if self.targets else contextlib.nullcontext()
+
+    def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
+        """Return what the Trainer does, from the logits of target tokens alone where that is faster."""
+        with self._with_targets(inputs["labels"]):
+            return super().compute_loss(model, inputs, *arguments, **named)
 
     def prediction_step(
         self,
@@ -117,7 +133,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         """
         inputs = self._prepare_inputs(inputs)
         labels = inputs.pop("labels")
-        with torch.no_grad(), self.compute_loss_context_manager():
+        with torch.no_grad(), self.compute_loss_context_manager(), self._with_targets(labels):
             total = summed_cross_entropy(model(**inputs)["logits"], labels)
         assert self.eval_dataset is not None
         return total / len(labels) * len(self.eval_dataset) / self.evaluation_tokens, None, None

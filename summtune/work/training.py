@@ -38,6 +38,8 @@ from summtune.work.resuming import layout_of, resume_point
 from summtune.work.saved_model import save_model
 from summtune.work.step_guard import StepGuard
 from summtune.work.stopping import StopRequest
+from summtune.work.t5_on_cpu import quicken
+from summtune.work.target_tokens import TargetTokens
 from summtune.work.train_log import TrainLog
 from summtune.work.trainer import LayoutInvariantTrainer, Recorder
 
@@ -117,6 +119,7 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
         evaluation_tokens=eval_set.target_tokens if eval_set else 0,
         start=start,
         spent=spent,
+        targets=TargetTokens(model) if launch.device == "cpu" and not recipe.torch_compile else None,
         model=model,
         args=arguments,
         train_dataset=train_set,
@@ -157,10 +160,8 @@ def _model(plan: Plan, device: str, bf16: bool) -> tuple[PreTrainedModel | PeftM
     # Frozen weights need no more precision than they are computed with; peft keeps the adapter's own in fp32.
     dtype = torch.bfloat16 if recipe.adapter is not None and bf16 else torch.float32
     model: PreTrainedModel | PeftModel = load_model(Path(plan.model.folder), dtype, quantize=recipe.adapter == "qlora")
-    if device == "cpu" and model.config.model_type == "t5":
-        # T5's bias on the scores needs a gradient. On a CPU, sdpa then has no fused kernel: half the speed at 250
-        # tokens.
-        model.set_attn_implementation("eager")
+    if device == "cpu" and not recipe.torch_compile:
+        quicken(model)
     aliases = alias_names(model)
     if recipe.adapter is not None:
         model = add_adapter(model, recipe, plan.model.base_model)

@@ -1,9 +1,12 @@
+import contextlib
+
 import pytest
 import torch
 from tiny_inputs import dialogues
 
 from summtune.work.batches import IGNORED, Collator, Pair, Pairs
 from summtune.work.models import load_model
+from summtune.work.target_tokens import TargetTokens
 from summtune.work.trainer import LayoutInvariantTrainer, global_token_mean, summed_cross_entropy
 
 FILLER = Pair(input_ids=[1], labels=[IGNORED])
@@ -22,7 +25,7 @@ def model(checkpoint):
     return load_model(checkpoint, torch.float32).train()
 
 
-def losses_of(model, pairs, micro):
+def losses_of(model, pairs, micro, targets=None):
     """Return the loss of each micro batch and the gradient of their sum, as the trainer adds them up."""
     target_tokens = torch.tensor(sum(label != IGNORED for pair in pairs for label in pair["labels"]))
     collate = Collator(pad=0, start=0)
@@ -31,7 +34,9 @@ def losses_of(model, pairs, micro):
     for start in range(0, len(pairs), micro):
         batch = collate(pairs[start : start + micro])
         labels = batch.pop("labels")
-        loss = global_token_mean(model(**batch), labels, target_tokens)
+        with targets.of(labels) if targets else contextlib.nullcontext():
+            outputs = model(**batch)
+        loss = global_token_mean(outputs, labels, target_tokens)
         loss.backward()
         losses.append(loss.item())
     norm = torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm().item()
@@ -63,6 +68,15 @@ def test_the_gradient_does_not_depend_on_the_micro_batch(model, pairs):
     assert norms == pytest.approx([norms[0]] * 3, rel=1e-5)
 
 
+def test_logits_of_target_tokens_alone_give_the_same_loss_and_gradient(model, pairs):
+    filled = [*pairs, *[FILLER] * 2]
+    losses, norm = losses_of(model, filled, 2)
+    quick_losses, quick_norm = losses_of(model, filled, 2, TargetTokens(model))
+    assert quick_losses[-1] == losses[-1] == 0.0
+    assert quick_losses == pytest.approx(losses, rel=1e-6)
+    assert quick_norm == pytest.approx(norm, rel=1e-6)
+
+
 def test_fillers_add_nothing_to_loss_and_gradient(model, pairs):
     losses, norm = losses_of(model, pairs, 2)
     filled, filled_norm = losses_of(model, [*pairs, *[FILLER] * 4], 2)
@@ -86,13 +100,15 @@ def test_the_loss_is_computed_in_fp32():
     assert loss.item() == pytest.approx(0.4076, abs=1e-4)
 
 
+@pytest.mark.parametrize("quick", [True, False])
 @pytest.mark.parametrize("at_once", [1, 3, 8])
-def test_the_evaluation_loss_is_the_mean_over_all_target_tokens(monkeypatch, model, pairs, at_once):
+def test_the_evaluation_loss_is_the_mean_over_all_target_tokens(monkeypatch, model, pairs, at_once, quick):
     evaluated = pairs[:7]
     filled = Pairs(evaluated, at_once, eos=1)
     trainer = LayoutInvariantTrainer.__new__(LayoutInvariantTrainer)
     trainer.eval_dataset = filled
     trainer.evaluation_tokens = filled.target_tokens
+    trainer.targets = TargetTokens(model) if quick else None
     monkeypatch.setattr(trainer, "_prepare_inputs", dict, raising=False)
     monkeypatch.setattr(trainer, "compute_loss_context_manager", torch.no_grad, raising=False)
     collate = Collator(pad=0, start=0)

@@ -1,0 +1,104 @@
+"""Lets a T5 in training use the operations of `summtune.work.cpu_kernels`, its weights and results unchanged."""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.masking_utils import eager_mask
+from transformers.models.t5 import modeling_t5 as t5
+
+from summtune.work import cpu_kernels
+
+_NAME = "summtune_cpu"
+
+
+def quicken(model: PreTrainedModel) -> None:
+    """Give a T5 that trains on a CPU faster forward and backward passes. Does nothing to other models.
+
+    In evaluation mode and generation the modules compute as they do without it.
+
+    Args:
+        model: as transformers loads it, before an adapter is added.
+    """
+    if model.config.model_type != "t5":
+        return
+    AttentionInterface.register(_NAME, _attention)
+    AttentionMaskInterface.register(_NAME, eager_mask)
+    model.set_attn_implementation(_NAME)
+    for module in model.modules():
+        if isinstance(module, t5.T5LayerNorm):
+            module.forward = MethodType(_rms_norm, module)
+        elif isinstance(module, t5.T5DenseGatedActDense):
+            module.forward = MethodType(_gated_layer, module)
+        elif isinstance(module, t5.T5Attention) and module.has_relative_attention_bias:
+            module.compute_bias = MethodType(_relative_bias, module)
+        elif isinstance(module, (t5.T5LayerFF, t5.T5LayerSelfAttention, t5.T5LayerCrossAttention, t5.T5Stack)):
+            # What it returns is added to the residual stream, which has the type of the weights.
+            module.dropout = _ResidualDropout(module.dropout.p, model.dtype)
+
+
+class _ResidualDropout(nn.Dropout):
+    def __init__(self, probability: float, dtype: torch.dtype) -> None:
+        super().__init__(probability)
+        self.dtype = dtype
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        if self.training and self.p:
+            return cpu_kernels.dropout(values, self.p, self.dtype)
+        return values.to(self.dtype)
+
+
+def _rms_norm(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
+    # Its readers are matrix products: under autocast they want their own type, once for all of them.
+    dtype: torch.dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else self.weight.dtype
+    return cpu_kernels.rms_norm(hidden_states, self.weight, self.variance_epsilon, dtype)
+
+
+def _gated_layer(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
+    gate = self.wi_0(hidden_states)
+    # The same function, which transformers writes out in eight operations.
+    new_gelu = type(self.act).__name__ == "NewGELUActivation"
+    activated = functional.gelu(gate, approximate="tanh") if new_gelu else self.act(gate)
+    hidden_states = activated * self.wi_1(hidden_states)
+    if self.training and self.dropout.p:
+        hidden_states = cpu_kernels.dropout(hidden_states, self.dropout.p)
+    if hidden_states.dtype != self.wo.weight.dtype and not torch.is_autocast_enabled("cpu"):
+        hidden_states = hidden_states.to(self.wo.weight.dtype)
+    result: torch.Tensor = self.wo(hidden_states)
+    return result
+
+
+def _relative_bias(
+    self: Any, query_length: int, key_length: int, device: Any = None, past_seen_tokens: int = 0
+) -> torch.Tensor:
+    if not self.training:
+        stock: torch.Tensor = t5.T5Attention.compute_bias(self, query_length, key_length, device, past_seen_tokens)
+        return stock
+    positions = torch.arange(1 - query_length, key_length)
+    buckets = self._relative_position_bucket(
+        positions,
+        bidirectional=not self.is_decoder,
+        num_buckets=self.relative_attention_num_buckets,
+        max_distance=self.relative_attention_max_distance,
+    )
+    diagonals = self.relative_attention_bias(buckets).t()
+    return cpu_kernels.from_diagonals(diagonals, query_length, key_length).unsqueeze(0)
+
+
+def _attention(
+    _module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    position_bias: torch.Tensor | None = None,
+    **_others: Any,
+) -> tuple[torch.Tensor, None]:
+    result = cpu_kernels.attention(query, key, value, position_bias, attention_mask, dropout)
+    return result.transpose(1, 2).contiguous(), None

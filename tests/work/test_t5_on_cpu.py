@@ -1,0 +1,123 @@
+import pytest
+import torch
+from transformers import AutoModelForSeq2SeqLM, BartConfig, BartForConditionalGeneration, T5Config
+
+from summtune.work.models import load_model
+from summtune.work.t5_on_cpu import quicken
+
+SHAPE = {
+    "vocab_size": 60,
+    "d_model": 32,
+    "d_kv": 8,
+    "d_ff": 48,
+    "num_layers": 2,
+    "num_heads": 3,
+    "dropout_rate": 0.0,
+    "decoder_start_token_id": 0,
+}
+BATCH = {
+    "input_ids": torch.tensor([[5, 6, 7, 8, 9, 1], [7, 9, 1, 0, 0, 0]]),
+    "attention_mask": torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]]),
+    "labels": torch.tensor([[8, 9, 12, 1], [4, 1, -100, -100]]),
+}
+
+
+def made(act="gated-gelu", dropout=0.0, dtype=torch.float32):
+    torch.manual_seed(0)
+    config = T5Config(**(SHAPE | {"dropout_rate": dropout}), feed_forward_proj=act)
+    model = AutoModelForSeq2SeqLM.from_config(config, attn_implementation="eager", dtype=dtype)
+    for parameter in model.parameters():  # the ones of the norms and the small numbers elsewhere would hide mistakes
+        parameter.data.add_(torch.randn_like(parameter) * 0.1)
+    return model.train()
+
+
+def step(model, bf16=False):
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        loss = model(**BATCH).loss
+    loss.backward()
+    return loss.item(), {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize("act", ["gated-gelu", "relu", "gated-silu"])
+def test_loss_and_gradients_are_those_of_transformers(act):
+    loss, gradients = step(made(act))
+    quick = made(act)
+    quicken(quick)
+    quick_loss, quick_gradients = step(quick)
+    assert quick_loss == pytest.approx(loss, rel=1e-6)
+    assert quick_gradients.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(quick_gradients[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_in_bf16_it_is_as_close_to_fp32_as_transformers_is():
+    _, exact = step(made())
+    loss, stock = step(made(), bf16=True)
+    quick_model = made()
+    quicken(quick_model)
+    quick_loss, quick = step(quick_model, bf16=True)
+    assert quick_loss == pytest.approx(loss, abs=1e-2)
+
+    def error(gradients):
+        return sum((gradients[name] - exact[name]).square().sum().item() for name in exact) ** 0.5
+
+    assert 0 < error(quick) < 1.5 * error(stock)
+    assert all(gradient.dtype == torch.float32 for gradient in quick.values())
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_dropout_acts_in_training_and_not_in_evaluation(bf16):
+    model = made(dropout=0.3)
+    quicken(model)
+    torch.manual_seed(1)
+    losses = [step(model, bf16)[0] for _ in range(3)]
+    assert len(set(losses)) == 3
+    torch.manual_seed(1)
+    assert step(model, bf16)[0] == losses[0]
+    stock = made(dropout=0.3).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(**BATCH).logits, stock(**BATCH).logits, rtol=1e-4, atol=1e-5)
+
+
+def test_the_mean_loss_under_dropout_is_that_of_transformers():
+    quick = made(dropout=0.3)
+    quicken(quick)
+    stock = made(dropout=0.3)
+    torch.manual_seed(2)
+    with torch.no_grad():
+        drawn = torch.tensor([[model(**BATCH).loss.item() for _ in range(300)] for model in (quick, stock)])
+    deviation = (drawn.var(1).sum() / 300).sqrt()
+    assert abs(drawn[0].mean() - drawn[1].mean()) < 4 * deviation
+    assert drawn[0].std() == pytest.approx(drawn[1].std().item(), rel=0.25)
+
+
+def test_weights_in_bf16_stay_in_bf16():
+    model = made(dropout=0.1, dtype=torch.bfloat16)
+    quicken(model)
+    step(model)
+    assert {parameter.grad.dtype for parameter in model.parameters()} == {torch.bfloat16}
+
+
+def test_it_generates_as_before():
+    quick, stock = made(), made()
+    quicken(quick)
+    inputs = {key: BATCH[key] for key in ("input_ids", "attention_mask")}
+    texts = [model.eval().generate(**inputs, max_new_tokens=30, do_sample=False) for model in (quick, stock)]
+    assert torch.equal(*texts)
+
+
+def test_what_is_saved_is_the_same(tmp_path, checkpoint):
+    model = load_model(checkpoint, torch.float32)
+    names = set(model.state_dict())
+    quicken(model)
+    assert set(model.state_dict()) == names
+    model.save_pretrained(tmp_path)
+    assert "summtune" not in (tmp_path / "config.json").read_text()
+
+
+def test_other_models_are_left_alone():
+    config = BartConfig(vocab_size=60, d_model=16, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=16)
+    model = BartForConditionalGeneration(config)
+    before = model.config._attn_implementation
+    quicken(model)
+    assert model.config._attn_implementation == before
