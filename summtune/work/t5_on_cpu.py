@@ -1,4 +1,4 @@
-"""Lets a T5 in training use the operations of `summtune.work.cpu_kernels`, its weights and results unchanged."""
+"""Lets a T5 use the operations of `summtune.work.cpu_kernels`, its weights and results unchanged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, EncoderDecoderCache, PreTrainedModel
 from transformers.masking_utils import eager_mask
 from transformers.models.t5 import modeling_t5 as t5
 
@@ -18,12 +18,10 @@ _NAME = "summtune_cpu"
 
 
 def quicken(model: PreTrainedModel) -> None:
-    """Give a T5 that trains on a CPU faster forward and backward passes. Does nothing to other models.
-
-    In evaluation mode and generation the modules compute as they do without it.
+    """Give a T5 on a CPU faster forward and backward passes. Does nothing to other models.
 
     Args:
-        model: as transformers loads it, before an adapter is added.
+        model: as transformers loads it, before an adapter is added or after it was merged.
     """
     if model.config.model_type != "t5":
         return
@@ -39,7 +37,8 @@ def quicken(model: PreTrainedModel) -> None:
             module.compute_bias = MethodType(_relative_bias, module)
         elif isinstance(module, (t5.T5LayerFF, t5.T5LayerSelfAttention, t5.T5LayerCrossAttention, t5.T5Stack)):
             # What it returns is added to the residual stream, which has the type of the weights.
-            module.dropout = _ResidualDropout(module.dropout.p, model.dtype)
+            module.dropout = _ResidualDropout(module.dropout.p, model.dtype).train(module.training)
+    model.get_decoder().register_forward_hook(_arrange_cache)
 
 
 class _ResidualDropout(nn.Dropout):
@@ -90,6 +89,15 @@ def _relative_bias(
     return cpu_kernels.from_diagonals(diagonals, query_length, key_length).unsqueeze(0)
 
 
+def _arrange_cache(_decoder: nn.Module, _arguments: Any, output: Any) -> None:
+    """Store keys and values of the dialogue as products want them; every new token is multiplied with all of them."""
+    cache = output.past_key_values
+    if isinstance(cache, EncoderDecoderCache):
+        for layer in cache.cross_attention_cache.layers:
+            if layer.is_initialized:
+                layer.keys, layer.values = layer.keys.contiguous(), layer.values.contiguous()
+
+
 def _attention(
     _module: Any,
     query: torch.Tensor,
@@ -100,5 +108,7 @@ def _attention(
     position_bias: torch.Tensor | None = None,
     **_others: Any,
 ) -> tuple[torch.Tensor, None]:
+    # Products of views are slow: 3 ms instead of 0.3 for 32 queries of one token each.
+    query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
     result = cpu_kernels.attention(query, key, value, position_bias, attention_mask, dropout)
     return result.transpose(1, 2).contiguous(), None
