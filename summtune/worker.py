@@ -111,7 +111,9 @@ def _log_to(path: Path) -> None:
         stream.flush()
         os.dup2(handle, stream.fileno())
     os.close(handle)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
+    )
 
 
 def _end_with_parent() -> None:

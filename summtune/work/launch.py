@@ -3,13 +3,14 @@
 torchrun gives its workers thirty seconds upon SIGTERM, which is too short for a large checkpoint, dies of SIGUSR1, and
 ends with code 1 whatever its workers ended with.
 
-Where there is a single worker, accelerate works out its environment, starts it, and waits with torch in memory. Here the
-launcher becomes that worker instead: torch, which accelerate needs to read its own arguments, is imported once.
+Where there is a single worker, accelerate works out its environment, starts it, and waits with torch in memory. Here
+the launcher becomes that worker instead: torch, which accelerate imports to read its arguments, is imported once.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import runpy
 import signal
@@ -28,7 +29,9 @@ from summtune.work.stopping import GO_ON_LATER, SIGNALS
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run ``accelerate launch``; return 0, or `GO_ON_LATER` when a worker ended so.
+    """Run ``accelerate launch``; return 0, or `GO_ON_LATER` when one of several workers ended so.
+
+    A single worker is this very process from then on, and ends it with its own code.
 
     Args:
         arguments: of ``accelerate launch``.
@@ -49,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     kind = load_config_from_file(given.config_file).distributed_type
     if kind == DistributedType.NO:
         _become_worker(given)
-    return _run_workers(given, arguments, kind == DistributedType.DEEPSPEED)
+    return _run_workers(given, arguments, deepspeed=kind == DistributedType.DEEPSPEED)
 
 
 def _become_worker(given: argparse.Namespace) -> NoReturn:
@@ -73,13 +76,12 @@ def _become_worker(given: argparse.Namespace) -> NoReturn:
 def _run_workers(given: argparse.Namespace, arguments: Sequence[str], deepspeed: bool) -> int:
     """Let accelerate start the workers of this machine with torchrun, and wait for them."""
     with uncollected():
-        import torch.distributed.run
         from accelerate.commands.launch import launch_command
         from torch.distributed import DistError
         from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-        if deepspeed:
-            import deepspeed.launcher.runner  # noqa: F401, accelerate imports it next
+        for needed in ("torch.distributed.run", *(("deepspeed.launcher.runner",) if deepspeed else ())):
+            importlib.import_module(needed)  # accelerate does next
     try:
         launch_command(given)
     except ChildFailedError as error:

@@ -88,9 +88,9 @@ def _is_held(lock: Path) -> bool:
 
 
 def prepare(plan: Plan, run_dir: Path, events: Events) -> None:
-    """Compile what a training with CPU offload needs; nothing happens without offload.
+    """Import what DeepSpeed needs, and compile what a training with CPU offload needs.
 
-    It takes about a minute, once on each machine, in which a training that has said nothing looks like one that hangs.
+    That takes about a minute, once on each machine, in which a training that has said nothing looks like one that hangs.
 
     Args:
         plan: of a training.
@@ -102,6 +102,7 @@ def prepare(plan: Plan, run_dir: Path, events: Events) -> None:
     """
     if plan.recipe.deepspeed is None:
         return
+    leave_muon_uncompiled()
     if not offloads(read_json(run_dir / DS_CONFIG).get("zero_optimization", {}), "offload_optimizer"):
         return
     from deepspeed.ops.op_builder import CPUAdamBuilder

@@ -71,7 +71,6 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
     training_pairs = _pairs(plan, run_dir, "train", tokenizer, events)
     steps = recipe.max_steps or math.ceil(recipe.num_epochs * math.ceil(len(training_pairs) / plan.batch.global_batch))
     if recipe.deepspeed is not None:
-        operators.leave_muon_uncompiled()
         operators.free_locks(events.say)
     # Before the model: under ZeRO-3 this is what makes from_pretrained shard the weights as it loads them.
     arguments = training_arguments(plan, run_dir, bf16, steps)
