@@ -90,7 +90,7 @@ def _is_held(lock: Path) -> bool:
 def prepare(plan: Plan, run_dir: Path, events: Events) -> None:
     """Import what DeepSpeed needs, and compile what a training with CPU offload needs.
 
-    That takes about a minute, once on each machine. Meanwhile a training that has said nothing looks like one that hangs.
+    That takes about a minute, once on each machine; a training that says nothing meanwhile looks like one that hangs.
 
     Args:
         plan: of a training.
