@@ -1,6 +1,7 @@
 """The launcher passes signals on and hands the workers' exit code back: started for real, with a small worker."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from forked_ranks import free_port
 
 from summtune.files import read_jsonl
 from summtune.launchers import local
+from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.plan import Launch
 from summtune.work.stopping import GO_ON_LATER
 
@@ -87,6 +89,27 @@ def test_the_end_of_the_workers_is_the_end_of_the_launcher(launch):
     failed = launch(2, "4")
     assert failed.wait(90) == 1
     assert "exitcode  : 4" in failed.stderr.read()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_accelerate_changes_nothing_that_the_imports_have_read_already(tmp_path, monkeypatch, device):
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils import prepare_simple_launcher_cmd_env
+
+    for key in ("OMP_NUM_THREADS", "KMP_AFFINITY", "KMP_BLOCKTIME"):
+        monkeypatch.delenv(key, raising=False)
+    launch = Launch(distribution="none", processes=1, device=device, config_file="accelerate.yaml")
+    (tmp_path / "accelerate.yaml").write_text(to_yaml(accelerate_config(launch, tmp_path)))
+    values = local.environment(launch)
+    given = launch_command_parser().parse_args(local.command(launch, tmp_path, ["train"])[3:])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "environ", values)
+        _validate_launch_command(given)
+        command, environment = prepare_simple_launcher_cmd_env(given)
+    assert command == [sys.executable, "-m", "summtune.worker", str(tmp_path), "train"]
+    changed = {key for key, value in environment.items() if values.get(key) != value}
+    assert {key for key in changed if not key.startswith("ACCELERATE_")} == set()
+    assert environment["ACCELERATE_USE_CPU"] == str(device == "cpu")
 
 
 @pytest.mark.parametrize("by_hand", [False, True])
