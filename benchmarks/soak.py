@@ -60,18 +60,21 @@ def start(recipe: Path, run_dir: Path, mode: str) -> subprocess.Popen[bytes]:
     )
 
 
-WORKER = b"summtune.worker"
-
-
-def processes(run_dir: Path, word: bytes = b"") -> list[int]:
-    """Return the processes that name the run directory, those with ``word`` before it."""
+def processes(run_dir: Path, workers: bool = False) -> list[int]:
+    """Return the processes that name the run directory, or the workers among them; a single one is its launcher."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             arguments = path.read_bytes().split(b"\0")
         except OSError:
             continue
-        if str(run_dir).encode() in arguments and (not word or arguments[1:4].count(word)):
+        if str(run_dir).encode() not in arguments:
+            continue
+        single = (
+            b"summtune.work.launch" in arguments
+            and b"distributed_type: 'NO'" in Path(arguments[4].decode()).read_bytes()
+        )
+        if not workers or single or b"summtune.worker" in arguments[1:4]:
             found.append(int(path.parent.name))
     return found
 
@@ -107,7 +110,7 @@ def strike(recipe: Path, run_dir: Path, mode: str, rng: random.Random) -> dict[s
         time.sleep(0.001)
     if moment == "while it trains":
         time.sleep(late)
-    workers = processes(run_dir, WORKER)
+    workers = processes(run_dir, workers=True)
     if not workers or command.poll() is not None:  # it has trained, and is about to end
         return ended_by_itself(command, run_dir, mode)
     saved = steps_saved(run_dir)

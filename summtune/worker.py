@@ -21,6 +21,7 @@ from summtune.errors import SummtuneError
 from summtune.events import Events
 from summtune.plan import Plan, read_plan
 from summtune.run_directory import mark_complete
+from summtune.work.importing import uncollected
 from summtune.work.stopping import GO_ON_LATER, Stopped, StopRequest
 
 PARENT = "SUMMTUNE_PARENT_PID"
@@ -73,19 +74,22 @@ def main(arguments: Sequence[str], stop: StopRequest) -> int:
 def _run(stage: str, plan: Plan, run_dir: Path, events: Events, stop: StopRequest) -> None:
     match stage:
         case "train":
-            from summtune.work.precision import use_bf16
-            from summtune.work.preflight import meet
+            with uncollected():
+                from summtune.work.precision import use_bf16
+                from summtune.work.preflight import meet
 
             launch = plan.stages[0].launch
             assert launch is not None
             precision = "bf16" if use_bf16(plan.recipe.bf16, launch.device) else "fp32"
             # Before the slow imports, which take some machines longer than others.
             company = meet(run_dir, precision)
-            from summtune.work.training import train
+            with uncollected():
+                from summtune.work.training import train
 
             train(plan, run_dir, events, stop, company)
         case "predict":
-            from summtune.work.prediction import predict
+            with uncollected():
+                from summtune.work.prediction import predict
 
             predict(plan, run_dir, events)
         case _:
@@ -107,7 +111,9 @@ def _log_to(path: Path) -> None:
         stream.flush()
         os.dup2(handle, stream.fileno())
     os.close(handle)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
+    )
 
 
 def _end_with_parent() -> None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import psutil
+
 from summtune.errors import StageError, StageStopped, StopAsked
 from summtune.events import EventReader
 from summtune.plan import Launch
@@ -80,6 +82,12 @@ def environment(launch: Launch) -> dict[str, str]:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TOKENIZERS_PARALLELISM": "true" if launch.processes == 1 else "false",
     }
+    if launch.distribution == "none":
+        # As accelerate sets them for a single process, and before anything is imported: it imports torch itself.
+        cores = psutil.cpu_count(logical=False) or 1
+        values.setdefault("OMP_NUM_THREADS", str(cores if launch.device == "cpu" else 1))
+        if launch.device == "cpu":
+            values |= {"KMP_AFFINITY": "granularity=fine,compact,1,0", "KMP_BLOCKTIME": "1"}
     if launch.device == "cpu":
         values["DS_ACCELERATOR"] = "cpu"
     else:

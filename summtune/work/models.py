@@ -7,10 +7,9 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from safetensors import SafetensorError
 from transformers import (
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
@@ -26,6 +25,9 @@ from summtune.architecture import stored_tensors
 from summtune.errors import ModelError, StageError
 from summtune.files import sync, write_text
 from summtune.recipe import Recipe
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -119,6 +121,8 @@ def add_adapter(model: PreTrainedModel, recipe: Recipe, base_model: str) -> Peft
     Raises:
         ModelError: a target module is not in the model.
     """
+    from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+
     if recipe.adapter == "qlora":
         from peft import prepare_model_for_kbit_training
 
@@ -147,6 +151,8 @@ def add_adapter(model: PreTrainedModel, recipe: Recipe, base_model: str) -> Peft
 
 def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     """Return ``model`` with the trained adapter of ``folder``."""
+    from peft import PeftModel
+
     return PeftModel.from_pretrained(model, folder, local_files_only=True)
 
 

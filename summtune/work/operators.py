@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +16,30 @@ from summtune.events import Events
 from summtune.files import read_json
 from summtune.launchers.accelerate_config import DS_CONFIG
 from summtune.plan import Plan
+from summtune.work.importing import uncollected
 from summtune.zero_memory import offloads
 
 OPERATORS = ("cpu_adam", "deepspeed_shm_comm")  # the second one for all processes that meet on a CPU
+_MUON = "deepspeed.runtime.zero.muon.muon_optimizer"
+_NO_COMPILER = "TORCHDYNAMO_DISABLE"
 _STALE_SECONDS = 120.0  # another machine with the same home may be compiling
+
+
+def leave_muon_uncompiled() -> None:
+    """Import DeepSpeed's Muon optimizer without torch's compiler.
+
+    ZeRO imports it at its start, to see whether it is the one in use, which in a recipe it cannot be. Its functions are
+    wrapped in ``torch.compile``, which imports all of inductor: more than a second on every rank.
+    """
+    before = os.environ.get(_NO_COMPILER)
+    os.environ[_NO_COMPILER] = "1"  # torch's own switch, which it looks at whenever something is wrapped
+    try:
+        with uncollected(), contextlib.suppress(ImportError):  # another version keeps it elsewhere
+            importlib.import_module(_MUON)
+    finally:
+        os.environ.pop(_NO_COMPILER)
+        if before is not None:
+            os.environ[_NO_COMPILER] = before
 
 
 def free_locks(say: Callable[[str], None]) -> None:
@@ -66,9 +88,9 @@ def _is_held(lock: Path) -> bool:
 
 
 def prepare(plan: Plan, run_dir: Path, events: Events) -> None:
-    """Compile what a training with CPU offload needs; nothing happens without offload.
+    """Import what DeepSpeed needs, and compile what a training with CPU offload needs.
 
-    It takes about a minute, once on each machine, in which a training that has said nothing looks like one that hangs.
+    That takes about a minute, once on each machine; a training that says nothing meanwhile looks like one that hangs.
 
     Args:
         plan: of a training.
@@ -80,6 +102,7 @@ def prepare(plan: Plan, run_dir: Path, events: Events) -> None:
     """
     if plan.recipe.deepspeed is None:
         return
+    leave_muon_uncompiled()
     if not offloads(read_json(run_dir / DS_CONFIG).get("zero_optimization", {}), "offload_optimizer"):
         return
     from deepspeed.ops.op_builder import CPUAdamBuilder

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from accelerate.utils import set_seed  # that of transformers lies beside the Trainer and brings peft
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from summtune.errors import StageError
 from summtune.events import Events

@@ -28,8 +28,10 @@ def workers_of(run_dir):
     """Return the ids of the worker processes, in the order in which they were started."""
     found = []
     for pid in sorted(processes_of(run_dir)):
-        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if b"summtune.worker" in arguments[1:5]:
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+        # A single worker is its launcher, and its config says so.
+        single = "summtune.work.launch" in arguments[1:4] and "distributed_type: 'NO'" in Path(arguments[4]).read_text()
+        if "summtune.worker" in arguments[1:5] or single:
             found.append(pid)
     return found
 

@@ -209,6 +209,23 @@ def test_what_other_launches_left_in_the_environment_is_not_passed_on(monkeypatc
     assert signal.getsignal(signal.SIGINT) is not None
 
 
+@pytest.mark.parametrize(
+    ("device", "cores", "given", "threads"),
+    [("cpu", 6, None, "6"), ("cpu", None, None, "1"), ("cpu", 6, "3", "3"), ("cuda", 6, None, "1")],
+)
+def test_a_single_process_has_its_threads_before_it_imports_anything(monkeypatch, device, cores, given, threads):
+    monkeypatch.setattr(local.psutil, "cpu_count", lambda logical: cores)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("KMP_BLOCKTIME", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    values = local.environment(CPU.model_copy(update={"device": device}))
+    assert values["OMP_NUM_THREADS"] == threads
+    assert ("KMP_BLOCKTIME" in values) is (device == "cpu")
+    several = CPU.model_copy(update={"processes": 2, "distribution": "data_parallel", "device": device})
+    assert local.environment(several).get("OMP_NUM_THREADS") == given  # torchrun shares the machine out itself
+
+
 def test_workers_find_the_ninja_of_an_environment_that_is_not_activated(monkeypatch):
     monkeypatch.setenv("PATH", "/usr/bin")
     assert local.environment(CPU)["PATH"] == f"/usr/bin{os.pathsep}{Path(sys.executable).parent}"

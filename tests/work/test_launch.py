@@ -1,5 +1,7 @@
 """The launcher passes signals on and hands the workers' exit code back: started for real, with a small worker."""
 
+import json
+import os
 import signal
 import socket
 import subprocess
@@ -10,6 +12,9 @@ import pytest
 from forked_ranks import free_port
 
 from summtune.files import read_jsonl
+from summtune.launchers import local
+from summtune.launchers.accelerate_config import accelerate_config, to_yaml
+from summtune.plan import Launch
 from summtune.work.stopping import GO_ON_LATER
 
 WORKER = """
@@ -30,7 +35,7 @@ if mode == "wait":
     os._exit(75)
 sys.exit(int(mode))
 """
-ONE = "distributed_type: NO\nnum_processes: 1\n"
+ONE = "distributed_type: 'NO'\nnum_processes: 1\n"
 TWO = "distributed_type: MULTI_GPU\nnum_processes: 2\n"
 REST = """compute_environment: LOCAL_MACHINE
 main_process_port: 0
@@ -80,9 +85,53 @@ def test_a_signal_reaches_every_worker_and_their_code_comes_back(launch, tmp_pat
 
 def test_the_end_of_the_workers_is_the_end_of_the_launcher(launch):
     assert launch(1, "0").wait(90) == 0
-    failed = launch(1, "4")
+    assert launch(1, "4").wait(90) == 4
+    failed = launch(2, "4")
     assert failed.wait(90) == 1
-    assert "returned non-zero exit status 4" in failed.stderr.read()
+    assert "exitcode  : 4" in failed.stderr.read()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_accelerate_changes_nothing_that_the_imports_have_read_already(tmp_path, monkeypatch, device):
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils import prepare_simple_launcher_cmd_env
+
+    for key in ("OMP_NUM_THREADS", "KMP_AFFINITY", "KMP_BLOCKTIME"):
+        monkeypatch.delenv(key, raising=False)
+    launch = Launch(distribution="none", processes=1, device=device, config_file="accelerate.yaml")
+    (tmp_path / "accelerate.yaml").write_text(to_yaml(accelerate_config(launch, tmp_path)))
+    values = local.environment(launch)
+    given = launch_command_parser().parse_args(local.command(launch, tmp_path, ["train"])[3:])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "environ", values)
+        _validate_launch_command(given)
+        command, environment = prepare_simple_launcher_cmd_env(given)
+    assert command == [sys.executable, "-m", "summtune.worker", str(tmp_path), "train"]
+    changed = {key for key, value in environment.items() if values.get(key) != value}
+    assert {key for key in changed if not key.startswith("ACCELERATE_")} == set()
+    assert environment["ACCELERATE_USE_CPU"] == str(device == "cpu")
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_single_worker_is_the_launcher_itself(tmp_path, by_hand):
+    """A module goes on in the same Python, unless what is imported has been set up with another environment."""
+    (tmp_path / "accelerate.yaml").write_text(ONE + REST.format(True))
+    (tmp_path / "single_worker.py").write_text(
+        "import json, os, sys\n"
+        "environment = {key: os.environ.get(key) for key in ('ACCELERATE_MIXED_PRECISION', 'KMP_BLOCKTIME')}\n"
+        "print(json.dumps([__name__, sys.argv[1:], os.getpid(), 'torch' in sys.modules, environment]))\n"
+    )
+    values = local.environment(Launch(distribution="none", processes=1, device="cpu", config_file="accelerate.yaml"))
+    if by_hand:
+        del values["KMP_BLOCKTIME"]
+    command = [sys.executable, "-m", "summtune.work.launch", "--config_file", str(tmp_path / "accelerate.yaml")]
+    command += ["-m", "single_worker", "a", "--b"]
+    process = subprocess.Popen(command, env=values, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    said, _ = process.communicate(timeout=90)
+    name, arguments, pid, with_torch, environment = json.loads(said)
+    assert (process.returncode, name, arguments, pid) == (0, "__main__", ["a", "--b"], process.pid)
+    assert with_torch is not by_hand
+    assert environment == {"ACCELERATE_MIXED_PRECISION": "no", "KMP_BLOCKTIME": "1"}
 
 
 @pytest.mark.parametrize(("rank", "cause"), [(0, "1/2 clients joined"), (1, "")])

@@ -111,3 +111,21 @@ def test_the_locks_of_all_operators_are_looked_at(tmp_path, monkeypatch, name):
     os.utime(lock, (time.time() - 1000,) * 2)
     operators.free_locks(print)
     assert not lock.exists()
+
+
+@pytest.mark.parametrize("before", [None, "0"])
+def test_muon_does_not_bring_torch_s_compiler(before):
+    program = (
+        "import os, sys\n"
+        "from summtune.work import operators\n"
+        "operators.leave_muon_uncompiled()\n"
+        "print(operators._MUON in sys.modules, 'torch._inductor.compile_fx' in sys.modules)\n"
+        "print(os.environ.get(operators._NO_COMPILER))"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != operators._NO_COMPILER}
+    if before is not None:
+        environment[operators._NO_COMPILER] = before
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.splitlines()[-2:] == ["True False", str(before)], done.stderr
