@@ -1,9 +1,9 @@
-"""The peer of first_step.py and checkpoint.py: transformers' Seq2SeqTrainer in a script of the usual kind.
+"""The peer of first_step.py, checkpoint.py and speed.py: transformers' Seq2SeqTrainer in a script of the usual kind.
 
     accelerate launch --config_file FILE benchmarks/stock_trainer.py --model FOLDER --data FILE --out FOLDER
 
 It writes ``times.json``: how many ranks there really are (``world``), the stage of ZeRO (``zero_stage``, 0 without),
-and the clock (`time.time`) after each optimizer step (``times``).
+and the clock (`time.time`) after each optimizer step (``times``). ``losses.json``: the loss of each step.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 import torch.distributed
 from datasets import load_dataset
+from torch.utils.data import SequentialSampler
 from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
@@ -32,6 +33,12 @@ class Clock(TrainerCallback):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.times: list[float] = []
+        self.losses: list[float] = []
+
+    def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, Any], **_: Any) -> None:
+        self.losses += [logs["loss"]] if "loss" in logs else []
+        if state.is_world_process_zero:
+            self.path.with_name("losses.json").write_text(json.dumps(self.losses))
 
     def on_step_end(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
         self.times.append(time.time())
@@ -46,6 +53,13 @@ class Clock(TrainerCallback):
             written.replace(self.path)
 
 
+class InOrder(Seq2SeqTrainer):
+    """Takes the pairs as they come, to compare losses."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler[Any]:
+        return SequentialSampler(train_dataset or self.train_dataset)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True)
@@ -57,12 +71,15 @@ def main() -> None:
     parser.add_argument("--sequence-len", type=int, default=512)
     parser.add_argument("--target-len", type=int, default=128)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--cuda", action="store_true")
+    parser.add_argument("--in-order", action="store_true", help="take the pairs in the order of the file")
     given = parser.parse_args()
     tokenizer = AutoTokenizer.from_pretrained(given.model)
     model = AutoModelForSeq2SeqLM.from_pretrained(given.model)
 
     def encode(rows: dict[str, list[str]]) -> dict[str, Any]:
-        prompts = [f"Summarize the following dialogue.\n\n{dialogue}\n\nSummary:" for dialogue in rows["dialogue"]]
+        prompts = [f"Summarize the following conversation.\n\n{dialogue}\n\nSummary:" for dialogue in rows["dialogue"]]
         encoded = tokenizer(prompts, max_length=given.sequence_len, truncation=True)
         summaries = tokenizer(text_target=rows["summary"], max_length=given.target_len, truncation=True)
         return dict(encoded) | {"labels": summaries["input_ids"]}
@@ -80,10 +97,12 @@ def main() -> None:
         save_total_limit=2,
         logging_steps=1,
         report_to="none",
-        use_cpu=True,
+        bf16=given.bf16,
+        use_cpu=not given.cuda,
     )
     given.out.mkdir(parents=True, exist_ok=True)
-    Seq2SeqTrainer(
+    trainer_class = InOrder if given.in_order else Seq2SeqTrainer
+    trainer_class(
         model=model,
         args=arguments,
         train_dataset=data,

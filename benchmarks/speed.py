@@ -1,0 +1,247 @@
+"""Times training and prediction against transformers' Seq2SeqTrainer and generation of one dialogue at a time.
+
+    SUMMTUNE_TEST_DATA=… .venv/bin/python benchmarks/speed.py [--runs 3] [--out FILE]
+
+FLAN-T5-small's shape with random weights, dialogues of DialogSum's validation split, global batch 8, all cores. The
+programs run in turn, each in a process of its own. What is timed leaves out imports, loading and the first step: the
+state in which a real training spends its hours. Random weights never end a summary, so all outputs have 40 tokens.
+
+- Training: one epoch of the same 96 dialogues. The peer is stock_trainer.py: random batches, padded to the longest.
+- Losses: five steps of the same pairs in the same order, no dropout.
+- Prediction: 64 dialogues. The peers are in stock_predictor.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import psutil
+from startup import BIN, versions
+
+HERE = Path(__file__).parent
+ENVIRONMENT = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+TRAINED, PREDICTED, BATCH, NEW_TOKENS = 96, 64, 8, 40
+PRECISIONS = {"fp32": False, "bf16": True}
+
+
+def write_model(folder: Path, dropout: float | None = None) -> Path:
+    """Write FLAN-T5-small's shape, with another dropout than its own where one is given."""
+    tool = Path(os.environ["SUMMTUNE_TEST_DATA"]) / "tools" / "flan_t5_shaped.py"
+    run([sys.executable, tool, "--size", "small", "--out", folder])
+    if dropout is not None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"dropout_rate": dropout}))
+    return folder
+
+
+def dialogues() -> list[dict[str, Any]]:
+    path = Path(os.environ["SUMMTUNE_TEST_DATA"]) / "data" / "dialogsum" / "validation.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [{"dialogue": row["dialogue"], "summary": row["summary"]} for row in rows]
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def run(command: list[Any]) -> None:
+    done = subprocess.run([str(word) for word in command], env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+def train_summtune(model: Path, data: Path, folder: Path, bf16: bool, grouped: bool, steps: int) -> dict[str, Any]:
+    """Return samples a second after the first step, the losses, and the pairs in the order of the steps."""
+    recipe = {
+        "kind": "train",
+        "base_model": str(model),
+        "datasets": [{"path": str(data)}],
+        "test_datasets": [{"path": str(data), "limit": 1}],
+        "learning_rate": 1e-4,
+        "micro_batch_size": BATCH,
+        "max_steps": steps,
+        "save_steps": 10_000,
+        "logging_steps": 1,
+        "group_by_length": grouped,
+        "bf16": bf16,
+        "num_processes": 1,
+        "generation": {"max_new_tokens": 1},
+    }
+    path = folder.with_suffix(".json")
+    path.write_text(json.dumps(recipe))
+    run([BIN / "summtune", "run", path, "--output-dir", folder])
+    rows = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
+    seconds = sum(BATCH / row["samples_per_second"] for row in rows[1:])
+    return {"samples_per_second": BATCH * (len(rows) - 1) / seconds, "losses": [row["loss"] for row in rows]}
+
+
+def train_stock(model: Path, data: Path, folder: Path, bf16: bool, in_order: bool, steps: int) -> dict[str, Any]:
+    words = ["--model", model, "--data", data, "--out", folder, "--micro-batch", BATCH, "--max-steps", steps]
+    words += ["--learning-rate", "1e-4", *(["--bf16"] if bf16 else []), *(["--in-order"] if in_order else [])]
+    run([sys.executable, HERE / "stock_trainer.py", *words])
+    times = json.loads((folder / "times.json").read_text())["times"]
+    return {
+        "samples_per_second": BATCH * (len(times) - 1) / (times[-1] - times[0]),
+        "losses": json.loads((folder / "losses.json").read_text()),
+    }
+
+
+def training(folder: Path, runs: int) -> dict[str, Any]:
+    """Return samples a second of each program in each precision, medians, with their ratios."""
+    model = write_model(folder / "model")
+    data = write_rows(folder / "train.jsonl", dialogues()[:TRAINED])
+    steps = TRAINED // BATCH
+    seen: dict[str, list[float]] = {}
+    for turn in range(runs):
+        for name, bf16 in PRECISIONS.items():
+            at = folder / f"{name}{turn}"
+            ours = train_summtune(model, data, at.with_name(f"ours_{at.name}"), bf16, True, steps)
+            stock = train_stock(model, data, at.with_name(f"stock_{at.name}"), bf16, False, steps)
+            seen.setdefault(f"summtune {name}", []).append(ours["samples_per_second"])
+            seen.setdefault(f"Seq2SeqTrainer {name}", []).append(stock["samples_per_second"])
+            print(name, {key: round(values[-1], 2) for key, values in seen.items()}, flush=True)
+    rates = {name: round(statistics.median(values), 2) for name, values in seen.items()}
+    return {
+        "samples_per_second": rates,
+        "all": seen,
+        "ratios": {
+            "bf16 against Seq2SeqTrainer fp32": ratio(rates, "summtune bf16", "Seq2SeqTrainer fp32"),
+            "both bf16": ratio(rates, "summtune bf16", "Seq2SeqTrainer bf16"),
+            "both fp32": ratio(rates, "summtune fp32", "Seq2SeqTrainer fp32"),
+        },
+    }
+
+
+def ratio(rates: dict[str, float], ours: str, other: str) -> float:
+    return round(rates[ours] / rates[other], 2)
+
+
+def equal_losses(folder: Path, steps: int = 5) -> dict[str, Any]:
+    """Return by how much the losses of the same steps differ at most, in each precision; no dropout."""
+    from summtune.work.batches import GlobalBatchSampler, Pair, Pairs
+
+    model = write_model(folder / "still", dropout=0.0)
+    rows = dialogues()[: steps * BATCH]
+    pairs = Pairs([Pair(input_ids=[1], labels=[1])] * len(rows), BATCH, 1)
+    order = GlobalBatchSampler(pairs, BATCH, 42, group_by_length=False).order(0)
+    ours_data = write_rows(folder / "ours.jsonl", rows)
+    stock_data = write_rows(folder / "stock.jsonl", [rows[place] for place in order])
+    differences = {}
+    for name, bf16 in PRECISIONS.items():
+        ours = train_summtune(model, ours_data, folder / f"still_ours_{name}", bf16, False, steps)["losses"]
+        stock = train_stock(model, stock_data, folder / f"still_stock_{name}", bf16, True, steps)["losses"]
+        assert len(ours) == len(stock) == steps
+        differences[name] = max(abs(one - other) for one, other in zip(ours, stock, strict=True))
+    print("largest difference of a loss", differences, flush=True)
+    return {"steps": steps, "largest_difference": differences}
+
+
+def prediction(folder: Path, runs: int) -> dict[str, Any]:
+    """Return dialogues a second of each program, medians, ratios, and the share of equal texts."""
+    model = write_model(folder / "predicting")
+    data = write_rows(folder / "test.jsonl", dialogues()[:PREDICTED])
+    few = write_rows(folder / "few.jsonl", dialogues()[: PREDICTED // 4])
+    programs: dict[str, tuple[Path, list[str]]] = {
+        "summtune fp32": (data, ["--how", "summtune", "--batch-size", "16"]),
+        "Seq2SeqTrainer fp32": (data, ["--how", "trainer"]),
+        "one at a time fp32": (few, ["--how", "one_by_one"]),
+        "summtune bf16": (data, ["--how", "summtune", "--batch-size", "16", "--bf16"]),
+        "Seq2SeqTrainer bf16": (data, ["--how", "trainer", "--bf16"]),
+    }
+    seen: dict[str, list[float]] = {name: [] for name in programs}
+    texts: dict[str, list[str]] = {}
+    for _ in range(runs):
+        for name, (rows, words) in programs.items():
+            out = folder / "predicted.json"
+            command = [sys.executable, HERE / "stock_predictor.py", "--model", model, "--data", rows, "--out", out]
+            run([*command, "--max-new-tokens", NEW_TOKENS, *words])
+            result = json.loads(out.read_text())
+            texts[name] = result["texts"]
+            seen[name].append(len(result["texts"]) / result["seconds"])
+            print(name, round(seen[name][-1], 2), flush=True)
+    rates = {name: round(statistics.median(values), 2) for name, values in seen.items()}
+    return {
+        "dialogues_per_second": rates,
+        "all": seen,
+        "ratios": {
+            f"{ours} against {other}": ratio(rates, ours, other)
+            for ours in ("summtune fp32", "summtune bf16")
+            for other in ("Seq2SeqTrainer fp32", "one at a time fp32", "Seq2SeqTrainer bf16")
+        },
+        "same_text_fp32": {
+            other: statistics.fmean(a == b for a, b in zip(texts["summtune fp32"], texts[other], strict=False))
+            for other in ("Seq2SeqTrainer fp32", "one at a time fp32")
+        },
+    }
+
+
+def product_rates(size: tuple[int, int, int] = (2000, 512, 1024), repeats: int = 30) -> dict[str, float]:
+    """Return the matrix product's billions of operations a second, the limit of all of the above."""
+    import time
+
+    import torch
+
+    rows, inner, columns = size
+    rates = {}
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        left, right = torch.randn(rows, inner, dtype=dtype), torch.randn(columns, inner, dtype=dtype)
+        seconds = []
+        for _ in range(repeats):
+            began = time.perf_counter()
+            torch.nn.functional.linear(left, right)
+            seconds.append(time.perf_counter() - began)
+        rates[name] = round(2 * rows * inner * columns / statistics.median(seconds) / 1e9, 1)
+    return rates
+
+
+def hardware() -> dict[str, Any]:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), [])
+    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return {
+        "processor": name,
+        "cores": psutil.cpu_count(logical=False),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "bf16": sorted(flag for flag in flags if flag in ("avx512_bf16", "amx_bf16")),
+        "python": platform.python_version(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", choices=["training", "losses", "prediction"], nargs="+")
+    parser.add_argument("--out", type=Path, help="a file, or a folder for <date>-<machine>.json")
+    arguments = parser.parse_args()
+    parts = arguments.only or ["training", "losses", "prediction"]
+    today, machine = datetime.datetime.now(datetime.timezone.utc).date().isoformat(), hardware()
+    result: dict[str, Any] = {"date": today, "machine": machine, "versions": versions(), "runs": arguments.runs}
+    result["matrix_product_gflops"] = product_rates()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        if "training" in parts:
+            result["training"] = training(folder, arguments.runs)
+        if "losses" in parts:
+            result["losses"] = equal_losses(folder)
+        if "prediction" in parts:
+            result["prediction"] = prediction(folder, arguments.runs)
+    print(json.dumps(result, indent=2))
+    if arguments.out:
+        name = "-".join([machine["processor"], f"{machine['cores']}cores"]).lower().replace(" ", "-")
+        path = arguments.out / f"{today}-{name}.json" if arguments.out.is_dir() else arguments.out
+        path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
