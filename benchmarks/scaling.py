@@ -2,12 +2,12 @@
 
     .venv/bin/python benchmarks/scaling.py [--sizes 1000 10000 100000] [--out benchmarks/results/scaling.json]
 
-The dialogues are those of `summtune.dialogue_generator.stream`; each stage of each size is a process of its own, the model
-is `builtin/flan-t5-nano`. *command* is what `summtune run` does before it starts workers: reading and checking as many
-test as training dialogues, and looking for leakage between them. *tokenize* and *tokenize again* are the same call with
-an empty cache and a filled one. *train* is an epoch, and *predict* summarizes as many dialogues; both find their tokens
-as a first start does: in no cache. Imports are left out of the seconds. Memory is the most that the process held
-(resident); *kept* is what it held at its end, mapped files that can be dropped at any time included.
+The dialogues are those of `summtune.dialogue_generator.stream`; each stage of each size is a process of its own, the
+model is `builtin/flan-t5-nano`. *command* is what `summtune run` does before it starts workers: reading and checking as
+many test as training dialogues, and looking for leakage between them. *tokenize* and *tokenize again* are the same call
+with an empty cache and a filled one. *train* is an epoch, and *predict* summarizes as many dialogues; both tokenize, as
+a first start does, and load the model. Imports are left out of the seconds. Memory is the most that the process held
+(resident); *kept* is what it held at its end, mapped files included, which can be dropped at any time.
 """
 
 from __future__ import annotations
@@ -137,8 +137,7 @@ def measure(size: int, stages: list[str]) -> list[dict[str, Any]]:
             done = subprocess.run(
                 [sys.executable, __file__, "--stage", stage, str(folder)],
                 env=os.environ | {"SUMMTUNE_CACHE": str(cache)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                capture_output=True,
                 text=True,
                 check=False,
             )

@@ -20,6 +20,11 @@ from summtune.work.tokens import Shown, cache_folder, entry_key, tokens_of
 TEMPLATE = "Summarize: {dialogue} Summary:"
 
 
+def made_dialogues():
+    rows = [*dialogues(7), *dialogues(5, seed=1)]
+    return [Dialogue(row["id"], row["dialogue"], (row["summary"], "They agree.")) for row in rows]
+
+
 @pytest.fixture
 def made(tmp_path, tokenizer, monkeypatch):
     """Dialogues with two references each, a cache of the test's own, and a function that asks for tokens."""
@@ -28,10 +33,7 @@ def made(tmp_path, tokenizer, monkeypatch):
         cache = tmp_path / "cache"
         data = tmp_path / "data" / "train.jsonl"
         beside = tmp_path / "beside"
-        asked = [
-            Dialogue(row["id"], row["dialogue"], (row["summary"], "They agree."))
-            for row in (*dialogues(7), *dialogues(5, seed=1))
-        ]
+        asked = made_dialogues()
 
         def encoder(self, sequence_len=512, template=TEMPLATE, **options):
             return PromptEncoder(tokenizer, template, sequence_len, **options)
