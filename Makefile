@@ -34,6 +34,10 @@ check: $(READY)
 	$(BIN)/summtune schema --markdown | diff - docs/recipe_keys.md || (echo "docs/recipe_keys.md is old; run make schema" && exit 1)
 	$(BIN)/summtune validate recipes/*.yaml recipes/*/*.yaml
 
+# The table of docs/performance.md, in minutes; it wants FLAN-T5's shape and DialogSum below SUMMTUNE_TEST_DATA.
+bench: $(READY)
+	$(BIN)/python benchmarks/speed.py --runs 3 --out benchmarks/results
+
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from summtune.data.reading import Reading, read_dialogues
 from summtune.errors import DataError
 from summtune.files import write_jsonl
+from summtune.identity import content_sha256
 from summtune.leakage import NearCopy, near_copies
 from summtune.paths import BUILTIN_DATASETS, is_local
 from summtune.recipe import DatasetSource, Recipe
@@ -61,7 +61,7 @@ def prepare_data(recipe: Recipe, into: Path, warn: Callable[[str], None]) -> dic
         summary[role] = {
             "dialogues": len(dialogues),
             "pairs": sum(len(dialogue.references) for dialogue in dialogues),
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "sha256": content_sha256(path),
             "sources": [info.__dict__ for info in reading.sources],
         }
     if leakage:

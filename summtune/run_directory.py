@@ -16,6 +16,7 @@ from summtune.records import Prediction
 
 SYSTEMS = "systems"
 PARTIAL_PREDICTIONS = "predictions.partial"
+TOKENS = "tokens"  # only where the user's cache is not used
 DATA_FILES = {role: f"data/{role}.jsonl" for role in ("train", "validation", "exemplars", "test")}
 
 _OUTPUTS: dict[str, tuple[str, ...]] = {

@@ -17,7 +17,7 @@ from summtune.launchers.local import Listener, run_stages
 from summtune.plan import Launch, Plan, StagePlan, read_plan
 from summtune.records import Dialogue
 from summtune.resolution import resolve
-from summtune.run_directory import DATA_FILES, is_complete
+from summtune.run_directory import DATA_FILES, TOKENS, is_complete
 
 
 def read_input(text: str, name: str) -> list[str]:
@@ -58,6 +58,7 @@ def summarize(source: str, dialogues: Sequence[str], listener: Listener) -> list
     run_dir = Path(source)
     with tempfile.TemporaryDirectory(prefix="summtune-") as temporary:
         folder = Path(temporary)
+        (folder / TOKENS).mkdir()  # what is asked in passing leaves nothing in the cache
         plan = _of_run(run_dir, folder) if (run_dir / "plan.json").is_file() else _of_model(source, folder)
         device = next(stage.launch.device for stage in plan.stages if stage.name == "predict" and stage.launch)
         launch = Launch(distribution="none", processes=1, device=device, config_file="accelerate.yaml")

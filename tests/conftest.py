@@ -36,6 +36,14 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(pytest.mark.skip(reason="takes long; --slow runs it (make test-slow)"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_tests(tmp_path_factory):
+    """Tokens that tests cache go to a folder of their own, also those of the processes that tests start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SUMMTUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def write_rows():
     """Write dialogues as JSON lines: ``rows`` themselves, or so many made-up ones; return the file."""

@@ -12,6 +12,8 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset, Sampler
 
@@ -22,8 +24,8 @@ _WINDOW = 50  # global batches that are sorted by length together
 class Pair(TypedDict):
     """A training pair: token ids of the prompt and of the summary."""
 
-    input_ids: list[int]
-    labels: list[int]
+    input_ids: Sequence[int]
+    labels: Sequence[int]
 
 
 class Pairs(Dataset[Pair]):
@@ -36,8 +38,8 @@ class Pairs(Dataset[Pair]):
     """
 
     def __init__(self, pairs: Sequence[Pair], multiple: int, eos: int) -> None:
-        self.pairs = list(pairs)
-        self.fillers = -len(self.pairs) % multiple
+        self.pairs = pairs
+        self.fillers = -len(pairs) % multiple
         self._filler = Pair(input_ids=[eos], labels=[IGNORED])
 
     def __len__(self) -> int:
@@ -49,7 +51,7 @@ class Pairs(Dataset[Pair]):
     @property
     def target_tokens(self) -> int:
         """Target tokens of all pairs."""
-        return sum(len(pair["labels"]) for pair in self.pairs)
+        return sum(len(self.pairs[index]["labels"]) for index in range(len(self.pairs)))
 
 
 class GlobalBatchSampler(Sampler[int]):
@@ -66,9 +68,11 @@ class GlobalBatchSampler(Sampler[int]):
 
     def __init__(self, pairs: Pairs, global_batch: int, seed: int, group_by_length: bool) -> None:
         assert len(pairs) % global_batch == 0, "the fillers make whole global batches"
-        self.lengths = [len(pairs[index]["input_ids"]) for index in range(len(pairs))]
-        self.tokens = [self.lengths[i] + len(pairs[i]["labels"]) for i in range(len(pairs.pairs))] + [0] * pairs.fillers
         self.real = len(pairs.pairs)
+        self.lengths = np.fromiter((len(pairs[i]["input_ids"]) for i in range(len(pairs))), np.int32, len(pairs))
+        self.tokens = np.zeros(len(pairs), np.int64)
+        self.tokens[: self.real] = [len(pairs[i]["labels"]) for i in range(self.real)] + self.lengths[: self.real]
+        self._sums: tuple[int, npt.NDArray[np.int64]] | None = None
         self.global_batch = global_batch
         self.seed = seed
         self.group_by_length = group_by_length
@@ -88,17 +92,19 @@ class GlobalBatchSampler(Sampler[int]):
         """Return the pairs of ``epoch`` in their order: a permutation, fillers in the last batch."""
         size = self.global_batch
         rng = random.Random(f"{self.seed}/{epoch}")
-        real = list(range(self.real))
-        rng.shuffle(real)
+        shuffled = list(range(self.real))
+        rng.shuffle(shuffled)
+        order = np.concatenate([np.array(shuffled, np.int32), np.arange(self.real, len(self), dtype=np.int32)])
         if self.group_by_length:
-            for start in range(0, len(real), size * _WINDOW):
-                window = real[start : start + size * _WINDOW]
-                real[start : start + size * _WINDOW] = sorted(window, key=lambda i: -self.lengths[i])
-        batches = [real[start : start + size] for start in range(0, len(real), size)]
-        partial = [batches.pop()] if batches and len(batches[-1]) < size else []
-        if self.group_by_length:
-            rng.shuffle(batches)
-        return [*(index for batch in batches + partial for index in batch), *range(self.real, len(self.lengths))]
+            for start in range(0, self.real, size * _WINDOW):
+                window = order[start : min(start + size * _WINDOW, self.real)]
+                window[:] = window[np.argsort(-self.lengths[window], kind="stable")]
+            whole = list(range(self.real // size))
+            rng.shuffle(whole)
+            end = len(whole) * size
+            order[:end] = order[:end].reshape(-1, size)[whole].ravel()
+        found: list[int] = order.tolist()
+        return found
 
     def tokens_of_steps(self, first: int, last: int) -> int:
         """Return the prompt and target tokens, padding left out, of the optimizer steps ``first`` to ``last``
@@ -108,8 +114,16 @@ class GlobalBatchSampler(Sampler[int]):
         for epoch in range(first // steps_per_epoch, (max(last, 1) - 1) // steps_per_epoch + 1):
             start = max(first - epoch * steps_per_epoch, 0) * self.global_batch
             end = min(last - epoch * steps_per_epoch, steps_per_epoch) * self.global_batch
-            total += sum(self.tokens[index] for index in self.order(epoch)[start:end])
+            if end > start:
+                sums = self._sums_of(epoch)
+                total += int(sums[end] - sums[start])
         return total
+
+    def _sums_of(self, epoch: int) -> npt.NDArray[np.int64]:
+        """Return the tokens before each place of an epoch; kept, because each line of the log asks for some of them."""
+        if self._sums is None or self._sums[0] != epoch:
+            self._sums = epoch, np.concatenate([[0], np.cumsum(self.tokens[self.order(epoch)])])
+        return self._sums[1]
 
 
 class Collator:
@@ -143,7 +157,7 @@ class Collator:
             "decoder_input_ids": shifted,
         }
 
-    def _padded(self, rows: Sequence[list[int]], value: int) -> torch.Tensor:
+    def _padded(self, rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
         width = max(len(row) for row in rows)
         width += -width % self.multiple
-        return torch.tensor([row + [value] * (width - len(row)) for row in rows])
+        return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows])

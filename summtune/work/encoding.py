@@ -24,7 +24,7 @@ class EncodedPrompt:
         truncated: whether the dialogue did not fit; it is cut, unless dialogues that do not fit are dropped.
     """
 
-    ids: list[int]
+    ids: Sequence[int]
     truncated: bool
 
 

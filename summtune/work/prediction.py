@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,15 +20,17 @@ from summtune.errors import StageError
 from summtune.events import Events
 from summtune.exemplars import choose_exemplars
 from summtune.files import read_json, read_jsonl, write_json, write_jsonl
+from summtune.identity import content_sha256
 from summtune.plan import Plan
 from summtune.prompts import template_text
 from summtune.records import Dialogue, Prediction
-from summtune.run_directory import DATA_FILES, PARTIAL_PREDICTIONS
+from summtune.run_directory import DATA_FILES, PARTIAL_PREDICTIONS, TOKENS
 from summtune.work.encoding import EncodedPrompt, PromptEncoder
 from summtune.work.models import count_parameters, load_adapter, load_model, load_tokenizer
 from summtune.work.peak_memory import peak_memory_bytes
 from summtune.work.precision import check_device, use_bf16
 from summtune.work.t5_on_cpu import quicken
+from summtune.work.tokens import Shown, tokens_of
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,12 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
             f"the plan is for {launch.processes} processes (got {state.num_processes}); see the launcher's log"
         )
     tokenizer = load_tokenizer(Path(plan.model.folder))
-    dialogues = [Dialogue.from_json(row) for row in read_jsonl(run_dir / DATA_FILES["test"])]
-    exemplars = _exemplars(plan, run_dir, dialogues)
+    data = run_dir / DATA_FILES["test"]
     # Every test dialogue is summarized and scored: those that are too long to train on are cut here.
     cut_where = "truncate_end" if recipe.long_dialogues == "drop" else recipe.long_dialogues
     encoder = PromptEncoder(tokenizer, template_text(recipe.prompt_template), recipe.sequence_len, cut_where)
-    prompts = encoder.encode(dialogues, exemplars)
-    cut = sum(prompt.truncated for prompt in prompts)
+    tokens = tokens_of(data, encoder, None, run_dir / TOKENS, events, _exemplars(plan, run_dir))
+    prompts, cut = tokens.prompts, tokens.truncated
     if cut:
         events.warn(f"{cut} of {len(prompts)} dialogues exceed sequence_len {recipe.sequence_len} and are cut")
 
@@ -94,7 +96,9 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
             missing = [ids for ids in batch if key_of(ids) not in done]
             if missing:
                 set_seed(recipe.seed + number)
-                for ids, generated in zip(batch, generate(model, tokenizer, batch, config), strict=True):
+                for ids, generated in zip(
+                    batch, generate(model, tokenizer, [list(ids) for ids in batch], config), strict=True
+                ):
                     file.write(json.dumps({"key": key_of(ids), **generated.__dict__}) + "\n")
                 file.flush()
                 finished += len(missing) * state.num_processes
@@ -102,16 +106,17 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
     state.wait_for_everyone()
     if state.is_main_process:
         results = read_partial(partial)
+        dialogues = (Dialogue.from_json(row) for row in read_jsonl(data))
         write_jsonl(run_dir / "predictions.jsonl", (p.to_json() for p in _joined(dialogues, prompts, results)))
         write_json(
             run_dir / "prediction_stats.json",
             {
-                "dialogues": len(dialogues),
+                "dialogues": len(prompts),
                 "unique_prompts": unique,
                 "truncated": cut,
                 "trainable_parameters": trainable,
                 "total_parameters": total,
-                "exemplars": sorted({item.id for solved in exemplars for item in solved}),
+                "exemplars": tokens.exemplars,
                 "processes": state.num_processes,
                 "precision": "bf16" if bf16 else "fp32",
                 "seconds": round(time.perf_counter() - started, 2),
@@ -181,35 +186,37 @@ def generation_config(model: PreTrainedModel, plan: Plan) -> GenerationConfig:
     )
 
 
-def make_batches(prompts: Iterable[EncodedPrompt], size: int) -> list[list[list[int]]]:
+def make_batches(prompts: Iterable[EncodedPrompt], size: int) -> list[list[Sequence[int]]]:
     """Return the distinct prompts in batches of like length, the longest first: a lack of memory shows at once."""
     distinct = {key_of(prompt.ids): prompt.ids for prompt in prompts}
     ordered = sorted(distinct.values(), key=lambda ids: (-len(ids), ids))
     return [ordered[start : start + size] for start in range(0, len(ordered), size)]
 
 
-def key_of(ids: list[int]) -> str:
+def key_of(ids: Sequence[int]) -> str:
     """Return what a prompt is called in the partial files."""
-    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:24]
+    return hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()[:24]
 
 
 def read_partial(folder: Path) -> dict[str, Generated]:
     """Return what all ranks have generated so far; a line that a kill cut short is generated again."""
     done: dict[str, Generated] = {}
     for path in sorted(folder.glob("rank*.jsonl")):
-        content = path.read_text(encoding="utf-8")
-        complete = content[: content.rfind("\n") + 1]
-        if complete != content:
-            path.write_text(complete, encoding="utf-8")
-        for line in complete.splitlines():
-            row: dict[str, Any] = json.loads(line)
-            key = row.pop("key")
-            done[key] = Generated(**row)
+        complete = 0
+        with path.open("rb") as lines:
+            for line in lines:
+                if line.endswith(b"\n"):
+                    complete += len(line)
+                    row: dict[str, Any] = json.loads(line)
+                    key = row.pop("key")
+                    done[key] = Generated(**row)
+        if path.stat().st_size > complete:
+            os.truncate(path, complete)
     return done
 
 
 def _joined(
-    dialogues: Sequence[Dialogue], prompts: Sequence[EncodedPrompt], results: dict[str, Generated]
+    dialogues: Iterable[Dialogue], prompts: Sequence[EncodedPrompt], results: dict[str, Generated]
 ) -> Iterable[Prediction]:
     for dialogue, prompt in zip(dialogues, prompts, strict=True):
         generated = results[key_of(prompt.ids)]
@@ -225,13 +232,20 @@ def _joined(
         )
 
 
-def _exemplars(plan: Plan, run_dir: Path, dialogues: Sequence[Dialogue]) -> list[tuple[Dialogue, ...]]:
-    recipe = plan.recipe
+def _exemplars(plan: Plan, run_dir: Path) -> Shown | None:
+    recipe, chosen = plan.recipe, plan.recipe.exemplars
     if recipe.kind != "prompt" or recipe.shots == 0:
-        return [()] * len(dialogues)
-    pool = [Dialogue.from_json(row) for row in read_jsonl(run_dir / DATA_FILES["exemplars"])]
-    chosen = recipe.exemplars
-    return choose_exemplars(pool, dialogues, recipe.shots, chosen.choose, chosen.ids or (), recipe.seed)
+        return None
+    pool_file = run_dir / DATA_FILES["exemplars"]
+
+    def choose() -> list[tuple[Dialogue, ...]]:
+        # Whole, because what may be shown depends on all dialogues that are summarized.
+        pool, dialogues = (
+            [Dialogue.from_json(row) for row in read_jsonl(path)] for path in (pool_file, run_dir / DATA_FILES["test"])
+        )
+        return choose_exemplars(pool, dialogues, recipe.shots, chosen.choose, chosen.ids or (), recipe.seed)
+
+    return Shown([content_sha256(pool_file), recipe.shots, recipe.seed, chosen.model_dump(mode="json")], choose)
 
 
 def _load(plan: Plan, run_dir: Path, bf16: bool) -> tuple[PreTrainedModel, int, int]:

@@ -22,6 +22,7 @@ import torch.distributed
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from summtune.errors import StageError
+from summtune.identity import content_sha256
 from summtune.run_directory import DATA_FILES
 
 LIMIT_SECONDS = 60.0
@@ -163,7 +164,7 @@ def facts_of_this_rank(run_dir: Path, precision: str, world: int) -> dict[str, A
     for role in ("train", "validation"):
         path = run_dir / DATA_FILES[role]
         if path.exists():
-            digest.update(path.read_bytes())
+            digest.update(content_sha256(path).encode())
     return {
         "host": socket.gethostname(),
         "device": _device(),

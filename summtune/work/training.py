@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,10 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, PreTrainedToken
 from summtune import checkpoints
 from summtune.errors import DataError
 from summtune.events import Events
-from summtune.files import read_jsonl, write_json
+from summtune.files import write_json
 from summtune.plan import Plan
 from summtune.prompts import template_text
-from summtune.records import Dialogue
-from summtune.run_directory import DATA_FILES
+from summtune.run_directory import DATA_FILES, TOKENS
 from summtune.work import operators
 from summtune.work.arguments import check_launch, training_arguments
 from summtune.work.batches import Collator, GlobalBatchSampler, Pair, Pairs
@@ -40,6 +40,7 @@ from summtune.work.step_guard import StepGuard
 from summtune.work.stopping import StopRequest
 from summtune.work.t5_on_cpu import quicken
 from summtune.work.target_tokens import TargetTokens
+from summtune.work.tokens import tokens_of
 from summtune.work.train_log import TrainLog
 from summtune.work.trainer import LayoutInvariantTrainer, Recorder
 
@@ -179,39 +180,25 @@ def _outcome(trainer: LayoutInvariantTrainer) -> dict[str, Any]:
     }
 
 
-def _pairs(plan: Plan, run_dir: Path, role: str, tokenizer: PreTrainedTokenizerBase, events: Events) -> list[Pair]:
+def _pairs(plan: Plan, run_dir: Path, role: str, tokenizer: PreTrainedTokenizerBase, events: Events) -> Sequence[Pair]:
     """Return the tokenized pairs of a role: one for each reference of each dialogue."""
     recipe = plan.recipe
     path = run_dir / DATA_FILES[role]
-    dialogues = [Dialogue.from_json(row) for row in read_jsonl(path)] if path.exists() else []
-    drop = recipe.long_dialogues == "drop"
+    if not path.exists():
+        return []
     template = template_text(recipe.prompt_template)
     encoder = PromptEncoder(tokenizer, template, recipe.sequence_len, recipe.long_dialogues)
-    prompts = encoder.encode(dialogues)
-    pairs: list[Pair] = []
-    cut_targets = 0
-    for dialogue, prompt in zip(dialogues, prompts, strict=True):
-        if drop and prompt.truncated:
-            continue
-        for labels in tokenizer(list(dialogue.references))["input_ids"]:
-            if len(labels) > recipe.target_len:
-                cut_targets += 1
-                labels = [*labels[: recipe.target_len - 1], _eos(tokenizer)]
-            pairs.append(Pair(input_ids=prompt.ids, labels=labels))
-    cut = sum(prompt.truncated for prompt in prompts)
+    tokens = tokens_of(path, encoder, recipe.target_len, run_dir / TOKENS, events)
+    dialogues, cut, pairs = len(tokens.prompts), tokens.truncated, tokens.pairs
     if cut:
-        done = "left out" if drop else "cut"
+        done = "left out" if recipe.long_dialogues == "drop" else "cut"
+        events.warn(f"{role}: {cut} of {dialogues} dialogues exceed sequence_len {recipe.sequence_len} and are {done}")
+    if tokens.cut_targets:
         events.warn(
-            f"{role}: {cut} of {len(dialogues)} dialogues exceed sequence_len {recipe.sequence_len} and are {done}"
-        )
-    if cut_targets:
-        events.warn(
-            f"{role}: {cut_targets} of {len(pairs)} summaries exceed target_len {recipe.target_len} and are cut"
+            f"{role}: {tokens.cut_targets} of {len(pairs)} summaries exceed target_len {recipe.target_len} and are cut"
         )
     if role == "train" and not pairs:
-        raise DataError(
-            f"no training pair is left (got {len(dialogues)} dialogues, {cut} too long); raise sequence_len"
-        )
+        raise DataError(f"no training pair is left (got {dialogues} dialogues, {cut} too long); raise sequence_len")
     return pairs
 
 

@@ -137,3 +137,40 @@ def test_lengths_are_padded_to_a_multiple():
     assert batch["input_ids"].shape == (1, 16)
     assert batch["labels"].shape == batch["decoder_input_ids"].shape == (1, 8)
     assert int(batch["attention_mask"].sum()) == 9
+
+
+def reference_order(lengths, real, size, seed, epoch, group_by_length):
+    """The order of an epoch, in plain Python, as it was first defined: it may never change."""
+    rng = random.Random(f"{seed}/{epoch}")
+    order = list(range(real))
+    rng.shuffle(order)
+    if group_by_length:
+        for start in range(0, real, size * 50):
+            order[start : start + size * 50] = sorted(order[start : start + size * 50], key=lambda i: -lengths[i])
+    batches = [order[start : start + size] for start in range(0, real, size)]
+    partial = [batches.pop()] if batches and len(batches[-1]) < size else []
+    if group_by_length:
+        rng.shuffle(batches)
+    return [*(index for batch in batches + partial for index in batch), *range(real, len(lengths))]
+
+
+@pytest.mark.parametrize("group_by_length", [True, False])
+@pytest.mark.parametrize(("real", "size"), [(1, 8), (7, 8), (8, 8), (45, 8), (400, 8), (403, 4), (450, 4), (5, 1)])
+def test_the_order_is_that_of_the_first_version(real, size, group_by_length):
+    pairs = make_pairs(real, size)
+    sampler = GlobalBatchSampler(pairs, size, seed=7, group_by_length=group_by_length)
+    lengths = [len(pairs[index]["input_ids"]) for index in range(len(pairs))]
+    for epoch in (0, 3):
+        expected = reference_order(lengths, real, size, 7, epoch, group_by_length)
+        assert sampler.order(epoch) == expected
+        assert all(type(index) is int for index in sampler.order(epoch))
+
+
+def test_tokens_of_steps_order_an_epoch_once(monkeypatch):
+    sampler = GlobalBatchSampler(make_pairs(45, 8), 8, seed=7, group_by_length=True)
+    expected = [sum(sampler.tokens[i] for i in batch) for epoch in (0, 1) for batch in batches_of(sampler, epoch)]
+    ordered = []
+    original = sampler.order
+    monkeypatch.setattr(sampler, "order", lambda epoch: ordered.append(epoch) or original(epoch))
+    assert [sampler.tokens_of_steps(step, step + 1) for step in range(12)] == expected
+    assert ordered == [0, 1]

@@ -1,0 +1,177 @@
+"""Measures how time and memory grow with the number of dialogues: reading, tokenizing, training and predicting.
+
+    .venv/bin/python benchmarks/scaling.py [--sizes 1000 10000 100000] [--out benchmarks/results/scaling.json]
+
+The dialogues are those of `summtune.dialogue_generator.stream`; each stage of each size is a process of its own, the
+model is `builtin/flan-t5-nano`. *command* is what `summtune run` does before it starts workers: reading and checking as
+many test as training dialogues, and looking for leakage between them. *tokenize* and *tokenize again* are the same call
+with an empty cache and a filled one. *train* is an epoch, and *predict* summarizes as many dialogues; both tokenize, as
+a first start does, and load the model. Imports are left out of the seconds. Memory is the most that the process held
+(resident); *kept* is what it held at its end, mapped files included, which can be dropped at any time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import itertools
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+STAGES = ("command", "tokenize", "tokenize again", "train", "predict")
+KEYS: dict[str, Any] = {
+    "kind": "train",
+    "base_model": "builtin/flan-t5-nano",
+    "learning_rate": 1e-3,
+    "num_epochs": 1,
+    "sequence_len": 64,
+    "target_len": 32,
+    "micro_batch_size": 64,
+    "logging_steps": 1,
+    "bf16": False,
+    "generation": {"max_new_tokens": 8, "batch_size": 64},
+    "evaluation": {"metrics": ["rouge1"]},
+}
+
+
+def write_inputs(folder: Path, size: int) -> None:
+    """Write the dialogues and the recipe of a size."""
+    from summtune.dialogue_generator import stream
+
+    for seed, name in enumerate(("train", "test")):
+        with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as file:
+            for one in itertools.islice(stream(seed), size):
+                row = {"id": one.id, "dialogue": one.dialogue, "summary": one.references[0]}
+                file.write(json.dumps(row) + "\n")
+    sources = {key: [{"path": str(folder / f"{name}.jsonl"), "id_field": "id"}] for key, name in ROLES.items()}
+    (folder / "scaling.yaml").write_text(json.dumps(KEYS | sources))
+
+
+ROLES = {"datasets": "train", "test_datasets": "test"}
+
+
+def command(folder: Path) -> float:
+    """Prepare the run directory as the command does; return the seconds."""
+    from summtune.files import write_json
+    from summtune.preparation import prepare_data
+    from summtune.resolution import resolve
+
+    started = time.perf_counter()
+    plan = resolve(folder / "scaling.yaml").plan
+    run_dir = folder / "run"
+    plan = plan.model_copy(update={"data": prepare_data(plan.recipe, run_dir, lambda _: None)})
+    (run_dir / "logs").mkdir()
+    write_json(run_dir / "plan.json", plan.to_json())
+    return time.perf_counter() - started
+
+
+def tokenize(folder: Path) -> float:
+    """Ask for the tokens of the training dialogues; return the seconds."""
+    from summtune.events import Events
+    from summtune.plan import read_plan
+    from summtune.work import training
+
+    run_dir = folder / "run"
+    plan = read_plan(run_dir)
+    assert plan.model is not None
+    tokenizer = training.load_tokenizer(Path(str(plan.model.folder)))
+    started = time.perf_counter()
+    training._pairs(plan, run_dir, "train", tokenizer, Events(run_dir, "train", 0))
+    return time.perf_counter() - started
+
+
+def train(folder: Path) -> float:
+    """Train an epoch; return the seconds from the start of the stage to the end."""
+    from summtune.events import Events
+    from summtune.plan import read_plan
+    from summtune.work import training
+    from summtune.work.stopping import StopRequest
+
+    run_dir = folder / "run"
+    started = time.perf_counter()
+    training.train(read_plan(run_dir), run_dir, Events(run_dir, "train", 0), StopRequest())
+    return time.perf_counter() - started
+
+
+def predict(folder: Path) -> float:
+    """Summarize the test dialogues with the trained model; return the seconds of the stage."""
+    from summtune.events import Events
+    from summtune.plan import read_plan
+    from summtune.work import prediction
+
+    run_dir = folder / "run"
+    started = time.perf_counter()
+    prediction.predict(read_plan(run_dir), run_dir, Events(run_dir, "predict", 0))
+    return time.perf_counter() - started
+
+
+def stage_here(name: str, folder: Path) -> None:
+    """Run one stage in this process, and print what it took."""
+    import resource
+
+    import psutil
+
+    does = {"command": command, "train": train, "predict": predict}.get(name, tokenize)
+    seconds = does(folder)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    kept = psutil.Process().memory_info().rss
+    print(json.dumps({"seconds": seconds, "peak_bytes": peak * 1024, "kept_bytes": kept}), flush=True)
+    os._exit(0)
+
+
+def measure(size: int, stages: list[str]) -> list[dict[str, Any]]:
+    """Return what each stage takes for a number of dialogues."""
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_inputs(folder, size)
+        for stage in stages:
+            cache = folder / "cache" / stage.removesuffix(" again")
+            done = subprocess.run(
+                [sys.executable, __file__, "--stage", stage, str(folder)],
+                env=os.environ | {"SUMMTUNE_CACHE": str(cache)},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                sys.exit(done.stderr)
+            result = json.loads(done.stdout.splitlines()[-1])
+            per_thousand = 1000 * result["seconds"] / size
+            rows.append({"stage": stage, "dialogues": size, "seconds_per_1000": round(per_thousand, 4), **result})
+            print(
+                f"{stage:<15} {size:>7,} dialogues {per_thousand:>8.3f} s per 1,000   "
+                f"peak {result['peak_bytes'] / 2**20:>6.0f} MiB   kept {result['kept_bytes'] / 2**20:>6.0f} MiB",
+                flush=True,
+            )
+    return rows
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--stage"]:
+        stage_here(sys.argv[2], Path(sys.argv[3]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", type=int, default=[1000, 10_000, 100_000])
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), help="command is needed by all")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    for size in arguments.sizes:
+        rows += measure(size, arguments.stages)
+        if arguments.out:  # after each, for a measurement that is interrupted
+            versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")}
+            machine = {"processor": platform.processor() or platform.machine(), "python": platform.python_version()}
+            result = {"machine": machine, "versions": versions, "recipe": KEYS, "stages": rows}
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+            arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
