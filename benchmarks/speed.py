@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import json
 import os
 import platform
@@ -22,6 +23,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,25 +32,57 @@ import psutil
 from startup import BIN, versions
 
 HERE = Path(__file__).parent
-ENVIRONMENT = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-TRAINED, PREDICTED, BATCH, NEW_TOKENS = 96, 64, 8, 40
+NEW_TOKENS = 40
 PRECISIONS = {"fp32": False, "bf16": True}
 
 
-def write_model(folder: Path, dropout: float | None = None) -> Path:
-    """Write FLAN-T5-small's shape, with another dropout than its own where one is given."""
+@dataclass(frozen=True)
+class Setting:
+    """What is measured.
+
+    Args:
+        size: of FLAN-T5, as flan_t5_shaped.py calls it.
+        batch: pairs of an optimizer step.
+        trained: dialogues of an epoch, a multiple of ``batch``; those of the validation split are repeated as needed.
+        predicted: dialogues that are summarized.
+        predicted_at_once: dialogues of summtune's batches.
+        cuda: on a GPU.
+    """
+
+    size: str
+    batch: int
+    trained: int
+    predicted: int
+    predicted_at_once: int
+    cuda: bool
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return dict(os.environ) if self.cuda else os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+
+    @property
+    def cuda_words(self) -> list[str]:
+        return ["--cuda"] if self.cuda else []
+
+
+ON_CPU = Setting(size="small", batch=8, trained=96, predicted=64, predicted_at_once=16, cuda=False)
+
+
+def write_model(folder: Path, setting: Setting, dropout: float | None = None) -> Path:
+    """Write FLAN-T5's shape, with another dropout than its own where one is given."""
     tool = Path(os.environ["SUMMTUNE_TEST_DATA"]) / "tools" / "flan_t5_shaped.py"
-    run([sys.executable, tool, "--size", "small", "--out", folder])
+    run([sys.executable, tool, "--size", setting.size, "--out", folder], setting)
     if dropout is not None:
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps(config | {"dropout_rate": dropout}))
     return folder
 
 
-def dialogues() -> list[dict[str, Any]]:
+def dialogues(count: int) -> list[dict[str, Any]]:
     path = Path(os.environ["SUMMTUNE_TEST_DATA"]) / "data" / "dialogsum" / "validation.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [{"dialogue": row["dialogue"], "summary": row["summary"]} for row in rows]
+    pairs = [{"dialogue": row["dialogue"], "summary": row["summary"]} for row in rows]
+    return list(itertools.islice(itertools.cycle(pairs), count))
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -55,58 +90,63 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def run(command: list[Any]) -> None:
-    done = subprocess.run([str(word) for word in command], env=ENVIRONMENT, capture_output=True, text=True)
+def run(command: list[Any], setting: Setting) -> None:
+    words = [str(word) for word in command]
+    done = subprocess.run(words, env=setting.environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
 
 
-def train_summtune(model: Path, data: Path, folder: Path, bf16: bool, grouped: bool, steps: int) -> dict[str, Any]:
-    """Return samples a second after the first step, the losses, and the pairs in the order of the steps."""
+def train_summtune(
+    setting: Setting, model: Path, data: Path, folder: Path, bf16: bool, steps: int, **keys: Any
+) -> dict[str, Any]:
+    """Return samples a second after the first steps, and the losses."""
     recipe = {
         "kind": "train",
         "base_model": str(model),
         "datasets": [{"path": str(data)}],
         "test_datasets": [{"path": str(data), "limit": 1}],
         "learning_rate": 1e-4,
-        "micro_batch_size": BATCH,
+        "micro_batch_size": setting.batch,
         "max_steps": steps,
         "save_steps": 10_000,
         "logging_steps": 1,
-        "group_by_length": grouped,
         "bf16": bf16,
         "num_processes": 1,
         "generation": {"max_new_tokens": 1},
+        **keys,
     }
     path = folder.with_suffix(".json")
     path.write_text(json.dumps(recipe))
-    run([BIN / "summtune", "run", path, "--output-dir", folder])
+    run([BIN / "summtune", "run", path, "--output-dir", folder], setting)
     rows = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
-    seconds = sum(BATCH / row["samples_per_second"] for row in rows[1:])
-    return {"samples_per_second": BATCH * (len(rows) - 1) / seconds, "losses": [row["loss"] for row in rows]}
+    seconds = [setting.batch / row["samples_per_second"] for row in rows[1:]]
+    return {"samples_per_second": setting.batch * len(seconds) / sum(seconds), "losses": [row["loss"] for row in rows]}
 
 
-def train_stock(model: Path, data: Path, folder: Path, bf16: bool, in_order: bool, steps: int) -> dict[str, Any]:
-    words = ["--model", model, "--data", data, "--out", folder, "--micro-batch", BATCH, "--max-steps", steps]
-    words += ["--learning-rate", "1e-4", *(["--bf16"] if bf16 else []), *(["--in-order"] if in_order else [])]
-    run([sys.executable, HERE / "stock_trainer.py", *words])
+def train_stock(
+    setting: Setting, model: Path, data: Path, folder: Path, bf16: bool, steps: int, *more: str
+) -> dict[str, Any]:
+    words = ["--model", model, "--data", data, "--out", folder, "--micro-batch", setting.batch, "--max-steps", steps]
+    words += ["--learning-rate", "1e-4", *(["--bf16"] if bf16 else []), *setting.cuda_words, *more]
+    run([sys.executable, HERE / "stock_trainer.py", *words], setting)
     times = json.loads((folder / "times.json").read_text())["times"]
     return {
-        "samples_per_second": BATCH * (len(times) - 1) / (times[-1] - times[0]),
+        "samples_per_second": setting.batch * (len(times) - 1) / (times[-1] - times[0]),
         "losses": json.loads((folder / "losses.json").read_text()),
     }
 
 
-def training(folder: Path, runs: int) -> dict[str, Any]:
+def training(folder: Path, setting: Setting, runs: int) -> dict[str, Any]:
     """Return samples a second of each program in each precision, medians, with their ratios."""
-    model = write_model(folder / "model")
-    data = write_rows(folder / "train.jsonl", dialogues()[:TRAINED])
-    steps = TRAINED // BATCH
+    model = write_model(folder / "model", setting)
+    data = write_rows(folder / "train.jsonl", dialogues(setting.trained))
+    steps = setting.trained // setting.batch
     seen: dict[str, list[float]] = {}
     for turn in range(runs):
         for name, bf16 in PRECISIONS.items():
             at = folder / f"{name}{turn}"
-            ours = train_summtune(model, data, at.with_name(f"ours_{at.name}"), bf16, True, steps)
-            stock = train_stock(model, data, at.with_name(f"stock_{at.name}"), bf16, False, steps)
+            ours = train_summtune(setting, model, data, at.with_name(f"ours_{at.name}"), bf16, steps)
+            stock = train_stock(setting, model, data, at.with_name(f"stock_{at.name}"), bf16, steps)
             seen.setdefault(f"summtune {name}", []).append(ours["samples_per_second"])
             seen.setdefault(f"Seq2SeqTrainer {name}", []).append(stock["samples_per_second"])
             print(name, {key: round(values[-1], 2) for key, values in seen.items()}, flush=True)
@@ -126,37 +166,40 @@ def ratio(rates: dict[str, float], ours: str, other: str) -> float:
     return round(rates[ours] / rates[other], 2)
 
 
-def equal_losses(folder: Path, steps: int = 5) -> dict[str, Any]:
+def equal_losses(folder: Path, setting: Setting, steps: int = 5) -> dict[str, Any]:
     """Return by how much the losses of the same steps differ at most, in each precision; no dropout."""
     from summtune.work.batches import GlobalBatchSampler, Pair, Pairs
 
-    model = write_model(folder / "still", dropout=0.0)
-    rows = dialogues()[: steps * BATCH]
-    pairs = Pairs([Pair(input_ids=[1], labels=[1])] * len(rows), BATCH, 1)
-    order = GlobalBatchSampler(pairs, BATCH, 42, group_by_length=False).order(0)
+    model = write_model(folder / "still", setting, dropout=0.0)
+    rows = dialogues(steps * setting.batch)
+    pairs = Pairs([Pair(input_ids=[1], labels=[1])] * len(rows), setting.batch, 1)
+    order = GlobalBatchSampler(pairs, setting.batch, 42, group_by_length=False).order(0)
     ours_data = write_rows(folder / "ours.jsonl", rows)
     stock_data = write_rows(folder / "stock.jsonl", [rows[place] for place in order])
     differences = {}
     for name, bf16 in PRECISIONS.items():
-        ours = train_summtune(model, ours_data, folder / f"still_ours_{name}", bf16, False, steps)["losses"]
-        stock = train_stock(model, stock_data, folder / f"still_stock_{name}", bf16, True, steps)["losses"]
+        keys = {"group_by_length": False}
+        ours = train_summtune(setting, model, ours_data, folder / f"still_ours_{name}", bf16, steps, **keys)["losses"]
+        at = folder / f"still_stock_{name}"
+        stock = train_stock(setting, model, stock_data, at, bf16, steps, "--in-order")["losses"]
         assert len(ours) == len(stock) == steps
         differences[name] = max(abs(one - other) for one, other in zip(ours, stock, strict=True))
     print("largest difference of a loss", differences, flush=True)
     return {"steps": steps, "largest_difference": differences}
 
 
-def prediction(folder: Path, runs: int) -> dict[str, Any]:
+def prediction(folder: Path, setting: Setting, runs: int) -> dict[str, Any]:
     """Return dialogues a second of each program, medians, ratios, and the share of equal texts."""
-    model = write_model(folder / "predicting")
-    data = write_rows(folder / "test.jsonl", dialogues()[:PREDICTED])
-    few = write_rows(folder / "few.jsonl", dialogues()[: PREDICTED // 4])
+    model = write_model(folder / "predicting", setting)
+    data = write_rows(folder / "test.jsonl", dialogues(setting.predicted))
+    few = write_rows(folder / "few.jsonl", dialogues(setting.predicted // 4))
+    ours, stock = ["--batch-size", str(setting.predicted_at_once)], ["--batch-size", str(setting.batch)]
     programs: dict[str, tuple[Path, list[str]]] = {
-        "summtune fp32": (data, ["--how", "summtune", "--batch-size", "16"]),
-        "Seq2SeqTrainer fp32": (data, ["--how", "trainer"]),
+        "summtune fp32": (data, ["--how", "summtune", *ours]),
+        "Seq2SeqTrainer fp32": (data, ["--how", "trainer", *stock]),
         "one at a time fp32": (few, ["--how", "one_by_one"]),
-        "summtune bf16": (data, ["--how", "summtune", "--batch-size", "16", "--bf16"]),
-        "Seq2SeqTrainer bf16": (data, ["--how", "trainer", "--bf16"]),
+        "summtune bf16": (data, ["--how", "summtune", *ours, "--bf16"]),
+        "Seq2SeqTrainer bf16": (data, ["--how", "trainer", *stock, "--bf16"]),
     }
     seen: dict[str, list[float]] = {name: [] for name in programs}
     texts: dict[str, list[str]] = {}
@@ -164,7 +207,7 @@ def prediction(folder: Path, runs: int) -> dict[str, Any]:
         for name, (rows, words) in programs.items():
             out = folder / "predicted.json"
             command = [sys.executable, HERE / "stock_predictor.py", "--model", model, "--data", rows, "--out", out]
-            run([*command, "--max-new-tokens", NEW_TOKENS, *words])
+            run([*command, "--max-new-tokens", NEW_TOKENS, *setting.cuda_words, *words], setting)
             result = json.loads(out.read_text())
             texts[name] = result["texts"]
             seen[name].append(len(result["texts"]) / result["seconds"])
@@ -186,9 +229,7 @@ def prediction(folder: Path, runs: int) -> dict[str, Any]:
 
 
 def product_rates(size: tuple[int, int, int] = (2000, 512, 1024), repeats: int = 30) -> dict[str, float]:
-    """Return the matrix product's billions of operations a second, the limit of all of the above."""
-    import time
-
+    """Return the matrix product's billions of operations a second on the CPU, the limit of all of the above."""
     import torch
 
     rows, inner, columns = size
@@ -231,11 +272,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         if "training" in parts:
-            result["training"] = training(folder, arguments.runs)
+            result["training"] = training(folder, ON_CPU, arguments.runs)
         if "losses" in parts:
-            result["losses"] = equal_losses(folder)
+            result["losses"] = equal_losses(folder, ON_CPU)
         if "prediction" in parts:
-            result["prediction"] = prediction(folder, arguments.runs)
+            result["prediction"] = prediction(folder, ON_CPU, arguments.runs)
     print(json.dumps(result, indent=2))
     if arguments.out:
         name = "-".join([machine["processor"], f"{machine['cores']}cores"]).lower().replace(" ", "-")

@@ -47,9 +47,9 @@ class _ResidualDropout(nn.Dropout):
         self.dtype = dtype
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        if self.training and self.p:
-            return cpu_kernels.dropout(values, self.p, self.dtype)
-        return values.to(self.dtype)
+        # Autocast alone has a stream of another type than its products; DeepSpeed may have cast all weights since.
+        dtype = self.dtype if torch.is_autocast_enabled("cpu") else values.dtype
+        return cpu_kernels.dropout(values, self.p, dtype) if self.training and self.p else values.to(dtype)
 
 
 def _rms_norm(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:

@@ -91,10 +91,11 @@ def test_the_mean_loss_under_dropout_is_that_of_transformers():
     assert drawn[0].std() == pytest.approx(drawn[1].std().item(), rel=0.25)
 
 
-def test_weights_in_bf16_stay_in_bf16():
-    model = made(dropout=0.1, dtype=torch.bfloat16)
+@pytest.mark.parametrize("later", [True, False])
+def test_weights_in_bf16_stay_in_bf16(later):
+    model = made(dropout=0.1, dtype=torch.float32 if later else torch.bfloat16)
     quicken(model)
-    step(model)
+    step(model.bfloat16())  # as DeepSpeed does
     assert {parameter.grad.dtype for parameter in model.parameters()} == {torch.bfloat16}
 
 
