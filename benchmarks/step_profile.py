@@ -1,0 +1,87 @@
+"""Says where the time of a training step goes on a CPU: the share of each group of torch's operations.
+
+    SUMMTUNE_TEST_DATA=… .venv/bin/python benchmarks/step_profile.py [--out FILE]
+
+The step is summtune's, without the Trainer around it: FLAN-T5-small's shape, bf16 autocast, eight of DialogSum's
+validation dialogues of like length, fused AdamW. Shares are of the time inside operations (torch.profiler, self time).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import speed
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from summtune.work.batches import Collator, GlobalBatchSampler, Pair, Pairs
+from summtune.work.models import load_model, load_tokenizer
+from summtune.work.t5_on_cpu import quicken
+from summtune.work.target_tokens import TargetTokens
+from summtune.work.trainer import global_token_mean
+
+GROUPS = {
+    "matrix products": ("aten::mm", "aten::bmm", "aten::addmm", "aten::addmv_"),
+    "casts and copies": ("aten::copy_", "aten::clone", "aten::cat"),
+    "optimizer and clipping": ("aten::_fused_adamw_", "aten::_foreach_norm", "aten::linalg_vector_norm"),
+    "dropout": ("_Dropout", "_DropoutBackward", "aten::bitwise_and_", "aten::bitwise_not_", "aten::sub_"),
+    "softmax and cross-entropy": ("aten::_softmax", "aten::_softmax_backward_data", "aten::exp_", "aten::logsumexp"),
+    "activation": ("aten::gelu", "aten::gelu_backward"),
+    "embeddings and zeros": ("aten::fill_", "aten::zero_", "aten::embedding_dense_backward", "aten::index_select"),
+    "sums and products of elements": ("aten::add", "aten::add_", "aten::mul", "aten::mul_", "aten::addcmul"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = speed.write_model(Path(temporary) / "model", speed.ON_CPU)
+        tokenizer, model = load_tokenizer(folder), load_model(folder, torch.float32).train()
+    quicken(model)
+    targets = TargetTokens(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    rows = [
+        Pair(
+            input_ids=tokenizer(f"Summarize the following conversation.\n\n{row['dialogue']}\n\nSummary:")["input_ids"],
+            labels=tokenizer(row["summary"])["input_ids"],
+        )
+        for row in speed.dialogues(400)
+    ]
+    pairs = Pairs(rows, 8, 1)
+    order = GlobalBatchSampler(pairs, 8, 42, group_by_length=True).order(0)
+    collate = Collator(pad=0, start=0)
+
+    def step(number: int) -> None:
+        batch = collate([pairs[place] for place in order[8 * number : 8 * number + 8]])
+        labels = batch.pop("labels")
+        with torch.autocast("cpu", torch.bfloat16), targets.of(labels):
+            outputs = model(**batch, use_cache=False)
+        global_token_mean(outputs, labels, (labels != -100).sum()).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step(0)
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        for number in range(1, arguments.steps + 1):
+            step(number)
+    seconds: Counter[str] = Counter()
+    for event in profiled.key_averages():
+        group = next((name for name, members in GROUPS.items() if event.key in members), "everything else")
+        seconds[group] += event.self_cpu_time_total / 1e6
+    total = sum(seconds.values())
+    shares = {name: round(share / total, 3) for name, share in seconds.most_common()}
+    print(json.dumps(shares, indent=2))
+    if arguments.out:
+        arguments.out.write_text(json.dumps({"steps": arguments.steps, "shares": shares}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
