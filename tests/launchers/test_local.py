@@ -226,6 +226,16 @@ def test_a_single_process_has_its_threads_before_it_imports_anything(monkeypatch
     assert local.environment(several).get("OMP_NUM_THREADS") == given  # torchrun shares the machine out itself
 
 
+def test_workers_on_a_cpu_keep_the_memory_of_large_tensors(monkeypatch):
+    sizes = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
+    for key in sizes:
+        monkeypatch.delenv(key, raising=False)
+    assert sizes.items() <= local.environment(CPU).items()
+    assert not sizes.keys() & local.environment(CPU.model_copy(update={"device": "cuda"})).keys()
+    monkeypatch.setenv("MALLOC_MMAP_MAX_", "7")
+    assert local.environment(CPU)["MALLOC_MMAP_MAX_"] == "7", "what the user chose"
+
+
 def test_workers_find_the_ninja_of_an_environment_that_is_not_activated(monkeypatch):
     monkeypatch.setenv("PATH", "/usr/bin")
     assert local.environment(CPU)["PATH"] == f"/usr/bin{os.pathsep}{Path(sys.executable).parent}"

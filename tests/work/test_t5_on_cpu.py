@@ -18,6 +18,7 @@ SHAPE = {
 BATCH = {
     "input_ids": torch.tensor([[5, 6, 7, 8, 9, 1], [7, 9, 1, 0, 0, 0]]),
     "attention_mask": torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]]),
+    "decoder_input_ids": torch.tensor([[0, 8, 9, 12], [0, 4, 1, 0]]),
     "labels": torch.tensor([[8, 9, 12, 1], [4, 1, -100, -100]]),
 }
 
@@ -48,6 +49,15 @@ def test_loss_and_gradients_are_those_of_transformers(act):
     assert quick_gradients.keys() == gradients.keys()
     for name, gradient in gradients.items():
         torch.testing.assert_close(quick_gradients[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_prompts_and_targets_are_looked_up_once_in_training():
+    model = made()
+    quicken(model)
+    looked_up = []
+    model.get_encoder().embed_tokens.register_forward_hook(lambda _, given, __: looked_up.append(given[0].numel()))
+    step(model)
+    assert looked_up == [BATCH["input_ids"].numel() + BATCH["decoder_input_ids"].numel()]
 
 
 def test_in_bf16_it_is_as_close_to_fp32_as_transformers_is():
