@@ -51,20 +51,24 @@ def _applied(function: type[torch.autograd.Function], *arguments: Any) -> torch.
     return result
 
 
+def _scaled(values: torch.Tensor, dtype: torch.dtype, scale: float) -> torch.Tensor:
+    """Return a contiguous copy in the wanted type, times ``scale``."""
+    values = values.contiguous()
+    return values * scale if values.dtype == dtype else values.to(dtype).mul_(scale)
+
+
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor, probability: float, dtype: torch.dtype) -> torch.Tensor:
         kept, ctx.scale = keep_mask(values.numel(), probability)
         ctx.save_for_backward(kept)
         ctx.dtype = values.dtype
-        copied = values.to(dtype, copy=True).contiguous()
-        return masked_(copied, kept).mul_(ctx.scale)
+        return masked_(_scaled(values, dtype, ctx.scale), kept)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (kept,) = ctx.saved_tensors
-        copied = gradient.to(ctx.dtype, copy=True).contiguous()
-        return masked_(copied, kept).mul_(ctx.scale), None, None
+        return masked_(_scaled(gradient, ctx.dtype, ctx.scale), kept), None, None
 
 
 def dropout(values: torch.Tensor, probability: float, dtype: torch.dtype | None = None) -> torch.Tensor:
