@@ -44,7 +44,8 @@ class Setting:
     Args:
         size: of FLAN-T5, as flan_t5_shaped.py calls it.
         batch: pairs of an optimizer step.
-        trained: dialogues of each of two epochs, a multiple of ``batch``; those of the validation split are repeated as needed.
+        trained: dialogues of each of two epochs, a multiple of ``batch``; those of the validation split, repeated where
+            they are too few.
         predicted: dialogues that are summarized.
         predicted_at_once: dialogues of summtune's batches.
         cuda: on a GPU.
