@@ -109,16 +109,16 @@ def test_a_killed_training_on_two_processes_goes_on_with_its_shards(reference, r
 
 
 @pytest.mark.slow
-def test_workers_end_when_the_command_alone_is_killed(recipe, killed_run, command):
-    before = last_checkpoint(killed_run)
-    one = command(recipe, killed_run)
-    wait_until(lambda: last_checkpoint(killed_run) > before, what="a further checkpoint")
+def test_workers_end_when_the_command_alone_is_killed(recipe, tmp_path, command):
+    run_dir = tmp_path / "run"
+    one = command(recipe, run_dir, *layout(max_steps=1000))  # far more than it can take until they notice
+    wait_until(lambda: last_checkpoint(run_dir) >= 2, what="the second checkpoint")
     one.send(signal.SIGKILL)
     one.process.wait()
     started = time.monotonic()
-    wait_until(lambda: not processes_of(killed_run), 20, "the end of the workers")
+    wait_until(lambda: not processes_of(run_dir), 20, "the end of the workers")
     assert time.monotonic() - started < 6
-    assert not (killed_run / "model").exists()
+    assert not (run_dir / "model").exists()
 
 
 @pytest.mark.slow
