@@ -90,8 +90,8 @@ def environment(launch: Launch) -> dict[str, str]:
             values |= {"KMP_AFFINITY": "granularity=fine,compact,1,0", "KMP_BLOCKTIME": "1"}
     if launch.device == "cpu":
         values["DS_ACCELERATOR"] = "cpu"
-        # glibc would give the memory of large tensors back and have the kernel clear it anew: a fifth of a step. Before
-        # 2.35 it refuses so high a threshold, but not to do without such mappings.
+        # glibc would give the memory of large tensors back and have the kernel clear it anew, up to a fifth of a step.
+        # Before 2.35 it refuses so high a threshold, but not to do without such mappings.
         for key, value in {"MMAP_THRESHOLD": 2**32, "MMAP_MAX": 0, "TRIM_THRESHOLD": 2**40}.items():
             values.setdefault(f"MALLOC_{key}_", str(value))
     else:
