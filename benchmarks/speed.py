@@ -9,7 +9,7 @@ programs run in turn, each in a process of its own. Random weights never end a s
   system for its memory, which costs a virtual machine seconds; a real training spends its hours after that. The peer is
   stock_trainer.py: random batches, padded to the longest.
 - Losses: five steps of the same pairs in the same order, no dropout.
-- Prediction: 48 dialogues. The peers are in stock_predictor.py.
+- Prediction: 64 dialogues, in batches of a recipe's default in summtune. The peers are in stock_predictor.py.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Setting:
         return ["--cuda"] if self.cuda else []
 
 
-ON_CPU = Setting(size="small", batch=8, trained=48, predicted=48, predicted_at_once=16, cuda=False)
+ON_CPU = Setting(size="small", batch=8, trained=48, predicted=64, predicted_at_once=32, cuda=False)
 
 
 def write_model(folder: Path, setting: Setting, dropout: float | None = None) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import MethodType
 from typing import Any
 
@@ -15,6 +16,8 @@ from transformers.models.t5 import modeling_t5 as t5
 from summtune.work import cpu_kernels
 
 _NAME = "summtune_cpu"
+_TOKENS_AT_ONCE = 1536  # that the encoder works on while nothing is learned: what they take fits a core's cache
+_ROWS_AT_ONCE = 8  # whose dialogues are read together for a new token, up to the longest of them
 
 
 def quicken(model: PreTrainedModel) -> None:
@@ -38,6 +41,8 @@ def quicken(model: PreTrainedModel) -> None:
         elif isinstance(module, (t5.T5LayerFF, t5.T5LayerSelfAttention, t5.T5LayerCrossAttention, t5.T5Stack)):
             # What it returns is added to the residual stream, which has the type of the weights.
             module.dropout = _ResidualDropout(module.dropout.p, model.dtype).train(module.training)
+    encoder = model.get_encoder()
+    encoder.forward = MethodType(_encode, encoder)
     model.register_forward_pre_hook(_look_up_once, with_kwargs=True)
     model.get_decoder().register_forward_hook(_arrange_cache)
 
@@ -109,6 +114,49 @@ def _relative_bias(
     return cpu_kernels.from_diagonals(diagonals, query_length, key_length).unsqueeze(0)
 
 
+def _encode(
+    self: Any, input_ids: torch.Tensor | None = None, attention_mask: torch.Tensor | None = None, **kwargs: Any
+) -> Any:
+    """Encode a few rows at a time, each part without the padding of the others, where no gradient is wanted.
+
+    transformers looks at the names of the parameters: `kwargs` says that all others are taken too.
+    """
+    whole = torch.is_grad_enabled() or input_ids is None or attention_mask is None or attention_mask.dim() != 2
+    if whole or kwargs.get("output_hidden_states") or kwargs.get("output_attentions"):
+        return t5.T5Stack.forward(self, input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+    assert input_ids is not None
+    assert attention_mask is not None
+    lengths = _lengths(attention_mask != 0)
+    states: torch.Tensor | None = None
+    for start, end in _parts(lengths, _TOKENS_AT_ONCE):
+        longest = max(lengths[start:end])
+        rows = (slice(start, end), slice(longest))
+        output = t5.T5Stack.forward(self, input_ids=input_ids[rows], attention_mask=attention_mask[rows], **kwargs)
+        part = output.last_hidden_state
+        if states is None:
+            states = part.new_zeros(*input_ids.shape, part.shape[-1])
+        states[rows] = part
+    return type(output)(last_hidden_state=states)
+
+
+def _lengths(seen: torch.Tensor) -> list[int]:
+    """Return the place after the last one that is seen, at least 1, for each row of a boolean (rows, tokens)."""
+    ends = (seen * torch.arange(1, seen.shape[1] + 1)).amax(1).clamp(min=1)
+    result: list[int] = ends.tolist()
+    return result
+
+
+def _parts(lengths: list[int], tokens: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of parts of rows that have at most so many tokens when padded, or one row."""
+    start, longest = 0, 0
+    for place, length in enumerate(lengths):
+        longest = max(longest, length)
+        if place > start and longest * (place + 1 - start) > tokens:
+            yield start, place
+            start, longest = place, length
+    yield start, len(lengths)
+
+
 def _arrange_cache(_decoder: nn.Module, _arguments: Any, output: Any) -> None:
     """Store keys and values of the dialogue as products want them; every new token is multiplied with all of them."""
     cache = output.past_key_values
@@ -130,5 +178,19 @@ def _attention(
 ) -> tuple[torch.Tensor, None]:
     # Products of views are slow: 3 ms instead of 0.3 for 32 queries of one token each.
     query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
-    result = cpu_kernels.attention(query, key, value, position_bias, attention_mask, dropout)
+    # (rows, 1, 1, keys): a new token of each row looks at its dialogue.
+    if attention_mask is None or attention_mask.shape[1:3] != (1, 1) or torch.is_grad_enabled():
+        at_once, lengths = len(query), [key.shape[2]]
+    else:
+        at_once, lengths = _ROWS_AT_ONCE, _lengths(attention_mask[:, 0, 0] == 0)
+    parts = []
+    for start in range(0, len(query), at_once):
+        rows = slice(start, start + at_once)
+        end = max(lengths[rows])
+        # What is read takes the time: nothing of padding that all of these rows have.
+        bias = None if position_bias is None else position_bias[..., :end]
+        mask = None if attention_mask is None else attention_mask[rows, ..., :end]
+        part = query[rows], key[rows, :, :end], value[rows, :, :end]
+        parts.append(cpu_kernels.attention(*part, bias, mask, dropout))
+    result = parts[0] if len(parts) == 1 else torch.cat(parts)
     return result.transpose(1, 2).contiguous(), None

@@ -2,6 +2,7 @@ import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, BartConfig, BartForConditionalGeneration, T5Config
 
+from summtune.work import t5_on_cpu
 from summtune.work.models import load_model
 from summtune.work.t5_on_cpu import quicken
 
@@ -147,3 +148,50 @@ def test_other_models_are_left_alone():
     before = model.config._attn_implementation
     quicken(model)
     assert model.config._attn_implementation == before
+
+
+def ragged_prompts(rows=21):
+    lengths = torch.randint(1, 40, (rows,), generator=torch.Generator().manual_seed(1))
+    mask = (torch.arange(40) < lengths[:, None]).long()
+    ids = torch.randint(3, 60, (rows, 40), generator=torch.Generator().manual_seed(2)) * mask
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("left", [False, True], ids=["padded right", "padded left"])
+def test_what_is_generated_in_parts_is_what_transformers_generates(beams, left, monkeypatch):
+    prompts = {name: values.flip(1) if left else values for name, values in ragged_prompts().items()}
+    wanted = {"max_new_tokens": 12, "num_beams": beams, "output_scores": True, "return_dict_in_generate": True}
+    stock = made().eval().generate(**prompts, **wanted)
+    quick = made().eval()
+    quicken(quick)
+    monkeypatch.setattr(t5_on_cpu, "_TOKENS_AT_ONCE", 100)
+    seen = []
+    quick.get_encoder().block[0].register_forward_hook(lambda _, given, __: seen.append(given[0].shape[:2]))
+    ours = quick.generate(**prompts, **wanted)
+    torch.testing.assert_close(torch.stack(ours.scores), torch.stack(stock.scores), rtol=1e-4, atol=1e-5)
+    assert torch.equal(ours.sequences, stock.sequences)
+    assert len(seen) > 3, "the encoder got all rows at once"
+    assert sum(rows for rows, _ in seen) == 21
+    assert all(rows * tokens <= 100 or rows == 1 for rows, tokens in seen)
+
+
+def test_a_row_of_padding_alone_is_encoded_too():
+    model = made().eval()
+    quicken(model)
+    prompts = ragged_prompts(10)
+    prompts["attention_mask"][3] = 0
+    with torch.inference_mode():
+        states = model.get_encoder()(**prompts).last_hidden_state
+    assert states.shape == (10, 40, 32)
+    assert states.isfinite().all()
+
+
+def test_where_gradients_are_wanted_the_encoder_gets_all_rows_at_once(monkeypatch):
+    model = made()
+    quicken(model)
+    monkeypatch.setattr(t5_on_cpu, "_TOKENS_AT_ONCE", 6)
+    seen = []
+    model.get_encoder().block[0].register_forward_hook(lambda _, given, __: seen.append(given[0].shape[:2]))
+    step(model)
+    assert seen == [(2, 6)]
