@@ -44,7 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = speed.write_model(Path(temporary) / "model", speed.ON_CPU)
         tokenizer, model = load_tokenizer(folder), load_model(folder, torch.float32).train()
-    quicken(model)
+    quicken(model, print)
     targets = TargetTokens(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     rows = [

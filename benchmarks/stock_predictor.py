@@ -88,7 +88,7 @@ def with_summtune(given: argparse.Namespace, dialogues: list[str]) -> tuple[floa
     folder = Path(given.model)
     tokenizer = load_tokenizer(folder)
     model = load_model(folder, torch.bfloat16 if given.bf16 else torch.float32).eval()
-    place(model, torch.device("cuda" if given.cuda else "cpu"))
+    place(model, torch.device("cuda" if given.cuda else "cpu"), print)
     rows = [Dialogue(id=str(place), dialogue=text, references=()) for place, text in enumerate(dialogues)]
     encoder = PromptEncoder(tokenizer, template_text("summarize"), 512)
     longest = make_batches(encoder.encode(rows), given.batch_size)[0]

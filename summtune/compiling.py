@@ -1,4 +1,4 @@
-"""Says whether DeepSpeed could compile its CPU optimizer on this machine, which it does at its first use."""
+"""Says what could be compiled on this machine: DeepSpeed's CPU optimizer at its first use, summtune's own passes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,21 @@ def missing_for_compiling() -> list[str]:
     built along with DeepSpeed (``DS_BUILD_CPU_ADAM=1``)."""
     if _built_along():
         return []
-    compiler = os.environ.get("CXX", "c++")  # what torch.utils.cpp_extension takes
-    missing = [] if shutil.which(compiler) else [f"a C++ compiler ({compiler}: the package g++)"]
+    missing = [] if compiler_path() else [f"a C++ compiler ({_compiler()}: the package g++)"]
     if ninja_path() is None:
         missing.append("ninja (pip install ninja)")
     if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
         missing.append("Python's headers (Python.h: the package python3-dev)")
     return missing
+
+
+def compiler_path() -> str | None:
+    """Return the C++ compiler that worker processes find; None without one."""
+    return shutil.which(_compiler())
+
+
+def _compiler() -> str:
+    return os.environ.get("CXX", "c++")  # as torch.utils.cpp_extension does
 
 
 def ninja_path() -> str | None:

@@ -24,7 +24,7 @@ def test_versions_devices_and_the_rest_are_said(said):
     found = said()
     assert list(found) == [
         "summtune", "torch", "transformers", "accelerate", "deepspeed", "peft", "datasets", "evaluate", "rouge_score",
-        "GPUs", "host", "CPU offload", "accelerate's own default config", "hub", "Slurm",
+        "GPUs", "host", "CPU offload", "T5 on a CPU", "accelerate's own default config", "hub", "Slurm",
     ]  # fmt: skip
     assert ", Python 3." in found["summtune"].value
     assert found["GPUs"].value == "none visible: everything runs on the CPU"
@@ -51,6 +51,9 @@ def test_gpus_are_counted_and_held_against_torch():
 def test_what_cannot_be_compiled_is_said(said, monkeypatch):
     monkeypatch.setattr(machine, "missing_for_compiling", lambda: ["ninja", "g++"])
     assert said()["CPU offload"].value == "not without ninja, g++"
+    assert said()["T5 on a CPU"].value == "compiled, once, in about a second"
+    monkeypatch.setattr(machine, "compiler_path", lambda: None)
+    assert said()["T5 on a CPU"].value == "in torch's own operations, without g++"
 
 
 def test_accelerates_own_config_is_ignored(said, tmp_path):

@@ -1,48 +1,27 @@
-"""Differentiable operations that a CPU spends most of T5's training time in, in fewer and faster passes.
+"""Differentiable operations that a CPU spends most of T5's training time in, in few passes over memory.
 
-torch draws a random number in 6 ns for each element that dropout looks at, and adds tensors of two types ten times as
-slowly as those of one. Both are avoided here: 16 random bits an element from a generator that fills whole arrays, masks
-that are applied to the bits of the numbers, and one type in each operation.
+What is differentiated by hand stands here, once; the passes over the elements are compiled where there is a compiler,
+and torch's own operations elsewhere.
 """
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn import functional
 
-_ROWS = 64  # of logits that are looked at together: 8 MB of 32,128 in fp32
-_BITS = 15  # of the random numbers that decide on one element
-_OF_LIKE_SIZE = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
+from summtune.work import compiled_passes, torch_passes
+from summtune.work.passes import draw
 
 
-def keep_mask(size: int, probability: float) -> tuple[torch.Tensor, float]:
-    """Draw which elements dropout keeps, from torch's generator: a seed of it decides.
+def passes_for(*dtypes: torch.dtype) -> ModuleType:
+    """Return the passes to use for tensors of these types: compiled ones, or torch's.
 
-    Args:
-        size: elements.
-        probability: of an element to be dropped, below 1; rounded to 1 / 2**15.
-
-    Returns:
-        int16 (size,) with all bits set where an element is kept and none where it is dropped, and what the kept
-        elements are multiplied by: one over the probability to be kept, as rounded.
+    The gradient takes the same: what a seed drops is another thing in each of them.
     """
-    seed = int(torch.randint(2**62, ()))
-    words = np.random.SFC64(seed).random_raw(-(-size // 4))
-    bits = torch.from_numpy(words.view(np.int16))[:size]
-    dropped = min(round(probability * 2**_BITS), 2**_BITS - 1)
-    # 15 bits, less the bound: negative where dropped. The sign, spread over all bits, is the mask of the dropped.
-    bits.bitwise_and_(2**_BITS - 1).sub_(dropped).bitwise_right_shift_(_BITS).bitwise_not_()
-    return bits, 2**_BITS / (2**_BITS - dropped)
-
-
-def masked_(values: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-    """Set to zero, in place, what ``kept`` (of `keep_mask`) does not keep; return ``values``."""
-    like = _OF_LIKE_SIZE[values.dtype]
-    values.view(like).bitwise_and_(kept.view(values.shape).to(like))
-    return values
+    return compiled_passes if compiled_passes.can_take(*dtypes) else torch_passes
 
 
 def _applied(function: type[torch.autograd.Function], *arguments: Any) -> torch.Tensor:
@@ -51,24 +30,20 @@ def _applied(function: type[torch.autograd.Function], *arguments: Any) -> torch.
     return result
 
 
-def _scaled(values: torch.Tensor, dtype: torch.dtype, scale: float) -> torch.Tensor:
-    """Return a contiguous copy in the wanted type, times ``scale``."""
-    values = values.contiguous()
-    return values * scale if values.dtype == dtype else values.to(dtype).mul_(scale)
-
-
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor, probability: float, dtype: torch.dtype) -> torch.Tensor:
-        kept, ctx.scale = keep_mask(values.numel(), probability)
-        ctx.save_for_backward(kept)
-        ctx.dtype = values.dtype
-        return masked_(_scaled(values, dtype, ctx.scale), kept)
+        ctx.drop, ctx.dtype, ctx.passes = draw(probability), values.dtype, passes_for(values.dtype, dtype)
+        if ctx.drop is None:
+            return values.to(dtype, copy=True)
+        result: torch.Tensor = ctx.passes.dropout(values, ctx.drop, dtype)
+        return result
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        (kept,) = ctx.saved_tensors
-        return masked_(_scaled(gradient, ctx.dtype, ctx.scale), kept), None, None
+        if ctx.drop is None:
+            return gradient.to(ctx.dtype), None, None
+        return ctx.passes.dropout(gradient, ctx.drop, ctx.dtype), None, None
 
 
 def dropout(values: torch.Tensor, probability: float, dtype: torch.dtype | None = None) -> torch.Tensor:
@@ -87,25 +62,17 @@ class _RmsNorm(torch.autograd.Function):
     def forward(
         ctx: Any, values: torch.Tensor, weight: torch.Tensor, epsilon: float, dtype: torch.dtype
     ) -> torch.Tensor:
-        wide = values.float()
-        norm = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-        inverse = norm.square_().div_(wide.shape[-1]).add_(epsilon).rsqrt_()
+        result: torch.Tensor
+        ctx.passes = passes_for(values.dtype, dtype)
+        result, inverse = ctx.passes.rms_norm(values, weight, epsilon, dtype)
         ctx.save_for_backward(values, weight, inverse)
-        normed: torch.Tensor = wide * inverse
-        return normed.mul_(weight.float()).to(dtype)
+        return result
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
         values, weight, inverse = ctx.saved_tensors
-        normed = values.float() * inverse
-        wide = gradient.float()
-        products = wide * normed
-        weight_gradient = products.view(-1, products.shape[-1]).sum(0)
-        # d/dx of x/rms(x)·w: (w·g − x̂·mean(w·g·x̂)) / rms(x)
-        scale = weight.float()
-        mean = (products @ scale).div_(products.shape[-1]).unsqueeze(-1)
-        result = torch.addcmul(wide * scale, normed, mean, value=-1).mul_(inverse)
-        return result.to(values.dtype), weight_gradient.to(weight.dtype), None, None
+        found = ctx.passes.rms_norm_gradient(gradient, values, weight, inverse)
+        return *found, None, None
 
 
 def rms_norm(values: torch.Tensor, weight: torch.Tensor, epsilon: float, dtype: torch.dtype) -> torch.Tensor:
@@ -115,7 +82,7 @@ def rms_norm(values: torch.Tensor, weight: torch.Tensor, epsilon: float, dtype: 
         values: (…, features).
         weight: (features,).
         epsilon: added to the mean square.
-        dtype: of the result.
+        dtype: of the result, fp32 or that of autocast.
     """
     return _applied(_RmsNorm, values, weight, epsilon, dtype)
 
@@ -131,42 +98,25 @@ class _Attention(torch.autograd.Function):
         mask: torch.Tensor | None,
         probability: float,
     ) -> torch.Tensor:
-        scores = torch.matmul(query, key.transpose(-1, -2)).float()
-        if bias is not None:
-            scores.add_(bias.float())
-        if mask is not None:
-            scores.add_(mask.float())
-        shares = torch.softmax(scores, -1, out=scores).to(query.dtype)
-        ctx.scale = 1.0
-        kept = None
-        used = shares
-        if probability:
-            kept, ctx.scale = keep_mask(shares.numel(), probability)
-            used = masked_(shares.clone(), kept)
-        ctx.save_for_backward(query, key, value, shares, kept)
+        scores = torch.matmul(query, key.transpose(-1, -2))
+        ctx.drop, ctx.passes = draw(probability), passes_for(scores.dtype)
+        shares, used = ctx.passes.softmax(scores, bias, mask, ctx.drop)
+        ctx.save_for_backward(query, key, value, shares)
         ctx.bias_dtype = bias.dtype if bias is not None else None
-        return torch.matmul(used, value).mul_(ctx.scale)
+        return torch.matmul(used, value)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, key, value, shares, kept = ctx.saved_tensors
-        gradient = gradient.to(value.dtype) * ctx.scale
-        used = masked_(shares.clone(), kept) if kept is not None else shares
-        value_gradient = torch.matmul(used.transpose(-1, -2), gradient)
+        query, key, value, shares = ctx.saved_tensors
+        gradient = gradient.to(value.dtype)
         of_shares = torch.matmul(gradient, value.transpose(-1, -2))
-        if kept is not None:
-            masked_(of_shares, kept)
-        wide = shares.float()
-        of_scores = torch._softmax_backward_data(of_shares.float(), wide, -1, torch.float32)
-        bias_gradient = None
-        if ctx.bias_dtype is not None and ctx.needs_input_grad[3]:
-            bias_gradient = of_scores.sum(0, keepdim=True).to(ctx.bias_dtype)
-        narrow = of_scores.to(query.dtype)
+        biased = ctx.bias_dtype is not None and ctx.needs_input_grad[3]
+        of_scores, used, of_bias = ctx.passes.softmax_gradient(of_shares, shares, ctx.drop, biased)
         return (
-            torch.matmul(narrow, key),
-            torch.matmul(narrow.transpose(-1, -2), query),
-            value_gradient,
-            bias_gradient,
+            torch.matmul(of_scores, key),
+            torch.matmul(of_scores.transpose(-1, -2), query),
+            torch.matmul(used.transpose(-1, -2), gradient),
+            of_bias.to(ctx.bias_dtype) if biased else None,
             None,
             None,
         )
@@ -187,13 +137,38 @@ def attention(
         key: (batch, heads, keys, features).
         value: as ``key``.
         bias: of the relative positions, (1, heads, queries, keys), with a gradient; None for none.
-        mask: added to the scores, broadcast to them; None for none.
+        mask: added to the scores, (batch or 1, 1, queries or 1, keys); None for none.
         probability: of a share to be dropped.
 
     Returns:
         (batch, heads, queries, features).
     """
     return _applied(_Attention, query, key, value, bias, mask, probability)
+
+
+class _GatedGelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gate: torch.Tensor, linear: torch.Tensor, probability: float) -> torch.Tensor:
+        ctx.save_for_backward(gate, linear)
+        ctx.drop, ctx.passes = draw(probability), passes_for(gate.dtype)
+        result: torch.Tensor = ctx.passes.gated_gelu(gate, linear, ctx.drop)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        gate, linear = ctx.saved_tensors
+        return *ctx.passes.gated_gelu_gradient(gradient, gate, linear, ctx.drop), None
+
+
+def gated_gelu(gate: torch.Tensor, linear: torch.Tensor, probability: float) -> torch.Tensor:
+    """Return GELU of ``gate``, in its form with tanh (Hendrycks and Gimpel, 2016), times ``linear``, with dropout.
+
+    Args:
+        gate: any shape.
+        linear: of the same shape and type.
+        probability: of an element to be dropped.
+    """
+    return _applied(_GatedGelu, gate, linear, probability)
 
 
 class _Diagonals(torch.autograd.Function):
@@ -229,17 +204,8 @@ def from_diagonals(diagonals: torch.Tensor, queries: int, keys: int) -> torch.Te
 class _SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        total = logits.new_zeros((), dtype=torch.float32)
-        ctx.needed = ctx.needs_input_grad[0]
-        gradient = torch.empty_like(logits) if ctx.needed else None
-        for start in range(0, len(logits), _ROWS):
-            part, wanted = logits[start : start + _ROWS].float(), targets[start : start + _ROWS, None]
-            norm = part.logsumexp(-1, keepdim=True)
-            total += (norm - part.gather(-1, wanted)).sum()
-            if gradient is not None:
-                share = part.sub_(norm).exp_()
-                share.scatter_add_(-1, wanted, torch.full_like(norm, -1.0))
-                gradient[start : start + _ROWS] = share
+        total: torch.Tensor
+        total, gradient = passes_for(logits.dtype).cross_entropy(logits, targets, ctx.needs_input_grad[0])
         ctx.save_for_backward(gradient)
         return total
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
 
     bf16 = use_bf16(recipe.bf16, launch.device)
     model, trainable, total = _load(plan, run_dir, bf16)
-    place(model, state.device)
+    place(model, state.device, events.say)
     batches = make_batches(prompts, recipe.generation.batch_size)
     partial = run_dir / PARTIAL_PREDICTIONS
     partial.mkdir(exist_ok=True)
@@ -129,11 +129,11 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
     state.wait_for_everyone()
 
 
-def place(model: PreTrainedModel, device: torch.device) -> None:
-    """Put a model where it generates, in the form that is fast there."""
+def place(model: PreTrainedModel, device: torch.device, say: Callable[[str], None]) -> None:
+    """Put a model where it generates, in the form that is fast there; say where it could be faster."""
     model.to(device)
     if device.type == "cpu":
-        quicken(model)
+        quicken(model, say)
 
 
 def generate(

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import MethodType
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface, EncoderDecoderCache, PreTrainedModel
 from transformers.masking_utils import eager_mask
 from transformers.models.t5 import modeling_t5 as t5
 
-from summtune.work import cpu_kernels
+from summtune.work import compiled_passes, cpu_kernels
 
 _NAME = "summtune_cpu"
 _TOKENS_AT_ONCE = 1536  # that the encoder works on while nothing is learned: what they take fits a core's cache
 _ROWS_AT_ONCE = 8  # whose dialogues are read together for a new token, up to the longest of them
 
 
-def quicken(model: PreTrainedModel) -> None:
+def quicken(model: PreTrainedModel, say: Callable[[str], None]) -> None:
     """Give a T5 on a CPU faster forward and backward passes. Does nothing to other models.
 
     Args:
         model: as transformers loads it, before an adapter is added or after it was merged.
+        say: told where a part of it cannot be compiled.
     """
     if model.config.model_type != "t5":
         return
@@ -45,6 +45,9 @@ def quicken(model: PreTrainedModel) -> None:
     encoder.forward = MethodType(_encode, encoder)
     model.register_forward_pre_hook(_look_up_once, with_kwargs=True)
     model.get_decoder().register_forward_hook(_arrange_cache)
+    reason = compiled_passes.why_not()
+    if reason is not None:
+        say(f"T5 computes in torch's own operations, which is slower than compiled ones (got {reason})")
 
 
 def _look_up_once(
@@ -84,13 +87,12 @@ def _rms_norm(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
 
 
 def _gated_layer(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
-    gate = self.wi_0(hidden_states)
-    # The same function, which transformers writes out in eight operations.
-    new_gelu = type(self.act).__name__ == "NewGELUActivation"
-    activated = functional.gelu(gate, approximate="tanh") if new_gelu else self.act(gate)
-    hidden_states = activated * self.wi_1(hidden_states)
-    if self.training and self.dropout.p:
-        hidden_states = cpu_kernels.dropout(hidden_states, self.dropout.p)
+    gate, linear = self.wi_0(hidden_states), self.wi_1(hidden_states)
+    probability = self.dropout.p if self.training else 0.0
+    if type(self.act).__name__ == "NewGELUActivation":  # which transformers writes out in eight operations
+        hidden_states = cpu_kernels.gated_gelu(gate, linear, probability)
+    else:
+        hidden_states = cpu_kernels.dropout(self.act(gate) * linear, probability)
     if hidden_states.dtype != self.wo.weight.dtype and not torch.is_autocast_enabled("cpu"):
         hidden_states = hidden_states.to(self.wo.weight.dtype)
     result: torch.Tensor = self.wo(hidden_states)

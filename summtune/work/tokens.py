@@ -22,6 +22,7 @@ from typing import Any, overload
 from filelock import FileLock
 from transformers import PreTrainedTokenizerBase
 
+from summtune.cache import cache_folder
 from summtune.events import Events
 from summtune.files import read_jsonl, replacing
 from summtune.identity import content_sha256, hash_of
@@ -30,7 +31,6 @@ from summtune.work.batches import Pair
 from summtune.work.encoding import EncodedPrompt, PromptEncoder
 from summtune.work.token_file import DamagedTokensError, TokenFile, TokenRow, TokenWriter
 
-CACHE = "SUMMTUNE_CACHE"
 LARGEST = 8 << 30
 """Bytes that the cache may hold; what was not used for longest goes first."""
 
@@ -94,23 +94,12 @@ def tokens_of(
     found = None
     if not beside.is_dir():
         with contextlib.suppress(OSError, RuntimeError):  # not writable, full, or a user without a home
-            found = _entry(cache_folder() / key, data, encoder, target_len, shown)
+            found = _entry(cache_folder("tokens") / key, data, encoder, target_len, shown)
     file, cached = found or _entry(beside / key, data, encoder, target_len, shown)
     tokens = Tokens(file)
     origin = "tokens read from the cache" if cached else "tokenized"
     events.say(f"{data.stem}: {len(tokens.prompts):,} dialogues, {origin}")
     return tokens
-
-
-def cache_folder() -> Path:
-    """Return where tokens are kept: below ``SUMMTUNE_CACHE``, or ``summtune`` in the user's cache.
-
-    Raises:
-        RuntimeError: the user has no home.
-    """
-    given = os.environ.get(CACHE)
-    users = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return (Path(given) if given else Path(users) / "summtune").expanduser() / "tokens"
 
 
 def entry_key(data: Path, encoder: PromptEncoder, target_len: int | None, shown: Shown | None) -> str:

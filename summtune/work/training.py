@@ -82,7 +82,7 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
         took = company.reduce_once(arguments.device)
         events.say(f"{company}; all-reduce in {1000 * took:.0f} ms")
     operators.prepare(plan, run_dir, events)
-    model, aliases = _model(plan, launch.device, bf16)
+    model, aliases = _model(plan, launch.device, bf16, events)
     trainable, total = count_parameters(model)
     events.say(f"training {trainable:,} of {total:,} parameters ({100 * trainable / total:.2f} %)")
 
@@ -152,7 +152,7 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
     trainer.accelerator.wait_for_everyone()
 
 
-def _model(plan: Plan, device: str, bf16: bool) -> tuple[PreTrainedModel | PeftModel, set[str]]:
+def _model(plan: Plan, device: str, bf16: bool, events: Events) -> tuple[PreTrainedModel | PeftModel, set[str]]:
     """Return the model to train, with its adapter, and the names of weights that have another name too."""
     recipe = plan.recipe
     assert plan.model is not None
@@ -162,7 +162,7 @@ def _model(plan: Plan, device: str, bf16: bool) -> tuple[PreTrainedModel | PeftM
     dtype = torch.bfloat16 if recipe.adapter is not None and bf16 else torch.float32
     model: PreTrainedModel | PeftModel = load_model(Path(plan.model.folder), dtype, quantize=recipe.adapter == "qlora")
     if device == "cpu" and not recipe.torch_compile:
-        quicken(model)
+        quicken(model, events.say)
     aliases = alias_names(model)
     if recipe.adapter is not None:
         model = add_adapter(model, recipe, plan.model.base_model)

@@ -2,12 +2,24 @@ import pytest
 import torch
 from torch.nn import functional
 
-from summtune.work import cpu_kernels
+from summtune.work import compiled_passes, cpu_kernels, torch_passes
+from summtune.work.passes import Drop
 
 
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(3)
+
+
+@pytest.fixture(autouse=True, params=["torch", "compiled"])
+def passes(request, monkeypatch):
+    """Let the kernels use the one and the other."""
+    if request.param == "torch":
+        monkeypatch.setattr(cpu_kernels, "passes_for", lambda *_: torch_passes)
+        return torch_passes
+    if compiled_passes.why_not():
+        pytest.skip(compiled_passes.why_not())
+    return compiled_passes
 
 
 def gradients(function, *inputs):
@@ -26,34 +38,6 @@ def check_like(ours, reference, *inputs, **tolerance):
     assert len(ours_gradients) == len(expected_gradients)
     for got, wanted in zip(ours_gradients, expected_gradients, strict=True):
         torch.testing.assert_close(got, wanted, **tolerance)
-
-
-@pytest.mark.parametrize("probability", [0.01, 0.1, 0.5, 0.97])
-def test_as_many_elements_are_dropped_as_asked_for(probability):
-    kept, scale = cpu_kernels.keep_mask(200_003, probability)
-    assert kept.dtype == torch.int16
-    assert set(kept.unique().tolist()) == {-1, 0}
-    deviation = (probability * (1 - probability) / len(kept)) ** 0.5
-    assert (kept == 0).double().mean().item() == pytest.approx(probability, abs=4 * deviation)
-    assert scale == pytest.approx(1 / (1 - probability), rel=1e-3)
-
-
-def test_neighbours_are_dropped_independently():
-    kept = cpu_kernels.keep_mask(400_000, 0.1)[0] == -1
-    for distance in (1, 2, 3, 4, 64, 1024):
-        both = (~kept[:-distance] & ~kept[distance:]).double().mean().item()
-        assert both == pytest.approx(0.01, abs=4 * (0.01 * 0.99 / len(kept)) ** 0.5)
-
-
-def test_the_generator_of_torch_decides_what_is_dropped():
-    masks = []
-    for seed in (1, 1, 2):
-        torch.manual_seed(seed)
-        masks.append([cpu_kernels.keep_mask(1000, 0.5)[0] for _ in range(2)])
-    assert torch.equal(masks[0][0], masks[1][0])
-    assert torch.equal(masks[0][1], masks[1][1])
-    assert not torch.equal(masks[0][0], masks[0][1])
-    assert not torch.equal(masks[0][0], masks[2][0])
 
 
 def test_a_whole_tensor_can_be_empty():
@@ -120,22 +104,55 @@ def test_attention_is_softmax_of_products_and_bias(masked, biased):
     check_like(ours, reference, *inputs, rtol=1e-4, atol=1e-5)
 
 
-def test_attention_with_dropout_has_the_gradient_of_what_it_computed():
+def test_attention_with_dropout_has_the_gradient_of_what_it_computed(passes, monkeypatch):
     inputs = [torch.randn(2, 2, 4, 8), torch.randn(2, 2, 6, 8), torch.randn(2, 2, 6, 8), torch.randn(1, 2, 4, 6)]
-
-    def drawn():
-        torch.manual_seed(5)
-        kept, scale = cpu_kernels.keep_mask(2 * 2 * 4 * 6, 0.3)
-        return kept.view(2, 2, 4, 6).float().neg() * scale
+    monkeypatch.setattr(cpu_kernels, "draw", lambda probability: Drop(11, probability))
+    multiplied = passes.dropout(torch.ones(2, 2, 4, 6), Drop(11, 0.3), torch.float32)  # of the same places
+    assert 0 < (multiplied == 0).sum() < multiplied.numel()
 
     def reference(query, key, value, bias):
-        return (torch.softmax(query @ key.transpose(-1, -2) + bias, -1) * drawn()) @ value
+        return (torch.softmax(query @ key.transpose(-1, -2) + bias, -1) * multiplied) @ value
 
     def ours(query, key, value, bias):
-        torch.manual_seed(5)
         return cpu_kernels.attention(query, key, value, bias, None, 0.3)
 
     check_like(ours, reference, *inputs, rtol=1e-4, atol=1e-5)
+
+
+def test_the_mask_can_differ_from_query_to_query():
+    mask = torch.full((2, 1, 4, 6), torch.finfo(torch.float32).min).triu(1)
+    mask[1, :, :, :2] = torch.finfo(torch.float32).min
+
+    def reference(query, key, value):
+        return torch.softmax(query @ key.transpose(-1, -2) + mask, -1) @ value
+
+    inputs = [torch.randn(2, 3, 4, 8), torch.randn(2, 3, 6, 8), torch.randn(2, 3, 6, 8)]
+    check_like(lambda *given: cpu_kernels.attention(*given, None, mask, 0.0), reference, *inputs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.4])
+def test_the_gated_layer_is_gelu_times_the_other_with_dropout(probability, passes, monkeypatch):
+    monkeypatch.setattr(cpu_kernels, "draw", lambda wanted: Drop(7, wanted) if wanted else None)
+    gate, linear = torch.randn(6, 300).mul_(3), torch.randn(6, 300)
+    multiplied = passes.dropout(torch.ones(6, 300), Drop(7, 0.4), torch.float32) if probability else 1.0
+    check_like(
+        lambda gate, linear: cpu_kernels.gated_gelu(gate, linear, probability),
+        lambda gate, linear: functional.gelu(gate, approximate="tanh") * linear * multiplied,
+        *(gate, linear),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_in_bf16_the_gated_layer_and_its_gradients_are_rounded_once_or_twice():
+    inputs = [torch.randn(4, 200).mul_(2), torch.randn(4, 200)]
+    exact, exact_gradients = gradients(lambda *given: cpu_kernels.gated_gelu(*given, 0.0), *inputs)
+    narrow = [one.bfloat16() for one in inputs]
+    result, narrow_gradients = gradients(lambda *given: cpu_kernels.gated_gelu(*given, 0.0), *narrow)
+    assert result.dtype == torch.bfloat16
+    torch.testing.assert_close(result.float(), exact, rtol=0.03, atol=0.03)
+    for got, wanted in zip(narrow_gradients, exact_gradients, strict=True):
+        torch.testing.assert_close(got.float(), wanted, rtol=0.03, atol=0.03)
 
 
 @pytest.mark.parametrize(("queries", "keys"), [(5, 5), (3, 7), (6, 2), (1, 1), (1, 4)])

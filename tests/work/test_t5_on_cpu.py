@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, BartConfig, BartForConditionalGeneration, T5Config
 
-from summtune.work import t5_on_cpu
+from summtune.work import compiled_passes, t5_on_cpu
 from summtune.work.models import load_model
 from summtune.work.t5_on_cpu import quicken
 
@@ -44,7 +44,7 @@ def step(model, bf16=False):
 def test_loss_and_gradients_are_those_of_transformers(act):
     loss, gradients = step(made(act))
     quick = made(act)
-    quicken(quick)
+    quicken(quick, print)
     quick_loss, quick_gradients = step(quick)
     assert quick_loss == pytest.approx(loss, rel=1e-6)
     assert quick_gradients.keys() == gradients.keys()
@@ -54,7 +54,7 @@ def test_loss_and_gradients_are_those_of_transformers(act):
 
 def test_prompts_and_targets_are_looked_up_once_in_training():
     model = made()
-    quicken(model)
+    quicken(model, print)
     looked_up = []
     model.get_encoder().embed_tokens.register_forward_hook(lambda _, given, __: looked_up.append(given[0].numel()))
     step(model)
@@ -65,7 +65,7 @@ def test_in_bf16_it_is_as_close_to_fp32_as_transformers_is():
     _, exact = step(made())
     loss, stock = step(made(), bf16=True)
     quick_model = made()
-    quicken(quick_model)
+    quicken(quick_model, print)
     quick_loss, quick = step(quick_model, bf16=True)
     assert quick_loss == pytest.approx(loss, abs=1e-2)
 
@@ -79,7 +79,7 @@ def test_in_bf16_it_is_as_close_to_fp32_as_transformers_is():
 @pytest.mark.parametrize("bf16", [False, True])
 def test_dropout_acts_in_training_and_not_in_evaluation(bf16):
     model = made(dropout=0.3)
-    quicken(model)
+    quicken(model, print)
     torch.manual_seed(1)
     losses = [step(model, bf16)[0] for _ in range(3)]
     assert len(set(losses)) == 3
@@ -92,7 +92,7 @@ def test_dropout_acts_in_training_and_not_in_evaluation(bf16):
 
 def test_the_mean_loss_under_dropout_is_that_of_transformers():
     quick = made(dropout=0.3)
-    quicken(quick)
+    quicken(quick, print)
     stock = made(dropout=0.3)
     torch.manual_seed(2)
     with torch.no_grad():
@@ -105,7 +105,7 @@ def test_the_mean_loss_under_dropout_is_that_of_transformers():
 @pytest.mark.parametrize("later", [True, False])
 def test_weights_in_bf16_stay_in_bf16(later):
     model = made(dropout=0.1, dtype=torch.float32 if later else torch.bfloat16)
-    quicken(model)
+    quicken(model, print)
     step(model.bfloat16())  # as DeepSpeed does
     assert {parameter.grad.dtype for parameter in model.parameters()} == {torch.bfloat16}
 
@@ -114,7 +114,7 @@ def test_weights_in_bf16_stay_in_bf16(later):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_it_generates_as_before(beams, dtype):
     quick, stock = made(dtype=dtype).eval(), made(dtype=dtype).eval()
-    quicken(quick)
+    quicken(quick, print)
     inputs = {key: BATCH[key] for key in ("input_ids", "attention_mask")}
     settings = {"max_new_tokens": 30, "min_new_tokens": 30, "do_sample": False, "num_beams": beams}
     outputs = [model.generate(**inputs, **settings) for model in (quick, stock)]
@@ -126,7 +126,7 @@ def test_it_generates_as_before(beams, dtype):
 
 def test_what_is_stored_of_the_dialogue_is_contiguous():
     model = made().eval()
-    quicken(model)
+    quicken(model, print)
     with torch.no_grad():
         cache = model(**BATCH, use_cache=True).past_key_values.cross_attention_cache
     assert len(cache.layers) == SHAPE["num_layers"]
@@ -136,17 +136,32 @@ def test_what_is_stored_of_the_dialogue_is_contiguous():
 def test_what_is_saved_is_the_same(tmp_path, checkpoint):
     model = load_model(checkpoint, torch.float32)
     names = set(model.state_dict())
-    quicken(model)
+    quicken(model, print)
     assert set(model.state_dict()) == names
     model.save_pretrained(tmp_path)
     assert "summtune" not in (tmp_path / "config.json").read_text()
+
+
+@pytest.mark.parametrize("act", ["gated-gelu", "gated-silu"])
+def test_without_a_compiler_it_says_so_and_computes_the_same(act, monkeypatch):
+    loss, gradients = step(made(act))
+    monkeypatch.setattr(compiled_passes, "why_not", lambda: "no C++ compiler; install g++")
+    quick, said = made(act), []
+    quicken(quick, said.append)
+    assert said == [
+        "T5 computes in torch's own operations, which is slower than compiled ones (got no C++ compiler; install g++)"
+    ]
+    quick_loss, quick_gradients = step(quick)
+    assert quick_loss == pytest.approx(loss, rel=1e-6)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(quick_gradients[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_other_models_are_left_alone():
     config = BartConfig(vocab_size=60, d_model=16, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=16)
     model = BartForConditionalGeneration(config)
     before = model.config._attn_implementation
-    quicken(model)
+    quicken(model, print)
     assert model.config._attn_implementation == before
 
 
@@ -164,7 +179,7 @@ def test_what_is_generated_in_parts_is_what_transformers_generates(beams, left, 
     wanted = {"max_new_tokens": 12, "num_beams": beams, "output_scores": True, "return_dict_in_generate": True}
     stock = made().eval().generate(**prompts, **wanted)
     quick = made().eval()
-    quicken(quick)
+    quicken(quick, print)
     monkeypatch.setattr(t5_on_cpu, "_TOKENS_AT_ONCE", 100)
     seen = []
     quick.get_encoder().block[0].register_forward_hook(lambda _, given, __: seen.append(given[0].shape[:2]))
@@ -178,7 +193,7 @@ def test_what_is_generated_in_parts_is_what_transformers_generates(beams, left, 
 
 def test_a_row_of_padding_alone_is_encoded_too():
     model = made().eval()
-    quicken(model)
+    quicken(model, print)
     prompts = ragged_prompts(10)
     prompts["attention_mask"][3] = 0
     with torch.inference_mode():
@@ -189,7 +204,7 @@ def test_a_row_of_padding_alone_is_encoded_too():
 
 def test_where_gradients_are_wanted_the_encoder_gets_all_rows_at_once(monkeypatch):
     model = made()
-    quicken(model)
+    quicken(model, print)
     monkeypatch.setattr(t5_on_cpu, "_TOKENS_AT_ONCE", 6)
     seen = []
     model.get_encoder().block[0].register_forward_hook(lambda _, given, __: seen.append(given[0].shape[:2]))

@@ -15,7 +15,7 @@ from summtune.records import Dialogue
 from summtune.work import tokens as tokens_module
 from summtune.work.encoding import PromptEncoder
 from summtune.work.models import load_tokenizer
-from summtune.work.tokens import Shown, cache_folder, entry_key, tokens_of
+from summtune.work.tokens import Shown, entry_key, tokens_of
 
 TEMPLATE = "Summarize: {dialogue} Summary:"
 
@@ -207,16 +207,6 @@ def test_where_there_is_a_folder_beside_the_cache_is_left_alone(made):
     made.beside.mkdir()
     made.tokens()
     assert not made.cache.exists()
-
-
-def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
-    assert str(cache_folder()) == os.environ["SUMMTUNE_CACHE"] + "/tokens"
-    monkeypatch.delenv("SUMMTUNE_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "summtune" / "tokens"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / ".cache" / "summtune" / "tokens"
 
 
 def test_what_was_not_used_for_longest_goes_first(made, monkeypatch):
