@@ -10,6 +10,7 @@ programs run in turn, each in a process of its own. Random weights never end a s
   stock_trainer.py: random batches, padded to the longest.
 - Losses: five steps of the same pairs in the same order, no dropout.
 - Prediction: 64 dialogues, in batches of a recipe's default in summtune. The peers are in stock_predictor.py.
+- ROUGE: 200 dialogues that `builtin/flan-t5-nano` summarizes in fp32 and in bf16, which random weights cannot show.
 
 A CPU without AVX512-BF16 or AMX only imitates bf16, which summtune refuses and nobody wants; there fp32 is all.
 """
@@ -38,6 +39,7 @@ from startup import BIN, versions
 
 HERE = Path(__file__).parent
 NEW_TOKENS = 40
+PARTS = ["training", "losses", "prediction", "rouge"]
 _NEIGHBOURS = 8
 
 
@@ -257,6 +259,36 @@ def prediction(folder: Path, setting: Setting, runs: int) -> dict[str, Any]:
     }
 
 
+def rouge_of_precisions(folder: Path, setting: Setting, count: int = 200) -> dict[str, Any]:
+    """Return ROUGE of the same dialogues summarized in fp32 and in bf16, and the difference with its 95 % interval."""
+    from summtune.dialogue_generator import stream
+    from summtune.evaluator.resampling import estimate_means
+    from summtune.evaluator.rouge import score_pairs
+    from summtune.paths import model_folder
+
+    names = ["rouge1", "rouge2", "rougeL"]
+    model, chosen = model_folder("builtin/flan-t5-nano"), list(itertools.islice(stream(), count))
+    assert model is not None
+    data = write_rows(folder / "stream.jsonl", [{"dialogue": one.dialogue} for one in chosen])
+    scores = []
+    for words in ([], ["--bf16"]):
+        out = folder / "nano.json"
+        given = ["--how", "summtune", "--model", model, "--data", data, "--out", out, "--batch-size", 32]
+        more = ["--max-new-tokens", NEW_TOKENS, *setting.cuda_words, *words]
+        run([sys.executable, HERE / "stock_predictor.py", *given, *more], setting)
+        references = [one.references for one in chosen]
+        texts = json.loads(out.read_text())["texts"]
+        scores.append(score_pairs(texts, references, names, use_stemmer=True, split_sentences=True))
+    fp32, bf16 = scores
+    differences = estimate_means(bf16 - fp32, samples=1000, confidence=0.95, seed=1)
+    return {
+        "dialogues": count,
+        "fp32": dict(zip(names, fp32.mean(0).round(4).tolist(), strict=True)),
+        "bf16": dict(zip(names, bf16.mean(0).round(4).tolist(), strict=True)),
+        "difference": {name: dataclasses.asdict(one) for name, one in zip(names, differences, strict=True)},
+    }
+
+
 def product_rates(size: tuple[int, int, int] = (2000, 512, 1024), repeats: int = 30) -> dict[str, float]:
     """Return the matrix product's billions of operations a second on the CPU, the limit of all of the above."""
     import torch
@@ -291,10 +323,10 @@ def hardware() -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--only", choices=["training", "losses", "prediction"], nargs="+")
+    parser.add_argument("--only", choices=PARTS, nargs="+")
     parser.add_argument("--out", type=Path, help="a file, or a folder for <date>-<machine>.json")
     arguments = parser.parse_args()
-    parts = arguments.only or ["training", "losses", "prediction"]
+    parts = arguments.only or PARTS
     today, machine = datetime.datetime.now(datetime.timezone.utc).date().isoformat(), hardware()
     setting = dataclasses.replace(ON_CPU, bf16=bool(machine["bf16"]))
     if not setting.bf16:
@@ -309,6 +341,8 @@ def main() -> None:
             result["losses"] = equal_losses(folder, setting)
         if "prediction" in parts:
             result["prediction"] = prediction(folder, setting, arguments.runs)
+        if "rouge" in parts:
+            result["rouge"] = rouge_of_precisions(folder, setting)
     print(json.dumps(result, indent=2))
     if arguments.out:
         words = re.findall(r"[a-z0-9.]+", machine["processor"].lower()) + machine["bf16"]
