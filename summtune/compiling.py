@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import shutil
 import sys
 import sysconfig
@@ -15,7 +16,7 @@ def missing_for_compiling() -> list[str]:
     built along with DeepSpeed (``DS_BUILD_CPU_ADAM=1``)."""
     if _built_along():
         return []
-    missing = [] if compiler_path() else [f"a C++ compiler ({_compiler()}: the package g++)"]
+    missing = [] if compiler() else [f"a C++ compiler ({_wanted()}: the package g++)"]
     if ninja_path() is None:
         missing.append("ninja (pip install ninja)")
     if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
@@ -23,13 +24,16 @@ def missing_for_compiling() -> list[str]:
     return missing
 
 
-def compiler_path() -> str | None:
-    """Return the C++ compiler that worker processes find; None without one."""
-    return shutil.which(_compiler())
+def compiler() -> list[str] | None:
+    """Return the command of the C++ compiler that worker processes find, such as ``CXX="ccache g++"``; None without
+    one."""
+    words = shlex.split(_wanted())
+    path = shutil.which(words[0])
+    return [path, *words[1:]] if path else None
 
 
-def _compiler() -> str:
-    return os.environ.get("CXX", "c++")  # as torch.utils.cpp_extension does
+def _wanted() -> str:
+    return os.environ.get("CXX") or "c++"  # as torch.utils.cpp_extension does
 
 
 def ninja_path() -> str | None:

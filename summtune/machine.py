@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from summtune import __version__
-from summtune.compiling import compiler_path, missing_for_compiling
+from summtune.compiling import compiler, missing_for_compiling
 from summtune.devices import Gpu, visible_gpus
 
 _PACKAGES = ("torch", "transformers", "accelerate", "deepspeed", "peft", "datasets", "evaluate", "rouge_score")
@@ -50,8 +50,9 @@ def facts() -> Iterator[Fact]:
     missing = missing_for_compiling()
     offload = f"not without {', '.join(missing)}" if missing else "can be compiled, once, in about a minute"
     yield Fact("CPU offload", offload)
-    compiled = "compiled, once, in about a second" if compiler_path() else "in torch's own operations, without g++"
-    yield Fact("T5 on a CPU", compiled)
+    can = compiler() is not None and platform.system() == "Linux"
+    kernels = "can be compiled, once, in about a second" if can else "in torch's own operations, which are slower"
+    yield Fact("T5 on a CPU", kernels)
     yield _accelerate_config()
     yield _hub()
     found = [command for command in _SLURM if shutil.which(command)]

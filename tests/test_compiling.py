@@ -29,8 +29,20 @@ def test_everything_missing_is_named(monkeypatch):
         "ninja (pip install ninja)",
         "Python's headers (Python.h: the package python3-dev)",
     ]
+    monkeypatch.setenv("CXX", "")
+    assert missing_for_compiling()[0] == "a C++ compiler (c++: the package g++)"
     monkeypatch.setenv("CXX", "clang++")
     assert missing_for_compiling()[0] == "a C++ compiler (clang++: the package g++)"
+
+
+def test_the_compiler_may_have_words_after_it(tmp_path, monkeypatch):
+    (tmp_path / "ccache").write_text("#!/bin/sh\n")
+    (tmp_path / "ccache").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CXX", "ccache g++")
+    assert compiling.compiler() == [str(tmp_path / "ccache"), "g++"]
+    monkeypatch.setenv("CXX", "g++")
+    assert compiling.compiler() is None
 
 
 @pytest.mark.usefixtures("nothing_here")

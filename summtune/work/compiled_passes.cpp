@@ -4,13 +4,19 @@
 // fixed order, and what dropout keeps follows from a seed and the place of an element. Conditions are arithmetic on
 // bits where a branch would keep the compiler from using vectors.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <vector>
+
+#ifdef __FAST_MATH__
+#error "exp_ needs its sums in their order"
+#endif
 
 namespace {
 
-constexpr int64_t kFew = 1 << 14; // elements that one thread handles sooner than two
-constexpr int64_t kRows = 64;     // whose sums are taken together
+constexpr int64_t kFew = 1 << 14;   // elements that one thread handles sooner than two
+constexpr int64_t kBlock = 1 << 12; // elements that one thread takes at once
 constexpr int kBits = 24;         // of the random numbers that decide on one element
 constexpr uint32_t kSign = 0x80000000u;
 
@@ -76,12 +82,31 @@ inline uint32_t kept(uint64_t seed, uint32_t place, int32_t dropped) {
 
 inline float masked(float value, uint32_t mask) { return as_float(as_bits(value) & mask); }
 
+// Memory of the thread that asks, until it asks again: a row may be too long for its stack.
+inline float *scratch(int64_t size) {
+  thread_local std::vector<float> held;
+  if (int64_t(held.size()) < size) held.resize(size);
+  return held.data();
+}
+
+// Calls `each` with every place. Blocks are the same whatever the number of threads, and with them what is computed in
+// vectors and what at their ends.
+template <class Each> void everywhere(int64_t size, Each each) {
+  const int64_t blocks = (size + kBlock - 1) / kBlock;
+#pragma omp parallel for schedule(static) if (size > kFew)
+  for (int64_t block = 0; block < blocks; ++block) {
+    const int64_t end = std::min(size, (block + 1) * kBlock);
+#pragma omp simd
+    for (int64_t i = block * kBlock; i < end; ++i) each(i);
+  }
+}
+
 template <class From, class To>
 void dropout(const From *values, To *result, int64_t size, int64_t seed, int64_t dropped, float scale) {
   const int32_t bound = int32_t(dropped);
-#pragma omp parallel for simd schedule(static) if (size > kFew)
-  for (int64_t i = 0; i < size; ++i)
+  everywhere(size, [=](int64_t i) {
     store(result[i], masked(load(values[i]) * scale, kept(seed, uint32_t(i), bound)));
+  });
 }
 
 template <class From, class To>
@@ -101,17 +126,18 @@ void rms_norm(const From *values, const float *weight, To *result, float *invers
   }
 }
 
+// `of_weight` has a row for each part of `at_once` rows.
 // d/dx of x / rms(x) * w is (w * g - x^ * mean(w * g * x^)) / rms(x), where x^ = x / rms(x).
 template <class Values, class Gradient>
 void rms_norm_gradient(const Values *values, const Gradient *gradient, const float *weight, const float *inverses,
-                       Values *result, float *of_weight, int64_t rows, int64_t features) {
-  const int64_t parts = (rows + kRows - 1) / kRows;
+                       Values *result, float *of_weight, int64_t rows, int64_t features, int64_t at_once) {
+  const int64_t parts = (rows + at_once - 1) / at_once;
 #pragma omp parallel for schedule(static) if (rows * features > kFew)
   for (int64_t part = 0; part < parts; ++part) {
     float *total = of_weight + part * features;
     for (int64_t i = 0; i < features; ++i) total[i] = 0;
-    const int64_t end = (part + 1) * kRows < rows ? (part + 1) * kRows : rows;
-    for (int64_t row = part * kRows; row < end; ++row) {
+    const int64_t end = std::min(rows, (part + 1) * at_once);
+    for (int64_t row = part * at_once; row < end; ++row) {
       const Values *in = values + row * features;
       const Gradient *given = gradient + row * features;
       const float inverse = inverses[row];
@@ -139,10 +165,10 @@ void softmax(const T *scores, const float *bias, const float *mask, T *shares, T
   const int32_t bound = int32_t(dropped);
 #pragma omp parallel for schedule(static) if (rows * keys > kFew)
   for (int64_t row = 0; row < rows; ++row) {
+    float *line = scratch(keys);
     const T *in = scores + row * keys;
     const float *biases = bias ? bias + row % (heads * queries) * keys : nullptr;
     const float *masks = mask ? mask + row / (heads * queries) * of_dialogue + row % queries * of_query : nullptr;
-    float line[keys];
     for (int64_t k = 0; k < keys; ++k) line[k] = load(in[k]);
     if (biases)
       for (int64_t k = 0; k < keys; ++k) line[k] += biases[k];
@@ -179,7 +205,7 @@ void softmax_gradient(const T *gradient, const T *shares, T *of_scores, T *used,
                       int64_t rows, int64_t keys, float scale) {
 #pragma omp parallel for schedule(static) if (batch * rows * keys > kFew)
   for (int64_t row = 0; row < rows; ++row) {
-    float share[keys], given[keys], total[keys];
+    float *share = scratch(3 * keys), *given = share + keys, *total = given + keys;
     for (int64_t k = 0; k < keys; ++k) total[k] = 0;
     for (int64_t one = 0; one < batch; ++one) {
       const int64_t at = (one * rows + row) * keys;
@@ -211,36 +237,35 @@ constexpr float kCube = 0.044715f;
 template <class T>
 void gated_gelu(const T *gate, const T *linear, T *result, int64_t size, int64_t seed, int64_t dropped, float scale) {
   const int32_t bound = int32_t(dropped);
-#pragma omp parallel for simd schedule(static) if (size > kFew)
-  for (int64_t i = 0; i < size; ++i) {
+  everywhere(size, [=](int64_t i) {
     const float x = load(gate[i]);
     const float value = x * sigmoid(kRoot * x * (1.0f + kCube * x * x)) * load(linear[i]) * scale;
     store(result[i], masked(value, kept(seed, uint32_t(i), bound)));
-  }
+  });
 }
 
 template <class T>
 void gated_gelu_gradient(const T *gradient, const T *gate, const T *linear, T *of_gate, T *of_linear, int64_t size,
                          int64_t seed, int64_t dropped, float scale) {
   const int32_t bound = int32_t(dropped);
-#pragma omp parallel for simd schedule(static) if (size > kFew)
-  for (int64_t i = 0; i < size; ++i) {
+  everywhere(size, [=](int64_t i) {
     const float x = load(gate[i]), square = x * x;
     const float s = sigmoid(kRoot * x * (1.0f + kCube * square));
     const float slope = s + x * s * (1.0f - s) * kRoot * (1.0f + 3.0f * kCube * square);
     const float given = masked(load(gradient[i]) * scale, kept(seed, uint32_t(i), bound));
     store(of_gate[i], given * load(linear[i]) * slope);
     store(of_linear[i], given * x * s);
-  }
+  });
 }
 
 template <class T>
 void cross_entropy(const T *logits, const int64_t *targets, float *losses, T *gradient, int64_t tokens,
                    int64_t vocabulary) {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (tokens * vocabulary > kFew)
   for (int64_t token = 0; token < tokens; ++token) {
+    float *line = scratch(vocabulary);
     const T *in = logits + token * vocabulary;
-    float line[vocabulary], most = load(in[0]), sum = 0;
+    float most = load(in[0]), sum = 0;
 #pragma omp simd reduction(max : most)
     for (int64_t i = 0; i < vocabulary; ++i) most = load(in[i]) > most ? load(in[i]) : most;
 #pragma omp simd reduction(+ : sum)
@@ -267,8 +292,8 @@ void cross_entropy(const T *logits, const int64_t *targets, float *losses, T *gr
     rms_norm(v, w, r, i, n, f, e);                                                                                     \
   }                                                                                                                    \
   void rms_norm_gradient_##a##_##b(const A *v, const B *g, const float *w, const float *i, A *r, float *o, int64_t n,  \
-                                   int64_t f) {                                                                        \
-    rms_norm_gradient(v, g, w, i, r, o, n, f);                                                                         \
+                                   int64_t f, int64_t p) {                                                             \
+    rms_norm_gradient(v, g, w, i, r, o, n, f, p);                                                                      \
   }
 #define SUMMTUNE_TYPE(a, A)                                                                                            \
   void softmax_##a(const A *x, const float *b, const float *m, A *s, A *u, int64_t n, int64_t h, int64_t q, int64_t k, \

@@ -1,7 +1,7 @@
 """The passes of `summtune.work.cpu_kernels` as compiled_passes.cpp has them: one pass over the tensors instead of many.
 
-The first process that needs them compiles them for its processor, in about a second, and keeps them in summtune's
-cache. They run on the threads of torch: its own OpenMP library is linked.
+A process that finds none in summtune's cache compiles them for its processor, in about a second, and keeps them there.
+They run on the threads of torch: its own OpenMP library is linked.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import os
 import platform
 import re
 import subprocess
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 
 from summtune.cache import cache_folder
-from summtune.compiling import compiler_path
+from summtune.compiling import compiler
 from summtune.files import replacing
 from summtune.identity import hash_of
 from summtune.work.passes import Drop
@@ -32,7 +33,8 @@ _FLAGS = (
     # Where there are vectors of 512 bits gcc would take 256. No effect elsewhere.
     *(["-mprefer-vector-width=512"] if platform.machine() == "x86_64" else []),
 )
-_BITS = 24
+_BITS = 24  # kBits
+_ROWS = 64  # whose sums are taken together, whatever the number of threads
 _NAMES = {torch.float32: "f32", torch.bfloat16: "bf16"}
 _SECONDS = 120.0  # after which a compiler is taken to hang
 
@@ -51,56 +53,77 @@ def can_take(*dtypes: torch.dtype) -> bool:
 @functools.lru_cache(1)
 def _library() -> ctypes.CDLL | str:
     """Return the compiled passes, or why there are none."""
-    compiler = compiler_path()
     if sys.platform != "linux":
         return f"they are for Linux, not for {sys.platform}"
-    if compiler is None:
-        return "no C++ compiler; install g++"
+    command = compiler()
+    if command is None:
+        return f"no C++ compiler ({os.environ.get('CXX') or 'c++'}); install g++"
     try:
-        return _load(compiler)
-    except (OSError, subprocess.SubprocessError) as error:
-        lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        return lines[0] if lines else type(error).__name__
+        library = _load([*command, *_FLAGS])
+    except subprocess.CalledProcessError as error:
+        return (str(error.stderr).strip().splitlines() or [f"the compiler ended with code {error.returncode}"])[0]
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return library if _has_threads_of_torch(library) else "they would have threads of their own; use g++"
 
 
-def _load(compiler: str) -> ctypes.CDLL:
-    name = f"passes-{_key(compiler)}.so"
-    with contextlib.suppress(OSError, RuntimeError):  # not writable, full, damaged, or a user without a home
-        path = cache_folder("compiled") / name
-        if not path.is_file():
-            _compile(compiler, path)
-        return ctypes.CDLL(str(path))
+def _load(command: list[str]) -> ctypes.CDLL:
+    """Load what was compiled before, or compile it."""
+    name = f"passes-{_key(command)}.so"
+    kept = None
+    with contextlib.suppress(OSError, RuntimeError):  # damaged, or a user without a home
+        kept = cache_folder("compiled") / name
+        if _is_safe(kept):
+            return ctypes.CDLL(str(kept))
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        _compile(compiler, path)
-        return ctypes.CDLL(str(path))
+        built = Path(folder) / name
+        words = [*command, str(_SOURCE), "-Wl,--as-needed", *_openmp(), "-o", str(built)]
+        subprocess.run(words, check=True, capture_output=True, text=True, timeout=_SECONDS)
+        library = ctypes.CDLL(str(built))
+        with contextlib.suppress(OSError):  # not writable, or full
+            if kept is not None:
+                kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                with replacing(kept) as file:
+                    file.write(built.read_bytes())
+                kept.chmod(0o600)
+        return library
 
 
-def _key(compiler: str) -> str:
+def _is_safe(path: Path) -> bool:
+    """Whether there is the file, and nobody but this user can have put it there: its code will run."""
+    stats = [path.stat(), path.parent.stat()] if path.is_file() else []
+    return bool(stats) and all(stat.st_uid == os.getuid() and not stat.st_mode & 0o022 for stat in stats)
+
+
+def _key(command: list[str]) -> str:
     """Hash what decides the code: machines of other kinds may share a home."""
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     processor = re.findall(r"^(?:model name|flags|Features|CPU part)\s*:.*$", info, re.MULTILINE)
-    decided_by = [_SOURCE.read_text(encoding="utf-8"), _FLAGS, platform.machine(), sorted(set(processor))]
-    return hash_of([*decided_by, compiler, torch.__version__, _openmp()])[:32]
-
-
-def _compile(compiler: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        built = Path(folder) / path.name
-        # Another OpenMP library would have threads of its own, which wait for work where torch's want to work.
-        command = [compiler, *_FLAGS, str(_SOURCE), "-Wl,--as-needed", *_openmp(), "-o", str(built)]
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=_SECONDS)
-        with replacing(path) as file:
-            file.write(built.read_bytes())
+    source = _SOURCE.read_text(encoding="utf-8")
+    return hash_of([source, command, platform.machine(), sorted(set(processor)), torch.__version__, _openmp()])[:32]
 
 
 def _openmp() -> list[str]:
-    """Return the OpenMP library that torch has loaded: its own, or the system's; not that of another package."""
-    maps = Path("/proc/self/maps").read_text(encoding="utf-8")
-    loaded = sorted(set(re.findall(r"/\S*/lib[gi]?omp[^/\s]*\.so[^/\s]*", maps)))
-    own = [path for path in loaded if path.startswith(str(Path(torch.__file__).parent))]
-    return (own or [path for path in loaded if ".libs/" not in path])[:1]
+    """Return the OpenMP library that torch has loaded, its own or the system's, which is linked.
+
+    Another one, such as that of sentencepiece, would have threads of its own, which wait where torch's want to work.
+    """
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape")
+    paths = (Path(words[5]) for words in (line.split(maxsplit=5) for line in maps.splitlines()) if len(words) == 6)
+    loaded = sorted({path for path in paths if re.match(r"lib[gi]?omp[^a-z]", path.name)})
+    torch_folder = Path(torch.__file__).resolve().parent
+    own = [path for path in loaded if path.parent in (torch_folder / "lib", torch_folder.with_name("torch.libs"))]
+    return [str(path) for path in own or [path for path in loaded if path.parent.suffix != ".libs"]][:1]
+
+
+def _has_threads_of_torch(library: ctypes.CDLL) -> bool:
+    """Whether the number of threads that torch sets is the one that the compiled passes see."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(before + 1)
+        return int(library.omp_get_max_threads()) == before + 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def _call(name: str, types: tuple[torch.dtype, ...], *arguments: torch.Tensor | float | None) -> None:
@@ -118,12 +141,20 @@ def _as_c(argument: torch.Tensor | float | None) -> Any:
     return ctypes.c_int64(argument) if isinstance(argument, int) else ctypes.c_float(argument)
 
 
+def _fp32(*shape: int) -> torch.Tensor:
+    return torch.empty(shape, dtype=torch.float32)
+
+
+def _check_alike(first: torch.Tensor, *others: torch.Tensor) -> None:
+    assert all(one.shape == first.shape and one.dtype == first.dtype for one in others)
+
+
 def _dropped(drop: Drop | None) -> tuple[int, int, float]:
     return (0, 0, 1.0) if drop is None else (drop.seed, *drop.rounded(_BITS))
 
 
 def dropout(values: torch.Tensor, drop: Drop, dtype: torch.dtype) -> torch.Tensor:
-    """As `summtune.work.torch_passes.dropout`."""
+    """As `Passes.dropout`."""
     values = values.contiguous()
     result = torch.empty_like(values, dtype=dtype)
     _call("dropout", (values.dtype, dtype), values, result, values.numel(), *_dropped(drop))
@@ -133,11 +164,12 @@ def dropout(values: torch.Tensor, drop: Drop, dtype: torch.dtype) -> torch.Tenso
 def rms_norm(
     values: torch.Tensor, weight: torch.Tensor, epsilon: float, dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `summtune.work.torch_passes.rms_norm`."""
+    """As `Passes.rms_norm`."""
     values = values.contiguous()
     features = values.shape[-1]
     rows = values.numel() // features
-    result, inverse = torch.empty_like(values, dtype=dtype), torch.empty(*values.shape[:-1], 1)
+    assert weight.shape == (features,)
+    result, inverse = torch.empty_like(values, dtype=dtype), _fp32(*values.shape[:-1], 1)
     shape = rows, features, float(epsilon)
     _call("rms_norm", (values.dtype, dtype), values, weight.float().contiguous(), result, inverse, *shape)
     return result, inverse
@@ -146,20 +178,21 @@ def rms_norm(
 def rms_norm_gradient(
     gradient: torch.Tensor, values: torch.Tensor, weight: torch.Tensor, inverse: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `summtune.work.torch_passes.rms_norm_gradient`."""
+    """As `Passes.rms_norm_gradient`."""
     values, gradient = values.contiguous(), gradient.contiguous()
     rows, features = inverse.numel(), values.shape[-1]
-    result, of_weight = torch.empty_like(values), torch.empty(-(-rows // 64), features)
+    assert gradient.shape == values.shape
+    result, of_weight = torch.empty_like(values), _fp32(-(-rows // _ROWS), features)
     wide = weight.float().contiguous()
-    types = values.dtype, gradient.dtype
-    _call("rms_norm_gradient", types, values, gradient, wide, inverse, result, of_weight, rows, features)
+    places = values, gradient, wide, inverse, result, of_weight
+    _call("rms_norm_gradient", (values.dtype, gradient.dtype), *places, rows, features, _ROWS)
     return result, of_weight.sum(0).to(weight.dtype)
 
 
 def softmax(
     scores: torch.Tensor, bias: torch.Tensor | None, mask: torch.Tensor | None, drop: Drop | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `summtune.work.torch_passes.softmax`."""
+    """As `Passes.softmax`."""
     scores = scores.contiguous()
     batch, _, queries, keys = scores.shape
     bias = None if bias is None else bias.float().contiguous()
@@ -175,11 +208,12 @@ def softmax(
 def softmax_gradient(
     gradient: torch.Tensor, shares: torch.Tensor, drop: Drop | None, biased: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """As `summtune.work.torch_passes.softmax_gradient`."""
+    """As `Passes.softmax_gradient`."""
     gradient = gradient.contiguous()
     batch, heads, queries, keys = shares.shape
+    _check_alike(gradient, shares)
     of_scores, used = torch.empty_like(shares), torch.empty_like(shares)
-    of_bias = torch.empty(1, heads, queries, keys) if biased else None
+    of_bias = _fp32(1, heads, queries, keys) if biased else None
     *_, scale = _dropped(drop)
     places = gradient, shares, of_scores, used, of_bias
     _call("softmax_gradient", (shares.dtype,), *places, batch, heads * queries, keys, scale)
@@ -187,8 +221,9 @@ def softmax_gradient(
 
 
 def gated_gelu(gate: torch.Tensor, linear: torch.Tensor, drop: Drop | None) -> torch.Tensor:
-    """As `summtune.work.torch_passes.gated_gelu`."""
+    """As `Passes.gated_gelu`."""
     gate, linear = gate.contiguous(), linear.contiguous()
+    _check_alike(gate, linear)
     result = torch.empty_like(gate)
     _call("gated_gelu", (gate.dtype,), gate, linear, result, gate.numel(), *_dropped(drop))
     return result
@@ -197,8 +232,9 @@ def gated_gelu(gate: torch.Tensor, linear: torch.Tensor, drop: Drop | None) -> t
 def gated_gelu_gradient(
     gradient: torch.Tensor, gate: torch.Tensor, linear: torch.Tensor, drop: Drop | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `summtune.work.torch_passes.gated_gelu_gradient`."""
+    """As `Passes.gated_gelu_gradient`."""
     gradient, gate, linear = gradient.contiguous(), gate.contiguous(), linear.contiguous()
+    _check_alike(gradient, gate, linear)
     of_gate, of_linear = torch.empty_like(gate), torch.empty_like(linear)
     shape = gate.numel(), *_dropped(drop)
     _call("gated_gelu_gradient", (gate.dtype,), gradient, gate, linear, of_gate, of_linear, *shape)
@@ -208,8 +244,12 @@ def gated_gelu_gradient(
 def cross_entropy(
     logits: torch.Tensor, targets: torch.Tensor, differentiate: bool
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """As `summtune.work.torch_passes.cross_entropy`."""
+    """As `Passes.cross_entropy`."""
     logits, targets = logits.contiguous(), targets.contiguous()
-    losses, gradient = torch.empty(len(logits)), torch.empty_like(logits) if differentiate else None
+    assert targets.dtype == torch.int64
+    assert targets.shape == logits.shape[:1]
+    if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < logits.shape[1]:
+        raise IndexError(f"a target is not in the vocabulary of {logits.shape[1]} tokens (got {targets.max()})")
+    losses, gradient = _fp32(len(logits)), torch.empty_like(logits) if differentiate else None
     _call("cross_entropy", (logits.dtype,), logits, targets, losses, gradient, *logits.shape)
     return losses.sum(), gradient

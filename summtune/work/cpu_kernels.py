@@ -6,17 +6,16 @@ and torch's own operations elsewhere.
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch.nn import functional
 
 from summtune.work import compiled_passes, torch_passes
-from summtune.work.passes import draw
+from summtune.work.passes import Passes, draw
 
 
-def passes_for(*dtypes: torch.dtype) -> ModuleType:
+def passes_for(*dtypes: torch.dtype) -> Passes:
     """Return the passes to use for tensors of these types: compiled ones, or torch's.
 
     The gradient takes the same: what a seed drops is another thing in each of them.

@@ -29,7 +29,7 @@ from summtune.work.encoding import EncodedPrompt, PromptEncoder
 from summtune.work.models import count_parameters, load_adapter, load_model, load_tokenizer
 from summtune.work.peak_memory import peak_memory_bytes
 from summtune.work.precision import check_device, use_bf16
-from summtune.work.t5_on_cpu import quicken
+from summtune.work.t5_on_cpu import encode_in_parts, quicken
 from summtune.work.tokens import Shown, tokens_of
 
 
@@ -134,6 +134,7 @@ def place(model: PreTrainedModel, device: torch.device, say: Callable[[str], Non
     model.to(device)
     if device.type == "cpu":
         quicken(model, say)
+        encode_in_parts(model)
 
 
 def generate(

@@ -13,6 +13,7 @@ from summtune.errors import StageError
 from summtune.events import Events
 from summtune.files import read_json
 from summtune.plan import Launch
+from summtune.work import compiled_passes
 
 GOING_ON = "going_on.json"
 _WHOLE_OPTIMIZER = "optimizer.pt"  # every rank holds all of it; DeepSpeed writes a part a process instead
@@ -48,7 +49,10 @@ class Start:
 
 def layout_of(launch: Launch, precision: str) -> dict[str, Any]:
     """Return what the manifests say of the processes that wrote a checkpoint."""
-    return {"processes": launch.processes, "zero_stage": launch.zero_stage, "precision": precision}
+    layout = {"processes": launch.processes, "zero_stage": launch.zero_stage, "precision": precision}
+    if launch.device == "cpu":
+        layout["kernels"] = "torch's own" if compiled_passes.why_not() else "compiled"
+    return layout
 
 
 def resume_point(run_dir: Path, launch: Launch, precision: str, events: Events) -> Start | None:
@@ -100,6 +104,12 @@ def _look(run_dir: Path, layout: dict[str, Any], deepspeed: bool, events: Events
             f"{found.name} was written in {precision}, and this device computes in {layout['precision']}: from here on "
             "the numbers are others; `bf16: true` or false makes every machine compute alike"
         )
+    kernels = written.get("kernels", layout.get("kernels"))
+    if kernels != layout.get("kernels"):
+        events.warn(
+            f"{found.name} was written with {kernels} kernels, and this machine has {layout.get('kernels')} ones: from "
+            "here on dropout draws other random numbers"
+        )
     taken_up = read_json(found / GOING_ON) if (found / GOING_ON).is_file() else {}
     losses, logged_step = tuple(taken_up.get("losses", ())), taken_up.get("since_step", checkpoints.step_of(found))
     spent = [taken_up.get(key, 0) for key in ("seconds", "device_seconds", "peak_memory_bytes")]
@@ -124,7 +134,8 @@ def _best(found: Path, events: Events) -> Path | None:
 
 def _refusal(found: Path, written: dict[str, Any], layout: dict[str, Any], deepspeed: bool) -> str | None:
     """Return why the checkpoint cannot be used on these processes, None when it can."""
-    changed = [f"{key} {written[key]} → {value}" for key, value in layout.items() if written.get(key, value) != value]
+    state = {key: value for key, value in layout.items() if key != "kernels"}
+    changed = [f"{key} {written[key]} → {value}" for key, value in state.items() if written.get(key, value) != value]
     whole = (found / _WHOLE_OPTIMIZER).is_file()
     if not deepspeed and whole:
         return None

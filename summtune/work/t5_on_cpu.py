@@ -41,13 +41,21 @@ def quicken(model: PreTrainedModel, say: Callable[[str], None]) -> None:
         elif isinstance(module, (t5.T5LayerFF, t5.T5LayerSelfAttention, t5.T5LayerCrossAttention, t5.T5Stack)):
             # What it returns is added to the residual stream, which has the type of the weights.
             module.dropout = _ResidualDropout(module.dropout.p, model.dtype).train(module.training)
-    encoder = model.get_encoder()
-    encoder.forward = MethodType(_encode, encoder)
     model.register_forward_pre_hook(_look_up_once, with_kwargs=True)
     model.get_decoder().register_forward_hook(_arrange_cache)
     reason = compiled_passes.why_not()
     if reason is not None:
         say(f"T5 computes in torch's own operations, which is slower than compiled ones (got {reason})")
+
+
+def encode_in_parts(model: PreTrainedModel) -> None:
+    """Let a T5 that only generates encode a few rows at a time, each part without the padding of the others.
+
+    Not in training, not even to evaluate: under ZeRO-3 all ranks must call every layer as often.
+    """
+    if model.config.model_type == "t5":
+        encoder = model.get_encoder()
+        encoder.forward = MethodType(_encode, encoder)
 
 
 def _look_up_once(
@@ -92,7 +100,8 @@ def _gated_layer(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
     if type(self.act).__name__ == "NewGELUActivation":  # which transformers writes out in eight operations
         hidden_states = cpu_kernels.gated_gelu(gate, linear, probability)
     else:
-        hidden_states = cpu_kernels.dropout(self.act(gate) * linear, probability)
+        hidden_states = self.act(gate) * linear
+        hidden_states = cpu_kernels.dropout(hidden_states, probability) if probability else hidden_states
     if hidden_states.dtype != self.wo.weight.dtype and not torch.is_autocast_enabled("cpu"):
         hidden_states = hidden_states.to(self.wo.weight.dtype)
     result: torch.Tensor = self.wo(hidden_states)
@@ -119,7 +128,7 @@ def _relative_bias(
 def _encode(
     self: Any, input_ids: torch.Tensor | None = None, attention_mask: torch.Tensor | None = None, **kwargs: Any
 ) -> Any:
-    """Encode a few rows at a time, each part without the padding of the others, where no gradient is wanted.
+    """Encode a few rows at a time, where no gradient is wanted.
 
     transformers looks at the names of the parameters: `kwargs` says that all others are taken too.
     """

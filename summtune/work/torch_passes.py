@@ -45,7 +45,7 @@ def _masked_(values: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
 
 
 def dropout(values: torch.Tensor, drop: Drop, dtype: torch.dtype) -> torch.Tensor:
-    """Return ``values`` in the wanted type, some elements zero and the others scaled up; its own gradient too."""
+    """As `Passes.dropout`."""
     kept, scale = keep_mask(values.numel(), drop)
     values = values.contiguous()
     scaled = values * scale if values.dtype == dtype else values.to(dtype).mul_(scale)
@@ -55,7 +55,7 @@ def dropout(values: torch.Tensor, drop: Drop, dtype: torch.dtype) -> torch.Tenso
 def rms_norm(
     values: torch.Tensor, weight: torch.Tensor, epsilon: float, dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the norm and the inverse root mean squares, (…, 1) in fp32."""
+    """As `Passes.rms_norm`."""
     wide = values.float()
     norm = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
     inverse = norm.square_().div_(wide.shape[-1]).add_(epsilon).rsqrt_()
@@ -65,7 +65,7 @@ def rms_norm(
 def rms_norm_gradient(
     gradient: torch.Tensor, values: torch.Tensor, weight: torch.Tensor, inverse: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the gradients of the values and of the weight.
+    """As `Passes.rms_norm_gradient`.
 
     d/dx of x / rms(x) * w is (w * g - x^ * mean(w * g * x^)) / rms(x), where x^ = x / rms(x).
     """
@@ -82,14 +82,7 @@ def rms_norm_gradient(
 def softmax(
     scores: torch.Tensor, bias: torch.Tensor | None, mask: torch.Tensor | None, drop: Drop | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the shares, negative where they are dropped, and what is left of them, scaled up.
-
-    Args:
-        scores: (batch, heads, queries, keys).
-        bias: (1, heads, queries, keys), added to them.
-        mask: (batch or 1, 1, queries or 1, keys), added to them.
-        drop: which shares are dropped.
-    """
+    """As `Passes.softmax`."""
     wide = scores.float()
     for added in (bias, mask):
         if added is not None:
@@ -107,14 +100,7 @@ def softmax(
 def softmax_gradient(
     gradient: torch.Tensor, shares: torch.Tensor, drop: Drop | None, biased: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """Return the gradient of the scores; what is left of the shares; the gradient of the bias in fp32, where wanted.
-
-    Args:
-        gradient: of what is left of the shares.
-        shares: of `softmax`.
-        drop: as it was given there.
-        biased: whether there was a bias whose gradient is wanted.
-    """
+    """As `Passes.softmax_gradient`."""
     scale = drop.rounded(_BITS)[1] if drop else 1.0
     dropped = shares.signbit()
     used = (shares * scale).masked_fill_(dropped, 0)
@@ -126,7 +112,7 @@ def softmax_gradient(
 
 
 def gated_gelu(gate: torch.Tensor, linear: torch.Tensor, drop: Drop | None) -> torch.Tensor:
-    """Return GELU (its tanh form) of the gate times the other, with dropout."""
+    """As `Passes.gated_gelu`."""
     result = functional.gelu(gate, approximate="tanh") * linear
     return result if drop is None else dropout(result, drop, result.dtype)
 
@@ -134,7 +120,7 @@ def gated_gelu(gate: torch.Tensor, linear: torch.Tensor, drop: Drop | None) -> t
 def gated_gelu_gradient(
     gradient: torch.Tensor, gate: torch.Tensor, linear: torch.Tensor, drop: Drop | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the gradients of both."""
+    """As `Passes.gated_gelu_gradient`."""
     if drop is not None:
         gradient = dropout(gradient, drop, gradient.dtype)
     of_gate = torch.ops.aten.gelu_backward(gradient * linear, gate, approximate="tanh")
@@ -144,7 +130,7 @@ def gated_gelu_gradient(
 def cross_entropy(
     logits: torch.Tensor, targets: torch.Tensor, differentiate: bool
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return the sum over the tokens in fp32, and its gradient where it is wanted."""
+    """As `Passes.cross_entropy`."""
     total = logits.new_zeros((), dtype=torch.float32)
     gradient = torch.empty_like(logits) if differentiate else None
     for start in range(0, len(logits), _ROWS):

@@ -2,15 +2,17 @@
 
 import ctypes
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from summtune.compiling import compiler
 from summtune.work import compiled_passes, cpu_kernels, torch_passes
 from summtune.work.passes import Drop
 
-needs_compiler = pytest.mark.skipif(bool(compiled_passes.why_not()), reason=str(compiled_passes.why_not()))
+needs_compiler = pytest.mark.skipif(sys.platform != "linux" or compiler() is None, reason="without a C++ compiler")
 TYPES = [torch.float32, torch.bfloat16]
 # In bf16 both round to 8 bits, and here and there a sum in another order ends on the other side.
 CLOSE = {torch.float32: {"rtol": 2e-5, "atol": 2e-6}, torch.bfloat16: {"rtol": 1e-2, "atol": 1e-3}}
@@ -21,6 +23,11 @@ MASK[3, ..., 20:] = torch.finfo(torch.float32).min
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(4)
+
+
+@needs_compiler
+def test_where_there_is_a_compiler_they_are_compiled():
+    assert compiled_passes.why_not() is None
 
 
 def check_like(name, *arguments, dtype):
@@ -142,6 +149,8 @@ def test_rounding_is_that_of_torch():
 def test_the_number_of_threads_decides_nothing():
     values, weight = torch.randn(300, 512), torch.rand(512)
     scores = torch.randn(4, 3, 50, 60)
+    gate, linear, gradient = torch.randn(3, 40_007)  # more than one thread takes, and no whole number of vectors
+    logits, targets = torch.randn(33, 1001), torch.randint(0, 1001, (33,))
 
     def compute():
         normed, inverse = compiled_passes.rms_norm(values, weight, 1e-6, torch.float32)
@@ -149,7 +158,10 @@ def test_the_number_of_threads_decides_nothing():
         return [
             *compiled_passes.rms_norm_gradient(normed, values, weight, inverse),
             *compiled_passes.softmax_gradient(used, shares, Drop(2, 0.1), True),
-            compiled_passes.dropout(values, Drop(3, 0.1), torch.bfloat16),
+            compiled_passes.dropout(gate, Drop(3, 0.1), torch.bfloat16),
+            compiled_passes.gated_gelu(gate, linear, Drop(4, 0.1)),
+            *compiled_passes.gated_gelu_gradient(gradient, gate, linear, Drop(4, 0.1)),
+            *compiled_passes.cross_entropy(logits, targets, True),
         ]
 
     threads = torch.get_num_threads()
@@ -203,49 +215,99 @@ def test_it_is_compiled_once(anew, monkeypatch):
 
 @needs_compiler
 def test_another_processor_has_another_library(monkeypatch):
-    here = compiled_passes._key("c++")
-    assert compiled_passes._key("c++") == here
+    here = compiled_passes._key(["c++"])
+    assert compiled_passes._key(["c++"]) == here
+    assert compiled_passes._key(["c++", "-O1"]) != here
     read_text = Path.read_text
 
-    def without_avx(path, *arguments, **named):
-        return read_text(path, *arguments, **named).replace("avx", "")
+    def of_another(path, *arguments, **named):
+        return "flags : other\n" if path == Path("/proc/cpuinfo") else read_text(path, *arguments, **named)
 
-    monkeypatch.setattr(Path, "read_text", without_avx)
-    assert compiled_passes._key("c++") != here
+    monkeypatch.setattr(Path, "read_text", of_another)
+    assert compiled_passes._key(["c++"]) != here
 
 
 @needs_compiler
-@pytest.mark.parametrize("hurt", ["file in its place", "damaged"])
-def test_where_the_cache_is_of_no_use_it_is_compiled_for_this_process(anew, hurt):
-    if hurt == "damaged":
-        assert compiled_passes.why_not() is None
-        (kept,) = anew.iterdir()
-        kept.unlink()  # not overwritten: this process still runs it
-        kept.write_bytes(b"half")
-        compiled_passes._library.cache_clear()
-    else:
-        anew.parent.write_text("not a folder")
+def test_a_damaged_library_is_compiled_anew(anew):
+    assert compiled_passes.why_not() is None
+    (kept,) = anew.iterdir()
+    content = kept.read_bytes()
+    kept.unlink()  # not overwritten: this process still runs it
+    kept.write_bytes(b"half")
+    kept.chmod(0o600)
+    compiled_passes._library.cache_clear()
+    assert compiled_passes.why_not() is None
+    assert len(kept.read_bytes()) == len(content)
+
+
+@needs_compiler
+def test_code_that_others_may_write_is_not_run(anew):
+    assert compiled_passes.why_not() is None
+    (kept,) = anew.iterdir()
+    assert compiled_passes._is_safe(kept)
+    kept.chmod(0o660)
+    assert not compiled_passes._is_safe(kept)
+    kept.chmod(0o600)
+    anew.chmod(0o777)
+    assert not compiled_passes._is_safe(kept)
+
+
+@needs_compiler
+def test_where_there_can_be_no_cache_it_is_compiled_for_this_process(anew):
+    anew.parent.write_text("not a folder")
     assert compiled_passes.why_not() is None
     assert isinstance(compiled_passes._library(), ctypes.CDLL)
 
 
 @pytest.mark.parametrize(
-    ("compiler", "reason"),
+    ("script", "reason"),
     [
         ("echo 'fatal error: cstdint: No such file' >&2; exit 1", "fatal error: cstdint: No such file"),
-        (None, "no C++ compiler; install g++"),
+        ("exit 3", "the compiler ended with code 3"),
+        ("echo working >&2; exec sleep 60", "timed out after"),
+        (None, "no C++ compiler ("),
     ],
 )
-def test_why_nothing_can_be_compiled(anew, monkeypatch, tmp_path, compiler, reason):
+def test_why_nothing_can_be_compiled(anew, monkeypatch, tmp_path, script, reason):
     path = tmp_path / "compiler"
-    if compiler is not None:
-        path.write_text(f"#!/bin/sh\n{compiler}\n")
+    if script is not None:
+        path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
     monkeypatch.setenv("CXX", str(path))
-    assert compiled_passes.why_not() == reason
+    monkeypatch.setattr(compiled_passes, "_SECONDS", 0.5)
+    assert reason in compiled_passes.why_not()
     assert cpu_kernels.passes_for(torch.float32) is torch_passes
 
 
 def test_other_systems_have_none(anew, monkeypatch):
     monkeypatch.setattr(compiled_passes.sys, "platform", "darwin")
     assert compiled_passes.why_not() == "they are for Linux, not for darwin"
+
+
+@needs_compiler
+def test_a_library_with_threads_of_its_own_is_not_taken(anew, monkeypatch):
+    monkeypatch.setattr(compiled_passes, "_has_threads_of_torch", lambda _: False)
+    assert compiled_passes.why_not() == "they would have threads of their own; use g++"
+
+
+@needs_compiler
+@pytest.mark.parametrize("target", [-1, 7])
+def test_a_target_outside_the_vocabulary_is_an_error(target):
+    with pytest.raises(IndexError, match="not in the vocabulary of 7 tokens"):
+        compiled_passes.cross_entropy(torch.zeros(2, 7), torch.tensor([0, target]), True)
+
+
+@pytest.mark.parametrize(
+    ("loaded", "taken"),
+    [
+        (["{torch}/lib/libgomp.so.1", "/x/sentencepiece.libs/libgomp-6a2.so.1.0.0", "/usr/lib/libgomp.so.1.0.0"], 0),
+        (["/x/sentencepiece.libs/libgomp-6a2.so.1.0.0", "{torch}.libs/libgomp-a34.so.1"], 1),
+        (["/x/a b/sentencepiece.libs/libgomp-6a2.so.1.0.0", "/usr/lib/libgomp.so.1.0.0"], 1),
+        (["/x/sentencepiece.libs/libgomp-6a2.so.1.0.0", "/usr/lib/libgompx.so"], None),
+    ],
+)
+def test_the_openmp_library_is_that_of_torch(loaded, taken, monkeypatch):
+    places = [path.replace("{torch}", str(Path(torch.__file__).resolve().parent)) for path in loaded]
+    maps = "".join(f"7f00-7f01 r-xp 00000000 fe:00 26723    {path}\n" for path in places) + "7f-80 rw-p 00 00:00 0 \n"
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: maps)
+    assert compiled_passes._openmp() == ([] if taken is None else [places[taken]])

@@ -7,6 +7,7 @@ from summtune.errors import StageError
 from summtune.events import Events, events_file
 from summtune.files import read_jsonl
 from summtune.plan import Launch
+from summtune.work import compiled_passes
 from summtune.work.resuming import layout_of, resume_point
 
 
@@ -104,6 +105,19 @@ def test_another_precision_is_said_or_refused(run_dir):
     write(run_dir, 6, launch(2, 2), precision="bf16")
     with pytest.raises(StageError, match=r"layout \(precision bf16 → fp32\).* set num_processes to 2 .* `bf16: true`,"):
         go_on(run_dir, launch(2, 2))
+
+
+@pytest.mark.parametrize("layout", [launch(), launch(2, 2)])
+def test_other_kernels_of_the_cpu_are_said_and_nothing_is_refused(run_dir, layout, monkeypatch):
+    monkeypatch.setattr(compiled_passes, "why_not", lambda: None)
+    path = write(run_dir, 5, layout)
+    monkeypatch.setattr(compiled_passes, "why_not", lambda: "no C++ compiler")
+    found, said = go_on(run_dir, layout)
+    assert found == path
+    assert said[1] == (
+        "checkpoint-5 was written with compiled kernels, and this machine has torch's own ones: from here on dropout "
+        "draws other random numbers"
+    )
 
 
 def start(run_dir):

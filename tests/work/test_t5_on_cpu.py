@@ -4,7 +4,7 @@ from transformers import AutoModelForSeq2SeqLM, BartConfig, BartForConditionalGe
 
 from summtune.work import compiled_passes, t5_on_cpu
 from summtune.work.models import load_model
-from summtune.work.t5_on_cpu import quicken
+from summtune.work.t5_on_cpu import encode_in_parts, quicken
 
 SHAPE = {
     "vocab_size": 60,
@@ -180,6 +180,7 @@ def test_what_is_generated_in_parts_is_what_transformers_generates(beams, left, 
     stock = made().eval().generate(**prompts, **wanted)
     quick = made().eval()
     quicken(quick, print)
+    encode_in_parts(quick)
     monkeypatch.setattr(t5_on_cpu, "_TOKENS_AT_ONCE", 100)
     seen = []
     quick.get_encoder().block[0].register_forward_hook(lambda _, given, __: seen.append(given[0].shape[:2]))
@@ -194,6 +195,7 @@ def test_what_is_generated_in_parts_is_what_transformers_generates(beams, left, 
 def test_a_row_of_padding_alone_is_encoded_too():
     model = made().eval()
     quicken(model, print)
+    encode_in_parts(model)
     prompts = ragged_prompts(10)
     prompts["attention_mask"][3] = 0
     with torch.inference_mode():
@@ -202,9 +204,22 @@ def test_a_row_of_padding_alone_is_encoded_too():
     assert states.isfinite().all()
 
 
+def test_a_model_that_trains_evaluates_all_rows_at_once(monkeypatch):
+    # Under ZeRO-3 ranks that called the layers more or less often than others would wait for each other for ever.
+    model = made().eval()
+    quicken(model, print)
+    monkeypatch.setattr(t5_on_cpu, "_TOKENS_AT_ONCE", 6)
+    seen = []
+    model.get_encoder().block[0].register_forward_hook(lambda _, given, __: seen.append(given[0].shape[:2]))
+    with torch.no_grad():
+        model(**BATCH)
+    assert seen == [(2, 6)]
+
+
 def test_where_gradients_are_wanted_the_encoder_gets_all_rows_at_once(monkeypatch):
     model = made()
     quicken(model, print)
+    encode_in_parts(model)
     monkeypatch.setattr(t5_on_cpu, "_TOKENS_AT_ONCE", 6)
     seen = []
     model.get_encoder().block[0].register_forward_hook(lambda _, given, __: seen.append(given[0].shape[:2]))
