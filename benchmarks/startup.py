@@ -27,7 +27,7 @@ PROGRAMS = {
     "trl --help": [str(BIN / "trl"), "--help"],
     "trl sft --help": [str(BIN / "trl"), "sft", "--help"],
 }
-PACKAGES = ("summtune", "accelerate", "trl", "transformers", "typer", "pydantic")
+PACKAGES = ("torch", "summtune", "accelerate", "trl", "transformers", "typer", "pydantic")
 
 
 def seconds_of(command: list[str]) -> float:

@@ -27,13 +27,16 @@ def missing_for_compiling() -> list[str]:
 def compiler() -> list[str] | None:
     """Return the command of the C++ compiler that worker processes find, such as ``CXX="ccache g++"``; None without
     one."""
-    words = shlex.split(_wanted())
+    try:
+        words = shlex.split(_wanted())
+    except ValueError:  # a quotation without an end
+        return None
     path = shutil.which(words[0])
     return [path, *words[1:]] if path else None
 
 
 def _wanted() -> str:
-    return os.environ.get("CXX") or "c++"  # as torch.utils.cpp_extension does
+    return os.environ.get("CXX", "").strip() or "c++"  # as torch.utils.cpp_extension does
 
 
 def ninja_path() -> str | None:

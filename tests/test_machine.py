@@ -18,6 +18,7 @@ def said(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "visible_gpus", list)
     monkeypatch.setattr(machine, "missing_for_compiling", list)
     monkeypatch.setattr(machine, "compiler", lambda: ["c++"])
+    monkeypatch.setattr(machine.platform, "system", lambda: "Linux")
     return lambda: {fact.name: fact for fact in facts()}
 
 

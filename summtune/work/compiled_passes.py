@@ -71,10 +71,9 @@ def _load(command: list[str]) -> ctypes.CDLL:
     """Load what was compiled before, or compile it."""
     name = f"passes-{_key(command)}.so"
     kept = None
-    with contextlib.suppress(OSError, RuntimeError):  # damaged, or a user without a home
+    with contextlib.suppress(OSError, RuntimeError):  # not there, damaged, or a user without a home
         kept = cache_folder("compiled") / name
-        if _is_safe(kept):
-            return ctypes.CDLL(str(kept))
+        return _load_own(kept)
     with tempfile.TemporaryDirectory() as folder:
         built = Path(folder) / name
         words = [*command, str(_SOURCE), "-Wl,--as-needed", *_openmp(), "-o", str(built)]
@@ -82,25 +81,35 @@ def _load(command: list[str]) -> ctypes.CDLL:
         library = ctypes.CDLL(str(built))
         with contextlib.suppress(OSError):  # not writable, or full
             if kept is not None:
-                kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 with replacing(kept) as file:
                     file.write(built.read_bytes())
                 kept.chmod(0o600)
         return library
 
 
-def _is_safe(path: Path) -> bool:
-    """Whether there is the file, and nobody but this user can have put it there: its code will run."""
-    stats = [path.stat(), path.parent.stat()] if path.is_file() else []
-    return bool(stats) and all(stat.st_uid == os.getuid() and not stat.st_mode & 0o022 for stat in stats)
+def _load_own(path: Path) -> ctypes.CDLL:
+    """Load a library that nobody but this user can have written: its code will run.
+
+    Raises:
+        OSError: it is not there, not of this user, or cannot be loaded.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        stat = os.fstat(file)
+        if stat.st_uid != os.getuid() or stat.st_mode & 0o022:
+            raise PermissionError(f"others may have written it (got {path})")
+        return ctypes.CDLL(f"/proc/self/fd/{file}")  # the file that was looked at, whatever has its name by now
+    finally:
+        os.close(file)
 
 
 def _key(command: list[str]) -> str:
-    """Hash what decides the code: machines of other kinds may share a home."""
+    """Hash what decides the code, and whose it is: machines of other kinds may share a home, users a cache."""
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     processor = re.findall(r"^(?:model name|flags|Features|CPU part)\s*:.*$", info, re.MULTILINE)
     source = _SOURCE.read_text(encoding="utf-8")
-    return hash_of([source, command, platform.machine(), sorted(set(processor)), torch.__version__, _openmp()])[:32]
+    machine = [platform.machine(), sorted(set(processor)), os.getuid()]
+    return hash_of([source, command, machine, torch.__version__, _openmp()])[:32]
 
 
 def _openmp() -> list[str]:
@@ -108,7 +117,7 @@ def _openmp() -> list[str]:
 
     Another one, such as that of sentencepiece, would have threads of its own, which wait where torch's want to work.
     """
-    maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape")
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
     paths = (Path(words[5]) for words in (line.split(maxsplit=5) for line in maps.splitlines()) if len(words) == 6)
     loaded = sorted({path for path in paths if re.match(r"lib[gi]?omp[^a-z]", path.name)})
     torch_folder = Path(torch.__file__).resolve().parent
@@ -117,13 +126,12 @@ def _openmp() -> list[str]:
 
 
 def _has_threads_of_torch(library: ctypes.CDLL) -> bool:
-    """Whether the number of threads that torch sets is the one that the compiled passes see."""
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(before + 1)
-        return int(library.omp_get_max_threads()) == before + 1
-    finally:
-        torch.set_num_threads(before)
+    """Whether the compiled passes call the OpenMP library that torch has loaded."""
+
+    def place(of: ctypes.CDLL) -> int | None:
+        return ctypes.cast(of.omp_get_max_threads, ctypes.c_void_p).value
+
+    return all(place(ctypes.CDLL(path)) == place(library) for path in _openmp())
 
 
 def _call(name: str, types: tuple[torch.dtype, ...], *arguments: torch.Tensor | float | None) -> None:
@@ -195,8 +203,10 @@ def softmax(
     """As `Passes.softmax`."""
     scores = scores.contiguous()
     batch, _, queries, keys = scores.shape
+    assert bias is None or bias.shape == (1, *scores.shape[1:])
     bias = None if bias is None else bias.float().contiguous()
     mask = None if mask is None else mask.float()[:, 0].expand(batch, -1, keys).contiguous()
+    assert mask is None or mask.shape[1] in (1, queries)
     # From one dialogue to the next, and from one query to the next: a mask may be the same for all queries.
     steps = (0, 0) if mask is None else (mask.shape[1] * keys, keys if mask.shape[1] == queries else 0)
     shares, used = torch.empty_like(scores), None if drop is None else torch.empty_like(scores)

@@ -13,7 +13,6 @@ from summtune.errors import StageError
 from summtune.events import Events
 from summtune.files import read_json
 from summtune.plan import Launch
-from summtune.work import compiled_passes
 
 GOING_ON = "going_on.json"
 _WHOLE_OPTIMIZER = "optimizer.pt"  # every rank holds all of it; DeepSpeed writes a part a process instead
@@ -47,21 +46,30 @@ class Start:
         return checkpoints.step_of(self.checkpoint)
 
 
-def layout_of(launch: Launch, precision: str) -> dict[str, Any]:
-    """Return what the manifests say of the processes that wrote a checkpoint."""
-    layout = {"processes": launch.processes, "zero_stage": launch.zero_stage, "precision": precision}
-    if launch.device == "cpu":
-        layout["kernels"] = "torch's own" if compiled_passes.why_not() else "compiled"
-    return layout
+def layout_of(launch: Launch, precision: str, kernels: str | None) -> dict[str, Any]:
+    """Return what the manifests say of the processes that wrote a checkpoint.
+
+    Args:
+        launch: of the training.
+        precision: bf16 or fp32.
+        kernels: what a T5 on a CPU computes with (`t5_on_cpu.kernels_of`); None elsewhere.
+    """
+    return {
+        "processes": launch.processes,
+        "zero_stage": launch.zero_stage,
+        "precision": precision,
+        "kernels": kernels,
+    }
 
 
-def resume_point(run_dir: Path, launch: Launch, precision: str, events: Events) -> Start | None:
+def resume_point(run_dir: Path, launch: Launch, precision: str, kernels: str | None, events: Events) -> Start | None:
     """Return what to go on from, None to begin; the first rank looks, and all get the same answer.
 
     Args:
         run_dir: of the run.
         launch: of the training.
         precision: bf16 or fp32.
+        kernels: as in `layout_of`.
         events: to the command that waits.
 
     Raises:
@@ -70,7 +78,7 @@ def resume_point(run_dir: Path, launch: Launch, precision: str, events: Events) 
     several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
     answer: list[Any] = [None, None]
     if not several or torch.distributed.get_rank() == 0:
-        answer = list(_look(run_dir, layout_of(launch, precision), launch.distribution == "deepspeed", events))
+        answer = list(_look(run_dir, layout_of(launch, precision, kernels), launch.distribution == "deepspeed", events))
     if several:
         torch.distributed.broadcast_object_list(answer, src=0)
     start, refusal = answer
@@ -104,11 +112,11 @@ def _look(run_dir: Path, layout: dict[str, Any], deepspeed: bool, events: Events
             f"{found.name} was written in {precision}, and this device computes in {layout['precision']}: from here on "
             "the numbers are others; `bf16: true` or false makes every machine compute alike"
         )
-    kernels = written.get("kernels", layout.get("kernels"))
-    if kernels != layout.get("kernels"):
+    kernels = written.get("kernels")
+    if kernels and layout["kernels"] and kernels != layout["kernels"]:
         events.warn(
-            f"{found.name} was written with {kernels} kernels, and this machine has {layout.get('kernels')} ones: from "
-            "here on dropout draws other random numbers"
+            f"{found.name} was written with {kernels} kernels, and this machine has {layout['kernels']} ones: from "
+            "here on the numbers are others, those of dropout too"
         )
     taken_up = read_json(found / GOING_ON) if (found / GOING_ON).is_file() else {}
     losses, logged_step = tuple(taken_up.get("losses", ())), taken_up.get("since_step", checkpoints.step_of(found))

@@ -48,6 +48,13 @@ def quicken(model: PreTrainedModel, say: Callable[[str], None]) -> None:
         say(f"T5 computes in torch's own operations, which is slower than compiled ones (got {reason})")
 
 
+def kernels_of(model: Any) -> str | None:
+    """Return what a T5 that was quickened computes with, "compiled" or "torch's own"; None for all others."""
+    if getattr(model.config, "_attn_implementation", None) != _NAME:
+        return None
+    return "torch's own" if compiled_passes.why_not() else "compiled"
+
+
 def encode_in_parts(model: PreTrainedModel) -> None:
     """Let a T5 that only generates encode a few rows at a time, each part without the padding of the others.
 

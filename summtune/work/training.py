@@ -38,7 +38,7 @@ from summtune.work.resuming import layout_of, resume_point
 from summtune.work.saved_model import save_model
 from summtune.work.step_guard import StepGuard
 from summtune.work.stopping import StopRequest
-from summtune.work.t5_on_cpu import quicken
+from summtune.work.t5_on_cpu import kernels_of, quicken
 from summtune.work.target_tokens import TargetTokens
 from summtune.work.tokens import tokens_of
 from summtune.work.train_log import TrainLog
@@ -92,7 +92,7 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
     evaluated_at_once = arguments.per_device_eval_batch_size * arguments.world_size
     eval_set = Pairs(validation, evaluated_at_once, eos) if validation else None
     sampler = GlobalBatchSampler(train_set, plan.batch.global_batch, recipe.seed, recipe.group_by_length)
-    start = resume_point(run_dir, launch, precision, events)
+    start = resume_point(run_dir, launch, precision, kernels_of(model), events)
     first_step = start.step if start else 0
 
     def spent() -> dict[str, float]:
@@ -115,7 +115,7 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
         sampler=sampler,
         guard=StepGuard(stop, company.group if company else None),
         aliases=aliases,
-        layout=layout_of(launch, precision),
+        layout=layout_of(launch, precision, kernels_of(model)),
         keep_checkpoints=recipe.save_total_limit,
         evaluation_tokens=eval_set.target_tokens if eval_set else 0,
         start=start,

@@ -7,7 +7,6 @@ from summtune.errors import StageError
 from summtune.events import Events, events_file
 from summtune.files import read_jsonl
 from summtune.plan import Launch
-from summtune.work import compiled_passes
 from summtune.work.resuming import layout_of, resume_point
 
 
@@ -28,19 +27,19 @@ def run_dir(tmp_path):
     return tmp_path
 
 
-def write(run_dir, step, written_on, best=None, precision="fp32"):
+def write(run_dir, step, written_on, best=None, precision="fp32", kernels=None):
     path = run_dir / "checkpoints" / f"checkpoint-{step}"
     path.mkdir(parents=True)
     (path / "model.safetensors").write_bytes(b"weights")
     (path / "trainer_state.json").write_text(json.dumps({"best_model_checkpoint": best}))
     (path / ("optimizer.pt" if written_on.distribution != "deepspeed" else "zero_pp_rank_0.pt")).write_bytes(b"moments")
-    write_manifest(path, layout_of(written_on, precision))
+    write_manifest(path, layout_of(written_on, precision, kernels))
     return path
 
 
-def go_on(run_dir, now):
+def go_on(run_dir, now, kernels=None):
     """Return where the training goes on, and what was said."""
-    start = resume_point(run_dir, now, "fp32", Events(run_dir, "train", 0))
+    start = resume_point(run_dir, now, "fp32", kernels, Events(run_dir, "train", 0))
     path = events_file(run_dir)
     return start.checkpoint if start else None, [row["text"] for row in read_jsonl(path)] if path.exists() else []
 
@@ -108,20 +107,24 @@ def test_another_precision_is_said_or_refused(run_dir):
 
 
 @pytest.mark.parametrize("layout", [launch(), launch(2, 2)])
-def test_other_kernels_of_the_cpu_are_said_and_nothing_is_refused(run_dir, layout, monkeypatch):
-    monkeypatch.setattr(compiled_passes, "why_not", lambda: None)
-    path = write(run_dir, 5, layout)
-    monkeypatch.setattr(compiled_passes, "why_not", lambda: "no C++ compiler")
-    found, said = go_on(run_dir, layout)
+def test_other_kernels_of_the_cpu_are_said_and_nothing_is_refused(run_dir, layout):
+    path = write(run_dir, 5, layout, kernels="compiled")
+    found, said = go_on(run_dir, layout, "torch's own")
     assert found == path
     assert said[1] == (
-        "checkpoint-5 was written with compiled kernels, and this machine has torch's own ones: from here on dropout "
-        "draws other random numbers"
+        "checkpoint-5 was written with compiled kernels, and this machine has torch's own ones: from here on the "
+        "numbers are others, those of dropout too"
     )
 
 
+@pytest.mark.parametrize(("before", "now"), [("compiled", None), (None, "compiled"), ("compiled", "compiled")])
+def test_on_another_device_or_with_the_same_kernels_nothing_is_said(run_dir, before, now):
+    path = write(run_dir, 5, launch(), kernels=before)
+    assert go_on(run_dir, launch(), now) == (path, ["going on from checkpoint-5"])
+
+
 def start(run_dir):
-    return resume_point(run_dir, launch(), "fp32", Events(run_dir, "train", 0))
+    return resume_point(run_dir, launch(), "fp32", None, Events(run_dir, "train", 0))
 
 
 def test_the_best_checkpoint_is_found_also_where_the_run_was_moved(run_dir):

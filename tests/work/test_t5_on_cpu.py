@@ -4,7 +4,7 @@ from transformers import AutoModelForSeq2SeqLM, BartConfig, BartForConditionalGe
 
 from summtune.work import compiled_passes, t5_on_cpu
 from summtune.work.models import load_model
-from summtune.work.t5_on_cpu import encode_in_parts, quicken
+from summtune.work.t5_on_cpu import encode_in_parts, kernels_of, quicken
 
 SHAPE = {
     "vocab_size": 60,
@@ -147,7 +147,9 @@ def test_without_a_compiler_it_says_so_and_computes_the_same(act, monkeypatch):
     loss, gradients = step(made(act))
     monkeypatch.setattr(compiled_passes, "why_not", lambda: "no C++ compiler; install g++")
     quick, said = made(act), []
+    assert kernels_of(quick) is None
     quicken(quick, said.append)
+    assert kernels_of(quick) == "torch's own"
     assert said == [
         "T5 computes in torch's own operations, which is slower than compiled ones (got no C++ compiler; install g++)"
     ]
