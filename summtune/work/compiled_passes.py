@@ -22,7 +22,7 @@ import torch
 
 from summtune.cache import cache_folder
 from summtune.compiling import compiler
-from summtune.files import replacing
+from summtune.files import write_bytes
 from summtune.identity import hash_of
 from summtune.work.passes import Drop
 
@@ -70,37 +70,34 @@ def _library() -> ctypes.CDLL | str:
 def _load(command: list[str]) -> ctypes.CDLL:
     """Load what was compiled before, or compile it."""
     name = f"passes-{_key(command)}.so"
-    kept = None
-    with contextlib.suppress(OSError, RuntimeError):  # not there, damaged, or a user without a home
-        kept = cache_folder("compiled") / name
-        return _load_own(kept)
+    kept: Path | None = None
     with tempfile.TemporaryDirectory() as folder:
-        built = Path(folder) / name
-        words = [*command, str(_SOURCE), "-Wl,--as-needed", *_openmp(), "-o", str(built)]
+        here = Path(folder) / name
+        with contextlib.suppress(OSError, RuntimeError):  # not there, damaged, or a user without a home
+            kept = cache_folder("compiled") / name
+            here.write_bytes(_read_own(kept))
+            return ctypes.CDLL(str(here))
+        words = [*command, str(_SOURCE), "-Wl,--as-needed", *_openmp(), "-o", str(here)]
         subprocess.run(words, check=True, capture_output=True, text=True, timeout=_SECONDS)
-        library = ctypes.CDLL(str(built))
+        library = ctypes.CDLL(str(here))
         with contextlib.suppress(OSError):  # not writable, or full
             if kept is not None:
-                with replacing(kept) as file:
-                    file.write(built.read_bytes())
+                write_bytes(kept, here.read_bytes())
                 kept.chmod(0o600)
         return library
 
 
-def _load_own(path: Path) -> ctypes.CDLL:
-    """Load a library that nobody but this user can have written: its code will run.
+def _read_own(path: Path) -> bytes:
+    """Return the content of a file that nobody but this user can have written: it is code that will run.
 
     Raises:
-        OSError: it is not there, not of this user, or cannot be loaded.
+        OSError: it is not there, or not of this user alone.
     """
-    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        stat = os.fstat(file)
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        stat = os.fstat(file.fileno())
         if stat.st_uid != os.getuid() or stat.st_mode & 0o022:
             raise PermissionError(f"others may have written it (got {path})")
-        return ctypes.CDLL(f"/proc/self/fd/{file}")  # the file that was looked at, whatever has its name by now
-    finally:
-        os.close(file)
+        return file.read()
 
 
 def _key(command: list[str]) -> str:
