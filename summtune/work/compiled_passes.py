@@ -71,7 +71,7 @@ def _load(command: list[str]) -> ctypes.CDLL:
     """Load what was compiled before, or compile it."""
     name = f"passes-{_key(command)}.so"
     kept: Path | None = None
-    with tempfile.TemporaryDirectory() as folder:
+    with _folder() as folder:
         here = Path(folder) / name
         with contextlib.suppress(OSError, RuntimeError):  # not there, damaged, or a user without a home
             kept = cache_folder("compiled") / name
@@ -85,6 +85,15 @@ def _load(command: list[str]) -> ctypes.CDLL:
                 write_bytes(kept, here.read_bytes())
                 kept.chmod(0o600)
         return library
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder of this process: in the cache, because code in /tmp may not be run on some machines."""
+    with contextlib.suppress(OSError, RuntimeError):
+        cache = cache_folder("compiled")
+        cache.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(dir=cache, prefix=".")
+    return tempfile.TemporaryDirectory()
 
 
 def _read_own(path: Path) -> bytes:
