@@ -24,18 +24,16 @@ import datetime
 import itertools
 import json
 import os
-import platform
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
+from processor import hardware, product_rates
 from startup import BIN, versions
 
 HERE = Path(__file__).parent
@@ -287,37 +285,6 @@ def rouge_of_precisions(folder: Path, setting: Setting, count: int = 200) -> dic
         "fp32": dict(zip(names, fp32.mean(0).round(4).tolist(), strict=True)),
         "bf16": dict(zip(names, bf16.mean(0).round(4).tolist(), strict=True)),
         "difference": {name: dataclasses.asdict(one) for name, one in zip(names, differences, strict=True)},
-    }
-
-
-def product_rates(size: tuple[int, int, int] = (2000, 512, 1024), repeats: int = 30) -> dict[str, float]:
-    """Return the matrix product's billions of operations a second on the CPU, the limit of all of the above."""
-    import torch
-
-    rows, inner, columns = size
-    rates = {}
-    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        left, right = torch.randn(rows, inner, dtype=dtype), torch.randn(columns, inner, dtype=dtype)
-        seconds = []
-        for _ in range(repeats):
-            began = time.perf_counter()
-            torch.nn.functional.linear(left, right)
-            seconds.append(time.perf_counter() - began)
-        rates[name] = round(2 * rows * inner * columns / statistics.median(seconds) / 1e9, 1)
-    return rates
-
-
-def hardware() -> dict[str, Any]:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), [])
-    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return {
-        "processor": name,
-        "cores": psutil.cpu_count(logical=False),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30),
-        "bf16": sorted(flag for flag in flags if flag in ("avx512_bf16", "amx_bf16")),
-        "python": platform.python_version(),
     }
 
 
