@@ -82,8 +82,9 @@ def with_summtune(given: argparse.Namespace, dialogues: list[str]) -> tuple[floa
     from summtune.prompts import template_text
     from summtune.records import Dialogue
     from summtune.work.encoding import PromptEncoder
+    from summtune.work.generation import generate, place
     from summtune.work.models import load_model, load_tokenizer
-    from summtune.work.prediction import generate, make_batches, place
+    from summtune.work.prediction import make_batches
 
     folder = Path(given.model)
     tokenizer = load_tokenizer(folder)

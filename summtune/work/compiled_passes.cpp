@@ -19,6 +19,7 @@ constexpr int64_t kFew = 1 << 14;   // elements that one thread handles sooner t
 constexpr int64_t kBlock = 1 << 12; // elements that one thread takes at once
 constexpr int kBits = 24;         // of the random numbers that decide on one element
 constexpr uint32_t kSign = 0x80000000u;
+constexpr float kMasked = -1e30f; // what a mask adds to a score that does not count is less
 
 struct bf16 {
   uint16_t bits;
@@ -231,6 +232,44 @@ void softmax_gradient(const T *gradient, const T *shares, T *of_scores, T *used,
   }
 }
 
+// One query in each row and head: every key and value is read once, none after the last one that the mask leaves.
+template <class T>
+void decode_attention(const T *query, const T *keys, const T *values, const float *bias, const float *mask, T *result,
+                      int64_t rows, int64_t heads, int64_t count, int64_t features, int64_t of_row) {
+  // Rows are sorted by their length where it matters: each thread takes every other head.
+#pragma omp parallel for schedule(static, 1) if (rows * heads * count * features > kFew)
+  for (int64_t at = 0; at < rows * heads; ++at) {
+    const float *biases = bias ? bias + at % heads * count : nullptr;
+    const float *masks = mask ? mask + at / heads * of_row : nullptr;
+    int64_t seen = count;
+    while (masks && seen > 1 && masks[seen - 1] < kMasked) --seen;
+    float *wanted = scratch(2 * features + seen), *total = wanted + features, *shares = total + features;
+    for (int64_t i = 0; i < features; ++i) wanted[i] = load(query[at * features + i]);
+    const T *key = keys + at * count * features, *value = values + at * count * features;
+    float most = -__builtin_inff();
+    for (int64_t k = 0; k < seen; ++k) {
+      float score = 0;
+#pragma omp simd reduction(+ : score)
+      for (int64_t i = 0; i < features; ++i) score += wanted[i] * load(key[k * features + i]);
+      shares[k] = score + (biases ? biases[k] : 0.0f) + (masks ? masks[k] : 0.0f);
+      most = shares[k] > most ? shares[k] : most;
+    }
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t k = 0; k < seen; ++k) {
+      shares[k] = exp_(shares[k] - most);
+      sum += shares[k];
+    }
+    for (int64_t i = 0; i < features; ++i) total[i] = 0;
+    for (int64_t k = 0; k < seen; ++k) {
+#pragma omp simd
+      for (int64_t i = 0; i < features; ++i) total[i] += shares[k] * load(value[k * features + i]);
+    }
+    const float inverse = 1.0f / sum;
+    for (int64_t i = 0; i < features; ++i) store(result[at * features + i], total[i] * inverse);
+  }
+}
+
 constexpr float kRoot = 1.5957691216057308f; // 2 * sqrt(2 / pi): (1 + tanh(x)) / 2 is the sigmoid of 2 * x
 constexpr float kCube = 0.044715f;
 
@@ -302,6 +341,10 @@ void cross_entropy(const T *logits, const int64_t *targets, float *losses, T *gr
   }                                                                                                                    \
   void softmax_gradient_##a(const A *g, const A *s, A *o, A *u, float *b, int64_t n, int64_t r, int64_t k, float c) {  \
     softmax_gradient(g, s, o, u, b, n, r, k, c);                                                                       \
+  }                                                                                                                    \
+  void decode_attention_##a(const A *q, const A *k, const A *v, const float *b, const float *m, A *r, int64_t n,       \
+                            int64_t h, int64_t c, int64_t f, int64_t i) {                                              \
+    decode_attention(q, k, v, b, m, r, n, h, c, f, i);                                                                 \
   }                                                                                                                    \
   void gated_gelu_##a(const A *x, const A *y, A *r, int64_t n, int64_t s, int64_t d, float c) {                        \
     gated_gelu(x, y, r, n, s, d, c);                                                                                   \

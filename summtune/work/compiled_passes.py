@@ -236,6 +236,24 @@ def softmax_gradient(
     return of_scores, used, of_bias
 
 
+def decode_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None, mask: torch.Tensor | None
+) -> torch.Tensor:
+    """As `Passes.decode_attention`."""
+    query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
+    rows, heads, keys, features = key.shape
+    _check_alike(key, value)
+    assert query.shape == (rows, heads, 1, features)
+    assert query.dtype == key.dtype
+    assert bias is None or bias.shape == (1, heads, 1, keys)
+    assert mask is None or mask.shape in ((rows, 1, 1, keys), (1, 1, 1, keys))
+    bias, mask = (None if one is None else one.float().contiguous() for one in (bias, mask))
+    of_row = keys if mask is not None and len(mask) == rows else 0
+    result = torch.empty_like(query)
+    _call("decode_attention", (key.dtype,), query, key, value, bias, mask, result, rows, heads, keys, features, of_row)
+    return result
+
+
 def gated_gelu(gate: torch.Tensor, linear: torch.Tensor, drop: Drop | None) -> torch.Tensor:
     """As `Passes.gated_gelu`."""
     gate, linear = gate.contiguous(), linear.contiguous()

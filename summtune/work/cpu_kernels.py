@@ -145,6 +145,24 @@ def attention(
     return _applied(_Attention, query, key, value, bias, mask, probability)
 
 
+def decode_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None, mask: torch.Tensor | None
+) -> torch.Tensor:
+    """Return `attention` of one new token in each row, without a gradient.
+
+    Args:
+        query: (rows, heads, 1, features).
+        key: (rows, heads, keys, features).
+        value: as ``key``.
+        bias: of the relative positions, (1, heads, 1, keys); None for none.
+        mask: added to the scores, (rows or 1, 1, 1, keys); None for none.
+
+    Returns:
+        (rows, heads, 1, features).
+    """
+    return passes_for(query.dtype).decode_attention(query, key, value, bias, mask)
+
+
 class _GatedGelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate: torch.Tensor, linear: torch.Tensor, probability: float) -> torch.Tensor:

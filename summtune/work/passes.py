@@ -80,6 +80,24 @@ class Passes(Protocol):
             biased: whether there was a bias whose gradient is wanted.
         """
 
+    def decode_attention(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        bias: torch.Tensor | None,
+        mask: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Return the attention of one new token in each row, whose scores are not scaled; it has no gradient.
+
+        Args:
+            query: (rows, heads, 1, features).
+            key: (rows, heads, keys, features).
+            value: as ``key``.
+            bias: (1, heads, 1, keys), added to the scores.
+            mask: (rows or 1, 1, 1, keys), added to them; keys after the last one that it leaves need not be read.
+        """
+
     def gated_gelu(self, gate: torch.Tensor, linear: torch.Tensor, drop: Drop | None) -> torch.Tensor:
         """Return GELU (its form with tanh) of the gate times the other, with dropout; both of one shape and type."""
 

@@ -6,15 +6,14 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import set_seed  # that of transformers lies beside the Trainer and brings peft
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from summtune.errors import StageError
 from summtune.events import Events
@@ -26,26 +25,11 @@ from summtune.prompts import template_text
 from summtune.records import Dialogue, Prediction
 from summtune.run_directory import DATA_FILES, PARTIAL_PREDICTIONS, TOKENS
 from summtune.work.encoding import EncodedPrompt, PromptEncoder
+from summtune.work.generation import Generated, generate, generation_config, place
 from summtune.work.models import count_parameters, load_adapter, load_model, load_tokenizer
 from summtune.work.peak_memory import peak_memory_bytes
 from summtune.work.precision import check_device, use_bf16
-from summtune.work.t5_on_cpu import encode_in_parts, quicken
 from summtune.work.tokens import Shown, tokens_of
-
-
-@dataclass(frozen=True)
-class Generated:
-    """What the model wrote for one prompt.
-
-    Args:
-        text: special tokens removed.
-        new_tokens: tokens generated, the end-of-sequence token included.
-        hit_length_cap: whether it ended without an end-of-sequence token.
-    """
-
-    text: str
-    new_tokens: int
-    hit_length_cap: bool
 
 
 def predict(plan: Plan, run_dir: Path, events: Events) -> None:
@@ -127,64 +111,6 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
             leftover.unlink()
         partial.rmdir()
     state.wait_for_everyone()
-
-
-def place(model: PreTrainedModel, device: torch.device, say: Callable[[str], None]) -> None:
-    """Put a model where it generates, in the form that is fast there; say where it could be faster."""
-    model.to(device)
-    if device.type == "cpu":
-        quicken(model, say)
-        encode_in_parts(model)
-
-
-def generate(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[list[int]], config: GenerationConfig
-) -> list[Generated]:
-    """Return what the model writes for each prompt.
-
-    Args:
-        model: on the device that generates.
-        tokenizer: pads the batch and decodes.
-        prompts: token ids, of like length for speed.
-        config: with max_new_tokens set.
-    """
-    model.generation_config = config  # transformers takes from the model's own what the given one leaves open
-    batch = tokenizer.pad({"input_ids": list(prompts)}, return_tensors="pt").to(model.device)
-    with torch.inference_mode():
-        output = model.generate(**batch, generation_config=config)
-    assert isinstance(output, torch.Tensor)
-    eos = tokenizer.eos_token_id
-    texts = tokenizer.batch_decode(output, skip_special_tokens=True)
-    results = []
-    for row, text in zip(output[:, 1:].tolist(), texts, strict=True):  # the first token is the decoder's start token
-        ended = eos in row
-        tokens = row.index(eos) + 1 if ended else len(row)
-        results.append(Generated(text.strip(), tokens, not ended))
-    return results
-
-
-def generation_config(model: PreTrainedModel, plan: Plan) -> GenerationConfig:
-    """Return the recipe's generation settings with the model's special tokens; nothing else is taken from the model."""
-    settings = plan.recipe.generation
-    own = model.generation_config
-    assert own is not None
-    sampling = {"temperature": settings.temperature, "top_p": settings.top_p} if settings.do_sample else {}
-    beams = {"length_penalty": settings.length_penalty} if settings.num_beams > 1 else {}
-    start = own.decoder_start_token_id
-    return GenerationConfig(
-        max_new_tokens=settings.max_new_tokens,
-        num_beams=settings.num_beams,
-        do_sample=settings.do_sample,
-        no_repeat_ngram_size=settings.no_repeat_ngram_size or None,
-        decoder_start_token_id=model.config.decoder_start_token_id if start is None else start,
-        eos_token_id=own.eos_token_id if own.eos_token_id is not None else model.config.eos_token_id,
-        pad_token_id=own.pad_token_id if own.pad_token_id is not None else model.config.pad_token_id,
-        bos_token_id=own.bos_token_id,
-        forced_bos_token_id=own.forced_bos_token_id,
-        forced_eos_token_id=own.forced_eos_token_id,
-        **sampling,
-        **beams,
-    )
 
 
 def make_batches(prompts: Iterable[EncodedPrompt], size: int) -> list[list[Sequence[int]]]:

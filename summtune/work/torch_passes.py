@@ -14,6 +14,7 @@ from torch.nn import functional
 from summtune.work.passes import Drop
 
 _ROWS = 64  # of logits that are looked at together: 8 MB of 32,128 in fp32
+_ROWS_READ = 8  # whose keys and values are read together for a new token, up to the last of their longest
 _BITS = 15  # of the random numbers that decide on one element
 _OF_LIKE_SIZE = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
 
@@ -109,6 +110,30 @@ def softmax_gradient(
     of_scores = torch._softmax_backward_data(of_shares, wide, -1, torch.float32)
     of_bias = of_scores.sum(0, keepdim=True) if biased else None
     return of_scores.to(shares.dtype), used, of_bias
+
+
+def decode_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None, mask: torch.Tensor | None
+) -> torch.Tensor:
+    """As `Passes.decode_attention`."""
+    lengths = [key.shape[2]] * len(key) if mask is None else lengths_of(mask[:, 0, 0] == 0) * (len(key) // len(mask))
+    parts = []
+    for start in range(0, len(query), _ROWS_READ):
+        rows = slice(start, start + _ROWS_READ)
+        end = max(lengths[rows])
+        # What is read takes the time: nothing of padding that all of these rows have.
+        scores = torch.matmul(query[rows], key[rows, :, :end].transpose(-1, -2))
+        of_rows = None if mask is None else mask[rows if len(mask) > 1 else slice(None), ..., :end]
+        _, shares = softmax(scores, None if bias is None else bias[..., :end], of_rows, None)
+        parts.append(torch.matmul(shares, value[rows, :, :end]))
+    return torch.cat(parts)
+
+
+def lengths_of(seen: torch.Tensor) -> list[int]:
+    """Return the place after the last one that is seen, at least 1, for each row of a boolean (rows, tokens)."""
+    ends = (seen * torch.arange(1, seen.shape[1] + 1)).amax(1).clamp(min=1)
+    result: list[int] = ends.tolist()
+    return result
 
 
 def gated_gelu(gate: torch.Tensor, linear: torch.Tensor, drop: Drop | None) -> torch.Tensor:

@@ -69,6 +69,28 @@ def test_softmax_and_its_gradients(dtype, queries, mask, biased):
 
 @needs_compiler
 @pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("features", [8, 64, 67])
+@pytest.mark.parametrize("mask", [None, MASK, MASK.flip(-1), MASK[3:4]], ids=["none", "right", "left", "one"])
+@pytest.mark.parametrize("biased", [True, False])
+def test_attention_of_a_new_token(dtype, features, mask, biased):
+    query, (key, value) = torch.randn(5, 3, 1, features).div(4).to(dtype), torch.randn(2, 5, 3, 67, features).to(dtype)
+    bias = torch.randn(1, 3, 1, 67) if biased else None
+    got = compiled_passes.decode_attention(query, key, value, bias, mask)
+    # In fp32 from end to end, as it is computed inside; torch's own operations round scores and shares of bf16.
+    wide = torch_passes.decode_attention(query.float(), key.float(), value.float(), bias, mask)
+    torch.testing.assert_close(got.float(), wide, **CLOSE[dtype])
+
+
+@needs_compiler
+def test_keys_after_the_last_one_that_the_mask_leaves_are_not_read():
+    query, key, value = torch.randn(5, 3, 1, 8), torch.randn(5, 3, 67, 8), torch.randn(5, 3, 67, 8)
+    expected = compiled_passes.decode_attention(query, key, value, None, MASK)
+    key[3, :, 20:] = value[3, :, 20:] = float("nan")
+    assert torch.equal(compiled_passes.decode_attention(query, key, value, None, MASK), expected)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", TYPES)
 def test_the_gradient_of_shares_that_were_dropped(dtype):
     scores, drop = torch.randn(3, 2, 9, 11).to(dtype), Drop(8, 0.25)
     shares, used = compiled_passes.softmax(scores, None, None, drop)

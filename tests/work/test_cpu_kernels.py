@@ -134,6 +134,18 @@ def test_the_mask_can_differ_from_query_to_query():
     check_like(lambda *given: cpu_kernels.attention(*given, None, mask, 0.0), reference, *inputs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("masked", ["no", "each", "all alike"])
+def test_attention_of_a_new_token_is_attention(masked):
+    mask = torch.zeros(19, 1, 1, 30)
+    for row in range(19):
+        mask[row, ..., 11 + row :] = torch.finfo(torch.float32).min
+    mask = {"no": None, "each": mask, "all alike": mask[4:5]}[masked]
+    query, key, value = (torch.randn(19, 3, tokens, 8) for tokens in (1, 30, 30))
+    bias = torch.randn(1, 3, 1, 30)
+    got = cpu_kernels.decode_attention(query, key, value, bias, mask)
+    torch.testing.assert_close(got, cpu_kernels.attention(query, key, value, bias, mask, 0.0), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("probability", [0.0, 0.4])
 def test_the_gated_layer_is_gelu_times_the_other_with_dropout(probability, passes, monkeypatch):
     monkeypatch.setattr(cpu_kernels, "draw", lambda wanted: Drop(7, wanted) if wanted else None)

@@ -1,118 +1,19 @@
-import copy
 import json
 
 import pytest
-import torch
-from tiny_inputs import dialogues
 
 from summtune.errors import StageError
 from summtune.files import read_json, read_jsonl
 from summtune.plan import Launch
-from summtune.recipe import Generation, Recipe
 from summtune.records import Dialogue
 from summtune.work import prediction
 from summtune.work.encoding import EncodedPrompt, PromptEncoder
-from summtune.work.models import load_model
-from summtune.work.prediction import generate, generation_config, key_of, make_batches, predict, read_partial
-
-
-@pytest.fixture
-def model(checkpoint):
-    return load_model(checkpoint, torch.float32).eval()
-
-
-@pytest.fixture
-def prompts(tokenizer):
-    asked = [Dialogue(row["id"], row["dialogue"], (row["summary"],)) for row in dialogues(8, seed=3)]
-    return [prompt.ids for prompt in PromptEncoder(tokenizer, "{dialogue}", 512).encode(asked)]
-
-
-class PlanOf:
-    """The part of a plan that generation reads."""
-
-    def __init__(self, **settings):
-        self.recipe = Recipe(kind="prompt", generation=Generation(**settings))
+from summtune.work.generation import generate
+from summtune.work.prediction import key_of, make_batches, predict, read_partial
 
 
 def prompt(*ids):
     return EncodedPrompt(list(ids), truncated=False)
-
-
-def test_settings_of_the_model_do_not_leak_into_generation(model, tokenizer, prompts, monkeypatch):
-    expected = generate(model, tokenizer, prompts, generation_config(model, PlanOf(max_new_tokens=12)))
-    own = copy.deepcopy(model.generation_config)
-    own.no_repeat_ngram_size, own.max_new_tokens = 1, 12
-    monkeypatch.setattr(model, "generation_config", own)
-    assert generate(model, tokenizer, prompts, own) != expected
-    monkeypatch.setattr(model, "generation_config", copy.deepcopy(own))
-    assert generate(model, tokenizer, prompts, generation_config(model, PlanOf(max_new_tokens=12))) == expected
-
-
-@pytest.mark.parametrize("settings", [{}, {"num_beams": 3, "length_penalty": 2.0}, {"no_repeat_ngram_size": 2}])
-def test_the_text_does_not_depend_on_the_batch_size(model, tokenizer, prompts, settings):
-    config = generation_config(model, PlanOf(max_new_tokens=10, **settings))
-    together = [one for start in (0, 4) for one in generate(model, tokenizer, prompts[start : start + 4], config)]
-    alone = [generate(model, tokenizer, [ids], config)[0] for ids in prompts]
-    assert together == alone
-    # Beams of a random model all find the same text; without them the prompts can be told apart.
-    assert "num_beams" in settings or len({one.text for one in alone}) > 1
-
-
-class Scripted(torch.nn.Module):
-    """A model whose output is given: what ``generate`` makes of it is what is tested."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, rows):
-        super().__init__()
-        self.rows = torch.tensor(rows)
-
-    def generate(self, **_):
-        return self.rows
-
-
-def test_new_tokens_and_the_length_cap_are_told_from_the_end_of_sequence(tokenizer):
-    word = tokenizer("They")["input_ids"][0]
-    rows = [[0, word, word, 1, 0], [0, word, word, word, word], [0, 1, 0, 0, 0], [0, word, word, word, 1]]
-    results = generate(Scripted(rows), tokenizer, [[5, 1]] * 4, None)
-    assert [one.new_tokens for one in results] == [3, 4, 1, 4]
-    assert [one.hit_length_cap for one in results] == [False, True, False, False]
-    assert results[2].text == ""
-    assert results[0].text == tokenizer.decode([word, word])
-
-
-def test_padding_that_the_model_itself_generates_counts_as_tokens(model, tokenizer, prompts):
-    with torch.no_grad():
-        model.lm_head.weight.zero_()  # the first token of all, the padding, is the most probable one
-    (one,) = generate(model, tokenizer, prompts[:1], generation_config(model, PlanOf(max_new_tokens=5)))
-    assert (one.text, one.new_tokens, one.hit_length_cap) == ("", 5, True)
-
-
-@pytest.mark.parametrize("cap", [1, 7])
-def test_generation_ends_at_max_new_tokens(model, tokenizer, prompts, cap):
-    model.generation_config.max_length = 3  # a limit of the model's own takes no part
-    with torch.no_grad():
-        model.lm_head.weight[tokenizer.eos_token_id] = 0.0
-    results = generate(model, tokenizer, prompts[:3], generation_config(model, PlanOf(max_new_tokens=cap)))
-    assert [(one.new_tokens, one.hit_length_cap) for one in results if one.hit_length_cap] != []
-    assert all(one.new_tokens == cap for one in results if one.hit_length_cap)
-
-
-@pytest.mark.parametrize("settings", [{}, {"max_new_tokens": 9}, {"num_beams": 4}, {"do_sample": True, "top_p": 0.9}])
-def test_the_config_always_has_a_cap_and_the_special_tokens(model, settings):
-    config = generation_config(model, PlanOf(**settings))
-    assert config.max_new_tokens == settings.get("max_new_tokens", 128)
-    assert (config.decoder_start_token_id, config.eos_token_id, config.pad_token_id) == (0, 1, 0)
-    assert config.num_beams == settings.get("num_beams", 1)
-    assert config.do_sample is settings.get("do_sample", False)
-
-
-def test_special_tokens_come_from_the_model_config_where_there_is_no_generation_config(model):
-    own = model.generation_config
-    own.decoder_start_token_id = own.eos_token_id = own.pad_token_id = None
-    model.config.decoder_start_token_id = 7
-    config = generation_config(model, PlanOf())
-    assert (config.decoder_start_token_id, config.eos_token_id, config.pad_token_id) == (7, 1, 0)
 
 
 def test_identical_prompts_are_generated_once_and_the_longest_first():

@@ -1,0 +1,44 @@
+"""Weights as a processor's matrix products read them, for models that only generate.
+
+A product of a few rows, one for each summary that is being written, takes as long as its weights take to be read. What
+torch does by default sorts them anew for every product: a step of 32 summaries takes 1.5 times as long.
+"""
+
+from __future__ import annotations
+
+import platform
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import nn
+
+_ROWS = 32  # of the products that they are arranged for; others are as fast
+
+
+def pack_weights(model: nn.Module) -> None:
+    """Arrange the weights of a model's linear layers for oneDNN, once; it can neither be trained nor saved any more.
+
+    Does nothing where that is not possible: on other processors than x86-64, and in bf16 without bf16 in hardware.
+    """
+    layers: list[Any] = [module for module in model.modules() if type(module) is nn.Linear]
+    for layer in layers:
+        if _can_be_packed(layer.weight):
+            packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), _ROWS)
+            layer.weight = nn.Parameter(packed, requires_grad=False)
+            layer.forward = MethodType(_linear, layer)
+
+
+def _can_be_packed(weight: torch.Tensor) -> bool:
+    backend: Any = torch.backends.mkldnn  # torch leaves it without types
+    if platform.machine() != "x86_64" or weight.device.type != "cpu" or not backend.is_available():
+        return False
+    if weight.dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return weight.dtype == torch.float32
+
+
+def _linear(self: Any, values: torch.Tensor) -> torch.Tensor:
+    # What torch.compile makes of a linear layer whose weights stay the same.
+    result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(values, self.weight, self.bias, "none", [], "")
+    return result
