@@ -3,13 +3,14 @@
     SUMMTUNE_TEST_DATA=… .venv/bin/python benchmarks/speed.py [--runs 3] [--out FILE]
 
 FLAN-T5-small's shape with random weights, dialogues of DialogSum's validation split, global batch 8, all cores. The
-programs run in turn, each in a process of its own. Random weights never end a summary, so all outputs have 40 tokens.
+programs run in turn, each in a process of its own. Random weights never end a summary, so outputs have 40 tokens.
 
 - Training: two epochs of the same 48 dialogues, of which the second is timed. In the first one every program asks the
   system for its memory, which costs a virtual machine seconds; a real training spends its hours after that. The peer is
   stock_trainer.py: random batches, padded to the longest.
 - Losses: five steps of the same pairs in the same order, no dropout.
 - Prediction: 64 dialogues, in batches of a recipe's default in summtune. The peers are in stock_predictor.py.
+- Endings (`--only endings`): the same where summaries end, each after as many tokens as its reference has.
 - ROUGE: 200 dialogues of the stream generator, summarized by `builtin/flan-t5-nano` in fp32 and in bf16. Random weights
   cannot show it.
 
@@ -39,6 +40,7 @@ from startup import BIN, versions
 HERE = Path(__file__).parent
 NEW_TOKENS = 40
 PARTS = ["training", "losses", "prediction", "rouge"]
+MORE = ["endings"]  # only when asked for
 _NEIGHBOURS = 8
 
 
@@ -213,27 +215,22 @@ def equal_losses(folder: Path, setting: Setting, steps: int = 5) -> dict[str, An
     return {"steps": steps, "largest_difference": differences}
 
 
-def prediction(folder: Path, setting: Setting, runs: int) -> dict[str, Any]:
-    """Return dialogues a second of each program, medians, ratios, and the share of equal texts."""
+def predicted(
+    folder: Path, setting: Setting, runs: int, programs: dict[str, tuple[Path, list[Any]]]
+) -> tuple[dict[str, list[float]], dict[str, list[str]]]:
+    """Run stock_predictor.py in turn; return dialogues a second of each program, in all runs, and its last texts.
+
+    Args:
+        programs: the dialogues and what else is said on the command line.
+    """
     from summtune.launchers import local
     from summtune.plan import Launch
 
-    model = write_model(folder / "predicting", setting)
-    data = write_rows(folder / "test.jsonl", dialogues(setting.predicted))
-    few = write_rows(folder / "few.jsonl", dialogues(setting.predicted)[::4])
     # What `summtune run` gives its workers.
     device: Any = "cuda" if setting.cuda else "cpu"
     launch = Launch(distribution="none", processes=1, device=device, config_file="accelerate.yaml")
     as_worker = local.environment(launch) | ({} if setting.cuda else {"CUDA_VISIBLE_DEVICES": ""})
-    ours, stock = ["--batch-size", str(setting.predicted_at_once)], ["--batch-size", str(setting.batch)]
-    programs: dict[str, tuple[Path, list[str]]] = {
-        "summtune fp32": (data, ["--how", "summtune", *ours]),
-        "Seq2SeqTrainer fp32": (data, ["--how", "trainer", *stock]),
-        "one at a time fp32": (few, ["--how", "one_by_one"]),
-    }
-    if setting.bf16:
-        programs["summtune bf16"] = (data, ["--how", "summtune", *ours, "--bf16"])
-        programs["Seq2SeqTrainer bf16"] = (data, ["--how", "trainer", *stock, "--bf16"])
+    model = write_model(folder / "predicting", setting)
     seen: dict[str, list[float]] = {name: [] for name in programs}
     texts: dict[str, list[str]] = {}
     for _ in range(runs):
@@ -241,11 +238,36 @@ def prediction(folder: Path, setting: Setting, runs: int) -> dict[str, Any]:
             out = folder / "predicted.json"
             command = [sys.executable, HERE / "stock_predictor.py", "--model", model, "--data", rows, "--out", out]
             environment = as_worker if name.startswith("summtune") else None
-            run([*command, "--max-new-tokens", NEW_TOKENS, *setting.cuda_words, *words], setting, environment)
+            run([*command, *setting.cuda_words, *words], setting, environment)
             result = json.loads(out.read_text())
             texts[name] = result["texts"]
             seen[name].append(len(result["texts"]) / result["seconds"])
             print(name, round(seen[name][-1], 2), flush=True)
+    return seen, texts
+
+
+def compared(setting: Setting, data: Path, words: list[Any]) -> dict[str, tuple[Path, list[Any]]]:
+    """Return what runs summtune and Seq2SeqTrainer.predict in each precision, each with its own default batches."""
+    programs: dict[str, tuple[Path, list[Any]]] = {}
+    for name, bf16 in setting.precisions.items():
+        precision = ["--bf16"] if bf16 else []
+        ours = ["--how", "summtune", "--batch-size", setting.predicted_at_once]
+        stock = ["--how", "trainer", "--batch-size", setting.batch]
+        programs[f"summtune {name}"] = data, [*ours, *precision, *words]
+        programs[f"Seq2SeqTrainer {name}"] = data, [*stock, *precision, *words]
+    return programs
+
+
+def prediction(folder: Path, setting: Setting, runs: int) -> dict[str, Any]:
+    """Return dialogues a second of each program, medians, ratios, and the share of equal texts."""
+    data = write_rows(folder / "test.jsonl", dialogues(setting.predicted))
+    few = write_rows(folder / "few.jsonl", dialogues(setting.predicted)[::4])
+    words = ["--max-new-tokens", NEW_TOKENS]
+    programs = compared(setting, data, words)
+    name, (_, stock) = next(item for item in programs.items() if item[0].startswith("Seq2SeqTrainer"))
+    programs[f"{name} without labels"] = data, [*stock, "--unlabelled"]
+    programs["one at a time fp32"] = few, ["--how", "one_by_one", *words]
+    seen, texts = predicted(folder, setting, runs, programs)
     rates = {name: round(statistics.median(values), 2) for name, values in seen.items()}
     return {
         "dialogues_per_second": rates,
@@ -255,6 +277,31 @@ def prediction(folder: Path, setting: Setting, runs: int) -> dict[str, Any]:
             other: statistics.fmean(a == b for a, b in zip(texts["summtune fp32"][::nth], texts[other], strict=True))
             for other, nth in (("Seq2SeqTrainer fp32", 1), ("one at a time fp32", 4))
         },
+    }
+
+
+def endings(folder: Path, setting: Setting, runs: int) -> dict[str, Any]:
+    """Return the same where each summary has as many tokens as that of a dialogue with a prompt of this length."""
+    from stock_predictor import prompt_of
+    from transformers import AutoTokenizer
+
+    rows = dialogues(setting.predicted)
+    tokenizer = AutoTokenizer.from_pretrained(write_model(folder / "ending", setting))
+    prompts = [len(tokenizer(prompt_of(row["dialogue"]), max_length=512, truncation=True)["input_ids"]) for row in rows]
+    tokens = [len(tokenizer(row["summary"])["input_ids"]) for row in rows]
+    ends = folder / "ends.json"
+    ends.write_text(json.dumps(dict(zip(prompts, tokens, strict=True))))
+    words = ["--max-new-tokens", 128, "--ends", ends]
+    seen, texts = predicted(folder, setting, runs, compared(setting, write_rows(folder / "ending.jsonl", rows), words))
+    rates = {name: round(statistics.median(values), 2) for name, values in seen.items()}
+    return {
+        "tokens": {"mean": round(statistics.fmean(tokens), 1), "most": max(tokens)},
+        "dialogues_per_second": rates,
+        "all": seen,
+        "ratios": ratios(rates, ["Seq2SeqTrainer"]),
+        "same_text_fp32": statistics.fmean(
+            a == b for a, b in zip(texts["summtune fp32"], texts["Seq2SeqTrainer fp32"], strict=True)
+        ),
     }
 
 
@@ -291,7 +338,7 @@ def rouge_of_precisions(folder: Path, setting: Setting, count: int = 200) -> dic
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--only", choices=PARTS, nargs="+")
+    parser.add_argument("--only", choices=[*PARTS, *MORE], nargs="+")
     parser.add_argument("--out", type=Path, help="a file, or a folder for <date>-<machine>.json")
     arguments = parser.parse_args()
     parts = arguments.only or PARTS
@@ -309,6 +356,8 @@ def main() -> None:
             result["losses"] = equal_losses(folder, setting)
         if "prediction" in parts:
             result["prediction"] = prediction(folder, setting, arguments.runs)
+        if "endings" in parts:
+            result["endings"] = endings(folder, setting, arguments.runs)
         if "rouge" in parts:
             result["rouge"] = rouge_of_precisions(folder, setting)
     print(json.dumps(result, indent=2))

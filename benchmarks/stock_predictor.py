@@ -2,8 +2,11 @@
 
     python benchmarks/stock_predictor.py --how trainer|one_by_one --model FOLDER --data FILE --out FILE
 
-It writes the seconds of generating, without imports and loading, and the texts. ``--how summtune`` does the same with
-the predict stage's own functions. Before the clock starts each of them generates two tokens for its longest batch: in a
+It writes the seconds of generating, without imports and loading, and the texts. Seq2SeqTrainer.predict also computes a
+loss where there are labels, as in its summarization example: here of one token each, unless ``--unlabelled``.
+``--how summtune`` does the same with the predict stage's own functions. With ``--ends FILE`` each summary ends with the
+token of that number in the file, {tokens of the prompt: tokens of the summary}, in all programs: random weights never
+end one. Before the clock starts each of them generates two tokens for its longest batch: in a
 test set of hours the first touch of memory does not count.
 """
 
@@ -21,23 +24,46 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
     DataCollatorForSeq2Seq,
+    DataCollatorWithPadding,
     GenerationConfig,
     Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
 )
 
 WARM_UP_TOKENS = 2
+END = 1
 
 
 def prompt_of(dialogue: str) -> str:
     return f"Summarize the following conversation.\n\n{dialogue}\n\nSummary:"
 
 
+def end_where_wanted(model: Any, given: argparse.Namespace) -> None:
+    """Make the end-of-sequence token the most probable one where a summary is to end, and the least probable before."""
+    if given.ends is None:
+        return
+    ends = {int(prompt): tokens for prompt, tokens in json.loads(given.ends.read_text()).items()}
+    of_length = torch.zeros(max(ends) + 1, dtype=torch.long, device=model.device)
+    for prompt, tokens in ends.items():
+        of_length[prompt] = tokens
+
+    def force(_: Any, __: Any, named: dict[str, Any], output: Any) -> None:
+        if named.get("past_key_values") is None:  # the loss of labels
+            return
+        logits = output.logits[:, -1]
+        due = of_length[named["attention_mask"].sum(1)] == output.past_key_values.get_seq_length()
+        logits[:, END] = torch.where(due, 1e4, -1e4).to(logits.dtype)
+
+    model.register_forward_hook(force, with_kwargs=True)
+
+
 def with_trainer(given: argparse.Namespace, dialogues: list[str]) -> tuple[float, list[str]]:
     tokenizer = AutoTokenizer.from_pretrained(given.model)
     model = AutoModelForSeq2SeqLM.from_pretrained(given.model)
     model.generation_config = settings(model, given)
-    rows = [dict(tokenizer(prompt_of(text), max_length=512, truncation=True)) | {"labels": [1]} for text in dialogues]
+    end_where_wanted(model, given)
+    labels = {} if given.unlabelled else {"labels": [END]}
+    rows = [dict(tokenizer(prompt_of(text), max_length=512, truncation=True)) | labels for text in dialogues]
     with tempfile.TemporaryDirectory() as folder:
         arguments = Seq2SeqTrainingArguments(
             output_dir=folder,
@@ -50,7 +76,9 @@ def with_trainer(given: argparse.Namespace, dialogues: list[str]) -> tuple[float
         trainer = Seq2SeqTrainer(
             model=model,
             args=arguments,
-            data_collator=DataCollatorForSeq2Seq(tokenizer, model),
+            data_collator=DataCollatorWithPadding(tokenizer)
+            if given.unlabelled
+            else DataCollatorForSeq2Seq(tokenizer, model),
             processing_class=tokenizer,
         )
         longest = sorted(rows, key=lambda row: -len(row["input_ids"]))[: given.batch_size]
@@ -67,6 +95,7 @@ def one_by_one(given: argparse.Namespace, dialogues: list[str]) -> tuple[float, 
     tokenizer = AutoTokenizer.from_pretrained(given.model)
     dtype = torch.bfloat16 if given.bf16 else torch.float32
     model = AutoModelForSeq2SeqLM.from_pretrained(given.model, dtype=dtype).to("cuda" if given.cuda else "cpu")
+    end_where_wanted(model, given)
 
     def summary_of(text: str, wanted: GenerationConfig) -> str:
         inputs = tokenizer(prompt_of(text), max_length=512, truncation=True, return_tensors="pt").to(model.device)
@@ -90,6 +119,7 @@ def with_summtune(given: argparse.Namespace, dialogues: list[str]) -> tuple[floa
     tokenizer = load_tokenizer(folder)
     model = load_model(folder, torch.bfloat16 if given.bf16 else torch.float32).eval()
     place(model, torch.device("cuda" if given.cuda else "cpu"), print)
+    end_where_wanted(model, given)
     rows = [Dialogue(id=str(place), dialogue=text, references=()) for place, text in enumerate(dialogues)]
     encoder = PromptEncoder(tokenizer, template_text("summarize"), 512)
     longest = make_batches(encoder.encode(rows), given.batch_size)[0]
@@ -124,6 +154,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--max-new-tokens", type=int, default=40)
+    parser.add_argument("--ends", type=Path)
+    parser.add_argument("--unlabelled", action="store_true")
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--cuda", action="store_true")
     given = parser.parse_args()

@@ -21,12 +21,17 @@ def pack_weights(model: nn.Module) -> None:
 
     Does nothing where that is not possible: on other processors than x86-64, and in bf16 without bf16 in hardware.
     """
-    layers: list[Any] = [module for module in model.modules() if type(module) is nn.Linear]
-    for layer in layers:
-        if _can_be_packed(layer.weight):
-            packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), _ROWS)
-            layer.weight = nn.Parameter(packed, requires_grad=False)
-            layer.forward = MethodType(_linear, layer)
+    linear: list[Any] = [module for module in model.modules() if type(module) is nn.Linear]
+    packed = [layer for layer in linear if _can_be_packed(layer.weight)]
+    for layer in packed:
+        weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), _ROWS)
+        layer.weight = nn.Parameter(weight, requires_grad=False)
+        layer.forward = MethodType(_linear, layer)
+    if packed:
+        # Weights are mapped from their file, which stays in memory as long as one of them does.
+        for parameter in model.parameters():
+            if not parameter.is_mkldnn:
+                parameter.data = parameter.data.clone()
 
 
 def _can_be_packed(weight: torch.Tensor) -> bool:

@@ -1,4 +1,7 @@
 import platform
+import shutil
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,6 +9,7 @@ from torch import nn
 from transformers import BartConfig, BartForConditionalGeneration
 
 from summtune.work import packed_weights
+from summtune.work.models import load_model
 from summtune.work.packed_weights import pack_weights
 
 needs_onednn = pytest.mark.skipif(
@@ -44,6 +48,20 @@ def test_an_embedding_that_is_tied_to_an_output_layer_stays():
         torch.testing.assert_close(model(**given).logits, before, rtol=1e-5, atol=1e-5)
     assert model.lm_head.weight.is_mkldnn
     assert not model.get_input_embeddings().weight.is_mkldnn
+
+
+@needs_onednn
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_file_of_the_weights_is_let_go(checkpoint, tmp_path):
+    folder = shutil.copytree(checkpoint, tmp_path / "model")
+
+    def mapped():
+        return str(folder) in Path("/proc/self/maps").read_text()
+
+    model = load_model(folder, torch.float32)
+    assert mapped()
+    pack_weights(model)
+    assert not mapped()
 
 
 @pytest.mark.parametrize(
