@@ -341,6 +341,8 @@ def main() -> None:
     parser.add_argument("--only", choices=[*PARTS, *MORE], nargs="+")
     parser.add_argument("--out", type=Path, help="a file, or a folder for <date>-<machine>.json")
     arguments = parser.parse_args()
+    if "SUMMTUNE_TEST_DATA" not in os.environ:
+        parser.error("SUMMTUNE_TEST_DATA must name a folder with data/dialogsum and tools/flan_t5_shaped.py")
     parts = arguments.only or PARTS
     today, machine = datetime.datetime.now(datetime.timezone.utc).date().isoformat(), hardware()
     setting = dataclasses.replace(ON_CPU, bf16=bool(machine["bf16"]))
