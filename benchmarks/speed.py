@@ -9,8 +9,10 @@ programs run in turn, each in a process of its own. Random weights never end a s
   system for its memory, which costs a virtual machine seconds; a real training spends its hours after that. The peer is
   stock_trainer.py: random batches, padded to the longest.
 - Losses: five steps of the same pairs in the same order, no dropout.
-- Prediction: 64 dialogues, in batches of a recipe's default in summtune. The peers are in stock_predictor.py.
-- Endings (`--only endings`): the same where summaries end, each after as many tokens as its reference has.
+- Prediction: 64 dialogues, in batches of 32 in summtune, as its training recipes have it. The peers are in
+  stock_predictor.py.
+- Endings (`--only endings`): the same where summaries end, after as many tokens as the reference of a dialogue whose
+  prompt has the same length.
 - ROUGE: 200 dialogues of the stream generator, summarized by `builtin/flan-t5-nano` in fp32 and in bf16. Random weights
   cannot show it.
 
@@ -247,7 +249,7 @@ def predicted(
 
 
 def compared(setting: Setting, data: Path, words: list[Any]) -> dict[str, tuple[Path, list[Any]]]:
-    """Return what runs summtune and Seq2SeqTrainer.predict in each precision, each with its own default batches."""
+    """Return what runs summtune and Seq2SeqTrainer.predict in each precision, each with its own batches."""
     programs: dict[str, tuple[Path, list[Any]]] = {}
     for name, bf16 in setting.precisions.items():
         precision = ["--bf16"] if bf16 else []
@@ -288,9 +290,10 @@ def endings(folder: Path, setting: Setting, runs: int) -> dict[str, Any]:
     rows = dialogues(setting.predicted)
     tokenizer = AutoTokenizer.from_pretrained(write_model(folder / "ending", setting))
     prompts = [len(tokenizer(prompt_of(row["dialogue"]), max_length=512, truncation=True)["input_ids"]) for row in rows]
-    tokens = [len(tokenizer(row["summary"])["input_ids"]) for row in rows]
+    of_length = {at: len(tokenizer(row["summary"])["input_ids"]) for at, row in zip(prompts, rows, strict=True)}
+    tokens = [of_length[at] for at in prompts]
     ends = folder / "ends.json"
-    ends.write_text(json.dumps(dict(zip(prompts, tokens, strict=True))))
+    ends.write_text(json.dumps(of_length))
     words = ["--max-new-tokens", 128, "--ends", ends]
     seen, texts = predicted(folder, setting, runs, compared(setting, write_rows(folder / "ending.jsonl", rows), words))
     rates = {name: round(statistics.median(values), 2) for name, values in seen.items()}

@@ -2,12 +2,13 @@
 
     python benchmarks/stock_predictor.py --how trainer|one_by_one --model FOLDER --data FILE --out FILE
 
-It writes the seconds of generating, without imports and loading, and the texts. Seq2SeqTrainer.predict also computes a
-loss where there are labels, as in its summarization example: here of one token each, unless ``--unlabelled``.
-``--how summtune`` does the same with the predict stage's own functions. With ``--ends FILE`` each summary ends with the
-token of that number in the file, {tokens of the prompt: tokens of the summary}, in all programs: random weights never
-end one. Before the clock starts each of them generates two tokens for its longest batch: in a
+It writes the seconds of generating, without imports and loading, and the texts. ``--how summtune`` does the same with
+the predict stage's own functions. Before the clock starts each of them generates two tokens for its longest batch: in a
 test set of hours the first touch of memory does not count.
+
+Seq2SeqTrainer.predict also computes a loss where there are labels, as in its summarization example: here of one token
+each, unless ``--unlabelled``. With ``--ends FILE`` a summary ends with the token of the number that the file has for a
+prompt of that length, {tokens of the prompt: tokens of the summary}, in all programs: random weights never end one.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ constexpr int64_t kFew = 1 << 14;   // elements that one thread handles sooner t
 constexpr int64_t kBlock = 1 << 12; // elements that one thread takes at once
 constexpr int kBits = 24;         // of the random numbers that decide on one element
 constexpr uint32_t kSign = 0x80000000u;
-constexpr float kMasked = -1e30f; // what a mask adds to a score that does not count is less
+constexpr float kMasked = -1e30f; // MASKED in passes.py
 
 struct bf16 {
   uint16_t bits;

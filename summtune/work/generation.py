@@ -16,7 +16,6 @@ from transformers import (
     StoppingCriteria,
     StoppingCriteriaList,
 )
-from transformers.modeling_outputs import BaseModelOutput
 
 from summtune.plan import Plan
 from summtune.work.packed_weights import pack_weights
@@ -62,23 +61,33 @@ def generate(
         config: with max_new_tokens set.
     """
     model.generation_config = config  # transformers takes from the model's own what the given one leaves open
-    batch = tokenizer.pad({"input_ids": list(prompts)}, return_tensors="pt").to(model.device)
+    padded = tokenizer.pad({"input_ids": list(prompts)}, return_attention_mask=True, return_tensors="pt")
+    batch = padded.to(model.device)
     with torch.inference_mode():
-        output = _greedy(model, batch, config) if _is_greedy(model, config) else model.generate(**batch)
-    eos = tokenizer.eos_token_id
+        if _is_greedy(model, config):
+            output = _greedy(model, batch, config)
+        else:
+            output = model.generate(**batch, generation_config=config)
     texts = tokenizer.batch_decode(output, skip_special_tokens=True)
+    ends = _ends(config)
     results = []
     for row, text in zip(output[:, 1:].tolist(), texts, strict=True):  # the first token is the decoder's start token
-        ended = eos in row
-        tokens = row.index(eos) + 1 if ended else len(row)
-        results.append(Generated(text.strip(), tokens, not ended))
+        tokens = next((count for count, token in enumerate(row, 1) if token in ends), None)
+        results.append(Generated(text.strip(), tokens or len(row), tokens is None))
     return results
+
+
+def _ends(config: GenerationConfig) -> list[int]:
+    """Return the tokens that end a sequence."""
+    ends = config.eos_token_id
+    return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
 
 
 def _is_greedy(model: PreTrainedModel, config: GenerationConfig) -> bool:
     """Whether rows that end can be left out: one path a row, nothing drawn at random, and on a CPU, where it pays."""
     one_path = (config.num_beams or 1) == 1 and not config.do_sample
-    return one_path and model.device.type == "cpu" and None not in (config.eos_token_id, config.pad_token_id)
+    known = bool(_ends(config)) and config.pad_token_id is not None and isinstance(config.decoder_start_token_id, int)
+    return one_path and known and model.device.type == "cpu"
 
 
 def _greedy(model: PreTrainedModel, batch: Mapping[str, torch.Tensor], config: GenerationConfig) -> torch.Tensor:
@@ -87,10 +96,10 @@ def _greedy(model: PreTrainedModel, batch: Mapping[str, torch.Tensor], config: G
     transformers takes all rows through all steps until the last one ends. Here it is stopped when a quarter of them
     has ended, and goes on with the others from where they are.
     """
-    mask, states = batch["attention_mask"], model.get_encoder()(**batch).last_hidden_state
-    rows, cache = torch.arange(len(states)), None
-    tokens = torch.full((len(states), 1), config.decoder_start_token_id)
-    written = torch.full((len(states), 1 + config.max_new_tokens), config.pad_token_id)
+    mask, encoded, cache = batch["attention_mask"], model.get_encoder()(**batch), None
+    rows, ends = torch.arange(len(mask)), torch.tensor(_ends(config))
+    tokens = torch.full((len(mask), 1), config.decoder_start_token_id)
+    written = torch.full((len(mask), 1 + config.max_new_tokens), config.pad_token_id)
     while len(rows):
         stage = copy.deepcopy(config)
         stage.max_new_tokens = written.shape[1] - tokens.shape[1]
@@ -99,7 +108,7 @@ def _greedy(model: PreTrainedModel, batch: Mapping[str, torch.Tensor], config: G
         if cache is not None:
             before = {"past_key_values": cache, "decoder_attention_mask": torch.ones_like(tokens)}
         output: Any = model.generate(
-            encoder_outputs=BaseModelOutput(last_hidden_state=states),
+            encoder_outputs=encoded,
             attention_mask=mask,
             decoder_input_ids=tokens,
             generation_config=stage,
@@ -108,9 +117,10 @@ def _greedy(model: PreTrainedModel, batch: Mapping[str, torch.Tensor], config: G
         )
         tokens, cache = output.sequences, output.past_key_values
         written[rows, : tokens.shape[1]] = tokens
-        ended = torch.isin(tokens[:, 1:], torch.tensor(config.eos_token_id)).any(1)
+        ended = torch.isin(tokens[:, 1:], ends).any(1)
         left = (~ended).nonzero().flatten() if tokens.shape[1] < written.shape[1] else rows[:0]
-        rows, tokens, mask, states = rows[left], tokens[left], mask[left], states[left]
+        rows, tokens, mask = rows[left], tokens[left], mask[left]
+        encoded.last_hidden_state = encoded.last_hidden_state[left]
         cache.batch_select_indices(left)
     return written
 

@@ -1,7 +1,8 @@
 """Weights as a processor's matrix products read them, for models that only generate.
 
 A product of a few rows, one for each summary that is being written, takes as long as its weights take to be read. What
-torch does by default sorts them anew for every product: a step of 32 summaries takes 1.5 times as long.
+torch does by default sorts them anew for every product: a step of 32 summaries takes 1.4 times as long, one of eight
+1.6 times.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _ROWS = 32  # of the products that they are arranged for; others are as fast
 def pack_weights(model: nn.Module) -> None:
     """Arrange the weights of a model's linear layers for oneDNN, once; it can neither be trained nor saved any more.
 
-    Does nothing where that is not possible: on other processors than x86-64, and in bf16 without bf16 in hardware.
+    Does nothing where that is not possible: on other processors than x86-64, and in bf16 where oneDNN does not have it.
     """
     linear: list[Any] = [module for module in model.modules() if type(module) is nn.Linear]
     packed = [layer for layer in linear if _can_be_packed(layer.weight)]
@@ -28,10 +29,17 @@ def pack_weights(model: nn.Module) -> None:
         layer.weight = nn.Parameter(weight, requires_grad=False)
         layer.forward = MethodType(_linear, layer)
     if packed:
-        # Weights are mapped from their file, which stays in memory as long as one of them does.
-        for parameter in model.parameters():
-            if not parameter.is_mkldnn:
-                parameter.data = parameter.data.clone()
+        _let_go_of_file(model)
+
+
+def _let_go_of_file(model: nn.Module) -> None:
+    """Copy what is not packed: the file that all weights are mapped from stays in memory as long as one of them is."""
+    for parameter in model.parameters():
+        if not parameter.is_mkldnn:
+            parameter.data = parameter.data.clone()
+    for module in model.modules():
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            setattr(module, name, buffer.clone())
 
 
 def _can_be_packed(weight: torch.Tensor) -> bool:

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import torch
 
+MASKED = -1e30  # what a mask adds to the score of a key that does not count is less; kMasked in compiled_passes.cpp
+
 
 @dataclass(frozen=True)
 class Drop:
@@ -30,6 +32,13 @@ class Drop:
 def draw(probability: float) -> Drop | None:
     """Return what is dropped, None where nothing is; torch's generator decides on the seed."""
     return Drop(int(torch.randint(2**62, ())), probability) if probability else None
+
+
+def lengths_of(seen: torch.Tensor) -> list[int]:
+    """Return the place after the last one that is seen, at least 1, for each row of a boolean (rows, tokens)."""
+    ends = (seen * torch.arange(1, seen.shape[1] + 1)).amax(1).clamp(min=1)
+    result: list[int] = ends.tolist()
+    return result
 
 
 class Passes(Protocol):
@@ -95,7 +104,7 @@ class Passes(Protocol):
             key: (rows, heads, keys, features).
             value: as ``key``.
             bias: (1, heads, 1, keys), added to the scores.
-            mask: (rows or 1, 1, 1, keys), added to them; keys after the last one that it leaves need not be read.
+            mask: (rows or 1, 1, 1, keys), added to them; keys after the last one that is not `MASKED` need not be read.
         """
 
     def gated_gelu(self, gate: torch.Tensor, linear: torch.Tensor, drop: Drop | None) -> torch.Tensor:

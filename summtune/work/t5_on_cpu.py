@@ -13,7 +13,7 @@ from transformers.masking_utils import eager_mask
 from transformers.models.t5 import modeling_t5 as t5
 
 from summtune.work import compiled_passes, cpu_kernels
-from summtune.work.torch_passes import lengths_of
+from summtune.work.passes import lengths_of
 
 _NAME = "summtune_cpu"
 _TOKENS_AT_ONCE = 1536  # that the encoder works on while nothing is learned: what they take fits a core's cache
@@ -30,7 +30,8 @@ def quicken(model: PreTrainedModel, say: Callable[[str], None]) -> None:
         return
     AttentionInterface.register(_NAME, _attention)
     AttentionMaskInterface.register(_NAME, eager_mask)
-    model.set_attn_implementation(_NAME)
+    for part in (model, model.get_encoder(), model.get_decoder()):  # up to transformers 5.19 each has its own config
+        part.set_attn_implementation(_NAME)
     for module in model.modules():
         if isinstance(module, t5.T5LayerNorm):
             module.forward = MethodType(_rms_norm, module)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from summtune.work.passes import Drop
+from summtune.work.passes import MASKED, Drop, lengths_of
 
 _ROWS = 64  # of logits that are looked at together: 8 MB of 32,128 in fp32
 _ROWS_READ = 8  # whose keys and values are read together for a new token, up to the last of their longest
@@ -116,7 +116,8 @@ def decode_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None, mask: torch.Tensor | None
 ) -> torch.Tensor:
     """As `Passes.decode_attention`."""
-    lengths = [key.shape[2]] * len(key) if mask is None else lengths_of(mask[:, 0, 0] == 0) * (len(key) // len(mask))
+    lengths = [key.shape[2]] if mask is None else lengths_of(mask[:, 0, 0] > MASKED)
+    lengths *= len(key) // len(lengths)
     parts = []
     for start in range(0, len(query), _ROWS_READ):
         rows = slice(start, start + _ROWS_READ)
@@ -127,13 +128,6 @@ def decode_attention(
         _, shares = softmax(scores, None if bias is None else bias[..., :end], of_rows, None)
         parts.append(torch.matmul(shares, value[rows, :, :end]))
     return torch.cat(parts)
-
-
-def lengths_of(seen: torch.Tensor) -> list[int]:
-    """Return the place after the last one that is seen, at least 1, for each row of a boolean (rows, tokens)."""
-    ends = (seen * torch.arange(1, seen.shape[1] + 1)).amax(1).clamp(min=1)
-    result: list[int] = ends.tolist()
-    return result
 
 
 def gated_gelu(gate: torch.Tensor, linear: torch.Tensor, drop: Drop | None) -> torch.Tensor:

@@ -82,14 +82,6 @@ def test_attention_of_a_new_token(dtype, features, mask, biased):
 
 
 @needs_compiler
-def test_keys_after_the_last_one_that_the_mask_leaves_are_not_read():
-    query, key, value = torch.randn(5, 3, 1, 8), torch.randn(5, 3, 67, 8), torch.randn(5, 3, 67, 8)
-    expected = compiled_passes.decode_attention(query, key, value, None, MASK)
-    key[3, :, 20:] = value[3, :, 20:] = float("nan")
-    assert torch.equal(compiled_passes.decode_attention(query, key, value, None, MASK), expected)
-
-
-@needs_compiler
 @pytest.mark.parametrize("dtype", TYPES)
 def test_the_gradient_of_shares_that_were_dropped(dtype):
     scores, drop = torch.randn(3, 2, 9, 11).to(dtype), Drop(8, 0.25)

@@ -146,6 +146,21 @@ def test_attention_of_a_new_token_is_attention(masked):
     torch.testing.assert_close(got, cpu_kernels.attention(query, key, value, bias, mask, 0.0), rtol=1e-5, atol=1e-5)
 
 
+def test_keys_after_the_last_one_that_counts_are_not_read():
+    query, key, value = torch.randn(5, 3, 1, 8), torch.randn(5, 3, 30, 8), torch.randn(5, 3, 30, 8)
+    mask = torch.zeros(1, 1, 1, 30)
+    mask[..., 20:] = torch.finfo(torch.float32).min
+    expected = cpu_kernels.decode_attention(query, key, value, None, mask)
+    key[:, :, 20:] = value[:, :, 20:] = float("nan")
+    assert torch.equal(cpu_kernels.decode_attention(query, key, value, None, mask), expected)
+
+
+def test_a_row_of_which_nothing_counts_has_something():
+    query, key, value = torch.randn(2, 3, 1, 8), torch.randn(2, 3, 30, 8), torch.randn(2, 3, 30, 8)
+    mask = torch.full((2, 1, 1, 30), torch.finfo(torch.float32).min)
+    assert cpu_kernels.decode_attention(query, key, value, None, mask).isfinite().all()
+
+
 @pytest.mark.parametrize("probability", [0.0, 0.4])
 def test_the_gated_layer_is_gelu_times_the_other_with_dropout(probability, passes, monkeypatch):
     monkeypatch.setattr(cpu_kernels, "draw", lambda wanted: Drop(7, wanted) if wanted else None)

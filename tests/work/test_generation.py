@@ -1,9 +1,17 @@
 import copy
+import platform
+from types import SimpleNamespace
 
 import pytest
 import torch
 from tiny_inputs import dialogues
-from transformers import BartConfig, BartForConditionalGeneration, GenerationConfig
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    GenerationConfig,
+    SwitchTransformersConfig,
+    SwitchTransformersForConditionalGeneration,
+)
 
 from summtune.recipe import Generation, Recipe
 from summtune.records import Dialogue
@@ -67,7 +75,7 @@ class Scripted(torch.nn.Module):
 def test_new_tokens_and_the_length_cap_are_told_from_the_end_of_sequence(tokenizer):
     word = tokenizer("They")["input_ids"][0]
     rows = [[0, word, word, 1, 0], [0, word, word, word, word], [0, 1, 0, 0, 0], [0, word, word, word, 1]]
-    results = generate(Scripted(rows), tokenizer, [[5, 1]] * 4, GenerationConfig(num_beams=2))
+    results = generate(Scripted(rows), tokenizer, [[5, 1]] * 4, GenerationConfig(num_beams=2, eos_token_id=1))
     assert [one.new_tokens for one in results] == [3, 4, 1, 4]
     assert [one.hit_length_cap for one in results] == [False, True, False, False]
     assert results[2].text == ""
@@ -134,11 +142,12 @@ RAGGED = [[5 + (3 * length + place) % 50 for place in range(length - 1)] + [1] f
 
 
 def bart():
+    """Like the real one it starts with the token that also ends."""
     torch.manual_seed(0)
     config = BartConfig(
         vocab_size=100, d_model=16, encoder_layers=2, decoder_layers=2, encoder_ffn_dim=16, decoder_ffn_dim=16,
         encoder_attention_heads=2, decoder_attention_heads=2, init_std=0.5, forced_eos_token_id=None, pad_token_id=0,
-        eos_token_id=1, bos_token_id=2, decoder_start_token_id=2,
+        eos_token_id=2, bos_token_id=3, decoder_start_token_id=2,
     )  # fmt: skip
     return BartForConditionalGeneration(config).eval()
 
@@ -148,7 +157,7 @@ def bart():
 def test_rows_that_have_ended_are_left_out_and_the_text_stays_the_same(which, settings, checkpoint, tokenizer):
     model = bart() if which == "bart" else load_model(checkpoint, torch.float32).eval()
     config = generation_config(model, PlanOf(**({"max_new_tokens": 30} | settings)))
-    ending(model, ENDS)
+    ending(model, ENDS, config.eos_token_id)
     steps = counted(model)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generation, "_is_greedy", lambda *_: False)
@@ -194,15 +203,50 @@ def test_without_an_end_of_sequence_all_rows_go_on_to_the_cap(checkpoint, tokeni
     assert steps == [10] * 6
 
 
+@pytest.mark.parametrize("missing", ["pad_token_id", "decoder_start_token_id"])
+def test_what_transformers_has_to_guess_is_left_to_it(checkpoint, tokenizer, missing):
+    model = load_model(checkpoint, torch.float32).eval()
+    config = generation_config(model, PlanOf(max_new_tokens=20))
+    config.bos_token_id = 0
+    ending(model, ENDS)
+    steps = counted(model)
+    expected = generate(model, tokenizer, RAGGED, config)
+    assert steps[-1] < 10
+    setattr(config, missing, None)
+    steps.clear()
+    assert generate(model, tokenizer, RAGGED, config) == expected
+    assert steps == [10] * 20
+
+
+def test_on_a_gpu_all_rows_go_on(checkpoint):
+    config = GenerationConfig(eos_token_id=1, pad_token_id=0, decoder_start_token_id=0)
+    on = {name: generation._is_greedy(SimpleNamespace(device=torch.device(name)), config) for name in ("cpu", "cuda")}
+    assert on == {"cpu": True, "cuda": False}
+
+
 def test_one_of_several_ends_is_enough(checkpoint, tokenizer):
     model = load_model(checkpoint, torch.float32).eval()
     config = generation_config(model, PlanOf(max_new_tokens=60))
     config.eos_token_id = [1, 9]
     ending(model, ENDS, end=9)
-    steps = counted(model)
-    generate(model, tokenizer, RAGGED, config)
-    assert len(steps) <= max(ENDS.values())
-    assert steps[-1] < 10
+
+    def never(_, __, output):  # the other one
+        output.logits[:, -1, 1] = -1e4
+
+    model.register_forward_hook(never)
+    results = generate(model, tokenizer, RAGGED, config)
+    assert [(one.new_tokens, one.hit_length_cap) for one in results] == [(end, False) for end in ENDS.values()]
+
+
+def test_what_an_encoder_returns_besides_its_states_is_kept(tokenizer):
+    torch.manual_seed(0)
+    shape = {"vocab_size": 100, "d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 2, "num_heads": 2}
+    shape |= {"num_decoder_layers": 2, "num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1}
+    config = SwitchTransformersConfig(**shape, num_experts=2, expert_capacity=64, decoder_start_token_id=0)
+    model = SwitchTransformersForConditionalGeneration(config).eval()
+    ending(model, ENDS)
+    results = generate(model, tokenizer, RAGGED, generation_config(model, PlanOf(max_new_tokens=50)))
+    assert [one.new_tokens for one in results] == list(ENDS.values())
 
 
 def test_what_is_placed_on_a_cpu_writes_the_same(checkpoint, tokenizer, prompts):
@@ -211,3 +255,6 @@ def test_what_is_placed_on_a_cpu_writes_the_same(checkpoint, tokenizer, prompts)
     before = generate(model, tokenizer, prompts, config)
     place(model, torch.device("cpu"), print)
     assert generate(model, tokenizer, prompts, config) == before
+    encoder = model.get_encoder()
+    assert encoder.forward.__func__ is not type(encoder).forward, "it encodes all rows at once"
+    assert model.lm_head.weight.is_mkldnn == (platform.machine() == "x86_64" and torch.backends.mkldnn.is_available())

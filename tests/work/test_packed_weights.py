@@ -17,6 +17,9 @@ needs_onednn = pytest.mark.skipif(
 )
 
 
+BART = BartConfig(vocab_size=60, d_model=16, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=16)
+
+
 def layers():
     torch.manual_seed(2)
     return nn.Sequential(nn.Linear(24, 40), nn.ReLU(), nn.Linear(40, 7, bias=False)).eval()
@@ -37,9 +40,8 @@ def test_products_are_the_same(shape):
 
 @needs_onednn
 def test_an_embedding_that_is_tied_to_an_output_layer_stays():
-    config = BartConfig(vocab_size=60, d_model=16, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=16)
     torch.manual_seed(0)
-    model = BartForConditionalGeneration(config).eval()
+    model = BartForConditionalGeneration(BART).eval()
     assert model.lm_head.weight is model.get_input_embeddings().weight
     given = {"input_ids": torch.tensor([[5, 6, 7, 2]]), "decoder_input_ids": torch.tensor([[2, 8]])}
     with torch.inference_mode():
@@ -52,16 +54,30 @@ def test_an_embedding_that_is_tied_to_an_output_layer_stays():
 
 @needs_onednn
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_the_file_of_the_weights_is_let_go(checkpoint, tmp_path):
-    folder = shutil.copytree(checkpoint, tmp_path / "model")
+@pytest.mark.parametrize("which", ["t5", "bart"])
+def test_the_file_of_the_weights_is_let_go(which, checkpoint, tmp_path):
+    folder = tmp_path / "model"
+    if which == "t5":
+        shutil.copytree(checkpoint, folder)
+    else:  # which has a buffer in its file
+        BartForConditionalGeneration(BART).save_pretrained(folder)
 
     def mapped():
         return str(folder) in Path("/proc/self/maps").read_text()
 
     model = load_model(folder, torch.float32)
+    names = set(model.state_dict())
     assert mapped()
     pack_weights(model)
     assert not mapped()
+    assert set(model.state_dict()) == names
+
+
+def test_without_onednn_nothing_is_packed(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    model = layers()
+    pack_weights(model)
+    assert not model[0].weight.is_mkldnn
 
 
 @pytest.mark.parametrize(

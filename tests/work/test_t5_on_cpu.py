@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, BartConfig, BartForConditionalGeneration, T5Config
 
-from summtune.work import compiled_passes, t5_on_cpu
+from summtune.work import compiled_passes, cpu_kernels, t5_on_cpu
 from summtune.work.models import load_model
 from summtune.work.t5_on_cpu import encode_in_parts, kernels_of, quicken
 
@@ -122,6 +122,23 @@ def test_it_generates_as_before(beams, dtype):
     # In bf16 both round, and here and there another token wins.
     same = (outputs[0] == outputs[1]).float().mean()
     assert same == 1 if dtype == torch.float32 else same > 0.3
+
+
+def test_each_new_token_takes_the_attention_for_one(monkeypatch):
+    model, calls = made().eval(), []
+    quicken(model, print)
+    one = cpu_kernels.decode_attention
+    monkeypatch.setattr(cpu_kernels, "decode_attention", lambda *given: calls.append(given[0].shape) or one(*given))
+    model.generate(**ragged_prompts(4), max_new_tokens=5, min_new_tokens=5)
+    assert calls == [(4, 3, 1, 8)] * (5 * 2 * SHAPE["num_layers"])  # to itself and to the dialogue
+
+
+def test_one_target_token_has_gradients_too():
+    model = made()
+    quicken(model, print)
+    model(input_ids=BATCH["input_ids"], labels=torch.tensor([[7], [9]])).loss.backward()
+    attention = model.get_decoder().block[0].layer[1].EncDecAttention
+    assert attention.k.weight.grad.abs().sum() > 0
 
 
 def test_what_is_stored_of_the_dialogue_is_contiguous():
