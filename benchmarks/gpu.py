@@ -18,11 +18,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import speed
+import speed_inputs
+import speed_prediction
+import speed_training
 import torch
 from startup import versions
 
-ON_GPU = speed.Setting(size="base", batch=64, trained=64 * 40, predicted=480, predicted_at_once=256, cuda=True)
+ON_GPU = speed_inputs.Setting(size="base", batch=64, trained=64 * 40, predicted=480, predicted_at_once=256, cuda=True)
 
 
 def product_rate(repeats: int = 50) -> float:
@@ -62,13 +64,13 @@ def operations(folder: Path, rows: list[dict[str, Any]]) -> float:
 
 def lora(folder: Path, runs: int) -> dict[str, Any]:
     """Return samples a second of full fine-tuning and of LoRA, medians."""
-    model = speed.write_model(folder / "adapted", ON_GPU)
-    data = speed.write_rows(folder / "adapted.jsonl", speed.dialogues(ON_GPU.trained))
+    model = speed_inputs.write_model(folder / "adapted", ON_GPU)
+    data = speed_inputs.write_rows(folder / "adapted.jsonl", speed_inputs.dialogues(ON_GPU.trained))
     steps = ON_GPU.trained // ON_GPU.batch
     seen: dict[str, list[float]] = {"full": [], "lora": []}
     for turn in range(runs):
         for name, keys in (("full", {}), ("lora", {"adapter": "lora"})):
-            result = speed.train_summtune(ON_GPU, model, data, folder / f"{name}{turn}", True, steps, **keys)
+            result = speed_training.train_summtune(ON_GPU, model, data, folder / f"{name}{turn}", True, steps, **keys)
             seen[name].append(result["samples_per_second"])
     rates = {name: round(statistics.median(values), 1) for name, values in seen.items()}
     return {"samples_per_second": rates, "ratio": round(rates["lora"] / rates["full"], 2)}
@@ -86,8 +88,10 @@ def main() -> int:
     peak = product_rate()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        training = speed.training(folder, ON_GPU, arguments.runs)
-        needed = operations(folder / "model", speed.dialogues(500)) * training["samples_per_second"]["summtune bf16"]
+        training = speed_training.training(folder, ON_GPU, arguments.runs)
+        needed = (
+            operations(folder / "model", speed_inputs.dialogues(500)) * training["samples_per_second"]["summtune bf16"]
+        )
         result = {
             "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
             "device": {"name": device.name, "memory_gib": round(device.total_memory / 2**30)},
@@ -97,7 +101,7 @@ def main() -> int:
             "training": training,
             "model_flop_utilisation": round(needed / peak, 3),
             "lora": lora(folder, arguments.runs),
-            "prediction": speed.prediction(folder, ON_GPU, arguments.runs),
+            "prediction": speed_prediction.prediction(folder, ON_GPU, arguments.runs),
         }
     print(json.dumps(result, indent=2))
     if arguments.out:

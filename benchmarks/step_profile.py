@@ -14,7 +14,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-import speed
+import speed_inputs
 import torch
 from torch.profiler import ProfilerActivity, profile
 
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = speed.write_model(Path(temporary) / "model", speed.ON_CPU)
+        folder = speed_inputs.write_model(Path(temporary) / "model", speed_inputs.ON_CPU)
         tokenizer, model = load_tokenizer(folder), load_model(folder, torch.float32).train()
     quicken(model, print)
     targets = TargetTokens(model)
@@ -52,7 +52,7 @@ def main() -> None:
             input_ids=tokenizer(f"Summarize the following conversation.\n\n{row['dialogue']}\n\nSummary:")["input_ids"],
             labels=tokenizer(row["summary"])["input_ids"],
         )
-        for row in speed.dialogues(400)
+        for row in speed_inputs.dialogues(400)
     ]
     pairs = Pairs(rows, 8, 1)
     order = GlobalBatchSampler(pairs, 8, 42, group_by_length=True).order(0)

@@ -97,7 +97,7 @@ def _greedy(model: PreTrainedModel, batch: Mapping[str, torch.Tensor], config: G
     has ended, and goes on with the others from where they are.
     """
     mask, encoded, cache = batch["attention_mask"], model.get_encoder()(**batch), None
-    rows, ends = torch.arange(len(mask)), torch.tensor(_ends(config))
+    rows = torch.arange(len(mask))
     tokens = torch.full((len(mask), 1), config.decoder_start_token_id)
     written = torch.full((len(mask), 1 + config.max_new_tokens), config.pad_token_id)
     while len(rows):
@@ -107,18 +107,18 @@ def _greedy(model: PreTrainedModel, batch: Mapping[str, torch.Tensor], config: G
         before: dict[str, Any] = {}
         if cache is not None:
             before = {"past_key_values": cache, "decoder_attention_mask": torch.ones_like(tokens)}
+        few_left = _FewLeft(config)
         output: Any = model.generate(
             encoder_outputs=encoded,
             attention_mask=mask,
             decoder_input_ids=tokens,
             generation_config=stage,
-            stopping_criteria=StoppingCriteriaList([_FewLeft(config)]),
+            stopping_criteria=StoppingCriteriaList([few_left]),
             **before,
         )
         tokens, cache = output.sequences, output.past_key_values
         written[rows, : tokens.shape[1]] = tokens
-        ended = torch.isin(tokens[:, 1:], ends).any(1)
-        left = (~ended).nonzero().flatten() if tokens.shape[1] < written.shape[1] else rows[:0]
+        left = few_left.rows() if tokens.shape[1] < written.shape[1] else rows[:0]
         rows, tokens, mask = rows[left], tokens[left], mask[left]
         encoded.last_hidden_state = encoded.last_hidden_state[left]
         cache.batch_select_indices(left)
@@ -135,8 +135,12 @@ class _FewLeft(StoppingCriteria):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
         now = self.ends(input_ids, scores)
         self.ended = now if self.ended is None else self.ended | now
-        left = len(now) - int(self.ended.sum())
-        return torch.full_like(now, len(now) > _FEW and left <= _LEFT * len(now))
+        return torch.full_like(now, len(now) > _FEW and len(self.rows()) <= _LEFT * len(now))
+
+    def rows(self) -> torch.Tensor:
+        """Return which rows have not ended."""
+        assert self.ended is not None
+        return (~self.ended).nonzero().flatten()
 
 
 def generation_config(model: PreTrainedModel, plan: Plan) -> GenerationConfig:
