@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from summtune import checkpoints
-from summtune.errors import ModelError
+from summtune.errors import ModelError, StageError, os_error_text
 from summtune.files import read_json, write_bytes, write_json, write_text
 from summtune.hub_access import fetch_model
 from summtune.identity import identify, model_identity
@@ -213,7 +213,10 @@ def _run_stages(
                 others.run_stages(launch, run_dir, names, display.listener)
         else:
             display.stage(names[0], "running")
-            _run_here(names[0], plan, run_dir)
+            try:
+                _run_here(names[0], plan, run_dir)
+            except OSError as error:
+                raise StageError(f"the {names[0]} stage failed: {os_error_text(error)}") from error
             mark_complete(run_dir, names[0])
 
 

@@ -3,14 +3,14 @@
 import io
 
 import pytest
-from rich.console import Console
 
+from summtune.console import SafeConsole
 from summtune.display import TerminalDisplay
 
 
 @pytest.fixture
 def plain():
-    return TerminalDisplay(Console(file=io.StringIO(), width=40))
+    return TerminalDisplay(SafeConsole(file=io.StringIO(), width=40))
 
 
 def text(display):
@@ -52,7 +52,7 @@ def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(plain, monkeypatch):
 
 @pytest.fixture
 def terminal():
-    return TerminalDisplay(Console(file=io.StringIO(), width=100, height=20, force_terminal=True))
+    return TerminalDisplay(SafeConsole(file=io.StringIO(), width=100, height=20, force_terminal=True))
 
 
 def bars(display):

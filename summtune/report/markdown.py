@@ -6,7 +6,7 @@ from summtune.report.contents import Contents
 from summtune.report.readings import Output, Reading
 from summtune.report.table import escape_markdown
 from summtune.report.table import to_markdown as table_to_markdown
-from summtune.report.visible import visible
+from summtune.visible import visible
 
 SHOWN_DIALOGUES = 5
 
