@@ -16,6 +16,7 @@ import typer
 from summtune import __version__
 from summtune.errors import InputError, RecipeError, StageError, StopAsked, SummtuneError, os_error_text
 from summtune.output import say, say_lines, show, use_any_encoding
+from summtune.visible import is_utf8
 
 app = typer.Typer(
     name="summtune",
@@ -56,6 +57,9 @@ def main() -> None:
         signal.signal(number, _ask_to_stop)
     try:
         arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+        for argument in arguments:
+            if not is_utf8(argument):
+                raise InputError(f"an argument of summtune is UTF-8 text (got {argument}); rename the file")
         sys.exit(app(prog_name="summtune", args=arguments, standalone_mode=False))
     except Interrupted:
         say("interrupted; the same command goes on from here")

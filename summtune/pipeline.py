@@ -25,6 +25,7 @@ from summtune.resolution import Resolved
 from summtune.run_directory import (
     PARTIAL_PREDICTIONS,
     adopt,
+    as_written,
     check_free,
     clear,
     forget,
@@ -161,7 +162,8 @@ def _current_plan(resolved: Resolved) -> Plan:
     begun = read_plan(run_dir)
     batch = resolved.plan.batch
     if batch is not None:
-        batch = Batch.of(resolved.plan.recipe, batch.processes, begun.data["train"]["pairs"])
+        with as_written(run_dir):
+            batch = Batch.of(resolved.plan.recipe, batch.processes, begun.data["train"]["pairs"])
     # Versions, commit and time stay those of the beginning: what is complete was made with them.
     kept = {key: getattr(begun, key) for key in ("data", "model", "versions", "git_commit", "created_at")}
     plan = resolved.plan.model_copy(update=kept | {"batch": batch})

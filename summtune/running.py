@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from summtune.console import SafeConsole
 from summtune.display import TerminalDisplay
 from summtune.errors import InputError, RunDirectoryError
-from summtune.files import read_json, write_bytes
+from summtune.files import followed, read_json, write_bytes
 from summtune.launchers.local import Place
 from summtune.launchers.machines import OtherMachines, commands, join, place_here
 from summtune.output import say, show, show_json
 from summtune.paths import model_folder
 from summtune.pipeline import run, run_comparison
 from summtune.resolution import Resolved, resolve
-from summtune.run_directory import is_complete
+from summtune.run_directory import as_written, is_complete
 from summtune.visible import message_line
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def run_recipe(
             display.stage("machines", f"machine {place.rank} is done; the result is in {resolved.run_dir}")
             return
     if run_dir is not None:
-        _show_result(run_dir, console)
+        with as_written(run_dir):
+            _show_result(run_dir, console)
     else:
         console.print("the same command shows how it goes, and the result")
 
@@ -160,12 +161,13 @@ def compare_runs(run_dirs: Sequence[Path], as_json: bool) -> None:
 
     if len(run_dirs) < 2:
         raise InputError(f"a comparison needs at least two runs (got {len(run_dirs)}); name their directories")
-    systems = [read_system(None, path.resolve()) for path in run_dirs]
-    comparison = compare(systems, systems[0].name)
-    if as_json:
-        show_json(comparison)
-    else:
-        _show_comparison(comparison, SafeConsole())
+    with as_written(*run_dirs):
+        systems = [read_system(None, followed(path)) for path in run_dirs]
+        comparison = compare(systems, systems[0].name)
+        if as_json:
+            show_json(comparison)
+        else:
+            _show_comparison(comparison, SafeConsole())
 
 
 def write_report(run_dir: Path, png: Path | None) -> None:
@@ -175,12 +177,13 @@ def write_report(run_dir: Path, png: Path | None) -> None:
 
     if not (run_dir / "plan.json").is_file():
         raise RunDirectoryError(f"not a run directory (got {run_dir}); it has no plan.json")
-    compared = (run_dir / "comparison.json").is_file()
-    show(str(write_compare_report(run_dir) if compared else write_run_report(run_dir)))
-    if png is not None:
-        scored = read_json(run_dir / ("comparison.json" if compared else "metrics.json"))
-        write_bytes(png, scores_png(_systems(run_dir), floor=scored.get("floor"), ceiling=scored.get("ceiling")))
-        show(str(png))
+    with as_written(run_dir):
+        compared = (run_dir / "comparison.json").is_file()
+        show(str(write_compare_report(run_dir) if compared else write_run_report(run_dir)))
+        if png is not None:
+            scored = read_json(run_dir / ("comparison.json" if compared else "metrics.json"))
+            write_bytes(png, scores_png(_systems(run_dir), floor=scored.get("floor"), ceiling=scored.get("ceiling")))
+            show(str(png))
 
 
 def _show_result(run_dir: Path, console: SafeConsole) -> None:

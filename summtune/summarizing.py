@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from summtune.errors import InputError, ModelError, RecipeError, RunDirectoryError
-from summtune.files import read_json, read_jsonl, write_json, write_jsonl, write_text
+from summtune.files import expanded, followed, read_json, read_jsonl, write_json, write_jsonl, write_text
 from summtune.hub_access import fetch_model
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import Listener, run_stages
 from summtune.plan import Launch, Plan, StagePlan, read_plan
 from summtune.records import Dialogue
 from summtune.resolution import resolve
-from summtune.run_directory import DATA_FILES, TOKENS, is_complete
+from summtune.run_directory import DATA_FILES, TOKENS, as_written, is_complete
 
 
 def read_input(text: str, name: str) -> list[str]:
@@ -73,7 +73,9 @@ def summarize(source: str, dialogues: Sequence[str], listener: Listener) -> list
 
 def _of_run(run_dir: Path, folder: Path) -> Plan:
     """Return the run's plan, with what its prediction needs laid into ``folder``."""
-    if read_json(run_dir / "plan.json").get("kind") == "scored":
+    with as_written(run_dir):
+        kind = read_json(run_dir / "plan.json").get("kind")
+    if kind == "scored":
         raise RunDirectoryError(f"outputs from elsewhere were scored here (got {run_dir}); name a run or a model")
     plan = read_plan(run_dir)
     if plan.kind == "compare":
@@ -83,7 +85,7 @@ def _of_run(run_dir: Path, folder: Path) -> Plan:
             f"the run has not finished its training (got {run_dir}); run its recipe to the end first"
         )
     if plan.kind == "train":
-        (folder / "model").symlink_to((run_dir / "model").resolve())
+        (folder / "model").symlink_to(followed(run_dir / "model"))
         shutil.copyfile(run_dir / "training.json", folder / "training.json")
     exemplars = run_dir / DATA_FILES["exemplars"]
     if exemplars.is_file():
@@ -94,10 +96,10 @@ def _of_run(run_dir: Path, folder: Path) -> Plan:
 
 def _of_model(source: str, folder: Path) -> Plan:
     """Return the plan of a zero-shot prompt of the model."""
-    local = Path(source).expanduser()
+    local = expanded(source)
     recipe: dict[str, Any] = {
         "kind": "prompt",
-        "base_model": str(local.resolve()) if local.is_dir() else source,
+        "base_model": str(followed(local)) if local.is_dir() else source,
         "test_datasets": [{"path": "builtin/dialogues"}],  # replaced by what is to be summarized
     }
     write_json(folder / "summarize.yaml", recipe)

@@ -36,6 +36,11 @@ def message_line(text: str) -> str:
     return visible(text).replace("\n", "\u240a")
 
 
+def is_utf8(text: str) -> bool:
+    """Return whether ``text`` can be written as UTF-8: it holds no lone surrogate."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _sign(match: re.Match[str]) -> str:
     code = ord(match.group())
     if code < 0x20:

@@ -213,7 +213,7 @@ def test_the_value_of_an_assignment(text, value):
     [
         ("*a", r"not a YAML value \(got '\*a': found undefined alias 'a'\); quote it"),
         ("[1, 2", "not a YAML value"),
-        ("\x01", r"not a YAML value \(got '\\x01': not a YAML value\); quote it"),
+        ("\x01", r"not a YAML value \(got '\\x01': unacceptable character #x0001: .*\); quote it"),
         ("1\n---\n2", "found another document"),
         ("[" * 5000, "nested too deep"),
         ("!!python/name:os.system", "YAML tags are not allowed"),
