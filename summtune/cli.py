@@ -41,8 +41,8 @@ _WrongCall = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
 """The class of all that is wrong with a call: click's own, or newer typer's copy of it, which has no public name."""
 _PATH_ERRORS = frozenset(
     (
-        errno.EACCES, errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENODEV,
-        errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.EPERM, errno.EROFS,
+        errno.EACCES, errno.EBUSY, errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
+        errno.ENODEV, errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.EPERM, errno.EROFS,
     )
 )  # fmt: skip
 """A path that was given cannot be used; a stage that meets one of these raises a StageError of its own."""

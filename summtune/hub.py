@@ -28,6 +28,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from summtune.output import say
+
 # What an encoder-decoder model and its tokenizer need, at the top of the repository; nothing that may be a pickle.
 _MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
 _SUBFOLDERS = ["*/*"]
@@ -111,7 +113,7 @@ def _load(name: str, config: str | None, revision: str | None) -> tuple[dict[str
     if why_not:
         # Known before `datasets` is imported, which without an answer would try for half a minute.
         constants.HF_HUB_OFFLINE = True
-        print(f"{why_not}; looking for {name} in the cache", file=sys.stderr)
+        say(f"{why_not}; looking for {name} in the cache")
     import datasets
 
     if not why_not:

@@ -57,11 +57,12 @@ def fetch_dataset(source: DatasetSource, split: str, into: Path) -> FetchedDatas
         DataError: the data set cannot be had, or lacks the split or configuration.
     """
     rows = into / "rows.jsonl"
-    arguments = ["dataset", source.path, "--split", split, "--rows", str(rows)]
+    # In one word, so that no value is taken for an option.
+    arguments = ["dataset", source.path, f"--split={split}", f"--rows={rows}"]
     if source.name is not None:
-        arguments += ["--name", source.name]
+        arguments.append(f"--name={source.name}")
     if source.revision is not None:
-        arguments += ["--revision", source.revision]
+        arguments.append(f"--revision={source.revision}")
     answer = _ask(arguments, f"data set {source.path}", DataError)
     return FetchedDataset(rows, answer["revision"])
 
@@ -72,7 +73,7 @@ def fetch_model(name: str, revision: str | None) -> FetchedModel:
     Raises:
         ModelError: the model cannot be had, or has no safetensors weights.
     """
-    arguments = ["model", name] + ([] if revision is None else ["--revision", revision])
+    arguments = ["model", name] + ([] if revision is None else [f"--revision={revision}"])
     answer = _ask(arguments, f"model {name}", ModelError)
     return FetchedModel(Path(answer["path"]), answer["revision"])
 

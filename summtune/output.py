@@ -30,7 +30,12 @@ def say_lines(lines: Iterable[str]) -> None:
 
 
 def show(text: str) -> None:
-    """Print a result on stdout: exactly for a program that reads it, with hidden characters shown on a terminal."""
+    """Print an answer on stdout: a version, a path."""
+    print(visible(text))
+
+
+def show_data(text: str) -> None:
+    """Print text that was asked for on stdout: exactly for a program that reads it, made visible on a terminal."""
     print(visible(text) if sys.stdout.isatty() else text)
 
 

@@ -13,7 +13,7 @@ from summtune.errors import InputError, RunDirectoryError
 from summtune.files import followed, read_json, write_bytes
 from summtune.launchers.local import Place
 from summtune.launchers.machines import OtherMachines, commands, join, place_here
-from summtune.output import say, show, show_json
+from summtune.output import say, show, show_data, show_json
 from summtune.paths import model_folder
 from summtune.pipeline import run, run_comparison
 from summtune.resolution import Resolved, resolve
@@ -151,7 +151,7 @@ def summarize_input(model: str, file: Path, as_json: bool) -> None:
             display.wait("predict", "starting 1 process")
         summaries = summarize(model, dialogues, display.listener)
     for dialogue, summary in zip(dialogues, summaries, strict=True):
-        show_json({"dialogue": dialogue, "summary": summary}, indent=None) if as_json else show(summary)
+        show_json({"dialogue": dialogue, "summary": summary}, indent=None) if as_json else show_data(summary)
 
 
 def compare_runs(run_dirs: Sequence[Path], as_json: bool) -> None:

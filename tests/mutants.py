@@ -11,34 +11,39 @@ NUMBERS = [
     float("-inf"), float("nan"), True, False, None,
 ]  # fmt: skip
 TEXTS = [
-    "", " ", ".", "..", "/", "//", "~", "~nobody/x", "~/x", "./nowhere", "../../nowhere", "/dev/null", "folder", "loop",
-    "locked.json", "data.jsonl", "model", "ds.json", "a" * 300, "a/" * 3000, "x" * 6000 + ".json", "\0", "a\0b", "\ud800", "\udcff.json", "a\nb", "a\rb",
-    "\x1b]0;x\x07\x1b[2J", "\x9b2J", "\u202etxt", "\u2028", "\ufeff", "[red]x[/red]", "[/]", ":smile:", "{", "}", "{dialogue}",
-    "{dialogue}{dialogue}", "%s", "%(x)s", "$HOME", "`id`", "$(id)", "'; id; '", '"', "\\", "*", "?", "[", "**", "é", "١٢", "²", "1" * 5000, "0x10",
-    "1e400", "nan", "inf", "2024-99-99", "2024-01-01T00:00:00Z", "1:2:3", "999-0", "0", "-5", "9" * 5000 + ":00:00", "-", "--help", "builtin/x", "builtin/../x",
-    "builtin/flan-t5-nano", "builtin/dialogues", "owner/name", "a/b/c", "recipes/lora.yaml", "recipes/../../x", "recipes/nested.yaml", "ds_configs/../x", "ds_configs/zero3.json",
-    "lora", "prompt", "train", "compare", "slurm", "auto", "max", "drop", "rouge1", "rougeL",
+    "", " ", ".", "..", "/", "//", "~", "~nobody/x", "~/x", "./nowhere", "../../nowhere", "/dev/null", "folder",
+    "loop", "locked.json", "data.jsonl", "model", "ds.json", "a" * 300, "a/" * 3000, "x" * 6000 + ".json", "\0",
+    "a\0b", "\ud800", "\udcff.json", "a\nb", "a\rb", "\x1b]0;x\x07\x1b[2J", "\x9b2J", "\u202etxt", "\u2028", "\ufeff",
+    "[red]x[/red]", "[/]", ":smile:", "{", "}", "{dialogue}", "{dialogue}{dialogue}", "%s", "%(x)s", "$HOME", "`id`",
+    "$(id)", "'; id; '", '"', "\\", "*", "?", "[", "**", "é", "١٢", "²", "1" * 5000, "0x10", "1e400", "nan", "inf",
+    "2024-99-99", "2024-01-01T00:00:00Z", "1:2:3", "999-0", "0", "-5", "9" * 5000 + ":00:00", "-", "--help",
+    "builtin/x", "builtin/../x", "builtin/flan-t5-nano", "builtin/dialogues", "owner/name", "a/b/c",
+    "recipes/lora.yaml", "recipes/../../x", "recipes/nested.yaml", "ds_configs/../x", "ds_configs/zero3.json", "lora",
+    "prompt", "train", "compare", "slurm", "auto", "max", "drop", "rouge1", "rougeL",
 ]  # fmt: skip
 COLLECTIONS = [[], {}, [[]], [{}], {"": ""}, {"path": "x"}, [1, "a", None], {"a": {"b": {"c": 1}}}, {"1": 2}]
 HOSTILE = [*NUMBERS, *TEXTS, *COLLECTIONS]
 """Values that a reader may stumble over."""
 
 YAML_TOKENS = [
-    "9" * 5000, "-" + "1" * 4301, "1e400", "-.inf", ".nan", "0x" + "f" * 5000, "0o17", "1_000", "1:30:45", "2024-99-99",
-    "2024-01-01 99:99:99", "!!timestamp 2024-99-99", "!!int x", "!!float x", "!!bool x", "!!null x", "!!binary ====",
-    "!!binary é", "!!set {a}", "!!omap [a: 1]", "!!pairs [a: 1]", "!!python/object:os.system x",
+    "9" * 5000, "-" + "1" * 4301, "1e400", "-.inf", ".nan", "0x" + "f" * 5000, "0o17", "1_000", "1:30:45",
+    "2024-99-99", "2024-01-01 99:99:99", "!!timestamp 2024-99-99", "!!int x", "!!float x", "!!bool x", "!!null x",
+    "!!binary ====", "!!binary é", "!!set {a}", "!!omap [a: 1]", "!!pairs [a: 1]", "!!python/object:os.system x",
     "!!python/object/apply:os.system ['id']", "!<tag:yaml.org,2002:python/none> x", "! x", "!x y", "!!str [a]",
-    "!!map [a]", "!!seq {a: b}", "!!int [1]", "&a [*a]", "&a {k: *a}", "*nowhere", "&a x", "<<: {a: 1}", "{<<: [1]}", "<<", "? a", "? [a, b] : c",
-    "{? {a: b} : c}", "{[a]: b}", "{1: a, 1: b}", "{a: 1, a: 2}", "{null: a}", "{true: a}", "{~: a}", "[" * 30, "[" * 30 + "]" * 30,
-    "[" * 3000, "{a: " * 3000, "- " * 2000, "|", ">", "|9", "|-\n  x\n y", "'", '"', '"\\x00"', '"\\uD800"', '"\\UFFFFFFFF"',
-    '"\\U00110000"', '"\\x1b[2J"', '"\\e]0;x\\a"', '"\\u202e"', '"\\N"', '"\\L"', "%YAML 9.9", "---", "...", "--- a\n--- b", "%TAG ! x", "@", "`", "\t", "a: b: c", "- a: - b",
-    "{a: &x [&y [1,1,1,1], *y, *y, *y, *y], b: [*x, *x, *x, *x]}", "a" * 5000, "k: " + "v" * 5000, "\u2028", "\ufeff", "\x85", "#", "",
+    "!!map [a]", "!!seq {a: b}", "!!int [1]", "&a [*a]", "&a {k: *a}", "*nowhere", "&a x", "<<: {a: 1}", "{<<: [1]}",
+    "<<", "? a", "? [a, b] : c", "{? {a: b} : c}", "{[a]: b}", "{1: a, 1: b}", "{a: 1, a: 2}", "{null: a}",
+    "{true: a}", "{~: a}", "[" * 30, "[" * 30 + "]" * 30, "[" * 3000, "{a: " * 3000, "- " * 2000, "|", ">", "|9",
+    "|-\n  x\n y", "'", '"', '"\\x00"', '"\\uD800"', '"\\UFFFFFFFF"', '"\\U00110000"', '"\\x1b[2J"', '"\\e]0;x\\a"',
+    '"\\u202e"', '"\\N"', '"\\L"', "%YAML 9.9", "---", "...", "--- a\n--- b", "%TAG ! x", "@", "`", "\t", "a: b: c",
+    "- a: - b", "{a: &x [&y [1,1,1,1], *y, *y, *y, *y], b: [*x, *x, *x, *x]}", "a" * 5000, "k: " + "v" * 5000,
+    "\u2028", "\ufeff", "\x85", "#", "",
 ]  # fmt: skip
 
 _BYTES = [
-    b"", b"\0", b"\xff", b"\xfe\xff", b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80", b"\x1b[2J", b"\x9b", b"\xc2\x9b2J",
-    b"\r", b"\r\n", b"\n", b"\t", b" ", b":", b": ", b"- ", b"-", b"#", b"'", b'"', b"[", b"]", b"{", b"}", b",", b"&a ", b"*a", b"!", b"!!", b"|", b">",
-    b"?", b"%", b"@", b"`", b"---\n", b"...\n", b"<<: ", b"9" * 5000, b"~", b"null", b"\xe2\x80\xa8", b"\xe2\x80\xae", b"\xf0\x9f\x98\x80",
+    b"", b"\0", b"\xff", b"\xfe\xff", b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80",
+    b"\x1b[2J", b"\x9b", b"\xc2\x9b2J", b"\r", b"\r\n", b"\n", b"\t", b" ", b":", b": ", b"- ", b"-", b"#", b"'",
+    b'"', b"[", b"]", b"{", b"}", b",", b"&a ", b"*a", b"!", b"!!", b"|", b">", b"?", b"%", b"@", b"`", b"---\n",
+    b"...\n", b"<<: ", b"9" * 5000, b"~", b"null", b"\xe2\x80\xa8", b"\xe2\x80\xae", b"\xf0\x9f\x98\x80",
 ]  # fmt: skip
 
 

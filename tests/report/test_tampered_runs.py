@@ -11,16 +11,6 @@ from in_process import call, keeps_its_promise
 from mutants import as_json, mutated_bytes, mutated_tree
 
 EXAMPLES = int(os.environ.get("SUMMTUNE_TEST_EXAMPLES", "60"))
-FILES = [
-    "plan.json",
-    "metrics.json",
-    "prediction_stats.json",
-    "training.json",
-    "per_example.jsonl",
-    "predictions.jsonl",
-    "train_log.jsonl",
-    "recipe.yaml",
-]
 
 
 @pytest.fixture
@@ -61,7 +51,11 @@ def test_any_file_of_a_run_is_read_or_refused(runs, monkeypatch, data):
     path = runs / run / data.draw(st.sampled_from(files))
     path.write_bytes(data.draw(_tampered(path)))
     commands = [
-        ("compare", "zero_shot", "lora"), ("compare", "zero_shot", "lora", "--json"), ("report", run), ("report", "compare"), ("report", run, "--png", "chart.png"),
+        ("compare", "zero_shot", "lora"),
+        ("compare", "zero_shot", "lora", "--json"),
+        ("report", run),
+        ("report", "compare"),
+        ("report", run, "--png", "chart.png"),
         ("evaluate", f"{run}/predictions.jsonl"),
-    ]  # fmt: skip
+    ]
     keeps_its_promise(call(*data.draw(st.sampled_from(commands))))
