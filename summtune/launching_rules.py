@@ -65,7 +65,7 @@ def _time(slurm: Slurm) -> Iterator[tuple[KeyPath, str]]:
     if slurm.time is None:
         return
     if not _SLURM_TIME.fullmatch(slurm.time):
-        yield ("slurm", "time"), f"slurm.time is no time limit (got {slurm.time!r}); write '12:00:00' or '3-00'"
+        yield ("slurm", "time"), f"slurm.time is no time limit (got {slurm.time!r:.60}); write '12:00:00' or '3-00'"
         return
     seconds = _seconds(slurm.time)
     if seconds is not None and seconds <= slurm.stop_seconds:

@@ -133,8 +133,8 @@ def test_a_line_end_in_a_value_forges_no_problem(project):
     assert all(line.startswith("a.yaml:") for line in lines)
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
-def test_a_terminal_of_another_encoding_gets_the_message(summtune, project, encoding):
+def test_a_terminal_of_another_encoding_gets_the_message(summtune, project):
+    encoding = "ascii"
     done = summtune("run", "prompt.yaml", "--dry-run", "--output-dir", "Łódź→", cwd=project, PYTHONIOENCODING=encoding)
     assert (done.returncode, done.stderr) == (0, "")
     done = summtune("validate", "Łódź→.yaml", cwd=project, PYTHONIOENCODING=encoding)
