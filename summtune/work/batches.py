@@ -17,6 +17,8 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from summtune.work.global_attention import first_token_sees_all
+
 IGNORED = -100
 _WINDOW = 50  # global batches that are sorted by length together
 
@@ -136,12 +138,14 @@ class Collator:
         pad: id of the padding token.
         start: id that the decoder starts from.
         multiple: lengths are padded to a multiple of this (8 suits tensor cores).
+        global_attention: add ``global_attention_mask`` (batch, source), which is 1 on the first token of each prompt.
     """
 
-    def __init__(self, pad: int, start: int, multiple: int = 1) -> None:
+    def __init__(self, pad: int, start: int, multiple: int = 1, global_attention: bool = False) -> None:
         self.pad = pad
         self.start = start
         self.multiple = multiple
+        self.global_attention = global_attention
 
     def __call__(self, pairs: Sequence[Pair]) -> dict[str, torch.Tensor]:
         """Return input_ids, attention_mask (batch, source) and labels, decoder_input_ids (batch, target)."""
@@ -150,12 +154,13 @@ class Collator:
         labels = self._padded([pair["labels"] for pair in pairs], IGNORED)
         shifted = torch.full_like(labels, self.start)
         shifted[:, 1:] = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, self.pad)
-        return {
+        batch = {
             "input_ids": sources,
             "attention_mask": (torch.arange(sources.shape[1]) < lengths[:, None]).long(),
             "labels": labels,
             "decoder_input_ids": shifted,
         }
+        return batch | ({"global_attention_mask": first_token_sees_all(sources)} if self.global_attention else {})
 
     def _padded(self, rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
         width = max(len(row) for row in rows)
