@@ -8,27 +8,31 @@ from typing import NamedTuple
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from summtune.errors import ModelError
-from summtune.model_limits import ModelFacts, misfits
+from summtune.model_limits import ModelFacts, misfits, prompt_limit, summary_limit
 from summtune.recipe import Recipe
 from summtune.work.models import load_config
 
 
-class SpecialTokens(NamedTuple):
-    """The ids of the tokens that a model cannot do without.
+class BatchNeeds(NamedTuple):
+    """What must be known of a model to make batches for it.
 
     Args:
-        padding: fills a batch.
-        start: what the decoder starts from.
-        end: ends a summary.
+        padding: id of the token that fills a batch.
+        start: id that the decoder starts from.
+        end: id that ends a summary.
+        most_prompt_tokens: that the model has positions for; None where any length is taken.
+        most_summary_tokens: the same of a summary.
     """
 
     padding: int
     start: int
     end: int
+    most_prompt_tokens: int | None
+    most_summary_tokens: int | None
 
 
-def check_model(folder: Path, tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> SpecialTokens:
-    """Return the model's special tokens, having found nothing that the recipe asks of the model in vain.
+def check_model(folder: Path, tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> BatchNeeds:
+    """Return what batches need to know of the model, having found nothing that the recipe asks of the model in vain.
 
     `summtune validate` has compared the files as they are; here the defaults of their classes are filled in, and the
     tokenizer can be asked.
@@ -62,7 +66,8 @@ def check_model(folder: Path, tokenizer: PreTrainedTokenizerBase, recipe: Recipe
         raise ModelError("\n".join(problems))
     assert isinstance(tokenizer.pad_token_id, int)
     assert facts.start is not None
-    return SpecialTokens(tokenizer.pad_token_id, facts.start, facts.ends[0])
+    limits = [limit and limit.tokens for limit in (prompt_limit(facts.config), summary_limit(facts.config))]
+    return BatchNeeds(tokenizer.pad_token_id, facts.start, facts.ends[0], *limits)
 
 
 def _never_ends(facts: ModelFacts, tokenizer: PreTrainedTokenizerBase) -> list[str]:

@@ -73,7 +73,7 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
     bf16 = use_bf16(recipe.bf16, launch.device)
     precision = "bf16" if bf16 else "fp32"
     tokenizer = load_tokenizer(Path(plan.model.folder))
-    special = check_model(Path(plan.model.folder), tokenizer, recipe)
+    needs = check_model(Path(plan.model.folder), tokenizer, recipe)
     training_pairs = _pairs(plan, run_dir, "train", tokenizer, events)
     steps = recipe.max_steps or math.ceil(recipe.num_epochs * math.ceil(len(training_pairs) / plan.batch.global_batch))
     if recipe.deepspeed is not None:
@@ -89,10 +89,10 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
     trainable, total = count_parameters(model)
     events.say(f"training {trainable:,} of {total:,} parameters ({100 * trainable / total:.2f} %)")
 
-    train_set = Pairs(training_pairs, plan.batch.global_batch, special.end)
+    train_set = Pairs(training_pairs, plan.batch.global_batch, needs.end)
     validation = _pairs(plan, run_dir, "validation", tokenizer, events)
     evaluated_at_once = arguments.per_device_eval_batch_size * arguments.world_size
-    eval_set = Pairs(validation, evaluated_at_once, special.end) if validation else None
+    eval_set = Pairs(validation, evaluated_at_once, needs.end) if validation else None
     sampler = GlobalBatchSampler(train_set, plan.batch.global_batch, recipe.seed, recipe.group_by_length)
     start = resume_point(run_dir, launch, precision, kernels_of(model), events)
     first_step = start.step if start else 0
@@ -128,9 +128,11 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
         train_dataset=train_set,
         eval_dataset=eval_set,
         data_collator=Collator(
-            special.padding,
-            special.start,
-            multiple=8 if launch.device == "cuda" else 1,
+            needs.padding,
+            needs.start,
+            8 if launch.device == "cuda" else 1,
+            needs.most_prompt_tokens,
+            needs.most_summary_tokens,
             global_attention=takes_global_attention(model),
         ),
         processing_class=tokenizer,

@@ -148,6 +148,13 @@ def test_lengths_are_padded_to_a_multiple():
     assert int(batch["attention_mask"].sum()) == 9
 
 
+def test_no_padding_goes_beyond_the_positions_of_the_model():
+    pair = Pair(input_ids=[5] * 9, labels=[7] * 3)
+    batch = Collator(pad=0, start=0, multiple=8, most_prompt_tokens=15, most_summary_tokens=8)([pair])
+    assert batch["input_ids"].shape == batch["attention_mask"].shape == (1, 9)
+    assert batch["labels"].shape == (1, 8)
+
+
 def reference_order(lengths, real, size, seed, epoch, group_by_length):
     """The order of an epoch, in plain Python, as it was first defined: it may never change."""
     rng = random.Random(f"{seed}/{epoch}")

@@ -22,9 +22,9 @@ def edit(path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_the_special_tokens_of_a_model_that_suits_are_returned(checkpoint, tmp_path):
-    assert checked(checkpoint) == (PAD, PAD, EOS)
-    assert checked(write_model(tmp_path / "bart", "bart")) == (1, END, END)
+def test_what_batches_need_is_returned_for_a_model_that_suits(checkpoint, tmp_path):
+    assert checked(checkpoint) == (PAD, PAD, EOS, None, None)
+    assert checked(write_model(tmp_path / "bart", "bart")) == (1, END, END, 64, 64)
 
 
 def test_lengths_are_held_against_the_defaults_of_the_class_too(tmp_path):
