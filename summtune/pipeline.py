@@ -17,6 +17,7 @@ from summtune.launchers import slurm
 from summtune.launchers.accelerate_config import DS_CONFIG, accelerate_config, read_ds_config, sized, to_yaml
 from summtune.launchers.local import Listener, run_stages
 from summtune.launchers.machines import OtherMachines
+from summtune.model_limits import facts_of, misfits
 from summtune.paths import BUILTIN_DATASETS, is_local
 from summtune.plan import Batch, Plan, StagePlan, launch_groups, read_plan
 from summtune.preparation import prepare_data
@@ -116,6 +117,8 @@ def _begin(resolved: Resolved, display: Display) -> None:
             display.stage("model", f"fetching {model.base_model}", shows_itself=True)
             fetched = fetch_model(model.base_model, model.revision)
             model = model.model_copy(update={"folder": str(fetched.path), "revision": fetched.revision})
+            if wrong := misfits(facts_of(fetched.path), plan.recipe):
+                raise ModelError("\n".join(message for _, message in wrong))
         if not any(Path(str(model.folder)).glob("*.safetensors")):
             raise ModelError(
                 f"the model has no safetensors (got {model.folder}); pickled weights are not loaded: convert it with "

@@ -14,7 +14,10 @@ from summtune.files import expanded, followed, read_json, read_jsonl, write_json
 from summtune.hub_access import fetch_model
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import Listener, run_stages
+from summtune.model_limits import facts_of, lengths_within
+from summtune.paths import model_folder
 from summtune.plan import Launch, Plan, StagePlan, read_plan
+from summtune.recipe import Recipe
 from summtune.records import Dialogue
 from summtune.resolution import resolve
 from summtune.run_directory import DATA_FILES, TOKENS, as_written, is_complete
@@ -95,13 +98,17 @@ def _of_run(run_dir: Path, folder: Path) -> Plan:
 
 
 def _of_model(source: str, folder: Path) -> Plan:
-    """Return the plan of a zero-shot prompt of the model."""
+    """Return the plan of a zero-shot prompt of the model, no longer than the model takes."""
     local = expanded(source)
+    name = str(followed(local)) if local.is_dir() else source
     recipe: dict[str, Any] = {
         "kind": "prompt",
-        "base_model": str(followed(local)) if local.is_dir() else source,
+        "base_model": name,
         "test_datasets": [{"path": "builtin/dialogues"}],  # replaced by what is to be summarized
     }
+    known = model_folder(name)
+    if known is not None:
+        recipe |= _lengths_within(known)
     write_json(folder / "summarize.yaml", recipe)
     try:
         plan = resolve(folder / "summarize.yaml").plan
@@ -112,4 +119,12 @@ def _of_model(source: str, folder: Path) -> Plan:
         return plan
     fetched = fetch_model(plan.model.base_model, plan.model.revision)
     model = plan.model.model_copy(update={"folder": str(fetched.path), "revision": fetched.revision})
-    return plan.model_copy(update={"model": model})
+    shorter = plan.recipe.model_dump() | _lengths_within(fetched.path)
+    return plan.model_copy(update={"model": model, "recipe": Recipe.model_validate(shorter)})
+
+
+def _lengths_within(folder: Path) -> dict[str, Any]:
+    """Return the keys of the recipe whose defaults are lowered to what the model in ``folder`` takes."""
+    defaults = Recipe(kind="prompt")
+    longest, most = lengths_within(facts_of(folder), defaults.sequence_len, defaults.generation.max_new_tokens)
+    return {"sequence_len": longest, "generation": {"max_new_tokens": most}}

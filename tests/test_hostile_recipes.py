@@ -37,6 +37,11 @@ recipes: [lora.yaml, {recipe: mutant.yaml, name: x, overrides: {seed: 1, dataset
 overrides: {seed: 2, datasets.0.limit: null, generation.num_beams: 2}
 baseline: x
 """
+MODEL_FILES = {
+    "generation_config.json": {"decoder_start_token_id": 0, "eos_token_id": [1], "pad_token_id": 0},
+    "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": {"content": "x"}},
+    "tokenizer.json": {"model": {"vocab": {"a": 0, "b": 1}}, "added_tokens": [{"id": 2, "content": "c"}]},
+}
 EXAMPLES = int(os.environ.get("SUMMTUNE_TEST_EXAMPLES", "120"))
 bounded = settings(
     max_examples=EXAMPLES, derandomize="SUMMTUNE_TEST_EXAMPLES" not in os.environ, deadline=None, database=None,
@@ -134,14 +139,17 @@ def test_a_deepspeed_config_of_any_content_is_read_or_refused(folder, data):
 def test_a_model_folder_of_any_content_is_read_or_refused(folder, data):
     model, mutant = folder / "model", folder / "mutant"
     shutil.copytree(model, mutant, dirs_exist_ok=True)
-    if data.draw(st.booleans()):
-        config = (model / "config.json").read_bytes()
-        keys = ["num_layers", "num_decoder_layers", "feed_forward_proj", "tie_word_embeddings", "architectures"]
-        content = data.draw(mutated_bytes(config) | mutated_tree(json.loads(config), keys).map(as_json))
-        (mutant / "config.json").write_bytes(content)
+    name = data.draw(st.sampled_from(["config.json", *MODEL_FILES, "model.safetensors"]))
+    if name == "model.safetensors":
+        content = (model / name).read_bytes()
+        keys = ["lm_head.weight", "shape", "__metadata__"]
+        header = mutated_tree(json.loads(content[8:]), keys).map(as_json)
+        changed = mutated_bytes(content) | header.map(lambda text: len(text).to_bytes(8, "little") + text)
     else:
-        weights = (model / "model.safetensors").read_bytes()
-        header = mutated_tree(json.loads(weights[8:]), ["lm_head.weight", "shape", "__metadata__"]).map(as_json)
-        content = data.draw(mutated_bytes(weights) | header.map(lambda text: len(text).to_bytes(8, "little") + text))
-        (mutant / "model.safetensors").write_bytes(content)
+        tree = MODEL_FILES.get(name) or json.loads((model / name).read_bytes())
+        keys = ["num_layers", "eos_token_id", "decoder_start_token_id", "encoder", "vocab", "pad_token"]
+        changed = mutated_bytes(as_json(tree)) | mutated_tree(tree, keys).map(as_json)
+    for left in MODEL_FILES:
+        (mutant / left).unlink(missing_ok=True)
+    (mutant / name).write_bytes(data.draw(changed))
     keeps_its_promise(call("run", "train.yaml", "--dry-run", "--set=base_model=./mutant"))
