@@ -239,9 +239,10 @@ def _run_here(stage: str, plan: Plan, run_dir: Path) -> None:
     from summtune.report import write_run_report
     from summtune.report.model_card import model_card
 
-    if plan.kind == "train":
-        write_text(run_dir / "model" / "README.md", model_card(run_dir))
-    write_run_report(run_dir)
+    with as_written(run_dir):
+        if plan.kind == "train":
+            write_text(run_dir / "model" / "README.md", model_card(run_dir))
+        write_run_report(run_dir)
 
 
 def run_comparison(
@@ -287,14 +288,15 @@ def run_comparison(
             raise
         if not complete:
             return None
-        systems = [read_system(name, part.run_dir) for name, part in resolved.parts]
-        display.stage("compare", f"{len(systems)} systems")
-        comparison = compare(systems, resolved.plan.recipe.baseline or systems[0].name)
-        write_json(run_dir / "comparison.json", comparison)
-        for system in systems:
-            if system.kind == "train":
-                write_text(system.run_dir / "model" / "README.md", model_card(system.run_dir, comparison))
-        write_compare_report(run_dir)
+        display.stage("compare", f"{len(resolved.parts)} systems")
+        with as_written(run_dir):
+            systems = [read_system(name, part.run_dir) for name, part in resolved.parts]
+            comparison = compare(systems, resolved.plan.recipe.baseline or systems[0].name)
+            write_json(run_dir / "comparison.json", comparison)
+            for system in systems:
+                if system.kind == "train":
+                    write_text(system.run_dir / "model" / "README.md", model_card(system.run_dir, comparison))
+            write_compare_report(run_dir)
     return run_dir
 
 
