@@ -28,7 +28,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from summtune.output import say
+from summtune.output import say, show_json
 
 # What an encoder-decoder model and its tokenizer need, at the top of the repository; nothing that may be a pickle.
 _MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             answer = _dataset(given) if given.what == "dataset" else _model(given.id, given.revision)
         except Exception as error:
             answer = {"problem": _problem(error, given)}
-    print(json.dumps(answer))
+    show_json(answer, indent=None)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -279,9 +280,14 @@ def _unknown_key(path: KeyPath) -> str:
     return f"unknown key {key!r}{f' in {section}' if section else ''}{near}"
 
 
+@functools.cache
+def _schema() -> dict[str, Any]:
+    return Recipe.model_json_schema()
+
+
 def _known_keys(path: KeyPath) -> list[str]:
     """Return the keys of the section at ``path``, found by walking the published schema."""
-    schema = Recipe.model_json_schema()
+    schema = _schema()
     node: dict[str, Any] = schema
     for part in path:
         if isinstance(part, int):

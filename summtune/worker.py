@@ -19,6 +19,7 @@ import psutil
 
 from summtune.errors import SummtuneError, os_error_text
 from summtune.events import Events
+from summtune.output import say
 from summtune.plan import Plan, read_plan
 from summtune.run_directory import mark_complete
 from summtune.work.importing import uncollected
@@ -126,7 +127,7 @@ def _end_with_parent() -> None:
         while True:
             time.sleep(1)
             if not _lives(pid):
-                print("the command that started this run is gone; ending", file=sys.stderr, flush=True)
+                say("the command that started this run is gone; ending")
                 os._exit(1)
 
     threading.Thread(target=watch, args=(int(parent),), daemon=True).start()

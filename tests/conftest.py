@@ -29,6 +29,12 @@ def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the tests that take long, too")
 
 
+def pytest_configure(config):
+    """Try more mutants where there is time."""
+    if config.getoption("--slow"):
+        os.environ.setdefault("SUMMTUNE_TEST_EXAMPLES", "1000")
+
+
 def pytest_collection_modifyitems(config, items):
     """Leave out what takes long, saying so, unless it is asked for."""
     if not config.getoption("--slow"):
