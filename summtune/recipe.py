@@ -49,7 +49,8 @@ class DatasetSource(Section):
     """Where dialogues come from, and which columns hold what."""
 
     path: str = Field(
-        min_length=1, description="Hub id, local folder, .jsonl/.json/.csv/.tsv/.parquet/.arrow file, or builtin/dialogues."
+        min_length=1,
+        description="Hub id, local folder, .jsonl/.json/.csv/.tsv/.parquet/.arrow file, or builtin/dialogues.",
     )
     name: str | None = Field(default=None, description="Configuration of a hub data set that has several.")
     split: str | None = Field(

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from summtune.data.encodings import not_utf8, open_utf8
 from summtune.data.rows import BadRow, Place, Row, RowStream, check_names
@@ -20,6 +20,17 @@ _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 """Those that are tried, the most usual first, with what messages call them."""
 _SEP_LINE = re.compile(r'"?sep=(?P<separator>[^"\r\n])"?[\r\n]*', re.IGNORECASE)
 _TRIED_RECORDS = 20
+
+
+class _Records(Protocol):
+    """What ``csv.reader`` returns."""
+
+    @property
+    def line_num(self) -> int: ...
+
+    def __iter__(self) -> Iterator[list[str]]: ...
+
+    def __next__(self) -> list[str]: ...
 
 
 class _Dialect(NamedTuple):
@@ -66,7 +77,7 @@ def read_delimited(path: Path, shown: str, wanted: Collection[str] | None) -> Ro
             raise not_utf8(path, shown) from error
 
 
-def _rows(records: csv.Reader, shown: str, dialect: _Dialect, wanted: Collection[str]) -> RowStream:  # type: ignore
+def _rows(records: _Records, shown: str, dialect: _Dialect, wanted: Collection[str]) -> RowStream:
     header = [name if name in wanted else name.strip() for name in next(records, [])]
     if not any(header):
         raise DataError(f"{shown} is empty (got no header); its first line must name the columns")

@@ -107,8 +107,7 @@ def read_dialogues(sources: Sequence[DatasetSource], default_split: str) -> Read
         opened = [_open(source, default_split, stack) for source in sources]
         prefixes = _id_prefixes(sources, opened)
         infos = tuple(
-            _add(grouping, source, one, prefix)
-            for source, one, prefix in zip(sources, opened, prefixes, strict=True)
+            _add(grouping, source, one, prefix) for source, one, prefix in zip(sources, opened, prefixes, strict=True)
         )
     return Reading(
         dialogues=grouping.dialogues(),
@@ -150,8 +149,8 @@ def _add(grouping: Grouping, source: DatasetSource, opened: _Opened, prefix: str
         raise DataError(f"{source.path} is empty (got no rows); give a source that has rows")
     if first is not None and skipped > row:
         raise DataError(
-            f"{source.path} has nothing but empty rows (got {skipped:,}, all skipped by `on_empty: skip`; {first.place}: "
-            f"{first.problem}); check dialogue_field and summary_field"
+            f"{source.path} has nothing but empty rows (got {skipped:,}, all skipped by `on_empty: skip`; the first is "
+            f"{first.place}: {first.problem}); check dialogue_field and summary_field"
         )
     return SourceInfo(source.path, opened.split, len(grouping) - before, opened.revision, skipped, left_out)
 
@@ -167,10 +166,14 @@ def _open(source: DatasetSource, default_split: str, stack: ExitStack) -> _Opene
     columns = Columns.of(source)
     split = source.split or default_split
     into = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="summtune-")))
-    fetched = fetch_dataset(source, split, into)
+    fetched = fetch_dataset(source, split, into, columns.wanted)
     shown = f"{source.path} (split {split})"
-    rows = read_rows(fetched.rows_path, shown, columns.wanted)
-    return _Opened(split, path.name, split, fetched.revision, checked(_as_rows(rows), columns.record))
+    streams = [
+        open_rows(file.path, f"{shown}, {file.name}" if file.name else shown, columns.wanted, None, split, file.kind)[1]
+        for file in fetched.files
+    ]
+    records: Iterator[Record | EmptyRow] = checked(itertools.chain.from_iterable(streams), columns.record)
+    return _Opened(split, path.name, split, fetched.revision, records)
 
 
 def _open_builtin(source: DatasetSource, split: str) -> _Opened:
@@ -214,17 +217,11 @@ def _open_local(source: DatasetSource, location: Location, default_split: str) -
     split, stem = location.split, location.split or own
     streams: list[RowStream] = []
     for file in location.files:
-        chosen, rows = open_rows(
-            file, str(file), columns.wanted, location.json_split, location.split or default_split
-        )
+        chosen, rows = open_rows(file, str(file), columns.wanted, location.json_split, location.split or default_split)
         split, stem = chosen or split, chosen or stem
         streams.append(rows)
-    return _Opened(split, holder, stem, None, checked(itertools.chain.from_iterable(streams), columns.record))
-
-
-def _as_rows(stream: RowStream) -> RowStream:
-    """Call the lines of the temporary file what they are to the reader: rows of the data set."""
-    return (entry._replace(place=entry.place._replace(unit="row")) for entry in stream)
+    records: Iterator[Record | EmptyRow] = checked(itertools.chain.from_iterable(streams), columns.record)
+    return _Opened(split, holder, stem, None, records)
 
 
 def _id_prefixes(sources: Sequence[DatasetSource], opened: Sequence[_Opened]) -> list[str]:
