@@ -37,16 +37,27 @@ def open_utf8(path: Path, shown: str) -> BinaryIO:
     if not head.startswith(_UTF16) and not _looks_utf16(head):
         return file
     with file:
-        if not head.startswith(_UTF16):
-            raise DataError(
-                f"{shown} looks like UTF-16 (got NUL in every second byte, and no byte order mark); save it as UTF-8"
-            )
+        return io.BytesIO(to_utf8(file.read(), shown))
+
+
+def to_utf8(content: bytes, shown: str) -> bytes:
+    """Return the bytes of a text as `open_utf8` gives those of a file.
+
+    Raises:
+        DataError: UTF-16 without a byte order mark, or with one and not valid.
+    """
+    if content.startswith(_UTF16):
         try:
-            return io.BytesIO(file.read().decode("utf-16").encode("utf-8"))
+            return content.decode("utf-16").encode("utf-8")
         except UnicodeError as error:
             raise DataError(
                 f"{shown} is not the UTF-16 that its byte order mark announces (got {error}); save it as UTF-8"
             ) from error
+    if _looks_utf16(content[:_HEAD]):
+        raise DataError(
+            f"{shown} looks like UTF-16 (got NUL in every second byte, and no byte order mark); save it as UTF-8"
+        )
+    return content
 
 
 def without_mark(content: bytes) -> bytes:

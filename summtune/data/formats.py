@@ -188,7 +188,7 @@ def _read_parquet(path: Path, shown: str, wanted: frozenset[str] | None) -> RowS
             names = file.schema_arrow.names
             check_names(names, shown)
             columns = _columns(names, wanted)
-            yield from _batches(shown, file.iter_batches(batch_size=1024, columns=columns), names)
+            yield from _batches(shown, file.iter_batches(batch_size=1024, columns=columns), _unread(names, wanted))
     except ArrowException as error:
         raise DataError(
             f"{shown} is not a Parquet file that can be read (got {_first_line(error)}); write it again"
@@ -203,7 +203,9 @@ def _read_arrow(path: Path, shown: str, wanted: frozenset[str] | None) -> RowStr
             names = stream.schema.names
             check_names(names, shown)
             columns = _columns(names, wanted)
-            yield from _batches(shown, (batch.select(columns) for batch in _arrow_batches(stream)), names)
+            yield from _batches(
+                shown, (batch.select(columns) for batch in _arrow_batches(stream)), _unread(names, wanted)
+            )
     except pyarrow.ArrowException as error:
         raise DataError(
             f"{shown} is not an Arrow file that can be read (got {_first_line(error)}); save it again"
@@ -229,9 +231,12 @@ def _columns(names: list[str], wanted: frozenset[str] | None) -> list[str]:
     return names if wanted is None else [name for name in names if name in wanted] or names[:1]
 
 
-def _batches(shown: str, batches: Iterator[Any], names: list[str]) -> RowStream:
-    """Yield the rows of batches; columns that were not read are None, so that messages can name them."""
-    unread = dict.fromkeys(names)
+def _unread(names: list[str], wanted: frozenset[str] | None) -> dict[str, None]:
+    """Return the columns that a row is given without their values where a wanted one is missing: messages name them."""
+    return {} if wanted is None or wanted.issubset(names) else dict.fromkeys(names)
+
+
+def _batches(shown: str, batches: Iterator[Any], unread: dict[str, None]) -> RowStream:
     number = 0
     for batch in batches:
         try:
@@ -241,7 +246,9 @@ def _batches(shown: str, batches: Iterator[Any], names: list[str]) -> RowStream:
         for values in rows:
             number += 1
             place = Place(shown, "row", number)
-            yield BadRow(place, values) if isinstance(values, str) else Row(place, unread | values)
+            yield (
+                BadRow(place, values) if isinstance(values, str) else Row(place, unread | values if unread else values)
+            )
 
 
 def _one_row(batch: Any) -> Any:

@@ -36,8 +36,8 @@ class Location:
 def locate(path: Path, split: str | None, default_split: str) -> Location:
     """Return the files that hold a split of ``path``, a file or a folder.
 
-    A folder holds ``<split>.{jsonl,json,csv,tsv,parquet,arrow}`` or ``<split>-00000-of-0000N.parquet`` (also below ``data/``),
-    or is what ``datasets``' ``save_to_disk`` writes.
+    A folder holds ``<split>.{jsonl,json,csv,tsv,parquet,arrow}`` or ``<split>-00000-of-0000N.parquet`` (also below
+    ``data/``), or is what ``datasets``' ``save_to_disk`` writes.
 
     Args:
         path: absolute.
@@ -168,8 +168,8 @@ def _no_split(folder: Path, wanted: str, splits: Sequence[str]) -> DataError:
     names = sorted(entry.name for entry in folder.iterdir())
     files = f"got: {_listed(names)}" if names else "the folder is empty"
     return DataError(
-        f"{folder} holds no data ({files}); it needs {wanted}.jsonl, .json, .csv, .tsv, .parquet or .arrow, parquet shards"
-        f" {wanted}-00000-of-0000N.parquet, or what datasets' save_to_disk writes"
+        f"{folder} holds no data ({files}); it needs {wanted}.jsonl, .json, .csv, .tsv, .parquet or .arrow,"
+        f" parquet shards {wanted}-00000-of-0000N.parquet, or what datasets' save_to_disk writes"
     )
 
 
