@@ -1,5 +1,7 @@
 """Data sets and models of the hub, through the real process: from a cache, from a local hub, and not at all."""
 
+import gzip
+import io
 import json
 import os
 import subprocess
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from fake_hub import COMMIT, FakeHub, serve
+from PIL import Image
 
 from summtune.data.formats import open_rows
 from summtune.data.reading import SourceInfo, read_dialogues
@@ -121,6 +124,43 @@ def test_a_data_set_of_the_hub_is_read_and_grouped_and_found_again_offline(
         DataError, match=rf"revision v1 is not in the cache .* \(got {COMMIT}\); set `revision` to that"
     ):
         read_dialogues([source.model_copy(update={"revision": "v1"})], "test")
+
+
+def test_what_summtune_has_no_reader_for_is_read_by_datasets(home: Path) -> None:
+    lines = b'{"file_name": "0.png", "id": "007", "dialogue": "A: hi", "summaries": ["Greets.", "Says hi."]}\n'
+    picture = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(picture, "PNG")
+    cached(home, "datasets", "someone/dialogues", {"metadata.jsonl": lines, "0.png": picture.getvalue()})
+    source = SOURCE.model_copy(update={"id_field": "id", "summary_field": "summaries"})
+    assert read_dialogues([source], "train").dialogues == [Dialogue("007", "A: hi", ("Greets.", "Says hi."))]
+    columns = "image of type Image, id, dialogue, summaries"
+    with pytest.raises(DataError, match=rf"no column dialog, did you mean dialogue\? \(got columns: {columns}\)"):
+        read_dialogues([source.model_copy(update={"dialogue_field": "dialog"})], "train")
+    with pytest.raises(DataError, match=rf"image holds no text \(got a column of type Image; all columns: {columns}\)"):
+        read_dialogues([source.model_copy(update={"dialogue_field": "image"})], "train")
+
+
+CARD = b"""---
+configs:
+- config_name: default
+  names: [id, dialogue, summary]
+  data_files: [{split: train, path: train.csv}]
+---
+"""
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"train.csv.gz": gzip.compress(b"id,dialogue,summary\n007,A: hi,null\n1,NA,2\n")},
+        {"README.md": CARD, "train.csv": b"007,A: hi,null\n1,NA,2\n"},
+    ],
+    ids=["compressed", "columns named in the card"],
+)
+def test_text_of_a_csv_stays_text(home: Path, files: dict[str, bytes]) -> None:
+    cached(home, "datasets", "someone/dialogues", files)
+    found = read_dialogues([SOURCE.model_copy(update={"id_field": "id"})], "train").dialogues
+    assert found == [Dialogue("007", "A: hi", ("null",)), Dialogue("1", "NA", ("2",))]
 
 
 def test_rows_of_the_hub_are_named_by_data_set_and_row(hub: FakeHub) -> None:

@@ -128,7 +128,8 @@ def checked(rows: RowStream, read: Callable[[Row], _Read | BadRow]) -> Iterator[
     if count == 1:
         raise DataError(f"{bad[0].place}: {bad[0].problem}")
     if bad and alike and bad[0].problem.startswith(_NO_COLUMN):  # it is missing from every row: said once
-        raise DataError(f"{bad[0].place}, and {count - 1:,} more rows: {bad[0].problem}")
+        more = f"{count - 1:,} more row{'s' if count > 2 else ''}"
+        raise DataError(f"{bad[0].place}, and {more}: {bad[0].problem}")
     if bad:
         more = f", the first {len(bad)}" if count > len(bad) else ""
         lines = "".join(f"\n  {row.place}: {row.problem}" for row in bad)

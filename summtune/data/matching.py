@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from summtune.data.grouping import RepeatedId
+from summtune.data.grouping import RepeatedId, repeated_sentence
 from summtune.data.outputs import Output, Outputs
 from summtune.data.reading import Reading
 from summtune.errors import DataError
@@ -113,8 +113,9 @@ def _why(outputs: Outputs, reading: Reading) -> str:
     """Return what most likely makes the numbers differ, and what to do."""
     given, wanted = len(outputs.rows), len(reading.dialogues)
     if given == reading.rows and reading.repeated_rows:
+        which = f" ({repeated_sentence(reading.repeated_ids)})" if reading.repeated_ids else ""
         return (
-            f"; its {reading.rows:,} rows repeat dialogues, whose references are grouped: keep one prediction a "
+            f"; its {reading.rows:,} rows repeat dialogues, whose references are grouped{which}: keep one prediction a "
             "dialogue, in the order in which the dialogues first appear"
         )
     if outputs.lines and given > wanted and not any(row.prediction.strip() for row in outputs.rows[wanted:]):
