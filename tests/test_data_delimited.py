@@ -88,7 +88,7 @@ def test_separators_inside_text_do_not_count(tmp_path: Path, content: str, rows:
         (",dialogue,summary\n0,a,b\n1,c,d\n", [{"dialogue": "a", "summary": "b"}, {"dialogue": "c", "summary": "d"}]),
         ("dialogue,summary,,\na,b,,\nc,d\n", [{"dialogue": "a", "summary": "b"}, {"dialogue": "c", "summary": "d"}]),
         ("dialogue;summary\na;b;\n", [{"dialogue": "a", "summary": "b"}]),
-        ("dialogue,summary\n\n   \na,b\n", [{"dialogue": "a", "summary": "b"}]),
+        ("\n\ndialogue,summary\n\n   \na,b\n", [{"dialogue": "a", "summary": "b"}]),
         (
             "dialogue,summary,\na,b,c\n",
             ["a.csv, record 1 (line 2): 2 fields expected (got 3); quote commas and newlines"],

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -161,6 +162,25 @@ def test_text_of_a_csv_stays_text(home: Path, files: dict[str, bytes]) -> None:
     cached(home, "datasets", "someone/dialogues", files)
     found = read_dialogues([SOURCE.model_copy(update={"id_field": "id"})], "train").dialogues
     assert found == [Dialogue("007", "A: hi", ("null",)), Dialogue("1", "NA", ("2",))]
+
+
+def test_a_copy_that_datasets_prepared_is_read_where_there_is_no_other(
+    hub: FakeHub, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = b'{"id": 1, "dialogue": "A: hi", "summaries": ["Greets.", "Says hi."], "nested": {"a": [1]}}\n'
+    hub.repositories["datasets/someone/dialogues"] = {"test.jsonl": lines}
+    code = "import datasets; datasets.load_dataset('someone/dialogues')"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    shutil.rmtree(home / "hub")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    source = SOURCE.model_copy(update={"id_field": "id", "summary_field": "summaries"})
+    reading = read_dialogues([source], "test")
+    assert reading.dialogues == [Dialogue("1", "A: hi", ("Greets.", "Says hi."))]
+    assert reading.sources[0].revision == COMMIT
+    with pytest.raises(DataError, match=rf"revision v1 is not in the cache .*datasets \(got {COMMIT}\)"):
+        read_dialogues([source.model_copy(update={"revision": "v1"})], "test")
+    with pytest.raises(DataError, match=r"nested must be a string \(got an object\)"):
+        read_dialogues([source.model_copy(update={"summary_field": "nested"})], "test")
 
 
 def test_rows_of_the_hub_are_named_by_data_set_and_row(hub: FakeHub) -> None:

@@ -78,7 +78,7 @@ def read_delimited(path: Path, shown: str, wanted: Collection[str] | None) -> Ro
 
 
 def _rows(records: _Records, shown: str, dialect: _Dialect, wanted: Collection[str]) -> RowStream:
-    header = [name if name in wanted else name.strip() for name in next(records, [])]
+    header = [name if name in wanted else name.strip() for name in next(filter(None, records), [])]
     if not any(header):
         raise DataError(f"{shown} is empty (got no header); its first line must name the columns")
     while not header[-1]:
@@ -122,7 +122,7 @@ def _head(text: io.TextIOWrapper, start: int, separator: str) -> tuple[list[str]
     records = csv.reader(text, delimiter=separator, strict=True)
     header: list[str] = []
     try:
-        header = next(records, [])
+        header = next(filter(None, records), [])
         return header, [len(record) for record in itertools.islice(records, _TRIED_RECORDS) if record]
     except csv.Error:
         return header, []
