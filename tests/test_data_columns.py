@@ -92,8 +92,8 @@ def test_one_reference_of_several_may_not_be_missing() -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"s1": None, "s2": ""}, "s1 and s2 hold no summary (got nothing but empty ones)"),
-        ({"s1": [], "s2": [None, " "]}, "s1 and s2 hold no summary (got nothing but empty ones)"),
+        ({"s1": None, "s2": ""}, "no summary in s1 and s2 (got nothing but empty ones)"),
+        ({"s1": [], "s2": [None, " "]}, "no summary in s1 and s2 (got nothing but empty ones)"),
         ({"dialogue": None, "id": None}, "dialogue must be a string (got null); correct or remove the row"),
         ({"dialogue": float("nan")}, "dialogue must be a string (got a number); correct or remove the row"),
         ({"dialogue": "\n"}, "dialogue is empty (got only white space); fill it or remove the row"),

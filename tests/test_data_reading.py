@@ -279,15 +279,25 @@ def test_skipped_rows_are_counted_for_each_source(tmp_path: Path) -> None:
 
 def test_a_source_of_empty_rows_alone_is_refused(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", ("a", ""), ("", "b"))
-    message = r"a.jsonl has nothing but empty rows \(got 2, .*; the first is .*a.jsonl, line 1: summary hold"
+    message = r"a.jsonl has nothing but empty rows \(got 2, .*; the first is .*a.jsonl, line 1: no summary in summary"
     with pytest.raises(DataError, match=message):
         read(DatasetSource(path=str(path), on_empty="skip"))
 
 
-def test_a_missing_column_is_not_an_empty_one(tmp_path: Path) -> None:
-    path = jsonl(tmp_path / "a.jsonl", ("a", "b"))
-    with pytest.raises(DataError, match="no column sumary, did you mean summary"):
-        read(DatasetSource(path=str(path), on_empty="skip", summary_field="sumary"))
+def test_a_column_that_some_rows_lack_is_empty_in_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"dialogue": "a"}\n{"dialogue": "b", "summary": "s"}\n{"summary": "s"}\n')
+    reading = read(DatasetSource(path=str(path), on_empty="skip"))
+    assert (ids(reading), reading.sources[0].skipped_rows) == (["a_1"], 2)
+    with pytest.raises(DataError, match=r"a.jsonl, line 1: no column summary \(got columns: dialogue\)"):
+        read(path)
+
+
+@pytest.mark.parametrize("fields", ["sumary", ["summary", "sumary"]])
+def test_a_column_that_no_row_has_is_not_an_empty_one(tmp_path: Path, fields: str | list[str]) -> None:
+    path = jsonl(tmp_path / "a.jsonl", ("a", "b"), ("c", ""), ("d", "e"))
+    with pytest.raises(DataError, match=r"a.jsonl, line 1, and 2 more rows: no column sumary, did you mean summary"):
+        read(DatasetSource(path=str(path), on_empty="skip", summary_field=fields))
 
 
 def test_the_builtin_dialogues_have_no_empty_rows() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from summtune.data.formats import json_type
@@ -15,6 +16,7 @@ from summtune.recipe import DatasetSource
 _REPORTED = 5
 _SHOWN_CHARACTERS = 40
 _NO_COLUMN = "no column"
+_NONE_ABSENT: Mapping[str, str] = MappingProxyType({})
 
 _Read = TypeVar("_Read")
 
@@ -28,6 +30,8 @@ class Record(NamedTuple):
         references: at least one summary for each summary column, not empty.
         id: what the id column holds; None where the source has none.
         left_out: empty references that the row has besides (``on_empty: skip``).
+        absent: columns that the row lacks and that count as empty (``on_empty: skip``), with what is said where no row
+            has them.
     """
 
     place: Place
@@ -35,13 +39,21 @@ class Record(NamedTuple):
     references: tuple[str, ...]
     id: str | None
     left_out: int = 0
+    absent: Mapping[str, str] = _NONE_ABSENT
 
 
 class EmptyRow(NamedTuple):
-    """A row that is skipped because its dialogue is empty, or all its references are."""
+    """A row that is skipped because its dialogue is empty, or all its references are.
+
+    Args:
+        place: where it stands.
+        problem: what is empty.
+        absent: as in `Record`.
+    """
 
     place: Place
     problem: str
+    absent: Mapping[str, str] = _NONE_ABSENT
 
 
 @dataclass(frozen=True)
@@ -84,20 +96,28 @@ class Columns:
 
     def record(self, row: Row) -> Record | EmptyRow | BadRow:
         """Return the row's text, or what is wrong with it."""
+        absent = self._absent(row) if self.skip_empty else _NONE_ABSENT
+        if self.dialogue in absent:
+            return EmptyRow(row.place, absent[self.dialogue], absent)
         try:
             dialogue = text_of(row, self.dialogue)
             texts = [text for name in self.summaries for text in _texts(row, name, self.skip_empty)]
             references = tuple(text for text in texts if text is not None)
             if not references:
-                raise EmptyError(f"{' and '.join(self.summaries)} hold no summary (got nothing but empty ones)")
+                raise EmptyError(f"no summary in {' and '.join(self.summaries)} (got nothing but empty ones)")
             identity = None if self.id is None else identity_of(row, self.id)
         except EmptyError as empty:
             if self.skip_empty:
-                return EmptyRow(row.place, str(empty))
+                return EmptyRow(row.place, str(empty), absent)
             return BadRow(row.place, f"{empty}, or skip such rows with `on_empty: skip`")
         except UnusableError as unusable:
             return BadRow(row.place, str(unusable))
-        return Record(row.place, dialogue, references, identity, len(texts) - len(references))
+        return Record(row.place, dialogue, references, identity, len(texts) - len(references), absent)
+
+    def _absent(self, row: Row) -> Mapping[str, str]:
+        # JSON may leave out what a table would hold as null.
+        names = [name for name in (self.dialogue, *self.summaries) if name not in row.values]
+        return {name: _no_column(row, name) for name in names} if names else _NONE_ABSENT
 
 
 class UnusableError(Exception):
@@ -128,8 +148,7 @@ def checked(rows: RowStream, read: Callable[[Row], _Read | BadRow]) -> Iterator[
     if count == 1:
         raise DataError(f"{bad[0].place}: {bad[0].problem}")
     if bad and alike and bad[0].problem.startswith(_NO_COLUMN):  # it is missing from every row: said once
-        more = f"{count - 1:,} more row{'s' if count > 2 else ''}"
-        raise DataError(f"{bad[0].place}, and {more}: {bad[0].problem}")
+        raise DataError(f"{bad[0].place}{and_more(count)}: {bad[0].problem}")
     if bad:
         more = f", the first {len(bad)}" if count > len(bad) else ""
         lines = "".join(f"\n  {row.place}: {row.problem}" for row in bad)
@@ -143,9 +162,18 @@ def value_of(row: Row, column: str) -> object:
         UnusableError: there is no such column, with the nearest one.
     """
     if column not in row.values:
-        names = [str(name) for name in row.values]
-        raise UnusableError(f"{_NO_COLUMN} {column}{hint(column, names)} (got columns: {', '.join(names) or 'none'})")
+        raise UnusableError(_no_column(row, column))
     return row.values[column]
+
+
+def _no_column(row: Row, column: str) -> str:
+    names = [str(name) for name in row.values]
+    return f"{_NO_COLUMN} {column}{hint(column, names)} (got columns: {', '.join(names) or 'none'})"
+
+
+def and_more(count: int) -> str:
+    """Return what follows the place of the first of ``count`` rows of which one thing is said."""
+    return f", and {count - 1:,} more row{'s' if count > 2 else ''}" if count > 1 else ""
 
 
 def text_of(row: Row, column: str, *, may_be_empty: bool = False) -> str:
@@ -167,8 +195,8 @@ def texts_of(row: Row, column: str) -> list[str]:
 
 
 def _texts(row: Row, column: str, or_empty: bool = False) -> list[str | None]:
-    """Return the texts of a column; with ``or_empty`` None for each that is empty, which is wrong without."""
-    value = value_of(row, column)
+    """Return the texts of a column; with ``or_empty`` None for each that is empty or absent, which is wrong without."""
+    value = None if or_empty and column not in row.values else value_of(row, column)
     if not isinstance(value, list):
         if or_empty and _is_empty(value):
             return [None]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from summtune.data.columns import Columns, EmptyRow, Record, checked
+from summtune.data.columns import Columns, EmptyRow, Record, and_more, checked
 from summtune.data.formats import open_rows
 from summtune.data.grouping import Grouping, RepeatedId
 from summtune.data.locations import FILE_EXTENSIONS, Location, locate
@@ -138,7 +138,13 @@ def _add(grouping: Grouping, source: DatasetSource, opened: _Opened, prefix: str
     grouping.start_source(source.limit)
     row, skipped, left_out = -1, 0, 0
     first: EmptyRow | None = None
+    absent: Mapping[str, str] = {}
+    start: Place | None = None
     for row, record in enumerate(opened.records):
+        if start is None:
+            start, absent = record.place, record.absent
+        elif absent:
+            absent = {name: problem for name, problem in absent.items() if name in record.absent}
         if isinstance(record, EmptyRow):
             first = first or record
             skipped += 1
@@ -147,6 +153,8 @@ def _add(grouping: Grouping, source: DatasetSource, opened: _Opened, prefix: str
             grouping.add(record, record.id if record.id is not None else f"{prefix}_{row}")
     if row < 0:
         raise DataError(f"{source.path} is empty (got no rows); give a source that has rows")
+    for problem in absent.values():  # no row has it: a wrong name, not an empty column
+        raise DataError(f"{start}{and_more(row + 1)}: {problem}")
     if first is not None and skipped > row:
         raise DataError(
             f"{source.path} has nothing but empty rows (got {skipped:,}, all skipped by `on_empty: skip`; the first is "
