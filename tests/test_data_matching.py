@@ -130,6 +130,12 @@ def test_an_id_whose_dialogue_stands_under_an_earlier_one_is_told_from_a_foreign
         "(got 1 foreign: other (line 3); 1 whose dialogue stands under an earlier id: test_0b (line 2) for test_0)"
         in (str(caught.value))
     )
+    with pytest.raises(
+        DataError, match=r"earlier id: test_0b \(line 2\) for test_0\); keep the predictions of the ear"
+    ):
+        with_dialogues(
+            outputs(("a", "test_0"), ("b", "test_0b")), Reading(DIALOGUES[:1], 2, 1, 0, (), repeated), "test.jsonl"
+        )
 
 
 def test_rows_that_hold_the_dialogue_of_another_id_are_found():

@@ -81,19 +81,21 @@ def _by_id(outputs: Outputs, reading: Reading, references: str) -> list[Output]:
     known = {dialogue.id for dialogue in reading.dialogues}
     first_of = {repeated.id: repeated.first_id for repeated in reading.repeated_ids}
     foreign = [output for output in outputs.rows if output.id not in known]
+    repeating = "whose dialogue stands under an earlier id"
     found = {
         "missing": [dialogue.id for dialogue in reading.dialogues if dialogue.id not in by_id],
         "foreign": [_at(output) for output in foreign if output.id not in first_of],
-        "whose dialogue stands under an earlier id": [
-            f"{_at(output)} for {first_of[output.id]}" for output in foreign if output.id in first_of
-        ],
+        repeating: [f"{_at(output)} for {first_of[output.id]}" for output in foreign if output.id in first_of],
         "doubled": _doubled(outputs),
     }
     wrong = "; ".join(f"{len(ids):,} {sort}: {_listed(ids)}" for sort, ids in found.items() if ids)
     if wrong:
+        advice = "correct the ids, or name their column with --id-field"
+        if found[repeating] and sum(map(bool, found.values())) == 1:
+            advice = "keep the predictions of the earlier ids"
         raise DataError(
             f"{outputs.shown} does not have one prediction for each id of the {len(reading.dialogues):,} dialogues of "
-            f"{references} (got {wrong}); correct the ids, or name their column with --id-field"
+            f"{references} (got {wrong}); {advice}"
         )
     return [by_id[dialogue.id] for dialogue in reading.dialogues]
 
