@@ -78,6 +78,9 @@ class T5Shape:
         return sum(count * (rank * (inputs + outputs) + (outputs if dora else 0)) for count, inputs, outputs in counts)
 
 
+_LARGEST = 2**31
+"""No size of a model comes near it; the sizes of its weights are products of a few."""
+
 # The config.json of google/flan-t5-*: sizes can be told before the model is on this machine.
 KNOWN_MODELS = {
     "google/flan-t5-small": T5Shape(32128, 512, 64, 1024, 8, 8, 6),
@@ -96,28 +99,38 @@ def shape_of(base_model: str, folder: Path | None) -> T5Shape | None:
         folder: where it lies, None while it is on the hub only.
 
     Raises:
-        ModelError: a safetensors file of it is none.
+        ModelError: a safetensors file of it is none, or a size in its config is none.
     """
     if folder is None:
         return KNOWN_MODELS.get(base_model)
     try:
         config: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(config, dict) or config.get("model_type") not in ("t5", "mt5"):
         return None
     if not {"num_layers", "vocab_size", "d_model", "d_kv", "d_ff", "num_heads"} <= set(config):
         return None
-    layers = config["num_layers"]
+
+    def size(key: str, default: int | None = None) -> int:
+        value = default if config.get(key) is None else config[key]
+        if type(value) is not int or not 0 < value < _LARGEST:
+            raise ModelError(
+                f"{key} of a T5 model is a whole number from 1 to {_LARGEST - 1:,} (got {value!r:.60} in "
+                f"{folder / 'config.json'}); copy the model again"
+            )
+        return value
+
+    layers = size("num_layers")
     return T5Shape(
-        vocab_size=config["vocab_size"],
-        d_model=config["d_model"],
-        d_kv=config["d_kv"],
-        d_ff=config["d_ff"],
+        vocab_size=size("vocab_size"),
+        d_model=size("d_model"),
+        d_kv=size("d_kv"),
+        d_ff=size("d_ff"),
         num_layers=layers,
-        num_decoder_layers=config.get("num_decoder_layers") or layers,
-        num_heads=config["num_heads"],
-        buckets=config.get("relative_attention_num_buckets", 32),
+        num_decoder_layers=size("num_decoder_layers", layers),
+        num_heads=size("num_heads"),
+        buckets=size("relative_attention_num_buckets", 32),
         tied="lm_head.weight" not in stored_tensors(folder),
         gated=str(config.get("feed_forward_proj", "relu")).startswith("gated"),
     )
@@ -138,7 +151,7 @@ def stored_tensors(folder: Path) -> dict[str, tuple[int, ...]]:
         try:
             header: dict[str, Any] = json.loads(content)
             shapes |= {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
-        except (ValueError, AttributeError, KeyError, TypeError):
+        except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
             raise ModelError(
                 f"not a safetensors file (got {path}); if it is a Git LFS pointer, fetch it with `git lfs pull`, else "
                 "copy the model again"

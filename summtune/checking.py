@@ -12,7 +12,8 @@ from summtune.compiling import missing_for_compiling
 from summtune.errors import InputError, Problem, RecipeError
 from summtune.launchers.accelerate_config import parse_ds_config
 from summtune.launchers.ds_config_rules import contradictions, wrong_with_config
-from summtune.paths import recipe_path, resolve_paths
+from summtune.model_limits import facts_of, misfits
+from summtune.paths import model_folder, recipe_path, resolve_paths
 from summtune.prompts import template_text
 from summtune.recipe import ComparedRecipe, Recipe
 from summtune.recipe_loading import NO_OVERRIDES, LoadedRecipe, Overrides, load_recipe
@@ -88,6 +89,9 @@ def _problems(loaded: LoadedRecipe, recipe: Recipe) -> list[Problem]:
             template_text(recipe.prompt_template)
         except InputError as error:
             found.append((("prompt_template",), str(error)))
+        folder = model_folder(recipe.base_model or "")
+        if folder is not None:
+            found += [(tuple(key.split(".")), message) for key, message in misfits(facts_of(folder), recipe)]
     if recipe.deepspeed is not None and Path(recipe.deepspeed).is_absolute():
         try:
             config = parse_ds_config(Path(recipe.deepspeed))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import signal
 import sys
+import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
 from summtune import __version__
-from summtune.errors import StageError, StopAsked, SummtuneError
+from summtune.errors import InputError, RecipeError, StageError, StopAsked, SummtuneError, os_error_text
+from summtune.output import say, say_lines, show, use_any_encoding
+from summtune.visible import is_utf8
 
 app = typer.Typer(
     name="summtune",
@@ -33,33 +37,46 @@ _Set = Annotated[
 _Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 _RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory.", show_default=False)]
 
+_WrongCall = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
+"""The class of all that is wrong with a call: click's own, or newer typer's copy of it, which has no public name."""
+_PATH_ERRORS = frozenset(
+    (
+        errno.EACCES, errno.EBUSY, errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
+        errno.ENODEV, errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.EPERM, errno.EROFS,
+    )
+)  # fmt: skip
+"""A path that was given cannot be used; a stage that meets one of these raises a StageError of its own."""
+
 
 def main() -> None:
     """Run the command line: errors as one message, exit codes 0, 1, 2, 75, 130, and 143 upon SIGTERM."""
+    use_any_encoding()
     debug = "--debug" in sys.argv
     signal.signal(signal.SIGINT, _interrupt)
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, _ask_to_stop)
     try:
-        app(prog_name="summtune", args=[argument for argument in sys.argv[1:] if argument != "--debug"])
+        arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+        for argument in arguments:
+            if not is_utf8(argument):
+                raise InputError(f"an argument of summtune is UTF-8 text (got {argument}); rename the file")
+        sys.exit(app(prog_name="summtune", args=arguments, standalone_mode=False))
     except Interrupted:
-        _say("interrupted; the same command goes on from here")
+        say("interrupted; the same command goes on from here")
         sys.exit(130)
     except StopAsked as asked:
-        _say("stopped; the same command goes on from here")
+        say("stopped; the same command goes on from here")
         sys.exit(128 + asked.number)
-    except SummtuneError as error:
-        if debug:
-            raise
-        _say(f"error: {error}")
-        if isinstance(error, StageError) and error.log:
-            _say(f"log: {error.log}")
+    except _WrongCall as error:
+        _say_usage(error)
         sys.exit(error.exit_code)
-    except OSError as error:
-        if debug:
-            raise
-        _say(f"error: {_os_error(error)}")
-        sys.exit(1)
+    except Exception as error:
+        known = isinstance(error, (SummtuneError, OSError))
+        if debug or not known:
+            say(traceback.format_exc().rstrip())
+        if known:
+            _say_error(error)
+        sys.exit(_exit_code(error))
 
 
 @app.callback(invoke_without_command=True)
@@ -68,7 +85,7 @@ def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,  # noqa: ARG001, read by main
 ) -> None:
     if version:
-        typer.echo(f"summtune {__version__}")
+        show(f"summtune {__version__}")
         raise typer.Exit
 
 
@@ -106,9 +123,9 @@ def validate(
             check(recipe)
         except SummtuneError as error:
             wrong += 1
-            _say(str(error))
+            say_lines(map(str, error.problems)) if isinstance(error, RecipeError) else say(str(error))
         else:
-            _say(f"{recipe}: fine")
+            say_lines([f"{recipe}: fine"])
     if wrong:
         raise typer.Exit(2)
 
@@ -245,7 +262,7 @@ def recipes() -> None:
     from summtune.shipped import list_recipes
 
     for path, purpose in list_recipes():
-        typer.echo(f"{path}\n    {purpose}")
+        show(f"{path}\n    {purpose}")
 
 
 @app.command()
@@ -259,7 +276,7 @@ def init(
     from summtune.shipped import copy_recipe
 
     for path in copy_recipe(name, to):
-        typer.echo(path)
+        show(str(path))
 
 
 @app.command()
@@ -269,7 +286,7 @@ def schema(
     """Print the JSON Schema of recipes, for editors."""
     from summtune.schema import recipe_markdown, recipe_schema
 
-    typer.echo(recipe_markdown() if markdown else json.dumps(recipe_schema(), indent=2, ensure_ascii=False))
+    show(recipe_markdown() if markdown else json.dumps(recipe_schema(), indent=2, ensure_ascii=False))
 
 
 @app.command()
@@ -291,10 +308,6 @@ def doctor(
     running.examine(recipe, gpu_memory, model, as_json)
 
 
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
-
-
 class Interrupted(BaseException):
     """Ctrl-C: not a KeyboardInterrupt, which the command line library would end with its own message."""
 
@@ -307,8 +320,29 @@ def _ask_to_stop(number: int, _: Any) -> None:
     raise StopAsked(number)
 
 
-def _os_error(error: OSError) -> str:
-    where = f" (got {error.filename})" if error.filename else ""
-    if error.errno == errno.ENOSPC:
-        return f"no space is left on the disk{where}; free some, and give the same command again: it goes on from here"
-    return f"{error.strerror or error}{where}"
+def _say_usage(error: typer.BadParameter) -> None:
+    """Print how the command is called, and what was wrong with the call."""
+    shown = io.StringIO()
+    error.show(shown)
+    message = error.format_message()
+    usage, found, _ = shown.getvalue().partition(f"Error: {message}")  # a call without arguments shows the help alone
+    say_lines(usage.rstrip().splitlines())
+    if found:
+        say(f"error: {message}")
+
+
+def _say_error(error: Exception) -> None:
+    """Print one message; of a recipe's problems, one a line."""
+    if isinstance(error, RecipeError):
+        first, *others = map(str, error.problems)
+        say_lines([f"error: {first}", *others])
+        return
+    say(f"error: {os_error_text(error) if isinstance(error, OSError) else error}")
+    if isinstance(error, StageError) and error.log:
+        say(f"log: {error.log}")
+
+
+def _exit_code(error: Exception) -> int:
+    if isinstance(error, OSError):
+        return InputError.exit_code if error.errno in _PATH_ERRORS else 1
+    return error.exit_code if isinstance(error, SummtuneError) else 1

@@ -6,8 +6,6 @@ import time
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,6 +17,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from summtune.console import SafeConsole, labelled
+from summtune.visible import message_line
 
 _PLAIN_SECONDS = 10.0
 
@@ -34,7 +35,7 @@ class TerminalDisplay:
         console: where to.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: SafeConsole) -> None:
         self.console = console
         self.progress: Progress | None = None
         self.task: TaskID | None = None
@@ -83,7 +84,7 @@ class TerminalDisplay:
         """Say what a person should act on; once, however many systems say it."""
         if text not in self.warned:
             self.warned.add(text)
-            self.console.print(f"[yellow]  warning[/yellow]  {escape(text)}", highlight=False, soft_wrap=True)
+            self.console.print(labelled("  warning", text, "yellow"), soft_wrap=True)
 
     def listener(self, event: dict[str, Any]) -> None:
         """Take an event of a worker process."""
@@ -100,7 +101,7 @@ class TerminalDisplay:
                 self._close_bar()
 
     def _line(self, name: str, text: str) -> None:
-        self.console.print(f"[bold]{escape(name):>9}[/bold]  {escape(text)}", highlight=False, soft_wrap=True)
+        self.console.print(labelled(f"{message_line(name):>9}", text), soft_wrap=True)
 
     def _advance(self, stage: str, done: int, total: int, text: str) -> None:
         if not self.console.is_terminal:
@@ -118,7 +119,7 @@ class TerminalDisplay:
         now = time.monotonic()
         if done >= total or now - self.last_line >= _PLAIN_SECONDS:
             self.last_line = now
-            self.console.print(f"{stage:>9}  {done}/{total} {escape(text)}".rstrip(), highlight=False, soft_wrap=True)
+            self.console.print(f"{stage:>9}  {done}/{total} {message_line(text)}".rstrip(), soft_wrap=True)
 
     def _open_bar(self, name: str, total: int | None, text: str) -> None:
         if not self.console.is_terminal:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from summtune.console import SafeConsole, labelled
 from summtune.errors import InputError, RecipeError
 from summtune.fitting import GPU_COUNTS, Fit, fastest, fits, model_shape
 from summtune.machine import Fact, facts
 from summtune.memory import takes_bf16
+from summtune.output import show_json
 from summtune.paths import resolve_paths
 from summtune.recipe import Recipe
 from summtune.recipe_loading import load_recipe
 from summtune.report import numbers
+from summtune.visible import message_line
 
+_MARK = {True: ("✓", "green"), False: ("✗", "red")}
 _DEFAULT_MODEL = "google/flan-t5-base"
 
 
-def doctor(recipe: Path | None, gpu_gib: float | None, model: str | None, as_json: bool, console: Console) -> None:
+def doctor(recipe: Path | None, gpu_gib: float | None, model: str | None, as_json: bool, console: SafeConsole) -> None:
     """Print the facts about this machine, and with a GPU's memory what would fit it.
 
     Args:
@@ -51,7 +53,7 @@ def doctor(recipe: Path | None, gpu_gib: float | None, model: str | None, as_jso
         found = fits(planned, model_shape(planned.base_model), int(gpu_gib * 2**30), bf16)
     said = list(facts())
     if as_json:
-        print(json.dumps({"machine": [asdict(fact) for fact in said], "fits": [_row(fit) for fit in found]}, indent=2))
+        show_json({"machine": [asdict(fact) for fact in said], "fits": [_row(fit) for fit in found]})
         return
     _print_facts(said, console)
     if planned is not None and gpu_gib is not None:
@@ -77,25 +79,22 @@ def _row(fit: Fit) -> dict[str, object]:
     return {"way": fit.way, "gpus": fit.gpus, "fits": fit.fits, "bytes": memory}
 
 
-def _print_facts(said: list[Fact], console: Console) -> None:
+def _print_facts(said: list[Fact], console: SafeConsole) -> None:
     width = max(len(fact.name) for fact in said)
     for fact in said:
-        mark = "[red]![/]" if fact.problem else " "
-        console.print(
-            f"{mark} [bold]{escape(fact.name):>{width}}[/]  {escape(fact.value)}", highlight=False, soft_wrap=True
-        )
+        mark = ("!" if fact.problem else " ", "red")
+        console.print(Text.assemble(mark, " ", labelled(f"{fact.name:>{width}}", fact.value)), soft_wrap=True)
         if fact.problem:
-            console.print(f"  {'':>{width}}  {escape(fact.problem)}", highlight=False, soft_wrap=True)
+            console.print(labelled(f"  {'':>{width}}", fact.problem), soft_wrap=True)
 
 
-def _print_fits(recipe: Recipe, found: list[Fit], gib: float, console: Console) -> None:
+def _print_fits(recipe: Recipe, found: list[Fit], gib: float, console: SafeConsole) -> None:
     recomputed = "on" if recipe.gradient_checkpointing else "off"
     console.print(
-        f"\n{recipe.base_model} on GPUs of {gib:g} GiB: micro_batch_size {recipe.micro_batch_size}, sequence_len "
-        f"{recipe.sequence_len}, target_len {recipe.target_len}, gradient_checkpointing {recomputed}",
-        highlight=False,
+        f"\n{message_line(str(recipe.base_model))} on GPUs of {gib:g} GiB: micro_batch_size "
+        f"{recipe.micro_batch_size}, sequence_len {recipe.sequence_len}, "
+        f"target_len {recipe.target_len}, gradient_checkpointing {recomputed}",
         soft_wrap=True,
-        markup=False,
     )
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("deepspeed")
@@ -104,7 +103,7 @@ def _print_fits(recipe: Recipe, found: list[Fit], gib: float, console: Console) 
     table.add_column("host memory", justify="right")
     for way in dict.fromkeys(fit.way for fit in found):
         row = [fit for fit in found if fit.way == way]
-        cells = [f"{'[green]✓' if fit.fits else '[red]✗'}[/] {numbers.size(fit.memory.total)}" for fit in row]
+        cells = [Text.assemble(_MARK[fit.fits], f" {numbers.size(fit.memory.total)}") for fit in row]
         name = f"{way} (adapter: {recipe.adapter or 'lora'})" if way == "lora" else way
         host = max(fit.memory.host for fit in row)
         table.add_row(name, *cells, numbers.size(host) if host else "–")
@@ -112,11 +111,9 @@ def _print_fits(recipe: Recipe, found: list[Fit], gib: float, console: Console) 
     if recipe.adapter is None:
         best = {count: fastest(found, count) for count in GPU_COUNTS}
         said = ", ".join(f"{count}: {way or 'nothing fits'}" for count, way in best.items())
-        console.print(f"all weights, the fastest that fits, by number of GPUs: {said}", highlight=False, soft_wrap=True)
+        console.print(f"all weights, the fastest that fits, by number of GPUs: {said}", soft_wrap=True)
     console.print(
         "Estimated at full sequence_len; a ✓ leaves 1 GiB for CUDA and 5 % for fragments. Half of micro_batch_size "
         "halves the activations, gradient_checkpointing: true keeps a fraction of them.",
-        highlight=False,
         soft_wrap=True,
-        markup=False,
     )

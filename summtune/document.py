@@ -109,9 +109,15 @@ class Document:
         return path
 
 
+def key_path(dotted: str) -> KeyPath:
+    """Return the parts of a dotted key; those that can count the items of a list as numbers."""
+    parts = dotted.split(".")
+    return tuple(int(part) if len(part) < 10 and part.isascii() and part.isdigit() else part for part in parts)
+
+
 def _step(container: Any, part: str) -> str | int:
     """Return ``part`` as what it is inside ``container``: the index of a list's item, or a key."""
-    return int(part) if isinstance(container, list) and part.isascii() and part.isdigit() else part
+    return key_path(part)[0] if isinstance(container, list) else part
 
 
 def _enter(container: Any, part: str | int, path: KeyPath) -> Any:

@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from summtune.architecture import shape_of
+from summtune.console import SafeConsole, labelled
 from summtune.fitting import fastest, fits, room
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import command
@@ -19,19 +19,20 @@ from summtune.plan import Batch, launch_groups
 from summtune.preparation import count_pairs
 from summtune.report import numbers
 from summtune.resolution import Resolved
+from summtune.visible import message_line
 
 
-def print_commands(commands: Sequence[str], console: Console) -> None:
+def print_commands(commands: Sequence[str], console: SafeConsole) -> None:
     """Print the command for each of several machines."""
     _line(console, "machines", "the same command on each, at the first machine's address:")
     for command_line in commands:
         _verbatim(console, command_line, 4)
 
 
-def print_plan(resolved: Resolved, console: Console) -> None:
+def print_plan(resolved: Resolved, console: SafeConsole) -> None:
     """Print the stages, the exact commands and configs, the batch arithmetic and the memory estimate of a plan."""
     plan = resolved.plan
-    console.print(f"[bold underline]{escape(plan.name)}[/]  kind: {plan.kind}", highlight=False)
+    console.print(Text.assemble((message_line(plan.name), "bold underline"), f"  kind: {plan.kind}"))
     _line(console, "run directory", str(resolved.run_dir))
     if plan.kind == "compare":
         _line(console, "systems", ", ".join(system.name for system in plan.systems))
@@ -107,9 +108,9 @@ def _memory_text(resolved: Resolved) -> str:
     return text
 
 
-def _verbatim(console: Console, text: str, indent: int) -> None:
+def _verbatim(console: SafeConsole, text: str, indent: int) -> None:
     for line in text.splitlines():
-        console.print(f"{' ' * indent}{line}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"{' ' * indent}{line}", soft_wrap=True)
 
 
 def _advice(resolved: Resolved, smallest: int) -> str:
@@ -128,5 +129,5 @@ def _advice(resolved: Resolved, smallest: int) -> str:
     return f"it would fit with `deepspeed: ds_configs/{way}.json`, or {less}"
 
 
-def _line(console: Console, name: str, text: str) -> None:
-    console.print(f"[bold]{escape(name):>15}[/bold]  {escape(text)}", highlight=False, soft_wrap=True)
+def _line(console: SafeConsole, name: str, text: str) -> None:
+    console.print(labelled(f"{message_line(name):>15}", text), soft_wrap=True)

@@ -15,8 +15,11 @@ A message reads ``problem (got X); what to do``. The command line prints it with
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from summtune.visible import message_line
 
 
 class SummtuneError(Exception):
@@ -65,7 +68,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        return f"{place}: {self.message}"
+        return message_line(f"{place}: {self.message}")
 
 
 class RecipeError(InputError):
@@ -101,3 +104,11 @@ class StopAsked(BaseException):
     def __init__(self, number: int) -> None:
         self.number = number
         super().__init__(number)
+
+
+def os_error_text(error: OSError) -> str:
+    """Return what the system refused, and for which file, as a message."""
+    where = f" (got {error.filename})" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"no space is left on the disk{where}; free some, and give the same command again: it goes on from here"
+    return f"{error.strerror or error}{where}"

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from summtune.errors import RunDirectoryError
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` atomically and durably.
@@ -77,15 +79,47 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return the value of a JSON file that summtune wrote."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Return the value of a JSON file that summtune wrote.
+
+    Raises:
+        RunDirectoryError: it was damaged since.
+        OSError: there is none.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _damaged(str(path), error) from None
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a ``.jsonl`` file that summtune wrote."""
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            yield json.loads(line)
+    """Yield the objects of a ``.jsonl`` file that summtune wrote.
+
+    Raises:
+        RunDirectoryError: it was damaged since.
+        OSError: there is none.
+    """
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield json.loads(line.decode("utf-8"))
+            except (ValueError, RecursionError) as error:
+                raise _damaged(f"{path}, line {number}", error) from None
+
+
+def _damaged(place: str, error: Exception) -> RunDirectoryError:
+    return RunDirectoryError(f"{place}: not the JSON that summtune wrote there (got {error}); restore the file")
+
+
+def expanded(path: Path | str) -> Path:
+    """Return the path with ``~`` replaced; unchanged where the user that it names has no home."""
+    with contextlib.suppress(RuntimeError):
+        return Path(path).expanduser()
+    return Path(path)
+
+
+def followed(path: Path) -> Path:
+    """Return the absolute path with links followed, as far as they lead: a loop of links stays as it is."""
+    return Path(os.path.realpath(path))
 
 
 def _umask() -> int:

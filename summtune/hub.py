@@ -31,6 +31,7 @@ from huggingface_hub.errors import (
 )
 
 from summtune.hub_datasets import ProblemError, as_answer, fetched, loaded, plain_files, write_rows
+from summtune.output import say
 
 # What an encoder-decoder model and its tokenizer need, at the top of the repository; nothing that may be a pickle.
 _MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
@@ -123,7 +124,7 @@ def _find(given: argparse.Namespace) -> _Found:
     if why_not:
         # Known before `datasets` is imported, which without an answer would try for half a minute.
         constants.HF_HUB_OFFLINE = True
-        print(f"{why_not}; looking for {name} in the cache", file=sys.stderr)
+        say(f"{why_not}; looking for {name} in the cache")
     import datasets
 
     if not why_not:

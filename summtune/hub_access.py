@@ -71,7 +71,7 @@ def fetch_dataset(source: DatasetSource, split: str, into: Path, columns: Collec
     Raises:
         DataError: the data set cannot be had, or lacks the split, the configuration or a column.
     """
-    # With "=", because a column's name may begin with a dash.
+    # In one word, so that no value is taken for an option.
     arguments = ["dataset", source.path, f"--split={split}", f"--rows={into / 'rows.arrow'}"]
     arguments += [f"--column={column}" for column in sorted(columns)]
     if source.name is not None:
@@ -89,7 +89,7 @@ def fetch_model(name: str, revision: str | None) -> FetchedModel:
     Raises:
         ModelError: the model cannot be had, or has no safetensors weights.
     """
-    arguments = ["model", name] + ([] if revision is None else ["--revision", revision])
+    arguments = ["model", name] + ([] if revision is None else [f"--revision={revision}"])
     answer = _ask(arguments, f"model {name}", ModelError)
     return FetchedModel(Path(answer["path"]), answer["revision"])
 

@@ -10,7 +10,12 @@ from summtune.document import KeyPath
 from summtune.recipe import Recipe, Slurm
 
 # minutes, minutes:seconds, hours:minutes:seconds, and days before hours: what sbatch reads
-_SLURM_TIME = re.compile(r"\d+(:\d+){0,2}|\d+-\d+(:\d+){0,2}|unlimited|infinite", re.IGNORECASE)
+_SLURM_TIME = re.compile(r"#(:#){0,2}|#-#(:#){0,2}|unlimited|infinite".replace("#", "[0-9]{1,9}"), re.IGNORECASE)
+# These become lines of the job's script: a line end would begin a command, a quote or blank another option.
+_WORDS = ("partition", "account", "gpu_type")
+_NOT_IN_A_WORD = re.compile(r"[\s\"'\\#\x00-\x1f\x7f-\x9f]")
+_NOT_IN_QUOTES = re.compile(r"[\"\\\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_NOT_ON_A_LINE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 _GPUS = "set slurm.gpus_per_node (and gpu_type): stages that do not know of GPUs run on the CPU"
 _LOGS = "remove it: what the job says is in the run directory"
@@ -44,6 +49,7 @@ def check_launching(recipe: Recipe, wrong: Collection[str]) -> Iterator[tuple[Ke
     """
     if recipe.slurm is not None:
         yield from _time(recipe.slurm)
+        yield from _directives(recipe.slurm)
         for index, entry in enumerate(recipe.slurm.extra):
             advice = _advice_against(entry, recipe.slurm)
             if advice is not None:
@@ -59,7 +65,7 @@ def _time(slurm: Slurm) -> Iterator[tuple[KeyPath, str]]:
     if slurm.time is None:
         return
     if not _SLURM_TIME.fullmatch(slurm.time):
-        yield ("slurm", "time"), f"slurm.time is no time limit (got {slurm.time!r}); write '12:00:00' or '3-00'"
+        yield ("slurm", "time"), f"slurm.time is no time limit (got {slurm.time!r:.60}); write '12:00:00' or '3-00'"
         return
     seconds = _seconds(slurm.time)
     if seconds is not None and seconds <= slurm.stop_seconds:
@@ -68,6 +74,31 @@ def _time(slurm: Slurm) -> Iterator[tuple[KeyPath, str]]:
             "slurm.time must be longer than stop_seconds, or the job is told to stop before it starts (got "
             f"{slurm.time!r} with stop_seconds: {slurm.stop_seconds}); write hours, minutes and seconds as '12:00:00'",
         )
+
+
+def _directives(slurm: Slurm) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the values that would not stay within their line of the job's script."""
+    for key in _WORDS:
+        value = getattr(slurm, key)
+        if value is not None and (not value or _NOT_IN_A_WORD.search(value)):
+            yield ("slurm", key), f"slurm.{key} is one word (got {value!r}); write the name as the cluster knows it"
+    if slurm.constraint is not None and _NOT_IN_QUOTES.search(slurm.constraint):
+        yield (
+            ("slurm", "constraint"),
+            f"slurm.constraint is one line without quotes or backslashes (got {slurm.constraint!r}); remove them",
+        )
+    for index, entry in enumerate(slurm.extra):
+        if _NOT_ON_A_LINE.search(entry):
+            yield (
+                ("slurm", "extra", index),
+                f"slurm.extra is one option a line (got {entry!r}); write each as an item of its own, and shell lines "
+                "in slurm.setup",
+            )
+
+
+def fits_script(run_dir: str) -> bool:
+    """Return whether the path of a run directory stays within its line of the job's script."""
+    return not _NOT_IN_QUOTES.search(run_dir)
 
 
 def _seconds(limit: str) -> int | None:

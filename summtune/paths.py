@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from summtune.document import KeyPath
 from summtune.errors import Problem
+from summtune.files import expanded, followed
 from summtune.nearest import hint_or_list
 from summtune.recipe import DatasetSource, Recipe
 from summtune.recipe_loading import LoadedRecipe
+from summtune.visible import is_utf8, visible
 
 BUILTIN_MODELS = ("builtin/flan-t5-nano",)
 BUILTIN_DATASETS = ("builtin/dialogues",)
@@ -91,23 +92,29 @@ def _missing_recipes(loaded: LoadedRecipe) -> Iterator[Problem]:
 
 
 def _beside(path: str, folder: Path) -> Path:
-    given = Path(path.replace("\0", "\ufffd"))  # no path has a NUL in it: this one leads nowhere, as it should
-    with contextlib.suppress(RuntimeError):  # the home of a user that there is not
-        given = given.expanduser()
-    return (folder / given).resolve()
+    resolved = followed(folder / expanded(path))
+    return resolved if is_utf8(str(resolved)) else Path(visible(str(resolved)))  # behind a link; no plan can hold it
+
+
+def _exists(path: Path, is_one: Callable[[Path], bool] = Path.exists) -> bool:
+    """Return whether there is such a path; none that the system refuses to look at (too long, a loop, locked)."""
+    try:
+        return is_one(path)
+    except OSError:
+        return False
 
 
 def _file(path: str, folder: Path) -> Path | None:
     beside = _beside(path, folder)
-    if beside.is_file():
+    if _exists(beside, Path.is_file):
         return beside
     inside = package_path(path)
-    return inside if path.startswith(("ds_configs/", "recipes/")) and inside.is_file() else None
+    return inside if path.startswith(("ds_configs/", "recipes/")) and _exists(inside, Path.is_file) else None
 
 
 def _metric(name: str, folder: Path) -> str:
     beside = _beside(name, folder)
-    return str(beside) if beside.exists() and ("/" in name or name.endswith(".py")) else name
+    return str(beside) if _exists(beside) and ("/" in name or name.endswith(".py")) else name
 
 
 def _metric_arguments(loaded: LoadedRecipe) -> tuple[dict[str, dict[str, Any]], list[tuple[KeyPath, str]]]:
@@ -121,7 +128,7 @@ def _metric_arguments(loaded: LoadedRecipe) -> tuple[dict[str, dict[str, Any]], 
                 path: KeyPath = ("evaluation", "metric_arguments", metric, key)
                 beside = _beside(value, loaded.folder_of(*path))
                 resolved[metric][key] = str(beside)
-                if not beside.exists():
+                if not _exists(beside):
                     complaints.append(
                         (path, f"{metric}.{key} leads nowhere (got {value}, looked at {beside}); check it")
                     )
@@ -133,7 +140,7 @@ def _model(base_model: str, folder: Path) -> tuple[str, list[str]]:
     resolved, wrong = _resource(base_model, folder, BUILTIN_MODELS, "model", ())
     if wrong:
         return resolved, [wrong]
-    if is_local(resolved) and not (Path(resolved) / "config.json").is_file():
+    if is_local(resolved) and not _exists(Path(resolved) / "config.json", Path.is_file):
         return resolved, [f"a model is a folder with config.json (got {resolved}); name the folder that has it"]
     return resolved, []
 
@@ -149,7 +156,7 @@ def _source(source: DatasetSource, folder: Path) -> tuple[DatasetSource, list[st
             if getattr(source, key) is not None
         ]
         # A .json file can hold one list a split; the others hold one table.
-        if Path(resolved).is_file() and source.split is not None and not resolved.endswith(".json"):
+        if _exists(Path(resolved), Path.is_file) and source.split is not None and not resolved.endswith(".json"):
             complaints.append(
                 f"split has no effect for a single file (got {source.split!r} for {source.path}); remove it"
             )
@@ -164,7 +171,7 @@ def _resource(
         wrong = None if given in builtin else f"no such builtin {what} (got {given}){hint_or_list(given, builtin)}"
         return given, wrong
     beside = _beside(given, folder)
-    if beside.exists():
+    if _exists(beside):
         return str(beside), None
     looks_local = given.startswith((".", "/", "~")) or given.endswith(endings or ("/",)) or given.count("/") > 1
     if looks_local or not _HUB_ID.fullmatch(given):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from summtune import checkpoints
-from summtune.errors import ModelError
+from summtune.errors import ModelError, StageError, os_error_text
 from summtune.files import read_json, write_bytes, write_json, write_text
 from summtune.hub_access import fetch_model
 from summtune.identity import identify, model_identity
@@ -17,6 +17,7 @@ from summtune.launchers import slurm
 from summtune.launchers.accelerate_config import DS_CONFIG, accelerate_config, read_ds_config, sized, to_yaml
 from summtune.launchers.local import Listener, run_stages
 from summtune.launchers.machines import OtherMachines
+from summtune.model_limits import facts_of, misfits
 from summtune.paths import BUILTIN_DATASETS, is_local
 from summtune.plan import Batch, Plan, StagePlan, launch_groups, read_plan
 from summtune.preparation import prepare_data
@@ -25,6 +26,7 @@ from summtune.resolution import Resolved
 from summtune.run_directory import (
     PARTIAL_PREDICTIONS,
     adopt,
+    as_written,
     check_free,
     clear,
     forget,
@@ -115,6 +117,8 @@ def _begin(resolved: Resolved, display: Display) -> None:
             display.stage("model", f"fetching {model.base_model}", shows_itself=True)
             fetched = fetch_model(model.base_model, model.revision)
             model = model.model_copy(update={"folder": str(fetched.path), "revision": fetched.revision})
+            if wrong := misfits(facts_of(fetched.path), plan.recipe):
+                raise ModelError("\n".join(message for _, message in wrong))
         if not any(Path(str(model.folder)).glob("*.safetensors")):
             raise ModelError(
                 f"the model has no safetensors (got {model.folder}); pickled weights are not loaded: convert it with "
@@ -161,7 +165,8 @@ def _current_plan(resolved: Resolved) -> Plan:
     begun = read_plan(run_dir)
     batch = resolved.plan.batch
     if batch is not None:
-        batch = Batch.of(resolved.plan.recipe, batch.processes, begun.data["train"]["pairs"])
+        with as_written(run_dir):
+            batch = Batch.of(resolved.plan.recipe, batch.processes, begun.data["train"]["pairs"])
     # Versions, commit and time stay those of the beginning: what is complete was made with them.
     kept = {key: getattr(begun, key) for key in ("data", "model", "versions", "git_commit", "created_at")}
     plan = resolved.plan.model_copy(update=kept | {"batch": batch})
@@ -213,7 +218,10 @@ def _run_stages(
                 others.run_stages(launch, run_dir, names, display.listener)
         else:
             display.stage(names[0], "running")
-            _run_here(names[0], plan, run_dir)
+            try:
+                _run_here(names[0], plan, run_dir)
+            except OSError as error:
+                raise StageError(f"the {names[0]} stage failed: {os_error_text(error)}") from error
             mark_complete(run_dir, names[0])
 
 
@@ -231,9 +239,10 @@ def _run_here(stage: str, plan: Plan, run_dir: Path) -> None:
     from summtune.report import write_run_report
     from summtune.report.model_card import model_card
 
-    if plan.kind == "train":
-        write_text(run_dir / "model" / "README.md", model_card(run_dir))
-    write_run_report(run_dir)
+    with as_written(run_dir):
+        if plan.kind == "train":
+            write_text(run_dir / "model" / "README.md", model_card(run_dir))
+        write_run_report(run_dir)
 
 
 def run_comparison(
@@ -279,14 +288,15 @@ def run_comparison(
             raise
         if not complete:
             return None
-        systems = [read_system(name, part.run_dir) for name, part in resolved.parts]
-        display.stage("compare", f"{len(systems)} systems")
-        comparison = compare(systems, resolved.plan.recipe.baseline or systems[0].name)
-        write_json(run_dir / "comparison.json", comparison)
-        for system in systems:
-            if system.kind == "train":
-                write_text(system.run_dir / "model" / "README.md", model_card(system.run_dir, comparison))
-        write_compare_report(run_dir)
+        display.stage("compare", f"{len(resolved.parts)} systems")
+        with as_written(run_dir):
+            systems = [read_system(name, part.run_dir) for name, part in resolved.parts]
+            comparison = compare(systems, resolved.plan.recipe.baseline or systems[0].name)
+            write_json(run_dir / "comparison.json", comparison)
+            for system in systems:
+                if system.kind == "train":
+                    write_text(system.run_dir / "model" / "README.md", model_card(system.run_dir, comparison))
+            write_compare_report(run_dir)
     return run_dir
 
 

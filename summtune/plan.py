@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from summtune.errors import RunDirectoryError
 from summtune.recipe import Recipe, Section
 
 Distribution = Literal["none", "data_parallel", "deepspeed"]
@@ -140,6 +141,14 @@ def read_plan(run_dir: Path) -> Plan:
 
     Raises:
         OSError: there is no ``plan.json``.
-        pydantic.ValidationError: it was not written by this version of summtune.
+        RunDirectoryError: it was not written by this version of summtune, or damaged since.
     """
-    return Plan.model_validate_json((run_dir / "plan.json").read_bytes())
+    try:
+        return Plan.model_validate_json((run_dir / "plan.json").read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "all of it"
+        raise RunDirectoryError(
+            f"{run_dir / 'plan.json'} is not a plan of this version of summtune (got {where}: {first['msg']}); restore "
+            "it, or give the recipe another --output-dir"
+        ) from None

@@ -11,10 +11,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from summtune import recipe_rules
-from summtune.document import Document, KeyPath
+from summtune.document import Document, KeyPath, key_path
 from summtune.errors import InputError, Problem, RecipeError
+from summtune.files import followed
 from summtune.nearest import hint, hint_or_list
 from summtune.recipe import Recipe
+from summtune.visible import is_utf8
 from summtune.yaml_reader import read_yaml_file, read_yaml_value
 
 _TYPE_NAMES = {
@@ -134,13 +136,16 @@ def load_document(
             except InputError as error:
                 raise InputError(f"--set {key}: {error}") from None
             _lay(document, key.strip(), value, f"--set {assignment}", Path.cwd())
-    return LoadedRecipe(_validated(document), document, path.resolve())
+    place = followed(path)
+    if not is_utf8(str(place)):
+        raise InputError(f"the path of a recipe is UTF-8 text (got {place}); rename the file or its folder")
+    return LoadedRecipe(_validated(document), document, place)
 
 
 def _lay(document: Document, key: str, value: Any, origin: str, folder: Path | None) -> None:
     """Lay an override over the document; taking away a key that no recipe has is a mistake like giving one."""
     if value is None and not document.holds(key):
-        path: KeyPath = tuple(int(part) if part.isdecimal() else part for part in key.split("."))
+        path = key_path(key)
         if path[-1] not in _known_keys(path[:-1]):
             raise InputError(f"{origin}: {_unknown_key(path)}")
         return

@@ -13,8 +13,10 @@ from summtune.architecture import T5Shape, shape_of
 from summtune.checking import System, check, systems_of
 from summtune.devices import Gpu, visible_gpus
 from summtune.errors import InputError
+from summtune.files import followed
 from summtune.identity import hash_of, identify, model_identity
 from summtune.launchers.accelerate_config import read_ds_config, sized
+from summtune.launching_rules import fits_script
 from summtune.memory import MemoryEstimate, estimate, takes_bf16
 from summtune.paths import model_folder
 from summtune.plan import Batch, Launch, ModelPlan, Plan, StagePlan, SystemPlan
@@ -95,6 +97,11 @@ def resolve(
     model, shape = _model(recipe, content)
     plan = _plan(loaded, recipe, identity).model_copy(update={"model": model, "batch": batch, "stages": stages})
     run_dir = _run_dir(loaded, recipe, identity, output_dir, inside=system is not None)
+    if recipe.launcher == "slurm" and not fits_script(str(run_dir)):
+        raise InputError(
+            "the run directory of a Slurm job has no quotes, backslashes or control characters in its path (got "
+            f"{run_dir}); choose another --output-dir"
+        )
     bf16 = takes_bf16(recipe, gpus, launch.device)
     memory = _memory(recipe, model, shape, launch, bf16) if shape and recipe.kind == "train" else None
     return Resolved(loaded, plan, run_dir, memory, gpus, bf16)
@@ -102,7 +109,7 @@ def resolve(
 
 def _comparison(loaded: LoadedRecipe, recipe: Recipe, output_dir: Path | None) -> Resolved:
     given = output_dir or (Path(recipe.output_dir) if recipe.output_dir else None)
-    folder = (given / SYSTEMS if given else Path(OUTPUTS)).resolve()
+    folder = followed(given / SYSTEMS if given else Path(OUTPUTS))
     parts = tuple((system.name, resolve(system.path, (), folder, system)) for system in systems_of(loaded, recipe))
     identity = hash_of({"systems": [(name, part.plan.identity) for name, part in parts], "baseline": recipe.baseline})
     systems = [
@@ -129,10 +136,10 @@ def _run_dir(loaded: LoadedRecipe, recipe: Recipe, identity: str, given: Path | 
     name = f"{loaded.name}-{identity[:8]}"
     if inside:
         assert given is not None
-        return (given / name).resolve()
+        return followed(given / name)
     if given is not None:
-        return given.resolve()
-    return Path(recipe.output_dir) if recipe.output_dir else (Path(OUTPUTS) / name).resolve()
+        return followed(given)
+    return Path(recipe.output_dir) if recipe.output_dir else followed(Path(OUTPUTS) / name)
 
 
 def _stages(recipe: Recipe, gpus: Sequence[Gpu]) -> list[StagePlan]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from summtune.errors import DataError, RunDirectoryError
+from summtune.errors import DataError, RunDirectoryError, SummtuneError
 from summtune.files import read_json, write_json
 from summtune.records import Prediction
 
@@ -153,9 +153,13 @@ def is_complete(run_dir: Path, stage: str) -> bool:
     """Whether a stage was marked complete and every file it left is still there, at its size."""
     try:
         outputs: dict[str, Any] = read_json(_marker(run_dir, stage))["outputs"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-    return bool(outputs) and all(_size(run_dir / name) == size for name, size in outputs.items())
+    return (
+        isinstance(outputs, dict)
+        and bool(outputs)
+        and all(_size(run_dir / name) == size for name, size in outputs.items())
+    )
 
 
 def read_predictions(path: Path) -> list[Prediction]:
@@ -174,6 +178,28 @@ def read_predictions(path: Path) -> list[Prediction]:
         except ValueError as error:
             raise DataError(f"{path}, line {number}: not JSON (got {error}); write the file again") from None
     return predictions
+
+
+@contextlib.contextmanager
+def as_written(*run_dirs: Path) -> Iterator[None]:
+    """Refuse runs whose files hold something else than summtune wrote: edited, damaged, or of another version.
+
+    The files have no schema; whoever reads them takes their keys and types for granted within this block.
+
+    Raises:
+        RunDirectoryError: the body fails on a value of another kind than it expects.
+    """
+    try:
+        yield
+    except SummtuneError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        where = " or ".join(map(str, run_dirs))
+        cause = (str(error).splitlines() or [""])[0]
+        raise RunDirectoryError(
+            f"the files in {where} are not as summtune writes them (got {type(error).__name__}: {cause:.200}); restore "
+            "them, or give the command that wrote them again with --fresh"
+        ) from error
 
 
 def forget(run_dir: Path, stages: Sequence[str]) -> None:

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
+from summtune.console import SafeConsole
 from summtune.display import TerminalDisplay
 from summtune.errors import InputError, RunDirectoryError
-from summtune.files import read_json, write_bytes
+from summtune.files import followed, read_json, write_bytes
 from summtune.launchers.local import Place
 from summtune.launchers.machines import OtherMachines, commands, join, place_here
+from summtune.output import say, show, show_data, show_json
 from summtune.paths import model_folder
 from summtune.pipeline import run, run_comparison
 from summtune.resolution import Resolved, resolve
-from summtune.run_directory import is_complete
+from summtune.run_directory import as_written, is_complete
+from summtune.visible import message_line
 
 if TYPE_CHECKING:
     from summtune.scoring import Call
-
-_PLAIN_WIDTH = 110
 
 
 def run_recipe(
     recipe: Path, sets: Sequence[str], output_dir: Path | None, fresh: bool = False, detach: bool = False
 ) -> None:
     """Run a recipe to its end and show the result; with ``detach`` only as far as a Slurm job is needed."""
-    console = _console(stderr=True)
+    console = SafeConsole(stderr=True)
     with TerminalDisplay(console) as display:
         display.wait("recipe", "reading and checking")
         resolved = resolve(recipe, sets, output_dir)
@@ -48,9 +45,10 @@ def run_recipe(
             display.stage("machines", f"machine {place.rank} is done; the result is in {resolved.run_dir}")
             return
     if run_dir is not None:
-        _show_result(run_dir, console)
+        with as_written(run_dir):
+            _show_result(run_dir, console)
     else:
-        console.print("the same command shows how it goes, and the result", highlight=False)
+        console.print("the same command shows how it goes, and the result")
 
 
 def _is_done(resolved: Resolved) -> bool:
@@ -89,7 +87,7 @@ def show_plan(recipe: Path, sets: Sequence[str], output_dir: Path | None) -> Non
     from summtune.dry_run import print_commands, print_plan
 
     resolved = resolve(recipe, sets, output_dir)
-    console = _console()
+    console = SafeConsole()
     print_plan(resolved, console)
     if resolved.machines > 1:
         print_commands(commands(resolved.machines, _command(recipe, sets, output_dir, fresh=False)), console)
@@ -102,7 +100,7 @@ def examine(recipe: Path | None, gpu_memory: float | None, model: str | None, as
     """Print what this machine has, and what fits a GPU of ``gpu_memory`` GiB."""
     from summtune.doctor import doctor
 
-    doctor(recipe, gpu_memory, model, as_json, _console())
+    doctor(recipe, gpu_memory, model, as_json, SafeConsole())
 
 
 def score_outputs(call: Call, output_dir: Path | None, as_json: bool) -> None:
@@ -111,29 +109,27 @@ def score_outputs(call: Call, output_dir: Path | None, as_json: bool) -> None:
 
     if output_dir is not None:
         check_place(output_dir)
-    scored = score(call, lambda text: print(text, file=sys.stderr))
+    scored = score(call, say)
     metrics = scored.evaluation.to_json()
     if output_dir is not None:
         write_scored(scored, output_dir)
     if as_json:
-        print(json.dumps(metrics, indent=2, ensure_ascii=False))
+        show_json(metrics)
     else:
-        _show_scores({"name": scored.name, "metrics": metrics["metrics"]}, metrics, _console())
+        _show_scores({"name": scored.name, "metrics": metrics["metrics"]}, metrics, SafeConsole())
     if output_dir is not None:
-        print(f"report: {output_dir / 'report.html'}", file=sys.stderr)
+        say(f"report: {output_dir / 'report.html'}")
 
 
-def _show_scores(system: dict[str, Any], metrics: dict[str, Any], console: Console) -> None:
+def _show_scores(system: dict[str, Any], metrics: dict[str, Any], console: SafeConsole) -> None:
     from summtune.report.contents import protocol_sentence
     from summtune.report.table import print_scores
 
     print_scores(console, [system], metrics["floor"], metrics["ceiling"])
     scored_on = f"{metrics['n']:,} dialogue{'s' if metrics['n'] > 1 else ''}"
-    console.print(
-        f"{scored_on}. {protocol_sentence(metrics['protocol'], metrics['metrics'])}", highlight=False, markup=False
-    )
+    console.print(f"{scored_on}. {protocol_sentence(metrics['protocol'], metrics['metrics'])}")
     for warning in metrics["diagnostics"]["warnings"]:
-        print(f"warning: {warning}", file=sys.stderr)
+        say(f"warning: {warning}")
 
 
 def summarize_input(
@@ -144,7 +140,7 @@ def summarize_input(
     from summtune.summarizing import summarize
 
     inputs = read_inputs(file, dialogue_field, id_field)
-    with TerminalDisplay(_console(stderr=True)) as display:
+    with TerminalDisplay(SafeConsole(stderr=True)) as display:
         if (
             Path(model).is_dir() or model_folder(model) is not None
         ):  # a model of the hub is fetched first, and shows that itself
@@ -153,7 +149,7 @@ def summarize_input(
     for each, summary in zip(inputs, summaries, strict=True):
         identity = {} if each.id is None else {"id": each.id}
         row = {**identity, "dialogue": each.dialogue, "summary": summary}
-        print(json.dumps(row, ensure_ascii=False) if as_json else summary)
+        show_json(row, indent=None) if as_json else show_data(summary)
 
 
 def compare_runs(run_dirs: Sequence[Path], as_json: bool) -> None:
@@ -163,12 +159,13 @@ def compare_runs(run_dirs: Sequence[Path], as_json: bool) -> None:
 
     if len(run_dirs) < 2:
         raise InputError(f"a comparison needs at least two runs (got {len(run_dirs)}); name their directories")
-    systems = [read_system(None, path.resolve()) for path in run_dirs]
-    comparison = compare(systems, systems[0].name)
-    if as_json:
-        print(json.dumps(comparison, indent=2, ensure_ascii=False))
-    else:
-        _show_comparison(comparison, _console())
+    with as_written(*run_dirs):
+        systems = [read_system(None, followed(path)) for path in run_dirs]
+        comparison = compare(systems, systems[0].name)
+        if as_json:
+            show_json(comparison)
+        else:
+            _show_comparison(comparison, SafeConsole())
 
 
 def write_report(run_dir: Path, png: Path | None) -> None:
@@ -178,21 +175,16 @@ def write_report(run_dir: Path, png: Path | None) -> None:
 
     if not (run_dir / "plan.json").is_file():
         raise RunDirectoryError(f"not a run directory (got {run_dir}); it has no plan.json")
-    compared = (run_dir / "comparison.json").is_file()
-    print(write_compare_report(run_dir) if compared else write_run_report(run_dir))
-    if png is not None:
-        scored = read_json(run_dir / ("comparison.json" if compared else "metrics.json"))
-        write_bytes(png, scores_png(_systems(run_dir), floor=scored.get("floor"), ceiling=scored.get("ceiling")))
-        print(png)
+    with as_written(run_dir):
+        compared = (run_dir / "comparison.json").is_file()
+        show(str(write_compare_report(run_dir) if compared else write_run_report(run_dir)))
+        if png is not None:
+            scored = read_json(run_dir / ("comparison.json" if compared else "metrics.json"))
+            write_bytes(png, scores_png(_systems(run_dir), floor=scored.get("floor"), ceiling=scored.get("ceiling")))
+            show(str(png))
 
 
-def _console(stderr: bool = False) -> Console:
-    """Return a console; without a terminal (a log, a pipe) lines may be longer than eighty columns."""
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=_PLAIN_WIDTH)
-
-
-def _show_result(run_dir: Path, console: Console) -> None:
+def _show_result(run_dir: Path, console: SafeConsole) -> None:
     from summtune.report.table import print_scores
 
     if (run_dir / "comparison.json").is_file():
@@ -200,7 +192,7 @@ def _show_result(run_dir: Path, console: Console) -> None:
     else:
         metrics = read_json(run_dir / "metrics.json")
         print_scores(console, _systems(run_dir), metrics["floor"], metrics["ceiling"])
-    console.print(f"\nreport: {run_dir / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(f"\nreport: {run_dir / 'report.html'}", soft_wrap=True)
 
 
 def _systems(run_dir: Path) -> list[dict[str, Any]]:
@@ -213,11 +205,11 @@ def _systems(run_dir: Path) -> list[dict[str, Any]]:
     return [{"name": plan["name"], "metrics": metrics["metrics"], **stats}]
 
 
-def _show_comparison(comparison: dict[str, Any], console: Console) -> None:
+def _show_comparison(comparison: dict[str, Any], console: SafeConsole) -> None:
     from summtune.report.table import print_scores
 
     print_scores(console, comparison["systems"], comparison["floor"], comparison["ceiling"])
     for sentence in comparison["verdict"]:
-        console.print(f"- {sentence}", highlight=False, markup=False)
+        console.print(f"- {message_line(sentence)}")
     for warning in comparison["warnings"]:
-        print(f"warning: {warning}", file=sys.stderr)
+        say(f"warning: {warning}")

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from summtune.errors import ModelError, RecipeError, RunDirectoryError
-from summtune.files import read_json, read_jsonl, write_json, write_jsonl, write_text
+from summtune.files import expanded, followed, read_json, read_jsonl, write_json, write_jsonl, write_text
 from summtune.hub_access import fetch_model
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import Listener, run_stages
+from summtune.model_limits import facts_of, lengths_within
+from summtune.paths import model_folder
 from summtune.plan import Launch, Plan, StagePlan, read_plan
+from summtune.recipe import Recipe
 from summtune.records import Dialogue
 from summtune.resolution import resolve
-from summtune.run_directory import DATA_FILES, TOKENS, is_complete
+from summtune.run_directory import DATA_FILES, TOKENS, as_written, is_complete
 
 
 def summarize(source: str, dialogues: Sequence[str], listener: Listener) -> list[str]:
@@ -50,7 +53,9 @@ def summarize(source: str, dialogues: Sequence[str], listener: Listener) -> list
 
 def _of_run(run_dir: Path, folder: Path) -> Plan:
     """Return the run's plan, with what its prediction needs laid into ``folder``."""
-    if read_json(run_dir / "plan.json").get("kind") == "scored":
+    with as_written(run_dir):
+        kind = read_json(run_dir / "plan.json").get("kind")
+    if kind == "scored":
         raise RunDirectoryError(f"outputs from elsewhere were scored here (got {run_dir}); name a run or a model")
     plan = read_plan(run_dir)
     if plan.kind == "compare":
@@ -60,7 +65,7 @@ def _of_run(run_dir: Path, folder: Path) -> Plan:
             f"the run has not finished its training (got {run_dir}); run its recipe to the end first"
         )
     if plan.kind == "train":
-        (folder / "model").symlink_to((run_dir / "model").resolve())
+        (folder / "model").symlink_to(followed(run_dir / "model"))
         shutil.copyfile(run_dir / "training.json", folder / "training.json")
     exemplars = run_dir / DATA_FILES["exemplars"]
     if exemplars.is_file():
@@ -70,13 +75,17 @@ def _of_run(run_dir: Path, folder: Path) -> Plan:
 
 
 def _of_model(source: str, folder: Path) -> Plan:
-    """Return the plan of a zero-shot prompt of the model."""
-    local = Path(source).expanduser()
+    """Return the plan of a zero-shot prompt of the model, no longer than the model takes."""
+    local = expanded(source)
+    name = str(followed(local)) if local.is_dir() else source
     recipe: dict[str, Any] = {
         "kind": "prompt",
-        "base_model": str(local.resolve()) if local.is_dir() else source,
+        "base_model": name,
         "test_datasets": [{"path": "builtin/dialogues"}],  # replaced by what is to be summarized
     }
+    known = model_folder(name)
+    if known is not None:
+        recipe |= _lengths_within(known)
     write_json(folder / "summarize.yaml", recipe)
     try:
         plan = resolve(folder / "summarize.yaml").plan
@@ -87,4 +96,12 @@ def _of_model(source: str, folder: Path) -> Plan:
         return plan
     fetched = fetch_model(plan.model.base_model, plan.model.revision)
     model = plan.model.model_copy(update={"folder": str(fetched.path), "revision": fetched.revision})
-    return plan.model_copy(update={"model": model})
+    shorter = plan.recipe.model_dump() | _lengths_within(fetched.path)
+    return plan.model_copy(update={"model": model, "recipe": Recipe.model_validate(shorter)})
+
+
+def _lengths_within(folder: Path) -> dict[str, Any]:
+    """Return the keys of the recipe whose defaults are lowered to what the model in ``folder`` takes."""
+    defaults = Recipe(kind="prompt")
+    longest, most = lengths_within(facts_of(folder), defaults.sequence_len, defaults.generation.max_new_tokens)
+    return {"sequence_len": longest, "generation": {"max_new_tokens": most}}

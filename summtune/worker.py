@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from summtune.errors import SummtuneError
+from summtune.errors import SummtuneError, os_error_text
 from summtune.events import Events
 from summtune.plan import Plan, read_plan
 from summtune.run_directory import mark_complete
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> int:
             return 1
         except OSError as error:
             traceback.print_exc()
-            events.error(f"{error.strerror or error} (got {error.filename or 'no file'})", expected=True)
+            events.error(os_error_text(error), expected=True)
             return 1
         except BaseException as error:
             traceback.print_exc()

@@ -15,11 +15,14 @@ import yaml
 
 from summtune.document import Document, KeyPath, Place
 from summtune.errors import InputError, Problem
+from summtune.visible import is_utf8, visible
 
 _MAX_BYTES = 100_000
 _MAX_NODES = 20_000
 _MAX_DEPTH = 20
 _MAX_DIGITS = 100
+# PyYAML lets Python refuse the code point of an escape in a quoted text, such as "\UFFFFFFFF".
+_NOT_YAML = (yaml.YAMLError, ValueError, OverflowError)
 
 
 class _CoreSchemaLoader(yaml.SafeLoader):
@@ -80,7 +83,7 @@ def read_yaml(text: str, file: str) -> Document:
     """
     try:
         nodes = list(yaml.compose_all(text, _CoreSchemaLoader))
-    except yaml.YAMLError as error:
+    except _NOT_YAML as error:
         raise InputError(_syntax_message(error, file)) from None
     except RecursionError:
         raise InputError(f"{file}: nested deeper than a recipe can be; is it the right file?") from None
@@ -108,11 +111,11 @@ def read_yaml_value(text: str) -> Any:
     document = Document("--set")
     try:
         node = yaml.compose(text, _CoreSchemaLoader)
-    except yaml.YAMLError as error:
-        detail = getattr(error, "problem", None) or "not a YAML value"
-        raise InputError(f"not a YAML value (got {text!r}: {detail}); quote it") from None
+    except _NOT_YAML as error:
+        detail = getattr(error, "problem", None) or _first_line(error)
+        raise InputError(f"not a YAML value (got {_shortened(text)}: {detail}); quote it") from None
     except RecursionError:
-        raise InputError(f"not a YAML value (got {text[:20]!r}…: nested too deep); quote it") from None
+        raise InputError(f"not a YAML value (got {_shortened(text)}: nested too deep); quote it") from None
     if node is not None:
         document.value = _Builder(document).build(node, ())
     if document.problems:
@@ -120,10 +123,18 @@ def read_yaml_value(text: str) -> Any:
     return document.value
 
 
-def _syntax_message(error: yaml.YAMLError, file: str) -> str:
+def _shortened(text: str) -> str:
+    return repr(text) if len(text) <= 60 else f"{text[:60]!r}…"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _syntax_message(error: Exception, file: str) -> str:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
-    detail = getattr(error, "problem", None) or str(error).splitlines()[0]
+    detail = getattr(error, "problem", None) or _first_line(error)
     return f"{place}: not YAML ({detail}); check the indentation, colons and quotes around here"
 
 
@@ -179,7 +190,7 @@ class _Builder:
                     place, f"a key is a plain name (got {shown!r}); write the keys out, without merging or nesting"
                 )
                 continue
-            key = key_node.value
+            key = self._text(key_node.value, place)
             key_path: KeyPath = (*path, key)
             if key in mapping:
                 first = self.document.places[key_path].line
@@ -190,9 +201,10 @@ class _Builder:
         return mapping
 
     def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:
+        text = self._text(node.value, self.document.places[path])
         if node.tag != _plain_tag(node):
             self._refuse_tag(node, path, "")
-            return node.value
+            return text
         match node.tag.removeprefix("tag:yaml.org,2002:"):
             case "null":
                 return None
@@ -207,7 +219,15 @@ class _Builder:
             case "float":
                 return float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
             case _:
-                return node.value
+                return text
+
+    def _text(self, text: str, place: Place) -> str:
+        """Return the text; one that no file, file's name or process can be given is noted, and made harmless."""
+        if is_utf8(text) and "\0" not in text:
+            return text
+        shown = _shortened(text)
+        self._note(place, f"a text holds no null characters and no lone surrogates (got {shown}); remove them")
+        return visible(text)
 
     def _refuse_tag(self, node: yaml.Node, path: KeyPath, plain: str) -> None:
         if node.tag != plain:

@@ -20,6 +20,7 @@ T5_CONFIG = {
     "relative_attention_num_buckets": 32,
     "feed_forward_proj": "gated-gelu",
     "is_encoder_decoder": True,
+    "decoder_start_token_id": 0,
 }
 
 

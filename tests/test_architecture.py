@@ -95,3 +95,21 @@ def test_a_file_that_only_has_the_name_of_safetensors_is_told(tmp_path, write_mo
     (write_model(tmp_path) / "model.safetensors").write_bytes(content)
     with pytest.raises(ModelError, match=r"not a safetensors file \(got .*model.safetensors\); .*`git lfs pull`"):
         shape_of("./model", tmp_path)
+
+
+@pytest.mark.parametrize("key", ["vocab_size", "d_model", "d_ff", "num_layers", "num_decoder_layers", "num_heads"])
+@pytest.mark.parametrize("value", ["512", -1, 10**25, [1], {}, 1.5, True])
+def test_a_size_that_is_none_is_refused(tmp_path, write_model, key, value):
+    folder = write_model(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text()) | {key: value}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=f"{key} of a T5 model is a whole number from 1 to .* \\(got ") as told:
+        shape_of("x", folder)
+    assert f"(got {value!r} in {folder / 'config.json'}); copy the model again" in str(told.value)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "\ufeff{}", "[]", "7", '{"model_type": []}'])
+def test_a_config_that_says_nothing_is_not_guessed(tmp_path, write_model, content):
+    folder = write_model(tmp_path / "model")
+    (folder / "config.json").write_text(content)
+    assert shape_of("x", folder) is None

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import in_process
 import pytest
 from installed_command import command_path
 
@@ -195,11 +196,11 @@ def test_a_folder_that_cannot_be_written_is_refused(refused, project):
     (project / "locked").mkdir(mode=0o555)
     if os.access(project / "locked", os.W_OK):
         pytest.skip("root may write everywhere")
-    assert refused("run", "prompt.yaml", "--output-dir", "locked/run", code=1).startswith("Permission denied (got ")
+    assert refused("run", "prompt.yaml", "--output-dir", "locked/run").startswith("Permission denied (got ")
 
 
 def test_a_file_where_the_output_folder_should_be_is_refused(refused, project):
-    message = refused("run", "prompt.yaml", "--output-dir", "train.yaml/run", code=1)
+    message = refused("run", "prompt.yaml", "--output-dir", "train.yaml/run")
     assert message == f"Not a directory (got {project / 'train.yaml' / 'run'})"
 
 
@@ -276,3 +277,49 @@ def test_a_comparison_whose_first_system_fails_leaves_nothing(refused, project):
     (project / "test.jsonl").write_text('{"dialogue": "A: Hi.", "summary": ""}\n')
     assert "test.jsonl" in refused("run", "both.yaml")
     assert "test.jsonl" in refused("run", "both.yaml", "--output-dir", "mine")
+
+
+@pytest.mark.parametrize("path", ["a" * 300, "a/" * 3000, "loop", "loop/x", "train.yaml/x"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        ["run", "{}"],
+        ["validate", "{}"],
+        ["run", "prompt.yaml", "--output-dir", "{}"],
+        ["evaluate", "{}"],
+        ["evaluate", "test.jsonl", "--prediction-field", "summary", "--references", "{}"],
+        ["compare", "{}", "{}"],
+        ["report", "{}"],
+        ["summarize", "{}", "train.yaml"],
+        ["summarize", "model", "{}"],
+        ["doctor", "{}", "--gpu-memory", "40"],
+    ],
+)
+def test_a_path_that_the_system_cannot_use_is_refused(project, everything_in, path, call):
+    (project / "loop").symlink_to("loop")
+    before = everything_in(project)
+    done = in_process.call(*(argument.format(path) for argument in call))
+    assert done.code == 2
+    assert done.stderr.strip()
+    assert "Traceback" not in done.stderr
+    assert everything_in(project) == before
+
+
+def test_a_system_that_fails_is_not_the_fault_of_the_call(project, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error", "disk")
+
+    monkeypatch.setattr("summtune.yaml_reader.read_yaml", fail)
+    done = in_process.call("validate", "prompt.yaml")
+    assert (done.code, done.stderr) == (1, "error: Input/output error (got disk)\n")
+
+
+def test_a_defect_shows_its_traceback_and_drives_no_terminal(project, monkeypatch):
+    def fail(*_):
+        raise KeyError("\x1b[2J")
+
+    monkeypatch.setattr("summtune.yaml_reader.read_yaml", fail)
+    done = in_process.call("validate", "prompt.yaml")
+    assert done.code == 1
+    assert "KeyError: '\\x1b[2J'" in done.stderr
+    assert "\x1b" not in done.stderr

@@ -3,14 +3,14 @@
 import io
 
 import pytest
-from rich.console import Console
 
+from summtune.console import SafeConsole
 from summtune.display import TerminalDisplay
 
 
 @pytest.fixture
 def plain():
-    return TerminalDisplay(Console(file=io.StringIO(), width=40))
+    return TerminalDisplay(SafeConsole(file=io.StringIO(), width=40))
 
 
 def text(display):
@@ -52,7 +52,7 @@ def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(plain, monkeypatch):
 
 @pytest.fixture
 def terminal():
-    return TerminalDisplay(Console(file=io.StringIO(), width=100, height=20, force_terminal=True))
+    return TerminalDisplay(SafeConsole(file=io.StringIO(), width=100, height=20, force_terminal=True))
 
 
 def bars(display):
@@ -132,3 +132,22 @@ def test_a_log_hears_nothing_of_waiting(plain):
         plain.systems(0, 5)
         plain.listener(event("started"))
     assert text(plain) == ""
+
+
+def test_what_workers_and_names_say_drives_no_terminal(terminal):
+    hostile = "\x1b]0;x\x07[red]:smile:\x9b2J\n"
+    with terminal:
+        terminal.stage(hostile, hostile)
+        terminal.warn(hostile)
+        terminal.systems(1, 2)
+        for kind, fields in (
+            ("message", {"text": hostile}),
+            ("warning", {"text": hostile + "!"}),
+            ("progress", {"done": 1, "total": 2, "text": hostile}),
+        ):
+            terminal.listener({"event": kind, "stage": hostile, "rank": 0, **fields})
+    shown = text(terminal)
+    assert "\x1b]" not in shown
+    assert "\x07" not in shown
+    assert "\x9b" not in shown
+    assert shown.count("␛]0;x␇[red]:smile:⟨U+009B⟩2J␊") >= 4

@@ -6,9 +6,9 @@ import math
 import re
 
 import pytest
-from rich.console import Console
 
 from summtune import doctor as module
+from summtune.console import SafeConsole
 from summtune.doctor import doctor
 from summtune.errors import InputError, RecipeError
 from summtune.machine import Fact
@@ -22,7 +22,7 @@ def examine(monkeypatch):
     monkeypatch.setattr(module, "facts", lambda: iter([Fact("GPUs", "none"), Fact("peft", "gone", "pip install peft")]))
 
     def print_to(recipe=None, gpu_memory=None, model=None, as_json=False):
-        console = Console(file=io.StringIO(), width=120)
+        console = SafeConsole(file=io.StringIO(), width=120)
         doctor(recipe, gpu_memory, model, as_json, console)
         return console.file.getvalue()
 

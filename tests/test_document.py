@@ -2,6 +2,7 @@
 
 import pytest
 
+from summtune.document import Document, key_path
 from summtune.errors import InputError
 from summtune.yaml_reader import read_yaml
 
@@ -72,3 +73,16 @@ def test_a_path_that_leads_nowhere_is_told(dotted, match):
 )
 def test_whether_a_value_stands_there(dotted, held):
     assert document().holds(dotted) is held
+
+
+@pytest.mark.parametrize("part", ["9" * 5000, "²", "٣", "-1", "+1", "1_0", " 1", "", "1e0"])
+def test_what_counts_no_item_of_a_list_is_told(part):
+    document = Document("a.yaml", {"datasets": [{"path": "x"}, {"path": "y"}]})
+    assert not document.holds(f"datasets.{part}.path")
+    with pytest.raises(InputError, match="not inside a section or a list"):
+        document.assign(f"datasets.{part}.path", "z", "--set")
+
+
+def test_the_parts_of_a_dotted_key_are_names_and_numbers_of_items():
+    assert key_path("datasets.01.path") == ("datasets", 1, "path")
+    assert key_path("a.²." + "9" * 5000) == ("a", "²", "9" * 5000)

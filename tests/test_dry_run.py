@@ -6,9 +6,9 @@ import sys
 
 import pytest
 import yaml
-from rich.console import Console
 
 from summtune import running
+from summtune.console import SafeConsole
 from summtune.devices import Gpu
 from summtune.dry_run import print_plan
 from summtune.launchers.sbatch_script import sbatch_script
@@ -22,7 +22,7 @@ def plan_of(project, monkeypatch, tmp_path):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr("summtune.resolution.visible_gpus", lambda: list(gpus))
         path = project / name if isinstance(name, str) else name
-        console = Console(file=io.StringIO(), width=60)
+        console = SafeConsole(file=io.StringIO(), width=60)
         resolved = resolve(path, sets)
         print_plan(resolved, console)
         return resolved, console.file.getvalue()

@@ -1,9 +1,11 @@
 """Errors that users read: their places, their order, their exit codes."""
 
+import errno
+
 import pytest
 
 from summtune import errors
-from summtune.errors import InputError, Problem, RecipeError, StageError, SummtuneError
+from summtune.errors import InputError, Problem, RecipeError, StageError, SummtuneError, os_error_text
 
 
 def test_a_problem_names_file_line_and_column():
@@ -39,3 +41,19 @@ def test_a_stage_that_failed_has_exit_code_1_and_names_its_log():
     assert isinstance(error, RuntimeError)
     assert isinstance(error, SummtuneError)
     assert (error.exit_code, error.log, str(error)) == (1, "logs/train.rank0.log", "the train stage failed")
+
+
+def test_a_problem_is_one_line_whatever_it_quotes():
+    assert str(Problem("wrong (got a\nb\x1b[2J)", "a\n.yaml", 1, 2)) == "a␊.yaml:1:2: wrong (got a␊b␛[2J)"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x"), "File name too long (got x)"),
+        (OSError("odd"), "odd"),
+        (OSError(errno.ENOSPC, "No space", "x"), "no space is left on the disk (got x); free some, and give the same "),
+    ],
+)
+def test_what_the_system_refuses_is_told_with_its_file(error, text):
+    assert os_error_text(error).startswith(text)

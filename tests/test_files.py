@@ -3,10 +3,12 @@
 import errno
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
 from summtune import files
+from summtune.errors import RunDirectoryError
 
 
 def test_what_is_written_is_what_is_read(tmp_path):
@@ -69,3 +71,20 @@ def test_files_get_the_permissions_of_the_umask(tmp_path):
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
     assert now == 0o027
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, b"", b"9" * 5000])
+def test_a_file_that_was_damaged_is_told(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    (tmp_path / "a.jsonl").write_bytes(b"{}\n" + content + b"\n")
+    with pytest.raises(RunDirectoryError, match=r"a\.json: not the JSON that summtune wrote there"):
+        files.read_json(tmp_path / "a.json")
+    with pytest.raises(RunDirectoryError, match=r"a\.jsonl, line 2: not the JSON that summtune wrote there"):
+        list(files.read_jsonl(tmp_path / "a.jsonl"))
+
+
+def test_a_loop_of_links_and_a_home_that_nobody_has_stay_as_they_are(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    assert files.followed(tmp_path / "loop") == tmp_path / "loop"
+    assert files.expanded("~nobody_of_that_name/x") == Path("~nobody_of_that_name/x")
+    assert files.expanded("~/x") == Path.home() / "x"

@@ -22,7 +22,7 @@ def test_a_time_limit_is_written_as_sbatch_reads_it(time):
     assert of_slurm(time=time) == []
 
 
-@pytest.mark.parametrize("time", ["12h", "1:2:3:4", "-1", "3-", "", "12:00:00 "])
+@pytest.mark.parametrize("time", ["12h", "1:2:3:4", "-1", "3-", "", "12:00:00 ", "١٢", "30\n", "1234567890"])
 def test_another_time_limit_is_told(time):
     assert of_slurm(time=time) == [
         ("slurm.time", f"slurm.time is no time limit (got {time!r}); write '12:00:00' or '3-00'")
@@ -42,6 +42,53 @@ def test_a_time_limit_that_ends_before_it_begins_is_told(time, stop):
         )
     ]
     assert of_slurm(time=time, stop_seconds=stop - 1) == []
+
+
+def test_a_time_limit_of_thousands_of_digits_is_told_in_short():
+    ((key, message),) = of_slurm(time="9" * 5000)
+    assert (key, len(message) < 200) == ("slurm.time", True)
+
+
+@pytest.mark.parametrize("key", ["partition", "account", "gpu_type"])
+@pytest.mark.parametrize(
+    "value", ["a\nrm -rf x", "a b", "a --wrap=x", "a\x1b[2J", 'a"', "a'", "a\\", "a#b", "\x0b", "a\x85b"]
+)
+def test_a_name_that_would_leave_its_line_of_the_script_is_told(key, value):
+    told = f"slurm.{key} is one word (got {value!r}); write the name as the cluster knows it"
+    assert of_slurm(**{key: value}, gpus_per_node=1) == [(f"slurm.{key}", told)]
+
+
+def test_an_empty_partition_is_told():
+    assert of_slurm(partition="") == [
+        ("slurm.partition", "slurm.partition is one word (got ''); write the name as the cluster knows it")
+    ]
+
+
+@pytest.mark.parametrize("key", ["partition", "account", "gpu_type"])
+def test_the_names_of_clusters_are_taken(key):
+    assert of_slurm(**{key: "gpu-a100,gpu_h100:x.y"}, gpus_per_node=1) == []
+
+
+@pytest.mark.parametrize("value", ['a"\n', "a\nid", "a\rb", "a\\"])
+def test_a_constraint_that_would_leave_its_quotes_is_told(value):
+    assert of_slurm(constraint=value) == [
+        ("slurm.constraint", f"slurm.constraint is one line without quotes or backslashes (got {value!r}); remove them")
+    ]
+
+
+def test_a_constraint_of_several_features_is_taken():
+    assert of_slurm(constraint="[rack1*2&rack2*4] | (a100 & 'x')") == []
+
+
+@pytest.mark.parametrize("entry", ["--mem=2G\nrm -rf x", "--mem=2G\r", "--mem=\x1b[2J", "--mem=2G\u2028x"])
+def test_an_option_that_would_leave_its_line_is_told(entry):
+    assert of_slurm(extra=["--qos=long", entry]) == [
+        (
+            "slurm.extra.1",
+            f"slurm.extra is one option a line (got {entry!r}); write each as an item of its own, and shell lines in "
+            "slurm.setup",
+        )
+    ]
 
 
 @pytest.mark.parametrize(

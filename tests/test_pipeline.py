@@ -8,8 +8,9 @@ import json
 import pytest
 
 from summtune import pipeline
-from summtune.errors import DataError, RunDirectoryError, StageError
+from summtune.errors import DataError, ModelError, RunDirectoryError, StageError
 from summtune.files import read_json, read_jsonl, write_json, write_jsonl
+from summtune.hub_access import FetchedModel
 from summtune.plan import read_plan
 from summtune.records import Prediction
 from summtune.resolution import resolve
@@ -118,6 +119,16 @@ def test_what_preparation_and_training_found_stands_beside_the_scores(project, l
     assert checks["weights_unchanged"]["count"] == 3
     assert any("12 of 12 test dialogues are also in the train data" in text for text in told.warnings)
     assert any(text.startswith("The model equals its base") for text in metrics["diagnostics"]["warnings"])
+
+
+def test_a_model_of_the_hub_is_held_against_the_recipe_as_soon_as_it_is_here(project, launched, told, monkeypatch):
+    (project / "model" / "config.json").write_text(json.dumps({"model_type": "bart", "max_position_embeddings": 128}))
+    monkeypatch.setattr(pipeline, "fetch_model", lambda name, revision: FetchedModel(project / "model", "0" * 40))
+    with pytest.raises(ModelError, match=r"sequence_len exceeds the positions of the model \(got 512; ") as caught:
+        run(project, told, "base_model=acme/bart", "target_len=200", "generation.max_new_tokens=128")
+    assert "target_len exceeds the positions of the model (got 200; " in str(caught.value)
+    assert not launched["launches"]
+    assert not (project / "run").exists()
 
 
 def test_what_is_complete_is_not_done_again(project, launched, told):

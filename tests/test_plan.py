@@ -1,8 +1,8 @@
 """The plan: batch arithmetic, stages that share a launch, and what stands in plan.json."""
 
 import pytest
-from pydantic import ValidationError
 
+from summtune.errors import RunDirectoryError
 from summtune.files import write_json
 from summtune.plan import Batch, Launch, StagePlan, launch_groups, read_plan
 from summtune.recipe import Recipe
@@ -59,5 +59,5 @@ def test_a_folder_without_a_plan_or_with_another_versions_is_told(project):
     with pytest.raises(FileNotFoundError):
         read_plan(project)
     write_json(project / "plan.json", resolve(project / "prompt.yaml").plan.to_json() | {"format": 99})
-    with pytest.raises(ValidationError, match="format"):
+    with pytest.raises(RunDirectoryError, match=r"plan.json is not a plan of this version of summtune \(got format: "):
         read_plan(project)

@@ -133,3 +133,15 @@ def test_a_comparison_shares_the_runs_of_its_recipes(project, tmp_path, monkeypa
 
 def test_the_commit_of_the_recipe_is_recorded_where_there_is_one(project):
     assert resolve(project / "prompt.yaml").plan.git_commit is None
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nid", "a\x1b[2J"])
+def test_a_slurm_job_has_no_run_directory_that_would_leave_its_line_of_the_script(project, name):
+    sets = ["launcher=slurm", "slurm.time=1:00:00"]
+    with pytest.raises(
+        InputError, match="the run directory of a Slurm job has no quotes, backslashes or control "
+    ) as told:
+        resolve(project / "prompt.yaml", sets, project / name)
+    assert str(project / name) in str(told.value)
+    assert resolve(project / "prompt.yaml", sets, project / "a b's %j").run_dir == project / "a b's %j"
+    assert resolve(project / "prompt.yaml", [], project / name).run_dir == project / name

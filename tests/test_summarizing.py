@@ -1,9 +1,13 @@
 """Which models and runs `summtune summarize` refuses; that it summarizes is tested with the real command."""
 
+import json
+
 import pytest
 
 from summtune.errors import ModelError, RunDirectoryError
-from summtune.files import write_json
+from summtune.files import write_json, write_jsonl
+from summtune.hub_access import FetchedModel
+from summtune.plan import read_plan
 from summtune.resolution import resolve
 from summtune.summarizing import summarize
 
@@ -34,3 +38,20 @@ def test_a_run_without_one_finished_model_is_refused(project, recipe, match):
     write_json(project / "run" / "plan.json", resolve(project / recipe).plan.to_json())
     with pytest.raises(RunDirectoryError, match=match):
         summarize(str(project / "run"), ["a"], refuse)
+
+
+def test_a_bare_model_is_asked_for_no_more_than_it_takes(project, monkeypatch):
+    (project / "model" / "config.json").write_text(json.dumps({"model_type": "bart", "max_position_embeddings": 100}))
+    plans = []
+
+    def run_stages(launch, run_dir, stages, listener):
+        plans.append(read_plan(run_dir))
+        write_jsonl(run_dir / "predictions.jsonl", [{"prediction": "A."}])
+
+    monkeypatch.setattr("summtune.summarizing.run_stages", run_stages)
+    monkeypatch.setattr(
+        "summtune.summarizing.fetch_model", lambda name, revision: FetchedModel(project / "model", "0" * 40)
+    )
+    for source in (str(project / "model"), "acme/bart"):
+        assert summarize(source, ["a"], refuse) == ["A."]
+    assert [(plan.recipe.sequence_len, plan.recipe.generation.max_new_tokens) for plan in plans] == [(100, 100)] * 2

@@ -100,8 +100,13 @@ def test_other_ranks_mark_nothing(run_dir, stage_does, monkeypatch):
     ("error", "text", "expected"),
     [
         (DataError("no pair is left (got 0)"), "no pair is left (got 0)", True),
-        (OSError(28, "No space left on device", "model/x"), "No space left on device (got model/x)", True),
-        (OSError("odd"), "odd (got no file)", True),
+        (
+            OSError(28, "No space left on device", "model/x"),
+            "no space is left on the disk (got model/x); free some, and give the same command again: it goes on from "
+            "here",
+            True,
+        ),
+        (OSError("odd"), "odd", True),
         (KeyError("labels"), "KeyError: 'labels'", False),
         (RuntimeError("first line\nsecond line"), "RuntimeError: first line", False),
         (ValueError(), "ValueError", False),

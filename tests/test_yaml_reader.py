@@ -213,11 +213,17 @@ def test_the_value_of_an_assignment(text, value):
     [
         ("*a", r"not a YAML value \(got '\*a': found undefined alias 'a'\); quote it"),
         ("[1, 2", "not a YAML value"),
-        ("\x01", r"not a YAML value \(got '\\x01': not a YAML value\); quote it"),
+        ("\x01", r"not a YAML value \(got '\\x01': unacceptable character #x0001: .*\); quote it"),
         ("1\n---\n2", "found another document"),
         ("[" * 5000, "nested too deep"),
         ("!!python/name:os.system", "YAML tags are not allowed"),
         ("{a: 1, a: 2}", "duplicate key 'a'"),
+        ('"\\UFFFFFFFF"', r"not a YAML value \(got '\"\\\\UFFFFFFFF\"': .*\); quote it"),
+        ('"\\U00110000"', r"not a YAML value \(got '\"\\\\U00110000\"': .*\); quote it"),
+        ("9" * 5000, r"a number has at most 100 digits \(got 5000\); shorten or quote it"),
+        ('"\\uD800"', r"a text holds no null characters and no lone surrogates \(got '\\ud800'\); remove them"),
+        ('"a\\0"', r"a text holds no null characters and no lone surrogates \(got 'a\\x00'\); remove them"),
+        ('{"\\uD800": 1}', r"a text holds no null characters and no lone surrogates \(got '\\ud800'\); remove them"),
     ],
 )
 def test_what_is_no_value_is_refused(text, match):

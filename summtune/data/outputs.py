@@ -16,6 +16,7 @@ from summtune.data.formats import TEXT_TABLES, json_type, open_rows
 from summtune.data.locations import COMPRESSED, FILE_EXTENSIONS, locate
 from summtune.data.rows import BadRow, Place, Row, RowStream
 from summtune.errors import DataError
+from summtune.files import expanded
 from summtune.nearest import hint
 
 STDIN = "-"
@@ -207,7 +208,7 @@ class _Reader:
 
 
 def _rows(file: str) -> RowStream:
-    path = Path(file).expanduser().absolute()
+    path = expanded(file).absolute()
     if path.is_dir():
         raise DataError(f"predictions are a file (got the folder {path}); name the file in it")
     (located,) = locate(path, None, "test").files
@@ -222,7 +223,7 @@ def content_of(file: str) -> bytes:
     """
     if file == STDIN:
         return sys.stdin.buffer.read()
-    path = Path(file).expanduser().absolute()
+    path = expanded(file).absolute()
     if path.is_dir():
         inside = path / "predictions.jsonl"
         name = str(inside) if inside.is_file() else "the file in it"

@@ -9,7 +9,7 @@ from typing import Any
 from summtune.errors import RunDirectoryError
 from summtune.evaluator.evaluation import METRICS_FILE
 from summtune.files import read_json, read_jsonl
-from summtune.report.visible import one_line
+from summtune.visible import one_line
 
 KINDS = ("prompt", "train", "scored")
 """What can be compared: prompted and trained models, and outputs from elsewhere that were scored here."""

@@ -104,7 +104,7 @@ def parse_ds_config(path: Path) -> dict[str, Any]:
     """
     try:
         config = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_doubles)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"the DeepSpeed config cannot be read (got {path}: {error}); it is a JSON object") from None
     if not isinstance(config, dict):
         raise InputError(f"the DeepSpeed config is no JSON object (got {path}); see ds_configs/ for examples")

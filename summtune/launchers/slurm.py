@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -51,10 +52,14 @@ def job_of(run_dir: Path) -> Job | None:
     path = run_dir / JOB_FILE
     try:
         found = read_json(path)
-        return Job(id=str(found["id"]), events_from=int(found["events_from"]))
+        job = Job(id=found["id"], events_from=found["events_from"])
+        # The id becomes an argument of Slurm's commands, and must not be taken for an option.
+        if not re.fullmatch(r"[A-Za-z0-9_.+]+", job.id) or type(job.events_from) is not int or job.events_from < 0:
+            raise ValueError("not the id of a job and a place in its events")
+        return job
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"the file that names the Slurm job cannot be read (got {path}: {error}); look with squeue whether the job "
             "runs, and delete the file if not"

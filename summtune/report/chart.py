@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from summtune.report import numbers
-from summtune.report.visible import one_line
+from summtune.visible import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from typing import Any
 
 from summtune.report import numbers
 from summtune.report.table import Table
-from summtune.report.visible import one_line
+from summtune.visible import one_line
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from summtune.report.facts import Details, comparison_details, deed, hours_title
 from summtune.report.readings import Reading, Scores, gather
 from summtune.report.run_files import ComparisonFiles, RunFiles
 from summtune.report.table import Table, difference_table, score_table
-from summtune.report.visible import one_line
+from summtune.visible import one_line
 
 
 @dataclass(frozen=True)

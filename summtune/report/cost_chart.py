@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from summtune.report import numbers
 from summtune.report.chart import ANCHOR_DASHES, INK, PALETTE, SOFT, as_svg, legend, plain_axes
 from summtune.report.table import Table
-from summtune.report.visible import one_line
+from summtune.visible import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -103,6 +103,7 @@ def _run_facts(run: RunFiles) -> list[tuple[str, str]]:
         ("Training time", _with(numbers.duration, training.get("seconds"))),
         ("Peak memory a device", _with(numbers.size, training.get("peak_memory_bytes"))),
         ("Precision", training.get("precision")),
+        ("Attention", stats.get("global_attention")),
         ("Prediction time", _with(numbers.duration, stats.get("seconds"))),
         ("Exemplars in the prompts", _first_ids(stats.get("exemplars") or [])),
         ("Identity", run.plan.get("identity")),

@@ -6,7 +6,7 @@ from summtune.report.contents import Contents
 from summtune.report.readings import Output, Reading
 from summtune.report.table import escape_markdown
 from summtune.report.table import to_markdown as table_to_markdown
-from summtune.report.visible import visible
+from summtune.visible import one_line, visible
 
 SHOWN_DIALOGUES = 5
 
@@ -44,6 +44,14 @@ def fenced(text: str, language: str = "") -> str:
     while fence in text:
         fence += "`"
     return f"{fence}{language}\n{visible(text).rstrip()}\n{fence}"
+
+
+def code(text: str) -> str:
+    """Return one line as code that nothing in ``text`` can end."""
+    shown, fence = one_line(text), "`"
+    while fence in shown:
+        fence += "`"
+    return f"`{shown}`" if len(fence) == 1 else f"{fence} {shown} {fence}"
 
 
 def _list(sentences: tuple[str, ...] | list[str]) -> str:

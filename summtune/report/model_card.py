@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from summtune.errors import RunDirectoryError
 from summtune.files import read_json
 from summtune.report import numbers
 from summtune.report.contents import protocol_sentence
-from summtune.report.markdown import fenced
+from summtune.report.markdown import code, fenced
 from summtune.report.recipe_text import recipe_text
 from summtune.report.table import Table, escape_markdown, to_markdown
 
@@ -54,7 +55,9 @@ def model_card(run_dir: Path, comparison: Mapping[str, Any] | None = None) -> st
         )
     recipe = plan["recipe"]
     library = "peft" if recipe.get("adapter") else "transformers"
-    facts = [f"`{recipe['base_model']}`, fine-tuned to summarize dialogues ({recipe.get('adapter') or 'all weights'})."]
+    facts = [
+        f"{code(recipe['base_model'])}, fine-tuned to summarize dialogues ({recipe.get('adapter') or 'all weights'})."
+    ]
     facts += _training_sentences(run_dir / "training.json")
     parts = [
         f"---\n{yaml.safe_dump(_front_matter(recipe, library), sort_keys=False, allow_unicode=True)}---",
@@ -64,7 +67,7 @@ def model_card(run_dir: Path, comparison: Mapping[str, Any] | None = None) -> st
         *_scores(run_dir / "metrics.json"),
         *(_verdict(comparison) if comparison else ()),
         "## How to use it",
-        f"{fenced(f'summtune summarize {run_dir.name} dialogue.txt  # the run directory', 'sh')}\n\nor, in Python:",
+        f"{fenced(_command(run_dir), 'sh')}\n\nor, in Python:",
         fenced(_LOADING[library], "python"),
         _prompt_sentence(recipe),
         "## Recipe",
@@ -72,6 +75,10 @@ def model_card(run_dir: Path, comparison: Mapping[str, Any] | None = None) -> st
         f"Made by summtune{_versions(plan.get('versions', {}))}.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _command(run_dir: Path) -> str:
+    return f"summtune summarize {shlex.quote(run_dir.name)} dialogue.txt  # the run directory"
 
 
 def _front_matter(recipe: Mapping[str, Any], library: str) -> dict[str, Any]:
@@ -140,4 +147,8 @@ def _prompt_sentence(recipe: Mapping[str, Any]) -> str:
 
 
 def _versions(versions: Mapping[str, str]) -> str:
-    return f" with {', '.join(f'{package} {version}' for package, version in versions.items())}" if versions else ""
+    return (
+        f" with {', '.join(escape_markdown(f'{package} {version}') for package, version in versions.items())}"
+        if versions
+        else ""
+    )

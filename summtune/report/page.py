@@ -17,7 +17,7 @@ from summtune.report import chart, cost_chart, numbers
 from summtune.report.contents import Contents
 from summtune.report.reader_data import BUDGET, reader_data
 from summtune.report.table import Table
-from summtune.report.visible import one_line, visible
+from summtune.visible import one_line, visible
 
 _Groups = dict[str, list[tuple[str, ...]]]
 _ROWS_AT_ONCE = 16

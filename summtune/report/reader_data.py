@@ -10,7 +10,7 @@ from typing import Any
 from summtune.report import numbers
 from summtune.report.checks import Check
 from summtune.report.readings import Reading, Scores
-from summtune.report.visible import one_line, visible
+from summtune.visible import one_line, visible
 
 CHUNK = 100
 """Dialogues of one part."""

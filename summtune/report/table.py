@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from summtune.report import numbers
-from summtune.report.visible import one_line
+from summtune.visible import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console

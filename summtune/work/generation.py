@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from summtune.plan import Plan
+from summtune.work.global_attention import GLOBAL_ATTENTION, first_token_sees_all, takes_global_attention
 from summtune.work.packed_weights import pack_weights
 from summtune.work.t5_on_cpu import encode_in_parts, quicken
 
@@ -41,7 +42,9 @@ class Generated:
 
 
 def place(model: PreTrainedModel, device: torch.device, say: Callable[[str], None]) -> None:
-    """Put a model where it generates, in the form that is fast there; say where it could be faster."""
+    """Put a model where it generates, in the form that is fast there; say what it sees, and what is slow."""
+    if takes_global_attention(model):
+        say(GLOBAL_ATTENTION)
     model.to(device)
     if device.type == "cpu":
         quicken(model, say)
@@ -63,6 +66,8 @@ def generate(
     model.generation_config = config  # transformers takes from the model's own what the given one leaves open
     padded = tokenizer.pad({"input_ids": list(prompts)}, return_attention_mask=True, return_tensors="pt")
     batch = padded.to(model.device)
+    if takes_global_attention(model):
+        batch["global_attention_mask"] = first_token_sees_all(batch["input_ids"])
     with torch.inference_mode():
         if _is_greedy(model, config):
             output = _greedy(model, batch, config)
@@ -151,12 +156,14 @@ def generation_config(model: PreTrainedModel, plan: Plan) -> GenerationConfig:
     sampling = {"temperature": settings.temperature, "top_p": settings.top_p} if settings.do_sample else {}
     beams = {"length_penalty": settings.length_penalty} if settings.num_beams > 1 else {}
     start = own.decoder_start_token_id
+    if start is None:
+        start = getattr(model.config, "decoder_start_token_id", None)
     return GenerationConfig(
         max_new_tokens=settings.max_new_tokens,
         num_beams=settings.num_beams,
         do_sample=settings.do_sample,
         no_repeat_ngram_size=settings.no_repeat_ngram_size or None,
-        decoder_start_token_id=model.config.decoder_start_token_id if start is None else start,
+        decoder_start_token_id=start,
         eos_token_id=own.eos_token_id if own.eos_token_id is not None else model.config.eos_token_id,
         pad_token_id=own.pad_token_id if own.pad_token_id is not None else model.config.pad_token_id,
         bos_token_id=own.bos_token_id,

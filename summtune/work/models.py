@@ -49,6 +49,23 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def load_config(folder: Path) -> PretrainedConfig:
+    """Return the config of the encoder-decoder model in ``folder``.
+
+    Raises:
+        ModelError: it cannot be read, or is that of another kind of model.
+    """
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"no model can be loaded (got {folder}: {_first_line(error)})") from None
+    if not config.is_encoder_decoder:
+        raise ModelError(
+            f"not an encoder-decoder model (got model_type {config.model_type!r}); use a T5, BART or Pegasus"
+        )
+    return config
+
+
 def load_model(folder: Path, dtype: torch.dtype, quantize: bool = False) -> PreTrainedModel:
     """Return the encoder-decoder model in ``folder``: safetensors only, no code from the folder is run.
 
@@ -60,14 +77,7 @@ def load_model(folder: Path, dtype: torch.dtype, quantize: bool = False) -> PreT
     Raises:
         ModelError: it is not an encoder-decoder model, or its files cannot be read.
     """
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"no model can be loaded (got {folder}: {_first_line(error)})") from None
-    if not config.is_encoder_decoder:
-        raise ModelError(
-            f"not an encoder-decoder model (got model_type {config.model_type!r}); use a T5, BART or Pegasus"
-        )
+    config = load_config(folder)
     options: dict[str, Any] = {"quantization_config": _four_bit(dtype)} if quantize else {}
     try:
         with _lm_head_apart(config, folder):

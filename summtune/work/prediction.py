@@ -26,6 +26,8 @@ from summtune.records import Dialogue, Prediction
 from summtune.run_directory import DATA_FILES, PARTIAL_PREDICTIONS, TOKENS
 from summtune.work.encoding import EncodedPrompt, PromptEncoder
 from summtune.work.generation import Generated, generate, generation_config, place
+from summtune.work.global_attention import GLOBAL_ATTENTION, takes_global_attention
+from summtune.work.model_check import check_model
 from summtune.work.models import count_parameters, load_adapter, load_model, load_tokenizer
 from summtune.work.peak_memory import peak_memory_bytes
 from summtune.work.precision import check_device, use_bf16
@@ -51,6 +53,7 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
             f"the plan is for {launch.processes} processes (got {state.num_processes}); see the launcher's log"
         )
     tokenizer = load_tokenizer(Path(plan.model.folder))
+    check_model(Path(plan.model.folder), tokenizer, recipe)
     data = run_dir / DATA_FILES["test"]
     # Every test dialogue is summarized and scored: those that are too long to train on are cut here.
     cut_where = "truncate_end" if recipe.long_dialogues == "drop" else recipe.long_dialogues
@@ -103,6 +106,7 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
                 "exemplars": tokens.exemplars,
                 "processes": state.num_processes,
                 "precision": "bf16" if bf16 else "fp32",
+                "global_attention": GLOBAL_ATTENTION if takes_global_attention(model) else None,
                 "seconds": round(time.perf_counter() - started, 2),
                 "peak_memory_bytes": peak_memory_bytes(),
             },

@@ -24,6 +24,8 @@ from summtune.work.arguments import check_launch, training_arguments
 from summtune.work.batches import Collator, GlobalBatchSampler, Pair, Pairs
 from summtune.work.changed_weights import unchanged_weights
 from summtune.work.encoding import PromptEncoder
+from summtune.work.global_attention import GLOBAL_ATTENTION, takes_global_attention
+from summtune.work.model_check import check_model
 from summtune.work.models import (
     add_adapter,
     alias_names,
@@ -71,6 +73,7 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
     bf16 = use_bf16(recipe.bf16, launch.device)
     precision = "bf16" if bf16 else "fp32"
     tokenizer = load_tokenizer(Path(plan.model.folder))
+    needs = check_model(Path(plan.model.folder), tokenizer, recipe)
     training_pairs = _pairs(plan, run_dir, "train", tokenizer, events)
     steps = recipe.max_steps or math.ceil(recipe.num_epochs * math.ceil(len(training_pairs) / plan.batch.global_batch))
     if recipe.deepspeed is not None:
@@ -86,11 +89,10 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
     trainable, total = count_parameters(model)
     events.say(f"training {trainable:,} of {total:,} parameters ({100 * trainable / total:.2f} %)")
 
-    eos = _eos(tokenizer)
-    train_set = Pairs(training_pairs, plan.batch.global_batch, eos)
+    train_set = Pairs(training_pairs, plan.batch.global_batch, needs.end)
     validation = _pairs(plan, run_dir, "validation", tokenizer, events)
     evaluated_at_once = arguments.per_device_eval_batch_size * arguments.world_size
-    eval_set = Pairs(validation, evaluated_at_once, eos) if validation else None
+    eval_set = Pairs(validation, evaluated_at_once, needs.end) if validation else None
     sampler = GlobalBatchSampler(train_set, plan.batch.global_batch, recipe.seed, recipe.group_by_length)
     start = resume_point(run_dir, launch, precision, kernels_of(model), events)
     first_step = start.step if start else 0
@@ -125,7 +127,14 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
         args=arguments,
         train_dataset=train_set,
         eval_dataset=eval_set,
-        data_collator=_collator(model, tokenizer, launch.device),
+        data_collator=Collator(
+            needs.padding,
+            needs.start,
+            8 if launch.device == "cuda" else 1,
+            needs.most_prompt_tokens,
+            needs.most_summary_tokens,
+            global_attention=takes_global_attention(model),
+        ),
         processing_class=tokenizer,
         callbacks=callbacks,
     )
@@ -167,6 +176,8 @@ def _model(plan: Plan, device: str, bf16: bool, events: Events) -> tuple[PreTrai
     if recipe.adapter is not None:
         model = add_adapter(model, recipe, plan.model.base_model)
     model.config.use_cache = False
+    if takes_global_attention(model):
+        events.say(GLOBAL_ATTENTION)
     return model, aliases
 
 
@@ -200,14 +211,3 @@ def _pairs(plan: Plan, run_dir: Path, role: str, tokenizer: PreTrainedTokenizerB
     if role == "train" and not pairs:
         raise DataError(f"no training pair is left (got {dialogues} dialogues, {cut} too long); raise sequence_len")
     return pairs
-
-
-def _collator(model: Any, tokenizer: PreTrainedTokenizerBase, device: str) -> Collator:
-    start = model.config.decoder_start_token_id
-    assert isinstance(tokenizer.pad_token_id, int)
-    return Collator(tokenizer.pad_token_id, start, multiple=8 if device == "cuda" else 1)
-
-
-def _eos(tokenizer: PreTrainedTokenizerBase) -> int:
-    assert isinstance(tokenizer.eos_token_id, int)
-    return tokenizer.eos_token_id

@@ -68,6 +68,15 @@ def complete(run_dir, *stages):
         mark_complete(run_dir, stage)
 
 
+@pytest.mark.parametrize(
+    "found", [{"id": "--help", "events_from": 0}, {"id": 12, "events_from": 0}, {"id": "12", "events_from": -1}, [], 7]
+)
+def test_a_job_that_nobody_submitted_is_refused(tmp_path, found):
+    write_json(tmp_path / "job.json", found)
+    with pytest.raises(InputError, match="names the Slurm job cannot be read"):
+        job_of(tmp_path)
+
+
 def test_a_job_is_submitted_and_remembered(commands, slurm_plan, run_dir):
     (run_dir / "logs" / "events.jsonl").write_text("{}\n")
     commands(sbatch="echo 12")

@@ -83,3 +83,14 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 def test_a_prompted_run_has_no_model_to_describe(run_dir):
     with pytest.raises(RunDirectoryError, match=r"trains no model \(got kind prompt\)"):
         model_card(run_dir())
+
+
+def test_no_name_ends_its_code_or_begins_a_command(run_dir):
+    folder = run_dir("lora; id", kind="train")
+    plan = read_json(folder / "plan.json")
+    recipe = plan["recipe"] | {"base_model": "./a`b\n# Forged\n---\nlicense: x"}
+    write_json(folder / "plan.json", plan | {"recipe": recipe, "versions": {"torch": "<b>2</b>"}})
+    card = model_card(folder)
+    assert "`` ./a`b # Forged --- license: x ``, fine-tuned" in card
+    assert "summtune summarize 'lora; id' dialogue.txt" in card
+    assert "torch \\<b\\>2\\</b\\>." in card

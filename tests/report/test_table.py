@@ -1,8 +1,8 @@
 import io
 
 import pytest
-from rich.console import Console
 
+from summtune.console import SafeConsole
 from summtune.report.table import Table, difference_table, escape_markdown, print_scores, score_table, to_markdown
 
 ROUGE = {"rouge1": {"value": 0.473, "ci_low": 0.451, "ci_high": 0.495}}
@@ -47,7 +47,7 @@ def test_differences_stand_with_interval_and_p_value():
 
 
 def test_the_terminal_shows_five_columns_of_scores_in_eighty_characters():
-    console = Console(file=io.StringIO(), width=80)
+    console = SafeConsole(file=io.StringIO(), width=80)
     metrics = dict.fromkeys(("rouge1", "rouge2", "rougeL", "rougeLsum"), ROUGE["rouge1"])
     print_scores(console, [system("Original", metrics), system("Full fine-tuning", metrics, trainable=251_116_800)])
     shown = console.file.getvalue()
@@ -58,7 +58,7 @@ def test_the_terminal_shows_five_columns_of_scores_in_eighty_characters():
 
 
 def test_the_terminal_shows_names_as_they_are():
-    console = Console(file=io.StringIO(), width=120)
+    console = SafeConsole(file=io.StringIO(), width=120)
     print_scores(console, [system("[red]x[/]\x1b", ROUGE)])
     printed = console.file.getvalue()
     assert "[red]x[/]␛" in printed

@@ -1,6 +1,6 @@
 import pytest
 
-from summtune.report.visible import one_line, visible
+from summtune.visible import one_line, visible
 
 
 @pytest.mark.parametrize(
