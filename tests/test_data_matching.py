@@ -127,7 +127,7 @@ def test_an_id_whose_dialogue_stands_under_an_earlier_one_is_told_from_a_foreign
     with pytest.raises(DataError) as caught:
         with_dialogues(given, Reading(DIALOGUES[:1], 2, 1, 0, (), repeated), "test.jsonl")
     assert (
-        "(got 1 foreign: other (line 3); 1 whose dialogue stands under an earlier id: test_0b (line 2) for test_0)"
+        "(got 1 foreign: other (line 3); 1 repeating the dialogue of an earlier id: test_0b (line 2) for test_0)"
         in (str(caught.value))
     )
     with pytest.raises(

@@ -81,7 +81,7 @@ def _by_id(outputs: Outputs, reading: Reading, references: str) -> list[Output]:
     known = {dialogue.id for dialogue in reading.dialogues}
     first_of = {repeated.id: repeated.first_id for repeated in reading.repeated_ids}
     foreign = [output for output in outputs.rows if output.id not in known]
-    repeating = "whose dialogue stands under an earlier id"
+    repeating = "repeating the dialogue of an earlier id"
     found = {
         "missing": [dialogue.id for dialogue in reading.dialogues if dialogue.id not in by_id],
         "foreign": [_at(output) for output in foreign if output.id not in first_of],
