@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from summtune.data.grouping import repeated_sentence
 from summtune.data.reading import Reading, read_dialogues
 from summtune.errors import DataError
 from summtune.files import write_jsonl
@@ -136,6 +137,10 @@ def _with_split(sources: Sequence[DatasetSource], split: str | None) -> list[Dat
 
 
 def _tell(role: str, reading: Reading, warn: Callable[[str], None]) -> None:
+    if reading.skipped_sentence:
+        warn(f"{role}: {reading.skipped_sentence}")
+    if reading.repeated_ids:
+        warn(f"{role}: {repeated_sentence(reading.repeated_ids)}; their summaries count as further references of it")
     if reading.doubled_references:
         warn(
             f"{role}: {reading.doubled_references} rows repeat a dialogue and its summary word for word, and count once"

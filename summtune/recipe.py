@@ -49,7 +49,8 @@ class DatasetSource(Section):
     """Where dialogues come from, and which columns hold what."""
 
     path: str = Field(
-        min_length=1, description="Hub id, local folder, .jsonl/.json/.csv/.parquet file, or builtin/dialogues."
+        min_length=1,
+        description="Hub id, local folder, .jsonl/.json/.csv/.tsv/.parquet/.arrow file, or builtin/dialogues.",
     )
     name: str | None = Field(default=None, description="Configuration of a hub data set that has several.")
     split: str | None = Field(
@@ -63,6 +64,10 @@ class DatasetSource(Section):
     )
     id_field: str | None = Field(default=None, description="Column that holds a unique id; default: <split>_<row>.")
     limit: int | None = Field(default=None, ge=1, description="Read only the first so many dialogues.")
+    on_empty: Literal["error", "skip"] = Field(
+        default="error",
+        description="What a row with an empty dialogue or without any summary is: an error, or skipped and counted.",
+    )
 
 
 class Exemplars(Section):

@@ -131,6 +131,13 @@ def check(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str] = ())
         yield from _ignored((key,), value, recipe, wrong)
     yield from _required(given, recipe, wrong)
     yield from check_launching(recipe, wrong)
+    for key in ("datasets", "test_datasets"):
+        for index, source in enumerate((key not in wrong and getattr(recipe, key)) or ()):
+            if source.on_empty == "skip" and source.path.startswith("builtin/"):
+                yield (
+                    (key, index, "on_empty"),
+                    f"on_empty has no effect for {source.path}, which has no empty rows; remove it",
+                )
     if "evaluation" not in wrong:
         yield from _metric_arguments(recipe)
     match recipe.kind:
@@ -210,7 +217,7 @@ def _prompt(recipe: Recipe) -> Iterator[Finding]:
 
 
 def _is_file(path: str) -> bool:
-    return path.endswith((".jsonl", ".json", ".csv", ".parquet"))
+    return path.lower().endswith((".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow"))
 
 
 def _training(recipe: Recipe) -> Iterator[Finding]:

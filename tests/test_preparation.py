@@ -67,6 +67,20 @@ def test_repeated_dialogues_are_references_and_doubled_rows_are_told(prepare, pr
     assert warnings == ["test: 1 rows repeat a dialogue and its summary word for word, and count once"]
 
 
+def test_empty_rows_and_repeated_ids_are_told_and_counted_in_the_plan(prepare, project):
+    path = project / "test.jsonl"
+    lines = [*path.read_text().splitlines(), '{"id": "empty", "dialogue": "", "summary": null}']
+    path.write_text("\n".join([*lines, lines[0].replace('"test_0"', '"again"')]) + "\n")
+    summary, warnings = prepare("test_datasets.0.id_field=id", "test_datasets.0.on_empty=skip", name="prompt.yaml")
+    (source,) = summary["test"]["sources"]
+    assert (source["skipped_rows"], source["empty_references"]) == (1, 0)
+    assert warnings[0] == f"test: skipped 1 empty row of {path} (on_empty: skip)"
+    assert warnings[1] == (
+        f"test: 1 row repeats a dialogue under another id (again of {path}, line 8 repeats test_0 of {path}, line 1); "
+        "their summaries count as further references of it"
+    )
+
+
 def test_test_dialogues_that_are_trained_on_are_told(prepare, project, write_rows):
     rows = [{"dialogue": f"A: {i}", "summary": f"Summary {i}."} for i in range(4)]
     write_rows(project / "train.jsonl", rows)

@@ -123,6 +123,13 @@ def test_a_key_of_a_section_that_has_no_effect_is_told(given, section, keys, fou
     assert findings(given, **{section: keys}) == [(f"{section}.{found}", f"{found} has no effect {why}")]
 
 
+def test_what_builtin_dialogues_cannot_have_is_not_skipped():
+    builtin = [{"path": "a/b", "on_empty": "skip"}, {"path": "builtin/dialogues", "on_empty": "skip"}]
+    found = findings(TRAIN, datasets=builtin, test_datasets=[{"path": "builtin/dialogues", "on_empty": "error"}])
+    why = "on_empty has no effect for builtin/dialogues, which has no empty rows; remove it"
+    assert found == [("datasets.1.on_empty", why)]
+
+
 @pytest.mark.parametrize(
     ("given", "changes"),
     [
