@@ -13,6 +13,7 @@ from typing import Any
 
 from summtune.errors import StageError, SummtuneError
 from summtune.files import read_json, sync, write_json
+from summtune.whole_number import whole_number
 
 MANIFEST = "manifest.json"
 _THREADS = 8  # that read at once: the files of a large model are many, and the other ranks wait
@@ -33,8 +34,8 @@ def step_of(checkpoint: Path) -> int:
 
 def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoint folders, the latest first."""
-    found = [path for path in folder.glob("checkpoint-*") if path.is_dir() and path.name.split("-")[-1].isdigit()]
-    return sorted(found, key=step_of, reverse=True)
+    numbered = [path for path in folder.glob("checkpoint-*") if whole_number(path.name.rsplit("-", 1)[1]) is not None]
+    return sorted(filter(Path.is_dir, numbered), key=step_of, reverse=True)
 
 
 def write_manifest(checkpoint: Path, layout: dict[str, Any]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from summtune.whole_number import whole_number
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -53,7 +55,8 @@ def _chosen(gpus: list[Gpu], uuids: list[str], chosen: str) -> list[Gpu]:
     """Return the devices of a CUDA_VISIBLE_DEVICES value: CUDA stops at the first entry that names none."""
     visible = []
     for entry in filter(None, (part.strip() for part in chosen.split(","))):
-        index = int(entry) if entry.isdigit() else next((i for i, u in enumerate(uuids) if u.startswith(entry)), -1)
+        number = whole_number(entry)
+        index = next((i for i, u in enumerate(uuids) if u.startswith(entry)), -1) if number is None else number
         if not 0 <= index < len(gpus):
             break
         visible.append(gpus[index])

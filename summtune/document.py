@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from summtune.errors import InputError, Problem
+from summtune.whole_number import whole_number
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 
@@ -112,7 +113,7 @@ class Document:
 def key_path(dotted: str) -> KeyPath:
     """Return the parts of a dotted key; those that can count the items of a list as numbers."""
     parts = dotted.split(".")
-    return tuple(int(part) if len(part) < 10 and part.isascii() and part.isdigit() else part for part in parts)
+    return tuple(part if (number := whole_number(part)) is None else number for part in parts)
 
 
 def _step(container: Any, part: str) -> str | int:

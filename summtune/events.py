@@ -87,5 +87,8 @@ class EventReader:
                 if not line.endswith(b"\n"):
                     return
                 self.offset += len(line)
-                with contextlib.suppress(ValueError):  # two machines wrote at once on a shared file system
-                    yield json.loads(line)
+                event: Any = None
+                with contextlib.suppress(ValueError, RecursionError):  # two machines wrote at once on a shared disk
+                    event = json.loads(line)
+                if isinstance(event, dict):
+                    yield event

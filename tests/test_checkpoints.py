@@ -33,7 +33,8 @@ def write(folder, step, manifest=True):
 def test_the_latest_complete_checkpoint_is_taken(tmp_path):
     for step in (9, 10, 100):
         write(tmp_path, step)
-    (tmp_path / "checkpoint-best").mkdir()
+    for name in ("best", "²", "٣", "1" * 200, ""):
+        (tmp_path / f"checkpoint-{name}").mkdir()
     (tmp_path / "checkpoint-7").write_text("a file")
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-100", "checkpoint-10", "checkpoint-9"]
     good, damaged = latest_good(tmp_path)

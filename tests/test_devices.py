@@ -43,6 +43,8 @@ def test_every_device_is_seen_with_its_memory_and_capability(three_gpus):
         ("0,7,2", ["GPU 0"]),
         ("0,GPU-z", ["GPU 0"]),
         ("-1", []),
+        ("0,²,1", ["GPU 0"]),
+        ("0," + "9" * 5000, ["GPU 0"]),
     ],
 )
 @pytest.mark.usefixtures("three_gpus")

@@ -81,3 +81,8 @@ def test_a_line_that_two_machines_wrote_at_once_is_passed_over(run_dir):
         file.write('{"event": {"event": "error"}\n')
     Events(run_dir, "train", 0).say("fine")
     assert [event["text"] for event in reader.new()] == ["fine"]
+
+
+def test_lines_that_are_no_events_are_passed_over(run_dir):
+    events_file(run_dir).write_bytes(b"[1]\n7\nnull\n" + b"[" * 100_000 + b'\n\xff\n{"event": "started"}\n')
+    assert list(EventReader(run_dir, 0).new()) == [{"event": "started"}]

@@ -42,7 +42,7 @@ MODEL_FILES = {
     "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": {"content": "x"}},
     "tokenizer.json": {"model": {"vocab": {"a": 0, "b": 1}}, "added_tokens": [{"id": 2, "content": "c"}]},
 }
-EXAMPLES = int(os.environ.get("SUMMTUNE_TEST_EXAMPLES", "120"))
+EXAMPLES = int(os.environ.get("SUMMTUNE_TEST_EXAMPLES", "80"))
 bounded = settings(
     max_examples=EXAMPLES, derandomize="SUMMTUNE_TEST_EXAMPLES" not in os.environ, deadline=None, database=None,
     suppress_health_check=list(HealthCheck),

@@ -19,6 +19,7 @@ from summtune.errors import InputError, StageError, SummtuneError
 from summtune.launchers.line import WAIT_SECONDS, Line
 from summtune.launchers.local import Listener, Place, run_stages
 from summtune.plan import Launch, read_plan
+from summtune.whole_number import whole_number
 
 DEFAULT_PORT = 29500
 
@@ -37,19 +38,21 @@ def place_here(count: int) -> Place | None:
     Raises:
         InputError: one of the three is missing or wrong.
     """
-    rank = os.environ.get("MACHINE_RANK")
-    if rank is None:
+    given = os.environ.get("MACHINE_RANK")
+    if given is None:
         return None
-    if not rank.isdigit() or int(rank) >= count:
-        raise InputError(f"MACHINE_RANK is a number from 0 to {count - 1} (got {rank!r}); num_machines is {count}")
+    rank = whole_number(given)
+    if rank is None or rank >= count:
+        raise InputError(f"MACHINE_RANK is a number from 0 to {count - 1} (got {given!r:.60}); num_machines is {count}")
     address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT", str(DEFAULT_PORT))
     if not address:
         raise InputError(
             f"MACHINE_RANK needs MASTER_ADDR (got MACHINE_RANK={rank} alone); set it to machine 0's address"
         )
-    if not port.isdigit() or not 0 < int(port) < 65_536:
-        raise InputError(f"MASTER_PORT is a port from 1 to 65535 (got {port!r}); the default is {DEFAULT_PORT}")
-    return Place(int(rank), address, int(port))
+    number = whole_number(port)
+    if number is None or not 0 < number < 65_536:
+        raise InputError(f"MASTER_PORT is a port from 1 to 65535 (got {port!r:.60}); the default is {DEFAULT_PORT}")
+    return Place(rank, address, number)
 
 
 def commands(count: int, command: Sequence[str]) -> list[str]:

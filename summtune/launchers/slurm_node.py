@@ -17,7 +17,7 @@ from typing import Any
 
 from summtune.launchers.local import Place, command, environment
 from summtune.launchers.sbatch_script import STOPPED
-from summtune.output import say
+from summtune.output import say_lines
 from summtune.plan import read_plan
 
 _OTHERS_SECONDS = 5.0
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         # The step ends with the first node that ends; the others have saved their part and are about to.
         time.sleep(_OTHERS_SECONDS)
         return STOPPED
-    say(path.read_bytes()[start:].decode(errors="replace")[-4000:])
+    say_lines(path.read_bytes()[start:].decode(errors="replace")[-4000:].splitlines())
     return 1
 
 

@@ -45,6 +45,9 @@ def test_the_environment_says_which_machine_this_is(said):
     [
         ({"MACHINE_RANK": "2", "MASTER_ADDR": "x"}, r"a number from 0 to 1 \(got '2'\); num_machines is 2"),
         ({"MACHINE_RANK": "first", "MASTER_ADDR": "x"}, r"a number from 0 to 1 \(got 'first'\)"),
+        ({"MACHINE_RANK": "²", "MASTER_ADDR": "x"}, r"a number from 0 to 1 \(got '²'\)"),
+        ({"MACHINE_RANK": "9" * 5000, "MASTER_ADDR": "x"}, r"a number from 0 to 1 \(got '9{59}\)"),
+        ({"MACHINE_RANK": "1", "MASTER_ADDR": "x", "MASTER_PORT": "²"}, r"from 1 to 65535 \(got '²'\)"),
         ({"MACHINE_RANK": "1"}, r"MACHINE_RANK needs MASTER_ADDR \(got MACHINE_RANK=1 alone\)"),
         ({"MACHINE_RANK": "1", "MASTER_ADDR": "x", "MASTER_PORT": "ssh"}, r"a port from 1 to 65535 \(got 'ssh'\)"),
         ({"MACHINE_RANK": "1", "MASTER_ADDR": "x", "MASTER_PORT": "70000"}, r"from 1 to 65535 \(got '70000'\)"),

@@ -55,7 +55,7 @@ def test_a_node_starts_the_launch_of_its_stages_at_its_place(on_node):
 def test_what_a_failing_node_said_is_in_the_log_of_the_job(on_node, run_dir, capfd):
     (run_dir / "logs" / "launcher.machine1.log").write_text("of an earlier job\n")
     assert on_node("import sys; sys.exit('no such device')") == 1
-    assert capfd.readouterr().err == "no such device\n\n"
+    assert capfd.readouterr().err == "no such device\n"
     assert (run_dir / "logs" / "launcher.machine1.log").read_text() == "of an earlier job\nno such device\n"
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from in_process import call, keeps_its_promise
 from mutants import as_json, mutated_bytes, mutated_tree
 
-EXAMPLES = int(os.environ.get("SUMMTUNE_TEST_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("SUMMTUNE_TEST_EXAMPLES", "40"))
 
 
 @pytest.fixture
