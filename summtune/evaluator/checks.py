@@ -24,7 +24,7 @@ class Check:
     Args:
         title: what it looks for, in a few words.
         meaning: one sentence on what exactly counts.
-        warning: sentence with ``{count}``, ``{n}`` and ``{examples}``.
+        warning: sentence with ``{count}``, ``{n}`` and ``{examples}``; empty where this module makes none.
         consequence: what follows for the scores, where it is not plain.
         always: whether a single case is to be warned of; else it depends on how many there are (`is_worth_a_warning`).
     """
@@ -37,6 +37,11 @@ class Check:
 
 
 CHECKS: Mapping[str, Check] = {
+    "unread_letters": Check(
+        "Letters that ROUGE cannot read",
+        "The tokenizer drops 5 % or more of the letters of the references, or takes clauses for words.",
+        "",  # its sentence depends on the share and the scripts: summtune.evaluator.unread
+    ),
     "empty": Check(
         "Empty outputs",
         "Nothing but white space was written; that scores 0.",
@@ -63,9 +68,9 @@ CHECKS: Mapping[str, Check] = {
     ),
     "references_without_words": Check(
         "References that ROUGE cannot read",
-        "A reference has no letter a-z and no digit, so ROUGE scores it 0 whatever was written.",
-        "{count} of {n} dialogues have a reference without a letter a-z or digit, which ROUGE scores 0 whatever was "
-        "written (for instance {examples}).",
+        "The tokenizer finds no word in a reference, so ROUGE scores it 0 whatever was written.",
+        "{count} of {n} dialogues have a reference in which ROUGE's tokenizer finds no word, so it scores 0 whatever "
+        "was written (for instance {examples}).",
         always=True,
     ),
     "repetition": Check(
@@ -186,6 +191,8 @@ def is_worth_a_warning(name: str, entry: Mapping[str, Any]) -> bool:
     references' share.
     """
     count, of = entry["count"], entry["of"]
+    if not CHECKS[name].warning:
+        return False
     if name == "weights_unchanged":
         return bool(count == of > 0)
     if CHECKS[name].always:

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from summtune.evaluator import copying, language, quantities, repetition, speakers
+from summtune.evaluator import copying, language, quantities, repetition, speakers, unread
 from summtune.evaluator.checks import result, warnings
 from summtune.evaluator.names import Lexicon, foreign_names, mentioned
-from summtune.evaluator.rouge import has_words
+from summtune.evaluator.rouge import tokenize
 from summtune.evaluator.words import shown
+from summtune.recipe import Tokenizer
 from summtune.records import Prediction
+from summtune.writing import word_count
 
 LENGTH_FACTOR = 2.0
 """How many times longer or shorter than its references a summary may be."""
@@ -26,6 +28,7 @@ _Found = dict[str, str | None]
 def diagnose(
     predictions: Sequence[Prediction],
     *,
+    tokenizer: Tokenizer | None = None,
     leakage: Mapping[str, Mapping[str, Any]] | None = None,
     weights: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -39,10 +42,12 @@ def diagnose(
 
     Args:
         predictions: at least one.
+        tokenizer: that ROUGE is computed with; None where no ROUGE is.
         leakage: ``data.leakage`` of the plan: by role the test dialogues that were found in its data.
         weights: ``unchanged_tensors`` and ``compared_tensors`` of ``training.json``.
     """
-    checks = _counted(predictions)
+    checks = _unread(predictions, tokenizer) if tokenizer is not None else {}
+    checks |= _counted(predictions)
     texts = _Texts(predictions)
     checks |= texts.results()
     for role, found in (leakage or {}).items():
@@ -54,11 +59,28 @@ def diagnose(
     means = {
         "prompt_tokens": _mean(p.prompt_tokens for p in predictions),
         "new_tokens": _mean(p.new_tokens for p in predictions),
-        "prediction_words": fmean(len(p.prediction.split()) for p in predictions),
-        "reference_words": fmean(len(text.split()) for p in predictions for text in p.references),
+        "prediction_words": fmean(word_count(p.prediction) for p in predictions),
+        "reference_words": fmean(word_count(text) for p in predictions for text in p.references),
         **texts.means(),
     }
-    return {"checks": checks, "means": means, "warnings": warnings(checks)}
+    return {
+        "checks": checks,
+        "means": means,
+        "warnings": [*unread.warnings(checks.get(unread.NAME)), *warnings(checks)],
+    }
+
+
+def _unread(predictions: Sequence[Prediction], tokenizer: Tokenizer) -> dict[str, dict[str, Any]]:
+    """Return the checks of what ROUGE can read of the references."""
+    letters = unread.unread_letters(((p.id, p.references) for p in predictions), tokenizer)
+    without = [
+        (p.id, next((text for text in p.references if not tokenize(text, tokenizer)), None)) for p in predictions
+    ]
+    found = [(id_, shown(text)) for id_, text in without if text is not None]
+    return {
+        unread.NAME: letters,
+        "references_without_words": result("references_without_words", found, len(predictions)),
+    }
 
 
 def _counted(predictions: Sequence[Prediction]) -> dict[str, dict[str, Any]]:
@@ -67,7 +89,6 @@ def _counted(predictions: Sequence[Prediction]) -> dict[str, dict[str, Any]]:
     constant = _constant_output(predictions)
     capped = [p for p in predictions if p.hit_length_cap is not None]
     cut = [p for p in predictions if p.truncated is not None]
-    unread = [(p.id, next((text for text in p.references if not has_words(text)), None)) for p in predictions]
     found = {
         "empty": result("empty", [(p.id, "") for p in predictions if not p.prediction.strip()], n),
         "constant": result("constant", [(p.id, shown(p.prediction)) for p in constant], n),
@@ -77,9 +98,6 @@ def _counted(predictions: Sequence[Prediction]) -> dict[str, dict[str, Any]]:
         found["length_cap"] = result("length_cap", cases, len(capped))
     if cut:
         found["truncated"] = result("truncated", [(p.id, "") for p in cut if p.truncated], len(cut))
-    found["references_without_words"] = result(
-        "references_without_words", [(id_, shown(text)) for id_, text in unread if text is not None], n
-    )
     return found
 
 
@@ -147,7 +165,7 @@ class _Texts:
         if others:
             ratio = _length_ratio(text, others)
             fits = 1 / LENGTH_FACTOR <= ratio <= LENGTH_FACTOR or not text.strip()  # empty is a check of its own
-            found["length"] = None if fits else f"{len(text.split())} words, {ratio:.2f} times the references'"
+            found["length"] = None if fits else f"{word_count(text)} words, {ratio:.2f} times the references'"
             found["language"] = language.other_language(
                 text, frozenset(said), others, checks.source.vocabulary if checks else frozenset()
             )
@@ -178,7 +196,7 @@ def _all(found: Iterable[str]) -> str | None:
 
 
 def _length_ratio(text: str, references: Sequence[str]) -> float:
-    return len(text.split()) / max(1.0, fmean(len(reference.split()) for reference in references))
+    return word_count(text) / max(1.0, fmean(map(word_count, references)))
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

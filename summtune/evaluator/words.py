@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+import regex
+
+from summtune.writing import UNSPACED_CHARACTER, UNSPACED_LETTER
+
 # A speaker tag is one word, an apostrophe divides none, and in writing without spaces each character is one.
-_WORD = re.compile(
-    r"#\w+#|[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-    r"|[^\W_\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+"
-    r"(?:['’][^\W\d_]+)*"
+_PART = rf"[\p{{L}}\p{{M}}\p{{N}}\u200c\u200d--{UNSPACED_LETTER}]"
+_WORD = regex.compile(
+    rf"(?V1)#\w+#|{UNSPACED_CHARACTER}|[\p{{L}}\p{{N}}--{UNSPACED_LETTER}]{_PART}*(?:['’](?:(?!\p{{N}}){_PART})+)*"
 )
 _ASCII_WORD = re.compile(r"#\w+#|[a-z0-9]+(?:'[a-z]+)*", re.ASCII)  # the same, faster
 SHOWN_CHARACTERS = 80
