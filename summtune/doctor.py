@@ -7,10 +7,9 @@ import math
 from dataclasses import asdict
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from summtune.errors import InputError, RecipeError
 from summtune.fitting import GPU_COUNTS, Fit, fastest, fits, model_shape
@@ -20,6 +19,7 @@ from summtune.paths import resolve_paths
 from summtune.recipe import Recipe
 from summtune.recipe_loading import load_recipe
 from summtune.report import numbers
+from summtune.report.table import print_rows
 
 _DEFAULT_MODEL = "google/flan-t5-base"
 
@@ -97,18 +97,18 @@ def _print_fits(recipe: Recipe, found: list[Fit], gib: float, console: Console) 
         soft_wrap=True,
         markup=False,
     )
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("deepspeed")
-    for count in GPU_COUNTS:
-        table.add_column(f"{count} GPU{'s' if count > 1 else ''}", justify="right")
-    table.add_column("host memory", justify="right")
+    rows = []
     for way in dict.fromkeys(fit.way for fit in found):
         row = [fit for fit in found if fit.way == way]
-        cells = [f"{'[green]✓' if fit.fits else '[red]✗'}[/] {numbers.size(fit.memory.total)}" for fit in row]
+        cells = [
+            Text.assemble(("✓", "green") if fit.fits else ("✗", "red"), f" {numbers.size(fit.memory.total)}")
+            for fit in row
+        ]
         name = f"{way} (adapter: {recipe.adapter or 'lora'})" if way == "lora" else way
         host = max(fit.memory.host for fit in row)
-        table.add_row(name, *cells, numbers.size(host) if host else "–")
-    console.print(table)
+        rows.append([Text(name), *cells, Text(numbers.size(host) if host else "–")])
+    counts = (f"{count} GPU{'s' if count > 1 else ''}" for count in GPU_COUNTS)
+    print_rows(console, ("deepspeed", *counts, "host memory"), rows)
     if recipe.adapter is None:
         best = {count: fastest(found, count) for count in GPU_COUNTS}
         said = ", ".join(f"{count}: {way or 'nothing fits'}" for count, way in best.items())

@@ -132,8 +132,7 @@ def _show_scores(system: dict[str, Any], metrics: dict[str, Any], console: Conso
     console.print(
         f"{scored_on}. {protocol_sentence(metrics['protocol'], metrics['metrics'])}", highlight=False, markup=False
     )
-    for warning in metrics["diagnostics"]["warnings"]:
-        print(f"warning: {warning}", file=sys.stderr)
+    _show_warnings(metrics["diagnostics"]["warnings"])
 
 
 def summarize_input(model: str, file: Path, as_json: bool) -> None:
@@ -201,6 +200,7 @@ def _show_result(run_dir: Path, console: Console) -> None:
     else:
         metrics = read_json(run_dir / "metrics.json")
         print_scores(console, _systems(run_dir), metrics["floor"], metrics["ceiling"])
+        _show_warnings(metrics["diagnostics"].get("warnings", ()))
     console.print(f"\nreport: {run_dir / 'report.html'}", highlight=False, soft_wrap=True)
 
 
@@ -220,5 +220,10 @@ def _show_comparison(comparison: dict[str, Any], console: Console) -> None:
     print_scores(console, comparison["systems"], comparison["floor"], comparison["ceiling"])
     for sentence in comparison["verdict"]:
         console.print(f"- {sentence}", highlight=False, markup=False)
-    for warning in comparison["warnings"]:
+    _show_warnings(comparison["warnings"])
+
+
+def _show_warnings(warnings: Sequence[str]) -> None:
+    """Print what a reader of the scores must know: the sentences that the report has on top."""
+    for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)

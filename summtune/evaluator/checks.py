@@ -84,9 +84,15 @@ CHECKS: Mapping[str, Check] = {
         "{count} of {n} predictions are lifted out of the dialogue ({human}for instance {examples}).",
     ),
     "speakers": Check(
-        "Speakers that do not exist",
-        "A speaker tag is malformed, or nobody in the dialogue has it.",
-        "{count} of {n} predictions have a speaker who does not exist ({human}for instance {examples}).",
+        "Speakers that are not in the dialogue",
+        "A speaker's tag that nobody in the dialogue has, however it is written.",
+        "{count} of {n} predictions have a speaker who is not in the dialogue ({human}for instance {examples}).",
+    ),
+    "speaker_spelling": Check(
+        "Speaker tags written otherwise",
+        "A speaker of the dialogue with another spelling of the tag (Person 1 for #Person1#): a matter of style.",
+        "{count} of {n} predictions write a speaker's tag otherwise than the dialogue does, which is a matter of style "
+        "but can cost ROUGE ({human}for instance {examples}).",
     ),
     "names": Check(
         "Names that the dialogue lacks",

@@ -177,15 +177,17 @@ class _DialogueChecks:
 
     def __init__(self, dialogue: str, lexicon: Lexicon) -> None:
         self.source = copying.Source(dialogue)
-        self._tags = speakers.tags(dialogue)
+        self._speakers = speakers.Speakers(dialogue)
         self._lexicon = lexicon
         self._mentioned = mentioned(dialogue)
         self._numbers = quantities.Numbers(dialogue)
 
     def ask(self, text: str, said: Sequence[str]) -> _Found:
+        misnamed = self._speakers.misnamed(text)
         return {
             "copied": copying.copied(said, self.source),
-            "speakers": _all(speakers.wrong_tags(text, self._tags)),
+            "speakers": _all(misnamed.absent),
+            "speaker_spelling": _all(misnamed.otherwise),
             "names": _all(foreign_names(text, self._mentioned, self._lexicon)),
             "numbers": _all(quantities.foreign_numbers(text, self._numbers)),
         }

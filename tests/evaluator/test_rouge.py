@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
 from summtune.errors import InputError
-from summtune.evaluator.rouge import has_words, is_rouge, score_pairs
+from summtune.evaluator.rouge import is_rouge, score_pairs
 from summtune.evaluator.sentences import sentences
 from summtune.files import read_jsonl
 
@@ -164,10 +164,3 @@ def test_a_misspelt_rouge_is_an_error_and_not_a_hub_metric(name):
 def test_only_rouge_can_be_scored_here():
     with pytest.raises(InputError, match="not a ROUGE variant \\(got 'bertscore'\\)"):
         score("a", ["a"], ["bertscore"])
-
-
-def test_has_words_says_what_rouge_can_read():
-    assert has_words("Éa")
-    assert has_words("7")
-    assert not has_words("会议推迟了。")
-    assert not has_words(" \n?")
