@@ -18,9 +18,14 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 _PLAIN_SECONDS = 10.0
+_BAR_CELLS = 32
+_TEXT_CELLS = 66
+"""What stands beside a bar; on a narrow terminal there is less bar, then none, and the text breaks."""
+_FEWEST_BAR_CELLS = 8
 
 
 class TerminalDisplay:
@@ -124,11 +129,12 @@ class TerminalDisplay:
         if not self.console.is_terminal:
             return
         self.current = name
+        room = min(_BAR_CELLS, self.console.width - _TEXT_CELLS)
         self.progress = Progress(
             TextColumn("{task.description:>9} ", style="bold", markup=False),
-            BarColumn(bar_width=32),
+            *([BarColumn(bar_width=room)] if room >= _FEWEST_BAR_CELLS else []),
             _Count(),
-            TextColumn("{task.fields[text]}", markup=False),
+            TextColumn("{task.fields[text]}", markup=False, table_column=Column(overflow="fold")),
             _Clock(elapsed_when_finished=True),
             console=self.console,
             transient=True,

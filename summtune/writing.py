@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import unicodedata
 
 import regex
@@ -16,6 +17,7 @@ UNSPACED_CHARACTER = rf"(?={UNSPACED_LETTER})\X"
 _RUN = r"[\p{L}\p{N}][\p{L}\p{M}\p{N}]*"
 _SPACED_RUN = rf"[\p{{L}}\p{{N}}--{UNSPACED_LETTER}][\p{{L}}\p{{M}}\p{{N}}--{UNSPACED_LETTER}]*"
 
+_ASCII_WORDS = re.compile("[a-z0-9]+")
 _WORDS = regex.compile(rf"(?V1){_RUN}")
 _CHARACTERS = regex.compile(rf"(?V1){UNSPACED_CHARACTER}|{_SPACED_RUN}")
 _UNSPACED = regex.compile(rf"(?V1){UNSPACED_LETTER}")
@@ -28,7 +30,7 @@ _IGNORED = regex.compile(
 
 def unicode_words(text: str) -> list[str]:
     """Return the runs of letters, digits and the marks on them, in whatever script, folded as `folded` does."""
-    return list(_WORDS.findall(folded(text)))
+    return _ASCII_WORDS.findall(text.lower()) if text.isascii() else list(_WORDS.findall(folded(text)))
 
 
 def characters(text: str) -> list[str]:
@@ -37,7 +39,7 @@ def characters(text: str) -> list[str]:
     A character is a grapheme cluster: a Thai consonant with its vowel and tone marks is one. Latin words, numbers and
     all scripts with spaces, Korean among them, are divided as `unicode_words` divides them.
     """
-    return list(_CHARACTERS.findall(folded(text)))
+    return _ASCII_WORDS.findall(text.lower()) if text.isascii() else list(_CHARACTERS.findall(folded(text)))
 
 
 def folded(text: str) -> str:
@@ -45,10 +47,10 @@ def folded(text: str) -> str:
 
     Characters that have no width and no meaning of their own are removed.
     """
-    if text.isascii():
-        return text.lower()
     wide = unicodedata.normalize("NFKC", text).casefold()
-    return str(_IGNORED.sub("", unicodedata.normalize("NFKC", wide)))
+    plain = str(_IGNORED.sub("", unicodedata.normalize("NFKC", wide)))
+    # NFKC takes the vowels am of Thai and Lao apart, and their second half would be a character of its own.
+    return plain.replace("\u0e4d\u0e32", "\u0e33").replace("\u0ecd\u0eb2", "\u0eb3")
 
 
 def is_unspaced(text: str) -> bool:

@@ -132,3 +132,16 @@ def test_a_log_hears_nothing_of_waiting(plain):
         plain.systems(0, 5)
         plain.listener(event("started"))
     assert text(plain) == ""
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_count_and_text_are_whole_on_a_narrow_terminal(width):
+    display = TerminalDisplay(Console(file=io.StringIO(), width=width, height=20, force_terminal=True))
+    display.listener(event("progress", done=120, total=1000, text="loss 2.3456, 12.3 dialogues/s"))
+    page = Console(file=io.StringIO(), width=width)
+    page.print(display.progress.get_renderable())
+    display._close_bar()
+    shown = page.file.getvalue()
+    assert "120/1000" in shown
+    assert "…" not in shown
+    assert "dialogues/s" in shown

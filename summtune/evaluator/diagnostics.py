@@ -14,7 +14,7 @@ from summtune.evaluator.rouge import tokenize
 from summtune.evaluator.words import shown
 from summtune.recipe import Tokenizer
 from summtune.records import Prediction
-from summtune.writing import word_count
+from summtune.writing import has_capitals, is_unspaced, word_count
 
 LENGTH_FACTOR = 2.0
 """How many times longer or shorter than its references a summary may be."""
@@ -28,17 +28,17 @@ _Found = dict[str, str | None]
 def diagnose(
     predictions: Sequence[Prediction],
     *,
-    tokenizer: Tokenizer | None = None,
+    tokenizer: Tokenizer | None = "rouge",
     leakage: Mapping[str, Mapping[str, Any]] | None = None,
     weights: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the ``diagnostics`` of ``metrics.json``: ``checks``, ``means`` and ``warnings``.
+    """Return the ``diagnostics`` of ``metrics.json``: ``checks``, ``means``, ``notes`` and ``warnings``.
 
     ``checks`` holds by name what `summtune.evaluator.checks.result` returns. Each check of a text is also made of the
     references, against the same dialogue; length and language of each reference against the others. A check that cannot
     be made is absent: without dialogues (empty), without counts of tokens (None). Without a second reference a human
-    share is None. ``means`` holds numbers or None, ``warnings`` one sentence for each finding that a reader of the
-    scores must know.
+    share is None. ``means`` holds numbers or None, ``notes`` sentences on what the checks do not see in such writing,
+    ``warnings`` one sentence for each finding that a reader of the scores must know.
 
     Args:
         predictions: at least one.
@@ -63,11 +63,27 @@ def diagnose(
         "reference_words": fmean(word_count(text) for p in predictions for text in p.references),
         **texts.means(),
     }
+    if tokenizer is not None:
+        means |= _unread_means(predictions, tokenizer)
     return {
         "checks": checks,
         "means": means,
+        "notes": _notes(predictions),
         "warnings": [*unread.warnings(checks.get(unread.NAME)), *warnings(checks)],
     }
+
+
+def _notes(predictions: Sequence[Prediction]) -> list[str]:
+    """Return what the checks of texts do not see in the writing of the references."""
+    letters = unread.unread_letters(((p.id, p.references) for p in predictions), "rouge")
+    if letters["share"] < unread.SMALL:
+        return []
+    notes = ["Numbers are compared in digits; words for numbers are known in English, and of dialogues in Chinese."]
+    if not all(has_capitals(text) for p in predictions for text in p.references):
+        notes.append("Names are looked for in writing that has capitals, and not in any other.")
+    if any(is_unspaced(text) for p in predictions for text in p.references):
+        notes.append("Lengths, loops and copies are counted in characters where writing has no spaces.")
+    return notes
 
 
 def _unread(predictions: Sequence[Prediction], tokenizer: Tokenizer) -> dict[str, dict[str, Any]]:
@@ -81,6 +97,13 @@ def _unread(predictions: Sequence[Prediction], tokenizer: Tokenizer) -> dict[str
         unread.NAME: letters,
         "references_without_words": result("references_without_words", found, len(predictions)),
     }
+
+
+def _unread_means(predictions: Sequence[Prediction], tokenizer: Tokenizer) -> dict[str, float | None]:
+    """Return the shares of letters that ROUGE cannot read, of the outputs and of the references; None where it can."""
+    ours = _mean(unread.unread_share(p.prediction, tokenizer) for p in predictions)
+    theirs = _mean(unread.unread_share(text, tokenizer) for p in predictions for text in p.references)
+    return {"unread_letters": ours or None, "reference_unread_letters": theirs or None}
 
 
 def _counted(predictions: Sequence[Prediction]) -> dict[str, dict[str, Any]]:
@@ -184,13 +207,14 @@ class _DialogueChecks:
 
     def ask(self, text: str, said: Sequence[str]) -> _Found:
         misnamed = self._speakers.misnamed(text)
-        return {
+        found = {
             "copied": copying.copied(said, self.source),
             "speakers": _all(misnamed.absent),
             "speaker_spelling": _all(misnamed.otherwise),
-            "names": _all(foreign_names(text, self._mentioned, self._lexicon)),
-            "numbers": _all(quantities.foreign_numbers(text, self._numbers)),
         }
+        if has_capitals(text):
+            found["names"] = _all(foreign_names(text, self._mentioned, self._lexicon))
+        return found | {"numbers": _all(quantities.foreign_numbers(text, self._numbers))}
 
 
 def _all(found: Iterable[str]) -> str | None:
