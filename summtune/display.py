@@ -6,6 +6,7 @@ import time
 from types import TracebackType
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -22,6 +23,7 @@ from rich.table import Column
 from rich.text import Text
 
 _PLAIN_SECONDS = 10.0
+_NAME_CELLS = 9
 _BAR_CELLS = 32
 _TEXT_CELLS = 66
 """What stands beside a bar; on a narrow terminal there is less bar, then none, and the text breaks."""
@@ -105,7 +107,7 @@ class TerminalDisplay:
                 self._close_bar()
 
     def _line(self, name: str, text: str) -> None:
-        self.console.print(f"[bold]{escape(name):>9}[/bold]  {escape(text)}", highlight=False, soft_wrap=True)
+        self.console.print(f"[bold]{_right(name)}[/bold]  {escape(text)}", highlight=False, soft_wrap=True)
 
     def _advance(self, stage: str, done: int, total: int, text: str) -> None:
         if not self.console.is_terminal:
@@ -123,7 +125,9 @@ class TerminalDisplay:
         now = time.monotonic()
         if done >= total or now - self.last_line >= _PLAIN_SECONDS:
             self.last_line = now
-            self.console.print(f"{stage:>9}  {done}/{total} {escape(text)}".rstrip(), highlight=False, soft_wrap=True)
+            self.console.print(
+                f"{_right(stage)}  {done}/{total} {escape(text)}".rstrip(), highlight=False, soft_wrap=True
+            )
 
     def _open_bar(self, name: str, total: int | None, text: str) -> None:
         if not self.console.is_terminal:
@@ -156,6 +160,11 @@ class TerminalDisplay:
             self.progress.stop()
         self.progress = None
         self.task = None
+
+
+def _right(name: str) -> str:
+    """Return the name at the right of its column, escaped; a wide character fills two cells."""
+    return " " * (_NAME_CELLS - cell_len(name)) + escape(name)
 
 
 class _Count(MofNCompleteColumn):

@@ -125,13 +125,11 @@ def score_outputs(call: Call, output_dir: Path | None, as_json: bool) -> None:
 
 def _show_scores(system: dict[str, Any], metrics: dict[str, Any], console: Console) -> None:
     from summtune.report.contents import protocol_sentence
-    from summtune.report.table import print_scores
+    from summtune.report.table import print_scores, print_sentence
 
     print_scores(console, [system], metrics["floor"], metrics["ceiling"])
     scored_on = f"{metrics['n']:,} dialogue{'s' if metrics['n'] > 1 else ''}"
-    console.print(
-        f"{scored_on}. {protocol_sentence(metrics['protocol'], metrics['metrics'])}", highlight=False, markup=False
-    )
+    print_sentence(console, f"{scored_on}. {protocol_sentence(metrics['protocol'], metrics['metrics'])}")
     _show_warnings(metrics["diagnostics"]["warnings"])
 
 
@@ -215,11 +213,11 @@ def _systems(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def _show_comparison(comparison: dict[str, Any], console: Console) -> None:
-    from summtune.report.table import print_scores
+    from summtune.report.table import print_scores, print_sentence
 
     print_scores(console, comparison["systems"], comparison["floor"], comparison["ceiling"])
     for sentence in comparison["verdict"]:
-        console.print(f"- {sentence}", highlight=False, markup=False)
+        print_sentence(console, f"- {sentence}")
     _show_warnings(comparison["warnings"])
 
 

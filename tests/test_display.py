@@ -145,3 +145,9 @@ def test_count_and_text_are_whole_on_a_narrow_terminal(width):
     assert "120/1000" in shown
     assert "…" not in shown
     assert "dialogues/s" in shown
+
+
+def test_wide_names_end_where_others_do(plain):
+    plain.stage("客服", "system 1 of 2")
+    plain.stage("data", "reading")
+    assert text(plain).splitlines() == ["     客服  system 1 of 2", "     data  reading"]

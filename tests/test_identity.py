@@ -41,7 +41,8 @@ def test_layout_logging_and_written_out_defaults_do_not_matter(project, sets):
     "setting",
     [
         "seed=7", "micro_batch_size=4", "num_processes=2", "learning_rate=2e-3", "num_epochs=4", "adapter=lora",
-        "generation.num_beams=2", "evaluation.use_stemmer=false", "evaluation.tokenizer=unicode", "datasets.0.limit=5", "val_set_size=2",
+        "generation.num_beams=2", "evaluation.use_stemmer=false", "evaluation.tokenizer=unicode",
+        "datasets.0.limit=5", "val_set_size=2",
         "prompt_template=plain", "bf16=false", "sequence_len=256",
     ],
 )  # fmt: skip

@@ -53,11 +53,11 @@ def unread_letters(dialogues: Iterable[tuple[str, Sequence[str]]], tokenizer: To
     unread: Counter[str] = Counter()
     for id_, references in dialogues:
         text = "\n".join(references)
-        letters, missed = _letters(text), unread_of(text, tokenizer)
-        if letters:
-            shares.append(len(missed) / letters)
-            unread.update(missed)
-            if shares[-1] >= SMALL:
+        share = unread_share(text, tokenizer)
+        if share is not None:
+            shares.append(share)
+            unread.update(unread_of(text, tokenizer))
+            if share >= SMALL:
                 found.append((id_, shown(references[0])))
     scripts: Counter[str] = Counter()
     for letter, count in unread.items():
@@ -73,7 +73,9 @@ def unread_letters(dialogues: Iterable[tuple[str, Sequence[str]]], tokenizer: To
 
 def unread_share(text: str, tokenizer: Tokenizer) -> float | None:
     """Return the share of the letters of ``text`` that the tokenizer cannot read, 0 to 1; None without letters."""
-    letters = _letters(text)
+    if text.isascii():
+        return 0.0 if any(map(str.isalpha, text)) else None
+    letters = sum(map(_is_letter, text.lower()))
     return len(unread_of(text, tokenizer)) / letters if letters else None
 
 
@@ -112,10 +114,6 @@ def warnings(check: Mapping[str, Any] | None) -> list[str]:
         f"{problem}, {effect}; use `evaluation.tokenizer: {value}` "
         f"(`summtune evaluate … --set tokenizer={value}` scores finished outputs)."
     ]
-
-
-def _letters(text: str) -> int:
-    return sum(map(str.isalpha, text)) if text.isascii() else sum(map(_is_letter, text.lower()))
 
 
 def _is_letter(character: str) -> bool:

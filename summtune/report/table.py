@@ -18,6 +18,8 @@ _MARKS = re.compile(r"[\\`*\[\]<>|~$]|(?<!\w)_|_(?!\w)|^#")
 """What markdown would read as a mark; a ``_`` inside a word, or a ``#`` inside a line, is none."""
 
 
+_WITHIN_VALUE = re.compile(r" ([±<=]) ")
+
 _WIDEST = 1_000
 """Cells of a line that is as wide as it likes."""
 
@@ -143,6 +145,20 @@ def print_scores(
         rows = tuple((*row[:-2], share) for row, share in zip(table.rows, shares, strict=True))
         table = Table((*table.header[:-2], "Trained"), rows)
     print_table(console, table)
+
+
+def print_sentence(console: Console, text: str) -> None:
+    """Print a sentence in the width of the terminal; a value stays on one line with its interval."""
+    from rich.cells import cell_len
+
+    lines = [""]
+    for piece in _WITHIN_VALUE.sub("\u00a0\\1\u00a0", text).split(" "):
+        longer = f"{lines[-1]} {piece}" if lines[-1] else piece
+        if lines[-1] and cell_len(longer) > console.width:
+            lines.append(piece)
+        else:
+            lines[-1] = longer
+    console.print("\n".join(lines).replace("\u00a0", " "), highlight=False, markup=False, soft_wrap=True)
 
 
 def to_markdown(table: Table) -> str:

@@ -188,7 +188,8 @@ def test_people_are_nearly_never_accused_and_a_large_test_set_takes_seconds():
     assert time.process_time() - started < 10
     human = {name: round(1500 * checks[name]["references"]) for name in OF_TEXT}
     assert human == {
-        "repetition": 0, "copied": 3, "speakers": 0, "speaker_spelling": 1, "names": 5, "numbers": 1, "length": 17, "language": 0
+        "repetition": 0, "copied": 3, "speakers": 0, "speaker_spelling": 1, "names": 5, "numbers": 1,
+        "length": 17, "language": 0,
     }  # fmt: skip
     leads = [replace(row, prediction=" ".join(row.dialogue.split("\n")[:3])) for row in rows]
     assert diagnose(leads)["checks"]["copied"]["count"] > 0.98 * len(rows)

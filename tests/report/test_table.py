@@ -4,7 +4,15 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from summtune.report.table import Table, difference_table, escape_markdown, print_scores, score_table, to_markdown
+from summtune.report.table import (
+    Table,
+    difference_table,
+    escape_markdown,
+    print_scores,
+    print_sentence,
+    score_table,
+    to_markdown,
+)
 
 ROUGE = {"rouge1": {"value": 0.473, "ci_low": 0.451, "ci_high": 0.495}}
 
@@ -109,3 +117,16 @@ def test_wide_characters_keep_the_columns_below_each_other():
     print_scores(console, [system(CHINESE, ROUGE), system("LoRA", ROUGE)])
     ends = {cell_len(line[: line.index("±")]) for line in console.file.getvalue().splitlines() if "±" in line}
     assert len(ends) == 1
+
+
+@pytest.mark.parametrize("width", [40, 50, 60])
+def test_a_verdict_keeps_a_value_with_its_interval_and_fits_the_terminal(width):
+    console = Console(file=io.StringIO(), width=width)
+    text = (
+        f"- {CHINESE} beats Original by 17.5 ± 1.9 ROUGE-1 (p < 0.001); it is not distinguishable from a: −0.9 ± 1.1."
+    )
+    print_sentence(console, text)
+    lines = console.file.getvalue().splitlines()
+    assert " ".join(lines) == text
+    assert max(map(cell_len, lines)) <= width
+    assert all(any(whole in line for line in lines) for whole in ("17.5 ± 1.9", "p < 0.001", "−0.9 ± 1.1"))
