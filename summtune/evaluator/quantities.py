@@ -115,7 +115,7 @@ class Numbers:
 def _with_plain_marks(text: str) -> str:
     """Return ``text`` with the marks inside of numbers as ASCII has them (digits may be of any script).
 
-    A figure that goes on in Chinese characters (3万, 1.2億) is written out.
+    A figure with Chinese characters after it (3万, 1.2億) is written out.
     """
     return text if text.isascii() else with_figures(text.translate(_PLAIN_MARKS))
 

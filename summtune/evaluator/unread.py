@@ -80,7 +80,7 @@ def unread_share(text: str, tokenizer: Tokenizer) -> float | None:
 
 
 def unread_of(text: str, tokenizer: Tokenizer) -> str:
-    """Return the letters and their marks that the tokenizer drops, or that stand in clauses it takes for words."""
+    """Return the letters and their marks that the tokenizer drops, or that are parts of clauses it takes for words."""
     if text.isascii():
         return ""
     match tokenizer:
