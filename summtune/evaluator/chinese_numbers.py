@@ -11,10 +11,13 @@ _LARGE = {"万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8, "兆": 10**12}
 _MYRIAD = 10**4
 _ALSO = {"半": (0.5, 30.0, 50.0), "双": (2.0,), "廿": (20.0,)}
 
+_LONGEST = 16
+"""Characters of a number; a longer row is no number."""
+
 _NUMBER = re.compile(f"[{''.join((*_DIGITS, *_SMALL, *_LARGE))}]+")
-_SCALE = f"(?:(?!千[克米瓦])[{''.join((*_SMALL, *_LARGE))}])+"  # 千克 is a kilogram
+_SCALE = f"(?:(?!千[克米瓦])[{''.join((*_SMALL, *_LARGE))}]){{1,3}}"  # 千克 is a kilogram
 _PART = re.compile(rf"([\d,.]+)\s?({_SCALE})")
-_FIGURE = re.compile(rf"(?:\d+(?:,\d{{3}})*(?:\.\d+)?\s?{_SCALE})+(?:\d{{1,4}}(?![\d.,:]))?")
+_FIGURE = re.compile(rf"(?<!\d)(?:\d+(?:,\d{{3}})*(?:\.\d+)?\s?{_SCALE})+(?:\d{{1,4}}(?![\d.,:]))?")
 
 
 def chinese_numbers(text: str) -> set[float]:
@@ -27,6 +30,8 @@ def chinese_numbers(text: str) -> set[float]:
     values = {value for sign, meant in _ALSO.items() if sign in text for value in meant}
     for match in _NUMBER.finditer(text):
         row = match.group()
+        if len(row) > _LONGEST:
+            continue
         values.add(_value(row))
         values.update(float(_DIGITS[each]) for each in row if each in _DIGITS)
         if all(each in _DIGITS for each in row):

@@ -180,7 +180,8 @@ def _tokenizer(protocol: dict[str, Any]) -> Tokenizer:
 def _warnings(scored: Sequence[ScoredSystem], baseline: str | None, checks: dict[str, dict[str, Any]]) -> Iterator[str]:
     yield from unread.warnings(checks.get(unread.NAME))
     yield from warnings_beside({each.system.name: each.metrics["diagnostics"]["checks"] for each in scored})
-    if not unread.draws_no_verdict(checks.get(unread.NAME)):
+    first = next(iter(scored[0].metrics["metrics"]))
+    if not (numbers.is_fraction(first) and unread.draws_no_verdict(checks.get(unread.NAME))):
         yield from _no_better_than_the_floor(scored)
     trained = [each.system.name for each in scored if each.system.kind == "train"]
     yield from identical_warnings(

@@ -115,7 +115,7 @@ def evaluate(
     metrics, below = _estimates(whole, settings), _anchor(sets[FLOOR], FLOOR, scored, settings)
     tokenizer = settings.tokenizer if whole.by_references else None
     diagnostics = diagnose(predictions, tokenizer=tokenizer, leakage=leakage, weights=weights)
-    if not draws_no_verdict(diagnostics["checks"].get(unread.NAME)):
+    if not (draws_no_verdict(diagnostics["checks"].get(unread.NAME)) and numbers.is_fraction(next(iter(metrics)))):
         diagnostics["warnings"] += _no_better_than(below, metrics)
     return Evaluation(
         protocol=protocol,

@@ -35,3 +35,8 @@ def test_a_number_in_characters_is_read(written, value):
 )
 def test_figures_with_characters_behind_them_are_written_out(written, figures):
     assert with_figures(written) == figures
+
+
+def test_an_endless_row_is_no_number_and_takes_no_time():
+    assert chinese_numbers("兆" * 10_000) == set()
+    assert with_figures("1" * 50_000 + "会") == "1" * 50_000 + "会"
