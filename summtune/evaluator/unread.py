@@ -33,7 +33,7 @@ LARGE = 0.2
 _CHARACTER = 0.1
 """Share of scripts without spaces among the unread letters from which on characters are to be compared."""
 _SHOWN_SCRIPTS = 3
-_CLAUSE = regex.compile(rf"(?V1)(?:{UNSPACED_CHARACTER}){{7,}}")
+_CLAUSE = regex.compile(rf"(?V1)\p{{Han}}{{5,}}|(?:{UNSPACED_CHARACTER}){{7,}}")
 """More characters without a space than a word has: a clause. Words that somebody divided by spaces are shorter."""
 
 

@@ -73,6 +73,7 @@ def test_clauses_without_spaces_are_no_words_to_unicode():
     (sentence,) = warnings(check(ARTICLE["Chinese"], tokenizer="unicode"))
     assert "takes whole clauses for words" in sentence
     assert "use `evaluation.tokenizer: character`" in sentence
+    assert warnings(check("顾客询问订单，星期五到。", tokenizer="unicode"))
     assert warnings(check("顾客 询问 订单 什么 时候 到", tokenizer="unicode")) == []
 
 
