@@ -22,6 +22,8 @@ from summtune.report import numbers
 from summtune.report.table import print_rows
 
 _DEFAULT_MODEL = "google/flan-t5-base"
+_ALIGNED_FROM = 70
+"""Columns of a terminal from which on the facts stand in two columns."""
 
 
 def doctor(recipe: Path | None, gpu_gib: float | None, model: str | None, as_json: bool, console: Console) -> None:
@@ -78,7 +80,8 @@ def _row(fit: Fit) -> dict[str, object]:
 
 
 def _print_facts(said: list[Fact], console: Console) -> None:
-    width = max(len(fact.name) for fact in said)
+    # On a narrow terminal the values need the room in which the names would be aligned.
+    width = max(len(fact.name) for fact in said) if console.width >= _ALIGNED_FROM else 0
     for fact in said:
         mark = "[red]![/]" if fact.problem else " "
         console.print(
