@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 Kind = Literal["prompt", "train", "compare"]
+Tokenizer = Literal["rouge", "unicode", "character"]
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,15 @@ class EvaluationSettings(Section):
         default={},
         description="By the name of such a metric, arguments of its computation; ./ and ../ begin a path.",
     )
-    use_stemmer: bool = Field(default=True, description="Porter-stem words before ROUGE compares them.")
+    tokenizer: Tokenizer = Field(
+        default="rouge",
+        description="Words of ROUGE. rouge: rouge_score's own, a-z and 0-9 alone; unicode: words of any script; "
+        "character: for Chinese, Japanese, Thai and other writing without spaces, each character.",
+    )
+    use_stemmer: bool = Field(
+        default=True,
+        description="Porter-stem words of the letters a-z, by the rules of English, before ROUGE compares.",
+    )
     split_sentences: bool = Field(
         default=True,
         description="rougeLsum looks for sentences; false: takes lines for them, as rouge_score does.",

@@ -123,13 +123,12 @@ def score_outputs(call: Call, output_dir: Path | None, as_json: bool) -> None:
 
 def _show_scores(system: dict[str, Any], metrics: dict[str, Any], console: SafeConsole) -> None:
     from summtune.report.contents import protocol_sentence
-    from summtune.report.table import print_scores
+    from summtune.report.table import print_scores, print_sentence
 
     print_scores(console, [system], metrics["floor"], metrics["ceiling"])
     scored_on = f"{metrics['n']:,} dialogue{'s' if metrics['n'] > 1 else ''}"
-    console.print(f"{scored_on}. {protocol_sentence(metrics['protocol'], metrics['metrics'])}")
-    for warning in metrics["diagnostics"]["warnings"]:
-        say(f"warning: {warning}")
+    print_sentence(console, f"{scored_on}. {protocol_sentence(metrics['protocol'], metrics['metrics'])}")
+    _show_warnings(metrics["diagnostics"]["warnings"])
 
 
 def summarize_input(
@@ -192,6 +191,7 @@ def _show_result(run_dir: Path, console: SafeConsole) -> None:
     else:
         metrics = read_json(run_dir / "metrics.json")
         print_scores(console, _systems(run_dir), metrics["floor"], metrics["ceiling"])
+        _show_warnings(metrics["diagnostics"].get("warnings", ()))
     console.print(f"\nreport: {run_dir / 'report.html'}", soft_wrap=True)
 
 
@@ -206,10 +206,15 @@ def _systems(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def _show_comparison(comparison: dict[str, Any], console: SafeConsole) -> None:
-    from summtune.report.table import print_scores
+    from summtune.report.table import print_scores, print_sentence
 
     print_scores(console, comparison["systems"], comparison["floor"], comparison["ceiling"])
     for sentence in comparison["verdict"]:
-        console.print(f"- {message_line(sentence)}")
-    for warning in comparison["warnings"]:
+        print_sentence(console, f"- {message_line(sentence)}")
+    _show_warnings(comparison["warnings"])
+
+
+def _show_warnings(warnings: Sequence[str]) -> None:
+    """Print what a reader of the scores must know: the sentences that the report has on top."""
+    for warning in warnings:
         say(f"warning: {warning}")

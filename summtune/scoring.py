@@ -17,7 +17,7 @@ from summtune.document import Document
 from summtune.errors import InputError, RecipeError
 from summtune.evaluator.evaluation import Evaluation, evaluate, write_evaluation
 from summtune.files import expanded, read_json, write_json, write_jsonl
-from summtune.identity import hash_of
+from summtune.identity import evaluation_identity, hash_of
 from summtune.nearest import hint
 from summtune.paths import is_local, resolve_paths
 from summtune.recipe import DatasetSource, EvaluationSettings, Recipe
@@ -137,7 +137,13 @@ def write_scored(scored: Scored, into: Path) -> None:
     from summtune.report import write_run_report
 
     evaluation = {"evaluation": scored.settings.model_dump(mode="json")}
-    identity = hash_of([scored.evaluation.ids_sha256, scored.evaluation.outputs_sha256, evaluation])
+    identity = hash_of(
+        [
+            scored.evaluation.ids_sha256,
+            scored.evaluation.outputs_sha256,
+            {"evaluation": evaluation_identity(evaluation["evaluation"])},
+        ]
+    )
     plan = {
         "kind": _KIND,
         "name": scored.name,

@@ -9,7 +9,7 @@ import pytest
 
 from summtune.checking import check
 from summtune.errors import DataError
-from summtune.files import read_jsonl
+from summtune.files import read_jsonl, write_jsonl
 from summtune.preparation import count_pairs, find_leakage, prepare_data, split_validation
 from summtune.records import Dialogue
 
@@ -92,6 +92,16 @@ def test_test_dialogues_that_are_trained_on_are_told(prepare, project, write_row
         "1 of 2 test dialogues are also in the train data, wholly or nearly; the scores are not to be trusted "
         f"(for instance {found['id']} in {found['found']})"
     ]
+
+
+def test_references_that_rouge_cannot_read_are_told_before_anything_starts(prepare, project):
+    rows = [{"dialogue": f"A: {i}", "summary": f"Клиент номер {i}."} for i in range(3)]
+    write_jsonl(project / "russian.jsonl", rows)
+    russian = "test_datasets=[{path: ./russian.jsonl}]"
+    (warning,) = prepare(russian, name="prompt.yaml")[1]
+    assert "drops 100 % of the letters of the references (Cyrillic)" in warning
+    assert prepare(russian, "evaluation.tokenizer=unicode", name="prompt.yaml")[1] == []
+    assert prepare(russian, "evaluation.metrics=[bleu]", name="prompt.yaml")[1] == []
 
 
 def test_a_nearly_equal_dialogue_is_told_with_the_dialogue_that_has_most_of_it():

@@ -44,6 +44,17 @@ def test_predictions_and_references_are_no_arguments():
     assert findings(PROMPT, evaluation=metrics) == [("evaluation.metric_arguments.bleu.references", message)]
 
 
+def test_a_tokenizer_needs_rouge():
+    assert findings(PROMPT, evaluation={"tokenizer": "unicode", "metrics": ["bleu"]}) == [
+        (
+            "evaluation.tokenizer",
+            "tokenizer has no effect without ROUGE among evaluation.metrics; add rouge1, or remove the key",
+        )
+    ]
+    assert findings(PROMPT, evaluation={"tokenizer": "unicode", "metrics": ["bleu", "rougeL"]}) == []
+    assert findings(PROMPT, evaluation={"tokenizer": "rouge", "metrics": ["bleu"]}) == []
+
+
 @pytest.mark.parametrize("given", [PROMPT, TRAIN, COMPARE, SHOTS, LORA])
 def test_a_plain_recipe_has_no_problem(given):
     assert findings(given) == []

@@ -337,3 +337,12 @@ def test_the_dialogue_field_may_be_of_the_data_set_alone(project, said):
     for file in ("preds.jsonl", "preds.txt"):
         found = score(Call(file, references="turns.jsonl", dialogue_field="turns", sets=FEW), said.append)
         assert found.predictions[0].dialogue == "A: Hi."
+
+
+def test_the_tokenizer_of_a_call_is_that_of_its_scores(scored, project):
+    rows = [{"prediction": "Он пришёл", "references": ["Он пришёл домой"], "dialogue": "A: Привет."}]
+    write_jsonl(project / "russian.jsonl", rows)
+    assert scored("russian.jsonl").evaluation.metrics["rouge1"].value == 0
+    found = scored("russian.jsonl", (*FEW, "tokenizer=unicode")).evaluation
+    assert found.metrics["rouge1"].value == pytest.approx(0.8)
+    assert found.protocol["tokenizer"] == "unicode"
