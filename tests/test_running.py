@@ -5,6 +5,7 @@ import json
 import pytest
 
 from summtune import running
+from summtune.console import SafeConsole
 from summtune.errors import InputError, RunDirectoryError
 from summtune.files import read_json, write_jsonl
 from summtune.records import Prediction
@@ -111,7 +112,7 @@ def test_a_finished_run_says_what_its_report_says_on_top(predictions, tmp_path, 
     warnings = read_json(tmp_path / "scored" / "metrics.json")["diagnostics"]["warnings"]
     report = (tmp_path / "scored" / "report.md").read_text()
     capsys.readouterr()
-    running._show_result(tmp_path / "scored", running._console(stderr=True))
+    running._show_result(tmp_path / "scored", SafeConsole(stderr=True))
     said = capsys.readouterr().err
     assert warnings
     for warning in warnings:
