@@ -135,7 +135,8 @@ def evaluate(
     file: Annotated[
         str,
         typer.Argument(
-            metavar="FILE", help="Predictions: .jsonl, .json, .csv, .parquet, else one a line; - is standard input."
+            metavar="FILE",
+            help="Predictions: .jsonl, .json, .csv, .tsv, .parquet, .arrow, else one a line; - is standard input.",
         ),
     ],
     references: Annotated[
@@ -159,7 +160,14 @@ def evaluate(
     id_field: Annotated[
         str | None, typer.Option("--id-field", help="Column of the ids.", show_default="id, if there is one")
     ] = None,
+    reference_id_field: Annotated[
+        str | None,
+        typer.Option("--reference-id-field", help="Column of the ids in --references.", show_default="as --id-field"),
+    ] = None,
     split: Annotated[str | None, typer.Option("--split", help="Split of the data set.", show_default="test")] = None,
+    skip_empty: Annotated[
+        bool, typer.Option("--skip-empty", help="Skip rows of --references without a dialogue or summary.")
+    ] = False,
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A key of a recipe's evaluation section.", show_default=False),
@@ -188,6 +196,8 @@ def evaluate(
         summary_fields=tuple(summary_fields or ()),
         dialogue_field=dialogue_field,
         id_field=id_field,
+        reference_id_field=reference_id_field,
+        skip_empty=skip_empty,
         split=split,
         sets=sets or (),
         recipe=recipe,
@@ -225,13 +235,25 @@ def summarize(
     model: Annotated[
         str, typer.Argument(metavar="MODEL_OR_RUN", help="A finished run, or a model.", show_default=False)
     ],
-    file: Annotated[Path, typer.Argument(metavar="[FILE|-]", help="A dialogue, or a .jsonl of them.")] = Path("-"),
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="[FILE|-]",
+            help="One dialogue as plain text, or rows: .jsonl, .json, .csv, .tsv, .parquet, .arrow, JSON on a pipe.",
+        ),
+    ] = "-",
+    dialogue_field: Annotated[
+        str | None, typer.Option("--dialogue-field", help="Column of the dialogues.", show_default="dialogue")
+    ] = None,
+    id_field: Annotated[
+        str | None, typer.Option("--id-field", help="Column of the ids.", show_default="id, if there is one")
+    ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Summarize a dialogue from a file or a pipe; one summary a line on stdout."""
+    """Summarize dialogues from a file or a pipe; one summary a line on stdout."""
     from summtune import running
 
-    running.summarize_input(model, file, as_json)
+    running.summarize_input(model, file, as_json, dialogue_field, id_field)
 
 
 @app.command()

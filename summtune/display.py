@@ -6,6 +6,7 @@ import time
 from types import TracebackType
 from typing import Any
 
+from rich.cells import cell_len
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,12 +17,18 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from summtune.console import SafeConsole, labelled
 from summtune.visible import message_line
 
 _PLAIN_SECONDS = 10.0
+_NAME_CELLS = 9
+_BAR_CELLS = 32
+_TEXT_CELLS = 66
+"""What stands beside a bar; on a narrow terminal there is less bar, then none, and the text breaks."""
+_FEWEST_BAR_CELLS = 8
 
 
 class TerminalDisplay:
@@ -101,7 +108,7 @@ class TerminalDisplay:
                 self._close_bar()
 
     def _line(self, name: str, text: str) -> None:
-        self.console.print(labelled(f"{message_line(name):>9}", text), soft_wrap=True)
+        self.console.print(labelled(_right(message_line(name)), text), soft_wrap=True)
 
     def _advance(self, stage: str, done: int, total: int, text: str) -> None:
         if not self.console.is_terminal:
@@ -119,17 +126,18 @@ class TerminalDisplay:
         now = time.monotonic()
         if done >= total or now - self.last_line >= _PLAIN_SECONDS:
             self.last_line = now
-            self.console.print(f"{stage:>9}  {done}/{total} {message_line(text)}".rstrip(), soft_wrap=True)
+            self.console.print(f"{_right(stage)}  {done}/{total} {message_line(text)}".rstrip(), soft_wrap=True)
 
     def _open_bar(self, name: str, total: int | None, text: str) -> None:
         if not self.console.is_terminal:
             return
         self.current = name
+        room = min(_BAR_CELLS, self.console.width - _TEXT_CELLS)
         self.progress = Progress(
             TextColumn("{task.description:>9} ", style="bold", markup=False),
-            BarColumn(bar_width=32),
+            *([BarColumn(bar_width=room)] if room >= _FEWEST_BAR_CELLS else []),
             _Count(),
-            TextColumn("{task.fields[text]}", markup=False),
+            TextColumn("{task.fields[text]}", markup=False, table_column=Column(overflow="fold")),
             _Clock(elapsed_when_finished=True),
             console=self.console,
             transient=True,
@@ -151,6 +159,11 @@ class TerminalDisplay:
             self.progress.stop()
         self.progress = None
         self.task = None
+
+
+def _right(name: str) -> str:
+    """Return the name at the right of its column; a wide character fills two cells."""
+    return " " * (_NAME_CELLS - cell_len(name)) + name
 
 
 class _Count(MofNCompleteColumn):

@@ -6,8 +6,6 @@ import math
 from dataclasses import asdict
 from pathlib import Path
 
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from summtune.console import SafeConsole, labelled
@@ -20,10 +18,13 @@ from summtune.paths import resolve_paths
 from summtune.recipe import Recipe
 from summtune.recipe_loading import load_recipe
 from summtune.report import numbers
+from summtune.report.table import print_rows
 from summtune.visible import message_line
 
 _MARK = {True: ("✓", "green"), False: ("✗", "red")}
 _DEFAULT_MODEL = "google/flan-t5-base"
+_ALIGNED_FROM = 70
+"""Columns of a terminal from which on the facts stand in two columns."""
 
 
 def doctor(recipe: Path | None, gpu_gib: float | None, model: str | None, as_json: bool, console: SafeConsole) -> None:
@@ -80,7 +81,8 @@ def _row(fit: Fit) -> dict[str, object]:
 
 
 def _print_facts(said: list[Fact], console: SafeConsole) -> None:
-    width = max(len(fact.name) for fact in said)
+    # On a narrow terminal the values need the room in which the names would be aligned.
+    width = max(len(fact.name) for fact in said) if console.width >= _ALIGNED_FROM else 0
     for fact in said:
         mark = ("!" if fact.problem else " ", "red")
         console.print(Text.assemble(mark, " ", labelled(f"{fact.name:>{width}}", fact.value)), soft_wrap=True)
@@ -96,18 +98,15 @@ def _print_fits(recipe: Recipe, found: list[Fit], gib: float, console: SafeConso
         f"target_len {recipe.target_len}, gradient_checkpointing {recomputed}",
         soft_wrap=True,
     )
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("deepspeed")
-    for count in GPU_COUNTS:
-        table.add_column(f"{count} GPU{'s' if count > 1 else ''}", justify="right")
-    table.add_column("host memory", justify="right")
+    rows = []
     for way in dict.fromkeys(fit.way for fit in found):
         row = [fit for fit in found if fit.way == way]
         cells = [Text.assemble(_MARK[fit.fits], f" {numbers.size(fit.memory.total)}") for fit in row]
         name = f"{way} (adapter: {recipe.adapter or 'lora'})" if way == "lora" else way
         host = max(fit.memory.host for fit in row)
-        table.add_row(name, *cells, numbers.size(host) if host else "–")
-    console.print(table)
+        rows.append([Text(name), *cells, Text(numbers.size(host) if host else "–")])
+    counts = (f"{count} GPU{'s' if count > 1 else ''}" for count in GPU_COUNTS)
+    print_rows(console, ("deepspeed", *counts, "host memory"), rows)
     if recipe.adapter is None:
         best = {count: fastest(found, count) for count in GPU_COUNTS}
         said = ", ".join(f"{count}: {way or 'nothing fits'}" for count, way in best.items())

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import random
-import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
+import regex
 from typing_extensions import assert_never
 
 from summtune.errors import DataError
 from summtune.nearest import hint
 from summtune.records import Dialogue
+from summtune.writing import UNSPACED_CHARACTER, UNSPACED_LETTER, characters, is_unspaced
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-_WORD = re.compile(r"\w+")
+_WORD = regex.compile(rf"(?V1)(?:{UNSPACED_CHARACTER})+|[\w--{UNSPACED_LETTER}]+")
 _TARGETS_AT_ONCE = 256
 _TIE_DECIMALS = 9
 
@@ -138,6 +140,16 @@ def _similar(pool: Sequence[Dialogue], targets: Sequence[Dialogue], shots: int) 
     return chosen
 
 
+def _terms(dialogue: str) -> Iterator[str]:
+    """Yield the words of a dialogue; in writing without spaces every two neighbours, as one character says little."""
+    for word in _WORD.findall(dialogue.lower()):
+        if is_unspaced(word):
+            single = characters(word)
+            yield from map("".join, pairwise(single)) if len(single) > 1 else single
+        else:
+            yield word
+
+
 def _tfidf(pool: Sequence[Dialogue], targets: Sequence[Dialogue]) -> csr_array:
     """Return unit TF-IDF vectors, shape ``(len(pool) + len(targets), words of the pool)``; idf is the pool's."""
     import numpy as np
@@ -146,7 +158,7 @@ def _tfidf(pool: Sequence[Dialogue], targets: Sequence[Dialogue]) -> csr_array:
     vocabulary: dict[str, int] = {}
     starts, columns, counts = [0], list[int](), list[int]()
     for number, one in enumerate((*pool, *targets)):
-        words = Counter(_WORD.findall(one.dialogue.lower()))
+        words = Counter(_terms(one.dialogue))
         for word, count in words.items():
             column = vocabulary.setdefault(word, len(vocabulary)) if number < len(pool) else vocabulary.get(word)
             if column is not None:

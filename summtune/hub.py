@@ -1,9 +1,11 @@
 """The process that talks to the Hugging Face hub: run by `summtune.hub_access`, answers with one JSON object on stdout.
 
-    python -m summtune.hub dataset ID --split SPLIT --rows FILE [--name CONFIG] [--revision REVISION]
+    python -m summtune.hub dataset ID --split SPLIT --rows FILE --column NAME... [--name CONFIG] [--revision REVISION]
     python -m summtune.hub model ID [--revision REVISION]
 
-The answer is ``{"revision": ...}`` (a model's also has ``path``), or ``{"problem": ...}``: one sentence for the user.
+The answer has the ``revision``, a model's its ``path``, and a data set's its ``files``, each with ``path``, ``kind``
+and ``name``: those of the data set as they are, or FILE with the named columns. Or it is ``{"problem": ...}``: one
+sentence for the user.
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ import contextlib
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import huggingface_hub
 from huggingface_hub import constants
@@ -28,6 +30,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from summtune.hub_datasets import ProblemError, as_answer, fetched, loaded, plain_files, write_rows
 from summtune.output import say, show_json
 
 # What an encoder-decoder model and its tokenizer need, at the top of the repository; nothing that may be a pickle.
@@ -36,10 +39,6 @@ _SUBFOLDERS = ["*/*"]
 _ANSWER_SECONDS = 10.0
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _OFFLINE_ASKED_FOR = constants.HF_HUB_OFFLINE
-
-
-class ProblemError(Exception):
-    """Why the hub's data set or model cannot be used, as the user is told."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
             kind.add_argument("--name")
             kind.add_argument("--split", required=True)
             kind.add_argument("--rows", type=Path, required=True)
+            kind.add_argument("--column", action="append", required=True)
     return parser
 
 
@@ -98,17 +98,28 @@ def _dataset(given: argparse.Namespace) -> dict[str, Any]:
             f"the current folder holds something of this name (got {Path(given.id).absolute()});"
             f" start from another folder, or give it as a local path: ./{given.id}"
         )
-    loaded, revision = _load(given.id, given.name, given.revision)
-    if given.split not in loaded:
-        raise ProblemError(f"it has no split {given.split} (got splits: {', '.join(loaded)}); set `split`")
-    with given.rows.open("w", encoding="utf-8") as lines:
-        for row in _plain_rows(loaded[given.split]):
-            lines.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
-    return {"revision": revision}
+    found = _find(given)
+    splits: Mapping[str, Any] = found.splits if found.files is None else found.files
+    if given.split not in splits:
+        raise ProblemError(f"it has no split {given.split} (got splits: {', '.join(splits)}); set `split`")
+    if found.files is not None:
+        return {"revision": found.commit, "files": as_answer(found.files[given.split], found.folder)}
+    write_rows(found.splits[given.split], given.column, given.rows)
+    return {"revision": found.commit, "files": [{"path": str(given.rows), "kind": ".arrow", "name": ""}]}
 
 
-def _load(name: str, config: str | None, revision: str | None) -> tuple[dict[str, Any], str | None]:
-    """Return the data set's splits by name and its commit, from the hub or from the caches of this machine."""
+class _Found(NamedTuple):
+    """A data set: the files of each split, in ``folder``; or None, and its splits as `datasets` loads them."""
+
+    files: dict[str, list[str]] | None
+    splits: dict[str, Any]
+    folder: Path | None
+    commit: str | None
+
+
+def _find(given: argparse.Namespace) -> _Found:
+    """Return the data set, from the hub or from the caches of this machine."""
+    name, config, revision = given.id, given.name, given.revision
     commit, why_not = _commit_on_hub(name, revision)
     if why_not:
         # Known before `datasets` is imported, which without an answer would try for half a minute.
@@ -117,24 +128,44 @@ def _load(name: str, config: str | None, revision: str | None) -> tuple[dict[str
     import datasets
 
     if not why_not:
-        return dict(datasets.load_dataset(name, config, revision=commit)), commit
+        builder = datasets.load_dataset_builder(name, config, revision=commit)
+        files = plain_files(builder)
+        copy = fetched(name, revision, files) if files is not None else None
+        if copy is not None:
+            return _Found(copy[1], {}, copy[0], commit)
+        return _Found(None, loaded(name, builder, commit, given.column), None, commit)
     with contextlib.suppress(LocalEntryNotFoundError, datasets.exceptions.DataFilesNotFoundError):
-        folder = Path(huggingface_hub.snapshot_download(name, repo_type="dataset", revision=revision))
-        return dict(datasets.load_dataset(str(folder), config)), _commit(folder.name)
+        folder = _snapshot(name, revision)
+        builder = datasets.load_dataset_builder(str(folder), config)
+        files = plain_files(builder)
+        splits = {} if files is not None else loaded(str(folder), builder, None, given.column)
+        return _Found(files, splits, folder, _commit(folder.name))
     try:
-        loaded = dict(datasets.load_dataset(name, config))
+        splits = dict(datasets.load_dataset(name, config))
     except ConnectionError as error:
+        if revision is not None:
+            with contextlib.suppress(LocalEntryNotFoundError):
+                raise _other_revision(revision, _snapshot(name, None).name, str(constants.HF_HUB_CACHE)) from error
         caches = f"{constants.HF_HUB_CACHE} and {_prepared_cache()}"
         raise ProblemError(_not_here(name, "dataset", caches, why_not)) from error
-    files = [file["filename"] for split in loaded.values() for file in split.cache_files]
-    prepared = _commit(Path(files[0]).parent.name) if files else None
-    if revision not in (None, prepared):
+    prepared = [file["filename"] for split in splits.values() for file in split.cache_files]
+    commit = _commit(Path(prepared[0]).parent.name) if prepared else None
+    if revision not in (None, commit):
         # Offline, `datasets` takes the latest prepared copy, whatever revision is asked for.
-        raise ProblemError(
-            f"revision {revision} is not in the cache {_prepared_cache()} (got {prepared or 'an unknown revision'});"
-            " set `revision` to that commit, or fetch it on a machine with network"
-        )
-    return loaded, prepared
+        raise _other_revision(str(revision), commit or "an unknown revision", _prepared_cache())
+    return _Found(None, splits, None, commit)
+
+
+def _snapshot(name: str, revision: str | None) -> Path:
+    """Return the folder of a data set in the hub's cache."""
+    return Path(huggingface_hub.snapshot_download(name, repo_type="dataset", revision=revision))
+
+
+def _other_revision(revision: str, held: str, cache: str) -> ProblemError:
+    return ProblemError(
+        f"revision {revision} is not in the cache {cache} (got {held});"
+        " set `revision` to that commit, or fetch it on a machine with network"
+    )
 
 
 def _commit_on_hub(name: str, revision: str | None) -> tuple[str | None, str]:
@@ -147,12 +178,6 @@ def _commit_on_hub(name: str, revision: str | None) -> tuple[str | None, str]:
         if not _unreachable(error):
             raise
         return None, _why_not(error)
-
-
-def _plain_rows(split: Any) -> Iterator[dict[str, Any]]:
-    """Yield the rows without columns that are no plain values: images and audio would be decoded for nothing."""
-    plain = [name for name, feature in split.features.items() if type(feature).__name__ == "Value"]
-    yield from split.select_columns(plain)
 
 
 def _problem(error: Exception, given: argparse.Namespace) -> str:

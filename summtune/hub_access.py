@@ -10,13 +10,27 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from summtune.errors import DataError, InputError, ModelError
 from summtune.recipe import DatasetSource
+
+
+class FetchedFile(NamedTuple):
+    """A file with rows of a hub data set.
+
+    Args:
+        path: the file; part of the hub's cache, not to be written to.
+        kind: the ending that says how it is read, such as ``.csv``.
+        name: its name in the data set; empty where `summtune.hub` made it.
+    """
+
+    path: Path
+    kind: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -24,11 +38,11 @@ class FetchedDataset:
     """One split of a hub data set.
 
     Args:
-        rows_path: a ``.jsonl`` file with its rows.
+        files: those with its rows, in their order.
         revision: the commit that was read; None where it could not be learnt.
     """
 
-    rows_path: Path
+    files: tuple[FetchedFile, ...]
     revision: str | None
 
 
@@ -45,26 +59,28 @@ class FetchedModel:
     revision: str | None
 
 
-def fetch_dataset(source: DatasetSource, split: str, into: Path) -> FetchedDataset:
+def fetch_dataset(source: DatasetSource, split: str, into: Path, columns: Collection[str]) -> FetchedDataset:
     """Return the rows of a split, from the hub or, where that cannot be reached, from its cache on this machine.
 
     Args:
         source: ``path`` is the hub id; ``name`` and ``revision`` are kept to.
         split: the split to read.
-        into: an existing folder that the rows are written to.
+        into: an existing folder for a file of rows, where those of the data set are not read as they are.
+        columns: what that file holds.
 
     Raises:
-        DataError: the data set cannot be had, or lacks the split or configuration.
+        DataError: the data set cannot be had, or lacks the split, the configuration or a column.
     """
-    rows = into / "rows.jsonl"
     # In one word, so that no value is taken for an option.
-    arguments = ["dataset", source.path, f"--split={split}", f"--rows={rows}"]
+    arguments = ["dataset", source.path, f"--split={split}", f"--rows={into / 'rows.arrow'}"]
+    arguments += [f"--column={column}" for column in sorted(columns)]
     if source.name is not None:
         arguments.append(f"--name={source.name}")
     if source.revision is not None:
         arguments.append(f"--revision={source.revision}")
     answer = _ask(arguments, f"data set {source.path}", DataError)
-    return FetchedDataset(rows, answer["revision"])
+    files = (FetchedFile(Path(file["path"]), file["kind"], file["name"]) for file in answer["files"])
+    return FetchedDataset(tuple(files), answer["revision"])
 
 
 def fetch_model(name: str, revision: str | None) -> FetchedModel:

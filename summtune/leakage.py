@@ -8,7 +8,7 @@ dialogue keeps its containment of 1, while its resemblance falls with everything
 Before words are compared, case, punctuation, line ends, Unicode variants and speaker tags (``#Person1#:``, ``Anna:``,
 any single word with a colon behind it) are taken away. A text of fewer words than a shingle is one shingle, so it is
 found only where it is the whole training text: two words that also stand in a long prompt say nothing about a leak. A
-text without words is never a copy. In writing without spaces a "word" is all between two punctuation marks.
+text without words is never a copy. In writing without spaces a "word" is a character.
 
 Counting is exact. The index holds the shingles of the tests; training texts are read once and not kept.
 """
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from summtune.errors import InputError
+from summtune.writing import characters
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +32,6 @@ SHINGLE_WORDS = 5
 THRESHOLD = 0.7
 
 _TAG = re.compile(r"#\w+#:|\b[^\W\d]\w*:(?=\s)")
-_WORD = re.compile(r"[^\W_]+")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 _Shingle = tuple[str, ...]
 
@@ -175,7 +175,7 @@ class _Index:
 def _words(text: str) -> list[str]:
     if not text.isascii():
         text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
-    return _WORD.findall(_TAG.sub(" ", text).casefold())
+    return characters(_TAG.sub(" ", text))
 
 
 def _line(words: list[str]) -> str:

@@ -19,7 +19,7 @@ BUILTIN_MODELS = ("builtin/flan-t5-nano",)
 BUILTIN_DATASETS = ("builtin/dialogues",)
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-_DATA_ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".gz", ".txt", ".tsv")
+_DATA_ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".txt")
 
 
 def package_path(relative: str) -> Path:

@@ -7,14 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from summtune.data.grouping import repeated_sentence
 from summtune.data.reading import Reading, read_dialogues
 from summtune.errors import DataError
+from summtune.evaluator import unread
 from summtune.files import write_jsonl
 from summtune.identity import content_sha256
 from summtune.leakage import NearCopy, near_copies
 from summtune.paths import BUILTIN_DATASETS, is_local
 from summtune.recipe import DatasetSource, Recipe
 from summtune.records import Dialogue
+from summtune.report import numbers
 from summtune.run_directory import DATA_FILES
 
 LEAKAGE_EXAMPLES = 5
@@ -27,7 +30,8 @@ def prepare_data(recipe: Recipe, into: Path, warn: Callable[[str], None]) -> dic
     Args:
         recipe: of kind prompt or train, paths resolved.
         into: folder that gets ``data/*.jsonl``.
-        warn: called with what a person should know: grouped rows, test dialogues that are trained on.
+        warn: called with what a person should know: grouped rows, test dialogues that are trained on, references
+            that ROUGE cannot read.
 
     Returns:
         For each role: ``dialogues``, ``pairs`` (dialogue-summary pairs), ``sha256`` and ``sources``. Where there is
@@ -53,6 +57,11 @@ def prepare_data(recipe: Recipe, into: Path, warn: Callable[[str], None]) -> dic
     for role, found in leakage.items():
         if found["count"]:
             warn(_leakage_sentence(role, found))
+    if any(map(numbers.is_fraction, recipe.evaluation.metrics)):
+        # Before the training and not only with the scores: another tokenizer makes another run.
+        tests = ((each.id, each.references) for each in roles["test"])
+        for sentence in unread.warnings(unread.unread_letters(tests, recipe.evaluation.tokenizer)):
+            warn(sentence)
     summary: dict[str, Any] = {}
     for role, dialogues in roles.items():
         path = into / DATA_FILES[role]
@@ -136,6 +145,10 @@ def _with_split(sources: Sequence[DatasetSource], split: str | None) -> list[Dat
 
 
 def _tell(role: str, reading: Reading, warn: Callable[[str], None]) -> None:
+    if reading.skipped_sentence:
+        warn(f"{role}: {reading.skipped_sentence}")
+    if reading.repeated_ids:
+        warn(f"{role}: {repeated_sentence(reading.repeated_ids)}; their summaries count as further references of it")
     if reading.doubled_references:
         warn(
             f"{role}: {reading.doubled_references} rows repeat a dialogue and its summary word for word, and count once"

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 Kind = Literal["prompt", "train", "compare"]
+Tokenizer = Literal["rouge", "unicode", "character"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class DatasetSource(Section):
     """Where dialogues come from, and which columns hold what."""
 
     path: str = Field(
-        min_length=1, description="Hub id, local folder, .jsonl/.json/.csv/.parquet file, or builtin/dialogues."
+        min_length=1,
+        description="Hub id, local folder, .jsonl/.json/.csv/.tsv/.parquet/.arrow file, or builtin/dialogues.",
     )
     name: str | None = Field(default=None, description="Configuration of a hub data set that has several.")
     split: str | None = Field(
@@ -63,6 +65,10 @@ class DatasetSource(Section):
     )
     id_field: str | None = Field(default=None, description="Column that holds a unique id; default: <split>_<row>.")
     limit: int | None = Field(default=None, ge=1, description="Read only the first so many dialogues.")
+    on_empty: Literal["error", "skip"] = Field(
+        default="error",
+        description="What a row with an empty dialogue or without any summary is: an error, or skipped and counted.",
+    )
 
 
 class Exemplars(Section):
@@ -136,7 +142,15 @@ class EvaluationSettings(Section):
         default={},
         description="By the name of such a metric, arguments of its computation; ./ and ../ begin a path.",
     )
-    use_stemmer: bool = Field(default=True, description="Porter-stem words before ROUGE compares them.")
+    tokenizer: Tokenizer = Field(
+        default="rouge",
+        description="Words of ROUGE. rouge: rouge_score's own, a-z and 0-9 alone; unicode: words of any script; "
+        "character: for Chinese, Japanese, Thai and other writing without spaces, each character.",
+    )
+    use_stemmer: bool = Field(
+        default=True,
+        description="Porter-stem words of the letters a-z, by the rules of English, before ROUGE compares.",
+    )
     split_sentences: bool = Field(
         default=True,
         description="rougeLsum looks for sentences; false: takes lines for them, as rouge_score does.",

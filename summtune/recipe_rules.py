@@ -16,6 +16,7 @@ from summtune.recipe import Recipe, metric_name, use_of
 
 Finding: TypeAlias = tuple[KeyPath, str]
 
+
 _LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora")
 
 # key path, the key that decides, whether it has no effect in this recipe, why and what to do
@@ -78,6 +79,12 @@ _NO_EFFECT: tuple[tuple[str, str, Callable[[Recipe], bool], str], ...] = (
         "with one beam; set num_beams above 1, or remove the key",
     ),
     (
+        "evaluation.tokenizer",
+        "evaluation",
+        lambda r: r.evaluation.tokenizer != "rouge" and not any(map(_may_be_rouge, r.evaluation.metrics)),
+        "without ROUGE among evaluation.metrics; add rouge1, or remove the key",
+    ),
+    (
         "num_machines",
         "launcher",
         lambda r: r.launcher == "slurm",
@@ -131,6 +138,13 @@ def check(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str] = ())
         yield from _ignored((key,), value, recipe, wrong)
     yield from _required(given, recipe, wrong)
     yield from check_launching(recipe, wrong)
+    for key in ("datasets", "test_datasets"):
+        for index, source in enumerate((key not in wrong and getattr(recipe, key)) or ()):
+            if source.on_empty == "skip" and source.path.startswith("builtin/"):
+                yield (
+                    (key, index, "on_empty"),
+                    f"on_empty has no effect for {source.path}, which has no empty rows; remove it",
+                )
     if "evaluation" not in wrong:
         yield from _metric_arguments(recipe)
     match recipe.kind:
@@ -146,7 +160,7 @@ def _ignored(path: KeyPath, value: object, recipe: Recipe, wrong: Collection[str
     reason = no_effect(path, recipe, wrong)
     if reason is not None and value is not None:
         yield path, f"{path[-1]} {reason}"
-    elif isinstance(value, Mapping) and path[0] in ("generation", "exemplars", "slurm"):
+    elif isinstance(value, Mapping) and path[0] in ("generation", "evaluation", "exemplars", "slurm"):
         for key, inner in value.items():
             yield from _ignored((*path, key), inner, recipe, wrong)
 
@@ -175,8 +189,7 @@ def _required(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str]) 
 
 
 def _metric_arguments(recipe: Recipe) -> Iterator[Finding]:
-    # ROUGE is no metric of the evaluate library here; a folder may be called as one likes.
-    names = [metric_name(name) for name in recipe.evaluation.metrics if "/" in name or not name.startswith("rouge")]
+    names = [metric_name(name) for name in recipe.evaluation.metrics if not _may_be_rouge(name)]
     for name, arguments in recipe.evaluation.metric_arguments.items():
         path: KeyPath = ("evaluation", "metric_arguments", name)
         if name not in names:
@@ -184,6 +197,11 @@ def _metric_arguments(recipe: Recipe) -> Iterator[Finding]:
             yield path, f"metric_arguments of what evaluation.metrics does not list (got {name!r}){known}"
         for key in {"predictions", "references"} & arguments.keys():
             yield (*path, key), f"{key} come from the run (got them in metric_arguments.{name}); remove the key"
+
+
+def _may_be_rouge(name: str) -> bool:
+    """Return whether a metric is none of the evaluate library; a folder may be called as one likes."""
+    return name.startswith("rouge") and "/" not in name
 
 
 def _prompt(recipe: Recipe) -> Iterator[Finding]:
@@ -210,7 +228,7 @@ def _prompt(recipe: Recipe) -> Iterator[Finding]:
 
 
 def _is_file(path: str) -> bool:
-    return path.endswith((".jsonl", ".json", ".csv", ".parquet"))
+    return path.lower().endswith((".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow"))
 
 
 def _training(recipe: Recipe) -> Iterator[Finding]:

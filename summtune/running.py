@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,34 +123,32 @@ def score_outputs(call: Call, output_dir: Path | None, as_json: bool) -> None:
 
 def _show_scores(system: dict[str, Any], metrics: dict[str, Any], console: SafeConsole) -> None:
     from summtune.report.contents import protocol_sentence
-    from summtune.report.table import print_scores
+    from summtune.report.table import print_scores, print_sentence
 
     print_scores(console, [system], metrics["floor"], metrics["ceiling"])
     scored_on = f"{metrics['n']:,} dialogue{'s' if metrics['n'] > 1 else ''}"
-    console.print(f"{scored_on}. {protocol_sentence(metrics['protocol'], metrics['metrics'])}")
-    for warning in metrics["diagnostics"]["warnings"]:
-        say(f"warning: {warning}")
+    print_sentence(console, f"{scored_on}. {protocol_sentence(metrics['protocol'], metrics['metrics'])}")
+    _show_warnings(metrics["diagnostics"]["warnings"])
 
 
-def summarize_input(model: str, file: Path, as_json: bool) -> None:
+def summarize_input(
+    model: str, file: str, as_json: bool, dialogue_field: str | None = None, id_field: str | None = None
+) -> None:
     """Summarize the dialogues of a file or of standard input and print the summaries."""
-    from summtune.summarizing import read_input, summarize
+    from summtune.data.inputs import read_inputs
+    from summtune.summarizing import summarize
 
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"a dialogue is UTF-8 text (got byte 0x{error.object[error.start]:02x} in {file})") from None
-    except OSError as error:
-        raise InputError(f"the dialogue cannot be read (got {file}: {error.strerror}); check the path") from None
-    dialogues = read_input(text, str(file))
+    inputs = read_inputs(file, dialogue_field, id_field)
     with TerminalDisplay(SafeConsole(stderr=True)) as display:
         if (
             Path(model).is_dir() or model_folder(model) is not None
         ):  # a model of the hub is fetched first, and shows that itself
             display.wait("predict", "starting 1 process")
-        summaries = summarize(model, dialogues, display.listener)
-    for dialogue, summary in zip(dialogues, summaries, strict=True):
-        show_json({"dialogue": dialogue, "summary": summary}, indent=None) if as_json else show_data(summary)
+        summaries = summarize(model, [each.dialogue for each in inputs], display.listener)
+    for each, summary in zip(inputs, summaries, strict=True):
+        identity = {} if each.id is None else {"id": each.id}
+        row = {**identity, "dialogue": each.dialogue, "summary": summary}
+        show_json(row, indent=None) if as_json else show_data(summary)
 
 
 def compare_runs(run_dirs: Sequence[Path], as_json: bool) -> None:
@@ -194,6 +191,7 @@ def _show_result(run_dir: Path, console: SafeConsole) -> None:
     else:
         metrics = read_json(run_dir / "metrics.json")
         print_scores(console, _systems(run_dir), metrics["floor"], metrics["ceiling"])
+        _show_warnings(metrics["diagnostics"].get("warnings", ()))
     console.print(f"\nreport: {run_dir / 'report.html'}", soft_wrap=True)
 
 
@@ -208,10 +206,15 @@ def _systems(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def _show_comparison(comparison: dict[str, Any], console: SafeConsole) -> None:
-    from summtune.report.table import print_scores
+    from summtune.report.table import print_scores, print_sentence
 
     print_scores(console, comparison["systems"], comparison["floor"], comparison["ceiling"])
     for sentence in comparison["verdict"]:
-        console.print(f"- {message_line(sentence)}")
-    for warning in comparison["warnings"]:
+        print_sentence(console, f"- {message_line(sentence)}")
+    _show_warnings(comparison["warnings"])
+
+
+def _show_warnings(warnings: Sequence[str]) -> None:
+    """Print what a reader of the scores must know: the sentences that the report has on top."""
+    for warning in warnings:
         say(f"warning: {warning}")

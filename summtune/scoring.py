@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from summtune import __version__
-from summtune.data.matching import with_dialogues, with_own_references
+from summtune.data.grouping import repeated_sentence
+from summtune.data.matching import repeated_dialogues, with_dialogues, with_own_references
 from summtune.data.outputs import STDIN, OutputColumns, Outputs, read_outputs, reference_columns
 from summtune.data.reading import first_columns, read_dialogues
 from summtune.document import Document
 from summtune.errors import InputError, RecipeError
 from summtune.evaluator.evaluation import Evaluation, evaluate, write_evaluation
 from summtune.files import expanded, read_json, write_json, write_jsonl
-from summtune.identity import hash_of
+from summtune.identity import evaluation_identity, hash_of
 from summtune.nearest import hint
 from summtune.paths import is_local, resolve_paths
 from summtune.recipe import DatasetSource, EvaluationSettings, Recipe
@@ -37,6 +38,8 @@ class Call:
         file: predictions, ``-`` for plain lines from standard input.
         references: the data set that holds the dialogues with their references; default: the file itself.
         prediction_field, summary_fields, dialogue_field, id_field, split: which columns and split are read.
+        reference_id_field: the column with the ids of ``references`` where it is called otherwise there.
+        skip_empty: whether rows of ``references`` without a dialogue or summary are skipped.
         sets: assignments to keys of the recipe's evaluation section.
         recipe: a recipe whose evaluation section, and test data, are taken.
         name: how the system is called.
@@ -48,6 +51,8 @@ class Call:
     summary_fields: tuple[str, ...] = ()
     dialogue_field: str | None = None
     id_field: str | None = None
+    reference_id_field: str | None = None
+    skip_empty: bool = False
     split: str | None = None
     sets: Sequence[str] = ()
     recipe: Path | None = None
@@ -90,6 +95,8 @@ def score(call: Call, say: Callable[[str], None]) -> Scored:
     recipe = _recipe(call, run, say)
     sources = _sources(call, recipe)
     ids = (call.id_field, *(source.id_field for source in sources), "id")
+    if call.reference_id_field is not None:
+        ids = (call.id_field, "id", call.reference_id_field)
     columns = OutputColumns(
         prediction=call.prediction_field,
         ids=tuple(dict.fromkeys(name for name in ids if name)),
@@ -97,7 +104,7 @@ def score(call: Call, say: Callable[[str], None]) -> Scored:
         summaries=call.summary_fields,
     )
     outputs = read_outputs(call.file, columns, with_references=call.references is None)
-    own_ids = call.references is None and not outputs.lines
+    own_ids = not outputs.lines and (call.references is None or call.reference_id_field is not None)
     if own_ids and call.id_field is not None and call.id_field not in outputs.columns:
         raise InputError(
             f"{outputs.shown} has no column {call.id_field}{hint(call.id_field, outputs.columns)} (got columns: "
@@ -107,6 +114,8 @@ def score(call: Call, say: Callable[[str], None]) -> Scored:
         if call.recipe is not None:
             say(f"the references in {outputs.shown} are used, not the test data of {call.recipe}")
         predictions, used = with_own_references(outputs), None
+        if repeated := repeated_dialogues(outputs):
+            say(f"{outputs.shown}: {repeated_sentence(repeated)}; each is scored as a dialogue of its own")
     else:
         predictions, used = _matched(outputs, sources, say)
     return Scored(
@@ -128,7 +137,13 @@ def write_scored(scored: Scored, into: Path) -> None:
     from summtune.report import write_run_report
 
     evaluation = {"evaluation": scored.settings.model_dump(mode="json")}
-    identity = hash_of([scored.evaluation.ids_sha256, scored.evaluation.outputs_sha256, evaluation])
+    identity = hash_of(
+        [
+            scored.evaluation.ids_sha256,
+            scored.evaluation.outputs_sha256,
+            {"evaluation": evaluation_identity(evaluation["evaluation"])},
+        ]
+    )
     plan = {
         "kind": _KIND,
         "name": scored.name,
@@ -207,16 +222,23 @@ def _source(call: Call) -> dict[str, Any]:
         "path": call.references,
         "dialogue_field": call.dialogue_field,
         "summary_field": list(call.summary_fields) or None,
-        "id_field": call.id_field,
+        "id_field": call.reference_id_field or call.id_field,
         "split": call.split,
+        "on_empty": "skip" if call.skip_empty else None,
     }
     return {key: value for key, value in given.items() if value is not None}
 
 
 def _sources(call: Call, recipe: Recipe) -> list[DatasetSource]:
     """Return the data sets that may hold the references; columns that nobody named are found by their names."""
-    if call.references is None and call.split is not None:
-        raise InputError(f"--split is of the data set that --references names (got --split {call.split} alone)")
+    for option, value in (
+        ("--split", call.split),
+        ("--reference-id-field", call.reference_id_field),
+        ("--skip-empty", call.skip_empty or None),
+    ):
+        if call.references is None and value is not None:
+            given = option if value is True else f"{option} {value}"
+            raise InputError(f"{option} is of the data set that --references names (got {given} alone)")
     if call.references is None:
         return list(recipe.test_datasets or ()) if call.recipe is not None else []
     assert recipe.test_datasets is not None
@@ -227,8 +249,13 @@ def _sources(call: Call, recipe: Recipe) -> list[DatasetSource]:
     found: dict[str, Any] = {}
     if not call.summary_fields:
         found["summary_field"] = next(iter(reference_columns(names, source.path)), source.summary_field)
-    if call.id_field is None and "id" in names:
+    if source.id_field is None and "id" in names:
         found["id_field"] = "id"
+    elif call.reference_id_field is None and call.id_field is not None and names and call.id_field not in names:
+        raise InputError(
+            f"{source.path} has no column {call.id_field}{hint(call.id_field, names)} (got columns: "
+            f"{', '.join(names)}); name the one that holds its ids with --reference-id-field"
+        )
     return [source.model_copy(update=found)]
 
 
@@ -245,6 +272,10 @@ def _matched(
     reading = read_dialogues(sources, "test")
     references = ", ".join(source.path for source in sources)
     predictions = with_dialogues(outputs, reading, references)
+    if reading.skipped_sentence:
+        say(reading.skipped_sentence)
+    if reading.repeated_ids:
+        say(f"{references}: {repeated_sentence(reading.repeated_ids)}; their references count for that dialogue")
     if reading.doubled_references:
         say(f"{reading.doubled_references:,} references of {references} stand twice for one dialogue, and count once")
     how = "id" if outputs.have_ids else "order"

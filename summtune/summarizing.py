@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from summtune.errors import InputError, ModelError, RecipeError, RunDirectoryError
+from summtune.errors import ModelError, RecipeError, RunDirectoryError
 from summtune.files import expanded, followed, read_json, read_jsonl, write_json, write_jsonl, write_text
 from summtune.hub_access import fetch_model
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
@@ -21,28 +20,6 @@ from summtune.recipe import Recipe
 from summtune.records import Dialogue
 from summtune.resolution import resolve
 from summtune.run_directory import DATA_FILES, TOKENS, as_written, is_complete
-
-
-def read_input(text: str, name: str) -> list[str]:
-    """Return the dialogues of an input: the ``dialogue`` of each line of a ``.jsonl`` file, else the whole text as one.
-
-    Raises:
-        InputError: a line is not JSON or has no dialogue, or a dialogue is empty.
-    """
-    dialogues = [text]
-    if name.endswith(".jsonl"):
-        dialogues = []
-        for number, line in enumerate(text.splitlines(), start=1):
-            try:
-                dialogues.append(json.loads(line)["dialogue"])
-            except (ValueError, KeyError, TypeError):
-                raise InputError(f'{name}:{number}: not a JSON object with "dialogue" (got {line[:60]!r})') from None
-    for number, dialogue in enumerate(dialogues, start=1):
-        if not isinstance(dialogue, str) or not dialogue.strip():
-            raise InputError(f"dialogue {number} of {name} is empty or no text (got {dialogue!r}); give its turns")
-    if not dialogues:
-        raise InputError(f"there is no dialogue to summarize (got {name}); give one JSON object a line")
-    return dialogues
 
 
 def summarize(source: str, dialogues: Sequence[str], listener: Listener) -> list[str]:

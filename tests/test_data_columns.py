@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from summtune.data.columns import Columns, Record, checked
+from summtune.data.columns import Columns, EmptyRow, Record, checked
 from summtune.data.rows import BadRow, Place, Row
 from summtune.errors import DataError
 from summtune.recipe import DatasetSource
@@ -87,6 +87,46 @@ def test_one_reference_of_several_may_not_be_missing() -> None:
     columns = Columns("dialogue", ("s1", "s2"), None)
     with pytest.raises(DataError, match="s2 is empty"):
         read({"dialogue": "d", "s1": "a", "s2": ""}, columns)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"s1": None, "s2": ""}, "no summary in s1 and s2 (got nothing but empty ones)"),
+        ({"s1": [], "s2": [None, " "]}, "no summary in s1 and s2 (got nothing but empty ones)"),
+        ({"dialogue": None, "id": None}, "dialogue must be a string (got null); correct or remove the row"),
+        ({"dialogue": float("nan")}, "dialogue must be a string (got a number); correct or remove the row"),
+        ({"dialogue": "\n"}, "dialogue is empty (got only white space); fill it or remove the row"),
+    ],
+)
+def test_an_empty_row_may_be_skipped(change: dict[str, object], problem: str) -> None:
+    values = {"dialogue": "d", "s1": "a", "s2": ["b"], "id": "1"} | change
+    skipping = Columns("dialogue", ("s1", "s2"), "id", skip_empty=True)
+    assert skipping.record(row(values)) == EmptyRow(Place("a.jsonl", "line", 1), problem)
+    strict = Columns("dialogue", ("s1", "s2"), "id").record(row(values))
+    assert isinstance(strict, BadRow)
+    assert strict.problem.endswith("or skip such rows with `on_empty: skip`")
+
+
+def test_an_empty_reference_beside_others_may_be_left_out_and_is_counted() -> None:
+    skipping = Columns("dialogue", ("s1", "s2"), None, skip_empty=True)
+    assert read({"dialogue": "d", "s1": "", "s2": ["b", None, "c"]}, skipping) == Record(
+        Place("a.jsonl", "line", 1), "d", ("b", "c"), None, left_out=2
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"summary": 3}, r"summary must be a string \(got a number\)"),
+        ({"summary": [None, 3]}, r"item 2 of summary must be a string \(got a number\)"),
+        ({"dialogue": ["x"]}, r"dialogue must be a string \(got a list\)"),
+        ({"id": ""}, r"id is empty"),
+    ],
+)
+def test_what_is_wrong_but_not_empty_is_not_skipped(change: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read(GOOD | {"id": "1"} | change, Columns("dialogue", ("summary",), "id", skip_empty=True))
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,8 @@ def test_jsonl_reports_each_bad_line_and_reads_on(tmp_path: Path, start: bytes) 
         tmp_path / "a.jsonl", start + b'{"a": 1}\n' + line + b'[1]\n{"a": }\n' + b"[" * 100_000 + b'\n{"a": 2}\n'
     )
     problems = [f"{row.place}: {row.problem}" for row in rows(path) if isinstance(row, BadRow)]
-    assert problems[0] == f"a.jsonl, line 2: not UTF-8 (got byte 0xe9 at offset {len(start) + 9 + 17}); convert it"
+    where = f"a.jsonl, line 2: not UTF-8 (got byte 0xe9 at offset {len(start) + 9 + 17})"
+    assert problems[0] == f"{where}; convert it (it looks like Windows-1252)"
     assert problems[1] == "a.jsonl, line 3: a row must be an object (got a list); write {...}"
     assert problems[2] == "a.jsonl, line 4: not JSON (got Expecting value at column 7); correct it"
     assert "a.jsonl, line 5: not JSON that can be read" in problems[3]
@@ -125,7 +126,8 @@ def test_json_holds_a_list_or_splits(tmp_path: Path, content: object, split: str
             None,
             r"a.json, line 2, column 7: not JSON \(got Expecting ':' delimiter\); correct it",
         ),
-        ('{"a": 1}\n{"a": 2}\n', None, r"line 2, column 1: not JSON \(got Extra data\); it looks like JSON lines"),
+        ("[1]\n[2]\n", None, r"line 2, column 1: not JSON \(got Extra data\); correct it"),
+        ('{"a": 1}\n{"a": 2}\n', "test", r"line 2, column 1: not JSON \(got Extra data\); correct it"),
         (b'[{"a": 1},\n\xff]', None, r"a.json, line 2: not UTF-8 \(got byte 0xff at offset 11\)"),
         ("[" * 100_000, None, "not JSON that can be read"),
         ("3", None, r"expected a list of objects \(got a number\)"),
@@ -137,6 +139,15 @@ def test_json_holds_a_list_or_splits(tmp_path: Path, content: object, split: str
 def test_json_that_holds_no_rows_is_refused(tmp_path: Path, content: str, split: str | None, message: str) -> None:
     with pytest.raises(DataError, match=message):
         json_rows(write(tmp_path / "a.json", content), split)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_json_lines_under_the_name_of_json_are_read_line_by_line(tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path / "a.json", '{"a": "é"}\n\n[3]\n'.encode(encoding))
+    assert json_rows(path) == (
+        None,
+        [{"a": "é"}, f"{path}, line 3: a row must be an object (got a list); write {{...}}"],
+    )
 
 
 def test_json_rows_must_be_objects(tmp_path: Path) -> None:
@@ -213,13 +224,22 @@ def write_arrow(path: Path, table: pyarrow.Table) -> Path:
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
-def test_columnar_files_give_the_wanted_columns_or_all_where_one_is_missing(tmp_path: Path, name: str) -> None:
+def test_columnar_files_give_the_wanted_columns_and_name_all_where_one_is_missing(tmp_path: Path, name: str) -> None:
     path = write_arrow(
         tmp_path / name, pyarrow.table({**{key: [text] * 1500 for key, text in ROW.items()}, "n": [1] * 1500})
     )
     assert values(path) == [ROW] * 1500
-    assert values(path, ALL | {"id"}) == [ROW | {"n": 1}] * 1500
+    assert values(path, ALL | {"id"}) == [ROW | {"n": None}] * 1500, "n is named, not read"
+    assert values(path, frozenset({"id"})) == [{"dialogue": ROW["dialogue"], "summary": None, "n": None}] * 1500
     assert str(rows(path)[-1].place) == f"{name}, row 1500"
+
+
+def test_arrow_files_with_an_index_are_read(tmp_path: Path) -> None:
+    table = pyarrow.table({"dialogue": ["a", "b"], "summary": ["c", "d"]})
+    with pyarrow.OSFile(str(tmp_path / "a.arrow"), "wb") as sink, pyarrow.ipc.new_file(sink, table.schema) as file:
+        for batch in table.to_batches(max_chunksize=1):
+            file.write_batch(batch)
+    assert values(tmp_path / "a.arrow") == table.to_pylist()
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from summtune.data.columns import Record
-from summtune.data.grouping import Grouping
+from summtune.data.grouping import Grouping, RepeatedId, repeated_sentence
 from summtune.data.rows import Place
 from summtune.errors import DataError
 from summtune.records import Dialogue
@@ -63,6 +63,19 @@ def test_an_id_of_two_dialogues_names_both_rows() -> None:
     add(grouping, "a", "x", "2", number=4)
     with pytest.raises(DataError, match=r"a, row 9: the id of another dialogue \(got a, which a, row 3 has\)"):
         add(grouping, "a", "y", "3", number=9)
+
+
+def test_a_dialogue_under_a_second_id_is_noted_once_with_both_places() -> None:
+    grouping = Grouping()
+    for number, (identity, text) in enumerate([("a", "x"), ("b", "y"), ("a", "x"), ("c", " x"), ("c", "x")], start=1):
+        grouping.add(Record(Place("f", "row", number), text, ("s",), identity), identity)
+    add(grouping, "f_5", "x", "s")  # an id that nobody gave
+    assert grouping.repeated_ids == [RepeatedId("c", Place("f", "row", 4), "a", Place("f", "row", 1))]
+    sentence = repeated_sentence(grouping.repeated_ids)
+    assert sentence == "1 row repeats a dialogue under another id (c of f, row 4 repeats a of f, row 1)"
+    assert repeated_sentence(grouping.repeated_ids * 1200).startswith(
+        "1,200 rows repeat a dialogue under another id (for instance c of f, row 4 repeats a of f, row 1; c of"
+    )
 
 
 @given(st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from("123"))), st.one_of(st.none(), st.integers(1, 4)))

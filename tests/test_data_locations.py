@@ -21,14 +21,16 @@ def names(folder: Path, split: str | None = None, default: str = "train") -> lis
     return [str(file.relative_to(folder)) for file in locate(folder, split, default).files]
 
 
-@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json", "rows.csv", "rows.parquet", "ROWS.CSV"])
+@pytest.mark.parametrize(
+    "name", ["rows.jsonl", "rows.json", "rows.csv", "rows.tsv", "rows.parquet", "rows.arrow", "ROWS.CSV"]
+)
 def test_a_file_is_itself(tmp_path: Path, name: str) -> None:
     location = locate(fill(tmp_path, name) / name, None, "train")
     assert location.files == (tmp_path / name,)
     assert location.split is None
 
 
-@pytest.mark.parametrize("extension", ["jsonl", "json", "csv", "parquet"])
+@pytest.mark.parametrize("extension", ["jsonl", "json", "csv", "tsv", "parquet", "arrow"])
 def test_a_folder_holds_a_file_for_each_split(tmp_path: Path, extension: str) -> None:
     fill(tmp_path, f"train.{extension}", f"test.{extension}", "README.md")
     assert names(tmp_path) == [f"train.{extension}"]
@@ -106,9 +108,9 @@ def test_a_file_has_no_splits(tmp_path: Path) -> None:
 
 
 def test_other_extensions_are_answered_with_those_that_work(tmp_path: Path) -> None:
-    fill(tmp_path, "rows.tsv", "rows.jsonl.gz", "rows")
-    with pytest.raises(DataError, match=r"extension .tsv\); these are read: .jsonl, .json, .csv, .parquet"):
-        locate(tmp_path / "rows.tsv", None, "train")
+    fill(tmp_path, "rows.txt", "rows.jsonl.gz", "rows")
+    with pytest.raises(DataError, match=r"extension .txt\); these are read: .jsonl, .json, .csv, .tsv, .parquet"):
+        locate(tmp_path / "rows.txt", None, "train")
     with pytest.raises(DataError, match=r"extension none\)"):
         locate(tmp_path / "rows", None, "train")
     with pytest.raises(DataError, match=r"compressed files are not read \(got .*rows.jsonl.gz\); decompress"):

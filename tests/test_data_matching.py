@@ -2,7 +2,8 @@
 
 import pytest
 
-from summtune.data.matching import with_dialogues, with_own_references
+from summtune.data.grouping import RepeatedId
+from summtune.data.matching import repeated_dialogues, with_dialogues, with_own_references
 from summtune.data.outputs import Output, Outputs
 from summtune.data.reading import Reading
 from summtune.data.rows import Place
@@ -117,3 +118,29 @@ def test_an_id_of_several_rows_is_refused():
         DataError, match=r"out has several predictions of one id \(got x \(line 3\)\); give each dialogue"
     ):
         with_own_references(outputs(("a", "x"), ("b", "y"), ("c", "x"), references=("r",)))
+
+
+def test_an_id_whose_dialogue_stands_under_an_earlier_one_is_told_from_a_foreign_id():
+    place = Place("test", "row", 1)
+    repeated = (RepeatedId("test_0b", place, "test_0", place),)
+    given = outputs(("a", "test_0"), ("b", "test_0b"), ("c", "other"))
+    with pytest.raises(DataError) as caught:
+        with_dialogues(given, Reading(DIALOGUES[:1], 2, 1, 0, (), repeated), "test.jsonl")
+    assert (
+        "(got 1 foreign: other (line 3); 1 repeating the dialogue of an earlier id: test_0b (line 2) for test_0)"
+        in (str(caught.value))
+    )
+    with pytest.raises(
+        DataError, match=r"earlier id: test_0b \(line 2\) for test_0\); keep the predictions of the ear"
+    ):
+        with_dialogues(
+            outputs(("a", "test_0"), ("b", "test_0b")), Reading(DIALOGUES[:1], 2, 1, 0, (), repeated), "test.jsonl"
+        )
+
+
+def test_rows_that_hold_the_dialogue_of_another_id_are_found():
+    given = outputs(("a", "1"), ("b", "2"), dialogue="A: Hi.\n")
+    (repeated,) = repeated_dialogues(given)
+    assert repeated == RepeatedId("2", Place("out", "line", 2), "1", Place("out", "line", 1))
+    assert repeated_dialogues(outputs("a", "b", dialogue="A: Hi.")) == []
+    assert repeated_dialogues(outputs(("a", "1"), ("b", "2"))) == []

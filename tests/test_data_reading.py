@@ -260,3 +260,57 @@ def test_mts_dialog_keeps_newlines_in_quoted_fields() -> None:
         "Doctor: What brings you back into the clinic today, miss? \nPatient: I came in for a refill"
     )
     assert not any("\r" in one.dialogue for one in counts["train"].dialogues)
+
+
+# Empty rows and repeated ids
+
+
+def test_skipped_rows_are_counted_for_each_source(tmp_path: Path) -> None:
+    one = jsonl(tmp_path / "one.jsonl", ("a", "1"), ("", "2"), ("c", ""))
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"dialogue": "d", "summary": ["x", null]}\n')
+    reading = read(*(DatasetSource(path=str(path), on_empty="skip") for path in (one, other)))
+    assert ids(reading) == ["one_0", "other_0"]
+    assert reading.sources == (SourceInfo(str(one), None, 1, None, 2, 0), SourceInfo(str(other), None, 1, None, 0, 1))
+    assert reading.skipped_sentence == (
+        f"skipped 2 empty rows of {one} and 1 empty reference of {other} (on_empty: skip)"
+    )
+
+
+def test_a_source_of_empty_rows_alone_is_refused(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", ("a", ""), ("", "b"))
+    message = r"a.jsonl has nothing but empty rows \(got 2, .*; the first is .*a.jsonl, line 1: no summary in summary"
+    with pytest.raises(DataError, match=message):
+        read(DatasetSource(path=str(path), on_empty="skip"))
+
+
+def test_a_column_that_some_rows_lack_is_empty_in_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"dialogue": "a"}\n{"dialogue": "b", "summary": "s"}\n{"summary": "s"}\n')
+    reading = read(DatasetSource(path=str(path), on_empty="skip"))
+    assert (ids(reading), reading.sources[0].skipped_rows) == (["a_1"], 2)
+    with pytest.raises(DataError, match=r"a.jsonl, line 1: no column summary \(got columns: dialogue\)"):
+        read(path)
+
+
+@pytest.mark.parametrize("fields", ["sumary", ["summary", "sumary"]])
+def test_a_column_that_no_row_has_is_not_an_empty_one(tmp_path: Path, fields: str | list[str]) -> None:
+    path = jsonl(tmp_path / "a.jsonl", ("a", "b"), ("c", ""), ("d", "e"))
+    with pytest.raises(DataError, match=r"a.jsonl, line 1, and 2 more rows: no column sumary, did you mean summary"):
+        read(DatasetSource(path=str(path), on_empty="skip", summary_field=fields))
+
+
+def test_the_builtin_dialogues_have_no_empty_rows() -> None:
+    with pytest.raises(DataError, match=r"builtin/dialogues has no on_empty \(got skip\); leave it out"):
+        read(DatasetSource(path="builtin/dialogues", on_empty="skip"))
+
+
+def test_rows_that_repeat_a_dialogue_under_another_id_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,dialogue,summary\na,x,1\nb,x,2\nc,y,3\n")
+    reading = read(DatasetSource(path=str(path), id_field="id"))
+    assert ids(reading) == ["a", "c"]
+    (repeated,) = reading.repeated_ids
+    assert (repeated.id, str(repeated.place), repeated.first_id, str(repeated.first_place)) == (
+        ("b", f"{path}, record 2 (line 3)", "a", f"{path}, record 1 (line 2)")
+    )

@@ -134,6 +134,25 @@ def test_a_log_hears_nothing_of_waiting(plain):
     assert text(plain) == ""
 
 
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_count_and_text_are_whole_on_a_narrow_terminal(width):
+    display = TerminalDisplay(SafeConsole(file=io.StringIO(), width=width, height=20, force_terminal=True))
+    display.listener(event("progress", done=120, total=1000, text="loss 2.3456, 12.3 dialogues/s"))
+    page = SafeConsole(file=io.StringIO(), width=width)
+    page.print(display.progress.get_renderable())
+    display._close_bar()
+    shown = page.file.getvalue()
+    assert "120/1000" in shown
+    assert "…" not in shown
+    assert "dialogues/s" in shown
+
+
+def test_wide_names_end_where_others_do(plain):
+    plain.stage("客服", "system 1 of 2")
+    plain.stage("data", "reading")
+    assert text(plain).splitlines() == ["     客服  system 1 of 2", "     data  reading"]
+
+
 def test_what_workers_and_names_say_drives_no_terminal(terminal):
     hostile = "\x1b]0;x\x07[red]:smile:\x9b2J\n"
     with terminal:

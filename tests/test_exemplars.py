@@ -175,3 +175,10 @@ def test_similar_counts_the_target_itself_out() -> None:
 def test_ids_that_cannot_be_shown_are_named(named: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
         choose_exemplars(POOL, TARGETS, 2, "ids", named, 0)
+
+
+def test_similar_dialogues_are_found_without_spaces_between_words():
+    texts = ["我想退货，鞋子太小了。", "明天的会议改到星期五了。", "请问图书馆几点关门？"]
+    pool = [Dialogue(str(place), text, ("x",)) for place, text in enumerate(texts)]
+    targets = [Dialogue("t", "会议是不是改到星期五？", ("x",)), Dialogue("u", "这双鞋子太大，可以退货吗？", ("x",))]
+    assert [chosen[0].id for chosen in choose_exemplars(pool, targets, 1, "similar", (), 0)] == ["1", "0"]

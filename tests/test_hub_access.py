@@ -1,7 +1,10 @@
 """Data sets and models of the hub, through the real process: from a cache, from a local hub, and not at all."""
 
+import gzip
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,10 +13,13 @@ from pathlib import Path
 
 import pytest
 from fake_hub import COMMIT, FakeHub, serve
+from PIL import Image
 
+from summtune.data.formats import open_rows
 from summtune.data.reading import SourceInfo, read_dialogues
+from summtune.data.rows import Row
 from summtune.errors import DataError, ModelError
-from summtune.hub_access import FetchedModel, fetch_dataset, fetch_model
+from summtune.hub_access import FetchedDataset, FetchedModel, fetch_dataset, fetch_model
 from summtune.recipe import DatasetSource
 from summtune.records import Dialogue
 
@@ -63,8 +69,12 @@ def cached(home: Path, kind: str, name: str, files: dict[str, bytes]) -> Path:
     return snapshot
 
 
-def rows(path: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+COLUMNS = ("dialogue", "summary")
+
+
+def rows(fetched: FetchedDataset) -> list[dict[str, object]]:
+    streams = [open_rows(file.path, "x", None, None, "train", file.kind)[1] for file in fetched.files]
+    return [dict(row.values) for stream in streams for row in stream if isinstance(row, Row)]
 
 
 # From the cache
@@ -92,9 +102,9 @@ def test_a_model_that_lacks_a_shard_is_refused(home: Path) -> None:
 
 def test_a_cached_data_set_is_read_without_the_network(home: Path, tmp_path: Path) -> None:
     cached(home, "datasets", "someone/dialogues", DATA_SET)
-    fetched = fetch_dataset(SOURCE, "test", tmp_path)
+    fetched = fetch_dataset(SOURCE, "test", tmp_path, COLUMNS)
     assert fetched.revision == COMMIT
-    assert rows(fetched.rows_path)[2] == {"id": "t1", "dialogue": "B: bye", "summary": "Leaves."}
+    assert rows(fetched)[2] == {"id": "t1", "dialogue": "B: bye", "summary": "Leaves."}
 
 
 # From a hub
@@ -117,18 +127,76 @@ def test_a_data_set_of_the_hub_is_read_and_grouped_and_found_again_offline(
         read_dialogues([source.model_copy(update={"revision": "v1"})], "test")
 
 
+def test_what_summtune_has_no_reader_for_is_read_by_datasets(home: Path) -> None:
+    lines = b'{"file_name": "0.png", "id": "007", "dialogue": "A: hi", "summaries": ["Greets.", "Says hi."]}\n'
+    picture = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(picture, "PNG")
+    cached(home, "datasets", "someone/dialogues", {"metadata.jsonl": lines, "0.png": picture.getvalue()})
+    source = SOURCE.model_copy(update={"id_field": "id", "summary_field": "summaries"})
+    assert read_dialogues([source], "train").dialogues == [Dialogue("007", "A: hi", ("Greets.", "Says hi."))]
+    columns = "image of type Image, id, dialogue, summaries"
+    with pytest.raises(DataError, match=rf"no column dialog, did you mean dialogue\? \(got columns: {columns}\)"):
+        read_dialogues([source.model_copy(update={"dialogue_field": "dialog"})], "train")
+    with pytest.raises(DataError, match=rf"image holds no text \(got a column of type Image; all columns: {columns}\)"):
+        read_dialogues([source.model_copy(update={"dialogue_field": "image"})], "train")
+
+
+CARD = b"""---
+configs:
+- config_name: default
+  names: [id, dialogue, summary]
+  data_files: [{split: train, path: train.csv}]
+---
+"""
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"train.csv.gz": gzip.compress(b"id,dialogue,summary\n007,A: hi,null\n1,NA,2\n")},
+        {"README.md": CARD, "train.csv": b"007,A: hi,null\n1,NA,2\n"},
+    ],
+    ids=["compressed", "columns named in the card"],
+)
+def test_text_of_a_csv_stays_text(home: Path, files: dict[str, bytes]) -> None:
+    cached(home, "datasets", "someone/dialogues", files)
+    found = read_dialogues([SOURCE.model_copy(update={"id_field": "id"})], "train").dialogues
+    assert found == [Dialogue("007", "A: hi", ("null",)), Dialogue("1", "NA", ("2",))]
+
+
+def test_a_copy_that_datasets_prepared_is_read_where_there_is_no_other(
+    hub: FakeHub, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = b'{"id": 1, "dialogue": "A: hi", "summaries": ["Greets.", "Says hi."], "nested": {"a": [1]}}\n'
+    hub.repositories["datasets/someone/dialogues"] = {"test.jsonl": lines}
+    code = "import datasets; datasets.load_dataset('someone/dialogues')"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    shutil.rmtree(home / "hub")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    source = SOURCE.model_copy(update={"id_field": "id", "summary_field": "summaries"})
+    reading = read_dialogues([source], "test")
+    assert reading.dialogues == [Dialogue("1", "A: hi", ("Greets.", "Says hi."))]
+    assert reading.sources[0].revision == COMMIT
+    with pytest.raises(DataError, match=rf"revision v1 is not in the cache .*datasets \(got {COMMIT}\)"):
+        read_dialogues([source.model_copy(update={"revision": "v1"})], "test")
+    with pytest.raises(DataError, match=r"nested must be a string \(got an object\)"):
+        read_dialogues([source.model_copy(update={"summary_field": "nested"})], "test")
+
+
 def test_rows_of_the_hub_are_named_by_data_set_and_row(hub: FakeHub) -> None:
     hub.repositories["datasets/someone/dialogues"] = {"train.csv": b"dialog,summary\na,b\n"}
-    message = r"someone/dialogues \(split train\), row 1: no column dialogue, did you mean dialog\?"
+    message = (
+        r"someone/dialogues \(split train\), train.csv, record 1 \(line 2\): no column dialogue, did you mean dialog\?"
+    )
     with pytest.raises(DataError, match=message):
         read_dialogues([SOURCE], "train")
 
 
 def test_a_wrong_split_or_configuration_is_answered_with_those_that_exist(hub: FakeHub, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data set someone/dialogues: .*no split dev \(got splits: train, test\)"):
-        fetch_dataset(SOURCE, "dev", tmp_path)
+        fetch_dataset(SOURCE, "dev", tmp_path, COLUMNS)
     with pytest.raises(DataError, match=r"BuilderConfig 'small' not found. Available: \['default'\]"):
-        fetch_dataset(SOURCE.model_copy(update={"name": "small"}), "train", tmp_path)
+        fetch_dataset(SOURCE.model_copy(update={"name": "small"}), "train", tmp_path, COLUMNS)
 
 
 def test_a_model_of_the_hub_is_fetched_without_pickles_and_subfolders(hub: FakeHub) -> None:
@@ -150,7 +218,7 @@ def test_what_the_hub_does_not_give_is_said(hub: FakeHub, tmp_path: Path, answer
     with pytest.raises(ModelError, match="model someone/secret: " + message):
         fetch_model("someone/secret", None)
     with pytest.raises(DataError, match="data set someone/secret: " + message):
-        fetch_dataset(DatasetSource(path="someone/secret"), "train", tmp_path)
+        fetch_dataset(DatasetSource(path="someone/secret"), "train", tmp_path, COLUMNS)
 
 
 def test_an_unknown_revision_is_said(hub: FakeHub, tmp_path: Path) -> None:
@@ -160,15 +228,15 @@ def test_an_unknown_revision_is_said(hub: FakeHub, tmp_path: Path) -> None:
     ):
         fetch_model("someone/model", "v9")
     with pytest.raises(DataError, match=r"no such revision \(got v9\); see .*/datasets/someone/dialogues/commits"):
-        fetch_dataset(SOURCE.model_copy(update={"revision": "v9"}), "train", tmp_path)
+        fetch_dataset(SOURCE.model_copy(update={"revision": "v9"}), "train", tmp_path, COLUMNS)
 
 
 def test_while_the_hub_is_down_the_cache_is_used(hub: FakeHub, tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
-    online = fetch_dataset(SOURCE, "train", tmp_path)
+    online = fetch_dataset(SOURCE, "train", tmp_path, COLUMNS)
     hub.repositories |= {"datasets/someone/dialogues": "Down", "models/someone/model": "Down"}
-    down = fetch_dataset(SOURCE, "train", tmp_path / "1")
-    assert (down.revision, rows(down.rows_path)) == (online.revision, rows(online.rows_path))
+    down = fetch_dataset(SOURCE, "train", tmp_path / "1", COLUMNS)
+    assert (down.revision, rows(down)) == (online.revision, rows(online))
     with pytest.raises(ModelError, match=r"the hub cannot be reached \(got .*503.* and there is no copy in"):
         fetch_model("someone/model", None)
 
@@ -194,7 +262,7 @@ def test_without_a_hub_the_answer_is_fast_and_says_the_way_out(
     with pytest.raises(
         DataError, match=rf"{why} .*no copy in {home}/hub and {home}/datasets; run `{command}` .*HF_HOME"
     ):
-        fetch_dataset(SOURCE, "train", tmp_path)
+        fetch_dataset(SOURCE, "train", tmp_path, COLUMNS)
     assert time.monotonic() - started < 15, "without the check beforehand `datasets` alone tries for 25 seconds"
 
 
@@ -202,7 +270,7 @@ def test_what_is_no_hub_id_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"not a hub id \(got a b\); write owner/name"):
         fetch_model("a b", None)
     with pytest.raises(DataError, match=r"not a hub id \(got a b\); write owner/name"):
-        fetch_dataset(DatasetSource(path="a b"), "train", tmp_path)
+        fetch_dataset(DatasetSource(path="a b"), "train", tmp_path, COLUMNS)
 
 
 def test_a_folder_of_the_same_name_is_not_read_in_silence(tmp_path: Path) -> None:
@@ -210,13 +278,13 @@ def test_a_folder_of_the_same_name_is_not_read_in_silence(tmp_path: Path) -> Non
     with pytest.raises(
         DataError, match=r"the current folder holds something of this name \(got .*/someone/dialogues\)"
     ):
-        fetch_dataset(SOURCE, "train", tmp_path)
+        fetch_dataset(SOURCE, "train", tmp_path, COLUMNS)
 
 
 def test_a_disk_that_refuses_the_rows_is_said(home: Path, tmp_path: Path) -> None:
-    cached(home, "datasets", "someone/dialogues", DATA_SET)
-    with pytest.raises(DataError, match=r"could not be fetched \(got FileNotFoundError: .*no/rows.jsonl"):
-        fetch_dataset(SOURCE, "test", tmp_path / "no")
+    cached(home, "datasets", "someone/dialogues", {"test.txt": b"A: hi\n"})
+    with pytest.raises(DataError, match=r"could not be fetched \(got FileNotFoundError: .*no/rows.arrow"):
+        fetch_dataset(SOURCE, "test", tmp_path / "no", ["text"])
 
 
 def test_a_process_that_dies_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from summtune.identity import content_sha256, hash_of
+from summtune.identity import content_sha256, evaluation_identity, hash_of
 from summtune.paths import package_path
 from summtune.resolution import resolve
 
@@ -30,7 +30,7 @@ def identity(project, *sets, name="train.yaml"):
         ("save_steps=3", "save_total_limit=7"),
         ("gradient_checkpointing=true",),
         ("output_dir=elsewhere",),
-        ("seed=42", "generation.num_beams=1"),
+        ("seed=42", "generation.num_beams=1", "evaluation.tokenizer=rouge"),
     ],
 )
 def test_layout_logging_and_written_out_defaults_do_not_matter(project, sets):
@@ -41,7 +41,8 @@ def test_layout_logging_and_written_out_defaults_do_not_matter(project, sets):
     "setting",
     [
         "seed=7", "micro_batch_size=4", "num_processes=2", "learning_rate=2e-3", "num_epochs=4", "adapter=lora",
-        "generation.num_beams=2", "evaluation.use_stemmer=false", "datasets.0.limit=5", "val_set_size=2",
+        "generation.num_beams=2", "evaluation.use_stemmer=false", "evaluation.tokenizer=unicode",
+        "datasets.0.limit=5", "val_set_size=2",
         "prompt_template=plain", "bf16=false", "sequence_len=256",
     ],
 )  # fmt: skip
@@ -153,3 +154,8 @@ def test_the_arguments_of_a_metric_are_of_the_result_and_their_paths_are_not(pro
     assert of("{model_type: ./there}") == here
     assert of("{model_type: ./here, num_layers: 9}") != here
     assert of("{model_type: here}") != here
+
+
+def test_runs_from_before_the_tokenizer_keep_their_identity():
+    assert evaluation_identity({"tokenizer": "rouge", "use_stemmer": True}) == {"use_stemmer": True}
+    assert evaluation_identity({"tokenizer": "unicode"}) == {"tokenizer": "unicode"}

@@ -215,3 +215,10 @@ def test_the_dialogues_that_dialogsum_has_in_both_splits_are_found():
     assert highest[10] == pytest.approx(0.87, abs=0.005)
     assert highest[11:13] == pytest.approx([0.44, 0.20], abs=0.005)
     assert len({copy.test for copy in near_copies(tests, validation)}) == 11
+
+
+def test_near_copies_are_found_without_spaces_between_words():
+    test = "您好，请问有什么可以帮您？我的订单还没有到，能不能帮我查一下是什么原因。好的，星期五会送到您家。"
+    changed = test.replace("星期五", "星期一").replace("您好", "你好")
+    other = "请问图书馆几点关门？今天晚上九点关门，周末六点。谢谢，那我明天再来借书。"
+    assert [(copy.training, copy.exact) for copy in near_copies([test], [other, changed])] == [(1, False)]

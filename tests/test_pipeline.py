@@ -217,7 +217,7 @@ def test_only_what_is_fetched_from_the_hub_shows_itself(project, launched, told,
     run(project, told)
     assert told.show_themselves == []
 
-    def fetch(source, split, into):
+    def fetch(source, split, into, columns):
         raise DataError(f"not today (got {source.path})")
 
     monkeypatch.setattr("summtune.data.reading.fetch_dataset", fetch)

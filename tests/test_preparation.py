@@ -9,7 +9,7 @@ import pytest
 
 from summtune.checking import check
 from summtune.errors import DataError
-from summtune.files import read_jsonl
+from summtune.files import read_jsonl, write_jsonl
 from summtune.preparation import count_pairs, find_leakage, prepare_data, split_validation
 from summtune.records import Dialogue
 
@@ -67,6 +67,20 @@ def test_repeated_dialogues_are_references_and_doubled_rows_are_told(prepare, pr
     assert warnings == ["test: 1 rows repeat a dialogue and its summary word for word, and count once"]
 
 
+def test_empty_rows_and_repeated_ids_are_told_and_counted_in_the_plan(prepare, project):
+    path = project / "test.jsonl"
+    lines = [*path.read_text().splitlines(), '{"id": "empty", "dialogue": "", "summary": null}']
+    path.write_text("\n".join([*lines, lines[0].replace('"test_0"', '"again"')]) + "\n")
+    summary, warnings = prepare("test_datasets.0.id_field=id", "test_datasets.0.on_empty=skip", name="prompt.yaml")
+    (source,) = summary["test"]["sources"]
+    assert (source["skipped_rows"], source["empty_references"]) == (1, 0)
+    assert warnings[0] == f"test: skipped 1 empty row of {path} (on_empty: skip)"
+    assert warnings[1] == (
+        f"test: 1 row repeats a dialogue under another id (again of {path}, line 8 repeats test_0 of {path}, line 1); "
+        "their summaries count as further references of it"
+    )
+
+
 def test_test_dialogues_that_are_trained_on_are_told(prepare, project, write_rows):
     rows = [{"dialogue": f"A: {i}", "summary": f"Summary {i}."} for i in range(4)]
     write_rows(project / "train.jsonl", rows)
@@ -78,6 +92,16 @@ def test_test_dialogues_that_are_trained_on_are_told(prepare, project, write_row
         "1 of 2 test dialogues are also in the train data, wholly or nearly; the scores are not to be trusted "
         f"(for instance {found['id']} in {found['found']})"
     ]
+
+
+def test_references_that_rouge_cannot_read_are_told_before_anything_starts(prepare, project):
+    rows = [{"dialogue": f"A: {i}", "summary": f"Клиент номер {i}."} for i in range(3)]
+    write_jsonl(project / "russian.jsonl", rows)
+    russian = "test_datasets=[{path: ./russian.jsonl}]"
+    (warning,) = prepare(russian, name="prompt.yaml")[1]
+    assert "drops 100 % of the letters of the references (Cyrillic)" in warning
+    assert prepare(russian, "evaluation.tokenizer=unicode", name="prompt.yaml")[1] == []
+    assert prepare(russian, "evaluation.metrics=[bleu]", name="prompt.yaml")[1] == []
 
 
 def test_a_nearly_equal_dialogue_is_told_with_the_dialogue_that_has_most_of_it():

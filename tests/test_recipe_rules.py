@@ -44,6 +44,17 @@ def test_predictions_and_references_are_no_arguments():
     assert findings(PROMPT, evaluation=metrics) == [("evaluation.metric_arguments.bleu.references", message)]
 
 
+def test_a_tokenizer_needs_rouge():
+    assert findings(PROMPT, evaluation={"tokenizer": "unicode", "metrics": ["bleu"]}) == [
+        (
+            "evaluation.tokenizer",
+            "tokenizer has no effect without ROUGE among evaluation.metrics; add rouge1, or remove the key",
+        )
+    ]
+    assert findings(PROMPT, evaluation={"tokenizer": "unicode", "metrics": ["bleu", "rougeL"]}) == []
+    assert findings(PROMPT, evaluation={"tokenizer": "rouge", "metrics": ["bleu"]}) == []
+
+
 @pytest.mark.parametrize("given", [PROMPT, TRAIN, COMPARE, SHOTS, LORA])
 def test_a_plain_recipe_has_no_problem(given):
     assert findings(given) == []
@@ -121,6 +132,13 @@ def test_a_key_that_another_one_makes_ineffective_is_told(given, changes, why):
 )
 def test_a_key_of_a_section_that_has_no_effect_is_told(given, section, keys, found, why):
     assert findings(given, **{section: keys}) == [(f"{section}.{found}", f"{found} has no effect {why}")]
+
+
+def test_what_builtin_dialogues_cannot_have_is_not_skipped():
+    builtin = [{"path": "a/b", "on_empty": "skip"}, {"path": "builtin/dialogues", "on_empty": "skip"}]
+    found = findings(TRAIN, datasets=builtin, test_datasets=[{"path": "builtin/dialogues", "on_empty": "error"}])
+    why = "on_empty has no effect for builtin/dialogues, which has no empty rows; remove it"
+    assert found == [("datasets.1.on_empty", why)]
 
 
 @pytest.mark.parametrize(

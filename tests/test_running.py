@@ -104,3 +104,16 @@ def test_the_first_machine_runs_with_the_others(project, monkeypatch):
     running.run_recipe(project / "train.yaml", ["num_machines=2", "num_processes=2"], project / "out")
     ((*_, others),) = came
     assert (others.place.rank, others.count) == (0, 2)
+
+
+def test_a_finished_run_says_what_its_report_says_on_top(predictions, tmp_path, capsys):
+    running.score_outputs(Call(predictions), tmp_path / "scored", as_json=True)
+    warnings = read_json(tmp_path / "scored" / "metrics.json")["diagnostics"]["warnings"]
+    report = (tmp_path / "scored" / "report.md").read_text()
+    capsys.readouterr()
+    running._show_result(tmp_path / "scored", running._console(stderr=True))
+    said = capsys.readouterr().err
+    assert warnings
+    for warning in warnings:
+        assert f"warning: {warning}\n" in said
+        assert f"- {warning}" in report

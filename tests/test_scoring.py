@@ -68,6 +68,66 @@ def test_lines_and_rows_beside_a_data_set_score_alike(scored, said, project):
     ]
 
 
+def test_ids_may_be_called_otherwise_in_the_data_set(scored, said, project):
+    write_jsonl(
+        project / "ids.jsonl", [{"nr": f"test_{i}", "prediction": text} for i, text in enumerate(OUTPUTS)][::-1]
+    )
+    found = scored("ids.jsonl", **(COLUMNS | {"id_field": "nr", "reference_id_field": "fname"}))
+    assert [one.prediction for one in found.predictions] == OUTPUTS
+    with pytest.raises(
+        InputError, match=r"test.jsonl has no column nr \(got columns: fname, .*\); name .* with --reference-id-field"
+    ):
+        scored("ids.jsonl", **(COLUMNS | {"id_field": "nr"}))
+    with pytest.raises(InputError, match=r"ids.jsonl has no column fnam \(got columns: nr, prediction\)"):
+        scored("ids.jsonl", **(COLUMNS | {"id_field": "fnam", "reference_id_field": "fname"}))
+    with pytest.raises(DataError, match=r"test.jsonl, line 1, .* no column fnam, did you mean fname\?"):
+        scored("ids.jsonl", **(COLUMNS | {"id_field": "nr", "reference_id_field": "fnam"}))
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [({"reference_id_field": "x"}, "--reference-id-field x"), ({"skip_empty": True}, "--skip-empty")],
+)
+def test_what_is_of_the_data_set_needs_one(scored, given, option):
+    name = option.partition(" ")[0]
+    with pytest.raises(InputError, match=rf"{name} is of the data set that --references names \(got {option} alone\)"):
+        scored("own.jsonl", **given)
+
+
+def test_empty_rows_of_the_data_set_may_be_skipped(scored, said, project):
+    write_jsonl(project / "test.jsonl", [*DIALOGSUM, {"fname": "e", "dialogue": "", "summary1": "x", "summary2": "y"}])
+    with pytest.raises(DataError, match=r"line 5: dialogue is empty .* or skip such rows with `on_empty: skip`"):
+        scored(**COLUMNS)
+    assert len(scored(**COLUMNS, skip_empty=True).predictions) == 4
+    assert said[-2] == f"skipped 1 empty row of {project / 'test.jsonl'} (on_empty: skip)"
+
+
+def test_dialogues_that_stand_under_two_ids_are_told(scored, said, project):
+    twice = [*DIALOGSUM, DIALOGSUM[0] | {"fname": "again", "summary1": "Another."}]
+    write_jsonl(project / "test.jsonl", twice)
+    scored(**COLUMNS)
+    path = project / "test.jsonl"
+    assert said[0] == (
+        f"{path}: 1 row repeats a dialogue under another id (again of {path}, line 5 repeats test_0 of {path}, line 1)"
+        "; their references count for that dialogue"
+    )
+    own = [{"id": i, "dialogue": "A: Hi.", "prediction": "Hi.", "reference": "Hi."} for i in ("a", "b")]
+    write_jsonl(project / "own.jsonl", own)
+    scored("own.jsonl")
+    assert said[-1] == (
+        "own.jsonl: 1 row repeats a dialogue under another id (b of own.jsonl, line 2 repeats a of own.jsonl, line 1); "
+        "each is scored as a dialogue of its own"
+    )
+
+
+def test_the_dialogues_may_be_called_otherwise_in_the_data_set(scored, project):
+    rows = [{"text": row["dialogue"], "summary": row["summary1"]} for row in DIALOGSUM]
+    write_jsonl(project / "test.jsonl", rows)
+    outputs = [{"dialogue": row["dialogue"], "prediction": text} for row, text in zip(DIALOGSUM, OUTPUTS, strict=True)]
+    write_jsonl(project / "rows.jsonl", outputs)
+    assert len(scored("rows.jsonl", references="test.jsonl", dialogue_field="text").predictions) == 4
+
+
 def test_rows_with_references_need_no_data_set(scored, said):
     found = scored("own.jsonl")
     assert [one.id for one in found.predictions] == ["row_0", "row_1", "row_2", "row_3"]
@@ -277,3 +337,12 @@ def test_the_dialogue_field_may_be_of_the_data_set_alone(project, said):
     for file in ("preds.jsonl", "preds.txt"):
         found = score(Call(file, references="turns.jsonl", dialogue_field="turns", sets=FEW), said.append)
         assert found.predictions[0].dialogue == "A: Hi."
+
+
+def test_the_tokenizer_of_a_call_is_that_of_its_scores(scored, project):
+    rows = [{"prediction": "Он пришёл", "references": ["Он пришёл домой"], "dialogue": "A: Привет."}]
+    write_jsonl(project / "russian.jsonl", rows)
+    assert scored("russian.jsonl").evaluation.metrics["rouge1"].value == 0
+    found = scored("russian.jsonl", (*FEW, "tokenizer=unicode")).evaluation
+    assert found.metrics["rouge1"].value == pytest.approx(0.8)
+    assert found.protocol["tokenizer"] == "unicode"

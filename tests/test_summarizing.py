@@ -1,47 +1,19 @@
-"""What `summtune summarize` reads, and what it refuses; that it summarizes is tested with the real command."""
+"""Which models and runs `summtune summarize` refuses; that it summarizes is tested with the real command."""
 
 import json
 
 import pytest
 
-from summtune.errors import InputError, ModelError, RunDirectoryError
+from summtune.errors import ModelError, RunDirectoryError
 from summtune.files import write_json, write_jsonl
 from summtune.hub_access import FetchedModel
 from summtune.plan import read_plan
 from summtune.resolution import resolve
-from summtune.summarizing import read_input, summarize
+from summtune.summarizing import summarize
 
 
 def refuse(event):
     raise AssertionError(f"nothing may be started (got {event})")
-
-
-def test_a_text_is_one_dialogue():
-    assert read_input("#Person1#: Hi.\n#Person2#: Bye.\n", "talk.txt") == ["#Person1#: Hi.\n#Person2#: Bye.\n"]
-
-
-def test_a_jsonl_holds_one_dialogue_a_line():
-    text = "".join(json.dumps({"id": at, "dialogue": f"#Person1#: {at}"}) + "\n" for at in range(3))
-    assert read_input(text, "talks.jsonl") == ["#Person1#: 0", "#Person1#: 1", "#Person1#: 2"]
-
-
-@pytest.mark.parametrize(
-    ("text", "name", "match"),
-    [
-        ("  \n", "-", r"dialogue 1 of - is empty or no text \(got '  \\n'\); give its turns"),
-        ("", "talks.jsonl", r"there is no dialogue to summarize \(got talks.jsonl\)"),
-        (
-            '{"dialogue": "a"}\n{"text": "b"}\n',
-            "t.jsonl",
-            r't.jsonl:2: not a JSON object with "dialogue" \(got .*"text"',
-        ),
-        ("[1]\n", "t.jsonl", r"t.jsonl:1: not a JSON object"),
-        ('{"dialogue": 7}\n', "t.jsonl", r"dialogue 1 of t.jsonl is empty or no text \(got 7\)"),
-    ],
-)
-def test_what_is_no_dialogue_is_refused(text, name, match):
-    with pytest.raises(InputError, match=match):
-        read_input(text, name)
 
 
 def test_a_model_that_is_not_there_is_refused():

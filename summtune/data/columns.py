@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from summtune.data.formats import json_type
@@ -15,6 +16,7 @@ from summtune.recipe import DatasetSource
 _REPORTED = 5
 _SHOWN_CHARACTERS = 40
 _NO_COLUMN = "no column"
+_NONE_ABSENT: Mapping[str, str] = MappingProxyType({})
 
 _Read = TypeVar("_Read")
 
@@ -27,12 +29,31 @@ class Record(NamedTuple):
         dialogue: the turns, line endings as ``\\n``, not empty.
         references: at least one summary for each summary column, not empty.
         id: what the id column holds; None where the source has none.
+        left_out: empty references that the row has besides (``on_empty: skip``).
+        absent: columns that the row lacks and that count as empty (``on_empty: skip``), with what is said where no row
+            has them.
     """
 
     place: Place
     dialogue: str
     references: tuple[str, ...]
     id: str | None
+    left_out: int = 0
+    absent: Mapping[str, str] = _NONE_ABSENT
+
+
+class EmptyRow(NamedTuple):
+    """A row that is skipped because its dialogue is empty, or all its references are.
+
+    Args:
+        place: where it stands.
+        problem: what is empty.
+        absent: as in `Record`.
+    """
+
+    place: Place
+    problem: str
+    absent: Mapping[str, str] = _NONE_ABSENT
 
 
 @dataclass(frozen=True)
@@ -43,11 +64,13 @@ class Columns:
         dialogue: the column with the dialogue.
         summaries: at least one column; each holds one reference, or a list of them.
         id: the column with the id, or None.
+        skip_empty: whether empty rows, and empty references beside others, are left out; otherwise they are wrong.
     """
 
     dialogue: str
     summaries: tuple[str, ...]
     id: str | None
+    skip_empty: bool = False
 
     @classmethod
     def of(cls, source: DatasetSource) -> Columns:
@@ -64,26 +87,45 @@ class Columns:
             raise DataError(
                 f"summary_field names a column twice (got {list(summaries)} for {source.path}); name each once"
             )
-        return cls(source.dialogue_field, summaries, source.id_field)
+        return cls(source.dialogue_field, summaries, source.id_field, source.on_empty == "skip")
 
     @property
     def wanted(self) -> frozenset[str]:
         """The names of all the columns that are read."""
         return frozenset((self.dialogue, *self.summaries, *((self.id,) if self.id is not None else ())))
 
-    def record(self, row: Row) -> Record | BadRow:
+    def record(self, row: Row) -> Record | EmptyRow | BadRow:
         """Return the row's text, or what is wrong with it."""
+        absent = self._absent(row) if self.skip_empty else _NONE_ABSENT
+        if self.dialogue in absent:
+            return EmptyRow(row.place, absent[self.dialogue], absent)
         try:
             dialogue = text_of(row, self.dialogue)
-            references = tuple(text for name in self.summaries for text in texts_of(row, name))
+            texts = [text for name in self.summaries for text in _texts(row, name, self.skip_empty)]
+            references = tuple(text for text in texts if text is not None)
+            if not references:
+                raise EmptyError(f"no summary in {' and '.join(self.summaries)} (got nothing but empty ones)")
             identity = None if self.id is None else identity_of(row, self.id)
+        except EmptyError as empty:
+            if self.skip_empty:
+                return EmptyRow(row.place, str(empty), absent)
+            return BadRow(row.place, f"{empty}, or skip such rows with `on_empty: skip`")
         except UnusableError as unusable:
             return BadRow(row.place, str(unusable))
-        return Record(row.place, dialogue, references, identity)
+        return Record(row.place, dialogue, references, identity, len(texts) - len(references), absent)
+
+    def _absent(self, row: Row) -> Mapping[str, str]:
+        # JSON may leave out what a table would hold as null.
+        names = [name for name in (self.dialogue, *self.summaries) if name not in row.values]
+        return {name: _no_column(row, name) for name in names} if names else _NONE_ABSENT
 
 
 class UnusableError(Exception):
     """What is wrong with a row."""
+
+
+class EmptyError(UnusableError):
+    """A column of a row holds nothing where text is expected."""
 
 
 def checked(rows: RowStream, read: Callable[[Row], _Read | BadRow]) -> Iterator[_Read]:
@@ -106,7 +148,7 @@ def checked(rows: RowStream, read: Callable[[Row], _Read | BadRow]) -> Iterator[
     if count == 1:
         raise DataError(f"{bad[0].place}: {bad[0].problem}")
     if bad and alike and bad[0].problem.startswith(_NO_COLUMN):  # it is missing from every row: said once
-        raise DataError(f"{bad[0].place}, and {count - 1:,} more rows: {bad[0].problem}")
+        raise DataError(f"{bad[0].place}{and_more(count)}: {bad[0].problem}")
     if bad:
         more = f", the first {len(bad)}" if count > len(bad) else ""
         lines = "".join(f"\n  {row.place}: {row.problem}" for row in bad)
@@ -120,9 +162,18 @@ def value_of(row: Row, column: str) -> object:
         UnusableError: there is no such column, with the nearest one.
     """
     if column not in row.values:
-        names = [str(name) for name in row.values]
-        raise UnusableError(f"{_NO_COLUMN} {column}{hint(column, names)} (got columns: {', '.join(names) or 'none'})")
+        raise UnusableError(_no_column(row, column))
     return row.values[column]
+
+
+def _no_column(row: Row, column: str) -> str:
+    names = [str(name) for name in row.values]
+    return f"{_NO_COLUMN} {column}{hint(column, names)} (got columns: {', '.join(names) or 'none'})"
+
+
+def and_more(count: int) -> str:
+    """Return what follows the place of the first of ``count`` rows of which one thing is said."""
+    return f", and {count - 1:,} more row{'s' if count > 2 else ''}" if count > 1 else ""
 
 
 def text_of(row: Row, column: str, *, may_be_empty: bool = False) -> str:
@@ -140,8 +191,15 @@ def texts_of(row: Row, column: str) -> list[str]:
     Raises:
         UnusableError: there is no such column, or something else in it.
     """
-    value = value_of(row, column)
+    return [text for text in _texts(row, column) if text is not None]
+
+
+def _texts(row: Row, column: str, or_empty: bool = False) -> list[str | None]:
+    """Return the texts of a column; with ``or_empty`` None for each that is empty or absent, which is wrong without."""
+    value = None if or_empty and column not in row.values else value_of(row, column)
     if not isinstance(value, list):
+        if or_empty and _is_empty(value):
+            return [None]
         text = _text(value, column)
         # What a list becomes that was written into a .csv: one odd reference instead of several.
         if text.startswith(('["', "['")) and text.endswith(('"]', "']")):
@@ -149,17 +207,26 @@ def texts_of(row: Row, column: str) -> list[str]:
                 f"{column} is a list written as text (got {text[:_SHOWN_CHARACTERS]}…); write .jsonl, or a column each"
             )
         return [text]
-    if not value:
-        raise UnusableError(f"{column} is empty (got a list of nothing); give at least one text")
-    return [_text(item, f"item {number} of {column}") for number, item in enumerate(value, start=1)]
+    if not value and not or_empty:
+        raise EmptyError(f"{column} is empty (got a list of nothing); give at least one text")
+    return [
+        None if or_empty and _is_empty(item) else _text(item, f"item {number} of {column}")
+        for number, item in enumerate(value, start=1)
+    ]
+
+
+def _is_empty(value: object) -> bool:
+    """Whether a value is what tables hold where nothing is: null, not a number (pandas), or no text."""
+    return value is None or value != value or (isinstance(value, str) and (not value or value.isspace()))
 
 
 def _text(value: object, column: str, may_be_empty: bool = False) -> str:
     if not isinstance(value, str):
-        raise UnusableError(f"{column} must be a string (got {json_type(value)}); correct or remove the row")
-    if not may_be_empty and (not value or value.isspace()):
+        sort = EmptyError if _is_empty(value) else UnusableError
+        raise sort(f"{column} must be a string (got {json_type(value)}); correct or remove the row")
+    if not may_be_empty and _is_empty(value):
         got = "only white space" if value else "an empty string"
-        raise UnusableError(f"{column} is empty (got {got}); fill it or remove the row")
+        raise EmptyError(f"{column} is empty (got {got}); fill it or remove the row")
     _check_encodable(value, column)
     # A NUL is kept: it is odd, yet text.
     return value.replace("\r\n", "\n").replace("\r", "\n") if "\r" in value else value

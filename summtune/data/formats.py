@@ -2,38 +2,65 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from summtune.data.rows import BadRow, Place, Row, RowStream
+from summtune.data.delimited import read_delimited
+from summtune.data.encodings import not_utf8, not_utf8_problem, open_utf8, without_mark
+from summtune.data.rows import BadRow, Place, Row, RowStream, check_names
 from summtune.errors import DataError
 from summtune.nearest import hint
 
-_BOM = b"\xef\xbb\xbf"
-_LONGEST_CSV_FIELD = 2**31 - 1
+TEXT_TABLES = (".csv", ".tsv")
+"""Formats in which every value is text."""
 
 
-def read_rows(path: Path, shown: str, wanted: frozenset[str] | None) -> RowStream:
-    """Yield the rows of a ``.jsonl``, ``.csv``, ``.parquet`` or ``.arrow`` file (``.json``: see ``read_json_rows``).
+def open_rows(
+    path: Path,
+    shown: str,
+    wanted: frozenset[str] | None,
+    split: str | None = None,
+    default_split: str = "train",
+    kind: str | None = None,
+) -> tuple[str | None, RowStream]:
+    """Return the split that a ``.json`` file was read at (None otherwise) and the rows of a file of any format.
 
     Args:
         path: the file.
         shown: what messages call it.
         wanted: the columns that will be looked at, None for all; the columnar formats read no others.
+        split: which of a ``.json`` file's splits is asked for, or None.
+        default_split: which one is read where ``split`` is None.
+        kind: the ending that says what the file is; default: its own.
+
+    Raises:
+        DataError: a ``.json`` file cannot be read; the other formats raise when their first row is asked for.
+    """
+    if (kind or path.suffix).lower() == ".json":
+        return read_json_rows(path, split, default_split, shown)
+    return None, read_rows(path, shown, wanted, kind)
+
+
+def read_rows(path: Path, shown: str, wanted: frozenset[str] | None, kind: str | None = None) -> RowStream:
+    """Yield the rows of a file of any format but ``.json`` (see ``read_json_rows``).
+
+    Args:
+        path: the file.
+        shown: what messages call it.
+        wanted: the columns that will be looked at, None for all; the columnar formats read no others.
+        kind: the ending that says what the file is; default: its own.
 
     Raises:
         DataError: the file as a whole cannot be read; a row that cannot is yielded as a ``BadRow``.
     """
     try:
-        match path.suffix.lower():
+        match (kind or path.suffix).lower():
             case ".jsonl":
                 yield from _read_jsonl(path, shown)
-            case ".csv":
-                yield from _read_csv(path, shown)
+            case ".csv" | ".tsv":
+                yield from read_delimited(path, shown, wanted)
             case ".parquet":
                 yield from _read_parquet(path, shown, wanted)
             case extension:
@@ -43,41 +70,62 @@ def read_rows(path: Path, shown: str, wanted: frozenset[str] | None) -> RowStrea
         raise DataError(f"{shown} cannot be read (got {error.strerror or error}); check the file") from error
 
 
-def read_json_rows(path: Path, split: str | None, default_split: str) -> tuple[str | None, RowStream]:
+def read_json_rows(
+    path: Path, split: str | None, default_split: str, shown: str | None = None
+) -> tuple[str | None, RowStream]:
     """Return the split that was chosen (None where the file has none) and the rows of a ``.json`` file.
 
-    The file holds a list of objects, ``{"data": [...]}`` or ``{split: [...], ...}``.
+    The file holds a list of objects, ``{"data": [...]}`` or ``{split: [...], ...}``; or, as many data sets of the hub
+    do under this name, JSON lines.
+
+    Args:
+        path: the file.
+        split: which split is asked for, or None.
+        default_split: which one is read where ``split`` is None.
+        shown: what messages call the file; default: its path.
 
     Raises:
         DataError: not UTF-8, not JSON, or no list of rows in it.
     """
+    shown = shown or str(path)
     try:
-        content = path.read_bytes()
+        with open_utf8(path, shown) as file:
+            content = file.read()
     except OSError as error:
-        raise DataError(f"{path} cannot be read (got {error.strerror or error}); check the file") from error
+        raise DataError(f"{shown} cannot be read (got {error.strerror or error}); check the file") from error
     try:
         value = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_once)
     except UnicodeDecodeError as error:
-        raise _not_utf8(path, str(path)) from error
+        raise not_utf8(path, shown) from error
     except json.JSONDecodeError as error:
-        advice = "; it looks like JSON lines: name it .jsonl" if error.msg == "Extra data" else "; correct it"
+        if split is None and _are_lines(content):
+            return None, _read_jsonl(path, shown)
         raise DataError(
-            f"{path}, line {error.lineno}, column {error.colno}: not JSON (got {error.msg}){advice}"
+            f"{shown}, line {error.lineno}, column {error.colno}: not JSON (got {error.msg}); correct it"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON that can be read (got {error}); correct it") from error
+        raise DataError(f"{shown}: not JSON that can be read (got {error}); correct it") from error
     chosen = None
     if isinstance(value, dict):
-        chosen = _json_list_key(path, value, split, default_split)
+        chosen = _json_list_key(shown, value, split, default_split)
         value = value[chosen]
     elif split is not None:
-        raise DataError(f"{path} is one list and has no splits (got split: {split}); leave out `split`")
+        raise DataError(f"{shown} is one list and has no splits (got split: {split}); leave out `split`")
     if not isinstance(value, list):
-        raise DataError(f"{path}: expected a list of objects (got {json_type(value)}); write [{{...}}, ...]")
-    return (chosen if chosen != "data" or split else None), _json_rows(str(path), value)
+        raise DataError(f"{shown}: expected a list of objects (got {json_type(value)}); write [{{...}}, ...]")
+    return (chosen if chosen != "data" or split else None), _json_rows(shown, value)
 
 
-def _json_list_key(path: Path, value: dict[str, Any], split: str | None, default_split: str) -> str:
+def _are_lines(content: bytes) -> bool:
+    """Whether text that is not one JSON value is JSON lines: its first line is a whole object, and more follow."""
+    first, _, rest = without_mark(content).lstrip().partition(b"\n")
+    try:
+        return bool(rest.strip()) and isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _json_list_key(shown: str, value: dict[str, Any], split: str | None, default_split: str) -> str:
     lists = [key for key, part in value.items() if isinstance(part, list)]
     candidates = [split] if split is not None else [default_split, "data"]
     for key in candidates:
@@ -85,7 +133,7 @@ def _json_list_key(path: Path, value: dict[str, Any], split: str | None, default
             return key
     wanted = candidates[0]
     raise DataError(
-        f"{path} holds no list of rows under {' or '.join(map(repr, candidates))}{hint(wanted, lists)}"
+        f"{shown} holds no list of rows under {' or '.join(map(repr, candidates))}{hint(wanted, lists)}"
         f" (got keys: {', '.join(value) or 'none'}); set `split`, or write a list of objects"
     )
 
@@ -103,9 +151,9 @@ def _object_row(place: Place, value: object) -> Row | BadRow:
 
 def _read_jsonl(path: Path, shown: str) -> RowStream:
     start = 0
-    with path.open("rb") as lines:
+    with open_utf8(path, shown) as lines:
         for number, line in enumerate(lines, start=1):
-            content = line.removeprefix(_BOM) if number == 1 else line
+            content = without_mark(line) if number == 1 else line
             if content and not content.isspace():
                 yield _parse_line(Place(shown, "line", number), content, start + len(line) - len(content))
             start += len(line)
@@ -115,9 +163,7 @@ def _parse_line(place: Place, line: bytes, start: int) -> Row | BadRow:
     try:
         return _object_row(place, json.loads(line.decode("utf-8"), object_pairs_hook=_once))
     except UnicodeDecodeError as error:
-        return BadRow(
-            place, f"not UTF-8 (got byte 0x{line[error.start]:02x} at offset {start + error.start}); convert it"
-        )
+        return BadRow(place, not_utf8_problem(line, error.start, start))
     except json.JSONDecodeError as error:
         return BadRow(place, f"not JSON (got {error.msg} at column {error.colno}); correct it")
     except (ValueError, RecursionError) as error:
@@ -133,43 +179,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _read_csv(path: Path, shown: str) -> RowStream:
-    with path.open(encoding="utf-8-sig", newline="") as text, _long_csv_fields():
-        # Strict: a quote that is never closed would otherwise swallow the rest of the file as one field.
-        records = csv.reader(text, strict=True)
-        try:
-            header = next(records, None)
-            if not header:
-                raise DataError(f"{shown} is empty (got no header); its first line must name the columns")
-            _check_names(header, shown)
-            number, line = 0, records.line_num
-            for record in records:
-                if record:
-                    number += 1
-                    place = Place(shown, "record", number, line + 1)
-                    if len(record) == len(header):
-                        yield Row(place, dict(zip(header, record, strict=True)))
-                    else:
-                        yield BadRow(
-                            place, f"{len(header)} fields expected (got {len(record)}); quote commas and newlines"
-                        )
-                line = records.line_num
-        except csv.Error as error:
-            raise DataError(f"{shown}, line {records.line_num}: not CSV (got {error}); check the quotes") from error
-        except UnicodeDecodeError as error:
-            raise _not_utf8(path, shown) from error
-
-
-@contextmanager
-def _long_csv_fields() -> Iterator[None]:
-    # The limit is one of the whole process: 131,072 characters, which a long meeting's transcript exceeds.
-    before = csv.field_size_limit(_LONGEST_CSV_FIELD)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
-
-
 def _read_parquet(path: Path, shown: str, wanted: frozenset[str] | None) -> RowStream:
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
@@ -177,8 +186,9 @@ def _read_parquet(path: Path, shown: str, wanted: frozenset[str] | None) -> RowS
     try:
         with ParquetFile(path) as file:
             names = file.schema_arrow.names
-            _check_names(names, shown)
-            yield from _batches(shown, file.iter_batches(batch_size=1024, columns=_columns(names, wanted)))
+            check_names(names, shown)
+            columns = _columns(names, wanted)
+            yield from _batches(shown, file.iter_batches(batch_size=1024, columns=columns), _unread(names, wanted))
     except ArrowException as error:
         raise DataError(
             f"{shown} is not a Parquet file that can be read (got {_first_line(error)}); write it again"
@@ -189,27 +199,44 @@ def _read_arrow(path: Path, shown: str, wanted: frozenset[str] | None) -> RowStr
     import pyarrow
 
     try:
-        with pyarrow.memory_map(str(path)) as source, pyarrow.ipc.open_stream(source) as stream:
-            _check_names(stream.schema.names, shown)
-            columns = _columns(stream.schema.names, wanted)
-            yield from _batches(shown, (batch.select(columns) for batch in stream))
+        with pyarrow.memory_map(str(path)) as source, _arrow_reader(source) as stream:
+            names = stream.schema.names
+            check_names(names, shown)
+            columns = _columns(names, wanted)
+            yield from _batches(
+                shown, (batch.select(columns) for batch in _arrow_batches(stream)), _unread(names, wanted)
+            )
     except pyarrow.ArrowException as error:
         raise DataError(
             f"{shown} is not an Arrow file that can be read (got {_first_line(error)}); save it again"
         ) from error
 
 
-def _check_names(names: list[str], shown: str) -> None:
-    if len(set(names)) < len(names):
-        raise DataError(f"{shown} names a column twice (got {', '.join(names)}); rename one")
+def _arrow_reader(source: Any) -> Any:
+    """Return the reader of an Arrow file: a stream, as ``datasets`` writes, or the format with an index (Feather)."""
+    import pyarrow
+
+    indexed = source.read(6) == b"ARROW1"
+    source.seek(0)
+    return (pyarrow.ipc.open_file if indexed else pyarrow.ipc.open_stream)(source)
+
+
+def _arrow_batches(reader: Any) -> Iterator[Any]:
+    count = getattr(reader, "num_record_batches", None)  # a stream does not know it
+    return iter(reader) if count is None else (reader.get_batch(number) for number in range(count))
 
 
 def _columns(names: list[str], wanted: frozenset[str] | None) -> list[str]:
-    """Return the columns to read: the wanted ones, or all where one is missing, so that the message can name them."""
-    return [name for name in names if name in wanted] if wanted and wanted.issubset(names) else names
+    """Return the columns to read: the wanted ones that there are; a row needs one to be a row."""
+    return names if wanted is None else [name for name in names if name in wanted] or names[:1]
 
 
-def _batches(shown: str, batches: Iterator[Any]) -> RowStream:
+def _unread(names: list[str], wanted: frozenset[str] | None) -> dict[str, None]:
+    """Return the columns that a row is given without their values where a wanted one is missing: messages name them."""
+    return {} if wanted is None or wanted.issubset(names) else dict.fromkeys(names)
+
+
+def _batches(shown: str, batches: Iterator[Any], unread: dict[str, None]) -> RowStream:
     number = 0
     for batch in batches:
         try:
@@ -219,7 +246,9 @@ def _batches(shown: str, batches: Iterator[Any]) -> RowStream:
         for values in rows:
             number += 1
             place = Place(shown, "row", number)
-            yield BadRow(place, values) if isinstance(values, str) else Row(place, values)
+            yield (
+                BadRow(place, values) if isinstance(values, str) else Row(place, unread | values if unread else values)
+            )
 
 
 def _one_row(batch: Any) -> Any:
@@ -228,22 +257,6 @@ def _one_row(batch: Any) -> Any:
         return batch.to_pylist()[0]
     except UnicodeDecodeError as error:
         return f"text that is not UTF-8 (got byte 0x{error.object[error.start]:02x}); convert it"
-
-
-def _not_utf8(path: Path, shown: str) -> DataError:
-    """Return the error that names the first byte that is not UTF-8; decoding in blocks does not tell where it was."""
-    start = 0
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                offset, byte = start + error.start, line[error.start]
-                return DataError(
-                    f"{shown}, line {number}: not UTF-8 (got byte 0x{byte:02x} at offset {offset}); convert it"
-                )
-            start += len(line)
-    return DataError(f"{shown}: not UTF-8; it changed while it was read, try again")
 
 
 def _first_line(error: Exception) -> str:

@@ -2,10 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from summtune.data.columns import Record
 from summtune.data.rows import Place
 from summtune.errors import DataError
 from summtune.records import Dialogue
+
+_NAMED = 3
+"""Rows that a sentence names."""
+
+
+class RepeatedId(NamedTuple):
+    """A row that repeats a dialogue under an id of its own.
+
+    Args:
+        id: of the row.
+        place: of the row.
+        first_id, first_place: of the row that it repeats, whose id the dialogue keeps.
+    """
+
+    id: str
+    place: Place
+    first_id: str
+    first_place: Place
+
+
+def repeated_sentence(repeated: Sequence[RepeatedId]) -> str:
+    """Return how many rows repeat a dialogue under another id, and which the first of them are."""
+    count = len(repeated)
+    examples = "; ".join(
+        f"{one.id} of {one.place} repeats {one.first_id} of {one.first_place}" for one in repeated[:_NAMED]
+    )
+    rows = f"{count:,} row{'s' if count > 1 else ''} repeat{'s' if count == 1 else ''} a dialogue under another id"
+    return f"{rows} ({'for instance ' if count > _NAMED else ''}{examples})"
 
 
 class Grouping:
@@ -17,12 +48,14 @@ class Grouping:
         rows: rows that were used.
         repeated_rows: rows whose dialogue had been seen before.
         doubled_references: references that a dialogue already had, and that were dropped.
+        repeated_ids: rows that repeat a dialogue under another id than its own, each id once.
     """
 
     def __init__(self) -> None:
         self.rows = 0
         self.repeated_rows = 0
         self.doubled_references = 0
+        self.repeated_ids: list[RepeatedId] = []
         self._ids: list[str] = []
         self._texts: list[str] = []
         self._references: list[dict[str, str]] = []
@@ -51,7 +84,7 @@ class Grouping:
             if self._limit is not None and len(self._of_source) >= self._limit:
                 return
             self._of_source.add(number)
-        self._claim(identity, number, record.place)
+        is_new = self._claim(identity, number, record.place)
         self.rows += 1
         if number == len(self._texts):
             # The key is the text itself, not a copy, where there was nothing to strip.
@@ -61,6 +94,9 @@ class Grouping:
             self._references.append({})
         else:
             self.repeated_rows += 1
+            if is_new and record.id is not None:
+                first = self._ids[number]
+                self.repeated_ids.append(RepeatedId(identity, record.place, first, self._holder_of_id[first][1]))
         known = self._references[number]
         for reference in record.references:
             stripped = reference.strip()
@@ -72,10 +108,13 @@ class Grouping:
         parts = zip(self._ids, self._texts, self._references, strict=True)
         return [Dialogue(identity, text, tuple(references.values())) for identity, text, references in parts]
 
-    def _claim(self, identity: str, number: int, place: Place) -> None:
+    def _claim(self, identity: str, number: int, place: Place) -> bool:
+        """Note that dialogue ``number`` has this id; return whether no row had it before."""
+        known = identity in self._holder_of_id
         holder, first = self._holder_of_id.setdefault(identity, (number, place))
         if holder != number:
             raise DataError(
                 f"{place}: the id of another dialogue (got {identity}, which {first} has); make ids unique, or name a"
                 " column that holds unique ones as id_field of every source"
             )
+        return not known

@@ -12,7 +12,7 @@ from typing import Any
 from summtune.errors import DataError
 from summtune.nearest import hint
 
-FILE_EXTENSIONS = (".jsonl", ".json", ".csv", ".parquet")
+FILE_EXTENSIONS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".7z")
 _SHARD = re.compile(r"(?P<split>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]{16})?(?P<extension>\.[a-z]+)")
 _LISTED = 12
@@ -36,8 +36,8 @@ class Location:
 def locate(path: Path, split: str | None, default_split: str) -> Location:
     """Return the files that hold a split of ``path``, a file or a folder.
 
-    A folder holds ``<split>.{jsonl,json,csv,parquet}`` or ``<split>-00000-of-0000N.parquet`` (also below ``data/``),
-    or is what ``datasets``' ``save_to_disk`` writes.
+    A folder holds ``<split>.{jsonl,json,csv,tsv,parquet,arrow}`` or ``<split>-00000-of-0000N.parquet`` (also below
+    ``data/``), or is what ``datasets``' ``save_to_disk`` writes.
 
     Args:
         path: absolute.
@@ -168,8 +168,8 @@ def _no_split(folder: Path, wanted: str, splits: Sequence[str]) -> DataError:
     names = sorted(entry.name for entry in folder.iterdir())
     files = f"got: {_listed(names)}" if names else "the folder is empty"
     return DataError(
-        f"{folder} holds no data ({files}); it needs {wanted}.jsonl, .json, .csv or .parquet, parquet shards"
-        f" {wanted}-00000-of-0000N.parquet, or what datasets' save_to_disk writes"
+        f"{folder} holds no data ({files}); it needs {wanted}.jsonl, .json, .csv, .tsv, .parquet or .arrow,"
+        f" parquet shards {wanted}-00000-of-0000N.parquet, or what datasets' save_to_disk writes"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from summtune.data.grouping import RepeatedId, repeated_sentence
 from summtune.data.outputs import Output, Outputs
 from summtune.data.reading import Reading
 from summtune.errors import DataError
@@ -52,7 +53,7 @@ def with_dialogues(outputs: Outputs, reading: Reading, references: str) -> list[
             f"{', '.join(outputs.columns)}); name the column of their ids with --id-field, or write plain text, one "
             "prediction a line, which is matched by order"
         )
-    rows = _by_id(outputs, dialogues, references) if outputs.have_ids else _in_order(outputs, reading, references)
+    rows = _by_id(outputs, reading, references) if outputs.have_ids else _in_order(outputs, reading, references)
     for output, dialogue in zip(rows, dialogues, strict=True):
         if (output.dialogue or "").strip() not in ("", dialogue.dialogue.strip()):
             raise DataError(
@@ -63,21 +64,40 @@ def with_dialogues(outputs: Outputs, reading: Reading, references: str) -> list[
     return [_prediction(output, dialogue) for output, dialogue in zip(rows, dialogues, strict=True)]
 
 
-def _by_id(outputs: Outputs, dialogues: Sequence[Dialogue], references: str) -> list[Output]:
+def repeated_dialogues(outputs: Outputs) -> list[RepeatedId]:
+    """Return the rows that hold the dialogue of an earlier row under another id, of rows with ids and dialogues."""
+    first: dict[str, Output] = {}
+    repeated = []
+    for output in outputs.rows:
+        if output.id is not None and output.dialogue and not output.dialogue.isspace():
+            earlier = first.setdefault(output.dialogue.strip(), output)
+            if earlier.id is not None and earlier.id != output.id:
+                repeated.append(RepeatedId(output.id, output.place, earlier.id, earlier.place))
+    return repeated
+
+
+def _by_id(outputs: Outputs, reading: Reading, references: str) -> list[Output]:
     by_id = {str(output.id): output for output in outputs.rows}
-    known = {dialogue.id for dialogue in dialogues}
+    known = {dialogue.id for dialogue in reading.dialogues}
+    first_of = {repeated.id: repeated.first_id for repeated in reading.repeated_ids}
+    foreign = [output for output in outputs.rows if output.id not in known]
+    repeating = "repeating the dialogue of an earlier id"
     found = {
-        "missing": [dialogue.id for dialogue in dialogues if dialogue.id not in by_id],
-        "foreign": [_at(output) for output in outputs.rows if output.id not in known],
+        "missing": [dialogue.id for dialogue in reading.dialogues if dialogue.id not in by_id],
+        "foreign": [_at(output) for output in foreign if output.id not in first_of],
+        repeating: [f"{_at(output)} for {first_of[output.id]}" for output in foreign if output.id in first_of],
         "doubled": _doubled(outputs),
     }
     wrong = "; ".join(f"{len(ids):,} {sort}: {_listed(ids)}" for sort, ids in found.items() if ids)
     if wrong:
+        advice = "correct the ids, or name their column with --id-field"
+        if found[repeating] and sum(map(bool, found.values())) == 1:
+            advice = "keep the predictions of the earlier ids"
         raise DataError(
-            f"{outputs.shown} does not have one prediction for each id of the {len(dialogues):,} dialogues of "
-            f"{references} (got {wrong}); correct the ids, or name their column with --id-field"
+            f"{outputs.shown} does not have one prediction for each id of the {len(reading.dialogues):,} dialogues of "
+            f"{references} (got {wrong}); {advice}"
         )
-    return [by_id[dialogue.id] for dialogue in dialogues]
+    return [by_id[dialogue.id] for dialogue in reading.dialogues]
 
 
 def _in_order(outputs: Outputs, reading: Reading, references: str) -> Sequence[Output]:
@@ -95,8 +115,9 @@ def _why(outputs: Outputs, reading: Reading) -> str:
     """Return what most likely makes the numbers differ, and what to do."""
     given, wanted = len(outputs.rows), len(reading.dialogues)
     if given == reading.rows and reading.repeated_rows:
+        which = f" ({repeated_sentence(reading.repeated_ids)})" if reading.repeated_ids else ""
         return (
-            f"; its {reading.rows:,} rows repeat dialogues, whose references are grouped: keep one prediction a "
+            f"; its {reading.rows:,} rows repeat dialogues, whose references are grouped{which}: keep one prediction a "
             "dialogue, in the order in which the dialogues first appear"
         )
     if outputs.lines and given > wanted and not any(row.prediction.strip() for row in outputs.rows[wanted:]):

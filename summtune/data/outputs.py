@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from summtune.data.columns import UnusableError, checked, identity_of, text_of, texts_of
-from summtune.data.formats import json_type, read_json_rows, read_rows
+from summtune.data.encodings import not_utf8_problem, to_utf8, without_mark
+from summtune.data.formats import TEXT_TABLES, json_type, open_rows
 from summtune.data.locations import COMPRESSED, FILE_EXTENSIONS, locate
 from summtune.data.rows import BadRow, Place, Row, RowStream
 from summtune.errors import DataError
@@ -21,8 +22,6 @@ from summtune.nearest import hint
 STDIN = "-"
 REFERENCE_COLUMNS = ("references", "reference", "summary")
 """Where references are looked for when nobody says where they are."""
-
-_BOM = b"\xef\xbb\xbf"
 
 
 class Output(NamedTuple):
@@ -95,9 +94,9 @@ class Outputs:
 def read_outputs(file: str, columns: OutputColumns, *, with_references: bool) -> Outputs:
     """Return the predictions in ``file``.
 
-    A ``.jsonl``, ``.json``, ``.csv`` or ``.parquet`` file holds one a row; any other file, and standard input, plain
-    text with one a line, where a blank line is an empty prediction. The columns are those of the first row, and no
-    later one may lack any of them.
+    A file of a format that data sets have (``FILE_EXTENSIONS``) holds one a row; any other file, and standard input,
+    plain text with one a line, where a blank line is an empty prediction. The columns are those of the first row, and
+    no later one may lack any of them.
 
     Args:
         file: path, or ``-`` for standard input.
@@ -109,7 +108,7 @@ def read_outputs(file: str, columns: OutputColumns, *, with_references: bool) ->
     """
     shown = "standard input" if file == STDIN else file
     lines = file == STDIN or Path(file).suffix.lower() not in (*FILE_EXTENSIONS, *COMPRESSED)
-    stream = _lines(_content(file), shown) if lines else _rows(file)
+    stream = _lines(content_of(file), shown) if lines else _rows(file)
     first = next(stream, None)
     if first is None:
         raise DataError(f"{shown} holds no predictions (got an empty file); write one a {'line' if lines else 'row'}")
@@ -117,7 +116,7 @@ def read_outputs(file: str, columns: OutputColumns, *, with_references: bool) ->
         if columns.prediction is not None:
             raise DataError(f"plain lines have no columns (got --prediction-field {columns.prediction} for {shown})")
         _refuse_json(first)
-    reader = _Reader.of(first, columns, with_references, typed=not file.lower().endswith(".csv"))
+    reader = _Reader.of(first, columns, with_references, typed=Path(file).suffix.lower() not in TEXT_TABLES)
     rows = tuple(checked(itertools.chain([first], stream), reader.read))
     names = tuple(map(str, first.values)) if isinstance(first, Row) else ()
     return Outputs(shown, rows, names, lines)
@@ -163,9 +162,10 @@ class _Reader:
         summaries: tuple[str, ...] = ()
         if with_references:
             summaries = columns.summaries or reference_columns(set(names) - {prediction}, str(first.place))
-        wanted = columns.dialogue or "dialogue"
         # --dialogue-field may be of the data set alone.
-        dialogue = wanted if wanted in names or (columns.dialogue and with_references) else None
+        dialogue = next((name for name in (columns.dialogue, "dialogue") if name in names), None)
+        if with_references and columns.dialogue is not None:
+            dialogue = columns.dialogue
         identity = next((name for name in columns.ids if name in names), None)
         return cls(prediction, identity, columns.ids, dialogue, summaries, typed)
 
@@ -212,12 +212,15 @@ def _rows(file: str) -> RowStream:
     if path.is_dir():
         raise DataError(f"predictions are a file (got the folder {path}); name the file in it")
     (located,) = locate(path, None, "test").files
-    if located.suffix.lower() == ".json":
-        return read_json_rows(located, None, "test")[1]
-    return read_rows(located, file, None)
+    return open_rows(located, file, None, None, "test")[1]
 
 
-def _content(file: str) -> bytes:
+def content_of(file: str) -> bytes:
+    """Return the bytes of a file without rows, of a pipe, or of standard input (``-``).
+
+    Raises:
+        DataError: it is a folder, is not there, or cannot be read.
+    """
     if file == STDIN:
         return sys.stdin.buffer.read()
     path = expanded(file).absolute()
@@ -235,7 +238,7 @@ def _content(file: str) -> bytes:
 
 def _lines(content: bytes, shown: str) -> RowStream:
     """Yield a row for each line; only a line feed ends one, because text may hold every other separator."""
-    lines = content.removeprefix(_BOM).split(b"\n")
+    lines = without_mark(to_utf8(content, shown)).split(b"\n")
     if not lines[-1]:
         lines.pop()  # the last line ends with a line feed, too
     for number, line in enumerate(lines, start=1):
@@ -243,7 +246,7 @@ def _lines(content: bytes, shown: str) -> RowStream:
         try:
             yield Row(place, {"prediction": line.decode("utf-8").removesuffix("\r")})
         except UnicodeDecodeError as error:
-            yield BadRow(place, f"not UTF-8 (got byte 0x{line[error.start]:02x}); convert it")
+            yield BadRow(place, not_utf8_problem(line, error.start))
 
 
 def _refuse_json(first: Row | BadRow) -> None:

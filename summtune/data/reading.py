@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from summtune.data.columns import Columns, Record, checked
-from summtune.data.formats import read_json_rows, read_rows
-from summtune.data.grouping import Grouping
+from summtune.data.columns import Columns, EmptyRow, Record, and_more, checked
+from summtune.data.formats import open_rows
+from summtune.data.grouping import Grouping, RepeatedId
 from summtune.data.locations import FILE_EXTENSIONS, Location, locate
 from summtune.data.rows import Place, Row, RowStream
 from summtune.errors import DataError
@@ -33,12 +33,16 @@ class SourceInfo:
         split: the split that was read; None for a single file without splits.
         count: the dialogues that it added to the reading.
         revision: the commit of a hub data set, where it could be learnt.
+        skipped_rows: rows without dialogue or summary that ``on_empty: skip`` left out.
+        empty_references: those left out of rows that have others.
     """
 
     path: str
     split: str | None
     count: int
     revision: str | None
+    skipped_rows: int = 0
+    empty_references: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Reading:
         repeated_rows: rows that became further references of an earlier dialogue.
         doubled_references: identical references of one dialogue that were dropped.
         sources: one for each source, in their order.
+        repeated_ids: rows that repeat a dialogue under an id of their own.
     """
 
     dialogues: list[Dialogue]
@@ -58,6 +63,18 @@ class Reading:
     repeated_rows: int
     doubled_references: int
     sources: tuple[SourceInfo, ...]
+    repeated_ids: tuple[RepeatedId, ...] = ()
+
+    @property
+    def skipped_sentence(self) -> str:
+        """What ``on_empty: skip`` left out of which sources; nothing where it left out nothing."""
+        parts = [
+            f"{count:,} {what if count == 1 else f'{what}s'} of {source.path}"
+            for source in self.sources
+            for count, what in ((source.skipped_rows, "empty row"), (source.empty_references, "empty reference"))
+            if count
+        ]
+        return f"skipped {' and '.join(parts)} (on_empty: skip)" if parts else ""
 
 
 @dataclass(frozen=True)
@@ -68,7 +85,7 @@ class _Opened:
     holder: str
     stem: str
     revision: str | None
-    records: Iterator[Record]
+    records: Iterator[Record | EmptyRow]
 
 
 def read_dialogues(sources: Sequence[DatasetSource], default_split: str) -> Reading:
@@ -90,10 +107,16 @@ def read_dialogues(sources: Sequence[DatasetSource], default_split: str) -> Read
         opened = [_open(source, default_split, stack) for source in sources]
         prefixes = _id_prefixes(sources, opened)
         infos = tuple(
-            SourceInfo(source.path, one.split, _add(grouping, source, one.records, prefix), one.revision)
-            for source, one, prefix in zip(sources, opened, prefixes, strict=True)
+            _add(grouping, source, one, prefix) for source, one, prefix in zip(sources, opened, prefixes, strict=True)
         )
-    return Reading(grouping.dialogues(), grouping.rows, grouping.repeated_rows, grouping.doubled_references, infos)
+    return Reading(
+        dialogues=grouping.dialogues(),
+        rows=grouping.rows,
+        repeated_rows=grouping.repeated_rows,
+        doubled_references=grouping.doubled_references,
+        sources=infos,
+        repeated_ids=tuple(grouping.repeated_ids),
+    )
 
 
 def first_columns(source: DatasetSource, default_split: str) -> list[str]:
@@ -104,24 +127,40 @@ def first_columns(source: DatasetSource, default_split: str) -> list[str]:
     """
     location = locate(Path(source.path), source.split, default_split)
     file = location.files[0]
-    if file.suffix.lower() == ".json":
-        rows = read_json_rows(file, location.json_split, location.split or default_split)[1]
-    else:
-        rows = read_rows(file, str(file), None)
+    _, rows = open_rows(file, str(file), None, location.json_split, location.split or default_split)
     first = next(rows, None)
     return [str(name) for name in first.values] if isinstance(first, Row) else []
 
 
-def _add(grouping: Grouping, source: DatasetSource, records: Iterator[Record], prefix: str) -> int:
-    """Group the records of a source; return how many dialogues it added."""
+def _add(grouping: Grouping, source: DatasetSource, opened: _Opened, prefix: str) -> SourceInfo:
+    """Group the records of a source; return what they added."""
     before = len(grouping)
     grouping.start_source(source.limit)
-    row = -1
-    for row, record in enumerate(records):
-        grouping.add(record, record.id if record.id is not None else f"{prefix}_{row}")
+    row, skipped, left_out = -1, 0, 0
+    first: EmptyRow | None = None
+    absent: Mapping[str, str] = {}
+    start: Place | None = None
+    for row, record in enumerate(opened.records):
+        if start is None:
+            start, absent = record.place, record.absent
+        elif absent:
+            absent = {name: problem for name, problem in absent.items() if name in record.absent}
+        if isinstance(record, EmptyRow):
+            first = first or record
+            skipped += 1
+        else:
+            left_out += record.left_out
+            grouping.add(record, record.id if record.id is not None else f"{prefix}_{row}")
     if row < 0:
         raise DataError(f"{source.path} is empty (got no rows); give a source that has rows")
-    return len(grouping) - before
+    for problem in absent.values():  # no row has it: a wrong name, not an empty column
+        raise DataError(f"{start}{and_more(row + 1)}: {problem}")
+    if first is not None and skipped > row:
+        raise DataError(
+            f"{source.path} has nothing but empty rows (got {skipped:,}, all skipped by `on_empty: skip`; the first is "
+            f"{first.place}: {first.problem}); check dialogue_field and summary_field"
+        )
+    return SourceInfo(source.path, opened.split, len(grouping) - before, opened.revision, skipped, left_out)
 
 
 def _open(source: DatasetSource, default_split: str, stack: ExitStack) -> _Opened:
@@ -135,10 +174,14 @@ def _open(source: DatasetSource, default_split: str, stack: ExitStack) -> _Opene
     columns = Columns.of(source)
     split = source.split or default_split
     into = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="summtune-")))
-    fetched = fetch_dataset(source, split, into)
+    fetched = fetch_dataset(source, split, into, columns.wanted)
     shown = f"{source.path} (split {split})"
-    rows = read_rows(fetched.rows_path, shown, columns.wanted)
-    return _Opened(split, path.name, split, fetched.revision, checked(_as_rows(rows), columns.record))
+    streams = [
+        open_rows(file.path, f"{shown}, {file.name}" if file.name else shown, columns.wanted, None, split, file.kind)[1]
+        for file in fetched.files
+    ]
+    records: Iterator[Record | EmptyRow] = checked(itertools.chain.from_iterable(streams), columns.record)
+    return _Opened(split, path.name, split, fetched.revision, records)
 
 
 def _open_builtin(source: DatasetSource, split: str) -> _Opened:
@@ -147,7 +190,13 @@ def _open_builtin(source: DatasetSource, split: str) -> _Opened:
             f"no such builtin data set (got {source.path}){hint(source.path, [_BUILTIN])}; there is {_BUILTIN}"
         )
     columns = Columns.of(source)
-    for key, value in (("name", source.name), ("revision", source.revision), ("id_field", source.id_field)):
+    on_empty = "skip" if columns.skip_empty else None
+    for key, value in (
+        ("name", source.name),
+        ("revision", source.revision),
+        ("id_field", source.id_field),
+        ("on_empty", on_empty),
+    ):
         if value is not None:
             raise DataError(f"{_BUILTIN} has no {key} (got {value}); leave it out")
     for key, name, known in (
@@ -176,18 +225,11 @@ def _open_local(source: DatasetSource, location: Location, default_split: str) -
     split, stem = location.split, location.split or own
     streams: list[RowStream] = []
     for file in location.files:
-        if file.suffix.lower() == ".json":
-            chosen, rows = read_json_rows(file, location.json_split, location.split or default_split)
-            split, stem = chosen or split, chosen or stem
-        else:
-            rows = read_rows(file, str(file), columns.wanted)
+        chosen, rows = open_rows(file, str(file), columns.wanted, location.json_split, location.split or default_split)
+        split, stem = chosen or split, chosen or stem
         streams.append(rows)
-    return _Opened(split, holder, stem, None, checked(itertools.chain.from_iterable(streams), columns.record))
-
-
-def _as_rows(stream: RowStream) -> RowStream:
-    """Call the lines of the temporary file what they are to the reader: rows of the data set."""
-    return (entry._replace(place=entry.place._replace(unit="row")) for entry in stream)
+    records: Iterator[Record | EmptyRow] = checked(itertools.chain.from_iterable(streams), columns.record)
+    return _Opened(split, holder, stem, None, records)
 
 
 def _id_prefixes(sources: Sequence[DatasetSource], opened: Sequence[_Opened]) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
+
+from summtune.errors import DataError
 
 
 class Place(NamedTuple):
@@ -40,3 +42,9 @@ class BadRow(NamedTuple):
 
 
 RowStream = Iterator[Row | BadRow]
+
+
+def check_names(names: Sequence[str], shown: str) -> None:
+    """Raise DataError where two columns of ``shown`` have one name: one of them would win without a word."""
+    if len(set(names)) < len(names):
+        raise DataError(f"{shown} names a column twice (got {', '.join(names)}); rename one")

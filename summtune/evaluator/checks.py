@@ -24,7 +24,7 @@ class Check:
     Args:
         title: what it looks for, in a few words.
         meaning: one sentence on what exactly counts.
-        warning: sentence with ``{count}``, ``{n}`` and ``{examples}``.
+        warning: sentence with ``{count}``, ``{n}`` and ``{examples}``; empty where this module makes none.
         consequence: what follows for the scores, where it is not plain.
         always: whether a single case is to be warned of; else it depends on how many there are (`is_worth_a_warning`).
     """
@@ -37,6 +37,11 @@ class Check:
 
 
 CHECKS: Mapping[str, Check] = {
+    "unread_letters": Check(
+        "Letters that ROUGE cannot read",
+        "The tokenizer drops 5 % or more of the letters of the references, or takes clauses for words.",
+        "",  # its sentence depends on the share and the scripts: summtune.evaluator.unread
+    ),
     "empty": Check(
         "Empty outputs",
         "Nothing but white space was written; that scores 0.",
@@ -63,9 +68,9 @@ CHECKS: Mapping[str, Check] = {
     ),
     "references_without_words": Check(
         "References that ROUGE cannot read",
-        "A reference has no letter a-z and no digit, so ROUGE scores it 0 whatever was written.",
-        "{count} of {n} dialogues have a reference without a letter a-z or digit, which ROUGE scores 0 whatever was "
-        "written (for instance {examples}).",
+        "The tokenizer finds no word in a reference, so ROUGE scores it 0 whatever was written.",
+        "{count} of {n} dialogues have a reference in which ROUGE's tokenizer finds no word, so it scores 0 whatever "
+        "was written (for instance {examples}).",
         always=True,
     ),
     "repetition": Check(
@@ -79,9 +84,15 @@ CHECKS: Mapping[str, Check] = {
         "{count} of {n} predictions are lifted out of the dialogue ({human}for instance {examples}).",
     ),
     "speakers": Check(
-        "Speakers that do not exist",
-        "A speaker tag is malformed, or nobody in the dialogue has it.",
-        "{count} of {n} predictions have a speaker who does not exist ({human}for instance {examples}).",
+        "Speakers that are not in the dialogue",
+        "A speaker's tag that nobody in the dialogue has, however it is written.",
+        "{count} of {n} predictions have a speaker who is not in the dialogue ({human}for instance {examples}).",
+    ),
+    "speaker_spelling": Check(
+        "Speaker tags written otherwise",
+        "A speaker of the dialogue with another spelling of the tag (Person 1 for #Person1#): a matter of style.",
+        "{count} of {n} predictions write a speaker's tag otherwise than the dialogue does, which is a matter of style "
+        "but can cost ROUGE ({human}for instance {examples}).",
     ),
     "names": Check(
         "Names that the dialogue lacks",
@@ -186,6 +197,8 @@ def is_worth_a_warning(name: str, entry: Mapping[str, Any]) -> bool:
     references' share.
     """
     count, of = entry["count"], entry["of"]
+    if not CHECKS[name].warning:
+        return False
     if name == "weights_unchanged":
         return bool(count == of > 0)
     if CHECKS[name].always:

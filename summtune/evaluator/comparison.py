@@ -10,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from summtune.errors import ComparisonError
+from summtune.evaluator import unread
 from summtune.evaluator.checks import warnings_beside
 from summtune.evaluator.identical import identical_outputs
 from summtune.evaluator.identical import warnings as identical_warnings
 from summtune.evaluator.resampling import estimate_means, holm, paired_p_values
 from summtune.evaluator.systems import ScoredSystem, System, read_scores
 from summtune.evaluator.verdict import verdict
+from summtune.recipe import Tokenizer
 from summtune.report import numbers
 
 FloatArray = npt.NDArray[np.float64]
@@ -45,7 +47,10 @@ def compare(systems: Sequence[System], baseline: str | None) -> dict[str, Any]:
     for other in scored[1:]:
         _check_comparable(scored[0], other)
     protocol = scored[0].metrics["protocol"]
-    identical = identical_outputs(list(_pairs(scored, baseline)))
+    checks = {"identical_outputs": identical_outputs(list(_pairs(scored, baseline)))}
+    if any(map(numbers.is_fraction, scored[0].metrics["metrics"])):
+        # Of the predictions file and not of metrics.json: an older summtune did not ask.
+        checks[unread.NAME] = unread.unread_letters(scored[0].references.items(), _tokenizer(protocol))
     comparison: dict[str, Any] = {
         "protocol": protocol | {"permutations": PERMUTATIONS, "correction": "holm"},
         "n": scored[0].metrics["n"],
@@ -54,8 +59,8 @@ def compare(systems: Sequence[System], baseline: str | None) -> dict[str, Any]:
         "floor": _anchor("floor", scored),
         "ceiling": _anchor("ceiling", scored),
         "differences": _differences(scored, baseline, protocol["bootstrap"]),
-        "diagnostics": {"checks": {"identical_outputs": identical}},
-        "warnings": list(_warnings(scored, baseline, identical)),
+        "diagnostics": {"checks": checks},
+        "warnings": list(_warnings(scored, baseline, checks)),
     }
     comparison["verdict"] = verdict(comparison)
     return comparison
@@ -103,6 +108,7 @@ def _check_comparable(first: ScoredSystem, other: ScoredSystem) -> None:
 def _flat_protocol(protocol: dict[str, Any]) -> dict[str, Any]:
     """Return the protocol with dotted keys."""
     flat = {f"bootstrap.{key}": value for key, value in protocol["bootstrap"].items()}
+    flat["tokenizer"] = _tokenizer(protocol)
     return flat | {key: value for key, value in protocol.items() if key not in ("bootstrap", "extra_metrics")}
 
 
@@ -165,11 +171,22 @@ def _differences(
     return rows
 
 
-def _warnings(scored: Sequence[ScoredSystem], baseline: str | None, identical: dict[str, Any]) -> Iterator[str]:
+def _tokenizer(protocol: dict[str, Any]) -> Tokenizer:
+    """Return the tokenizer of ROUGE; an older summtune had only rouge_score's."""
+    tokenizer: Tokenizer = protocol.get("tokenizer", "rouge")
+    return tokenizer
+
+
+def _warnings(scored: Sequence[ScoredSystem], baseline: str | None, checks: dict[str, dict[str, Any]]) -> Iterator[str]:
+    yield from unread.warnings(checks.get(unread.NAME))
     yield from warnings_beside({each.system.name: each.metrics["diagnostics"]["checks"] for each in scored})
-    yield from _no_better_than_the_floor(scored)
+    first = next(iter(scored[0].metrics["metrics"]))
+    if not (numbers.is_fraction(first) and unread.draws_no_verdict(checks.get(unread.NAME))):
+        yield from _no_better_than_the_floor(scored)
     trained = [each.system.name for each in scored if each.system.kind == "train"]
-    yield from identical_warnings(identical, {name: baseline for name in trained if baseline is not None})
+    yield from identical_warnings(
+        checks["identical_outputs"], {name: baseline for name in trained if baseline is not None}
+    )
     names = list(dict.fromkeys(name for each in scored for name in each.metrics["metrics"]))
     for name in names:
         without = [each.system.name for each in scored if name not in each.metrics["metrics"]]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 
-from summtune.evaluator.words import runs, words
+from summtune.evaluator.words import characters_a_word, runs, words
 
 RUN_WORDS = 12
 """Words in a row, all from one place of the dialogue, that are no longer chance."""
@@ -17,7 +17,7 @@ SHORTEST = 8
 """Words below which a summary is not called copied: so few may well be the dialogue's."""
 LONGEST_NOVEL = 3
 
-_LABEL = re.compile(r"#\w+#:?|\b[^\W\d]\w*:(?=\s)")
+_LABEL = re.compile(r"#\w+#[:：]?|\b[^\W\d]\w*:(?=\s)|^\s*[^\W\d]\w{0,11}：", re.MULTILINE)
 
 
 def own_words(text: str) -> list[str]:
@@ -30,6 +30,7 @@ class Source:
 
     def __init__(self, dialogue: str) -> None:
         self.words = own_words(dialogue)
+        self._characters = characters_a_word(self.words)
         self._labels = {(word,) for label in _LABEL.findall(dialogue) for word in words(label)}
 
     @cached_property
@@ -44,10 +45,25 @@ class Source:
         grams[0] |= self._labels
         return grams
 
+    @property
+    def run_words(self) -> int:
+        """``RUN_WORDS``, or as many characters as these have in writing without spaces."""
+        return RUN_WORDS * self._characters
+
+    @property
+    def gram_words(self) -> int:
+        """``GRAM_WORDS``, or as many characters as these have in writing without spaces."""
+        return GRAM_WORDS * self._characters
+
+    @cached_property
+    def long_grams(self) -> set[tuple[str, ...]]:
+        """The runs of ``gram_words`` words."""
+        return self.grams[GRAM_WORDS - 1] if self._characters == 1 else set(runs(self.words, self.gram_words))
+
     @cached_property
     def long_runs(self) -> set[tuple[str, ...]]:
-        """The runs of ``RUN_WORDS`` words."""
-        return set(runs(self.words, RUN_WORDS))
+        """The runs of ``run_words`` words."""
+        return set(runs(self.words, self.run_words))
 
 
 def novel_shares(said: Sequence[str], source: Source) -> list[float | None]:
@@ -71,13 +87,13 @@ def copied(said: Sequence[str], source: Source) -> str | None:
     """Return the words that a summary lifts out of the dialogue; None where it is written.
 
     Lifted are ``RUN_WORDS`` words in a row, or a summary of at least ``SHORTEST`` words of whose three-word runs less
-    than ``NEW_SHARE`` are new.
+    than ``NEW_SHARE`` are new; of a dialogue without spaces, twice as many characters.
     """
-    if len(said) < SHORTEST:
+    if len(said) < SHORTEST * source.run_words / RUN_WORDS:
         return None
-    known = [run in source.grams[GRAM_WORDS - 1] for run in runs(said, GRAM_WORDS)]
-    if sum(known) > RUN_WORDS - GRAM_WORDS:  # as many as a long run holds, so there may be one
-        for run in runs(said, RUN_WORDS):
+    known = [run in source.long_grams for run in runs(said, source.gram_words)]
+    if sum(known) > source.run_words - source.gram_words:  # as many as a long run holds, so there may be one
+        for run in runs(said, source.run_words):
             if run in source.long_runs:
                 return " ".join(run)
     return " ".join(said) if known.count(False) < NEW_SHARE * len(known) else None

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from summtune.evaluator import copying, language, quantities, repetition, speakers
+from summtune.evaluator import copying, language, quantities, repetition, speakers, unread
 from summtune.evaluator.checks import result, warnings
 from summtune.evaluator.names import Lexicon, foreign_names, mentioned
-from summtune.evaluator.rouge import has_words
+from summtune.evaluator.rouge import tokenize
 from summtune.evaluator.words import shown
+from summtune.recipe import Tokenizer
 from summtune.records import Prediction
+from summtune.writing import has_capitals, is_unspaced, word_count
 
 LENGTH_FACTOR = 2.0
 """How many times longer or shorter than its references a summary may be."""
@@ -26,23 +28,26 @@ _Found = dict[str, str | None]
 def diagnose(
     predictions: Sequence[Prediction],
     *,
+    tokenizer: Tokenizer | None = "rouge",
     leakage: Mapping[str, Mapping[str, Any]] | None = None,
     weights: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the ``diagnostics`` of ``metrics.json``: ``checks``, ``means`` and ``warnings``.
+    """Return the ``diagnostics`` of ``metrics.json``: ``checks``, ``means``, ``notes`` and ``warnings``.
 
     ``checks`` holds by name what `summtune.evaluator.checks.result` returns. Each check of a text is also made of the
     references, against the same dialogue; length and language of each reference against the others. A check that cannot
     be made is absent: without dialogues (empty), without counts of tokens (None). Without a second reference a human
-    share is None. ``means`` holds numbers or None, ``warnings`` one sentence for each finding that a reader of the
-    scores must know.
+    share is None. ``means`` holds numbers or None, ``notes`` sentences on what the checks do not see in such writing,
+    ``warnings`` one sentence for each finding that a reader of the scores must know.
 
     Args:
         predictions: at least one.
+        tokenizer: that ROUGE is computed with; None where no ROUGE is.
         leakage: ``data.leakage`` of the plan: by role the test dialogues that were found in its data.
         weights: ``unchanged_tensors`` and ``compared_tensors`` of ``training.json``.
     """
-    checks = _counted(predictions)
+    checks = _unread(predictions, tokenizer) if tokenizer is not None else {}
+    checks |= _counted(predictions)
     texts = _Texts(predictions)
     checks |= texts.results()
     for role, found in (leakage or {}).items():
@@ -54,11 +59,51 @@ def diagnose(
     means = {
         "prompt_tokens": _mean(p.prompt_tokens for p in predictions),
         "new_tokens": _mean(p.new_tokens for p in predictions),
-        "prediction_words": fmean(len(p.prediction.split()) for p in predictions),
-        "reference_words": fmean(len(text.split()) for p in predictions for text in p.references),
+        "prediction_words": fmean(word_count(p.prediction) for p in predictions),
+        "reference_words": fmean(word_count(text) for p in predictions for text in p.references),
         **texts.means(),
     }
-    return {"checks": checks, "means": means, "warnings": warnings(checks)}
+    if tokenizer is not None:
+        means |= _unread_means(predictions, tokenizer)
+    return {
+        "checks": checks,
+        "means": means,
+        "notes": _notes(predictions),
+        "warnings": [*unread.warnings(checks.get(unread.NAME)), *warnings(checks)],
+    }
+
+
+def _notes(predictions: Sequence[Prediction]) -> list[str]:
+    """Return what the checks of texts do not see in the writing of the references."""
+    letters = unread.unread_letters(((p.id, p.references) for p in predictions), "rouge")
+    if letters["share"] < unread.SMALL:
+        return []
+    notes = ["Numbers are compared in digits; words for numbers are known in English, and of dialogues in Chinese."]
+    if not all(has_capitals(text) for p in predictions for text in p.references):
+        notes.append("Names are looked for in writing that has capitals, and not in any other.")
+    if any(is_unspaced(text) for p in predictions for text in p.references):
+        notes.append("Lengths, loops and copies are counted in characters where writing has no spaces.")
+    return notes
+
+
+def _unread(predictions: Sequence[Prediction], tokenizer: Tokenizer) -> dict[str, dict[str, Any]]:
+    """Return the checks of what ROUGE can read of the references."""
+    letters = unread.unread_letters(((p.id, p.references) for p in predictions), tokenizer)
+    without = [
+        (p.id, next((text for text in p.references if not tokenize(text, tokenizer)), None)) for p in predictions
+    ]
+    found = [(id_, shown(text)) for id_, text in without if text is not None]
+    return {
+        unread.NAME: letters,
+        "references_without_words": result("references_without_words", found, len(predictions)),
+    }
+
+
+def _unread_means(predictions: Sequence[Prediction], tokenizer: Tokenizer) -> dict[str, float | None]:
+    """Return the shares of letters that ROUGE cannot read, of the outputs and of the references; None where it can."""
+    ours = _mean(unread.unread_share(p.prediction, tokenizer) for p in predictions)
+    theirs = _mean(unread.unread_share(text, tokenizer) for p in predictions for text in p.references)
+    return {"unread_letters": ours or None, "reference_unread_letters": theirs or None}
 
 
 def _counted(predictions: Sequence[Prediction]) -> dict[str, dict[str, Any]]:
@@ -67,7 +112,6 @@ def _counted(predictions: Sequence[Prediction]) -> dict[str, dict[str, Any]]:
     constant = _constant_output(predictions)
     capped = [p for p in predictions if p.hit_length_cap is not None]
     cut = [p for p in predictions if p.truncated is not None]
-    unread = [(p.id, next((text for text in p.references if not has_words(text)), None)) for p in predictions]
     found = {
         "empty": result("empty", [(p.id, "") for p in predictions if not p.prediction.strip()], n),
         "constant": result("constant", [(p.id, shown(p.prediction)) for p in constant], n),
@@ -77,9 +121,6 @@ def _counted(predictions: Sequence[Prediction]) -> dict[str, dict[str, Any]]:
         found["length_cap"] = result("length_cap", cases, len(capped))
     if cut:
         found["truncated"] = result("truncated", [(p.id, "") for p in cut if p.truncated], len(cut))
-    found["references_without_words"] = result(
-        "references_without_words", [(id_, shown(text)) for id_, text in unread if text is not None], n
-    )
     return found
 
 
@@ -147,7 +188,7 @@ class _Texts:
         if others:
             ratio = _length_ratio(text, others)
             fits = 1 / LENGTH_FACTOR <= ratio <= LENGTH_FACTOR or not text.strip()  # empty is a check of its own
-            found["length"] = None if fits else f"{len(text.split())} words, {ratio:.2f} times the references'"
+            found["length"] = None if fits else f"{word_count(text)} words, {ratio:.2f} times the references'"
             found["language"] = language.other_language(
                 text, frozenset(said), others, checks.source.vocabulary if checks else frozenset()
             )
@@ -159,18 +200,21 @@ class _DialogueChecks:
 
     def __init__(self, dialogue: str, lexicon: Lexicon) -> None:
         self.source = copying.Source(dialogue)
-        self._tags = speakers.tags(dialogue)
+        self._speakers = speakers.Speakers(dialogue)
         self._lexicon = lexicon
         self._mentioned = mentioned(dialogue)
         self._numbers = quantities.Numbers(dialogue)
 
     def ask(self, text: str, said: Sequence[str]) -> _Found:
-        return {
+        misnamed = self._speakers.misnamed(text)
+        found = {
             "copied": copying.copied(said, self.source),
-            "speakers": _all(speakers.wrong_tags(text, self._tags)),
-            "names": _all(foreign_names(text, self._mentioned, self._lexicon)),
-            "numbers": _all(quantities.foreign_numbers(text, self._numbers)),
+            "speakers": _all(misnamed.absent),
+            "speaker_spelling": _all(misnamed.otherwise),
         }
+        if has_capitals(text):
+            found["names"] = _all(foreign_names(text, self._mentioned, self._lexicon))
+        return found | {"numbers": _all(quantities.foreign_numbers(text, self._numbers))}
 
 
 def _all(found: Iterable[str]) -> str | None:
@@ -178,7 +222,7 @@ def _all(found: Iterable[str]) -> str | None:
 
 
 def _length_ratio(text: str, references: Sequence[str]) -> float:
-    return len(text.split()) / max(1.0, fmean(len(reference.split()) for reference in references))
+    return word_count(text) / max(1.0, fmean(map(word_count, references)))
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from summtune.errors import DataError
-from summtune.evaluator import rouge
+from summtune.evaluator import rouge, unread
 from summtune.evaluator.aggregation import by_dialogue, by_references
 from summtune.evaluator.anchors import CEILING, FLOOR, TextSet, ceiling, floor
 from summtune.evaluator.diagnostics import diagnose
 from summtune.evaluator.extra_metrics import score_extra
 from summtune.evaluator.resampling import Estimate, estimate_means
 from summtune.evaluator.sentences import splitting
+from summtune.evaluator.unread import draws_no_verdict
 from summtune.files import write_json, write_jsonl
 from summtune.recipe import EvaluationSettings
 from summtune.records import Prediction
@@ -112,8 +113,10 @@ def evaluate(
         protocol["extra_metrics"] = extra_protocol
     whole = scored["system"]
     metrics, below = _estimates(whole, settings), _anchor(sets[FLOOR], FLOOR, scored, settings)
-    diagnostics = diagnose(predictions, leakage=leakage, weights=weights)
-    diagnostics["warnings"] += _no_better_than(below, metrics)
+    tokenizer = settings.tokenizer if whole.by_references else None
+    diagnostics = diagnose(predictions, tokenizer=tokenizer, leakage=leakage, weights=weights)
+    if not (draws_no_verdict(diagnostics["checks"].get(unread.NAME)) and numbers.is_fraction(next(iter(metrics)))):
+        diagnostics["warnings"] += _no_better_than(below, metrics)
     return Evaluation(
         protocol=protocol,
         ids=tuple(prediction.id for prediction in predictions),
@@ -191,6 +194,7 @@ def _score_rouge(texts: TextSet, names: Sequence[str], settings: EvaluationSetti
         names,
         use_stemmer=settings.use_stemmer,
         split_sentences=settings.split_sentences,
+        tokenizer=settings.tokenizer,
     )
     counts = [len(references) for references in texts.references]
     by_text = by_dialogue(pairs, counts, settings.references)
@@ -207,6 +211,7 @@ def _protocol(settings: EvaluationSettings) -> dict[str, Any]:
     return {
         "implementation": rouge.IMPLEMENTATION,
         "version": rouge.implementation_version(),
+        "tokenizer": settings.tokenizer,
         "stemmer": settings.use_stemmer,
         "sentence_splitting": splitting(settings.split_sentences),
         "references": settings.references,

@@ -21,7 +21,14 @@ SHARED_WORDS = 0.25
 _FEWEST_LETTERS = 3
 _NO_LANGUAGE = "zxx"
 _NO_WORDS = re.compile(r"#\w+#|[\d_]+")
-_ONE_SCRIPT = {"HIRAGANA": "CJK", "KATAKANA": "CJK", "KATAKANA-HIRAGANA": "CJK", "FULLWIDTH": "LATIN"}
+_ONE_SCRIPT = {
+    "CJK": "HAN",
+    **dict.fromkeys(("HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HALFWIDTH"), "KANA"),
+    "FULLWIDTH": "LATIN",
+}
+_KANA = 0.1
+"""Share of kana among Han and kana that Japanese has at least; a few words may well be without."""
+_FEWEST_HAN = 10
 
 
 def other_language(text: str, said: Set[str], references: Sequence[str], dialogue_words: Set[str]) -> str | None:
@@ -40,7 +47,7 @@ def other_language(text: str, said: Set[str], references: Sequence[str], dialogu
     expected = " ".join(references)
     if not (text.isascii() and expected.isascii()):  # which can only be Latin
         own, theirs = (main_script(_NO_WORDS.sub(" ", each)) for each in (text, expected))
-        if own and theirs and own != theirs:
+        if own and theirs and own != theirs and not _may_be_japanese(own, theirs, text, expected):
             return f"{own.title()} letters, not {theirs.title()}"
     shared = SHARED_WORDS * len(said)
     if (
@@ -56,11 +63,22 @@ def other_language(text: str, said: Set[str], references: Sequence[str], dialogu
     return f"{language}, not {known}" if known != language and known_sure >= CONFIDENCE else None
 
 
+def _may_be_japanese(own: str, theirs: str, *texts: str) -> bool:
+    """Return whether two writings may be one because a text is too short to have kana."""
+    return {own, theirs} == {"HAN", "JAPANESE"} and min(map(len, texts)) < _FEWEST_HAN
+
+
 def main_script(text: str) -> str | None:
-    """Return the Unicode name of most letters' script ("LATIN"); None below three letters or without a majority."""
+    """Return the Unicode name of most letters' script ("LATIN"); None below three letters or without a majority.
+
+    Han with kana among it is "JAPANESE", and Han alone "HAN".
+    """
     if text.isascii():
         return "LATIN" if sum(map(str.isalpha, text)) >= _FEWEST_LETTERS else None
     scripts = Counter(filter(None, map(_script, text)))
+    kana, han = scripts.pop("KANA", 0), scripts.pop("HAN", 0)
+    if kana + han:
+        scripts["JAPANESE" if kana > _KANA * (kana + han) else "HAN"] = kana + han
     if scripts.total() < _FEWEST_LETTERS:
         return None
     script, letters = scripts.most_common(1)[0]

@@ -20,7 +20,7 @@ _BEGINNING = re.compile(r"(?:^|[.!?:;…。！？\n\"“”‘«(\[/*|•–—]
 _NO_NAME = """
     mr mrs ms miss dr sir madam prof monday tuesday wednesday thursday friday saturday sunday mon tue wed thu fri sat
     sun january february march april may june july august september october november december jan feb mar apr jun jul
-    aug sep sept oct nov dec christmas easter internet english person ok
+    aug sep sept oct nov dec christmas easter internet english person speaker ok
 """
 _NO_NAMES = frozenset(_NO_NAME.split())
 _DEMONYMS = {

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from summtune.evaluator.chinese_numbers import chinese_numbers, with_figures
+
 _ONES = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen"
@@ -59,6 +61,7 @@ _FIRST = "[" + "".join(sorted({word[0] for word in (*_VALUES, *_SCALES, *_ALSO, 
 _WORDS = "|".join((*_VALUES, *(f"{scale}(?:s|th)?" for scale in _SCALES), *_ALSO, "oh", "point"))
 # Of lower case; the first letter alone turns most words away.
 _TOKEN = re.compile(rf"\d+(?:,\d{{3}})+(?!\d)|\d+|\b(?={_FIRST})(?:{_WORDS})\b")
+_PLAIN_MARKS = str.maketrans("＃：．，٫٬", "#:.,.,")
 _TAG = re.compile(r"#\w+#?")
 _BARE_TAG = re.compile(r"[Pp]erson\s?\d+")
 _JOIN = re.compile(r"[\s,.'’()\-–—]*(?:\band\b\s*)?(?:\ba\b\s*)?")
@@ -89,15 +92,16 @@ def foreign_numbers(summary: str, dialogue: Numbers) -> list[str]:
     oh eight. Speaker tags hold no numbers. Where it is in doubt a number counts as known: 0 to 3, and whatever
     neighbouring numbers of the dialogue make when they are read together.
     """
-    return [written for written, value in _written(summary) if not _is_known(written, value, dialogue.values)]
+    text = _with_plain_marks(summary)
+    return [written for written, value in _written(text) if not _is_known(written, value, dialogue.values)]
 
 
 class Numbers:
     """All numbers that a dialogue can be read to say."""
 
     def __init__(self, dialogue: str) -> None:
-        text = _without_tags(dialogue)
-        self.values = set(_UNREMARKABLE)
+        text = _without_tags(_with_plain_marks(dialogue))
+        self.values = _UNREMARKABLE | chinese_numbers(dialogue)
         for match in _FIGURE.finditer(text):
             if ":" not in match.group() and match.group().count(".") < 2:
                 self.values.add(_number(match.group()))
@@ -106,6 +110,14 @@ class Numbers:
         self.values.update(round(float(match[1]) * _FACTORS[match[2].lower()], 6) for match in _LARGE.finditer(text))
         self.values.update(_MONTHS[match.group()] for match in _MONTH.finditer(text))
         self.values.update([value % 100 for value in self.values if 1900 < value < 2100])
+
+
+def _with_plain_marks(text: str) -> str:
+    """Return ``text`` with the marks inside of numbers as ASCII has them (digits may be of any script).
+
+    A figure with Chinese characters after it (3万, 1.2億) is written out.
+    """
+    return text if text.isascii() else with_figures(text.translate(_PLAIN_MARKS))
 
 
 def _without_tags(text: str) -> str:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from summtune.evaluator.words import runs, words
+from summtune.evaluator.words import characters_a_word, runs, words
 
 RUN_WORDS = 4
 """Words of a run that makes a loop when it comes often enough; people repeat three ("#Person2# wants to")."""
@@ -17,7 +17,7 @@ LOOP_WORDS = 6
 """Words that a unit repeated without a break fills at least: "no, no, no" is speech, "no" six times a loop."""
 
 _LONGEST_UNIT = 12
-_SENTENCE = re.compile(r"[^.!?。！？\n]+")
+_SENTENCE = re.compile(r"[^.!?。！？｡؟۔।॥።။។\n]+")
 
 
 def repeated(text: str) -> str | None:
@@ -25,35 +25,38 @@ def repeated(text: str) -> str | None:
 
     A loop is one of: a sentence of four words or more that comes twice; four words that come three times or more and
     fill a fifth of the text; up to twelve words again and again without a break, three times or more and six words or
-    more in all.
+    more in all. In writing without spaces these are twice as many characters.
     """
     said = words(text)
-    return _sentence_twice(text) or _without_break(said) or _run_often(said)
+    times = characters_a_word(said)
+    return _sentence_twice(text, times) or _without_break(said, times) or _run_often(said, times)
 
 
-def _sentence_twice(text: str) -> str | None:
+def _sentence_twice(text: str, characters: int) -> str | None:
     seen: set[tuple[str, ...]] = set()
     for sentence in _SENTENCE.findall(text):
         said = tuple(words(sentence))
-        if len(said) >= RUN_WORDS and said in seen:
+        if len(said) >= RUN_WORDS * characters and said in seen:
             return str(sentence.strip())
         seen.add(said)
     return None
 
 
-def _run_often(said: Sequence[str]) -> str | None:
-    if len(said) < RUN_WORDS * 2:
+def _run_often(said: Sequence[str], characters: int) -> str | None:
+    length = RUN_WORDS * characters
+    if len(said) < length * 2:
         return None
-    run, times = Counter(runs(said, RUN_WORDS)).most_common(1)[0]
-    loops = times >= RUN_TIMES and times * RUN_WORDS >= RUN_SHARE * len(said)
+    run, times = Counter(runs(said, length)).most_common(1)[0]
+    loops = times >= RUN_TIMES and times * length >= RUN_SHARE * len(said)
     return " ".join(run) if loops else None
 
 
-def _without_break(said: Sequence[str]) -> str | None:
-    if len(said) - len(set(said)) < LOOP_WORDS * (RUN_TIMES - 1) / RUN_TIMES:
+def _without_break(said: Sequence[str], characters: int) -> str | None:
+    fills = LOOP_WORDS * characters
+    if len(said) - len(set(said)) < fills * (RUN_TIMES - 1) / RUN_TIMES:
         return None
-    for unit in range(1, _LONGEST_UNIT + 1):
-        needed = max(unit * (RUN_TIMES - 1), LOOP_WORDS - unit)
+    for unit in range(1, _LONGEST_UNIT * characters + 1):
+        needed = max(unit * (RUN_TIMES - 1), fills - unit)
         same = 0  # words that equal the one a unit before, without a break
         for place, (before, word) in enumerate(zip(said, said[unit:], strict=False)):
             same = same + 1 if before == word else 0

@@ -17,9 +17,12 @@ from importlib.metadata import version
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import assert_never
 
 from summtune.errors import InputError
 from summtune.evaluator.sentences import sentences
+from summtune.recipe import Tokenizer
+from summtune.writing import characters, unicode_words
 
 FloatArray = npt.NDArray[np.float64]
 Words = list[str]
@@ -64,6 +67,7 @@ def score_pairs(
     *,
     use_stemmer: bool,
     split_sentences: bool,
+    tokenizer: Tokenizer = "rouge",
 ) -> FloatArray:
     """Return the F-measure of every pair of a prediction and one of its references, fractions from 0 to 1.
 
@@ -72,8 +76,9 @@ def score_pairs(
         references: for each of them one or more summaries that people wrote.
         names: ROUGE variants, ``rouge1`` … ``rouge9``, ``rougeL``, ``rougeLsum`` (Lin, *ROUGE: A Package for Automatic
             Evaluation of Summaries*, 2004).
-        use_stemmer: whether words are Porter-stemmed first.
+        use_stemmer: whether words of the letters a-z are Porter-stemmed first; the rules are those of English.
         split_sentences: whether ROUGE-Lsum looks for sentences, or takes lines for them as rouge_score does.
+        tokenizer: how a text is divided into words, see `tokenize`.
 
     Returns:
         Shape ``(pairs, len(names))``: first all references of the first prediction, then those of the second.
@@ -84,7 +89,7 @@ def score_pairs(
     unknown = [name for name in names if not is_rouge(name)]
     if unknown:
         raise InputError(f"not a ROUGE variant (got {unknown[0]!r}); use rouge1 to rouge9, rougeL or rougeLsum")
-    read = _reader(use_stemmer, split_sentences)
+    read = _reader(use_stemmer, split_sentences, tokenizer)
     measures = [_measure(name) for name in names]
     scores = array("d")  # eight bytes a score, however many pairs there are
     count = 0
@@ -97,12 +102,24 @@ def score_pairs(
     return np.array(scores).reshape(count, len(names))
 
 
-def has_words(text: str) -> bool:
-    """Return whether ROUGE sees anything in ``text``: it reads the letters a-z and digits, and nothing else.
+def tokenize(text: str, tokenizer: Tokenizer) -> Words:
+    """Return the words of ``text`` that ROUGE compares.
 
-    A reference in another script therefore scores zero whatever the system wrote.
+    Args:
+        text: any text.
+        tokenizer: ``rouge``: runs of a-z and 0-9 in lower case, and nothing else, which is rouge_score's own;
+            ``unicode``: words of any script (`summtune.writing.unicode_words`); ``character``: of scripts without
+            spaces each character (`summtune.writing.characters`), as ROUGE of Chinese is computed since Hu et al.,
+            *LCSTS*, 2015, and Latin words whole, as in sacreBLEU's tokenizer ``zh``.
     """
-    return re.search("[a-z0-9]", text.lower()) is not None
+    match tokenizer:
+        case "rouge":
+            return _WORD.findall(text.lower())
+        case "unicode":
+            return unicode_words(text)
+        case "character":
+            return characters(text)
+    assert_never(tokenizer)
 
 
 class _Text:
@@ -133,7 +150,7 @@ class _Text:
 _Measure = Callable[[_Text, _Text], float]
 
 
-def _reader(use_stemmer: bool, split_sentences: bool) -> Callable[[str], _Text]:
+def _reader(use_stemmer: bool, split_sentences: bool, tokenizer: Tokenizer) -> Callable[[str], _Text]:
     """Return what turns a text into words, sentence by sentence.
 
     Sentences end at characters that are no part of a word, so the words of the text are those of its sentences.
@@ -141,8 +158,10 @@ def _reader(use_stemmer: bool, split_sentences: bool) -> Callable[[str], _Text]:
     stem = _porter_stem() if use_stemmer else None
 
     def words(part: str) -> Words:
-        found = _WORD.findall(part.lower())
-        return found if stem is None else [stem(word) if len(word) > _SHORT else word for word in found]
+        found = tokenize(part, tokenizer)
+        if stem is None:
+            return found
+        return [stem(word) if len(word) > _SHORT and word.isascii() else word for word in found]
 
     def read(text: str) -> _Text:
         return _Text([words(part) for part in (sentences(text) if split_sentences else text.split("\n"))])

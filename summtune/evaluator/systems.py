@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +64,14 @@ class ScoredSystem:
         metrics: ``metrics.json``.
         per_example: by metric, scores by dialogue id.
         outputs: predictions by dialogue id.
+        references: by dialogue id.
     """
 
     system: System
     metrics: dict[str, Any]
     per_example: dict[str, dict[str, float]]
     outputs: dict[str, str]
+    references: dict[str, list[str]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the object as it stands in ``systems`` of ``comparison.json``."""
@@ -136,13 +138,14 @@ def read_scores(system: System) -> ScoredSystem:
     names = [name for name in metrics["metrics"] if name in next(iter(rows.values()))]
     per_example = {name: {id_: row[name] for id_, row in rows.items()} for name in names}
     predictions = system.run_dir / "predictions.jsonl"
-    outputs = {row["id"]: row["prediction"] for row in read_jsonl(predictions)} if predictions.is_file() else {}
+    written = list(read_jsonl(predictions)) if predictions.is_file() else []
+    outputs = {row["id"]: row["prediction"] for row in written}
     if outputs.keys() != rows.keys():
         raise RunDirectoryError(
             f"{predictions} does not fit {METRICS_FILE} (got {len(outputs)} predictions for {metrics['n']} scored "
             f"dialogues); {advice}"
         )
-    return ScoredSystem(system, metrics, per_example, outputs)
+    return ScoredSystem(system, metrics, per_example, outputs, {row["id"]: row["references"] for row in written})
 
 
 def _cost(run_dir: Path, kind: str, stats: dict[str, Any], training: dict[str, Any]) -> Cost:

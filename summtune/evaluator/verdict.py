@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from summtune.evaluator import unread
 from summtune.report import numbers
 
 Row = Mapping[str, Any]
@@ -21,11 +22,27 @@ def verdict(comparison: Mapping[str, Any]) -> list[str]:
     p-value, with Holm's correction for every row of the table, is below one minus the confidence. What is not
     distinguishable is not said to be equal: the interval stands beside it.
 
+    From ROUGE that cannot read the references (`summtune.evaluator.unread`) nothing is concluded; another metric may
+    decide.
+
     Args:
         comparison: what ``summtune.evaluator.comparison.compare`` returns.
     """
+    unread_letters = comparison.get("diagnostics", {}).get("checks", {}).get(unread.NAME)
+    if not unread.draws_no_verdict(unread_letters):
+        return _sentences(comparison, _spoken_of(comparison))
+    readable = [row for row in comparison["differences"] if not numbers.is_fraction(row["metric"])]
+    without = (
+        f"No verdict is drawn from ROUGE, which cannot read {numbers.rate(unread_letters['share'])} of the letters."
+    )
+    if not readable:
+        return [without]
+    # Holm's correction was made for all rows.
+    return [without, *_sentences(comparison, _spoken_of({**comparison, "differences": readable}))]
+
+
+def _sentences(comparison: Mapping[str, Any], metric: str | None) -> list[str]:
     baseline = comparison["baseline"]
-    metric = _spoken_of(comparison)
     if metric is None:
         return ["Nothing can be tested: the systems share no score of single dialogues."]
     scored = [system for system in comparison["systems"] if metric in system["metrics"]]

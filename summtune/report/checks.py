@@ -54,6 +54,7 @@ class Diagnostics:
         names: the systems, in the order of the checks' counts.
         checks: in the order in which the evaluator makes them.
         pairs: two systems and how many outputs they share, as sentences.
+        notes: what the checks do not see in such writing, as sentences.
         means: means over the outputs, systems as rows, and over the references in the last one.
     """
 
@@ -61,6 +62,7 @@ class Diagnostics:
     checks: tuple[Check, ...]
     pairs: tuple[str, ...]
     means: Table | None
+    notes: tuple[str, ...] = ()
 
     def table(self) -> Table | None:
         """Return the checks in short: systems as columns, each with a count and its share."""
@@ -80,6 +82,7 @@ _MEANS = {
     "novel_1_grams": ("New words", True),
     "novel_2_grams": ("New pairs", True),
     "novel_3_grams": ("New triples", True),
+    "unread_letters": ("Letters unread by ROUGE", True),
 }
 """Titles, and whether the value is a share."""
 
@@ -101,6 +104,7 @@ def diagnostics(
         checks=tuple(_check(names, [checks.get(key) for checks in found]) for key in keys),
         pairs=tuple(_pairs(between or {})),
         means=_means(names, [each.get("diagnostics", {}).get("means") or {} for each in metrics]),
+        notes=tuple(dict.fromkeys(note for each in metrics for note in each.get("diagnostics", {}).get("notes", ()))),
     )
 
 

@@ -117,12 +117,17 @@ def protocol_sentence(protocol: Mapping[str, Any], metrics: Iterable[str]) -> st
     """
     bootstrap = protocol["bootstrap"]
     stemmer = "with" if protocol["stemmer"] else "without"
+    words = {
+        "unicode": ", words of any script",
+        "character": ", words and, without spaces, characters of any script",
+    }.get(protocol.get("tokenizer", "rouge"), "")
     references = {"mean": "the mean over a dialogue's references", "max": "the best of a dialogue's references"}
     splitting = protocol["sentence_splitting"]
     sentences = []
     if any(map(numbers.is_fraction, metrics)):
         sentences.append(
-            f"ROUGE F-measure × 100 by {protocol['implementation']} {protocol['version']}, {stemmer} Porter stemmer, "
+            f"ROUGE F-measure × 100 by {protocol['implementation']} {protocol['version']}{words}, "
+            f"{stemmer} Porter stemmer, "
             f"{references[protocol['references']]}, sentences of ROUGE-Lsum split "
             f"{'at line ends' if splitting == 'newline' else f'by {splitting}'}"
         )

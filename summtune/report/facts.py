@@ -117,7 +117,9 @@ def _sources(role: Mapping[str, Any] | None) -> str | None:
     if not role or not role.get("sources"):
         return None
     names = (f"{each['path']} ({each['split']})" if each.get("split") else each["path"] for each in role["sources"])
-    return f"{', '.join(names)}: {numbers.count(role['dialogues'])} dialogues"
+    skipped = sum(each.get("skipped_rows", 0) for each in role["sources"])
+    left_out = f"; empty rows skipped: {numbers.count(skipped)}" if skipped else ""
+    return f"{', '.join(names)}: {numbers.count(role['dialogues'])} dialogues{left_out}"
 
 
 def _first_ids(ids: Sequence[str], shown: int = 8) -> str | None:

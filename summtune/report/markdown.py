@@ -24,8 +24,9 @@ def to_markdown(contents: Contents) -> str:
     checks = contents.diagnostics.table()
     if checks:
         parts += ["## Diagnostics", table_to_markdown(checks).rstrip()]
-    if contents.diagnostics.pairs:
-        parts.append(_list(contents.diagnostics.pairs))
+    sentences = (*contents.diagnostics.notes, *contents.diagnostics.pairs)
+    if sentences:
+        parts.append(_list(sentences))
     for details in contents.details:
         parts.append(f"## How {escape_markdown(details.name)} was made")
         versions = ", ".join(f"{package} {version}" for package, version in details.versions.items())

@@ -93,7 +93,7 @@ def _front_matter(recipe: Mapping[str, Any], library: str) -> dict[str, Any]:
 def _hub_id(name: str) -> str | None:
     """Return the name if it can be one of the hub's and does not name a local file or something built in."""
     fits = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", name) and not name.startswith("builtin/")
-    return name if fits and not re.search(r"\.(jsonl?|csv|parquet)$", name) else None
+    return name if fits and not re.search(r"\.(jsonl?|csv|tsv|parquet|arrow)$", name) else None
 
 
 def _training_sentences(path: Path) -> Sequence[str]:

@@ -12,10 +12,16 @@ from summtune.visible import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
-
+    from rich.text import Text
 
 _MARKS = re.compile(r"[\\`*\[\]<>|~$]|(?<!\w)_|_(?!\w)|^#")
 """What markdown would read as a mark; a ``_`` inside a word, or a ``#`` inside a line, is none."""
+
+
+_WITHIN_VALUE = re.compile(r" ([±<=]) ")
+
+_WIDEST = 1_000
+"""Cells of a line that is as wide as it likes."""
 
 
 @dataclass(frozen=True)
@@ -81,21 +87,49 @@ def difference_table(comparison: Mapping[str, Any]) -> Table:
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table on the terminal."""
+    """Print a table on the terminal, see `print_rows`."""
+    from rich.text import Text
+
+    # A Text is shown as it is; a str would be searched for rich's markup, and a name may hold brackets.
+    print_rows(console, table.header, [[Text(cell) for cell in row] for row in table.rows], table.text_columns)
+
+
+def print_rows(console: Console, header: Sequence[str], rows: Sequence[Sequence[Text]], text_columns: int = 1) -> None:
+    """Print rows of cells below their titles; on a terminal too narrow for that, each row as a block of lines.
+
+    Cells of text may break between words, and numbers never: half of an interval is a wrong number.
+
+    Args:
+        console: where to.
+        header: one title a column.
+        rows: as many cells each as there are titles.
+        text_columns: so many columns at the left hold text; the others hold numbers and are aligned right.
+    """
     from rich.box import SIMPLE_HEAD
+    from rich.measure import Measurement
     from rich.table import Table as RichTable
     from rich.text import Text
 
     printed = RichTable(box=SIMPLE_HEAD, pad_edge=False)
-    for index, title in enumerate(table.header):
-        # On a narrow terminal titles and names break; a score and its interval stay on one line.
-        narrow = index >= table.text_columns and any("±" in row[index] for row in table.rows)
-        left = index < table.text_columns
-        printed.add_column(Text(title), justify="left" if left else "right", no_wrap=narrow, overflow="fold")
-    for row in table.rows:
-        # A Text is shown as it is; a str would be searched for rich's markup, and a name may hold brackets.
-        printed.add_row(*(Text(cell) for cell in row))
-    console.print(printed)
+    for index, title in enumerate(header):
+        if index < text_columns:
+            printed.add_column(Text(title), overflow="fold")
+        else:
+            widest = max(Text(title).cell_len, *(row[index].cell_len for row in rows))
+            printed.add_column(Text(title), justify="right", no_wrap=True, min_width=widest)
+    for row in rows:
+        printed.add_row(*row)
+    if Measurement.get(console, console.options.update(max_width=_WIDEST), printed).minimum <= console.width:
+        console.print(printed)
+        return
+    console.print()
+    for row in rows:
+        block = RichTable.grid(padding=(0, 2, 0, 0))
+        block.add_column(overflow="fold")
+        block.add_column(no_wrap=True, overflow="fold", min_width=max(cell.cell_len for cell in row[1:]))
+        for title, cell in zip(header[1:], row[1:], strict=True):
+            block.add_row(Text(f"  {title}"), cell)
+        console.print(Text.assemble((row[0].plain, "bold")), block, "", sep="\n")
 
 
 def print_scores(
@@ -104,13 +138,27 @@ def print_scores(
     floor: Mapping[str, Any] | None = None,
     ceiling: Mapping[str, Any] | None = None,
 ) -> None:
-    """Print the table of ``score_table``, with the share of the weights that was trained, in eighty columns."""
+    """Print the table of ``score_table``, with the share of the weights that was trained."""
     table = score_table(systems, floor, ceiling)
     if table.header[-1] == "Parameters":
         shares = [*(_share(system) for system in systems), *["–"] * (len(table.rows) - len(systems))]
         rows = tuple((*row[:-2], share) for row, share in zip(table.rows, shares, strict=True))
         table = Table((*table.header[:-2], "Trained"), rows)
     print_table(console, table)
+
+
+def print_sentence(console: Console, text: str) -> None:
+    """Print a sentence in the width of the terminal; a value stays on one line with its interval."""
+    from rich.cells import cell_len
+
+    lines = [""]
+    for piece in _WITHIN_VALUE.sub("\u00a0\\1\u00a0", text).split(" "):
+        longer = f"{lines[-1]} {piece}" if lines[-1] else piece
+        if lines[-1] and cell_len(longer) > console.width:
+            lines.append(piece)
+        else:
+            lines[-1] = longer
+    console.print("\n".join(lines).replace("\u00a0", " "), highlight=False, markup=False, soft_wrap=True)
 
 
 def to_markdown(table: Table) -> str:

@@ -44,7 +44,7 @@ def test_a_warning_shows_what_was_found_and_what_people_do():
     ]
 
 
-@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("name", [name for name, check in CHECKS.items() if check.warning])
 def test_every_check_has_its_sentence(name):
     (sentence,) = warnings({name: entry(name, 7, 7)})
     assert "7" in sentence

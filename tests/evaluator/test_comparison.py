@@ -238,3 +238,48 @@ def test_another_version_behind_a_metric_is_another_protocol(finished):
         write_json(system.run_dir / "metrics.json", metrics)
     with pytest.raises(ComparisonError, match=r"got bertscore.details.hashcode '0.3.12' and '0.3.13'"):
         compare(systems, None)
+
+
+RUSSIAN = [f"Клиент {i} просит вернуть деньги." for i in range(40)]
+RUSSIAN_GOOD = [f"Клиент {i} хочет вернуть деньги." for i in range(40)]
+RUSSIAN_POOR = [f"Разговор номер {i}." for i in range(40)]
+
+
+def test_no_verdict_is_drawn_from_rouge_of_letters_that_it_drops(finished):
+    systems = [finished("a", RUSSIAN_POOR, written=RUSSIAN), finished("b", RUSSIAN_GOOD, written=RUSSIAN)]
+    comparison = compare(systems, "a")
+    assert comparison["verdict"] == ["No verdict is drawn from ROUGE, which cannot read 100 % of the letters."]
+    assert "use `evaluation.tokenizer: unicode`" in comparison["warnings"][0]
+    assert comparison["diagnostics"]["checks"]["unread_letters"]["share"] == 1
+    assert not any("lead-3" in warning for warning in comparison["warnings"])
+
+
+def test_with_a_tokenizer_that_reads_them_the_verdict_is_drawn(finished):
+    written = {"written": RUSSIAN, "tokenizer": "unicode"}
+    comparison = compare([finished("a", RUSSIAN_POOR, **written), finished("b", RUSSIAN_GOOD, **written)], "a")
+    assert comparison["verdict"][0].startswith("b beats a by ")
+    assert not any("tokenizer" in warning for warning in comparison["warnings"])
+
+
+def test_another_metric_decides_where_rouge_cannot(finished, tmp_path):
+    systems = [finished("a", RUSSIAN_POOR, written=RUSSIAN), finished("b", RUSSIAN_GOOD, written=RUSSIAN)]
+    for system, value in zip(systems, (0.2, 0.7), strict=True):
+        folder = tmp_path / system.name
+        metrics = read_json(folder / "metrics.json")
+        metrics["metrics"]["bertscore"] = {"value": value, "ci_low": value, "ci_high": value}
+        write_json(folder / "metrics.json", metrics)
+        rows = read_jsonl(folder / "per_example.jsonl")
+        write_jsonl(folder / "per_example.jsonl", [row | {"bertscore": value} for row in rows])
+    without, verdict = compare(systems, "a")["verdict"]
+    assert without.startswith("No verdict is drawn from ROUGE")
+    assert verdict == "b beats a by 0.500 ± 0.000 bertscore (p < 0.001)."
+
+
+def test_different_tokenizers_do_not_stand_in_one_table_and_none_is_rouge_scores(finished, tmp_path):
+    old, new = finished("old", GOOD), finished("new", GOOD)
+    metrics = read_json(tmp_path / "old" / "metrics.json")
+    del metrics["protocol"]["tokenizer"]
+    write_json(tmp_path / "old" / "metrics.json", metrics)
+    assert compare([old, new], "old")["verdict"]
+    with pytest.raises(ComparisonError, match=r"different protocols \(got tokenizer 'rouge' and 'unicode'\)"):
+        compare([old, finished("other", GOOD, tokenizer="unicode")], "old")

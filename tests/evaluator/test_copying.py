@@ -51,3 +51,17 @@ def test_who_speaks_is_no_new_word_and_does_not_part_the_turns():
 @given(st.text())
 def test_a_text_has_nothing_new_against_itself(text):
     assert all(share in (0.0, None) for share in novel_shares(own_words(text), Source(text)))
+
+
+CHINESE = (
+    "客服：您好，请问有什么可以帮您？\n王先生：我的订单还没有到，能不能帮我查一下是什么原因，谢谢。\n"
+    "客服：星期五会送到。"
+)
+
+
+def test_copies_are_longer_in_characters_than_in_words():
+    def lifted(text):
+        return copied(own_words(text), Source(CHINESE))
+
+    assert lifted("您好，请问有什么可以帮您？我的订单还没有到，能不能帮我查一下是什么原因")
+    assert lifted("王先生的订单还没有到，客服答应查一下原因，说星期五会送到。") is None

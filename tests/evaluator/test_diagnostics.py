@@ -16,7 +16,7 @@ DIALOGUE = (
     "#Person2#: Sure, here you are, and do not forget to pay it back on Friday."
 )
 REFERENCES = ("Tom lends #Person1# 20 dollars until Friday.", "#Person1# borrows twenty dollars from Tom.")
-OF_TEXT = ("repetition", "copied", "speakers", "names", "numbers", "length", "language")
+OF_TEXT = ("repetition", "copied", "speakers", "speaker_spelling", "names", "numbers", "length", "language")
 HOSTILE = [
     "",
     "?!...",
@@ -43,7 +43,7 @@ def counts(found):
 def test_sound_predictions_give_means_and_no_warning():
     found = diagnose([prediction("a"), prediction("b", "Tom gives #Person1# 20 dollars.", new_tokens=8)])
     assert set(counts(found)) == {
-        "empty", "constant", "length_cap", "truncated", "references_without_words", *OF_TEXT
+        "unread_letters", "references_without_words", "empty", "constant", "length_cap", "truncated", *OF_TEXT
     }  # fmt: skip
     assert not any(counts(found).values())
     means = found["means"]
@@ -90,7 +90,7 @@ def test_one_dialogue_or_empty_outputs_are_not_called_constant():
 def test_references_that_rouge_cannot_read_are_said():
     found = diagnose([prediction("zh", references=("English", "会议推迟了。"))])
     assert found["checks"]["references_without_words"]["examples"] == [{"id": "zh", "found": "会议推迟了。"}]
-    assert "ROUGE scores 0 whatever was written (for instance zh)" in found["warnings"][0]
+    assert "so it scores 0 whatever was written (for instance zh)" in found["warnings"][1]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,8 @@ def test_references_that_rouge_cannot_read_are_said():
             "Sure, here you are, and do not forget to pay it back",
             "sure here you are and do not forget to pay it back",
         ),
-        ("speakers", "##Person2# lends #Person3# 20 dollars.", "##Person2#, #Person3#"),
+        ("speakers", "##Person4# lends #Person3# 20 dollars.", "##Person4#, #Person3#"),
+        ("speaker_spelling", "##Person2# lends Person 1 20 dollars.", "##Person2#, Person 1"),
         ("names", "Then Karen and Karen lend Tom 20 dollars.", "Karen"),
         ("numbers", "Tom lends #Person1# 25 dollars.", "25"),
         ("length", "Tom lends.", "2 words, 0.31 times the references'"),
@@ -134,7 +135,7 @@ def test_checks_that_cannot_be_made_are_absent():
     unknown = {"prompt_tokens": None, "new_tokens": None, "truncated": None, "hit_length_cap": None, "dialogue": ""}
     found = diagnose([prediction("a", **unknown), prediction("b", **unknown)])
     assert set(found["checks"]) == {
-        "empty", "constant", "references_without_words", "repetition", "length", "language"
+        "unread_letters", "references_without_words", "empty", "constant", "repetition", "length", "language"
     }  # fmt: skip
     means = found["means"]
     assert {means[key] for key in ("prompt_tokens", "new_tokens", "novel_1_grams", "reference_novel_3_grams")} == {None}
@@ -187,7 +188,48 @@ def test_people_are_nearly_never_accused_and_a_large_test_set_takes_seconds():
     assert time.process_time() - started < 10
     human = {name: round(1500 * checks[name]["references"]) for name in OF_TEXT}
     assert human == {
-        "repetition": 0, "copied": 3, "speakers": 1, "names": 5, "numbers": 1, "length": 17, "language": 0
+        "repetition": 0, "copied": 3, "speakers": 0, "speaker_spelling": 1, "names": 5, "numbers": 1,
+        "length": 17, "language": 0,
     }  # fmt: skip
     leads = [replace(row, prediction=" ".join(row.dialogue.split("\n")[:3])) for row in rows]
     assert diagnose(leads)["checks"]["copied"]["count"] > 0.98 * len(rows)
+
+
+CHINESE = {"dialogue": "客服：您好。\n王先生：我的订单三十号没有到。", "references": ("王先生问三十号订单。",)}
+
+
+def test_what_rouge_cannot_read_comes_first_and_in_the_means():
+    found = diagnose(
+        [prediction("a", "王先生问30号订单。", **CHINESE), prediction("b", "", **CHINESE)], tokenizer="rouge"
+    )
+    assert next(iter(found["checks"])) == "unread_letters"
+    assert found["warnings"][0].startswith("ROUGE's tokenizer keeps a-z and 0-9 alone and drops 100 % of the letters")
+    assert found["means"]["reference_unread_letters"] == 1
+    read = diagnose([prediction("a", "王先生问30号订单。", **CHINESE)], tokenizer="character")
+    assert read["warnings"] == []
+    assert read["means"]["reference_unread_letters"] is None
+
+
+def test_without_rouge_nobody_asks_what_it_reads():
+    found = diagnose([prediction("a", "王先生问30号订单。", **CHINESE)], tokenizer=None)
+    assert not {"unread_letters", "references_without_words"} & found["checks"].keys()
+
+
+def test_what_checks_do_not_see_in_a_script_is_noted():
+    found = diagnose([prediction("a", "王先生问30号订单。", **CHINESE)], tokenizer="character")
+    assert "names" not in found["checks"]
+    assert found["checks"]["numbers"]["count"] == 0
+    assert [note.split(" ", 1)[0] for note in found["notes"]] == ["Numbers", "Names", "Lengths,"]
+    assert diagnose([prediction("a")])["notes"] == []
+
+
+def test_length_is_that_of_characters_where_there_are_no_spaces():
+    texts = {"a": "王先生问三十号订单到了没有。", "b": "王先生问了好几次他的三十号订单到底什么时候能够送到他家里去。"}
+    found = diagnose([prediction(id_, text, **CHINESE) for id_, text in texts.items()], tokenizer="character")
+    assert [each["id"] for each in found["checks"]["length"]["examples"]] == ["b"]
+
+
+def test_a_tag_written_otherwise_is_a_matter_of_style():
+    found = diagnose([prediction("a", "Tom lends Person 1 money."), prediction("b", "Tom lends Person 3 money.")])
+    assert [each["id"] for each in found["checks"]["speaker_spelling"]["examples"]] == ["a"]
+    assert [each["id"] for each in found["checks"]["speakers"]["examples"]] == ["b"]

@@ -39,6 +39,7 @@ def test_metrics_json_states_the_protocol_and_the_scores(tmp_path, predictions):
     assert metrics["protocol"] == {
         "implementation": "rouge_score",
         "version": "0.1.2",
+        "tokenizer": "rouge",
         "stemmer": True,
         "sentence_splitting": "sentencex 1.0.32",
         "references": "mean",

@@ -17,7 +17,7 @@ def other_language(text, references, dialogue_words):
     [
         ("#Person1# möchte das Bügeleisen bis Sonntag für einen Straßenmarkt leihen.", "de, not en"),
         ("#Person1# veut emprunter le fer à repasser pour un marché jusqu'à dimanche.", "fr, not en"),
-        ("#Person1#想借熨斗", "Cjk letters, not Latin"),
+        ("#Person1#想借熨斗", "Han letters, not Latin"),
         ("Он хочет утюг", "Cyrillic letters, not Latin"),
         ("مرحبا كيف حالك", "Arabic letters, not Latin"),
     ],
@@ -62,7 +62,7 @@ def test_references_of_another_language_are_the_measure():
         ("ab", None),
         ("ab дв", None),
         ("Привет", "CYRILLIC"),
-        ("カタカナと漢字", "CJK"),
+        ("カタカナと漢字", "JAPANESE"),
         ("１２３", None),
     ],
 )

@@ -92,3 +92,17 @@ def test_ten_thousand_numbers():
 def test_two_numbers_beside_each_other_are_not_one(summary):
     assert found(summary, "I invited twenty people, and just five of them came.") == []
     assert found("It costs one hundred. Two people came.", "Nothing.") == ["one hundred"]
+
+
+@pytest.mark.parametrize(
+    ("summary", "dialogue", "numbers"),
+    [
+        ("他要3500元，12个，13个", "我要三千五百块，十二个", ["13"]),
+        ("他们15:30见面，不是16:20", "下午三点半见", ["16:20"]),
+        ("払うのは30000円、４万円ではない", "３万円です", ["40000"]),
+        ("30 و 45.5 و ٤٦", "الساعة ٣٠ و ٤٥٫٥", ["٤٦"]),
+        ("250 और २६०", "कीमत २५० है", ["२६०"]),
+    ],
+)
+def test_digits_of_every_script_and_chinese_numbers_are_compared(summary, dialogue, numbers):
+    assert found(summary, dialogue) == numbers

@@ -40,3 +40,21 @@ def test_speech_is_none(text):
 def test_ten_thousand_words():
     assert repeated(" ".join(f"w{i}" for i in range(10_000))) is None
     assert repeated("word " * 10_000) == "word"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "他说他说他说他说他说他说他说",
+        "你好。我们明天上午开会吧。我们明天上午开会吧。",
+        "मैं बहुत ठीक हूँ। मैं बहुत ठीक हूँ।",
+        "هو يريد أن يذهب؟ هو يريد أن يذهب؟",
+    ],
+)
+def test_loops_are_found_in_other_scripts(text):
+    assert repeated(text)
+
+
+@pytest.mark.parametrize("text", ["哈哈哈哈哈", "王先生询问订单，客服说星期五到，王先生询问地址。", "很好。很好。"])
+def test_what_people_repeat_without_spaces_is_no_loop(text):
+    assert repeated(text) is None

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nltk.stem.porter import PorterStemmer
 from rouge_score.rouge_scorer import RougeScorer
 
 from summtune.errors import InputError
-from summtune.evaluator.rouge import has_words, is_rouge, score_pairs
+from summtune.evaluator.rouge import is_rouge, score_pairs, tokenize
 from summtune.evaluator.sentences import sentences
 from summtune.files import read_jsonl
 
@@ -166,8 +167,52 @@ def test_only_rouge_can_be_scored_here():
         score("a", ["a"], ["bertscore"])
 
 
-def test_has_words_says_what_rouge_can_read():
-    assert has_words("Éa")
-    assert has_words("7")
-    assert not has_words("会议推迟了。")
-    assert not has_words(" \n?")
+class Divided:
+    """A tokenizer that rouge_score takes, which stems as rouge_score's own does."""
+
+    def __init__(self, tokenizer, use_stemmer):
+        self.tokenizer, self.stemmer = tokenizer, PorterStemmer() if use_stemmer else None
+
+    def tokenize(self, text):
+        words = tokenize(text, self.tokenizer)
+        if self.stemmer is None:
+            return words
+        return [self.stemmer.stem(word) if len(word) > 3 and word.isascii() else word for word in words]
+
+
+@settings(max_examples=100, deadline=None)
+@given(TEXT, TEXT, st.sampled_from(["unicode", "character"]), st.booleans())
+def test_with_another_tokenizer_scores_are_those_of_rouge_score_with_it(prediction, reference, tokenizer, use_stemmer):
+    how = {"use_stemmer": use_stemmer, "split_sentences": False}
+    ours = score_pairs([prediction], [[reference]], NAMES, **how, tokenizer=tokenizer)
+    theirs = RougeScorer(NAMES, tokenizer=Divided(tokenizer, use_stemmer)).score(reference, prediction)
+    np.testing.assert_allclose(ours, [[theirs[name].fmeasure for name in NAMES]], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "same", "other"),
+    [
+        ("character", "会议推迟了。大家同意。", "我想借书"),
+        ("character", "明日は休みです。", "会議中"),
+        ("character", "ประชุมวันศุกร์", "นี้คือ"),
+        ("unicode", "Встреча в пятницу. Все согласны.", "он пришёл"),
+        ("unicode", "हम कल मिलेंगे। ठीक है।", "वह गया"),
+        ("unicode", "الاجتماع يوم الجمعة", "هو هنا"),
+    ],
+)
+def test_equal_texts_score_one_and_disjoint_ones_zero_in_any_script(tokenizer, same, other):
+    how = {"use_stemmer": True, "split_sentences": True, "tokenizer": tokenizer}
+    names = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
+    assert score_pairs([same, other], [[same], [same]], names, **how).tolist() == [[1] * 4, [0] * 4]
+
+
+def test_chinese_characters_score_as_counted_by_hand():
+    # 会议改期了 and 会议推迟了 share three of five characters, in order, and one of four pairs.
+    how = {"use_stemmer": False, "split_sentences": False, "tokenizer": "character"}
+    names = ["rouge1", "rouge2", "rougeL"]
+    np.testing.assert_allclose(score_pairs(["会议改期了"], [["会议推迟了"]], names, **how), [[3 / 5, 1 / 4, 3 / 5]])
+
+
+def test_words_beyond_ascii_are_not_stemmed():
+    how = {"use_stemmer": True, "split_sentences": False, "tokenizer": "unicode"}
+    assert score_pairs(["größere talking"], [["größer talked"]], ["rouge1"], **how).item() == 0.5

@@ -44,3 +44,19 @@ def test_nothing_is_lost_but_line_ends_and_white_space(text):
 def test_the_protocol_names_the_splitter_and_its_version():
     assert splitting(True) == f"sentencex {version('sentencex')}"
     assert splitting(False) == "newline"
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("今日は休みです。明日は？行く！", 3),
+        ("他说：「好。」她走了。", 2),
+        ("هل وصلت الطلبية؟ نعم، وصلت. شكرا.", 3),
+        ("आप कैसे हैं? मैं ठीक हूँ। धन्यवाद।", 3),
+        ("یہ ٹھیک ہے۔ وہ گیا۔", 2),
+        ("Он пришёл. Она ушла! Да?", 3),
+        ("ｱｲｳ｡ｶｷ｡", 2),
+    ],
+)
+def test_sentences_end_with_the_marks_of_other_scripts(text, count):
+    assert len(sentences(text)) == count

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from summtune.evaluator.words import _WORD, SHOWN_CHARACTERS, runs, shown, words
+from summtune.evaluator.words import _WORD, SHOWN_CHARACTERS, characters_a_word, runs, shown, words
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,21 @@ def test_what_is_shown_is_one_short_line():
     assert shown("a\nb") == "a b"
     assert len(shown("word " * 50)) <= SHOWN_CHARACTERS
     assert shown("word " * 50).endswith("…")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("मैं ठीक हूँ", ["मैं", "ठीक", "हूँ"]),
+        ("ดื่มน้ำ", ["ดื่", "ม", "น้ำ"]),
+        ("Cafe\u0301 l’été", ["cafe\u0301", "l’été"]),
+    ],
+)
+def test_marks_do_not_split_words(text, expected):
+    assert words(text) == expected
+
+
+def test_two_characters_are_about_a_word():
+    assert characters_a_word(words("顾客问 iPhone 15")) == 2
+    assert characters_a_word(words("The order 订单 is late")) == 1
+    assert characters_a_word([]) == 1

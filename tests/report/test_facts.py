@@ -12,14 +12,17 @@ def test_a_trained_run_says_how(run_dir):
     run = change_plan(
         run_dir("lora", kind="train"),
         data={
-            "test": {"dialogues": 200, "sources": [{"path": "builtin/dialogues", "split": "test"}, {"path": "x.csv"}]}
+            "test": {
+                "dialogues": 200,
+                "sources": [{"path": "builtin/dialogues", "split": "test"}, {"path": "x.csv", "skipped_rows": 3}],
+            }
         },
         batch={"micro_batch_size": 8, "global_batch": 16},
     )
     facts = dict(run_details("LoRA", run).facts)
     assert facts["Kind"] == "google/flan-t5-base, fine-tuned (lora)"
     assert facts["Trainable parameters"] == "3,538,944 (1.41 %)"
-    assert facts["Test data"] == "builtin/dialogues (test), x.csv: 200 dialogues"
+    assert facts["Test data"] == "builtin/dialogues (test), x.csv: 200 dialogues; empty rows skipped: 3"
     assert facts["Batch"] == "micro batch size 8, global batch 16"
     assert facts["Training time"] == "12 min 05 s"
     assert "Training data" not in facts

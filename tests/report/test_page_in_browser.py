@@ -123,6 +123,19 @@ def test_what_one_of_two_systems_wrote_alone_is_marked(compare_dir, opened, tmp_
     assert page.locator("article").first.locator("mark").count() == 0
 
 
+def test_without_spaces_characters_are_marked(compare_dir, opened, tmp_path):
+    folder = compare_dir()
+    for name, text in (("zero_shot", "顾客问订单，星期五到。"), ("lora", "顾客问 iPhone 订单，星期一到。")):
+        file = tmp_path / name / "predictions.jsonl"
+        rows = [json.loads(row) for row in file.read_text("utf-8").splitlines()]
+        rows[0] |= {"prediction": text, "dialogue": "客服：您好。"}
+        file.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    article = opened(write_compare_report(folder)).locator("article").first
+    assert article.locator(".output").nth(1).locator("mark").all_text_contents() == ["五"]
+    assert article.locator(".output").nth(2).locator("mark").all_text_contents() == ["iPhone", "一"]
+    assert article.locator(".dialogue b").all_inner_texts() == ["客服："]
+
+
 def test_search_finds_in_ids_dialogues_references_and_summaries(story, opened):
     page = opened(story)
     for wanted, found in (("DAY 31", ["test_31"]), ("test_7", ["test_7"]), ("a meeting on day 12", ["test_12"])):

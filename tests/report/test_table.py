@@ -1,9 +1,18 @@
 import io
 
 import pytest
+from rich.cells import cell_len
 
 from summtune.console import SafeConsole
-from summtune.report.table import Table, difference_table, escape_markdown, print_scores, score_table, to_markdown
+from summtune.report.table import (
+    Table,
+    difference_table,
+    escape_markdown,
+    print_scores,
+    print_sentence,
+    score_table,
+    to_markdown,
+)
 
 ROUGE = {"rouge1": {"value": 0.473, "ci_low": 0.451, "ci_high": 0.495}}
 
@@ -82,3 +91,42 @@ def test_markdown_aligns_numbers_right_and_cells_end_only_where_they_should():
 )
 def test_markdown_marks_are_shown_as_text(text, escaped):
     assert escape_markdown(text) == escaped
+
+
+LONG = "my-long-run-directory-8f3e2a11"
+CHINESE = "客服系统比较"
+
+
+@pytest.mark.parametrize("width", [40, 50, 60, 80, 200])
+def test_names_values_and_intervals_are_whole_on_any_terminal(width):
+    metrics = dict.fromkeys(("rouge1", "rouge2", "rougeL", "rougeLsum", "bertscore.precision"), ROUGE["rouge1"])
+    floor, ceiling = ({"name": name, "metrics": metrics} for name in ("lead-3", "human agreement"))
+    console = SafeConsole(file=io.StringIO(), width=width)
+    print_scores(console, [system(LONG, metrics), system(CHINESE, metrics, 3_538_944)], floor, ceiling)
+    shown = console.file.getvalue()
+    for text in (LONG, CHINESE, "lead-3 (floor)", "bertscore.precision", "1.41 %"):
+        assert text in shown
+    assert shown.count("47.3 ± 2.2") == 4 * 4
+    assert shown.count("0.473 ± 0.022") == 4
+    assert max(map(cell_len, shown.splitlines())) <= width
+    assert not any(line.rstrip().endswith("±") for line in shown.splitlines())
+
+
+def test_wide_characters_keep_the_columns_below_each_other():
+    console = SafeConsole(file=io.StringIO(), width=80)
+    print_scores(console, [system(CHINESE, ROUGE), system("LoRA", ROUGE)])
+    ends = {cell_len(line[: line.index("±")]) for line in console.file.getvalue().splitlines() if "±" in line}
+    assert len(ends) == 1
+
+
+@pytest.mark.parametrize("width", [40, 50, 60])
+def test_a_verdict_keeps_a_value_with_its_interval_and_fits_the_terminal(width):
+    console = SafeConsole(file=io.StringIO(), width=width)
+    text = (
+        f"- {CHINESE} beats Original by 17.5 ± 1.9 ROUGE-1 (p < 0.001); it is not distinguishable from a: −0.9 ± 1.1."
+    )
+    print_sentence(console, text)
+    lines = console.file.getvalue().splitlines()
+    assert " ".join(lines) == text
+    assert max(map(cell_len, lines)) <= width
+    assert all(any(whole in line for line in lines) for whole in ("17.5 ± 1.9", "p < 0.001", "−0.9 ± 1.1"))

@@ -78,19 +78,25 @@ const marked = (text, marks) => {
   const pieces = [];
   let [run, inside] = ["", false];
   const flush = () => { if (run) pieces.push(inside ? make("mark", "", run) : run); };
-  text.split(/(\s+)/).forEach((part, place) => {
-    const wanted = place % 2 === 0 ? marks[place / 2] : inside && marks[(place + 1) / 2];
-    if (part && wanted !== inside) {
+  let place = 0;
+  for (const part of parts(text)) {
+    const wanted = isSpace(part) ? inside && Boolean(marks[place]) : marks[place++];
+    if (wanted !== inside) {
       flush();
       [run, inside] = ["", wanted];
     }
     run += part;
-  });
+  }
   flush();
   return pieces;
 };
 
-const words = (text) => text.split(/\s+/);
+// Words and the spaces between them; in writing without spaces a character, with the marks on it, is a word.
+const UNSPACED = "\\p{sc=Han}\\p{sc=Hira}\\p{sc=Kana}\\p{sc=Thai}\\p{sc=Laoo}\\p{sc=Khmr}\\p{sc=Mymr}\\u30fc";
+const PART = new RegExp(`\\s+|[${UNSPACED}]\\p{M}*|[^\\s${UNSPACED}]+`, "gu");
+const parts = (text) => text.match(PART) || [];
+const isSpace = (part) => /^\s/.test(part);
+const words = (text) => parts(text).filter((part) => !isSpace(part));
 
 // Returns a paragraph that runs in the direction of its own letters.
 const paragraph = (...children) => {
@@ -100,7 +106,7 @@ const paragraph = (...children) => {
 };
 
 const line = (text) => {
-  const speaker = /^[^\s:][^:]{0,39}:(?=\s|$)/.exec(text);
+  const speaker = /^[^\s:：][^:：]{0,39}(?::(?=\s|$)|：)/.exec(text);
   return speaker ? paragraph(make("b", "", speaker[0]), text.slice(speaker[0].length)) : paragraph(text);
 };
 

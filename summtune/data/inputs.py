@@ -1,0 +1,112 @@
+"""Reads the dialogues that are to be summarized: the rows of a data file, JSON from a pipe, or a plain text."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from summtune.data.columns import UnusableError, checked, identity_of, text_of
+from summtune.data.encodings import not_utf8, to_utf8, without_mark
+from summtune.data.formats import open_rows
+from summtune.data.locations import COMPRESSED, FILE_EXTENSIONS, locate
+from summtune.data.outputs import STDIN, content_of
+from summtune.data.rows import BadRow, Row, RowStream
+from summtune.errors import DataError
+from summtune.files import expanded
+
+
+class Input(NamedTuple):
+    """A dialogue to summarize.
+
+    Args:
+        dialogue: the turns, line endings as ``\\n``, not empty.
+        id: what its row calls it; None where it has no id.
+    """
+
+    dialogue: str
+    id: str | None = None
+
+
+def read_inputs(file: str, dialogue_field: str | None = None, id_field: str | None = None) -> list[Input]:
+    """Return the dialogues of ``file`` in their order, at least one.
+
+    A file or folder of a format that data sets have is read as they are (of a folder, the split ``test``). Any other
+    file, and standard input, is one dialogue; unless it holds JSON, which is read as rows.
+
+    Args:
+        file: path, or ``-`` for standard input.
+        dialogue_field: the column of the dialogues; default ``dialogue``.
+        id_field: the column of the ids; default ``id``, if there is one.
+
+    Raises:
+        DataError: the file cannot be read, or rows of it cannot be used, with file and row; or there is no dialogue.
+    """
+    path = expanded(file)
+    if file != STDIN and (path.is_dir() or not path.exists() or path.suffix.lower() in (*FILE_EXTENSIONS, *COMPRESSED)):
+        location = locate(path.absolute(), None, "test")
+        wanted = frozenset((dialogue_field or "dialogue", id_field or "id"))
+        streams = [open_rows(each, str(each), wanted, None, location.split or "test")[1] for each in location.files]
+        return _read(itertools.chain.from_iterable(streams), file, dialogue_field, id_field)
+    shown = "standard input" if file == STDIN else file
+    with tempfile.TemporaryDirectory(prefix="summtune-") as folder:
+        copy = Path(folder) / "input"
+        content = without_mark(to_utf8(content_of(file), shown))
+        rows = _as_json(content)
+        copy.write_bytes(content if rows is None else rows[1])
+        if rows is not None:
+            return _read(open_rows(copy, shown, None, None, "test", rows[0])[1], shown, dialogue_field, id_field)
+        for option, column in (("--dialogue-field", dialogue_field), ("--id-field", id_field)):
+            if column is not None:
+                raise DataError(f"plain text has no columns (got {option} {column} for {shown}); leave it out")
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise not_utf8(copy, shown) from error
+    if not text or text.isspace():
+        got = "nothing but white space" if text else "nothing"
+        raise DataError(f"there is no dialogue to summarize (got {got} from {shown}); give its turns, one a line")
+    return [Input(text.replace("\r\n", "\n").replace("\r", "\n"))]
+
+
+def _read(rows: RowStream, shown: str, dialogue_field: str | None, id_field: str | None) -> list[Input]:
+    def read(row: Row) -> Input | BadRow:
+        try:
+            dialogue = text_of(row, dialogue_field or "dialogue")
+            named = id_field or ("id" if isinstance(row.values.get("id"), (str, int)) else None)
+            return Input(dialogue, None if named is None else identity_of(row, named))
+        except UnusableError as unusable:
+            return BadRow(row.place, str(unusable))
+
+    inputs: list[Input] = list(checked(rows, read))
+    if not inputs:
+        raise DataError(f"there is no dialogue to summarize (got no rows in {shown}); give at least one")
+    return inputs
+
+
+def _as_json(content: bytes) -> tuple[str, bytes] | None:
+    """Return the ending of the format that a text is in although nothing says so, and the text; None for plain text.
+
+    A dialogue may begin with a brace or bracket, too, so it has to be an object or a list of them, or begin like one.
+    """
+    text = content.lstrip()
+    if not text.startswith((b"{", b"[")):
+        return None
+    first = _value(text.partition(b"\n")[0])
+    if isinstance(first, dict):
+        return ".jsonl", content
+    whole = _value(text)
+    if isinstance(whole, dict) and not any(isinstance(whole.get(key), list) for key in ("test", "data")):
+        return ".jsonl", json.dumps(whole).encode()  # one object over several lines
+    if isinstance(whole, dict) or (isinstance(whole, list) and whole and all(isinstance(row, dict) for row in whole)):
+        return ".json", content
+    return (".jsonl", content) if text.startswith(b'{"') else None
+
+
+def _value(text: bytes) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
