@@ -208,21 +208,32 @@ def _run_stages(
 ) -> None:
     for together in launch_groups(todo):
         names = [stage.name for stage in together]
-        launch = together[0].launch
-        if launch is not None:
-            display.stage(names[0], f"starting {launch.processes} process{'es' if launch.processes > 1 else ''}")
-            if launch.machines == 1:
-                run_stages(launch, run_dir, names, display.listener)
-            else:
-                assert others is not None, "the command of each machine says which one it is"
-                others.run_stages(launch, run_dir, names, display.listener)
-        else:
-            display.stage(names[0], "running")
-            try:
-                _run_here(names[0], plan, run_dir)
-            except OSError as error:
-                raise StageError(f"the {names[0]} stage failed: {os_error_text(error)}") from error
-            mark_complete(run_dir, names[0])
+        try:
+            _run_group(plan, together, names, run_dir, display, others)
+        except OSError as error:  # a stage was started: the call is not what is wrong
+            raise StageError(f"the {names[0]} stage failed: {os_error_text(error)}") from error
+
+
+def _run_group(
+    plan: Plan,
+    together: Sequence[StagePlan],
+    names: Sequence[str],
+    run_dir: Path,
+    display: Display,
+    others: OtherMachines | None,
+) -> None:
+    launch = together[0].launch
+    if launch is None:
+        display.stage(names[0], "running")
+        _run_here(names[0], plan, run_dir)
+        mark_complete(run_dir, names[0])
+        return
+    display.stage(names[0], f"starting {launch.processes} process{'es' if launch.processes > 1 else ''}")
+    if launch.machines == 1:
+        run_stages(launch, run_dir, names, display.listener)
+    else:
+        assert others is not None, "the command of each machine says which one it is"
+        others.run_stages(launch, run_dir, names, display.listener)
 
 
 def _run_here(stage: str, plan: Plan, run_dir: Path) -> None:

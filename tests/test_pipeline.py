@@ -3,6 +3,7 @@
 The processes that would train and predict are replaced by one that writes what they write.
 """
 
+import errno
 import json
 
 import pytest
@@ -307,3 +308,12 @@ def test_finished_runs_are_compared_and_reported_again(project, launched, told, 
         running.write_report(folder, None)
         assert capsys.readouterr().out == f"{folder / 'report.html'}\n"
         assert (folder / "report.html").is_file()
+
+
+def test_a_path_that_fails_in_a_stage_is_not_the_fault_of_the_call(project, monkeypatch, told):
+    def fail(*_):
+        raise PermissionError(errno.EACCES, "Permission denied", "logs")
+
+    monkeypatch.setattr(pipeline, "run_stages", fail)
+    with pytest.raises(StageError, match=r"the predict stage failed: Permission denied \(got logs\)"):
+        pipeline.run(resolve(project / "prompt.yaml"), told)

@@ -78,7 +78,9 @@ def scores_png(
         content = io.BytesIO()
         # Without the software's name and version, the same scores give the same bytes wherever they are drawn.
         figure = _score_figure(systems, {"floor": floor, "ceiling": ceiling})
-        figure.savefig(content, format="png", dpi=dots_per_inch, metadata={"Software": None})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)  # boxes
+            figure.savefig(content, format="png", dpi=dots_per_inch, metadata={"Software": None})
         return content.getvalue()
 
 

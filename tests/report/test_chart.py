@@ -88,6 +88,11 @@ def test_png_is_png():
     assert chart.scores_png([system("a")], dots_per_inch=60).startswith(b"\x89PNG")
 
 
+def test_a_picture_of_names_that_no_font_holds_is_drawn_in_silence():
+    names = ("␛ \U0001f600 \ua9c5", "b")
+    assert chart.scores_png([system(name) for name in names], dots_per_inch=30).startswith(b"\x89PNG")
+
+
 def test_losses_take_the_later_row_of_a_step_logged_twice():
     once = [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0}, {"step": 2, "eval_loss": 2.5}]
     resumed = [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 9.0}, *once[1:]]
