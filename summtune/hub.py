@@ -1,7 +1,7 @@
 """The process that talks to the Hugging Face hub: run by `summtune.hub_access`, answers with one JSON object on stdout.
 
-    python -m summtune.hub dataset ID --split SPLIT --rows FILE [--name CONFIG] [--revision REVISION]
-    python -m summtune.hub model ID [--revision REVISION]
+    summtune.hub dataset ID --split SPLIT --rows FILE [--name CONFIG] [--revision REVISION]
+    summtune.hub model ID [--revision REVISION]
 
 The answer is ``{"revision": ...}`` (a model's also has ``path``), or ``{"problem": ...}``: one sentence for the user.
 """
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m summtune.hub", description=__doc__)
+    parser = argparse.ArgumentParser(prog="summtune.hub", description=__doc__)
     kinds = parser.add_subparsers(dest="what", required=True)
     for what in ("dataset", "model"):
         kind = kinds.add_parser(what)

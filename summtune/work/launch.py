@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 import psutil
 
 from summtune.events import Events
+from summtune.safe_python import START
 from summtune.work.importing import uncollected
 from summtune.work.stopping import GO_ON_LATER, SIGNALS
 
@@ -65,7 +66,7 @@ def _become_worker(given: argparse.Namespace) -> NoReturn:
     changed = {key for key, value in environment.items() if os.environ.get(key) != value}
     # accelerate's own are read later. Others, such as the number of threads, may have been read by what is imported
     # already: `summtune run` sets them beforehand, and where nobody did, Python begins anew.
-    if command[:2] != [sys.executable, "-m"] or not all(key.startswith("ACCELERATE_") for key in changed):
+    if command[:2] != [sys.executable, START] or not all(key.startswith("ACCELERATE_") for key in changed):
         os.execve(command[0], command, environment)
     os.environ.update(environment)
     sys.argv = command[2:]
