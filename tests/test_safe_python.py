@@ -156,9 +156,8 @@ def test_a_folder_metric_is_loaded_by_its_path_with_what_its_folder_holds(
     assert scores.per_example["mymetric"].tolist() == [0.25, 0.25]
 
 
-@pytest.mark.parametrize("safe_path", [True, False])
-@pytest.mark.parametrize("processes", [1, 2])
-def test_ranks_and_their_launcher_import_nothing_of_the_current_folder(lived_in, tmp_path, processes, safe_path):
+@pytest.mark.parametrize(("kind", "processes"), [("none", 1), ("data_parallel", 2), ("deepspeed", 2)])
+def test_ranks_and_their_launcher_import_nothing_of_the_current_folder(lived_in, tmp_path, kind, processes):
     """The stages run in ``summtune.worker``; here a module that imports what workers do."""
     from summtune.files import write_text
     from summtune.launchers import local
@@ -167,15 +166,17 @@ def test_ranks_and_their_launcher_import_nothing_of_the_current_folder(lived_in,
 
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "rank.py").write_text(
-        "import pathlib, sys, os\nimport statistics, random, torch, tokenizers\nimport summtune.worker\n"
+        "import os, pathlib, sys\nimport statistics, random, torch, tokenizers\nimport summtune.worker\n"
         "pathlib.Path(sys.argv[1], f'rank {os.environ.get(\"RANK\", 0)} is done').touch()\n"
     )
-    kind = "none" if processes == 1 else "data_parallel"
-    launch = Launch(distribution=kind, processes=processes, device="cpu", config_file="accelerate.yaml")
+    stage = 2 if kind == "deepspeed" else 0
+    launch = Launch(
+        distribution=kind, processes=processes, device="cpu", config_file="accelerate.yaml", zero_stage=stage
+    )
+    write_text(tmp_path / "ds_config.json", '{"zero_optimization": {"stage": 2}}')
     write_text(tmp_path / "accelerate.yaml", to_yaml(accelerate_config(launch, tmp_path)))
     environment = local.environment(launch) | {"PYTHONPATH": str(tmp_path / "modules")}
-    if not safe_path:
-        del environment["PYTHONSAFEPATH"]
+    del environment["PYTHONSAFEPATH"]  # Python 3.10 does not know it
     command = local.command(launch, tmp_path, [])
     command[command.index("summtune.worker")] = "rank"
     done = run(command, environment)

@@ -77,12 +77,15 @@ def _become_worker(given: argparse.Namespace) -> NoReturn:
 def _run_workers(given: argparse.Namespace, arguments: Sequence[str], deepspeed: bool) -> int:
     """Let accelerate start the workers of this machine with torchrun, and wait for them."""
     with uncollected():
+        import accelerate.utils.launch
         from accelerate.commands.launch import launch_command
         from torch.distributed import DistError
         from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
         for needed in ("torch.distributed.run", *(("deepspeed.launcher.runner",) if deepspeed else ())):
             importlib.import_module(needed)  # accelerate does next
+    # For DeepSpeed accelerate adds the current folder to the PYTHONPATH of the ranks; the user's files are there.
+    accelerate.utils.launch.env_var_path_add = lambda name, _: os.environ.get(name, "")
     try:
         launch_command(given)
     except ChildFailedError as error:
