@@ -115,7 +115,7 @@ def measure(name: str, folder: Path, model: Path, bf16: bool, micro_batch: int) 
 
     def command(*positional: Any) -> list[str]:
         given = original(*positional)
-        at = given.index("-m", given.index("--config_file"))
+        at = given.index("summtune.worker") - 1
         return [*given[:at], __file__, "--worker", *given[at + 2 :]]
 
     local.command = command

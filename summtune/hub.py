@@ -1,7 +1,7 @@
 """The process that talks to the Hugging Face hub: run by `summtune.hub_access`, answers with one JSON object on stdout.
 
-    python -m summtune.hub dataset ID --split SPLIT --rows FILE --column NAME... [--name CONFIG] [--revision REVISION]
-    python -m summtune.hub model ID [--revision REVISION]
+    summtune.hub dataset ID --split SPLIT --rows FILE --column NAME... [--name CONFIG] [--revision REVISION]
+    summtune.hub model ID [--revision REVISION]
 
 The answer has the ``revision``, a model's its ``path``, and a data set's its ``files``, each with ``path``, ``kind``
 and ``name``: those of the data set as they are, or FILE with the named columns. Or it is ``{"problem": ...}``: one
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m summtune.hub", description=__doc__)
+    parser = argparse.ArgumentParser(prog="summtune.hub", description=__doc__)
     kinds = parser.add_subparsers(dest="what", required=True)
     for what in ("dataset", "model"):
         kind = kinds.add_parser(what)

@@ -7,9 +7,7 @@ between, shows its progress on the terminal, and answers with one JSON object.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any, NamedTuple
 
 from summtune.errors import DataError, InputError, ModelError
 from summtune.recipe import DatasetSource
+from summtune.safe_python import python_command, safe_environment
 
 
 class FetchedFile(NamedTuple):
@@ -97,8 +96,8 @@ def fetch_model(name: str, revision: str | None) -> FetchedModel:
 def _ask(arguments: Sequence[str], what: str, error: type[InputError]) -> dict[str, Any]:
     """Run `summtune.hub` and return its answer; its progress bars go to this process's stderr."""
     quiet = {"HF_HUB_DISABLE_TELEMETRY": "1"}
-    command = [sys.executable, "-m", "summtune.hub", *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, env=os.environ | quiet, check=False)
+    command = python_command("summtune.hub", *arguments)
+    done = subprocess.run(command, stdout=subprocess.PIPE, env=safe_environment() | quiet, check=False)
     if done.returncode != 0:
         ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
         raise error(f"{what}: the process that fetches it died (got {ended}); its last words are above, try again")

@@ -1,6 +1,6 @@
 """What accelerate starts: reads the plan and runs stages, on every rank.
 
-``python -m summtune.worker RUN_DIR STAGE...``
+``summtune.worker RUN_DIR STAGE...``, by `summtune.start`
 """
 
 from __future__ import annotations

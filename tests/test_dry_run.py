@@ -14,6 +14,7 @@ from summtune.dry_run import print_plan
 from summtune.launchers.sbatch_script import sbatch_script
 from summtune.paths import package_path
 from summtune.resolution import resolve
+from summtune.safe_python import START
 
 
 @pytest.fixture
@@ -50,8 +51,8 @@ def test_the_exact_command_and_its_config_are_shown(plan_of):
     resolved, text = plan_of()
     command = next(line for line in text.splitlines() if "summtune.work.launch" in line)
     assert shlex.split(command) == [
-        sys.executable, "-m", "summtune.work.launch", "--config_file", f"{resolved.run_dir}/accelerate.yaml",
-        "-m", "summtune.worker", str(resolved.run_dir), "train", "predict",
+        sys.executable, START, "summtune.work.launch", "--config_file", f"{resolved.run_dir}/accelerate.yaml",
+        START, "summtune.worker", str(resolved.run_dir), "train", "predict",
     ]  # fmt: skip
     after = text.split("    accelerate.yaml:\n")[1].splitlines()
     config = yaml.safe_load("\n".join(line for line in after if line.startswith("      ")))

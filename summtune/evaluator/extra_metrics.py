@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from summtune.files import read_json, write_json
 from summtune.identity import content_sha256
 from summtune.paths import is_local
 from summtune.recipe import metric_name
+from summtune.safe_python import python_command, safe_environment
 
 PredictionSet: TypeAlias = tuple[Sequence[str], Sequence[Sequence[str]]]
 """``n`` summaries, and for each of them one or more that it is scored against."""
@@ -134,13 +133,13 @@ def _compute_apart(request: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         request_path, answer_path = Path(folder, "request.json"), Path(folder, "answer.json")
         write_json(request_path, request)
-        command = [sys.executable, "-m", "summtune.evaluator.hub_metrics", str(request_path), str(answer_path)]
+        command = python_command("summtune.evaluator.hub_metrics", str(request_path), str(answer_path))
         ended = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env=os.environ | {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"},
+            env=safe_environment() | {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"},
             check=False,
         )
         if not answer_path.exists():

@@ -1,4 +1,4 @@
-"""Computes metrics of the evaluate library in a process of its own: ``python -m summtune.evaluator.hub_metrics``.
+"""Computes metrics of the evaluate library in a process of its own, which `summtune.start` starts.
 
 Started by ``summtune.evaluator.extra_metrics`` and imported by nobody: ``import evaluate`` costs seconds, and a
 metric's script is other people's code that must not run in the command line's process. The request and the answer are

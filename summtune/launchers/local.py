@@ -20,6 +20,7 @@ import psutil
 from summtune.errors import StageError, StageStopped, StopAsked
 from summtune.events import EventReader
 from summtune.plan import Launch
+from summtune.safe_python import START, python_command, safe_environment
 
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 15.0
@@ -62,10 +63,10 @@ def command(launch: Launch, run_dir: Path, stages: Sequence[str], place: Place |
         # torch would wait a quarter of an hour for a machine that cannot be reached.
         where += ("--rdzv_conf", f"timeout={_MEET_SECONDS}")
     return [
-        *(sys.executable, "-m", "summtune.work.launch"),
+        *python_command("summtune.work.launch"),
         *("--config_file", str(run_dir / launch.config_file)),
         *where,
-        *("-m", "summtune.worker", str(run_dir), *stages),
+        *(START, "summtune.worker", str(run_dir), *stages),
     ]
 
 
@@ -73,7 +74,9 @@ def environment(launch: Launch) -> dict[str, str]:
     """Return the environment of the processes: this one's, without what other launches left in it."""
     foreign = ("ACCELERATE_", "FSDP_", "MASTER_", "TORCHELASTIC_", "GROUP_", "ROLE_", "MACHINE_RANK", "PMI_", "PMIX_")
     ranks = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"}
-    values = {key: value for key, value in os.environ.items() if not key.startswith(foreign) and key not in ranks}
+    values = {
+        key: value for key, value in safe_environment().items() if not key.startswith(foreign) and key not in ranks
+    }
     values |= {
         # Where ninja lies that came along with DeepSpeed, also when nobody has activated this environment.
         "PATH": os.pathsep.join(filter(None, (values.get("PATH"), str(Path(sys.executable).parent)))),

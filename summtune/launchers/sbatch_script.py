@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from pathlib import Path
 
 from summtune.plan import Plan, launch_groups
 from summtune.recipe import Slurm
 from summtune.run_directory import PARTIAL_PREDICTIONS
+from summtune.safe_python import python_command
 
 JOB_FILE = "job.json"
 STOPPED = 75
@@ -35,6 +35,13 @@ if ! grep -qF "\\"id\\": \\"$SLURM_JOB_ID\\"" "$run_dir/{job_file}"; then
 fi
 touch "$run_dir/{started}"
 {setup}
+# Python imports nothing from the current folder, which an empty entry in PYTHONPATH would be.
+export PYTHONSAFEPATH=1
+if [ -n "$PYTHONPATH" ]; then
+  PYTHONPATH=$(tr -s : <<< "$PYTHONPATH" | sed 's/^://; s/:$//')
+  export PYTHONPATH
+fi
+
 # The batch shell runs on the first node: the processes of all nodes meet there.
 MASTER_ADDR=$(hostname)
 MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000))
@@ -66,7 +73,7 @@ run() {{
   [ "${{#todo[@]}}" = 0 ] && return 0
   [ -n "$told" ] && requeue
   {srun} \\
-    {python} -m summtune.launchers.slurm_node "$run_dir" "${{todo[@]}}" &
+    {node} "$run_dir" "${{todo[@]}}" &
   step=$!
   # A signal that arrived while it was started: it is told too, and what was saved before counts.
   [ -n "$told" ] && kill -USR1 "$step"
@@ -103,7 +110,7 @@ def sbatch_script(plan: Plan, run_dir: Path) -> str:
         run_dir=shlex.quote(str(run_dir)),
         setup="".join(f"\n{line}" for line in slurm.setup) + ("\n" if slurm.setup else ""),
         srun=srun,
-        python=shlex.quote(sys.executable),
+        node=shlex.join(python_command("summtune.launchers.slurm_node")),
         stopped=STOPPED,
         not_requeued=NOT_REQUEUED,
         partial=PARTIAL_PREDICTIONS,

@@ -1,6 +1,6 @@
 """What a Slurm job starts once on each node: that node's share of the processes.
 
-``python -m summtune.launchers.slurm_node RUN_DIR STAGE...``
+``summtune.launchers.slurm_node RUN_DIR STAGE...``, by `summtune.start`
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import re
 import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal
 
 from summtune.report import numbers
@@ -36,7 +37,7 @@ STYLE: dict[Any, Any] = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
 }
-"""What matplotlib is told for every chart, with ``matplotlib.rc_context``."""
+"""What matplotlib is told for every chart, on top of its own defaults."""
 ANCHOR_DASHES: Mapping[str, Any] = {"floor": (0, (1.2, 1.6)), "ceiling": (0, (5, 2.2))}
 """The lines of lead-3 and of human agreement, told apart without colour: those belong to systems."""
 _LABELLED_BARS = 20
@@ -72,9 +73,7 @@ def scores_png(
     dots_per_inch: int = 200,
 ) -> bytes:
     """Return the chart of ``scores_svg`` on white, as the bytes of a PNG file."""
-    import matplotlib
-
-    with matplotlib.rc_context(STYLE | {"figure.facecolor": PAPER}):
+    with _styled({"figure.facecolor": PAPER}):
         content = io.BytesIO()
         # Without the software's name and version, the same scores give the same bytes wherever they are drawn.
         figure = _score_figure(systems, {"floor": floor, "ceiling": ceiling})
@@ -140,9 +139,7 @@ def _legend_columns(widths: Sequence[int]) -> int:
 
 def as_svg(salt: str, draw: Callable[[], Figure]) -> str:
     """Return the figure that ``draw`` makes as an ``<svg>`` element: text stays text, and ids begin with ``salt``."""
-    import matplotlib
-
-    with matplotlib.rc_context(STYLE | {"svg.hashsalt": "summtune"}), warnings.catch_warnings():
+    with _styled({"svg.hashsalt": "summtune"}), warnings.catch_warnings():
         # The font that measures the text may lack a name's letters; the browser that shows it picks one that has them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         content = io.StringIO()
@@ -150,6 +147,14 @@ def as_svg(salt: str, draw: Callable[[], Figure]) -> str:
     text = content.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
     return _with_own_ids(text, salt)
+
+
+def _styled(more: Mapping[str, Any]) -> AbstractContextManager[None]:
+    """Return the context of every chart: `STYLE` on matplotlib's defaults; a ``matplotlibrc`` here changes nothing."""
+    from matplotlib import style
+
+    context: AbstractContextManager[None] = style.context(STYLE | dict(more), after_reset=True)
+    return context
 
 
 def _with_own_ids(svg: str, salt: str) -> str:

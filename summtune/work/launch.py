@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 import psutil
 
 from summtune.events import Events
+from summtune.safe_python import START
 from summtune.work.importing import uncollected
 from summtune.work.stopping import GO_ON_LATER, SIGNALS
 
@@ -65,7 +66,7 @@ def _become_worker(given: argparse.Namespace) -> NoReturn:
     changed = {key for key, value in environment.items() if os.environ.get(key) != value}
     # accelerate's own are read later. Others, such as the number of threads, may have been read by what is imported
     # already: `summtune run` sets them beforehand, and where nobody did, Python begins anew.
-    if command[:2] != [sys.executable, "-m"] or not all(key.startswith("ACCELERATE_") for key in changed):
+    if command[:2] != [sys.executable, START] or not all(key.startswith("ACCELERATE_") for key in changed):
         os.execve(command[0], command, environment)
     os.environ.update(environment)
     sys.argv = command[2:]
@@ -76,12 +77,15 @@ def _become_worker(given: argparse.Namespace) -> NoReturn:
 def _run_workers(given: argparse.Namespace, arguments: Sequence[str], deepspeed: bool) -> int:
     """Let accelerate start the workers of this machine with torchrun, and wait for them."""
     with uncollected():
+        import accelerate.utils.launch
         from accelerate.commands.launch import launch_command
         from torch.distributed import DistError
         from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
         for needed in ("torch.distributed.run", *(("deepspeed.launcher.runner",) if deepspeed else ())):
             importlib.import_module(needed)  # accelerate does next
+    # For DeepSpeed accelerate adds the current folder to the PYTHONPATH of the ranks; the user's files are there.
+    accelerate.utils.launch.env_var_path_add = lambda name, _: os.environ.get(name, "")
     try:
         launch_command(given)
     except ChildFailedError as error:

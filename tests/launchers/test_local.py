@@ -12,6 +12,7 @@ import pytest
 from summtune.errors import StageError, StageStopped, StopAsked
 from summtune.launchers import local
 from summtune.plan import Launch
+from summtune.safe_python import START
 
 CPU = Launch(distribution="none", processes=1, device="cpu", config_file="accelerate.yaml")
 SPEAKER = (
@@ -156,8 +157,8 @@ def test_what_a_process_leaves_running_is_ended_with_it(run, tmp_path):
 def test_the_command_is_accelerate_of_this_python_with_its_own_config(tmp_path):
     command = local.command(CPU, tmp_path, ["train", "predict"])
     assert command == [
-        sys.executable, "-m", "summtune.work.launch", "--config_file", str(tmp_path / "accelerate.yaml"),
-        "-m", "summtune.worker", str(tmp_path), "train", "predict",
+        sys.executable, START, "summtune.work.launch", "--config_file", str(tmp_path / "accelerate.yaml"),
+        START, "summtune.worker", str(tmp_path), "train", "predict",
     ]  # fmt: skip
 
 
@@ -167,7 +168,7 @@ def test_on_several_machines_the_command_says_which_one_and_where_they_meet(tmp_
     assert command[3:] == [
         "--config_file", str(tmp_path / "accelerate.yaml"),
         "--machine_rank", "1", "--main_process_ip", "first", "--main_process_port", "1234", "--rdzv_conf", "timeout=60",
-        "-m", "summtune.worker", str(tmp_path), "train",
+        START, "summtune.worker", str(tmp_path), "train",
     ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from summtune.files import write_json
 from summtune.launchers.sbatch_script import sbatch_script
+from summtune.safe_python import START
 
 
 def directives(text):
@@ -94,7 +95,7 @@ def test_each_launch_is_a_step_on_every_node(run_script):
     first, second = called
     assert first == (
         "srun --nodes=2 --ntasks=2 --ntasks-per-node=1 --mpi=none --kill-on-bad-exit=1 "
-        f"{sys.executable} -m summtune.launchers.slurm_node {run_script.run_dir} train"
+        f"{sys.executable} {START} summtune.launchers.slurm_node {run_script.run_dir} train"
     )
     assert second.endswith(f"{run_script.run_dir} predict")
 
@@ -198,3 +199,14 @@ def test_a_job_that_is_not_the_one_of_the_directory_does_nothing(run_script, job
     assert done.returncode == 1
     assert f"job 12 is not the job of {run_script.run_dir}; ending" in done.stderr
     assert called == []
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [(None, ""), (":", ""), (":/x::/y:", "/x:/y"), ("/x", "/x"), (".:/a b", ".:/a b")],
+)
+def test_the_processes_import_nothing_of_the_current_folder(run_script, given, seen):
+    set_up = "" if given is None else f"export PYTHONPATH='{given}'\n"
+    first = "# Python imports nothing"
+    done, _ = run_script('echo "[$PYTHONPATH] $PYTHONSAFEPATH"', edit=(first, set_up + first))
+    assert done.stdout.splitlines() == [f"[{seen}] 1"] * 2

@@ -26,6 +26,13 @@ def test_the_same_scores_give_the_same_bytes():
     assert chart.scores_png(systems, dots_per_inch=60) == chart.scores_png(systems, dots_per_inch=60)
 
 
+def test_a_matplotlibrc_of_the_current_folder_changes_nothing():
+    systems = [system("Original"), system("LoRA")]
+    plain = chart.scores_svg(systems), chart.scores_png(systems, dots_per_inch=60)
+    with matplotlib.rc_context({"axes.labelsize": 31, "lines.linewidth": 9, "figure.constrained_layout.use": True}):
+        assert (chart.scores_svg(systems), chart.scores_png(systems, dots_per_inch=60)) == plain
+
+
 @pytest.mark.parametrize("name", ["$\\frac{", "a $5 and $6 b", "<b>&\"'", "_hidden", "nul\x00 ‮rtl", "中文"])
 def test_a_name_is_shown_as_it_is_whatever_it_holds(name):
     shown = "".join(texts(chart.scores_svg([system(name), system("other")])))

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 
 import pytest
@@ -15,6 +14,7 @@ from summtune.files import read_jsonl
 from summtune.launchers import local
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.plan import Launch
+from summtune.safe_python import START, python_command
 from summtune.work.stopping import GO_ON_LATER
 
 WORKER = """
@@ -55,7 +55,7 @@ def launch(tmp_path):
 
     def start(processes, mode):
         (tmp_path / "accelerate.yaml").write_text((ONE if processes == 1 else TWO) + REST.format(processes == 1))
-        command = [sys.executable, "-m", "summtune.work.launch", "--config_file", str(tmp_path / "accelerate.yaml")]
+        command = python_command("summtune.work.launch", "--config_file", str(tmp_path / "accelerate.yaml"))
         command += [str(tmp_path / "worker.py"), mode]
         started.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
         return started[-1]
@@ -106,7 +106,7 @@ def test_accelerate_changes_nothing_that_the_imports_have_read_already(tmp_path,
         patch.setattr(os, "environ", values)
         _validate_launch_command(given)
         command, environment = prepare_simple_launcher_cmd_env(given)
-    assert command == [sys.executable, "-m", "summtune.worker", str(tmp_path), "train"]
+    assert command == python_command("summtune.worker", str(tmp_path), "train")
     changed = {key for key, value in environment.items() if values.get(key) != value}
     assert {key for key in changed if not key.startswith("ACCELERATE_")} == set()
     assert environment["ACCELERATE_USE_CPU"] == str(device == "cpu")
@@ -122,10 +122,11 @@ def test_a_single_worker_is_the_launcher_itself(tmp_path, by_hand):
         "print(json.dumps([__name__, sys.argv[1:], os.getpid(), 'torch' in sys.modules, environment]))\n"
     )
     values = local.environment(Launch(distribution="none", processes=1, device="cpu", config_file="accelerate.yaml"))
+    values["PYTHONPATH"] = str(tmp_path)
     if by_hand:
         del values["KMP_BLOCKTIME"]
-    command = [sys.executable, "-m", "summtune.work.launch", "--config_file", str(tmp_path / "accelerate.yaml")]
-    command += ["-m", "single_worker", "a", "--b"]
+    command = python_command("summtune.work.launch", "--config_file", str(tmp_path / "accelerate.yaml"))
+    command += [START, "single_worker", "a", "--b"]
     process = subprocess.Popen(command, env=values, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     said, _ = process.communicate(timeout=90)
     name, arguments, pid, with_torch, environment = json.loads(said)
@@ -140,9 +141,9 @@ def test_machines_that_do_not_meet_are_said_with_their_address(tmp_path, rank, c
     machines = REST.format(False).replace("num_machines: 1", "num_machines: 2")
     (tmp_path / "accelerate.yaml").write_text(TWO + machines.replace("main_process_port: 0\n", ""))
     port = free_port()
-    command = [sys.executable, "-m", "summtune.work.launch", "--config_file", str(tmp_path / "accelerate.yaml")]
+    command = python_command("summtune.work.launch", "--config_file", str(tmp_path / "accelerate.yaml"))
     command += ["--machine_rank", str(rank), "--main_process_ip", "127.0.0.1", "--main_process_port", str(port)]
-    command += ["--rdzv_conf", "timeout=3", "-m", "summtune.worker", str(tmp_path), "train"]
+    command += ["--rdzv_conf", "timeout=3", START, "summtune.worker", str(tmp_path), "train"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 1
     ((event,)) = read_jsonl(tmp_path / "logs" / "events.jsonl")

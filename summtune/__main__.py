@@ -1,0 +1,19 @@
+"""The command ``summtune``, also as ``python -m summtune``."""
+
+import sys
+
+from summtune.safe_python import forget_current_folder
+
+
+def main() -> None:
+    """Run the command line, which imports nothing from the current folder."""
+    forget_current_folder()
+    from summtune.cli import main as command_line
+
+    command_line()
+
+
+if __name__ == "__main__":
+    if not getattr(sys.flags, "safe_path", False):
+        del sys.path[0]  # `python -m` put the current folder there
+    main()
