@@ -26,6 +26,7 @@ from summtune.records import Dialogue, Prediction
 from summtune.run_directory import DATA_FILES, PARTIAL_PREDICTIONS, TOKENS
 from summtune.work.encoding import EncodedPrompt, PromptEncoder
 from summtune.work.generation import Generated, generate, generation_config, place
+from summtune.work.loss_warnings import loss_warnings, tell_losses
 from summtune.work.models import count_parameters, load_adapter, load_model, load_tokenizer
 from summtune.work.peak_memory import peak_memory_bytes
 from summtune.work.precision import check_device, use_bf16
@@ -59,6 +60,7 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
     prompts, cut = tokens.prompts, tokens.truncated
     if cut:
         events.warn(f"{cut} of {len(prompts)} dialogues exceed sequence_len {recipe.sequence_len} and are cut")
+    tell_losses("test", tokens.lost, events)
 
     bf16 = use_bf16(recipe.bf16, launch.device)
     model, trainable, total = _load(plan, run_dir, bf16)
@@ -105,6 +107,8 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
                 "precision": "bf16" if bf16 else "fp32",
                 "seconds": round(time.perf_counter() - started, 2),
                 "peak_memory_bytes": peak_memory_bytes(),
+                "lost_text": tokens.lost,
+                "warnings": loss_warnings("test", tokens.lost),
             },
         )
         for leftover in partial.iterdir():

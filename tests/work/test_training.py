@@ -160,7 +160,7 @@ def test_a_share_of_the_dialogues_is_held_out(trained):
 def test_the_evaluation_loss_is_that_of_the_saved_model(trained):
     run = trained(train=18, val_set_size=5, micro_batch_size=2, gradient_accumulation_steps=4)
     tokenizer = training.load_tokenizer(run.folder / "model")
-    pairs = training._pairs(run.plan, run.folder, "validation", tokenizer, run.events())
+    pairs = training._tokens(run.plan, run.folder, "validation", tokenizer, run.events()).pairs
     model = AutoModelForSeq2SeqLM.from_pretrained(run.folder / "model").eval()
     total = tokens = 0
     with torch.no_grad():
