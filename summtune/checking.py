@@ -13,7 +13,7 @@ from summtune.errors import InputError, Problem, RecipeError
 from summtune.launchers.accelerate_config import parse_ds_config
 from summtune.launchers.ds_config_rules import contradictions, wrong_with_config
 from summtune.paths import recipe_path, resolve_paths
-from summtune.prompts import template_text
+from summtune.prompts import check_template
 from summtune.recipe import ComparedRecipe, Recipe
 from summtune.recipe_loading import NO_OVERRIDES, LoadedRecipe, Overrides, load_recipe
 from summtune.recipe_rules import system_name
@@ -85,7 +85,7 @@ def _problems(loaded: LoadedRecipe, recipe: Recipe) -> list[Problem]:
     found: list[tuple[tuple[str | int, ...], str]] = []
     if recipe.kind != "compare":
         try:
-            template_text(recipe.prompt_template)
+            check_template(recipe.prompt_template)
         except InputError as error:
             found.append((("prompt_template",), str(error)))
     if recipe.deepspeed is not None and Path(recipe.deepspeed).is_absolute():

@@ -118,8 +118,13 @@ def _typed(kind: str, of: Mapping[str, Any]) -> Iterator[str]:
 
 def _unknown(tally: Mapping[str, Any]) -> str:
     if not tally["tokens"]:  # a tokenizer that drops what it does not know
-        return f"lose {tally['characters']:,} characters"
-    return f"hold {tally['tokens']:,} unknown tokens in place of {tally['characters']:,} characters"
+        return f"lose {_count(tally['characters'], 'character')}"
+    tokens, characters = tally["tokens"], tally["characters"]
+    return f"hold {_count(tokens, 'unknown token')} in place of {_count(characters, 'character')}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _some(tally: Mapping[str, Any], of: Mapping[str, Any]) -> str:

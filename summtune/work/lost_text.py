@@ -59,6 +59,7 @@ class LostText:
         self._encoder = encoder
         self._kept: set[str] = {" "}
         self._not_kept: set[str] = set()
+        self._dropped: set[str] = set()
         probe = encoder.offsets_of(_PROBE, typed=False)[0]
         unknown = encoder.tokenizer.unk_token_id
         writes_all = self._decoded([probe])[0].strip() == _PROBE
@@ -158,18 +159,15 @@ class LostText:
 
     def _lost_runs(self, text: str, typed: bool) -> tuple[list[str], int]:
         """Return the pieces of a text that are lost, and how many unknown tokens there are."""
-        if self._unknown is None and not self._drops:
-            return [], 0
-        ids, offsets = self._encoder.offsets_of(text, typed)
         if self._unknown is not None:
+            ids, offsets = self._encoder.offsets_of(text, typed)
             runs = [
                 text[start:end].strip() for at, (start, end) in zip(ids, offsets, strict=True) if at == self._unknown
             ]
             return runs, len(runs)
-        covered = bytearray(len(text))
-        for start, end in offsets:
-            covered[start:end] = b"\1" * (end - start)
-        return [one for one, seen in zip(text, covered, strict=True) if not seen and not _is_blank(one)], 0
+        # Offsets do not help here: where characters are dropped, those of the rest are shifted.
+        lost = self._dropped if self._drops and self._is_suspicious(text) else ()
+        return [one for one in text if one in lost and not _is_blank(one)], 0
 
     def _is_suspicious(self, text: str) -> bool:
         """Whether a text holds what may be lost; most do not, and need not be decoded."""
@@ -180,8 +178,10 @@ class LostText:
             return False
         new = sorted(characters - self._kept - self._not_kept)
         decoded = self._decoded([self._encoder.offsets_of(f"a{one}a", typed=False)[0] for one in new])
-        for one, text in zip(new, decoded, strict=True):
-            (self._kept if text.strip() == f"a{one}a" else self._not_kept).add(one)
+        for one, found in zip(new, decoded, strict=True):
+            (self._kept if found.strip() == f"a{one}a" else self._not_kept).add(one)
+            if found.strip() == "aa":
+                self._dropped.add(one)
         return not characters <= self._kept
 
     def _decoded(self, rows: Sequence[Sequence[int]]) -> list[str]:
@@ -209,14 +209,14 @@ def losses(text: str, decoded: str) -> list[tuple[Loss, str]]:
     ours, theirs = ours.replace(" ", ""), theirs.replace(" ", "")
     if ours == theirs:
         return [*found, ("spacing", "")]
+    original = ours
     steps: Sequence[tuple[Loss, Any]] = (("rewritten", _compatible), ("case", str.casefold), ("accents", _bare))
     for loss, simplified in steps:
         simpler, theirs = simplified(ours), simplified(theirs)
         if simpler == theirs:
-            return [*found, (loss, _difference(ours, decoded))]
+            return [*found, (loss, _difference(original, decoded))]
         ours = simpler
-    lost = _difference(ours, theirs)
-    return [*found, ("dropped", lost)]
+    return [*found, ("dropped", _difference(original, decoded))]
 
 
 def _compatible(text: str) -> str:
