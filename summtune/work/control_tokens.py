@@ -30,7 +30,8 @@ class ControlTokens:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        named = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+        at_of = tokenizer.backend_tokenizer.token_to_id
+        named = {at: name for name in tokenizer.all_special_tokens if (at := at_of(name)) is not None}
         roles = {token for token in tokenizer.special_tokens_map.values() if isinstance(token, str)}
         added = {at: token.content for at, token in tokenizer.added_tokens_decoder.items() if token.special}
         self.names: dict[int, str] = {

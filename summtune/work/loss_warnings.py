@@ -31,7 +31,10 @@ def loss_warnings(role: str, lost: Mapping[str, Any]) -> list[str]:
 
 def loss_remarks(role: str, lost: Mapping[str, Any]) -> list[str]:
     """Return what a person may want to know, a sentence each: text that stays text, spaces and forms of characters."""
-    found = [f"{role}: {sentence}" for kind in ("prompts", "summaries") for sentence in _typed(kind, lost[kind])]
+    kinds = (
+        ("prompts",) if role == "test" else ("prompts", "summaries")
+    )  # no model is taught references of the test role
+    found = [f"{role}: {sentence}" for kind in kinds for sentence in _typed(kind, lost[kind])]
     summaries = lost["summaries"]
     for name, what in (
         ("spaces", "runs of spaces or tabs, which become one space"),

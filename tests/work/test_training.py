@@ -296,7 +296,7 @@ def test_cut_summaries_are_counted_said_and_end_with_the_end_of_sequence(prepare
 
 def test_nothing_left_to_train_on_is_an_error(prepare):
     run = prepare(sequence_len=60, long_dialogues="drop")
-    with pytest.raises(DataError, match=r"train: no dialogue is left \(got 13, 13 of them longer than sequence_len 60"):
+    with pytest.raises(DataError, match=r"train: no dialogue is left \(got 13, of which 13 exceed sequence_len 60 and"):
         train(run.plan, run.folder, run.events(), StopRequest())
 
 
@@ -308,7 +308,7 @@ def test_nothing_left_to_validate_with_is_an_error_before_the_model_is_loaded(pr
     write_rows(validation, [row | {"dialogue": 40 * row["dialogue"]} for row in list(read_jsonl(validation))])
     monkeypatch.setattr(training, "load_model", None)
     with pytest.raises(
-        DataError, match=r"validation: no dialogue is left \(got 2, 2 .* sequence_len 100.*val_set_size"
+        DataError, match=r"validation: no dialogue is left \(got 2, of which 2 exceed sequence_len 100.*val_set_size"
     ):
         train(run.plan, run.folder, run.events(), StopRequest())
 
