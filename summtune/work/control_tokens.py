@@ -17,7 +17,10 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-# <s>, <|im_end|>, [SEP], __en__, en_XX, eng_Latn. Others, such as #Person1#, were added because data holds them.
+# <|im_end|>, <extra_id_0>, <mask_1>: of whoever pretrained the model.
+_PRETRAINED = re.compile(r"<\|.*\|>|<(?:extra_id|mask|unk|sentinel)_?\d*>|\[unused\d*\]", re.DOTALL)
+# <sep>, [SEP], __en__, en_XX, eng_Latn, where the vocabulary has them. Special tokens outside it, such as
+# #Person1# or <speaker1>, were added because data holds them.
 _MARKUP = re.compile(r"<.*>|\[.*\]|__\w+__|[a-z]{2,3}_[A-Za-z]{2,4}", re.DOTALL)
 
 
@@ -34,10 +37,16 @@ class ControlTokens:
         named = {at: name for name in tokenizer.all_special_tokens if (at := at_of(name)) is not None}
         roles = {token for token in tokenizer.special_tokens_map.values() if isinstance(token, str)}
         added = {at: token.content for at, token in tokenizer.added_tokens_decoder.items() if token.special}
+        special = dict(sorted({**named, **added}.items()))
+        learned = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)
         self.names: dict[int, str] = {
-            at: name for at, name in sorted({**named, **added}.items()) if name in roles or _MARKUP.fullmatch(name)
+            at: name
+            for at, name in special.items()
+            if name in roles or _PRETRAINED.fullmatch(name) or (name in learned and _MARKUP.fullmatch(name))
         }
         """The text of each, by its id."""
+        self.of_data: dict[int, str] = {at: name for at, name in special.items() if at not in self.names}
+        """Special tokens that were added for data; they stay whole, and are left out when a summary is decoded."""
         unknown = tokenizer.unk_token_id
         self._unknown = unknown if list(tokenizer.special_tokens_map.values()).count(tokenizer.unk_token) == 1 else None
         self._ids = frozenset(self.names) - {self._unknown}

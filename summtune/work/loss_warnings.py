@@ -101,6 +101,12 @@ def _of_summaries(role: str, lost: Mapping[str, Any]) -> Iterator[str]:
             f"the tokenizer loses the line breaks of {_some(tally, summaries)} {what}: {effect} "
             f"(for instance {_ids(tally)})"
         )
+    tally = summaries["lost"].get("hidden")
+    if tally:
+        yield (
+            f"{_some(tally, summaries)} {what} hold special tokens, which are left out of what a model writes "
+            f"({_examples(tally)}); add them to the tokenizer as ordinary tokens"
+        )
     for name, lost_things in _CHANGES.items():
         tally = summaries["lost"].get(name)
         if tally:

@@ -99,7 +99,7 @@ class LostText:
         suspicious = [
             place
             for place, (summary, (tokens, typed)) in enumerate(zip(summaries, encoded, strict=True))
-            if typed or self._unknown in tokens or self._is_suspicious(summary)
+            if typed or self._unknown in tokens or self._hidden(tokens) or self._is_suspicious(summary)
         ]
         decoded = self._decoded([encoded[place][0] for place in suspicious])
         for place, text in zip(suspicious, decoded, strict=True):
@@ -109,8 +109,11 @@ class LostText:
             known = self._unknown is None or self._unknown not in tokens
             if not known or self._drops:
                 self._unwritten("summaries", identity, summary, typed)
+            hidden = self._hidden(tokens)
+            if hidden:
+                self._tally("summaries", "hidden").add(identity, ", ".join(hidden))
             for loss, shown in losses(summary, text):
-                if loss == "lines" or (known and not (self._drops and loss == "dropped")):
+                if loss == "lines" or (known and not hidden and not (self._drops and loss == "dropped")):
                     self._tally("summaries", loss).add(identity, shown)
 
     def references(self, dialogues: Iterable[Dialogue]) -> None:
@@ -142,6 +145,11 @@ class LostText:
     def _lost_of_template(self) -> str:
         template = self._encoder.template.replace("{dialogue}", "")
         return "".join(dict.fromkeys("".join(self._lost_runs(template, typed=False)[0])))
+
+    def _hidden(self, tokens: Sequence[int]) -> list[str]:
+        """Return the special tokens of a summary that are left out when it is decoded."""
+        of_data = self._encoder.control.of_data
+        return [of_data[at] for at in sorted(of_data.keys() & set(tokens))] if of_data else []
 
     def _tally(self, kind: str, name: str) -> Tally:
         return self._counts[kind].setdefault(name, Tally())

@@ -198,8 +198,8 @@ def _tokens(plan: Plan, run_dir: Path, role: str, tokenizer: PreTrainedTokenizer
     if not pairs:
         others = "" if role == "train" else ", or remove val_set_size"
         raise DataError(
-            f"{role}: no dialogue is left (got {dialogues}, of which {cut} exceed sequence_len {recipe.sequence_len} and "
-            f"are left out by `long_dialogues: {recipe.long_dialogues}`); raise sequence_len or use "
+            f"{role}: no dialogue is left (got {dialogues}, of which {cut} exceed sequence_len {recipe.sequence_len} "
+            f"and are left out by `long_dialogues: {recipe.long_dialogues}`); raise sequence_len or use "
             f"`long_dialogues: truncate_end`{others}"
         )
     if cut:

@@ -4,7 +4,7 @@ import random
 import string
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from summtune.records import Dialogue
@@ -65,7 +65,9 @@ def wrapped(backend):
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", mask_token="<mask>"
     )
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<extra_id_0>", "#Person2#"]})
+    tokenizer.add_special_tokens(
+        {"additional_special_tokens": ["<extra_id_0>", "#Person2#", "<speaker1>", "<|im_end|>"]}
+    )
     tokenizer.add_tokens(["#Person1#"])
     return tokenizer
 
@@ -80,7 +82,7 @@ def decoded(encoder, ids):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "typed", ["</s>", "<pad>", "<unk>", "<mask>", "<extra_id_0>", "</s></s>", "</s>s", "</s", "<s>"]
+    "typed", ["</s>", "<pad>", "<unk>", "<mask>", "<extra_id_0>", "<|im_end|>", "</s></s>", "</s>s", "</s", "<s>"]
 )
 def test_a_control_token_in_a_summary_is_text_and_ends_nothing(kind, typed):
     encoding = encoder(kind)
@@ -137,8 +139,11 @@ def test_texts_without_control_tokens_have_the_ids_of_the_tokenizer(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_speaker_tags_that_were_added_stay_whole_beside_control_tokens(kind):
     encoding = encoder(kind)
-    tags = encoding.tokenizer.convert_tokens_to_ids(["#Person1#", "#Person2#"])
-    for text, is_typed in (("#Person1#: hi #Person2#: ho", False), ("#Person1#: </s> #Person2#: ho", True)):
+    tags = encoding.tokenizer.convert_tokens_to_ids(["#Person1#", "#Person2#", "<speaker1>"])
+    for text, is_typed in (
+        ("#Person1#: hi #Person2#: ho <speaker1> a", False),
+        ("#Person1#: </s> #Person2#: ho <|im_end|> <speaker1>", True),
+    ):
         (prompt,) = encoding.encode([Dialogue("a", text, ())])
         assert prompt.typed == is_typed
         assert [at for at in prompt.ids if at in tags] == tags
@@ -154,13 +159,13 @@ def test_what_a_normalizer_makes_a_control_token_is_text():
 
 def test_a_control_token_whose_form_is_normalized_is_text():
     backend = unigram(normalizers.Lowercase())
-    backend.add_special_tokens([AddedToken("<sep>", normalized=True, special=True)])
-    encoding = PromptEncoder(wrapped(backend), "{dialogue} <SEP>", 512)
-    sep = encoding.tokenizer.convert_tokens_to_ids("<sep>")
-    ((ids, typed),) = encoding.encode_summaries(["say <SEP>"])
+    backend.add_special_tokens([AddedToken("<extra_id_9>", normalized=True, special=True)])
+    encoding = PromptEncoder(wrapped(backend), "{dialogue} <EXTRA_ID_9>", 512)
+    added = encoding.tokenizer.convert_tokens_to_ids("<extra_id_9>")
+    ((ids, typed),) = encoding.encode_summaries(["say <EXTRA_ID_9>"])
     assert typed
-    assert sep not in ids
-    assert decoded(encoding, ids) == "say <sep>"
+    assert added not in ids
+    assert decoded(encoding, ids) == "say <extra_id_9>"
 
 
 @pytest.mark.parametrize("kind", [unigram, byte_level, byte_fallback])
@@ -178,3 +183,22 @@ def test_dialogues_with_control_tokens_are_cut_and_never_the_template(kind, sequ
     (prompt,) = start.encode([dialogue])
     assert decoded(start, prompt.ids).endswith("turn 29 </s> Short:")
     assert prompt.ids.count(1) == 1
+
+
+def test_control_tokens_of_the_template_are_found_before_a_normalizer_drops_what_is_rare():
+    backend = unigram(normalizers.Replace(Regex("[^ -~]"), ""))
+    backend.add_special_tokens([AddedToken("<extra_id_9>", normalized=True, special=True)])
+    encoding = PromptEncoder(wrapped(backend), "<extra_id_9> {dialogue}", 512)
+    added = encoding.tokenizer.convert_tokens_to_ids("<extra_id_9>")
+    (prompt,) = encoding.encode([Dialogue("a", "<extra_id_9> </s>", ())])
+    assert prompt.ids.count(added) == 1
+    assert decoded(encoding, prompt.ids) == "<extra_id_9> </s>"
+
+
+def test_of_two_control_tokens_in_the_template_the_longer_is_found():
+    backend = unigram()
+    backend.add_special_tokens(["<|a|>", "<|a|>b|>"])
+    encoding = PromptEncoder(wrapped(backend), "<|a|>b|> {dialogue}", 512)
+    plain, typed = encoding.encode([Dialogue("a", "x", ()), Dialogue("b", "</s>", ())])
+    added = encoding.tokenizer.convert_tokens_to_ids("<|a|>b|>")
+    assert plain.ids[0] == typed.ids[0] == added

@@ -98,6 +98,15 @@ def test_typed_control_tokens_are_counted():
         }
 
 
+def test_special_tokens_that_are_left_out_of_what_is_written_are_counted():
+    tokenizer = letters("<unk>")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["#Person1#"]})
+    tokenizer.add_tokens(["#Person2#"])
+    result = found(tokenizer, [Dialogue("a", "#Person1#", ("#Person1# hi", "#Person2# hi"))])
+    tally = {"texts": 1, "tokens": 0, "characters": 0, "examples": [("a", "#Person1#")]}
+    assert (result["prompts"]["lost"], result["summaries"]["lost"]) == ({}, {"hidden": tally})
+
+
 def test_what_the_normalizer_takes_is_counted_by_kind():
     normalizer = normalizers.Sequence(
         [
