@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 # <|im_end|>, <extra_id_0>, <mask_1>: of whoever pretrained the model.
@@ -108,8 +108,6 @@ class ControlTokens:
         if "merges" in model:
             model["merges"] = [merge for merge in model["merges"] if _stays(merge, new)]
         tokenizer = Tokenizer.from_str(json.dumps(state))
-        known = set(new.values()) & set(tokenizer.get_vocab())
-        tokenizer.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in sorted(known)])
         tokenizer.encode_special_tokens = False
         return tokenizer
 

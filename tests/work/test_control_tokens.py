@@ -190,9 +190,9 @@ def test_control_tokens_of_the_template_are_found_before_a_normalizer_drops_what
     backend.add_special_tokens([AddedToken("<extra_id_9>", normalized=True, special=True)])
     encoding = PromptEncoder(wrapped(backend), "<extra_id_9> {dialogue}", 512)
     added = encoding.tokenizer.convert_tokens_to_ids("<extra_id_9>")
-    (prompt,) = encoding.encode([Dialogue("a", "<extra_id_9> </s>", ())])
+    (prompt,) = encoding.encode([Dialogue("a", f"<extra_id_9> </s> {added}", ())])
     assert prompt.ids.count(added) == 1
-    assert decoded(encoding, prompt.ids) == "<extra_id_9> </s>"
+    assert decoded(encoding, prompt.ids) == f"<extra_id_9> </s> {added}"
 
 
 def test_of_two_control_tokens_in_the_template_the_longer_is_found():
