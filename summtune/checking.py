@@ -14,7 +14,7 @@ from summtune.launchers.accelerate_config import parse_ds_config
 from summtune.launchers.ds_config_rules import contradictions, wrong_with_config
 from summtune.model_limits import facts_of, misfits
 from summtune.paths import model_folder, recipe_path, resolve_paths
-from summtune.prompts import template_text
+from summtune.prompts import check_template
 from summtune.recipe import ComparedRecipe, Recipe
 from summtune.recipe_loading import NO_OVERRIDES, LoadedRecipe, Overrides, load_recipe
 from summtune.recipe_rules import system_name
@@ -86,7 +86,7 @@ def _problems(loaded: LoadedRecipe, recipe: Recipe) -> list[Problem]:
     found: list[tuple[tuple[str | int, ...], str]] = []
     if recipe.kind != "compare":
         try:
-            template_text(recipe.prompt_template)
+            check_template(recipe.prompt_template)
         except InputError as error:
             found.append((("prompt_template",), str(error)))
         folder = model_folder(recipe.base_model or "")

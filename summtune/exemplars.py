@@ -72,6 +72,25 @@ def choose_exemplars(
     assert_never(choose)
 
 
+def check_exemplars(
+    pool: Sequence[Dialogue],
+    targets: Sequence[Dialogue],
+    shots: int,
+    choose: Literal["first", "random", "similar", "ids"],
+    ids: Sequence[str],
+) -> None:
+    """Find nothing wrong with what `choose_exemplars` is asked for, without choosing for every target.
+
+    Raises:
+        DataError: as `choose_exemplars` does.
+    """
+    if choose == "similar":  # of one target, whose own text is the only one that it may not be shown
+        own = {target.dialogue.strip() for target in targets} & {one.dialogue.strip() for one in pool}
+        _check_enough(len(pool) - bool(own), shots, len(pool))
+    else:
+        choose_exemplars(pool, targets, shots, "ids" if choose == "ids" else "first", ids, 0)
+
+
 def _check_enough(candidates: int, shots: int, pool: int) -> None:
     if candidates < shots:
         beside = f" beside the {pool - candidates} that are to be summarized themselves" if candidates < pool else ""

@@ -11,6 +11,7 @@ from summtune.data.grouping import repeated_sentence
 from summtune.data.reading import Reading, read_dialogues
 from summtune.errors import DataError
 from summtune.evaluator import unread
+from summtune.exemplars import check_exemplars
 from summtune.files import write_jsonl
 from summtune.identity import content_sha256
 from summtune.leakage import NearCopy, near_copies
@@ -49,6 +50,9 @@ def prepare_data(recipe: Recipe, into: Path, warn: Callable[[str], None]) -> dic
     roles = {role: reading.dialogues for role, reading in readings.items()}
     for role, reading in readings.items():
         _tell(role, reading, warn)
+    if "exemplars" in roles:
+        chosen = recipe.exemplars
+        check_exemplars(roles["exemplars"], roles["test"], recipe.shots, chosen.choose, chosen.ids or ())
     if recipe.kind == "train":
         roles["train"], held_out = split_validation(roles["train"], recipe.val_set_size, recipe.seed)
         if held_out:
@@ -127,13 +131,15 @@ def split_validation(dialogues: Sequence[Dialogue], size: float, seed: int) -> t
         seed: decides which.
 
     Raises:
-        DataError: nothing would be left to train on.
+        DataError: nothing would be left to train on, or to validate with.
     """
     count = int(size) if size >= 1 else round(size * len(dialogues))
     if size > 0 and not 0 < count < len(dialogues):
+        one = len(dialogues) == 1
+        what, advice = ("validation", "raise it") if count == 0 else ("training", "lower it")
         raise DataError(
-            f"val_set_size leaves no training or no validation data (got {size} of {len(dialogues)} dialogues); "
-            "lower it"
+            f"val_set_size leaves no {what} data (got {size} of {len(dialogues)} dialogue{'' if one else 's'}); "
+            f"{'add dialogues, or remove it' if one else advice}"
         )
     held_out = set(random.Random(f"validation/{seed}").sample(range(len(dialogues)), count))
     train = [dialogue for index, dialogue in enumerate(dialogues) if index not in held_out]

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from summtune.errors import InputError
 from summtune.nearest import hint
+from summtune.placeholders import PLACE, foreign_placeholder
 from summtune.records import Dialogue
-
-_PLACE = "{dialogue}"
 
 # The flan_ ones are the instructions that FLAN-T5 was tuned on, word for word: FLAN's templates for dialogues (SAMSum),
 # https://github.com/google-research/FLAN/blob/main/flan/templates.py
@@ -33,15 +32,28 @@ def template_text(name_or_text: str) -> str:
     """
     if name_or_text in TEMPLATES:
         return TEMPLATES[name_or_text]
-    places = name_or_text.count(_PLACE)
+    places = name_or_text.count(PLACE)
     if places == 1:
         return name_or_text
     if places:
-        raise InputError(f"prompt_template needs {_PLACE} once (got {places} times in {name_or_text!r}); leave one")
+        raise InputError(f"prompt_template needs {PLACE} once (got {places} times in {name_or_text!r}); leave one")
     raise InputError(
-        f"prompt_template is neither a name nor a text with {_PLACE} (got {name_or_text!r})"
+        f"prompt_template is neither a name nor a text with {PLACE} (got {name_or_text!r})"
         f"{hint(name_or_text, TEMPLATES)}; named templates: {', '.join(TEMPLATES)}"
     )
+
+
+def check_template(name_or_text: str) -> None:
+    """Find nothing wrong with a template that somebody wrote.
+
+    Raises:
+        InputError: neither a known name nor a text with exactly one ``{dialogue}``, or one with placeholders of another
+            tool or escape sequences that were not replaced.
+    """
+    wrong = None if name_or_text in TEMPLATES else foreign_placeholder(name_or_text)
+    if wrong is not None:
+        raise InputError(wrong)
+    template_text(name_or_text)
 
 
 def render(template: str, dialogue: str, exemplars: Sequence[Dialogue]) -> str:
@@ -58,4 +70,4 @@ def render(template: str, dialogue: str, exemplars: Sequence[Dialogue]) -> str:
 
 def _filled(template: str, dialogue: str) -> str:
     # Not str.format: a brace in a template or a dialogue would be an error, or reach into Python's objects.
-    return template.replace(_PLACE, dialogue)
+    return template.replace(PLACE, dialogue)

@@ -260,7 +260,9 @@ def _describe(path: KeyPath, group: Sequence[ErrorDetails]) -> str:
         meant = hint(detail["input"], known) if isinstance(detail["input"], str) else ""
         return f"{dotted} must be {' or '.join(choices)} (got {shown}){meant}"
     if expected:
-        return f"{dotted} must be {' or '.join(expected)} (got {shown})"
+        structure = isinstance(detail.get("input"), (dict, list)) and "text" in expected
+        advice = "; put text that holds braces, brackets or a colon in quotes" if structure else ""
+        return f"{dotted} must be {' or '.join(expected)} (got {shown}){advice}"
     return f"{dotted}: {detail['msg']} (got {shown})"
 
 

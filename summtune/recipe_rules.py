@@ -235,6 +235,14 @@ def _training(recipe: Recipe) -> Iterator[Finding]:
     size = recipe.val_set_size
     if size >= 1 and size != int(size):
         yield ("val_set_size",), f"val_set_size is a count or a share below 1 (got {size}); write a whole number"
+    limits = [source.limit for source in recipe.datasets or ()]
+    most = sum(limit for limit in limits if limit is not None)
+    if limits and None not in limits and size >= most:
+        yield (
+            ("val_set_size",),
+            f"val_set_size leaves no training data (got {size}, and the limits of datasets leave {most} dialogues); "
+            "lower it, or raise the limits",
+        )
     if recipe.eval_steps and recipe.save_steps and recipe.save_steps % recipe.eval_steps:
         yield (
             ("save_steps",),

@@ -186,9 +186,9 @@ class _Builder:
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
                 shown = getattr(key_node, "value", "")
                 shown = shown if isinstance(shown, str) else "a collection"
-                self._note(
-                    place, f"a key is a plain name (got {shown!r}); write the keys out, without merging or nesting"
-                )
+                braces = isinstance(key_node, yaml.MappingNode)  # {{dialogue}} without quotes
+                advice = "put text in braces in quotes" if braces else "write the keys out, without merging or nesting"
+                self._note(place, f"a key is a plain name (got {shown!r}); {advice}")
                 continue
             key = self._text(key_node.value, place)
             key_path: KeyPath = (*path, key)

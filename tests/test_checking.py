@@ -31,6 +31,25 @@ def test_what_only_this_machine_can_tell_is_told_with_its_place(project, setting
     assert problem.startswith(message)
 
 
+def test_a_foreign_placeholder_has_its_line_and_column(project):
+    path = project / "foreign.yaml"
+    path.write_text((project / "train.yaml").read_text() + '\nprompt_template: "Say: {{ text }}"\n')
+    with pytest.raises(
+        RecipeError, match=r"foreign.yaml:\d+:1: prompt_template has a placeholder .*got \{\{ text \}\}"
+    ):
+        check(path)
+
+
+def test_a_foreign_placeholder_in_an_override_of_a_comparison_is_told(project):
+    path = project / "both.yaml"
+    path.write_text(
+        "kind: compare\nrecipes: [train.yaml, {recipe: train.yaml, name: b}]\n"
+        "overrides: {prompt_template: 'Say: {text}'}\n"
+    )
+    (problem,) = problems(path)
+    assert "not replaced (got {text}); write {dialogue}" in problem
+
+
 def test_slurm_and_several_machines_are_fine_also_where_there_are_none(project):
     check(project / "train.yaml", ["launcher=slurm", "slurm={time: '1:00:00'}"])
     check(project / "train.yaml", ["num_machines=2", "num_processes=2"])

@@ -119,7 +119,8 @@ def test_a_nearly_equal_dialogue_is_told_with_the_dialogue_that_has_most_of_it()
 
 def test_exemplars_are_looked_through_too(prepare, project, write_rows):
     rows = [{"id": f"same_{i}", "dialogue": f"A: {i}", "summary": f"Summary {i}."} for i in range(7)]
-    write_rows(project / "train.jsonl", rows)
+    other = {"id": "other", "dialogue": "A: How is the weather?", "summary": "A asks."}
+    write_rows(project / "train.jsonl", [*rows, other])
     write_rows(project / "test.jsonl", rows)
     summary, warnings = prepare("datasets=[{path: ./train.jsonl}]", "shots=1", name="prompt.yaml")
     assert list(summary["leakage"]) == ["exemplars"]
@@ -176,8 +177,31 @@ def test_the_seed_decides_which():
     assert split_validation(DIALOGUES, 5, seed=1) != split_validation(DIALOGUES, 5, seed=2)
 
 
-@pytest.mark.parametrize("size", [20, 500, 0.01, 0.99])
-def test_something_is_left_on_both_sides(size):
-    match = rf"val_set_size leaves no training or no validation data \(got {size} of 20 dialogues\); lower it"
-    with pytest.raises(DataError, match=match):
+@pytest.mark.parametrize(
+    ("size", "left", "advice"),
+    [(20, "training", "lower"), (500, "training", "lower"), (0.99, "training", "lower"), (0.01, "validation", "raise")],
+)
+def test_something_is_left_on_both_sides(size, left, advice):
+    with pytest.raises(DataError, match=rf"leaves no {left} data \(got {size} of 20 dialogues\); {advice} it"):
         split_validation(DIALOGUES, size, seed=1)
+
+
+def test_one_dialogue_cannot_be_divided():
+    with pytest.raises(DataError, match=r"got 0.5 of 1 dialogue\); add dialogues, or remove it"):
+        split_validation(DIALOGUES[:1], 0.5, seed=1)
+
+
+@pytest.mark.parametrize("choose", ["first", "random", "similar"])
+def test_exemplars_that_are_too_few_are_an_error_before_anything_is_started(prepare, project, write_rows, choose):
+    rows = [{"id": f"same_{i}", "dialogue": f"A: {i}", "summary": f"Summary {i}."} for i in range(2)]
+    write_rows(project / "train.jsonl", rows)
+    write_rows(project / "test.jsonl", rows[:1])
+    with pytest.raises(DataError, match=r"shots: 2 needs as many exemplars \(got 1 to choose from beside the 1"):
+        prepare("datasets=[{path: ./train.jsonl}]", "shots=2", f"exemplars.choose={choose}", name="prompt.yaml")
+
+
+def test_an_exemplar_that_does_not_exist_is_an_error_before_anything_is_started(prepare, project, write_rows):
+    write_rows(project / "train.jsonl", [{"id": "a", "dialogue": "A: 1", "summary": "One."}])
+    sets = ("datasets=[{path: ./train.jsonl, id_field: id}]", "shots=1", "exemplars={choose: ids, ids: [b]}")
+    with pytest.raises(DataError, match=r"no such exemplar among the 1 dialogues of the split \(got b"):
+        prepare(*sets, name="prompt.yaml")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from summtune.errors import InputError
-from summtune.prompts import TEMPLATES, render, template_text
+from summtune.prompts import TEMPLATES, check_template, render, template_text
 from summtune.records import Dialogue
 
 
@@ -20,6 +20,23 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_all_names() -> None:
         InputError, match=r"got 'summarise'\), did you mean summarize\?; named templates: summarize, .*plain"
     ):
         template_text("summarise")
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_named_templates_have_no_foreign_placeholders(name: str) -> None:
+    check_template(name)
+    check_template(TEMPLATES[name])
+
+
+def test_a_foreign_placeholder_is_named_before_its_count() -> None:
+    with pytest.raises(InputError, match=r"got \{\{dialogue\}\}\); only \{dialogue\} is replaced"):
+        check_template("{{dialogue}} and {dialogue}")
+    with pytest.raises(InputError, match="got 2 times in"):
+        check_template("{dialogue} and {dialogue}")
+
+
+def test_a_plan_of_an_earlier_version_keeps_its_template() -> None:
+    assert template_text("{dialogue} {summary}") == "{dialogue} {summary}"
 
 
 def test_a_text_with_two_places_is_refused() -> None:

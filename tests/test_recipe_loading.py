@@ -109,6 +109,10 @@ shots: 1
         ("num_epochs: 0", "num_epochs must be above 0 (got 0)"),
         ("weight_decay: 1", "weight_decay must be below 1.0 (got 1)"),
         ("prompt_template: ''", "prompt_template must have at least 1 character (got '')"),
+        (
+            "prompt_template: {dialogue}",
+            "prompt_template must be text (got a section); put text that holds braces, brackets or a colon in quotes",
+        ),
         ("generation: 5", "generation must be a section of keys (got 5)"),
         ("generation: [num_beams]", "generation must be a section of keys (got a list)"),
         ("val_set_size: many", "val_set_size must be a whole number or a number (got 'many')"),

@@ -246,6 +246,13 @@ def test_a_validation_set_is_a_share_or_a_whole_count():
     assert findings(TRAIN, val_set_size=2.0) == []
 
 
+@pytest.mark.parametrize(("size", "wrong"), [(9, []), (10, ["val_set_size"]), (12, ["val_set_size"]), (0.5, [])])
+def test_limits_leave_something_to_train_on(size, wrong):
+    found = findings(TRAIN, val_set_size=size, datasets=[{"path": "a/b", "limit": 6}, {"path": "c/d", "limit": 4}])
+    assert [path for path, _ in found] == wrong
+    assert all(f"(got {size}, and the limits of datasets leave 10 dialogues)" in message for _, message in found)
+
+
 def test_the_best_checkpoint_is_one_that_was_evaluated():
     ((path, message),) = findings(TRAIN, val_set_size=10, eval_steps=10, save_steps=15)
     assert (path, message.split(":")[0]) == (

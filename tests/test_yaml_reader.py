@@ -102,6 +102,11 @@ def test_merge_keys_and_nested_keys_are_refused():
     assert problems("? [a, b]\n: 1\n") == [f"a.yaml:1:3: a key is a plain name (got 'a collection'); {advice}"]
 
 
+def test_text_in_double_braces_needs_quotes():
+    advice = "put text in braces in quotes"
+    assert problems("a: {{b}}\n") == [f"a.yaml:1:5: a key is a plain name (got 'a collection'); {advice}"]
+
+
 def test_a_number_of_thousands_of_digits_is_a_problem_and_no_crash():
     assert problems("seed: " + "9" * 5000) == [
         "a.yaml:1:1: a number has at most 100 digits (got 5000); shorten or quote it"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,7 @@ def run_contents(run: RunFiles) -> Contents:
         title=run.name,
         subtitle=f"{deed(run)}, scored on {numbers.count(run.metrics['n'])} dialogues",
         verdict=(),
-        warnings=tuple(run.metrics["diagnostics"].get("warnings", ())),
+        warnings=(*run.metrics["diagnostics"].get("warnings", ()), *stage_warnings(run)),
         systems=(run.as_system(),),
         floor=run.metrics.get("floor"),
         ceiling=run.metrics.get("ceiling"),
@@ -76,6 +76,21 @@ def run_contents(run: RunFiles) -> Contents:
     )
 
 
+def stage_warnings(run: RunFiles) -> tuple[str, ...]:
+    """Return what training and prediction warned of and wrote beside their counts."""
+    return (*(run.training or {}).get("warnings", ()), *run.stats.get("warnings", ()))
+
+
+def _named_stage_warnings(names: Sequence[str], runs: Sequence[RunFiles]) -> Iterator[str]:
+    """Yield the warnings of several runs, once each, with the names of those they concern."""
+    concerned: dict[str, list[str]] = {}
+    for name, run in zip(names, runs, strict=True):
+        for warning in stage_warnings(run):
+            concerned.setdefault(warning, []).append(name)
+    for warning, named in concerned.items():
+        yield f"{', '.join(named)}: {warning}"
+
+
 def comparison_contents(files: ComparisonFiles) -> Contents:
     """Return what the report of a comparison says."""
     comparison = files.comparison
@@ -89,7 +104,7 @@ def comparison_contents(files: ComparisonFiles) -> Contents:
         title=f"{files.name}: {' vs '.join(names) if len(names) < 4 else f'{len(names)} systems compared'}",
         subtitle=f"{len(names)} systems on the same {numbers.count(comparison['n'])} dialogues",
         verdict=tuple(comparison["verdict"]),
-        warnings=tuple(comparison["warnings"]),
+        warnings=(*comparison["warnings"], *_named_stage_warnings(names, files.runs)),
         systems=tuple(systems),
         floor=floor,
         ceiling=ceiling,

@@ -27,11 +27,12 @@ from summtune.run_directory import DATA_FILES, PARTIAL_PREDICTIONS, TOKENS
 from summtune.work.encoding import EncodedPrompt, PromptEncoder
 from summtune.work.generation import Generated, generate, generation_config, place
 from summtune.work.global_attention import GLOBAL_ATTENTION, takes_global_attention
+from summtune.work.loss_warnings import loss_warnings, tell_losses
 from summtune.work.model_check import check_model
 from summtune.work.models import count_parameters, load_adapter, load_model, load_tokenizer
 from summtune.work.peak_memory import peak_memory_bytes
 from summtune.work.precision import check_device, use_bf16
-from summtune.work.tokens import Shown, tokens_of
+from summtune.work.tokens import Shown, Tokens, tokens_of
 
 
 def predict(plan: Plan, run_dir: Path, events: Events) -> None:
@@ -59,10 +60,8 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
     cut_where = "truncate_end" if recipe.long_dialogues == "drop" else recipe.long_dialogues
     encoder = PromptEncoder(tokenizer, template_text(recipe.prompt_template), recipe.sequence_len, cut_where)
     tokens = tokens_of(data, encoder, None, run_dir / TOKENS, events, _exemplars(plan, run_dir))
-    prompts, cut = tokens.prompts, tokens.truncated
-    if cut:
-        events.warn(f"{cut} of {len(prompts)} dialogues exceed sequence_len {recipe.sequence_len} and are cut")
-
+    prompts = tokens.prompts
+    _warn_of_losses(tokens, recipe.sequence_len, events)
     bf16 = use_bf16(recipe.bf16, launch.device)
     model, trainable, total = _load(plan, run_dir, bf16)
     place(model, state.device, events.say)
@@ -100,7 +99,7 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
             {
                 "dialogues": len(prompts),
                 "unique_prompts": unique,
-                "truncated": cut,
+                "truncated": tokens.truncated,
                 "trainable_parameters": trainable,
                 "total_parameters": total,
                 "exemplars": tokens.exemplars,
@@ -109,12 +108,23 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
                 "global_attention": GLOBAL_ATTENTION if takes_global_attention(model) else None,
                 "seconds": round(time.perf_counter() - started, 2),
                 "peak_memory_bytes": peak_memory_bytes(),
+                "lost_text": tokens.lost,
+                "warnings": loss_warnings("test", tokens.lost),
             },
         )
         for leftover in partial.iterdir():
             leftover.unlink()
         partial.rmdir()
     state.wait_for_everyone()
+
+
+def _warn_of_losses(tokens: Tokens, sequence_len: int, events: Events) -> None:
+    """Warn of dialogues that are cut, and of text that the tokenizer cannot write."""
+    if tokens.truncated:
+        events.warn(
+            f"{tokens.truncated} of {len(tokens.prompts)} dialogues exceed sequence_len {sequence_len} and are cut"
+        )
+    tell_losses("test", tokens.lost, events)
 
 
 def make_batches(prompts: Iterable[EncodedPrompt], size: int) -> list[list[Sequence[int]]]:

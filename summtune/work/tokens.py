@@ -29,12 +29,13 @@ from summtune.identity import content_sha256, hash_of
 from summtune.records import Dialogue
 from summtune.work.batches import Pair
 from summtune.work.encoding import EncodedPrompt, PromptEncoder
+from summtune.work.lost_text import LostText
 from summtune.work.token_file import DamagedTokensError, TokenFile, TokenRow, TokenWriter
 
 LARGEST = 8 << 30
 """Bytes that the cache may hold; what was not used for longest goes first."""
 
-_FORMAT = 1  # to be raised when prompts are rendered or cut in another way
+_FORMAT = 2  # to be raised when prompts are rendered, encoded or cut in another way, or more is noted
 _AT_ONCE = 1000  # dialogues in memory
 _ABANDONED = 24 * 3600  # seconds after which a temporary file is nobody's
 
@@ -64,6 +65,7 @@ class Tokens:
         truncated: dialogues that do not fit.
         cut_targets: references that do not fit.
         exemplars: ids of the dialogues that are shown solved, sorted.
+        lost: what the tokenizer loses of the texts, as `LostText.to_json` returns it.
     """
 
     def __init__(self, file: TokenFile) -> None:
@@ -72,6 +74,7 @@ class Tokens:
         self.truncated: int = file.notes["truncated"]
         self.cut_targets: int = file.notes["cut_targets"]
         self.exemplars: list[str] = file.notes["exemplars"]
+        self.lost: dict[str, Any] = file.notes["lost"]
 
 
 def tokens_of(
@@ -124,7 +127,8 @@ def _tokenizer_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     for changed_by_use in ("padding", "truncation"):
         state.pop(changed_by_use, None)
-    return hash_of([type(tokenizer).__name__, tokenizer.eos_token_id, state])
+    special = [tokenizer.unk_token_id, sorted(tokenizer.all_special_ids)]
+    return hash_of([type(tokenizer).__name__, tokenizer.eos_token_id, special, state])
 
 
 def _entry(
@@ -182,6 +186,7 @@ def tokenize(
     prompts, truncated, pair_prompts, pair_labels = array("q"), array("q"), array("q"), array("q")
     used: set[str] = set()
     cut_targets = 0
+    lost = LostText(encoder)
     remaining = (Dialogue.from_json(row) for row in rows)
     while dialogues := list(itertools.islice(remaining, _AT_ONCE)):
         solved = list(itertools.islice(exemplars, len(dialogues)))
@@ -190,23 +195,28 @@ def tokenize(
         numbers = writer.add([prompt.ids for prompt in encoded])
         prompts.extend(numbers)
         truncated.extend(prompt.truncated for prompt in encoded)
+        dropped = [prompt.truncated and encoder.long_dialogues == "drop" for prompt in encoded]
+        lost.prompts(dialogues, solved, encoded)
         if target_len is None:
+            lost.references(dialogues)
             continue
         trained = [
-            (number, reference)
-            for number, prompt, dialogue in zip(numbers, encoded, dialogues, strict=True)
-            if not (prompt.truncated and encoder.long_dialogues == "drop")
+            (number, dialogue.id, reference)
+            for number, left_out, dialogue in zip(numbers, dropped, dialogues, strict=True)
+            if not left_out
             for reference in dialogue.references
         ]
-        labels = tokenizer([reference for _, reference in trained])["input_ids"] if trained else []
-        cut_targets += sum(len(ids) > target_len for ids in labels)
+        summaries = [reference for _, _, reference in trained]
+        labels = encoder.encode_summaries(summaries)
+        lost.summaries([identity for _, identity, _ in trained], summaries, labels)
+        cut_targets += sum(len(ids) > target_len for ids, _ in labels)
         end = [tokenizer.eos_token_id]
-        pair_prompts.extend(number for number, _ in trained)
+        pair_prompts.extend(number for number, _, _ in trained)
         pair_labels.extend(
-            writer.add([ids if len(ids) <= target_len else ids[: target_len - 1] + end for ids in labels])
+            writer.add([ids if len(ids) <= target_len else ids[: target_len - 1] + end for ids, _ in labels])
         )
     tables = {"prompts": prompts, "truncated": truncated, "pair_prompts": pair_prompts, "pair_labels": pair_labels}
-    notes = {"truncated": sum(truncated), "cut_targets": cut_targets, "exemplars": sorted(used)}
+    notes = {"truncated": sum(truncated), "cut_targets": cut_targets, "exemplars": sorted(used), "lost": lost.to_json()}
     writer.close(tables, notes)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,11 @@ from summtune.prompts import template_text
 from summtune.run_directory import DATA_FILES, TOKENS
 from summtune.work import operators
 from summtune.work.arguments import check_launch, training_arguments
-from summtune.work.batches import Collator, GlobalBatchSampler, Pair, Pairs
+from summtune.work.batches import Collator, GlobalBatchSampler, Pairs
 from summtune.work.changed_weights import unchanged_weights
 from summtune.work.encoding import PromptEncoder
 from summtune.work.global_attention import GLOBAL_ATTENTION, takes_global_attention
+from summtune.work.loss_warnings import loss_warnings, tell_losses
 from summtune.work.model_check import check_model
 from summtune.work.models import (
     add_adapter,
@@ -42,7 +42,7 @@ from summtune.work.step_guard import StepGuard
 from summtune.work.stopping import StopRequest
 from summtune.work.t5_on_cpu import kernels_of, quicken
 from summtune.work.target_tokens import TargetTokens
-from summtune.work.tokens import tokens_of
+from summtune.work.tokens import Tokens, tokens_of
 from summtune.work.train_log import TrainLog
 from summtune.work.trainer import LayoutInvariantTrainer, Recorder
 
@@ -74,7 +74,8 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
     precision = "bf16" if bf16 else "fp32"
     tokenizer = load_tokenizer(Path(plan.model.folder))
     needs = check_model(Path(plan.model.folder), tokenizer, recipe)
-    training_pairs = _pairs(plan, run_dir, "train", tokenizer, events)
+    tokenized = _tokenized(plan, run_dir, tokenizer, events)
+    training_pairs = tokenized["train"].pairs
     steps = recipe.max_steps or math.ceil(recipe.num_epochs * math.ceil(len(training_pairs) / plan.batch.global_batch))
     if recipe.deepspeed is not None:
         operators.free_locks(events.say)
@@ -90,9 +91,8 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
     events.say(f"training {trainable:,} of {total:,} parameters ({100 * trainable / total:.2f} %)")
 
     train_set = Pairs(training_pairs, plan.batch.global_batch, needs.end)
-    validation = _pairs(plan, run_dir, "validation", tokenizer, events)
     evaluated_at_once = arguments.per_device_eval_batch_size * arguments.world_size
-    eval_set = Pairs(validation, evaluated_at_once, needs.end) if validation else None
+    eval_set = Pairs(tokenized["validation"].pairs, evaluated_at_once, needs.end) if "validation" in tokenized else None
     sampler = GlobalBatchSampler(train_set, plan.batch.global_batch, recipe.seed, recipe.group_by_length)
     start = resume_point(run_dir, launch, precision, kernels_of(model), events)
     first_step = start.step if start else 0
@@ -155,6 +155,8 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
                 "processes": arguments.world_size,
                 "precision": precision,
                 **unchanged_weights(run_dir / "model", Path(plan.model.folder)),
+                "lost_text": {role: tokens.lost for role, tokens in tokenized.items()},
+                "warnings": [text for role, tokens in tokenized.items() for text in loss_warnings(role, tokens.lost)],
             },
         )
     # The same processes predict next, and every one of them reads training.json.
@@ -191,16 +193,26 @@ def _outcome(trainer: LayoutInvariantTrainer) -> dict[str, Any]:
     }
 
 
-def _pairs(plan: Plan, run_dir: Path, role: str, tokenizer: PreTrainedTokenizerBase, events: Events) -> Sequence[Pair]:
-    """Return the tokenized pairs of a role: one for each reference of each dialogue."""
+def _tokenized(plan: Plan, run_dir: Path, tokenizer: PreTrainedTokenizerBase, events: Events) -> dict[str, Tokens]:
+    """Return the tokens of the training data, and of the validation data where there are any."""
+    roles = [role for role in ("train", "validation") if (run_dir / DATA_FILES[role]).exists()]
+    return {role: _tokens(plan, run_dir, role, tokenizer, events) for role in roles}
+
+
+def _tokens(plan: Plan, run_dir: Path, role: str, tokenizer: PreTrainedTokenizerBase, events: Events) -> Tokens:
+    """Return the tokens of a role, with a pair for each reference of each dialogue."""
     recipe = plan.recipe
-    path = run_dir / DATA_FILES[role]
-    if not path.exists():
-        return []
     template = template_text(recipe.prompt_template)
     encoder = PromptEncoder(tokenizer, template, recipe.sequence_len, recipe.long_dialogues)
-    tokens = tokens_of(path, encoder, recipe.target_len, run_dir / TOKENS, events)
+    tokens = tokens_of(run_dir / DATA_FILES[role], encoder, recipe.target_len, run_dir / TOKENS, events)
     dialogues, cut, pairs = len(tokens.prompts), tokens.truncated, tokens.pairs
+    if not pairs:
+        others = "" if role == "train" else ", or remove val_set_size"
+        raise DataError(
+            f"{role}: no dialogue is left (got {dialogues}, of which {cut} exceed sequence_len {recipe.sequence_len} "
+            f"and are left out by `long_dialogues: {recipe.long_dialogues}`); raise sequence_len or use "
+            f"`long_dialogues: truncate_end`{others}"
+        )
     if cut:
         done = "left out" if recipe.long_dialogues == "drop" else "cut"
         events.warn(f"{role}: {cut} of {dialogues} dialogues exceed sequence_len {recipe.sequence_len} and are {done}")
@@ -208,6 +220,5 @@ def _pairs(plan: Plan, run_dir: Path, role: str, tokenizer: PreTrainedTokenizerB
         events.warn(
             f"{role}: {tokens.cut_targets} of {len(pairs)} summaries exceed target_len {recipe.target_len} and are cut"
         )
-    if role == "train" and not pairs:
-        raise DataError(f"no training pair is left (got {dialogues} dialogues, {cut} too long); raise sequence_len")
-    return pairs
+    tell_losses(role, tokens.lost, events)
+    return tokens

@@ -245,3 +245,21 @@ def test_many_warnings_are_folded_after_the_first(compare_dir):
     text = page(write_compare_report(folder))
     assert "<summary>3 more</summary>" in text
     assert "warning 8." in text
+
+
+def test_warnings_of_training_and_prediction_are_in_the_report(run_dir):
+    folder = run_dir("lora", kind="train")
+    change(folder / "training.json", warnings=["train: the tokenizer loses line breaks."])
+    change(folder / "prediction_stats.json", warnings=["test: the tokenizer loses accents."])
+    text = page(write_run_report(folder))
+    assert "train: the tokenizer loses line breaks." in text
+    assert "test: the tokenizer loses accents." in text
+
+
+def test_a_warning_that_several_systems_share_is_in_the_comparison_once_with_their_names(compare_dir):
+    folder = compare_dir()
+    for name in ("zero_shot", "lora"):
+        change(folder.parent / name / "prediction_stats.json", warnings=["test: the tokenizer loses accents."])
+    text = page(write_compare_report(folder))
+    assert text.count("test: the tokenizer loses accents.") == 1
+    assert "Original, LoRA: test: the tokenizer loses accents." in text

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from summtune.errors import StageError
-from summtune.files import read_json, read_jsonl
+from summtune.files import read_json, read_jsonl, write_jsonl
 from summtune.plan import Launch
 from summtune.records import Dialogue
 from summtune.work import prediction
@@ -124,6 +124,20 @@ def test_cut_dialogues_are_counted_and_said(prompted):
     assert read_json(run.folder / "prediction_stats.json")["truncated"] == cut
     assert f"{cut} of 6 dialogues exceed sequence_len 90 and are cut" in run.texts("warning")
     assert all(row["prompt_tokens"] <= 90 for row in predictions_of(run))
+
+
+def test_references_that_the_tokenizer_cannot_write_are_warned_of_and_written_down(prompted):
+    run = prompted()
+    test = run.folder / "data" / "test.jsonl"
+    rows = list(read_jsonl(test))
+    write_jsonl(test, [{**rows[0], "references": ["客服"]}, *rows[1:]])
+    predict(run.plan, run.folder, run.events("predict"))
+    (warning,) = run.texts("warning")
+    assert "test: the tokenizer has no token for" in warning
+    assert "scores have a ceiling (for instance " in warning
+    stats = read_json(run.folder / "prediction_stats.json")
+    assert stats["warnings"] == [warning]
+    assert stats["lost_text"]["summaries"]["lost"]["unknown"]["characters"] == 2
 
 
 def test_exemplars_are_shown_and_named(prompted, tmp_path):

@@ -95,6 +95,35 @@ def test_slices_and_ends_of_prompts_and_pairs(made):
     assert found.pairs[1:3] == [found.pairs[1], found.pairs[2]]
 
 
+def test_what_is_lost_is_kept_with_the_tokens(made, no_tokenizing):
+    made.asked[0] = Dialogue("lost", "Anna: 客服 </s>", ("客服", "fine"))
+    write_rows(made.data, [one.to_json() for one in made.asked])
+    first = made.tokens()
+    no_tokenizing()
+    assert made.tokens().lost == first.lost
+    prompts, summaries = first.lost["prompts"], first.lost["summaries"]
+    assert prompts["lost"]["unknown"] == {"texts": 1, "tokens": 1, "characters": 2, "examples": [["lost", "客服"]]}
+    assert prompts["lost"]["control"]["examples"] == [["lost", "</s>"]]
+    assert (summaries["texts"], summaries["lost"]["unknown"]["texts"]) == (2 * len(made.asked), 1)
+
+
+def test_what_is_lost_of_references_is_counted_where_they_are_not_wanted(made):
+    made.asked[0] = Dialogue("lost", "Anna: hi", ("客服", "fine"))
+    write_rows(made.data, [one.to_json() for one in made.asked])
+    summaries = made.tokens(target_len=None).lost["summaries"]
+    assert summaries["texts"] == 2 * len(made.asked)
+    assert summaries["characters"] == sum(len(text) for one in made.asked for text in one.references)
+    assert summaries["lost"].keys() == {"unknown"}
+
+
+def test_a_typed_end_of_sequence_does_not_end_a_label_that_is_cut(made, tokenizer):
+    made.asked[:] = [Dialogue("a", "Anna: hi", (20 * "fine </s> ",))]
+    write_rows(made.data, [one.to_json() for one in made.asked])
+    (pair,) = made.tokens(target_len=30).pairs
+    assert len(pair["labels"]) == 30
+    assert [at for at, token in enumerate(pair["labels"]) if token == tokenizer.eos_token_id] == [29]
+
+
 def test_dialogues_that_are_dropped_have_no_pairs(made):
     found = made.tokens(made.encoder(120, long_dialogues="drop"))
     assert 0 < found.truncated < 12

@@ -6,12 +6,13 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from tiny_inputs import dialogues, overflow
+from tiny_inputs import dialogues, overflow, write_rows
 from trained_runs import eval_rows, same_weights, weights
 from transformers import AutoModelForSeq2SeqLM
 
 from summtune import checkpoints
 from summtune.errors import DataError, ModelError, StageError
+from summtune.files import read_jsonl
 from summtune.plan import Launch
 from summtune.work import arguments, training
 from summtune.work import trainer as trainer_module
@@ -160,7 +161,7 @@ def test_a_share_of_the_dialogues_is_held_out(trained):
 def test_the_evaluation_loss_is_that_of_the_saved_model(trained):
     run = trained(train=18, val_set_size=5, micro_batch_size=2, gradient_accumulation_steps=4)
     tokenizer = training.load_tokenizer(run.folder / "model")
-    pairs = training._pairs(run.plan, run.folder, "validation", tokenizer, run.events())
+    pairs = training._tokens(run.plan, run.folder, "validation", tokenizer, run.events()).pairs
     model = AutoModelForSeq2SeqLM.from_pretrained(run.folder / "model").eval()
     total = tokens = 0
     with torch.no_grad():
@@ -288,15 +289,46 @@ def test_cut_dialogues_are_counted_and_said(trained):
 
 def test_cut_summaries_are_counted_said_and_end_with_the_end_of_sequence(prepare, tokenizer):
     run = prepare(target_len=6)
-    pairs = training._pairs(run.plan, run.folder, "train", tokenizer, run.events())
+    pairs = training._tokens(run.plan, run.folder, "train", tokenizer, run.events()).pairs
     assert run.texts("warning") == ["train: 13 of 13 summaries exceed target_len 6 and are cut"]
     assert {(len(pair["labels"]), pair["labels"][-1]) for pair in pairs} == {(6, tokenizer.eos_token_id)}
 
 
 def test_nothing_left_to_train_on_is_an_error(prepare):
     run = prepare(sequence_len=60, long_dialogues="drop")
-    with pytest.raises(DataError, match=r"no training pair is left \(got 13 dialogues, 13 too long\)"):
+    with pytest.raises(DataError, match=r"train: no dialogue is left \(got 13, of which 13 exceed sequence_len 60 and"):
         train(run.plan, run.folder, run.events(), StopRequest())
+
+
+def test_nothing_left_to_validate_with_is_an_error_before_the_model_is_loaded(prepare, monkeypatch):
+    short = {"dialogue": "#Person1#: No.", "summary": "No."}
+    rows = [{"id": f"s{at}", **short, "dialogue": f"#Person1#: No, {at}."} for at in range(4)]
+    run = prepare(rows=rows, val_set_size=2, sequence_len=100, long_dialogues="drop")
+    validation = run.folder / "data" / "validation.jsonl"
+    write_rows(validation, [row | {"dialogue": 40 * row["dialogue"]} for row in list(read_jsonl(validation))])
+    monkeypatch.setattr(training, "load_model", None)
+    with pytest.raises(
+        DataError, match=r"validation: no dialogue is left \(got 2, of which 2 exceed sequence_len 100.*val_set_size"
+    ):
+        train(run.plan, run.folder, run.events(), StopRequest())
+
+
+def test_what_the_tokenizer_loses_is_warned_of_and_written_down(trained):
+    rows = [
+        {"id": "a", "dialogue": "#Person1#: Привет </s>", "summary": "One says\nПривет."},
+        {"id": "b", "dialogue": "#Person1#: Hello", "summary": "One says <pad>."},
+    ]
+    run = trained(rows=rows, max_steps=1, num_epochs=None)
+    prompts, summaries = run.texts("warning")
+    assert prompts.startswith("train: the tokenizer has no token for 16 % of the characters in dialogues: 1 of 2")
+    assert "a: Привет" in prompts
+    assert "1 of 2 summaries hold" in summaries
+    assert run.training["warnings"] == [prompts, summaries]
+    assert run.training["lost_text"]["train"]["prompts"]["lost"]["unknown"]["characters"] == 6
+    assert [text for text in run.texts("message") if "control tokens" in text] == [
+        "train: 1 of 2 dialogues hold the text of control tokens, which is encoded as text (for instance a: </s>)",
+        "train: 1 of 2 summaries hold the text of control tokens, which is encoded as text (for instance b: <pad>)",
+    ]
 
 
 def test_an_unknown_target_module_is_an_error(prepare):

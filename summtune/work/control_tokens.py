@@ -1,0 +1,122 @@
+"""Keeps control tokens that people typed, such as ``</s>`` in a dialogue, as the text that they are.
+
+A tokenizer reads its control tokens wherever their text occurs. ``encode_special_tokens`` of the tokenizers library
+does not help where the vocabulary itself has them, as T5's Unigram model does. So texts that hold one, and only those,
+are encoded by a copy of the tokenizer in which control tokens have names that nobody types; the ids are the same.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+# <|im_end|>, <extra_id_0>, <mask_1>: of whoever pretrained the model.
+_PRETRAINED = re.compile(r"<\|.*\|>|<(?:extra_id|mask|unk|sentinel)_?\d*>|\[unused\d*\]", re.DOTALL)
+# <sep>, [SEP], __en__, en_XX, eng_Latn, where the vocabulary has them. Special tokens outside it, such as
+# #Person1# or <speaker1>, were added because data holds them.
+_MARKUP = re.compile(r"<.*>|\[.*\]|__\w+__|[a-z]{2,3}_[A-Za-z]{2,4}", re.DOTALL)
+
+
+class ControlTokens:
+    """The control tokens of a tokenizer.
+
+    Args:
+        tokenizer: fast.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        at_of = tokenizer.backend_tokenizer.token_to_id
+        named = {at: name for name in tokenizer.all_special_tokens if (at := at_of(name)) is not None}
+        roles = {token for token in tokenizer.special_tokens_map.values() if isinstance(token, str)}
+        added = {at: token.content for at, token in tokenizer.added_tokens_decoder.items() if token.special}
+        special = dict(sorted({**named, **added}.items()))
+        learned = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)
+        self.names: dict[int, str] = {
+            at: name
+            for at, name in special.items()
+            if name in roles or _PRETRAINED.fullmatch(name) or (name in learned and _MARKUP.fullmatch(name))
+        }
+        """The text of each, by its id."""
+        self.of_data: dict[int, str] = {at: name for at, name in special.items() if at not in self.names}
+        """Special tokens that were added for data; they stay whole, and are left out when a summary is decoded."""
+        unknown = tokenizer.unk_token_id
+        self._unknown = unknown if list(tokenizer.special_tokens_map.values()).count(tokenizer.unk_token) == 1 else None
+        self._ids = frozenset(self.names) - {self._unknown}
+        self._empty = Counter(self._of([] if not self.names else tokenizer("")["input_ids"]))
+
+    def _of(self, ids: Sequence[int]) -> list[int]:
+        return [at for at in ids if at in self._ids]
+
+    def of_template(self, ids: Sequence[int]) -> Counter[int]:
+        """Return the control tokens that a template itself holds, given the ids of it with some dialogue."""
+        return Counter(self._of(ids)) - self._empty
+
+    def typed(self, ids: Sequence[int], text: str, expected: Mapping[int, int], unknown: int = 0) -> bool:
+        """Whether encoding ``text`` gave control tokens beyond those of an empty text and the ``expected`` ones.
+
+        Args:
+            ids: of the text.
+            text: that was encoded.
+            expected: how many of each the template holds.
+            unknown: how often the template itself holds the text of the unknown token.
+        """
+        for found in self._ids.intersection(ids):
+            if ids.count(found) > self._empty[found] + expected.get(found, 0):
+                return True
+        return self._unknown in ids and self._unknown is not None and text.count(self.names[self._unknown]) > unknown
+
+    def count_unknown(self, text: str) -> int:
+        """Return how often the text of the unknown token is written in ``text``."""
+        return 0 if self._unknown is None else text.count(self.names[self._unknown])
+
+    def in_text(self, text: str) -> list[str]:
+        """Return the control tokens that are written in ``text``."""
+        return [name for name in self.names.values() if name in text]
+
+    def renamed(self, template: str) -> str:
+        """Return a template that holds for ``literal`` the control tokens that it holds for the tokenizer."""
+        for at, name in sorted(self.names.items(), key=lambda item: -len(item[1])):
+            template = template.replace(name, _unwritten(at))
+        return template
+
+    @cached_property
+    def literal(self) -> Tokenizer:
+        """The tokenizer that takes the text of a control token for text, and gives the same ids otherwise."""
+        new = {name: _unwritten(at) for at, name in self.names.items()}
+        state: dict[str, Any] = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        state["padding"] = state["truncation"] = None
+        for token in state["added_tokens"]:
+            if token["content"] in new:
+                # Found before the normalizer, which may drop or change what nobody types.
+                token.update(content=new[token["content"]], normalized=False)
+        model = state["model"]
+        vocabulary = model["vocab"]
+        if isinstance(vocabulary, list):
+            model["vocab"] = [[new.get(piece, piece), score] for piece, score in vocabulary]
+        else:
+            model["vocab"] = {new.get(piece, piece): at for piece, at in vocabulary.items()}
+        if model.get("unk_token") in new:
+            model["unk_token"] = new[model["unk_token"]]
+        if "merges" in model:
+            model["merges"] = [merge for merge in model["merges"] if _stays(merge, new)]
+        tokenizer = Tokenizer.from_str(json.dumps(state))
+        tokenizer.encode_special_tokens = False
+        return tokenizer
+
+
+def _unwritten(at: int) -> str:
+    """Return a name made of noncharacters, which Unicode keeps out of text."""
+    return f"\ufdd0{at}\ufdd1"
+
+
+def _stays(merge: str | Sequence[str], renamed: Mapping[str, str]) -> bool:
+    first, second = merge.split(" ") if isinstance(merge, str) else merge
+    return first not in renamed and second not in renamed and first + second not in renamed
