@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from summtune.adapter_targets import wrong_targets
 from summtune.compiling import missing_for_compiling
 from summtune.errors import InputError, Problem, RecipeError
 from summtune.launchers.accelerate_config import parse_ds_config
 from summtune.launchers.ds_config_rules import contradictions, wrong_with_config
-from summtune.paths import recipe_path, resolve_paths
+from summtune.paths import model_folder, recipe_path, resolve_paths
 from summtune.prompts import template_text
 from summtune.recipe import ComparedRecipe, Recipe
 from summtune.recipe_loading import NO_OVERRIDES, LoadedRecipe, Overrides, load_recipe
@@ -88,6 +89,7 @@ def _problems(loaded: LoadedRecipe, recipe: Recipe) -> list[Problem]:
             template_text(recipe.prompt_template)
         except InputError as error:
             found.append((("prompt_template",), str(error)))
+    found += [(("lora_target_modules",), text) for text in _wrong_targets(recipe)]
     if recipe.deepspeed is not None and Path(recipe.deepspeed).is_absolute():
         try:
             config = parse_ds_config(Path(recipe.deepspeed))
@@ -102,6 +104,16 @@ def _problems(loaded: LoadedRecipe, recipe: Recipe) -> list[Problem]:
         if getattr(recipe, key) and importlib.util.find_spec(package) is None:
             found.append(((key,), f"{key} needs {package}, which is not installed; pip install {package}"))
     return [loaded.document.problem(path, message) for path, message in found]
+
+
+def _wrong_targets(recipe: Recipe) -> Iterator[str]:
+    """Yield what is wrong with the layers that shall get an adapter, as far as the model's files are here."""
+    if recipe.kind != "train" or recipe.adapter is None or recipe.base_model is None:
+        return
+    folder = model_folder(recipe.base_model)
+    if folder is not None and not folder.is_dir():  # which is a problem of base_model
+        return
+    yield from wrong_targets(recipe.lora_target_modules, recipe.base_model, folder)
 
 
 def _problems_of_ds_config(recipe: Recipe, config: dict[str, Any]) -> Iterator[str]:

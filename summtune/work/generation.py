@@ -32,7 +32,9 @@ class Generated:
     Args:
         text: special tokens removed.
         new_tokens: tokens generated, the end-of-sequence token included.
-        hit_length_cap: whether it ended without an end-of-sequence token.
+        hit_length_cap: whether max_new_tokens ended it: there is no end-of-sequence token, or it is in the last place
+            and forced there (``forced_eos_token_id`` of BART and Pegasus). Whether such a model would have ended in that
+            place by itself cannot be told.
     """
 
     text: str
@@ -70,10 +72,12 @@ def generate(
             output = model.generate(**batch, generation_config=config)
     texts = tokenizer.batch_decode(output, skip_special_tokens=True)
     ends = _ends(config)
+    forced = config.forced_eos_token_id is not None
     results = []
     for row, text in zip(output[:, 1:].tolist(), texts, strict=True):  # the first token is the decoder's start token
         tokens = next((count for count, token in enumerate(row, 1) if token in ends), None)
-        results.append(Generated(text.strip(), tokens or len(row), tokens is None))
+        cut = tokens is None or (forced and tokens == config.max_new_tokens)
+        results.append(Generated(text.strip(), tokens or len(row), cut))
     return results
 
 
