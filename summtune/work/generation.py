@@ -32,9 +32,9 @@ class Generated:
     Args:
         text: special tokens removed.
         new_tokens: tokens generated, the end-of-sequence token included.
-        hit_length_cap: whether max_new_tokens ended it: there is no end-of-sequence token, or it is in the last place
-            and forced there (``forced_eos_token_id`` of BART and Pegasus). Whether such a model would have ended in that
-            place by itself cannot be told.
+        hit_length_cap: whether max_new_tokens ended it: it has no end-of-sequence token, or one in the last place where
+            the model forces it (``forced_eos_token_id`` of BART and Pegasus). Whether the model would have ended there
+            by itself cannot be told.
     """
 
     text: str
