@@ -144,8 +144,8 @@ def _model_type(run_dir: Path, plan: Mapping[str, Any]) -> str | None:
 def _usage_sentences(recipe: Mapping[str, Any], model: Mapping[str, Any], precision: str) -> Iterator[str]:
     """Yield what one has to know to get the summaries that were scored."""
     yield (
-        "`generation_config.json` holds the generation settings of the scores above. With the same settings, template and "
-        "lengths, this code writes the summaries that were scored."
+        "`generation_config.json` holds the settings that were scored. With them, the template and sequence_len, this "
+        "code writes the summaries that were scored."
     )
     if precision == "bf16":
         yield "In bf16 a word can differ where two score almost alike, on another device or in another batch."
