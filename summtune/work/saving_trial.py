@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,13 +48,13 @@ def try_saving(trainer: LayoutInvariantTrainer, run_dir: Path) -> None:
         StageError: what was trained could not be saved, with the reason.
     """
     model = trainer.accelerator.unwrap_model(trainer.model)
+    folder = run_dir / "model.trial"
     try:
         _check_room(model, run_dir)
-        with tempfile.TemporaryDirectory(prefix="model.trial-", dir=run_dir) as temporary:
-            folder = Path(temporary)
-            trainer.write_model(folder, _stubs(trainer, model))
-            mark_untied(folder)
-            _check(folder, model, trainer.processing_class)
+        shutil.rmtree(folder, ignore_errors=True)  # of a trial that was killed
+        trainer.write_model(folder, _stubs(trainer, model))
+        mark_untied(folder)
+        _check(folder, model, trainer.processing_class)
     except SummtuneError as error:
         raise StageError(f"a trained model could not be saved: {error}") from error
     except Exception as error:  # whatever a library raises here, it would raise after the training
@@ -64,6 +63,8 @@ def try_saving(trainer: LayoutInvariantTrainer, run_dir: Path) -> None:
             f"a trained model could not be saved (got {type(error).__name__}: {first}); nothing was trained. Correct "
             "config.json or the tokenizer of base_model, or use another model"
         ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check(folder: Path, model: Any, tokenizer: Any) -> None:
