@@ -56,15 +56,13 @@ class T5Shape:
         """Weights of the largest layer: the embedding, and lm_head like it."""
         return max(self.vocab_size, self.d_ff) * self.d_model
 
-    def lora_parameters(self, rank: int, targets: list[str], dora: bool = False) -> int | None:
-        """Weights of a LoRA adapter of ``rank`` on ``targets``: rank × (inputs + outputs) a layer (Hu et al., 2021).
-
-        DoRA adds one magnitude an output (Liu et al., 2024). None when a target is not a layer of T5 known here.
-        """
+    @property
+    def layer_sizes(self) -> dict[str, tuple[int, int, int]]:
+        """The linear layers by the end of their name: how many there are, their inputs and outputs."""
         inner = self.num_heads * self.d_kv
         attentions = self.num_layers + 2 * self.num_decoder_layers
         layers = self.num_layers + self.num_decoder_layers
-        sizes = {
+        return {
             **dict.fromkeys(("q", "k", "v"), (attentions, self.d_model, inner)),
             "o": (attentions, inner, self.d_model),
             **(dict.fromkeys(("wi_0", "wi_1"), (layers, self.d_model, self.d_ff)) if self.gated else {}),
@@ -72,6 +70,13 @@ class T5Shape:
             "wo": (layers, self.d_ff, self.d_model),
             "lm_head": (1, self.d_model, self.vocab_size),
         }
+
+    def lora_parameters(self, rank: int, targets: list[str], dora: bool = False) -> int | None:
+        """Weights of a LoRA adapter of ``rank`` on ``targets``: rank × (inputs + outputs) a layer (Hu et al., 2021).
+
+        DoRA adds one magnitude an output (Liu et al., 2024). None when a target is not a layer of T5 known here.
+        """
+        sizes = self.layer_sizes
         if not set(targets) <= set(sizes):
             return None
         counts = [sizes[target] for target in targets]

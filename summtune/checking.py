@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from summtune.adapter_targets import wrong_targets
 from summtune.compiling import missing_for_compiling
 from summtune.errors import InputError, Problem, RecipeError
 from summtune.launchers.accelerate_config import parse_ds_config
@@ -92,6 +93,7 @@ def _problems(loaded: LoadedRecipe, recipe: Recipe) -> list[Problem]:
         folder = model_folder(recipe.base_model or "")
         if folder is not None:
             found += [(tuple(key.split(".")), message) for key, message in misfits(facts_of(folder), recipe)]
+    found += [(("lora_target_modules",), text) for text in _wrong_targets(recipe)]
     if recipe.deepspeed is not None and Path(recipe.deepspeed).is_absolute():
         try:
             config = parse_ds_config(Path(recipe.deepspeed))
@@ -106,6 +108,16 @@ def _problems(loaded: LoadedRecipe, recipe: Recipe) -> list[Problem]:
         if getattr(recipe, key) and importlib.util.find_spec(package) is None:
             found.append(((key,), f"{key} needs {package}, which is not installed; pip install {package}"))
     return [loaded.document.problem(path, message) for path, message in found]
+
+
+def _wrong_targets(recipe: Recipe) -> Iterator[str]:
+    """Yield what is wrong with the layers that shall get an adapter, as far as the model's files are here."""
+    if recipe.kind != "train" or recipe.adapter is None or recipe.base_model is None:
+        return
+    folder = model_folder(recipe.base_model)
+    if folder is not None and not folder.is_dir():  # which is a problem of base_model
+        return
+    yield from wrong_targets(recipe.lora_target_modules, recipe.base_model, folder)
 
 
 def _problems_of_ds_config(recipe: Recipe, config: dict[str, Any]) -> Iterator[str]:

@@ -82,6 +82,7 @@ def write_model():
         (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
         rows = [config["vocab_size"], config["d_model"]]
         names = ["shared.weight"] if tied else ["shared.weight", "lm_head.weight"]
+        names += [f"layer.{layer}.weight" for layer in ("q", "k", "v", "o", "wi_0", "wi_1", "wo")]
         header = {name: {"dtype": "F32", "shape": rows, "data_offsets": [0, 0]} for name in names}
         text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
         (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)

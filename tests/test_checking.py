@@ -23,11 +23,16 @@ def problems(path, *sets):
             "prompt_template is neither a name nor a text with {dialogue} (got 'summarise'), did you mean summarize?",
         ),
         ("prompt_template='{dialogue} {dialogue}'", "prompt_template needs {dialogue} once (got 2 times in"),
+        (
+            "lora_target_modules=[q, quary]",
+            "lora_target_modules names linear layers by the end of their name (got 'quary'",
+        ),
         ("base_model=./nowhere", "no model at this path (got ./nowhere"),
     ],
 )
 def test_what_only_this_machine_can_tell_is_told_with_its_place(project, setting, message):
-    (problem,) = problems(project / "train.yaml", setting)
+    adapter = ["adapter=lora"] if "lora" in setting else []
+    (problem,) = problems(project / "train.yaml", setting, *adapter)
     assert problem.startswith(message)
 
 

@@ -107,7 +107,7 @@ def test_where_the_sizes_cannot_be_told_nothing_is_claimed(project, write_model)
     write_model(project / "bart", model_type="bart")
     resolved = resolve(project / "train.yaml", ["base_model=./bart"])
     assert (resolved.memory, resolved.plan.model.total_parameters) == (None, None)
-    odd = resolve(project / "train.yaml", ["adapter=lora", "lora_target_modules=[query]"])
+    odd = resolve(project / "train.yaml", ["adapter=lora", "lora_target_modules=[SelfAttention.q]"])
     assert (odd.memory, odd.plan.model.trainable_parameters) == (None, None)
     assert resolve(project / "prompt.yaml").memory is None
 

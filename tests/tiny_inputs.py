@@ -127,3 +127,22 @@ def write_checkpoint(folder: Path, seed=0, **changes):
     special = {"decoder_start_token_id": PAD, "eos_token_id": EOS, "pad_token_id": PAD}
     (folder / "generation_config.json").write_text(json.dumps(special))
     return folder
+
+
+def write_bart(folder: Path, **changes):
+    """Write a checkpoint as BART's are: lm_head is the embedding, the end of sequence is forced; return the folder."""
+    import torch
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    sizes = dict.fromkeys(("encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads"), 2)
+    tokens = {"pad_token_id": PAD, "eos_token_id": EOS, "bos_token_id": None, "decoder_start_token_id": PAD}
+    config = BartConfig(
+        **({"vocab_size": VOCABULARY, "d_model": 16, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16} | sizes | tokens),
+        **({"forced_eos_token_id": EOS, "init_std": 0.5, "dropout": 0.0, "max_position_embeddings": 512} | changes),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = BartForConditionalGeneration(config)
+    model.save_pretrained(folder)
+    write_tokenizer(folder)
+    return folder

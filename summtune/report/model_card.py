@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +12,14 @@ import yaml
 
 from summtune.errors import RunDirectoryError
 from summtune.files import read_json
+from summtune.paths import BUILTIN_MODELS, is_local
+from summtune.prompts import template_text
 from summtune.report import numbers
+from summtune.report.card_code import card_code
 from summtune.report.contents import protocol_sentence
 from summtune.report.markdown import code, fenced
 from summtune.report.recipe_text import recipe_text
 from summtune.report.table import Table, escape_markdown, to_markdown
-
-_LOADING = {
-    "transformers": """\
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-model = AutoModelForSeq2SeqLM.from_pretrained("model")
-tokenizer = AutoTokenizer.from_pretrained("model")""",
-    "peft": """\
-from peft import AutoPeftModelForSeq2SeqLM
-from transformers import AutoTokenizer
-
-# Reads the base model, too, as adapter_config.json names it: a hub id, or a folder of the machine that trained.
-model = AutoPeftModelForSeq2SeqLM.from_pretrained("model")
-tokenizer = AutoTokenizer.from_pretrained("model")""",
-}
 
 
 def model_card(run_dir: Path, comparison: Mapping[str, Any] | None = None) -> str:
@@ -67,9 +55,12 @@ def model_card(run_dir: Path, comparison: Mapping[str, Any] | None = None) -> st
         *_scores(run_dir / "metrics.json"),
         *(_verdict(comparison) if comparison else ()),
         "## How to use it",
-        f"{fenced(_command(run_dir), 'sh')}\n\nor, in Python:",
-        fenced(_LOADING[library], "python"),
-        _prompt_sentence(recipe),
+        fenced(_command(run_dir), "sh"),
+        "or, in Python, in the folder that holds `model/`:",
+        fenced(card_code(recipe, _precision(run_dir), _model_type(run_dir, plan)), "python"),
+        " ".join(_usage_sentences(recipe, plan.get("model") or {}, _precision(run_dir))),
+        "The model was trained with its dialogues in this prompt:",
+        fenced(template_text(recipe["prompt_template"])),
         "## Recipe",
         fenced(recipe_text(recipe), "yaml"),
         f"Made by summtune{_versions(plan.get('versions', {}))}.",
@@ -141,9 +132,47 @@ def _verdict(comparison: Mapping[str, Any]) -> list[str]:
     return [f"Compared with the other systems of one comparison ({', '.join(names)}) on the same dialogues:", sentences]
 
 
-def _prompt_sentence(recipe: Mapping[str, Any]) -> str:
-    template = recipe.get("prompt_template")
-    return f"The model was trained with its dialogues in this prompt:\n\n{fenced(template)}" if template else ""
+def _precision(run_dir: Path) -> str:
+    """Return the precision in which the run generated, or, before it has, trained."""
+    for name in ("prediction_stats.json", "training.json"):
+        if (run_dir / name).is_file() and "precision" in (told := read_json(run_dir / name)):
+            return str(told["precision"])
+    return "fp32"
+
+
+def _model_type(run_dir: Path, plan: Mapping[str, Any]) -> str | None:
+    for folder in (run_dir / "model", (plan.get("model") or {}).get("folder")):
+        if folder and (Path(folder) / "config.json").is_file():
+            model_type: str | None = read_json(Path(folder) / "config.json").get("model_type")
+            return model_type
+    return None
+
+
+def _usage_sentences(recipe: Mapping[str, Any], model: Mapping[str, Any], precision: str) -> Iterator[str]:
+    """Yield what one has to know to get the summaries that were scored."""
+    yield (
+        "`generation_config.json` holds the settings that were scored. With them, the template and sequence_len, this "
+        "code writes the summaries that were scored, but for dialogues that hold the text of a control token such as "
+        "`</s>`: summtune encodes it as text, and this code does not."
+    )
+    if precision == "bf16":
+        yield "In bf16 a word can differ where two score almost alike, on another device or in another batch."
+    if recipe["generation"]["do_sample"]:
+        yield "They were drawn at random, so each call gives others."
+    if not recipe.get("adapter"):
+        return
+    if recipe["base_model"] in BUILTIN_MODELS:
+        yield (
+            "The base model is bundled with summtune, and `adapter_config.json` names its folder on the machine that "
+            "trained. Elsewhere, install summtune and write the folder `assets` of the package there."
+        )
+    elif is_local(recipe["base_model"]):
+        yield (
+            "The base model is a folder of the machine that trained; where it has moved, change "
+            "`base_model_name_or_path` in `adapter_config.json`."
+        )
+    elif model.get("revision"):
+        yield f"The base model is {code(recipe['base_model'])} at revision {code(model['revision'])}."
 
 
 def _versions(versions: Mapping[str, str]) -> str:

@@ -33,7 +33,9 @@ class Generated:
     Args:
         text: special tokens removed.
         new_tokens: tokens generated, the end-of-sequence token included.
-        hit_length_cap: whether it ended without an end-of-sequence token.
+        hit_length_cap: whether max_new_tokens ended it: it has no end-of-sequence token, or one in the last place where
+            the model forces it (``forced_eos_token_id`` of BART and Pegasus). Whether the model would have ended there
+            by itself cannot be told.
     """
 
     text: str
@@ -75,10 +77,12 @@ def generate(
             output = model.generate(**batch, generation_config=config)
     texts = tokenizer.batch_decode(output, skip_special_tokens=True)
     ends = _ends(config)
+    forced = config.forced_eos_token_id is not None
     results = []
     for row, text in zip(output[:, 1:].tolist(), texts, strict=True):  # the first token is the decoder's start token
         tokens = next((count for count, token in enumerate(row, 1) if token in ends), None)
-        results.append(Generated(text.strip(), tokens or len(row), tokens is None))
+        cut = tokens is None or (forced and tokens == config.max_new_tokens)
+        results.append(Generated(text.strip(), tokens or len(row), cut))
     return results
 
 

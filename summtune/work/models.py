@@ -25,6 +25,7 @@ from summtune.architecture import stored_tensors
 from summtune.errors import ModelError, StageError
 from summtune.files import sync, write_text
 from summtune.recipe import Recipe
+from summtune.work.adapter_layers import check_targets
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -120,16 +121,17 @@ def _four_bit(dtype: torch.dtype) -> Any:
     )
 
 
-def add_adapter(model: PreTrainedModel, recipe: Recipe, base_model: str) -> PeftModel:
+def add_adapter(model: PreTrainedModel, recipe: Recipe, base_model: str, revision: str | None = None) -> PeftModel:
     """Return ``model`` with a trainable LoRA adapter on it (Hu et al., 2021).
 
     Args:
         model: the frozen base.
         recipe: the adapter's keys.
-        base_model: what the saved adapter names as its base.
+        base_model: what the saved adapter names as its base: a hub id, or a folder of this machine.
+        revision: of a hub model.
 
     Raises:
-        ModelError: a target module is not in the model.
+        ModelError: a target module cannot take an adapter (`check_targets`).
     """
     from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 
@@ -137,12 +139,7 @@ def add_adapter(model: PreTrainedModel, recipe: Recipe, base_model: str) -> Peft
         from peft import prepare_model_for_kbit_training
 
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=recipe.gradient_checkpointing)
-    modules = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
-    for target in recipe.lora_target_modules:
-        if target.rsplit(".", 1)[-1] not in modules:
-            raise ModelError(
-                f"lora_target_modules names no layer of the model (got {target!r}); it has {sorted(modules)}"
-            )
+    check_targets(model, recipe.lora_target_modules)
     config = LoraConfig(
         task_type=TaskType.SEQ_2_SEQ_LM,
         r=recipe.lora_r,
@@ -155,6 +152,7 @@ def add_adapter(model: PreTrainedModel, recipe: Recipe, base_model: str) -> Peft
     adapted = get_peft_model(model, config)
     # Only now: peft replaces the name in a config by the folder that the base came from, and warns of it.
     adapted.peft_config["default"].base_model_name_or_path = base_model
+    adapted.peft_config["default"].revision = revision
     assert isinstance(adapted, PeftModel)
     return adapted
 

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import set_seed  # that of transformers lies beside the Trainer and brings peft
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from summtune.errors import StageError
 from summtune.events import Events
@@ -206,5 +207,9 @@ def _load(plan: Plan, run_dir: Path, bf16: bool) -> tuple[PreTrainedModel, int, 
     quantize = recipe.adapter == "qlora"
     # Merged weights generate as fast as the base model does. They are merged in fp32: in bf16 most of a small update
     # rounds away, and in four bits all of it.
-    adapted = load_adapter(load_model(base, dtype if quantize else torch.float32, quantize=quantize), run_dir / "model")
+    model = load_model(base, dtype if quantize else torch.float32, quantize=quantize)
+    saved = run_dir / "model"
+    if (saved / GENERATION_CONFIG_NAME).is_file():  # older runs have none
+        model.generation_config = GenerationConfig.from_pretrained(saved, local_files_only=True)
+    adapted = load_adapter(model, saved)
     return (adapted if quantize else adapted.merge_and_unload().to(dtype)).eval(), *counts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +31,45 @@ def save_model(trainer: Any, run_dir: Path) -> None:
     model.config.use_cache = True
     trainer.save_model(str(partial))
     trainer.accelerator.wait_for_everyone()
-    if trainer.is_world_process_zero():
+
+    def finish() -> None:
         mark_untied(partial)
         check_saved(partial, model)
         publish(partial, run_dir / "model")
-    trainer.accelerator.wait_for_everyone()
+
+    on_first_rank(finish)
+
+
+def on_first_rank(act: Callable[[], None]) -> None:
+    """Do something on the first rank, while the others wait; if it fails, it fails on all of them.
+
+    Raises:
+        StageError: on the others, with the message of what the first rank raised; there it is the error itself.
+    """
+    several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
+    first = not several or torch.distributed.get_rank() == 0
+    failure: Exception | None = None
+    if first:
+        try:
+            act()
+        except Exception as error:  # raised below: the others must hear of it first, whatever it is
+            failure = error
+    told = [None if failure is None else str(failure) or type(failure).__name__]
+    if several:
+        torch.distributed.broadcast_object_list(told, src=0)
+    if failure is not None:
+        raise failure
+    if told[0] is not None:
+        raise StageError(told[0])
 
 
 def check_saved(folder: Path, model: torch.nn.Module) -> None:
     """Reopen a saved model or adapter and compare it with the one in memory.
 
     Each weight in memory is stored exactly once, under one of its names, with its shape and (where this process holds
-    all of it, so not under ZeRO-3) bitwise its value; all are finite; lm_head is not the embedding unless they are one
-    in memory; config.json says so, and describes a model of these very shapes; an adapter is not zero.
+    all of it, so not under ZeRO-3) bitwise its value; `computed_weights` are left out. All are finite; lm_head is not
+    the embedding unless they are one in memory; config.json says so, and describes a model of these very shapes; an
+    adapter is not zero.
 
     Args:
         folder: with safetensors, and config.json unless it is an adapter.
@@ -52,8 +78,8 @@ def check_saved(folder: Path, model: torch.nn.Module) -> None:
     Raises:
         StageError: something of this does not hold.
     """
-    expected = _in_memory(model)
-    names = _check_count(folder, expected)
+    expected = weights_to_save(model)
+    names = check_names(folder, expected)
     largest_b = None
     for name, tensor in saved_tensors(folder):
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
@@ -64,15 +90,29 @@ def check_saved(folder: Path, model: torch.nn.Module) -> None:
     if largest_b == 0.0:
         raise StageError("the adapter did not change in training (got lora_B = 0); raise learning_rate or max_steps")
     if not isinstance(model, PeftModel):
-        _check_config(folder, model, names)
+        check_config(folder, model, names)
+        _check_head(folder, names)
 
 
-def _in_memory(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def weights_to_save(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Return the weights that belong into the file, under each of their names."""
     state: Mapping[str, torch.Tensor] = model.state_dict(keep_vars=True)
     if isinstance(model, PeftModel):
         return dict(get_peft_model_state_dict(model, state_dict=state, save_embedding_layers=False))
-    return dict(state)
+    computed = computed_weights(model)
+    return {name: weight for name, weight in state.items() if name not in computed}
+
+
+def freeze_computed(model: torch.nn.Module) -> None:
+    """Keep what `computed_weights` names as it is: a reader computes it, so what training made of it would be lost."""
+    for name in computed_weights(model):
+        model.get_parameter(name).requires_grad_(False)
+
+
+def computed_weights(model: torch.nn.Module) -> set[str]:
+    """Return the names of weights that are computed and never stored, such as Marian's sinusoidal positions."""
+    unstored = set(getattr(model, "_keys_to_ignore_on_save", None) or ())
+    return unstored & {name for name, _ in model.named_parameters()}
 
 
 def saved_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
@@ -83,8 +123,16 @@ def saved_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
                 yield name, tensors.get_tensor(name)
 
 
-def _check_count(folder: Path, expected: Mapping[str, torch.Tensor]) -> set[str]:
-    """Make sure that each weight is stored once, and return the stored names."""
+def check_names(folder: Path, expected: Mapping[str, torch.Tensor]) -> set[str]:
+    """Make sure that each weight is stored once, and return the stored names.
+
+    Args:
+        folder: with safetensors.
+        expected: the weights in memory, under each of their names.
+
+    Raises:
+        StageError: a weight is not stored, or more than once, or something else is.
+    """
     names: list[str] = []
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as tensors:
@@ -104,7 +152,7 @@ def _check_count(folder: Path, expected: Mapping[str, torch.Tensor]) -> set[str]
 
 
 def _check_value(name: str, stored: torch.Tensor, weight: torch.Tensor) -> None:
-    shape = tuple(getattr(weight, "ds_shape", weight.shape))
+    shape = shape_of(weight)
     if tuple(stored.shape) != shape:
         raise StageError(f"a saved tensor has another shape than the model's (got {tuple(stored.shape)} for {name})")
     whole = not hasattr(weight, "ds_shape")  # under ZeRO-3 this process holds a part
@@ -112,27 +160,45 @@ def _check_value(name: str, stored: torch.Tensor, weight: torch.Tensor) -> None:
         raise StageError(f"a saved tensor differs from the trained one (got {name}); is the disk in order?")
 
 
-def _check_config(folder: Path, model: torch.nn.Module, names: set[str]) -> None:
-    """Make sure that config.json leads every reader to the stored tensors."""
+def shape_of(weight: torch.Tensor) -> tuple[int, ...]:
+    """Return the whole shape of a weight, also where this process holds a part of it (ZeRO-3)."""
+    return tuple(getattr(weight, "ds_shape", weight.shape))
+
+
+def check_config(folder: Path, model: torch.nn.Module, names: set[str]) -> None:
+    """Make sure that config.json leads every reader to the stored tensors.
+
+    Args:
+        folder: with config.json.
+        model: in memory, not an adapter.
+        names: of the stored tensors.
+
+    Raises:
+        StageError: it says the wrong thing of lm_head, or describes a model with other weights.
+    """
     own_head = "lm_head.weight" in names
     written = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("tie_word_embeddings", True)
-    if written is own_head:
+    if "lm_head.weight" in model.state_dict() and written is own_head:
         raise StageError(
             f"config.json would make readers take the wrong lm_head (got tie_word_embeddings: {json.dumps(written)}, "
             f"lm_head {'' if own_head else 'not '}stored)"
         )
-    if own_head:
+    config = type(model.config).from_pretrained(folder)  # type: ignore[union-attr]
+    with torch.device("meta"):
+        described = {name: tuple(tensor.shape) for name, tensor in type(model)(config).state_dict().items()}
+    in_memory = {name: shape_of(weight) for name, weight in model.state_dict(keep_vars=True).items()}
+    for name in sorted(in_memory.keys() | described.keys()):
+        if described.get(name) != in_memory.get(name):
+            raise StageError(
+                f"config.json describes another model than the trained one (got {name} {in_memory.get(name)}, by the "
+                f"config {described.get(name)})"
+            )
+
+
+def _check_head(folder: Path, names: set[str]) -> None:
+    if "lm_head.weight" in names:
         tensors = {
             name: tensor for name, tensor in saved_tensors(folder) if name in ("lm_head.weight", "shared.weight")
         }
         if len(tensors) == 2 and torch.equal(*tensors.values()):
             raise StageError("lm_head is the embedding (got two equal matrices), though the model has two of its own")
-    config = type(model.config).from_pretrained(folder)  # type: ignore[union-attr]
-    with torch.device("meta"):
-        described = {name: tuple(tensor.shape) for name, tensor in type(model)(config).state_dict().items()}
-    for name, tensor in saved_tensors(folder):
-        if described.get(name) != tuple(tensor.shape):
-            raise StageError(
-                f"config.json describes other tensors than those stored (got {name} {tuple(tensor.shape)}, by the "
-                f"config {described.get(name)})"
-            )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch.nn import functional
 from transformers import (
     Seq2SeqTrainer,
@@ -141,11 +142,25 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
         if state_dict is not None:
             state_dict = without_aliases(state_dict, self.aliases)
-        super()._save(output_dir, state_dict=state_dict)
-        # A pickle that nothing needs: the plan says how the training was set up.
-        pickled = Path(output_dir or str(self.args.output_dir)) / "training_args.bin"
         if self.args.should_save:
-            pickled.unlink(missing_ok=True)
+            self.write_model(Path(output_dir or str(self.args.output_dir)), state_dict)
+
+    def write_model(self, folder: Path, state_dict: dict[str, torch.Tensor] | None) -> None:
+        """Write model or adapter, generation settings and tokenizer; without the Trainer's pickle, which nothing needs.
+
+        Args:
+            folder: made if it is not there.
+            state_dict: the weights, each under one name; None for those of the model.
+        """
+        model: Any = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        if isinstance(model, PeftModel):
+            # The embeddings under an adapter are the base's own: peft would store them a second time.
+            model.save_pretrained(str(folder), state_dict=state_dict, save_embedding_layers=False)
+            model.get_base_model().generation_config.save_pretrained(folder)
+        else:
+            model.save_pretrained(folder, state_dict=state_dict)
+        assert self.processing_class is not None
+        self.processing_class.save_pretrained(folder)
 
     def _go_on_from(self, start: Start) -> None:
         """Take up what the Trainer itself forgets: the losses that wait for the next log line, and the best one."""

@@ -15,6 +15,7 @@ from summtune import checkpoints
 from summtune.errors import DataError
 from summtune.events import Events
 from summtune.files import write_json
+from summtune.paths import BUILTIN_MODELS
 from summtune.plan import Plan
 from summtune.prompts import template_text
 from summtune.run_directory import DATA_FILES, TOKENS
@@ -23,6 +24,7 @@ from summtune.work.arguments import check_launch, training_arguments
 from summtune.work.batches import Collator, GlobalBatchSampler, Pairs
 from summtune.work.changed_weights import unchanged_weights
 from summtune.work.encoding import PromptEncoder
+from summtune.work.generation import generation_config
 from summtune.work.global_attention import GLOBAL_ATTENTION, takes_global_attention
 from summtune.work.loss_warnings import loss_warnings, tell_losses
 from summtune.work.model_check import check_model
@@ -37,7 +39,8 @@ from summtune.work.peak_memory import peak_memory_bytes
 from summtune.work.precision import check_device, use_bf16
 from summtune.work.preflight import Company
 from summtune.work.resuming import layout_of, resume_point
-from summtune.work.saved_model import save_model
+from summtune.work.saved_model import freeze_computed, save_model
+from summtune.work.saving_trial import SavingTrial
 from summtune.work.step_guard import StepGuard
 from summtune.work.stopping import StopRequest
 from summtune.work.t5_on_cpu import kernels_of, quicken
@@ -110,9 +113,8 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
     if arguments.process_index == 0:
         log.rewind(first_step)
     recorder = Recorder(log, events, sampler, first_step)
-    callbacks: list[Any] = [recorder]
-    if recipe.early_stopping_patience is not None:
-        callbacks.append(EarlyStoppingCallback(early_stopping_patience=recipe.early_stopping_patience))
+    patience = recipe.early_stopping_patience
+    early_stopping = [] if patience is None else [EarlyStoppingCallback(early_stopping_patience=patience)]
     trainer = LayoutInvariantTrainer(
         sampler=sampler,
         guard=StepGuard(stop, company.group if company else None),
@@ -136,8 +138,9 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
             global_attention=takes_global_attention(model),
         ),
         processing_class=tokenizer,
-        callbacks=callbacks,
+        callbacks=[recorder, *early_stopping],
     )
+    trainer.add_callback(SavingTrial(trainer, run_dir))
     stop.hold()
     trainer.train(resume_from_checkpoint=str(start.checkpoint) if start else None)
     save_model(trainer, run_dir)
@@ -174,9 +177,15 @@ def _model(plan: Plan, device: str, bf16: bool, events: Events) -> tuple[PreTrai
     model: PreTrainedModel | PeftModel = load_model(Path(plan.model.folder), dtype, quantize=recipe.adapter == "qlora")
     if device == "cpu" and not recipe.torch_compile:
         quicken(model, events.say)
+    # What predict generates with is saved with the model; settings of the base that nobody asked for are not.
+    model.generation_config = generation_config(model, plan)
+    freeze_computed(model)
     aliases = alias_names(model)
     if recipe.adapter is not None:
-        model = add_adapter(model, recipe, plan.model.base_model)
+        # Only summtune knows the names of bundled models: peft is given the folder.
+        bundled = plan.model.base_model in BUILTIN_MODELS
+        base_model = plan.model.folder if bundled else plan.model.base_model
+        model = add_adapter(model, recipe, base_model, plan.model.revision)
     model.config.use_cache = False
     if takes_global_attention(model):
         events.say(GLOBAL_ATTENTION)

@@ -13,6 +13,7 @@ from summtune.records import Prediction
 DIALOGUE = "#Person1#: Shall we meet on {day}?\n#Person2#: Fine, at noon then."
 PROMPTED = {"kind": "prompt", "base_model": "google/flan-t5-base", "prompt_template": "Summarize.\n{dialogue}"}
 TRAINED = PROMPTED | {"kind": "train", "adapter": "lora", "datasets": [{"path": "owner/talks", "split": "train"}]}
+TRAINED |= {"sequence_len": 512, "generation": {"do_sample": False}}
 
 
 def write_training(folder):

@@ -1,3 +1,5 @@
+import ast
+
 import pytest
 import yaml
 
@@ -57,6 +59,73 @@ def test_a_full_fine_tunings_card_loads_with_transformers(run_dir):
     assert front_matter(card)["library_name"] == "transformers"
     assert "AutoModelForSeq2SeqLM.from_pretrained" in card
     assert "(all weights)" in card
+
+
+def code_of(card):
+    return card.split("```python\n")[1].split("\n```")[0]
+
+
+HOSTILE = "a {b} \"q\" 'r' \\n ```\n```python\n{{ x }} \u202e\n{dialogue}\n---\nTL;DR:"
+
+
+@pytest.mark.parametrize(
+    ("given", "text"), [("flan_briefly", "{dialogue}\n\nBriefly summarize that dialogue."), (HOSTILE, HOSTILE)]
+)
+def test_the_template_stands_in_the_code_as_a_text(run_dir, given, text):
+    folder = run_dir("lora", kind="train")
+    change_recipe(folder, prompt_template=given)
+    (line,) = (line for line in code_of(model_card(folder)).splitlines() if line.startswith("template = "))
+    assert ast.literal_eval(line.removeprefix("template = ")) == text
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"adapter": None}, "AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.bfloat16).eval()"),
+        ({"adapter": "lora"}, "dtype=torch.float32).merge_and_unload().to(torch.bfloat16).eval()"),
+        ({"adapter": "qlora"}, "dtype=torch.bfloat16, quantization_config=in_four_bits"),
+        ({"long_dialogues": "truncate_start"}, "tokens(dialogue[places[-keep][0] :])"),
+        ({"long_dialogues": "drop"}, "tokens(dialogue[: places[keep - 1][1]])"),
+        ({"sequence_len": 200}, "sequence_len = 200\n"),
+    ],
+)
+def test_the_code_follows_the_recipe(run_dir, changes, expected):
+    folder = run_dir("lora", kind="train")
+    change_recipe(folder, **changes)
+    code = code_of(model_card(folder))
+    assert expected in code
+    compile(code, "card", "exec")
+
+
+def test_the_code_gives_led_its_global_attention(run_dir):
+    folder = run_dir("lora", kind="train")
+    assert "global_attention_mask" not in code_of(model_card(folder))
+    write_json(folder / "model" / "config.json", {"model_type": "led"})
+    code = code_of(model_card(folder))
+    assert "global_attention_mask=" in code
+    compile(code, "card", "exec")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"generation": {"do_sample": True}}, "drawn at random, so each call gives others"),
+        ({"base_model": "builtin/flan-t5-nano"}, "The base model is bundled with summtune"),
+        ({"base_model": "/models/t5"}, "change `base_model_name_or_path` in `adapter_config.json`"),
+    ],
+)
+def test_the_card_says_what_the_code_cannot(run_dir, changes, said):
+    folder = run_dir("lora", kind="train")
+    assert said not in model_card(folder)
+    change_recipe(folder, **changes)
+    assert said in model_card(folder)
+
+
+def test_the_card_says_the_revision_of_the_base(run_dir):
+    folder = run_dir("lora", kind="train")
+    plan = read_json(folder / "plan.json")
+    write_json(folder / "plan.json", plan | {"model": {"base_model": "google/flan-t5-base", "revision": "7bcac57"}})
+    assert "The base model is `google/flan-t5-base` at revision `7bcac57`." in model_card(folder)
 
 
 def test_local_names_stay_out_of_what_the_hub_reads(run_dir, tmp_path):

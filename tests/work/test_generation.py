@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny_inputs import dialogues
+from tiny_inputs import EOS, dialogues, write_bart
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
@@ -83,6 +83,23 @@ def test_new_tokens_and_the_length_cap_are_told_from_the_end_of_sequence(tokeniz
     assert [one.hit_length_cap for one in results] == [False, True, False, False]
     assert results[2].text == ""
     assert results[0].text == tokenizer.decode([word, word])
+
+
+@pytest.mark.parametrize("forced", [1, [1, 7]])
+def test_an_end_that_is_forced_in_the_last_place_is_the_length_cap(tokenizer, forced):
+    word = tokenizer("They")["input_ids"][0]
+    rows = [[0, word, word, 1, 0], [0, word, word, word, 1], [0, 1, 0, 0, 0]]
+    config = GenerationConfig(num_beams=2, eos_token_id=[1, 7], forced_eos_token_id=forced, max_new_tokens=4)
+    results = generate(Scripted(rows), tokenizer, [[5, 1]] * 3, config)
+    assert [(one.new_tokens, one.hit_length_cap) for one in results] == [(3, False), (4, True), (1, False)]
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_beams": 3}])
+def test_a_bart_that_does_not_end_by_itself_hits_the_length_cap(tmp_path, tokenizer, prompts, settings):
+    model = load_model(write_bart(tmp_path), torch.float32).eval()
+    model.final_logits_bias[0, EOS] = -1e4
+    results = generate(model, tokenizer, prompts[:3], generation_config(model, PlanOf(max_new_tokens=5, **settings)))
+    assert [(one.new_tokens, one.hit_length_cap) for one in results] == [(5, True)] * 3
 
 
 def test_padding_that_the_model_itself_generates_counts_as_tokens(model, tokenizer, prompts):

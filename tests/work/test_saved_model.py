@@ -135,7 +135,8 @@ def test_a_config_of_another_model(saved, model):
     config = json.loads((saved / "config.json").read_text()) | {"d_ff": 65}
     (saved / "config.json").write_text(json.dumps(config))
     with pytest.raises(
-        StageError, match=r"describes other tensors than those stored \(got .*\.wi_0\.weight \(64, 32\)"
+        StageError,
+        match=r"another model than the trained one \(got .*\.wi_0\.weight \(64, 32\), by the config \(65, 32\)",
     ):
         check_saved(saved, model)
 

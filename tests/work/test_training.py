@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import AutoPeftModelForSeq2SeqLM, PeftModel
 from safetensors.torch import load_file
 from tiny_inputs import dialogues, overflow, write_rows
 from trained_runs import eval_rows, same_weights, weights
@@ -13,6 +13,7 @@ from transformers import AutoModelForSeq2SeqLM
 from summtune import checkpoints
 from summtune.errors import DataError, ModelError, StageError
 from summtune.files import read_jsonl
+from summtune.paths import package_path
 from summtune.plan import Launch
 from summtune.work import arguments, training
 from summtune.work import trainer as trainer_module
@@ -331,9 +332,24 @@ def test_what_the_tokenizer_loses_is_warned_of_and_written_down(trained):
     ]
 
 
+def test_a_bundled_base_is_named_by_its_folder_which_peft_can_load(trained):
+    run = trained(base_model="builtin/flan-t5-nano", adapter="lora", max_steps=1, num_epochs=None)
+    named = json.loads((run.folder / "model" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert named == str(package_path("assets/flan-t5-nano"))
+    AutoPeftModelForSeq2SeqLM.from_pretrained(run.folder / "model")
+
+
+def test_an_adapter_names_the_revision_of_a_hub_model(prepare, checkpoint):
+    run = prepare(adapter="lora", max_steps=1, num_epochs=None)
+    fetched = run.plan.model.model_copy(update={"base_model": "owner/tiny", "revision": "7bcac57"})
+    train(run.plan.model_copy(update={"model": fetched}), run.folder, run.events(), StopRequest())
+    config = json.loads((run.folder / "model" / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == ("owner/tiny", "7bcac57")
+
+
 def test_an_unknown_target_module_is_an_error(prepare):
-    run = prepare(adapter="lora", lora_target_modules=["query"])
-    with pytest.raises(ModelError, match=r"got 'query'"):
+    run = prepare(adapter="lora", lora_target_modules=["decoder.q"])
+    with pytest.raises(ModelError, match=r"got 'decoder.q'"):
         train(run.plan, run.folder, run.events(), StopRequest())
 
 

@@ -1,0 +1,91 @@
+"""Writes the Python code of a model card: it generates as the scored predictions were, without summtune."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from summtune.prompts import template_text
+
+_FULL = """\
+model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.{dtype}).eval()
+model.generation_config = GenerationConfig.from_pretrained(folder)"""
+
+_MERGED = """\
+# The base model is read from where adapter_config.json says; the adapter is merged in fp32, as it was when scored.
+model = AutoPeftModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32).merge_and_unload().{cast}eval()
+model.generation_config = GenerationConfig.from_pretrained(folder)"""
+
+_QUANTIZED = """\
+# The base model is read from where adapter_config.json says, and loaded in four bits (CUDA, bitsandbytes).
+in_four_bits = BitsAndBytesConfig(
+    load_in_4bit=True,
+    bnb_4bit_quant_type="nf4",
+    bnb_4bit_use_double_quant=True,
+    bnb_4bit_compute_dtype=torch.{dtype},
+)
+model = AutoPeftModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.{dtype}, quantization_config=in_four_bits).eval()
+model.get_base_model().generation_config = GenerationConfig.from_pretrained(folder)"""
+
+_REST = """\
+def tokens(dialogue):
+    return tokenizer(template.replace("{{dialogue}}", dialogue))["input_ids"]
+
+
+def summarize(dialogue):
+    ids = tokens(dialogue)
+    places = tokenizer(dialogue, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    keep = len(places)
+    while len(ids) > sequence_len:  # the {lost} of the dialogue is cut, never the instruction
+        keep -= len(ids) - sequence_len
+        if keep < 1:
+            raise ValueError("the prompt is longer than sequence_len without its dialogue")
+        ids = tokens({kept})
+    prompt = torch.tensor([ids], device=model.device)
+    with torch.inference_mode():
+        written = model.generate(input_ids=prompt, attention_mask=torch.ones_like(prompt){more})
+    return tokenizer.decode(written[0], skip_special_tokens=True).strip()
+
+
+print(summarize("#Person1#: Are you free at noon?\\n#Person2#: Yes, let's have lunch."))"""
+
+
+def card_code(recipe: Mapping[str, Any], precision: str, model_type: str | None) -> str:
+    """Return code that reads the model's folder as ``model`` below the current one, and defines ``summarize``.
+
+    Args:
+        recipe: of the run, with every key of its kind.
+        precision: that the predictions were made in, ``bf16`` or ``fp32``.
+        model_type: of the base's config.json; None where that is not known.
+    """
+    dtype = "bfloat16" if precision == "bf16" else "float32"
+    adapter = recipe.get("adapter")
+    classes = {"AutoModelForSeq2SeqLM", "AutoTokenizer", "GenerationConfig"}
+    if adapter is not None:
+        classes.remove("AutoModelForSeq2SeqLM")
+    if adapter == "qlora":
+        classes.add("BitsAndBytesConfig")
+    loading = {None: _FULL, "lora": _MERGED, "qlora": _QUANTIZED}[adapter]
+    cast = "" if dtype == "float32" else f"to(torch.{dtype})."
+    from_start = recipe.get("long_dialogues") == "truncate_start"
+    globally = ", global_attention_mask=(torch.arange(len(ids), device=model.device) == 0).long()[None]"
+    lines = [
+        "import torch",
+        *(["from peft import AutoPeftModelForSeq2SeqLM"] if adapter else []),
+        f"from transformers import {', '.join(sorted(classes))}",
+        "",
+        'folder = "model"  # the path of this folder, or its id on the hub',
+        f"template = {template_text(recipe['prompt_template'])!r}",
+        f"sequence_len = {recipe['sequence_len']}",
+        "",
+        "tokenizer = AutoTokenizer.from_pretrained(folder)",
+        loading.format(dtype=dtype, cast=cast),
+        "",
+        "",
+        _REST.format(
+            lost="start" if from_start else "end",
+            kept="dialogue[places[-keep][0] :]" if from_start else "dialogue[: places[keep - 1][1]]",
+            more=globally if model_type == "led" else "",
+        ),
+    ]
+    return "\n".join(lines)

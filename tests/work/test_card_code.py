@@ -1,0 +1,60 @@
+"""The code of a model card, run as it stands in a process without summtune, writes the summaries that were scored."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from accelerate.state import AcceleratorState
+from tiny_inputs import write_bart
+
+from summtune.files import read_json, write_text
+from summtune.report.model_card import model_card
+from summtune.work.prediction import predict
+
+# peft asks by a name that transformers is about to drop, and warns of a head that is no embedding
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`(is_)?gradient_checkpointing:FutureWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:(Model (has|with) `tie_word_embeddings|Input and output embeddings):UserWarning"
+    ),
+]
+TEMPLATE = 'Say "briefly" what {these} people want:\n{dialogue}\n```'
+ADAPTER = {"adapter": "lora", "lora_r": 4, "learning_rate": 0.05}
+RUNS = {
+    "t5": {"base": "t5"},
+    "t5, beams": {"base": "t5", "generation": {"max_new_tokens": 9, "num_beams": 3, "length_penalty": 2.0}},
+    "t5, adapter with lm_head": ADAPTER | {"base": "t5", "lora_target_modules": ["q", "lm_head"]},
+    "bart": {"base": "bart", "generation": {"max_new_tokens": 9, "no_repeat_ngram_size": 2}},
+    "bart, rsLoRA and DoRA": ADAPTER
+    | {"base": "bart", "lora_target_modules": ["q_proj", "fc1"], "peft_use_dora": True, "peft_use_rslora": True},
+    "bundled, adapter": ADAPTER | {"base": "builtin/flan-t5-nano", "long_dialogues": "truncate_start"},
+}
+COMPARED = """
+import json
+rows = [json.loads(line) for line in open("predictions.jsonl", encoding="utf-8")]
+written = [summarize(row["dialogue"]) for row in rows]
+assert written == [row["prediction"] for row in rows], written
+"""
+
+
+def test_the_cards_code_writes_what_was_scored(trained, checkpoint, tmp_path):
+    bases = {"t5": str(checkpoint), "bart": str(write_bart(tmp_path / "base"))}
+    code = ["import os, sys, warnings", "sys.modules['summtune'] = None", "warnings.simplefilter('ignore')"]
+    for name, keys in RUNS.items():
+        keys = {"max_steps": 4, "num_epochs": None, "sequence_len": 80, "prompt_template": TEMPLATE} | keys
+        base = keys.pop("base")
+        run = trained(name=re.sub(r"\W", "_", name), base_model=bases.get(base, base), test=6, **keys)
+        AcceleratorState._reset_state(reset_partial_state=True)
+        predict(run.plan, run.folder, run.events("predict"))
+        AcceleratorState._reset_state(reset_partial_state=True)
+        assert 0 < read_json(run.folder / "prediction_stats.json")["truncated"] < 6
+        card = model_card(run.folder)
+        write_text(run.folder / "model" / "README.md", card)
+        (block,) = re.findall(r"^(`{3,})python\n(.*?)\n\1$", card, re.DOTALL | re.MULTILINE)
+        code += [f"os.chdir({str(run.folder)!r})", block[1], COMPARED]
+    (tmp_path / "cards.py").write_text("\n".join(code), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-I", tmp_path / "cards.py"], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
