@@ -19,7 +19,7 @@ pytestmark = [
         "ignore:(Model (has|with) `tie_word_embeddings|Input and output embeddings):UserWarning"
     ),
 ]
-TEMPLATE = 'Say "briefly" what {"these": 1} people want:\n{dialogue}\n```'
+TEMPLATE = 'Say "briefly" what {"a"} people want:\n{dialogue}\n```'
 ADAPTER = {"adapter": "lora", "lora_r": 4, "learning_rate": 0.05}
 RUNS = {
     "t5": {"base": "t5"},
