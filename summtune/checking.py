@@ -10,6 +10,7 @@ from typing import Any
 
 from summtune.compiling import missing_for_compiling
 from summtune.errors import InputError, Problem, RecipeError
+from summtune.files import is_file
 from summtune.launchers.accelerate_config import parse_ds_config
 from summtune.launchers.ds_config_rules import contradictions, wrong_with_config
 from summtune.model_limits import facts_of, misfits
@@ -92,7 +93,7 @@ def _problems(loaded: LoadedRecipe, recipe: Recipe) -> list[Problem]:
         folder = model_folder(recipe.base_model or "")
         if folder is not None:
             found += [(tuple(key.split(".")), message) for key, message in misfits(facts_of(folder), recipe)]
-    if recipe.deepspeed is not None and Path(recipe.deepspeed).is_absolute():
+    if recipe.deepspeed is not None and is_file(Path(recipe.deepspeed)):  # otherwise resolve_paths says what is wrong
         try:
             config = parse_ds_config(Path(recipe.deepspeed))
         except InputError as error:

@@ -11,10 +11,11 @@ from typing import NamedTuple
 from summtune.data.columns import UnusableError, checked, identity_of, text_of
 from summtune.data.encodings import not_utf8, to_utf8, without_mark
 from summtune.data.formats import open_rows
-from summtune.data.locations import COMPRESSED, FILE_EXTENSIONS, locate
+from summtune.data.locations import locate
 from summtune.data.outputs import STDIN, content_of
 from summtune.data.rows import BadRow, Row, RowStream
 from summtune.errors import DataError
+from summtune.file_endings import COMPRESSED, FILE_EXTENSIONS
 from summtune.files import expanded
 
 
@@ -53,7 +54,7 @@ def read_inputs(file: str, dialogue_field: str | None = None, id_field: str | No
     shown = "standard input" if file == STDIN else file
     with tempfile.TemporaryDirectory(prefix="summtune-") as folder:
         copy = Path(folder) / "input"
-        content = without_mark(to_utf8(content_of(file), shown))
+        content = without_mark(to_utf8(content_of(file, named_pipes=True), shown))
         rows = _as_json(content)
         copy.write_bytes(content if rows is None else rows[1])
         if rows is not None:
