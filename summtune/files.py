@@ -171,11 +171,22 @@ def _damaged(place: str, error: Exception) -> RunDirectoryError:
     return RunDirectoryError(f"{place}: not the JSON that summtune wrote there (got {error}); restore the file")
 
 
-def expanded(path: Path | str) -> Path:
-    """Return the path with ``~`` replaced; unchanged where the user that it names has no home."""
-    with contextlib.suppress(RuntimeError):
-        return Path(path).expanduser()
-    return Path(path)
+def expanded(given: str) -> Path:
+    """Return the path that a text names: ``~`` and ``~user`` at its beginning are the home of that user.
+
+    Text, because a `Path` of ``./~/x`` would begin with ``~`` too.
+
+    Raises:
+        InputError: no home of the user is known.
+    """
+    if not given.startswith("~"):
+        return Path(given)
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        raise InputError(
+            f"no such user, or one without a home (got {given}); correct it, or write ./{given} for a file of that name"
+        ) from None
 
 
 def followed(path: Path) -> Path:

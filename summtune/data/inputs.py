@@ -16,7 +16,6 @@ from summtune.data.outputs import STDIN, content_of
 from summtune.data.rows import BadRow, Row, RowStream
 from summtune.errors import DataError
 from summtune.file_endings import COMPRESSED, FILE_EXTENSIONS
-from summtune.files import expanded
 
 
 class Input(NamedTuple):
@@ -45,7 +44,7 @@ def read_inputs(file: str, dialogue_field: str | None = None, id_field: str | No
     Raises:
         DataError: the file cannot be read, or rows of it cannot be used, with file and row; or there is no dialogue.
     """
-    path = expanded(file)
+    path = Path(file)
     if file != STDIN and (path.is_dir() or not path.exists() or path.suffix.lower() in (*FILE_EXTENSIONS, *COMPRESSED)):
         location = locate(path.absolute(), None, "test")
         wanted = frozenset((dialogue_field or "dialogue", id_field or "id"))

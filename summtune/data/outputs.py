@@ -17,7 +17,7 @@ from summtune.data.locations import locate
 from summtune.data.rows import BadRow, Place, Row, RowStream
 from summtune.errors import DataError
 from summtune.file_endings import COMPRESSED, FILE_EXTENSIONS
-from summtune.files import expanded, irregular
+from summtune.files import irregular
 from summtune.nearest import hint
 
 STDIN = "-"
@@ -211,7 +211,7 @@ class _Reader:
 
 
 def _rows(file: str) -> RowStream:
-    path = expanded(file).absolute()
+    path = Path(file).absolute()
     if path.is_dir():
         raise DataError(f"predictions are a file (got the folder {path}); name the file in it")
     (located,) = locate(path, None, "test").files
@@ -230,7 +230,7 @@ def content_of(file: str, named_pipes: bool = False) -> bytes:
     """
     if file == STDIN:
         return sys.stdin.buffer.read()
-    path = expanded(file).absolute()
+    path = Path(file).absolute()
     if path.is_dir():
         inside = path / "predictions.jsonl"
         name = str(inside) if inside.is_file() else "the file in it"
