@@ -14,7 +14,7 @@ from summtune.files import is_file
 from summtune.launchers.accelerate_config import parse_ds_config
 from summtune.launchers.ds_config_rules import contradictions, wrong_with_config
 from summtune.model_limits import facts_of, misfits
-from summtune.paths import model_folder, recipe_path, resolve_paths
+from summtune.paths import is_local, model_folder, recipe_path, resolve_paths
 from summtune.prompts import template_text
 from summtune.recipe import ComparedRecipe, Recipe
 from summtune.recipe_loading import NO_OVERRIDES, LoadedRecipe, Overrides, load_recipe
@@ -93,7 +93,7 @@ def _problems(loaded: LoadedRecipe, recipe: Recipe) -> list[Problem]:
         folder = model_folder(recipe.base_model or "")
         if folder is not None:
             found += [(tuple(key.split(".")), message) for key, message in misfits(facts_of(folder), recipe)]
-    if recipe.deepspeed is not None and is_file(Path(recipe.deepspeed)):  # otherwise resolve_paths says what is wrong
+    if recipe.deepspeed is not None and is_local(recipe.deepspeed) and is_file(Path(recipe.deepspeed)):
         try:
             config = parse_ds_config(Path(recipe.deepspeed))
         except InputError as error:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 FILE_EXTENSIONS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".7z")
+OFFICE = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers", ".docx", ".doc", ".odt", ".rtf", ".pdf")
+"""No text, so not even one prediction a line."""
 _NOT_READ = (
-    ".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers", ".docx", ".doc", ".odt", ".rtf", ".pdf", ".txt", ".md",
-    ".html", ".htm", ".xml", ".yaml", ".yml", ".toml", ".ndjson", ".jsonlines", ".feather", ".orc", ".avro", ".h5",
+    *OFFICE,
+    ".txt", ".md", ".html", ".htm", ".xml", ".yaml", ".yml", ".toml", ".ndjson", ".jsonlines", ".feather", ".orc", ".avro", ".h5",
     ".hdf5", ".pkl", ".pickle", ".npy", ".npz", ".db", ".sqlite", ".sqlite3", ".sql", ".dta", ".sav", ".rds", ".lz4",
     ".rar", ".tgz", ".py", ".ipynb",
 )  # fmt: skip

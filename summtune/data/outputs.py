@@ -16,7 +16,7 @@ from summtune.data.formats import TEXT_TABLES, json_type, open_rows
 from summtune.data.locations import locate
 from summtune.data.rows import BadRow, Place, Row, RowStream
 from summtune.errors import DataError
-from summtune.file_endings import COMPRESSED, FILE_EXTENSIONS
+from summtune.file_endings import COMPRESSED, FILE_EXTENSIONS, OFFICE, wrong_with_format
 from summtune.files import irregular
 from summtune.nearest import hint
 
@@ -226,7 +226,7 @@ def content_of(file: str, named_pipes: bool = False) -> bytes:
         named_pipes: whether a pipe that has a name in a folder is read, too.
 
     Raises:
-        DataError: it is a folder, a device or a socket, is not there, or cannot be read.
+        DataError: it is a folder, a device, a socket or an office document, is not there, or cannot be read.
     """
     if file == STDIN:
         return sys.stdin.buffer.read()
@@ -237,6 +237,8 @@ def content_of(file: str, named_pipes: bool = False) -> bytes:
         raise DataError(f"predictions are a file (got the folder {path}); give {name}")
     if not path.exists():
         locate(path, None, "test")  # says so, with the nearest name
+    if path.suffix.lower() in OFFICE:
+        raise DataError(str(wrong_with_format(file)))
     kind = irregular(path)
     if kind is not None and kind != "a pipe":
         raise DataError(
