@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from summtune.errors import ModelError
+from summtune.files import CONFIG_BYTES, check_regular, read_bounded
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ class T5Shape:
 
 _LARGEST = 2**31
 """No size of a model comes near it; the sizes of its weights are products of a few."""
+_HEADER_BYTES = 100_000_000
+"""The most that the safetensors library reads as a header."""
 
 # The config.json of google/flan-t5-*: sizes can be told before the model is on this machine.
 KNOWN_MODELS = {
@@ -109,7 +112,7 @@ def shape_of(base_model: str, folder: Path | None) -> T5Shape | None:
     if folder is None:
         return KNOWN_MODELS.get(base_model)
     try:
-        config: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config: Any = json.loads(read_bounded(folder / "config.json", CONFIG_BYTES))
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(config, dict) or config.get("model_type") not in ("t5", "mt5"):
@@ -145,14 +148,15 @@ def stored_tensors(folder: Path) -> dict[str, tuple[int, ...]]:
     """Return the shape of every tensor in the folder's safetensors files, read from their headers alone.
 
     Raises:
+        InputError: one of them is no regular file.
         ModelError: a file with that ending is something else, such as a Git LFS pointer, or was cut off.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     for path in sorted(folder.glob("*.safetensors")):
+        check_regular(path)
         with path.open("rb") as file:
             # A file of anything else would have an absurd length here, and reading it would exhaust the memory.
-            size = min(int.from_bytes(file.read(8), "little"), path.stat().st_size)
-            content = file.read(size)
+            content = file.read(min(int.from_bytes(file.read(8), "little"), _HEADER_BYTES))
         try:
             header: dict[str, Any] = json.loads(content)
             shapes |= {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}

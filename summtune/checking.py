@@ -11,10 +11,11 @@ from typing import Any
 from summtune.adapter_targets import wrong_targets
 from summtune.compiling import missing_for_compiling
 from summtune.errors import InputError, Problem, RecipeError
+from summtune.files import is_file
 from summtune.launchers.accelerate_config import parse_ds_config
 from summtune.launchers.ds_config_rules import contradictions, wrong_with_config
 from summtune.model_limits import facts_of, misfits
-from summtune.paths import model_folder, recipe_path, resolve_paths
+from summtune.paths import is_local, model_folder, recipe_path, resolve_paths
 from summtune.prompts import check_template
 from summtune.recipe import ComparedRecipe, Recipe
 from summtune.recipe_loading import NO_OVERRIDES, LoadedRecipe, Overrides, load_recipe
@@ -94,7 +95,7 @@ def _problems(loaded: LoadedRecipe, recipe: Recipe) -> list[Problem]:
         if folder is not None:
             found += [(tuple(key.split(".")), message) for key, message in misfits(facts_of(folder), recipe)]
     found += [(("lora_target_modules",), text) for text in _wrong_targets(recipe)]
-    if recipe.deepspeed is not None and Path(recipe.deepspeed).is_absolute():
+    if recipe.deepspeed is not None and is_local(recipe.deepspeed) and is_file(Path(recipe.deepspeed)):
         try:
             config = parse_ds_config(Path(recipe.deepspeed))
         except InputError as error:

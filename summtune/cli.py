@@ -15,6 +15,7 @@ import typer
 
 from summtune import __version__
 from summtune.errors import InputError, RecipeError, StageError, StopAsked, SummtuneError, os_error_text
+from summtune.files import expanded
 from summtune.output import say, say_lines, show, use_any_encoding
 from summtune.visible import is_utf8
 
@@ -27,7 +28,21 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML recipe.", show_default=False)]
+
+def _path(given: str | Path) -> Path:
+    """Return the path of an argument or option; the shell leaves a ``~`` behind an equals sign to the command."""
+    try:
+        return expanded(str(given))
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _text_of_path(given: str) -> str:
+    """Return a path, or what may be one, as it was given but for a ``~``; ``-`` and ids of the hub stay as they are."""
+    return str(_path(given)) if given.startswith("~") else given
+
+
+_Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", parser=_path, help="A YAML recipe.", show_default=False)]
 _Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -35,7 +50,7 @@ _Set = Annotated[
     ),
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-_RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory.", show_default=False)]
+_RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", parser=_path, help="A run directory.", show_default=False)]
 
 _WrongCall = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
 """The class of all that is wrong with a call: click's own, or newer typer's copy of it, which has no public name."""
@@ -95,7 +110,13 @@ def run(
     sets: _Set = None,
     output_dir: Annotated[
         Path | None,
-        typer.Option("--output-dir", help="Run directory instead of outputs/<name>-<hash>.", show_default=False),
+        typer.Option(
+            "--output-dir",
+            metavar="PATH",
+            parser=_path,
+            help="Run directory instead of outputs/<name>-<hash>.",
+            show_default=False,
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew instead of going on.")] = False,
@@ -112,7 +133,9 @@ def run(
 
 @app.command()
 def validate(
-    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="YAML recipes.", show_default=False)],
+    recipes: Annotated[
+        list[Path], typer.Argument(metavar="RECIPE...", parser=_path, help="YAML recipes.", show_default=False)
+    ],
 ) -> None:
     """Report every problem of every recipe; exit code 2 if there is one."""
     from summtune.checking import check
@@ -136,12 +159,19 @@ def evaluate(
         str,
         typer.Argument(
             metavar="FILE",
+            parser=_text_of_path,
             help="Predictions: .jsonl, .json, .csv, .tsv, .parquet, .arrow, else one a line; - is standard input.",
         ),
     ],
     references: Annotated[
         str | None,
-        typer.Option("--references", metavar="DATA", help="The data set with the references.", show_default=False),
+        typer.Option(
+            "--references",
+            metavar="DATA",
+            parser=_text_of_path,
+            help="The data set with the references.",
+            show_default=False,
+        ),
     ] = None,
     prediction_field: Annotated[
         str | None, typer.Option("--prediction-field", help="Column of the predictions.", show_default="prediction")
@@ -174,11 +204,22 @@ def evaluate(
     ] = None,
     recipe: Annotated[
         Path | None,
-        typer.Option(help="Take the evaluation section and the test data of this recipe.", show_default=False),
+        typer.Option(
+            metavar="RECIPE",
+            parser=_path,
+            help="Take the evaluation section and the test data of this recipe.",
+            show_default=False,
+        ),
     ] = None,
     output_dir: Annotated[
         Path | None,
-        typer.Option("--output-dir", help="Write what compare and report read here.", show_default=False),
+        typer.Option(
+            "--output-dir",
+            metavar="PATH",
+            parser=_path,
+            help="Write what compare and report read here.",
+            show_default=False,
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", help="What tables call the system.", show_default="the file's name")
@@ -208,7 +249,7 @@ def evaluate(
 
 @app.command()
 def compare(
-    run_dirs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR RUN_DIR...", show_default=False)],
+    run_dirs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR RUN_DIR...", parser=_path, show_default=False)],
     as_json: _Json = False,
 ) -> None:
     """Compare finished runs; the first is the baseline."""
@@ -221,7 +262,10 @@ def compare(
 def report(
     run_dir: _RunDir,
     png: Annotated[
-        Path | None, typer.Option("--png", help="Write the bar chart to this file too.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--png", metavar="PATH", parser=_path, help="Write the bar chart to this file too.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Write the report of a finished run or comparison again."""
@@ -233,12 +277,16 @@ def report(
 @app.command()
 def summarize(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL_OR_RUN", help="A finished run, or a model.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="MODEL_OR_RUN", parser=_text_of_path, help="A finished run, or a model.", show_default=False
+        ),
     ],
     file: Annotated[
         str,
         typer.Argument(
             metavar="[FILE|-]",
+            parser=_text_of_path,
             help="One dialogue as plain text, or rows: .jsonl, .json, .csv, .tsv, .parquet, .arrow, JSON on a pipe.",
         ),
     ] = "-",
@@ -269,7 +317,10 @@ def recipes() -> None:
 def init(
     name: Annotated[str, typer.Argument(help="A recipe that comes along: quickstart, lora, full_ft, …")] = "lora",
     to: Annotated[
-        Path | None, typer.Option("--to", help="File to write; default: NAME.yaml here.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--to", metavar="PATH", parser=_path, help="File to write; default: NAME.yaml here.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Copy a recipe here, to edit it."""
@@ -292,13 +343,23 @@ def schema(
 @app.command()
 def doctor(
     recipe: Annotated[
-        Path | None, typer.Argument(metavar="[RECIPE]", help="A training recipe, to see what fits.", show_default=False)
+        Path | None,
+        typer.Argument(
+            metavar="[RECIPE]", parser=_path, help="A training recipe, to see what fits.", show_default=False
+        ),
     ] = None,
     gpu_memory: Annotated[
         float | None, typer.Option("--gpu-memory", metavar="GiB", help="Memory of one GPU, in GiB.", show_default=False)
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="A model, instead of the recipe's.", show_default=False)
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            parser=_text_of_path,
+            help="A model, instead of the recipe's.",
+            show_default=False,
+        ),
     ] = None,
     as_json: _Json = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""The one place that writes files: whole or not at all.
+"""The one place that writes files, whole or not at all, and that refuses to read what is no regular file.
 
 A file is written under a temporary name in its own folder, flushed to the disk and renamed, so a reader (or a run that
 goes on after a power cut) sees the old content or the new one and never half of either.
@@ -9,12 +9,67 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from summtune.errors import RunDirectoryError
+from summtune.errors import InputError, RunDirectoryError
+
+CONFIG_BYTES = 4 << 20
+"""The most that a JSON file of settings holds: those of models and of DeepSpeed have some kilobytes."""
+_KINDS = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def irregular(path: Path) -> str | None:
+    """Return what is at ``path`` where it can be read without end or not at all: "a pipe", "a socket", "a device".
+
+    None for a regular file, a folder, a link to one, and where nothing can be found.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # a ValueError for a NUL in the path
+        return None
+    return next((name for is_one, name in _KINDS if is_one(mode)), None)
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is such a file; none that the system refuses to look at (too long, a loop, locked)."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def check_regular(path: Path) -> None:
+    """Raise InputError where ``path`` is a device, a pipe or a socket; a folder or no file fails when it is opened."""
+    kind = irregular(path)
+    if kind is not None:
+        raise InputError(f"not a regular file (got {path}, {kind}); name a file")
+
+
+def read_bounded(path: Path, most_bytes: int) -> bytes:
+    """Return the content of a regular file of at most ``most_bytes``.
+
+    Raises:
+        InputError: it is larger, or no regular file.
+        OSError: it cannot be read.
+    """
+    check_regular(path)
+    with path.open("rb") as file:
+        content = file.read(most_bytes + 1)
+        size = max(len(content), os.fstat(file.fileno()).st_size)
+    if len(content) > most_bytes:
+        raise InputError(
+            f"a file that is read here has at most {most_bytes:,} bytes (got {size:,} in {path}); is it the right file?"
+        )
+    return content
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -32,8 +87,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """Yield a file that takes the place of ``path``, atomically and durably, when the block ends without an exception.
 
     Raises:
+        InputError: ``path`` is a device, a pipe or a socket, which a file would replace.
         OSError: the folder cannot be written, or the disk is full; ``path`` is then as it was.
     """
+    check_regular(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
@@ -82,9 +139,11 @@ def read_json(path: Path) -> Any:
     """Return the value of a JSON file that summtune wrote.
 
     Raises:
+        InputError: it is no regular file.
         RunDirectoryError: it was damaged since.
         OSError: there is none.
     """
+    check_regular(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -95,9 +154,11 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects of a ``.jsonl`` file that summtune wrote.
 
     Raises:
+        InputError: it is no regular file.
         RunDirectoryError: it was damaged since.
         OSError: there is none.
     """
+    check_regular(path)
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
@@ -110,11 +171,22 @@ def _damaged(place: str, error: Exception) -> RunDirectoryError:
     return RunDirectoryError(f"{place}: not the JSON that summtune wrote there (got {error}); restore the file")
 
 
-def expanded(path: Path | str) -> Path:
-    """Return the path with ``~`` replaced; unchanged where the user that it names has no home."""
-    with contextlib.suppress(RuntimeError):
-        return Path(path).expanduser()
-    return Path(path)
+def expanded(given: str) -> Path:
+    """Return the path that a text names: ``~`` and ``~user`` at its beginning are the home of that user.
+
+    Text, because a `Path` of ``./~/x`` would begin with ``~`` too.
+
+    Raises:
+        InputError: no home of the user is known.
+    """
+    if not given.startswith("~"):
+        return Path(given)
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        raise InputError(
+            f"no such user, or one without a home (got {given}); correct it, or write ./{given} for a file of that name"
+        ) from None
 
 
 def followed(path: Path) -> Path:

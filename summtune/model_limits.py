@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
+from summtune.files import CONFIG_BYTES, read_bounded
 from summtune.recipe import Recipe
 
 # Relative, rotary or computed positions: a longer text is slower, and nothing fails.
@@ -23,6 +24,9 @@ _NO_START_OF_THEIR_OWN = frozenset(
 )  # fmt: skip
 # Tokenizer classes that name no special tokens of their own: what tokenizer_config.json leaves out is missing.
 _PLAIN_TOKENIZERS = frozenset(("PreTrainedTokenizerFast", "TokenizersBackend"))
+
+_TOKENIZER_BYTES = 64 << 20
+"""The most that a tokenizer.json holds; those with 250,000 tokens have some 30 MB."""
 
 Found = tuple[str, str]
 """The key of the recipe that does not suit the model, and why."""
@@ -84,7 +88,11 @@ class ModelFacts:
 
 
 def facts_of(folder: Path) -> ModelFacts:
-    """Return what the JSON files of a model's folder say; a file that is missing or damaged says nothing."""
+    """Return what the JSON files of a model's folder say; a file that is missing or damaged says nothing.
+
+    Raises:
+        InputError: one of them is far larger than such a file can be.
+    """
     settings = _object(folder / "tokenizer_config.json")
     special: dict[str, str | None] = {}
     if _kind(settings, "tokenizer_class") in _PLAIN_TOKENIZERS:
@@ -94,7 +102,9 @@ def facts_of(folder: Path) -> ModelFacts:
         folder=folder,
         config=_object(folder / "config.json"),
         generation=_object(folder / "generation_config.json"),
-        last_token=_last_token(_object(folder / "tokenizer.json"), _text_of(settings.get("mask_token"))),
+        last_token=_last_token(
+            _object(folder / "tokenizer.json", _TOKENIZER_BYTES), _text_of(settings.get("mask_token"))
+        ),
         special_tokens=special,
     )
 
@@ -280,9 +290,15 @@ def _kind(place: Mapping[str, Any], key: str = "model_type") -> str:
     return value if isinstance(value, str) else ""
 
 
-def _object(path: Path) -> dict[str, Any]:
+def _object(path: Path, most_bytes: int = CONFIG_BYTES) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
     try:
-        value = json.loads(path.read_bytes()) if path.is_file() else {}
-    except (OSError, ValueError, RecursionError):
+        content = read_bounded(path, most_bytes)
+    except OSError:
+        return {}
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

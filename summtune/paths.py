@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from summtune.document import KeyPath
-from summtune.errors import Problem
-from summtune.files import expanded, followed
+from summtune.errors import InputError, Problem
+from summtune.file_endings import FILE_EXTENSIONS, names_file, wrong_with_format
+from summtune.files import check_regular, expanded, followed, irregular, is_file
 from summtune.nearest import hint_or_list
 from summtune.recipe import DatasetSource, Recipe
 from summtune.recipe_loading import LoadedRecipe
@@ -19,7 +21,6 @@ BUILTIN_MODELS = ("builtin/flan-t5-nano",)
 BUILTIN_DATASETS = ("builtin/dialogues",)
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-_DATA_ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".txt")
 
 
 def package_path(relative: str) -> Path:
@@ -61,17 +62,15 @@ def resolve_paths(loaded: LoadedRecipe) -> tuple[Recipe, list[Problem]]:
             changes[key] = [source for source, _ in resolved]
             found += [((key, at), complaint) for at, (_, complaints) in enumerate(resolved) for complaint in complaints]
     if recipe.deepspeed is not None:
-        config = _file(recipe.deepspeed, loaded.folder_of("deepspeed"))
-        if config is None:
-            known = [f"ds_configs/{path.name}" for path in sorted(package_path("ds_configs").glob("*.json"))]
-            hint = hint_or_list(recipe.deepspeed, known)
-            found.append((("deepspeed",), f"no DeepSpeed config at this path (got {recipe.deepspeed}){hint}"))
-        else:
-            changes["deepspeed"] = str(config)
+        changes["deepspeed"], complaints = _ds_config(recipe.deepspeed, loaded.folder_of("deepspeed"))
+        found += [(("deepspeed",), complaint) for complaint in complaints]
     if recipe.output_dir is not None:
-        changes["output_dir"] = str(_beside(recipe.output_dir, loaded.folder_of("output_dir")))
-    metrics_from = loaded.folder_of("evaluation", "metrics")
-    metrics = [_metric(name, metrics_from) for name in recipe.evaluation.metrics]
+        try:
+            changes["output_dir"] = str(_beside(recipe.output_dir, loaded.folder_of("output_dir")))
+        except InputError as error:
+            found.append((("output_dir",), str(error)))
+    metrics, complaints = _metrics(recipe.evaluation.metrics, loaded.folder_of("evaluation", "metrics"))
+    found += [(("evaluation", "metrics"), complaint) for complaint in complaints]
     arguments, missing = _metric_arguments(loaded)
     found += missing
     changes["evaluation"] = recipe.evaluation.model_copy(update={"metrics": metrics, "metric_arguments": arguments})
@@ -80,15 +79,25 @@ def resolve_paths(loaded: LoadedRecipe) -> tuple[Recipe, list[Problem]]:
 
 
 def recipe_path(path: str, folder: Path) -> Path | None:
-    """Return where a comparison's ``path`` leads: beside its file, or among the recipes that come along."""
+    """Return where a comparison's ``path`` leads: beside its file, or among the bundled recipes; None if nowhere.
+
+    Raises:
+        InputError: it begins with ``~`` and a user who has no home, or leads to no regular file.
+    """
     return _file(path, folder)
 
 
 def _missing_recipes(loaded: LoadedRecipe) -> Iterator[Problem]:
     for index, entry in enumerate(loaded.recipe.recipes or ()):
         path = entry if isinstance(entry, str) else entry.recipe
-        if recipe_path(path, loaded.path.parent) is None:
-            yield loaded.document.problem(("recipes", index), f"no recipe at this path (got {path}); check the name")
+        wrong = None
+        try:
+            if recipe_path(path, loaded.path.parent) is None:
+                wrong = f"no recipe at this path (got {path}); check the name"
+        except InputError as error:
+            wrong = str(error)
+        if wrong is not None:
+            yield loaded.document.problem(("recipes", index), wrong)
 
 
 def _beside(path: str, folder: Path) -> Path:
@@ -96,25 +105,51 @@ def _beside(path: str, folder: Path) -> Path:
     return resolved if is_utf8(str(resolved)) else Path(visible(str(resolved)))  # behind a link; no plan can hold it
 
 
-def _exists(path: Path, is_one: Callable[[Path], bool] = Path.exists) -> bool:
+def _exists(path: Path) -> bool:
     """Return whether there is such a path; none that the system refuses to look at (too long, a loop, locked)."""
     try:
-        return is_one(path)
+        return path.exists()
     except OSError:
         return False
 
 
 def _file(path: str, folder: Path) -> Path | None:
     beside = _beside(path, folder)
-    if _exists(beside, Path.is_file):
+    check_regular(beside)
+    if is_file(beside):
         return beside
     inside = package_path(path)
-    return inside if path.startswith(("ds_configs/", "recipes/")) and _exists(inside, Path.is_file) else None
+    return inside if path.startswith(("ds_configs/", "recipes/")) and is_file(inside) else None
 
 
-def _metric(name: str, folder: Path) -> str:
-    beside = _beside(name, folder)
-    return str(beside) if _exists(beside) and ("/" in name or name.endswith(".py")) else name
+def _ds_config(path: str, folder: Path) -> tuple[str, list[str]]:
+    """Return the path of a DeepSpeed config, and what is wrong with it."""
+    try:
+        config = _file(path, folder)
+    except InputError as error:
+        return path, [str(error)]
+    if config is not None:
+        return str(config), []
+    known = [f"ds_configs/{path.name}" for path in sorted(package_path("ds_configs").glob("*.json"))]
+    return path, [f"no DeepSpeed config at this path (got {path}){hint_or_list(path, known)}"]
+
+
+def _metrics(names: Sequence[str], folder: Path) -> tuple[list[str], list[str]]:
+    """Return the metrics with those that are files or folders as absolute paths, and what is wrong with them."""
+    resolved, complaints = [], []
+    for name in names:
+        try:
+            beside = _beside(name, folder)
+            local = "/" in name or name.endswith(".py")
+            if local:
+                check_regular(beside)
+            if local and not _exists(beside) and _looks_local(name):
+                complaints.append(f"no metric at this path (got {name}, looked at {beside}); check it")
+            resolved.append(str(beside) if local and _exists(beside) else name)
+        except InputError as error:
+            complaints.append(str(error))
+            resolved.append(name)
+    return resolved, complaints
 
 
 def _metric_arguments(loaded: LoadedRecipe) -> tuple[dict[str, dict[str, Any]], list[tuple[KeyPath, str]]]:
@@ -124,9 +159,14 @@ def _metric_arguments(loaded: LoadedRecipe) -> tuple[dict[str, dict[str, Any]], 
     for metric, arguments in loaded.recipe.evaluation.metric_arguments.items():
         resolved[metric] = dict(arguments)
         for key, value in arguments.items():
-            if isinstance(value, str) and value.startswith(("./", "../")):
+            if isinstance(value, str) and value.startswith(("./", "../", "~/")):
                 path: KeyPath = ("evaluation", "metric_arguments", metric, key)
                 beside = _beside(value, loaded.folder_of(*path))
+                kind = irregular(beside)
+                if kind is not None:
+                    complaints.append(
+                        (path, f"{metric}.{key} is not a regular file (got {value}, {kind}); name a file")
+                    )
                 resolved[metric][key] = str(beside)
                 if not _exists(beside):
                     complaints.append(
@@ -137,17 +177,23 @@ def _metric_arguments(loaded: LoadedRecipe) -> tuple[dict[str, dict[str, Any]], 
 
 def _model(base_model: str, folder: Path) -> tuple[str, list[str]]:
     """Return the model's path or id, and what is wrong with it."""
-    resolved, wrong = _resource(base_model, folder, BUILTIN_MODELS, "model", ())
+    resolved, wrong = _resource(base_model, folder, BUILTIN_MODELS, "model")
     if wrong:
         return resolved, [wrong]
-    if is_local(resolved) and not _exists(Path(resolved) / "config.json", Path.is_file):
+    if not is_local(resolved):
+        return resolved, []
+    held = sorted(Path(resolved).iterdir()) if os.access(resolved, os.R_OK) and Path(resolved).is_dir() else []
+    odd = [f"{file}, {kind}" for file in held if not file.name.startswith(".") and (kind := irregular(file))]
+    if odd:  # the libraries that load the model would wait for it without an end
+        return resolved, [f"a model holds regular files alone (got {odd[0]}); remove it"]
+    if not is_file(Path(resolved) / "config.json"):
         return resolved, [f"a model is a folder with config.json (got {resolved}); name the folder that has it"]
     return resolved, []
 
 
 def _source(source: DatasetSource, folder: Path) -> tuple[DatasetSource, list[str]]:
     """Return the source with its path resolved, and what is wrong with it."""
-    resolved, wrong = _resource(source.path, folder, BUILTIN_DATASETS, "data set", _DATA_ENDINGS)
+    resolved, wrong = _resource(source.path, folder, BUILTIN_DATASETS, "data set")
     complaints = [wrong] if wrong else []
     if not wrong and (is_local(resolved) or resolved in BUILTIN_DATASETS):
         complaints += [
@@ -155,28 +201,37 @@ def _source(source: DatasetSource, folder: Path) -> tuple[DatasetSource, list[st
             for key in ("name", "revision")
             if getattr(source, key) is not None
         ]
+        if is_file(Path(resolved)):
+            complaints += [wrong] if (wrong := wrong_with_format(resolved)) else []
+        elif (kind := irregular(Path(resolved))) is not None:
+            complaints.append(f"not a regular file (got {source.path}, {kind}); give a file or a folder")
         # A .json file can hold one list a split; the others hold one table.
-        if _exists(Path(resolved), Path.is_file) and source.split is not None and not resolved.endswith(".json"):
+        if is_file(Path(resolved)) and source.split is not None and not resolved.endswith(".json"):
             complaints.append(
                 f"split has no effect for a single file (got {source.split!r} for {source.path}); remove it"
             )
     return source.model_copy(update={"path": resolved}), complaints
 
 
-def _resource(
-    given: str, folder: Path, builtin: tuple[str, ...], what: str, endings: tuple[str, ...]
-) -> tuple[str, str | None]:
+def _resource(given: str, folder: Path, builtin: tuple[str, ...], what: str) -> tuple[str, str | None]:
     """Return the resolved path, and what is wrong with it (None when nothing is)."""
     if given.startswith("builtin/"):
         wrong = None if given in builtin else f"no such builtin {what} (got {given}){hint_or_list(given, builtin)}"
         return given, wrong
-    beside = _beside(given, folder)
+    try:
+        beside = _beside(given, folder)
+    except InputError as error:
+        return given, str(error)
     if _exists(beside):
         return str(beside), None
-    looks_local = given.startswith((".", "/", "~")) or given.endswith(endings or ("/",)) or given.count("/") > 1
-    if looks_local or not _HUB_ID.fullmatch(given):
-        return (
-            given,
-            f"no {what} at this path (got {given}, looked at {beside}); check it, or give a hub id as owner/name",
-        )
+    if _looks_local(given) or not _HUB_ID.fullmatch(given):
+        advice = "check it, or give a hub id as owner/name"
+        if what == "data set" and names_file(given) and wrong_with_format(given):
+            advice = f"check it, and save the data as one of {', '.join(FILE_EXTENSIONS)}: its format is not read"
+        return given, f"no {what} at this path (got {given}, looked at {beside}); {advice}"
     return given, None
+
+
+def _looks_local(given: str) -> bool:
+    """Whether a path of which nothing is there meant a file or folder, and so is not looked for on the hub."""
+    return given.startswith((".", "/", "~")) or given.endswith("/") or given.count("/") > 1 or names_file(given)

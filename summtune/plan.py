@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from summtune.errors import RunDirectoryError
+from summtune.files import check_regular
 from summtune.recipe import Recipe, Section
 
 Distribution = Literal["none", "data_parallel", "deepspeed"]
@@ -140,9 +141,11 @@ def read_plan(run_dir: Path) -> Plan:
     """Return the plan of a run directory.
 
     Raises:
-        OSError: there is no ``plan.json``.
+        InputError: ``plan.json`` is no regular file.
+        OSError: there is none.
         RunDirectoryError: it was not written by this version of summtune, or damaged since.
     """
+    check_regular(run_dir / "plan.json")
     try:
         return Plan.model_validate_json((run_dir / "plan.json").read_bytes())
     except ValidationError as error:

@@ -140,7 +140,7 @@ class EvaluationSettings(Section):
     )
     metric_arguments: dict[str, dict[str, JsonValue]] = Field(
         default={},
-        description="By the name of such a metric, arguments of its computation; ./ and ../ begin a path.",
+        description="By the name of such a metric, arguments of its computation; ./, ../ and ~/ begin a path.",
     )
     tokenizer: Tokenizer = Field(
         default="rouge",

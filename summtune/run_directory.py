@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from summtune.errors import DataError, RunDirectoryError, SummtuneError
-from summtune.files import read_json, write_json
+from summtune.files import check_regular, read_json, write_json
 from summtune.records import Prediction
 
 SYSTEMS = "systems"
@@ -166,10 +166,12 @@ def read_predictions(path: Path) -> list[Prediction]:
     """Return the predictions of a ``predictions.jsonl``.
 
     Raises:
+        InputError: it is no regular file.
         DataError: a line is not what the predict stage writes.
         OSError: the file cannot be read.
     """
     predictions = []
+    check_regular(path)
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             predictions.append(Prediction.from_json(json.loads(line)))

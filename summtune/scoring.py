@@ -16,7 +16,7 @@ from summtune.data.reading import first_columns, read_dialogues
 from summtune.document import Document
 from summtune.errors import InputError, RecipeError
 from summtune.evaluator.evaluation import Evaluation, evaluate, write_evaluation
-from summtune.files import expanded, read_json, write_json, write_jsonl
+from summtune.files import read_json, write_json, write_jsonl
 from summtune.identity import evaluation_identity, hash_of
 from summtune.nearest import hint
 from summtune.paths import is_local, resolve_paths
@@ -123,7 +123,7 @@ def score(call: Call, say: Callable[[str], None]) -> Scored:
         predictions=predictions,
         evaluation=evaluate(predictions, recipe.evaluation),
         settings=recipe.evaluation,
-        file=call.file if call.file == STDIN else str(expanded(call.file).absolute()),
+        file=call.file if call.file == STDIN else str(Path(call.file).absolute()),
         references=used,
     )
 
@@ -170,7 +170,7 @@ def check_place(into: Path) -> None:
 
 def _run_of(call: Call) -> dict[str, Any] | None:
     """Return the plan of the run whose ``predictions.jsonl`` is scored; None for any other file."""
-    path = expanded(call.file)
+    path = Path(call.file)
     if path.name != "predictions.jsonl" or not (path.parent / "plan.json").is_file():
         return None
     try:

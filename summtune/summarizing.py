@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from summtune.errors import ModelError, RecipeError, RunDirectoryError
-from summtune.files import expanded, followed, read_json, read_jsonl, write_json, write_jsonl, write_text
+from summtune.files import followed, read_json, read_jsonl, write_json, write_jsonl, write_text
 from summtune.hub_access import fetch_model
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import Listener, run_stages
@@ -76,7 +76,7 @@ def _of_run(run_dir: Path, folder: Path) -> Plan:
 
 def _of_model(source: str, folder: Path) -> Plan:
     """Return the plan of a zero-shot prompt of the model, no longer than the model takes."""
-    local = expanded(source)
+    local = Path(source)
     name = str(followed(local)) if local.is_dir() else source
     recipe: dict[str, Any] = {
         "kind": "prompt",

@@ -15,6 +15,7 @@ import yaml
 
 from summtune.document import Document, KeyPath, Place
 from summtune.errors import InputError, Problem
+from summtune.files import read_bounded
 from summtune.visible import is_utf8, visible
 
 _MAX_BYTES = 100_000
@@ -44,15 +45,15 @@ for _tag, _pattern, _first in (
     _CoreSchemaLoader.add_implicit_resolver(_tag, re.compile(f"^(?:{_pattern})$"), _first)
 
 
-def read_yaml_file(path: Path, shown_as: str | None = None) -> Document:
+def read_yaml_file(path: Path) -> Document:
     """Return the document in ``path``.
 
     Raises:
-        InputError: there is no such file, it is a folder, not UTF-8, above 100 kB, empty, or not YAML.
+        InputError: there is no such file, it is a folder, no regular file, not UTF-8, above 100 kB, empty, or not YAML.
     """
-    file = shown_as or str(path)
+    file = str(path)
     try:
-        content = path.read_bytes()
+        content = read_bounded(path, _MAX_BYTES)
     except FileNotFoundError:
         raise InputError(
             f"no recipe at this path (got {file}); `summtune recipes` lists those that come along"
@@ -61,10 +62,6 @@ def read_yaml_file(path: Path, shown_as: str | None = None) -> Document:
         raise InputError(f"a recipe is a YAML file (got the folder {file}); name the file in it") from None
     except OSError as error:
         raise InputError(f"the recipe cannot be read (got {file}: {error.strerror}); check its permissions") from None
-    if len(content) > _MAX_BYTES:
-        raise InputError(
-            f"a recipe has at most {_MAX_BYTES:,} bytes (got {len(content):,} in {file}); is it the right file?"
-        )
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -96,7 +96,7 @@ def test_a_path_that_leads_nowhere_is_answered_with_the_nearest(tmp_path: Path) 
 
 def test_what_is_neither_file_nor_folder_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jsonl")
-    with pytest.raises(DataError, match=r"not a regular file \(got .*pipe.jsonl\)"):
+    with pytest.raises(DataError, match=r"not a regular file \(got .*pipe.jsonl, a pipe\)"):
         locate(tmp_path / "pipe.jsonl", None, "train")
 
 
@@ -109,7 +109,9 @@ def test_a_file_has_no_splits(tmp_path: Path) -> None:
 
 def test_other_extensions_are_answered_with_those_that_work(tmp_path: Path) -> None:
     fill(tmp_path, "rows.txt", "rows.jsonl.gz", "rows")
-    with pytest.raises(DataError, match=r"extension .txt\); these are read: .jsonl, .json, .csv, .tsv, .parquet"):
+    with pytest.raises(
+        DataError, match=r"extension .txt\); save it as .csv, or as one of .jsonl, .json, .csv, .tsv, .parquet"
+    ):
         locate(tmp_path / "rows.txt", None, "train")
     with pytest.raises(DataError, match=r"extension none\)"):
         locate(tmp_path / "rows", None, "train")

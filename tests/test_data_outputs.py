@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from types import SimpleNamespace
 
 import pyarrow
@@ -219,6 +220,25 @@ def test_a_place_where_no_file_is_is_told(write, tmp_path):
     (tmp_path / "run.jsonl").mkdir()
     with pytest.raises(DataError, match=r"predictions are a file \(got the folder .*run.jsonl\); name the file in it"):
         read("run.jsonl")
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "A.XLS", "a.ods", "a.docx", "a.pdf"])
+def test_an_office_document_is_not_read_as_lines(tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(DataError, match=rf"this format is not read \(got .*{name}, extension .*\); save it as .csv"):
+        read_outputs(str(tmp_path / name), OutputColumns(), with_references=False)
+
+
+def test_lines_come_from_what_a_shell_opened_but_from_no_named_pipe(tmp_path):
+    reading, writing = os.pipe()
+    os.write(writing, b"one\ntwo\n")
+    os.close(writing)
+    outputs = read_outputs(f"/dev/fd/{reading}", OutputColumns(), with_references=False)
+    os.close(reading)
+    assert [row.prediction for row in outputs.rows] == ["one", "two"]
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match=r"predictions are not read from a named pipe \(got .*pipe\); write them to a"):
+        read_outputs(str(tmp_path / "pipe"), OutputColumns(), with_references=False)
 
 
 def test_a_file_that_may_not_be_read_is_told(write, monkeypatch):

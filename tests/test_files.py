@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from summtune import files
-from summtune.errors import RunDirectoryError
+from summtune.errors import InputError, RunDirectoryError
 
 
 def test_what_is_written_is_what_is_read(tmp_path):
@@ -83,8 +83,14 @@ def test_a_file_that_was_damaged_is_told(tmp_path, content):
         list(files.read_jsonl(tmp_path / "a.jsonl"))
 
 
-def test_a_loop_of_links_and_a_home_that_nobody_has_stay_as_they_are(tmp_path):
+def test_a_loop_of_links_stays_as_it_is(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     assert files.followed(tmp_path / "loop") == tmp_path / "loop"
-    assert files.expanded("~nobody_of_that_name/x") == Path("~nobody_of_that_name/x")
+
+
+def test_a_home_is_only_at_the_beginning_of_a_text():
+    assert files.expanded("./~/x") == Path("./~/x")
+    assert files.expanded("a~/x") == Path("a~/x")
+    with pytest.raises(InputError, match=r"no such user.*\(got ~nobody_of_that_name/x\); correct it"):
+        files.expanded("~nobody_of_that_name/x")
     assert files.expanded("~/x") == Path.home() / "x"

@@ -76,7 +76,10 @@ def test_what_is_not_here_and_looks_like_a_hub_id_is_one(found):
         ("datasets.0.path=trian.jsonl", "no data set at this path (got trian.jsonl, looked at "),
         ("datasets.0.path=./nowhere", "no data set at this path (got ./nowhere, looked at "),
         ("datasets.0.path=a/b/c", "no data set at this path (got a/b/c, looked at "),
-        ("datasets.0.path=~nobody_of_that_name/x.csv", "no data set at this path (got ~nobody_of_that_name/x.csv, "),
+        (
+            "datasets.0.path=~nobody_of_that_name/x.csv",
+            "no such user, or one without a home (got ~nobody_of_that_name/x.csv); correct it",
+        ),
         ("datasets.0.path=two words", "no data set at this path (got two words, looked at "),
         ("base_model=/nowhere/model", "no model at this path (got /nowhere/model, looked at /nowhere/model); check it"),
         ("base_model=../modle", "no model at this path (got ../modle, looked at "),
@@ -85,6 +88,13 @@ def test_what_is_not_here_and_looks_like_a_hub_id_is_one(found):
         ("base_model=.", "a model is a folder with config.json (got "),
         ("base_model=builtin/flan-t5-nan", "no such builtin model (got builtin/flan-t5-nan), did you mean "),
         ("datasets.0.path=builtin/dialog", "no such builtin data set (got builtin/dialog), did you mean "),
+        ("base_model=~nobody_of_that_name/m", "no such user, or one without a home (got ~nobody_of_that_name/m); "),
+        ("deepspeed=~nobody_of_that_name/d", "no such user, or one without a home (got ~nobody_of_that_name/d); "),
+        ("output_dir=~nobody_of_that_name/o", "no such user, or one without a home (got ~nobody_of_that_name/o); "),
+        ("evaluation.metrics=[~nobody_of_that_name/m.py]", "no such user, or one without a home (got ~nobody_of_that"),
+        ("evaluation.metrics=[./m.py]", "no metric at this path (got ./m.py, looked at "),
+        ("evaluation.metrics=[m.py]", "no metric at this path (got m.py, looked at "),
+        ("evaluation.metrics=[rouge1, ../nowhere]", "no metric at this path (got ../nowhere, looked at "),
         ("revision_of_model=main", "revision_of_model has no effect for a local model; remove it"),
         ("datasets.0.revision=main", "revision has no effect for local data (got 'main' for train.jsonl); remove it"),
         ("datasets.0.name=default", "name has no effect for local data (got 'default' for train.jsonl); remove it"),
@@ -99,6 +109,52 @@ def test_what_is_not_here_and_looks_like_a_hub_id_is_one(found):
 def test_a_path_that_leads_nowhere_is_told(found, setting, message):
     _, (problem,) = found(setting)
     assert problem.startswith(message)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.xlsx", "data/a.XLSX", "a.xls", "a.ods", "a.docx", "a.pdf", "a.txt", "a.tsv.gz", "a.zip", "a.v2.parq.ZST"],
+)
+def test_a_missing_file_of_a_format_that_is_not_read_is_not_looked_for_on_the_hub(found, name):
+    _, (problem,) = found(f"datasets.0.path={name}")
+    assert problem.startswith(f"no data set at this path (got {name}, looked at ")
+    assert problem.endswith(
+        "; check it, and save the data as one of .jsonl, .json, .csv, .tsv, .parquet, .arrow: its format is not read"
+    )
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "data/a.CSV", "a.Parquet"])
+def test_a_missing_file_of_a_format_that_is_read_is_not_looked_for_on_the_hub(found, name):
+    _, (problem,) = found(f"datasets.0.path={name}")
+    assert problem.startswith(f"no data set at this path (got {name}, looked at ")
+    assert problem.endswith("; check it, or give a hub id as owner/name")
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "A.XLSX", "a.txt", "a"])
+def test_a_file_of_a_format_that_is_not_read_is_a_problem(found, project, name):
+    (project / name).touch()
+    _, (problem,) = found(f"datasets.0.path={name}")
+    assert problem.startswith(f"this format is not read (got {project / name}, extension ")
+    assert problem.endswith("; save it as .csv, or as one of .jsonl, .json, .csv, .tsv, .parquet, .arrow")
+
+
+def test_a_compressed_file_is_a_problem(found, project):
+    (project / "a.jsonl.GZ").touch()
+    _, (problem,) = found("test_datasets.0.path=a.jsonl.GZ")
+    assert problem == f"compressed files are not read (got {project / 'a.jsonl.GZ'}); decompress it first"
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "owner/w.bin", "w.GGUF", "w.pt", "owner/w.zip"])
+def test_missing_weights_are_not_looked_for_on_the_hub(found, name):
+    _, (problem,) = found(f"base_model={name}")
+    assert problem.startswith(f"no model at this path (got {name}, looked at ")
+
+
+@pytest.mark.parametrize("name", ["owner/name-v1.0", "google/flan-t5.base", "owner/name.v2", "t5.1.1", "owner/bin"])
+def test_an_id_of_the_hub_may_hold_dots(found, name):
+    recipe, problems = found(f"base_model={name}", f"datasets.0.path={name}", f"evaluation.metrics=[{name}]")
+    assert (recipe.base_model, recipe.datasets[0].path, recipe.evaluation.metrics) == (name, name, [name])
+    assert problems == []
 
 
 def test_all_paths_that_lead_nowhere_are_told_with_their_places(project):

@@ -11,11 +11,11 @@ from typing import NamedTuple
 from summtune.data.columns import UnusableError, checked, identity_of, text_of
 from summtune.data.encodings import not_utf8, to_utf8, without_mark
 from summtune.data.formats import open_rows
-from summtune.data.locations import COMPRESSED, FILE_EXTENSIONS, locate
+from summtune.data.locations import locate
 from summtune.data.outputs import STDIN, content_of
 from summtune.data.rows import BadRow, Row, RowStream
 from summtune.errors import DataError
-from summtune.files import expanded
+from summtune.file_endings import COMPRESSED, FILE_EXTENSIONS
 
 
 class Input(NamedTuple):
@@ -44,7 +44,7 @@ def read_inputs(file: str, dialogue_field: str | None = None, id_field: str | No
     Raises:
         DataError: the file cannot be read, or rows of it cannot be used, with file and row; or there is no dialogue.
     """
-    path = expanded(file)
+    path = Path(file)
     if file != STDIN and (path.is_dir() or not path.exists() or path.suffix.lower() in (*FILE_EXTENSIONS, *COMPRESSED)):
         location = locate(path.absolute(), None, "test")
         wanted = frozenset((dialogue_field or "dialogue", id_field or "id"))
@@ -53,7 +53,7 @@ def read_inputs(file: str, dialogue_field: str | None = None, id_field: str | No
     shown = "standard input" if file == STDIN else file
     with tempfile.TemporaryDirectory(prefix="summtune-") as folder:
         copy = Path(folder) / "input"
-        content = without_mark(to_utf8(content_of(file), shown))
+        content = without_mark(to_utf8(content_of(file, named_pipes=True), shown))
         rows = _as_json(content)
         copy.write_bytes(content if rows is None else rows[1])
         if rows is not None:

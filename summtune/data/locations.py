@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from summtune.errors import DataError
+from summtune.file_endings import FILE_EXTENSIONS, wrong_with_format
+from summtune.files import CONFIG_BYTES, irregular, read_bounded
 from summtune.nearest import hint
 
-FILE_EXTENSIONS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow")
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".7z")
 _SHARD = re.compile(r"(?P<split>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]{16})?(?P<extension>\.[a-z]+)")
 _LISTED = 12
 
@@ -55,8 +55,10 @@ def locate(path: Path, split: str | None, default_split: str) -> Location:
     except PermissionError as error:
         raise DataError(f"{path} may not be read (got {error.strerror}); change its permissions") from error
     if not path.is_file():
-        raise DataError(f"not a regular file (got {path}); give a file or a folder")
-    _check_extension(path)
+        raise DataError(f"not a regular file (got {path}, {irregular(path)}); give a file or a folder")
+    wrong = wrong_with_format(str(path))
+    if wrong is not None:
+        raise DataError(wrong)
     if path.suffix.lower() == ".json":
         return Location((path,), json_split=split)
     if split is not None:
@@ -64,17 +66,6 @@ def locate(path: Path, split: str | None, default_split: str) -> Location:
             f"{path} is one file and has no splits (got split: {split}); leave out `split`, or give a folder"
         )
     return Location((path,))
-
-
-def _check_extension(path: Path) -> None:
-    extension = path.suffix.lower()
-    if extension in COMPRESSED:
-        raise DataError(f"compressed files are not read (got {path}); decompress it first")
-    if extension not in FILE_EXTENSIONS:
-        raise DataError(
-            f"unknown kind of file (got {path}, extension {extension or 'none'});"
-            f" these are read: {', '.join(FILE_EXTENSIONS)}"
-        )
 
 
 def _locate_in_folder(folder: Path, split: str | None, default_split: str) -> Location:
@@ -153,7 +144,7 @@ def _arrow_files(folder: Path) -> tuple[Path, ...]:
 def _state(folder: Path) -> dict[str, Any]:
     path = folder / "state.json"
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = json.loads(read_bounded(path, CONFIG_BYTES))
         state["_data_files"] = [{"filename": str(entry["filename"])} for entry in state["_data_files"]]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not what datasets' save_to_disk writes (got {error!r}); save it again") from error

@@ -13,13 +13,16 @@ from typing import NamedTuple
 from summtune.data.columns import UnusableError, checked, identity_of, text_of, texts_of
 from summtune.data.encodings import not_utf8_problem, to_utf8, without_mark
 from summtune.data.formats import TEXT_TABLES, json_type, open_rows
-from summtune.data.locations import COMPRESSED, FILE_EXTENSIONS, locate
+from summtune.data.locations import locate
 from summtune.data.rows import BadRow, Place, Row, RowStream
 from summtune.errors import DataError
-from summtune.files import expanded
+from summtune.file_endings import COMPRESSED, FILE_EXTENSIONS, OFFICE, wrong_with_format
+from summtune.files import irregular
 from summtune.nearest import hint
 
 STDIN = "-"
+_OPEN_FILES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
+"""What this process was given open, such as a shell's ``<(…)``: a pipe there has somebody who writes into it."""
 REFERENCE_COLUMNS = ("references", "reference", "summary")
 """Where references are looked for when nobody says where they are."""
 
@@ -208,30 +211,46 @@ class _Reader:
 
 
 def _rows(file: str) -> RowStream:
-    path = expanded(file).absolute()
+    path = Path(file).absolute()
     if path.is_dir():
         raise DataError(f"predictions are a file (got the folder {path}); name the file in it")
     (located,) = locate(path, None, "test").files
     return open_rows(located, file, None, None, "test")[1]
 
 
-def content_of(file: str) -> bytes:
-    """Return the bytes of a file without rows, of a pipe, or of standard input (``-``).
+def content_of(file: str, named_pipes: bool = False) -> bytes:
+    """Return the bytes of a file without rows, of a shell's ``<(…)``, or of standard input (``-``).
+
+    Args:
+        file: path, or ``-``.
+        named_pipes: whether a pipe that has a name in a folder is read, too.
 
     Raises:
-        DataError: it is a folder, is not there, or cannot be read.
+        DataError: it is a folder, a device, a socket or an office document, is not there, or cannot be read.
     """
     if file == STDIN:
         return sys.stdin.buffer.read()
-    path = expanded(file).absolute()
+    path = Path(file).absolute()
     if path.is_dir():
         inside = path / "predictions.jsonl"
         name = str(inside) if inside.is_file() else "the file in it"
         raise DataError(f"predictions are a file (got the folder {path}); give {name}")
     if not path.exists():
         locate(path, None, "test")  # says so, with the nearest name
+    if path.suffix.lower() in OFFICE:
+        raise DataError(str(wrong_with_format(file)))
+    kind = irregular(path)
+    if kind is not None and kind != "a pipe":
+        raise DataError(
+            f"text is read from a file or a pipe (got {path}, {kind}); name a file, or - for standard input"
+        )
+    if kind is not None and not (named_pipes or file.startswith(_OPEN_FILES)):
+        # Nobody may be writing into it, and then opening it waits without an end.
+        raise DataError(
+            f"predictions are not read from a named pipe (got {path}); write them to a file, or pipe them to -"
+        )
     try:
-        return path.read_bytes()  # also of a pipe, <(…)
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"{file} cannot be read (got {error.strerror or error}); check the file") from error
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from summtune.data.columns import Columns, EmptyRow, Record, and_more, checked
 from summtune.data.formats import open_rows
 from summtune.data.grouping import Grouping, RepeatedId
-from summtune.data.locations import FILE_EXTENSIONS, Location, locate
+from summtune.data.locations import Location, locate
 from summtune.data.rows import Place, Row, RowStream
 from summtune.errors import DataError
+from summtune.file_endings import FILE_EXTENSIONS
 from summtune.hub_access import fetch_dataset
 from summtune.nearest import hint
 from summtune.recipe import DatasetSource

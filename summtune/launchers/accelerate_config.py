@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from summtune.errors import InputError
+from summtune.files import CONFIG_BYTES, read_bounded
 from summtune.launchers.ds_config_rules import GATHER, wrong_with_config
 from summtune.plan import Launch
 
@@ -100,10 +101,10 @@ def parse_ds_config(path: Path) -> dict[str, Any]:
     """Return what a DeepSpeed config holds.
 
     Raises:
-        InputError: it is no JSON object, or has no stage of ZeRO that there is.
+        InputError: it is no regular file, is above 4 MiB, is no JSON object, or has no stage of ZeRO that there is.
     """
     try:
-        config = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_doubles)
+        config = json.loads(read_bounded(path, CONFIG_BYTES).decode("utf-8"), object_pairs_hook=_without_doubles)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"the DeepSpeed config cannot be read (got {path}: {error}); it is a JSON object") from None
     if not isinstance(config, dict):
