@@ -44,21 +44,23 @@ def on_first_rank(act: Callable[[], None]) -> None:
     """Do something on the first rank, while the others wait; if it fails, it fails on all of them.
 
     Raises:
-        StageError: what the first rank raised.
+        StageError: on the others, with the message of what the first rank raised; there it is the error itself.
     """
     several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
-    refusal: list[str | None] = [None]
-    if not several:
-        act()
-    elif torch.distributed.get_rank() == 0:
+    first = not several or torch.distributed.get_rank() == 0
+    failure: Exception | None = None
+    if first:
         try:
             act()
-        except StageError as error:
-            refusal = [str(error)]
+        except Exception as error:  # raised below: the others must hear of it first, whatever it is
+            failure = error
+    told = [None if failure is None else str(failure) or type(failure).__name__]
     if several:
-        torch.distributed.broadcast_object_list(refusal, src=0)
-    if refusal[0] is not None:
-        raise StageError(refusal[0])
+        torch.distributed.broadcast_object_list(told, src=0)
+    if failure is not None:
+        raise failure
+    if told[0] is not None:
+        raise StageError(told[0])
 
 
 def check_saved(folder: Path, model: torch.nn.Module) -> None:
