@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -180,35 +181,42 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_parquet(path: Path, shown: str, wanted: frozenset[str] | None) -> RowStream:
-    from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
-    try:
-        with ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            check_names(names, shown)
-            columns = _columns(names, wanted)
-            yield from _batches(shown, file.iter_batches(batch_size=1024, columns=columns), _unread(names, wanted))
-    except ArrowException as error:
-        raise DataError(
-            f"{shown} is not a Parquet file that can be read (got {_first_line(error)}); write it again"
-        ) from error
+    with _damage(shown, "a Parquet"), ParquetFile(path, page_checksum_verification=True) as file:
+        names = file.schema_arrow.names
+        check_names(names, shown)
+        columns = _columns(names, wanted)
+        yield from _batches(shown, file.iter_batches(batch_size=1024, columns=columns), _unread(names, wanted))
 
 
 def _read_arrow(path: Path, shown: str, wanted: frozenset[str] | None) -> RowStream:
     import pyarrow
 
+    with _damage(shown, "an Arrow"), pyarrow.memory_map(str(path)) as source, _arrow_reader(source) as stream:
+        names = stream.schema.names
+        check_names(names, shown)
+        columns = _columns(names, wanted)
+        yield from _batches(shown, (batch.select(columns) for batch in _arrow_batches(stream)), _unread(names, wanted))
+
+
+@contextlib.contextmanager
+def _damage(shown: str, what: str) -> Iterator[None]:
+    """Name the file in whatever pyarrow raises where one is damaged.
+
+    Its own errors are a few of them: SystemError, UnicodeDecodeError (a column's name), OverflowError and MemoryError
+    were seen too.
+    """
     try:
-        with pyarrow.memory_map(str(path)) as source, _arrow_reader(source) as stream:
-            names = stream.schema.names
-            check_names(names, shown)
-            columns = _columns(names, wanted)
-            yield from _batches(
-                shown, (batch.select(columns) for batch in _arrow_batches(stream)), _unread(names, wanted)
-            )
-    except pyarrow.ArrowException as error:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, which is no damage
+            raise
         raise DataError(
-            f"{shown} is not an Arrow file that can be read (got {_first_line(error)}); save it again"
+            f"{shown} is not {what} file that can be read (got {_first_line(error)}); write it again, or fetch it "
+            "again if it was copied"
         ) from error
 
 
@@ -239,6 +247,7 @@ def _unread(names: list[str], wanted: frozenset[str] | None) -> dict[str, None]:
 def _batches(shown: str, batches: Iterator[Any], unread: dict[str, None]) -> RowStream:
     number = 0
     for batch in batches:
+        _check_buffers(batch)
         try:
             rows = batch.to_pylist()
         except UnicodeDecodeError:
@@ -249,6 +258,23 @@ def _batches(shown: str, batches: Iterator[Any], unread: dict[str, None]) -> Row
             yield (
                 BadRow(place, values) if isinstance(values, str) else Row(place, unread | values if unread else values)
             )
+
+
+def _check_buffers(batch: Any) -> None:
+    """Raise an ArrowInvalid where the offsets and lengths of a damaged file lead out of its buffers.
+
+    Python would follow them, and may crash. Text that is not UTF-8 is passed: it is reported with its row.
+    """
+    import pyarrow
+
+    plain = {pyarrow.string(): pyarrow.binary(), pyarrow.large_string(): pyarrow.large_binary()}
+    for column in batch.columns:
+        try:
+            column.validate(full=True)
+        except pyarrow.ArrowInvalid:
+            if column.type not in plain:
+                raise
+            column.view(plain[column.type]).validate(full=True)
 
 
 def _one_row(batch: Any) -> Any:

@@ -154,7 +154,10 @@ def test_a_job_that_fails_is_told_with_its_cause(cluster, recipe, tmp_path, comm
     (run_dir / "data" / "train.jsonl").write_text("")
     code, said = command(recipe, run_dir, *on_nodes(1, 8)).finish()
     assert code == 1, said
-    assert f"the train stage failed in Slurm job {job_in(run_dir)} (FAILED, exit code 1:0): no training pair is" in said
+    assert (
+        f"the train stage failed in Slurm job {job_in(run_dir)} (FAILED, exit code 1:0): train: no dialogue is left"
+        in said
+    )
     assert f"log: {run_dir}/logs/train.rank0.log" in said
 
 
