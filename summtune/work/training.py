@@ -217,11 +217,13 @@ def _tokens(plan: Plan, run_dir: Path, role: str, tokenizer: PreTrainedTokenizer
     dialogues, cut, pairs = len(tokens.prompts), tokens.truncated, tokens.pairs
     if not pairs:
         others = "" if role == "train" else ", or remove val_set_size"
-        raise DataError(
-            f"{role}: no dialogue is left (got {dialogues}, of which {cut} exceed sequence_len {recipe.sequence_len} "
-            f"and are left out by `long_dialogues: {recipe.long_dialogues}`); raise sequence_len or use "
-            f"`long_dialogues: truncate_end`{others}"
+        why = (
+            f", of which {cut} exceed sequence_len {recipe.sequence_len} and are left out by `long_dialogues: drop`); "
+            f"raise sequence_len or use `long_dialogues: truncate_end`{others}"
+            if cut
+            else f"); look at {run_dir / DATA_FILES[role]}"
         )
+        raise DataError(f"{role}: no dialogue is left (got {dialogues}{why}")
     if cut:
         done = "left out" if recipe.long_dialogues == "drop" else "cut"
         events.warn(f"{role}: {cut} of {dialogues} dialogues exceed sequence_len {recipe.sequence_len} and are {done}")
