@@ -118,14 +118,38 @@ def test_an_offset_that_leads_out_of_an_arrow_file_is_not_followed(tmp_path):
         list(read_rows(path, "my data", None))
 
 
-def test_text_that_is_not_utf_8_is_still_reported_with_its_row(tmp_path):
-    path = tmp_path / "data.arrow"
-    text = pa.array([b"fine", b"not \xff"], pa.binary()).view(pa.string())
-    batch = pa.record_batch({"id": text, "dialogue": text, "summaries": text, "summary": text})
+def save(path, **columns):
+    batch = pa.record_batch(columns)
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_batches([batch]), path)
+        return
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, batch.schema) as writer:
         writer.write_batch(batch)
-    with pytest.raises(DataError, match=r"^my data, row 2: text that is not UTF-8 \(got byte 0xff\)"):
-        list(checked(read_rows(path, "my data", COLUMNS.wanted), COLUMNS.record))
+
+
+@pytest.mark.parametrize("ending", [".arrow", ".parquet"])
+@pytest.mark.parametrize("shape", ["plain", "large", "list", "struct", "dictionary"])
+def test_text_that_is_not_utf_8_is_reported_with_its_row_wherever_it_stands(tmp_path, shape, ending):
+    plain = pa.array([b"fine", b"not \xff"], pa.binary()).view(pa.string())
+    text = {
+        "plain": plain,
+        "large": pa.array([b"fine", b"not \xff"], pa.large_binary()).view(pa.large_string()),
+        "list": pa.ListArray.from_arrays([0, 1, 2], plain),
+        "struct": pa.StructArray.from_arrays([plain], ["text"]),
+        "dictionary": pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int32()), plain),
+    }[shape]
+    save(path := tmp_path / f"data{ending}", id=pa.array(["a", "b"]), dialogue=pa.array(["A", "B"]), summary=text)
+    rows = list(read_rows(path, "my data", None))
+    assert [str(row.place) for row in rows] == ["my data, row 1", "my data, row 2"]
+    assert rows[1].problem == "text that is not UTF-8 (got byte 0xff); convert it"
+
+
+def test_a_column_of_nulls_of_absurd_length_is_not_read(tmp_path):
+    save(path := tmp_path / "data.arrow", dialogue=pa.nulls(0x12345), summary=pa.nulls(0x12345))
+    assert sum(1 for _ in read_rows(path, "my data", None)) == 0x12345
+    path.write_bytes(path.read_bytes().replace(struct.pack("<q", 0x12345), struct.pack("<q", 1 << 40)))
+    with pytest.raises(DataError, match=r"my data is not an Arrow file .*1,099,511,627,776 rows without any value"):
+        list(read_rows(path, "my data", None))
 
 
 @pytest.mark.parametrize("kind", ["parquet", "stream"])
