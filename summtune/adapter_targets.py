@@ -27,7 +27,7 @@ def wrong_targets(targets: Sequence[str], base_model: str, folder: Path | None) 
         folder: of its files; None while it is on the hub only.
 
     Raises:
-        ModelError: a safetensors file of the folder is none.
+        ModelError: a file that ends in .safetensors is something else.
     """
     for at, target in enumerate(targets):
         if target in targets[:at]:

@@ -107,7 +107,7 @@ def shape_of(base_model: str, folder: Path | None) -> T5Shape | None:
         folder: where it lies, None while it is on the hub only.
 
     Raises:
-        ModelError: a safetensors file of it is none, or a size in its config is none.
+        ModelError: a file that ends in .safetensors is something else, or a size in config.json is not a number.
     """
     if folder is None:
         return KNOWN_MODELS.get(base_model)

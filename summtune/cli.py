@@ -49,6 +49,12 @@ _Set = Annotated[
         "--set", metavar="KEY=VALUE", help="Lay a value over the recipe; dotted for sections.", show_default=False
     ),
 ]
+_DialogueField = Annotated[
+    str | None, typer.Option("--dialogue-field", help="Column of the dialogues.", show_default="dialogue")
+]
+_IdField = Annotated[
+    str | None, typer.Option("--id-field", help="Column of the ids.", show_default="id, if there is one")
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 _RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", parser=_path, help="A run directory.", show_default=False)]
 
@@ -77,10 +83,10 @@ def main() -> None:
                 raise InputError(f"an argument of summtune is UTF-8 text (got {argument}); rename the file")
         sys.exit(app(prog_name="summtune", args=arguments, standalone_mode=False))
     except Interrupted:
-        say("interrupted; the same command goes on from here")
+        say("interrupted; the same command resumes")
         sys.exit(130)
     except StopAsked as asked:
-        say("stopped; the same command goes on from here")
+        say("stopped; the same command resumes")
         sys.exit(128 + asked.number)
     except _WrongCall as error:
         _say_usage(error)
@@ -184,12 +190,8 @@ def evaluate(
             show_default="references, reference or summary",
         ),
     ] = None,
-    dialogue_field: Annotated[
-        str | None, typer.Option("--dialogue-field", help="Column of the dialogues.", show_default="dialogue")
-    ] = None,
-    id_field: Annotated[
-        str | None, typer.Option("--id-field", help="Column of the ids.", show_default="id, if there is one")
-    ] = None,
+    dialogue_field: _DialogueField = None,
+    id_field: _IdField = None,
     reference_id_field: Annotated[
         str | None,
         typer.Option("--reference-id-field", help="Column of the ids in --references.", show_default="as --id-field"),
@@ -290,12 +292,8 @@ def summarize(
             help="One dialogue as plain text, or rows: .jsonl, .json, .csv, .tsv, .parquet, .arrow, JSON on a pipe.",
         ),
     ] = "-",
-    dialogue_field: Annotated[
-        str | None, typer.Option("--dialogue-field", help="Column of the dialogues.", show_default="dialogue")
-    ] = None,
-    id_field: Annotated[
-        str | None, typer.Option("--id-field", help="Column of the ids.", show_default="id, if there is one")
-    ] = None,
+    dialogue_field: _DialogueField = None,
+    id_field: _IdField = None,
     as_json: _Json = False,
 ) -> None:
     """Summarize dialogues from a file or a pipe; one summary a line on stdout."""

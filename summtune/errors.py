@@ -110,5 +110,5 @@ def os_error_text(error: OSError) -> str:
     """Return what the system refused, and for which file, as a message."""
     where = f" (got {error.filename})" if error.filename else ""
     if error.errno == errno.ENOSPC:
-        return f"no space is left on the disk{where}; free some, and give the same command again: it goes on from here"
+        return f"no space is left on the disk{where}; free some, and give the same command again: it resumes"
     return f"{error.strerror or error}{where}"

@@ -220,7 +220,7 @@ def test_a_full_disk_is_said_to_be_full_and_left_as_it_was(refused, project, wri
     finally:
         subprocess.run(["umount", disk], check=True)
     assert message.startswith("no space is left on the disk (got ")
-    assert message.endswith("free some, and give the same command again: it goes on from here")
+    assert message.endswith("free some, and give the same command again: it resumes")
 
 
 def test_a_full_disk_is_said_to_be_full_in_process(monkeypatch, project, capsys):
@@ -259,7 +259,7 @@ def test_an_interrupt_while_the_data_is_read_leaves_nothing(project, everything_
         time.sleep(0.2)
         command.send_signal(number)
         said = command.stderr.read()
-    assert (command.returncode, said) == (code, f"{word}; the same command goes on from here\n")
+    assert (command.returncode, said) == (code, f"{word}; the same command resumes\n")
     assert set(everything_in(project)) == before
 
 

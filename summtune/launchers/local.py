@@ -243,6 +243,6 @@ def _failure(
         # The libraries that write checkpoints say that in many ways, and on a full disk sometimes not at all.
         cause = (
             f"no space is left on the disk (got {free / 1e6:.0f} MB free below {logs.parent}); free some, and give the "
-            "same command again: it goes on from here"
+            "same command again: it resumes"
         )
     return StageError(f"the {stage} stage failed: {cause}", str(log))

@@ -6,7 +6,7 @@ import os
 import signal
 from typing import Any
 
-GO_ON_LATER = 75  # EX_TEMPFAIL of sysexits.h: the same command goes on from here
+GO_ON_LATER = 75  # EX_TEMPFAIL of sysexits.h: the same command resumes
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 

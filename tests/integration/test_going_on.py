@@ -135,7 +135,7 @@ def test_an_interrupted_run_goes_on_wherever_it_was(reference, recipe, tmp_path,
         one.send(signal.SIGINT)
         code, said = one.finish(40)
         assert code == 130, f"{name}: {said}"
-        assert "interrupted; the same command goes on from here" in said
+        assert "interrupted; the same command resumes" in said
         assert "Traceback" not in said
         assert processes_of(run_dir) == [], name
         assert not (run_dir / "predictions.jsonl").exists()
@@ -195,7 +195,7 @@ def test_a_terminated_command_saves_first_and_goes_on_to_the_very_same_end(refer
     one.send(signal.SIGTERM)
     code, said = one.finish(40)
     assert code == 143, said
-    assert said.splitlines()[-1] == "stopped; the same command goes on from here"
+    assert said.splitlines()[-1] == "stopped; the same command resumes"
     assert "Traceback" not in said
     step = last_checkpoint(run_dir)
     assert f"checkpoint-{step} is written, the processes end as they were asked to" in said
