@@ -50,8 +50,8 @@ def measured_worker(arguments: list[str]) -> int:
     from torch.profiler import ProfilerActivity, profile
 
     from summtune import worker
-    from summtune.work import training
-    from summtune.work.stopping import StopRequest
+    from summtune.work.process.stopping import StopRequest
+    from summtune.work.training import stage as training
 
     marks: list[int] = []
     train, log_step = training.train, training.Recorder.on_step_end
@@ -97,9 +97,9 @@ def measured_worker(arguments: list[str]) -> int:
 
 def measure(name: str, folder: Path, model: Path, bf16: bool, micro_batch: int) -> dict[str, Any]:
     """Run one layout and return what it took and what was estimated."""
+    from summtune.commands.pipeline import run
     from summtune.launchers import local
-    from summtune.pipeline import run
-    from summtune.resolution import resolve
+    from summtune.plan.resolve import resolve
 
     keys = LENGTHS | {"num_processes": 2, "micro_batch_size": micro_batch, "bf16": bf16} | LAYOUTS[name]
     if (folder / str(keys.get("deepspeed"))).is_file():  # what --set names lies where the command is given

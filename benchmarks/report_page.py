@@ -23,9 +23,9 @@ from typing import Any
 
 from playwright.sync_api import Browser, sync_playwright
 
-from summtune.files import write_json, write_jsonl
-from summtune.records import Prediction
+from summtune.base.files import write_json, write_jsonl
 from summtune.report import write_compare_report
+from summtune.runs.records import Prediction
 
 METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 PROTOCOL = {

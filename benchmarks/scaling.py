@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/scaling.py [--sizes 1000 10000 100000] [--out benchmarks/results/scaling.json]
 
-The dialogues are those of `summtune.dialogue_generator.stream`; each stage of each size is a process of its own, the
+The dialogues are those of `summtune.data.builtin.stream`; each stage of each size is a process of its own, the
 model is `builtin/flan-t5-nano`. *command* is what `summtune run` does before it starts workers: reading and checking as
 many test as training dialogues, and looking for leakage between them. *tokenize* and *tokenize again* are the same call
 with an empty cache and a filled one. *train* is an epoch, and *predict* summarizes as many dialogues; both tokenize, as
@@ -43,7 +43,7 @@ KEYS: dict[str, Any] = {
 
 def write_inputs(folder: Path, size: int) -> None:
     """Write the dialogues and the recipe of a size."""
-    from summtune.dialogue_generator import stream
+    from summtune.data.builtin import stream
 
     for seed, name in enumerate(("train", "test")):
         with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as file:
@@ -59,9 +59,9 @@ ROLES = {"datasets": "train", "test_datasets": "test"}
 
 def command(folder: Path) -> float:
     """Prepare the run directory as the command does; return the seconds."""
-    from summtune.files import write_json
-    from summtune.preparation import prepare_data
-    from summtune.resolution import resolve
+    from summtune.base.files import write_json
+    from summtune.plan.preparation import prepare_data
+    from summtune.plan.resolve import resolve
 
     started = time.perf_counter()
     plan = resolve(folder / "scaling.yaml").plan
@@ -74,9 +74,9 @@ def command(folder: Path) -> float:
 
 def tokenize(folder: Path) -> float:
     """Ask for the tokens of the training dialogues; return the seconds."""
-    from summtune.events import Events
-    from summtune.plan import read_plan
-    from summtune.work import training
+    from summtune.plan.plan import read_plan
+    from summtune.runs.events import Events
+    from summtune.work.training import stage as training
 
     run_dir = folder / "run"
     plan = read_plan(run_dir)
@@ -89,10 +89,10 @@ def tokenize(folder: Path) -> float:
 
 def train(folder: Path) -> float:
     """Train an epoch; return the seconds from the start of the stage to the end."""
-    from summtune.events import Events
-    from summtune.plan import read_plan
-    from summtune.work import training
-    from summtune.work.stopping import StopRequest
+    from summtune.plan.plan import read_plan
+    from summtune.runs.events import Events
+    from summtune.work.process.stopping import StopRequest
+    from summtune.work.training import stage as training
 
     run_dir = folder / "run"
     started = time.perf_counter()
@@ -102,9 +102,9 @@ def train(folder: Path) -> float:
 
 def predict(folder: Path) -> float:
     """Summarize the test dialogues with the trained model; return the seconds of the stage."""
-    from summtune.events import Events
-    from summtune.plan import read_plan
-    from summtune.work import prediction
+    from summtune.plan.plan import read_plan
+    from summtune.runs.events import Events
+    from summtune.work.generation import prediction
 
     run_dir = folder / "run"
     started = time.perf_counter()

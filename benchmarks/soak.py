@@ -71,7 +71,7 @@ def processes(run_dir: Path, workers: bool = False) -> list[int]:
         if str(run_dir).encode() not in arguments:
             continue
         single = (
-            b"summtune.work.launch" in arguments
+            b"summtune.work.process.launch" in arguments
             and b"distributed_type: 'NO'" in Path(arguments[4].decode()).read_bytes()
         )
         if not workers or single or b"summtune.worker" in arguments[1:4]:

@@ -24,7 +24,7 @@ def predicted(
         programs: the dialogues and what else is said on the command line.
     """
     from summtune.launchers import local
-    from summtune.plan import Launch
+    from summtune.plan.plan import Launch
 
     # What `summtune run` gives its workers.
     device: Any = "cuda" if setting.cuda else "cpu"
@@ -108,10 +108,10 @@ def endings(folder: Path, setting: Setting, runs: int) -> dict[str, Any]:
 
 def rouge_of_precisions(folder: Path, setting: Setting, count: int = 200) -> dict[str, Any]:
     """Return ROUGE of the same dialogues summarized in fp32 and in bf16, and the difference with its 95 % interval."""
-    from summtune.dialogue_generator import stream
+    from summtune.data.builtin import stream
     from summtune.evaluator.resampling import estimate_means
     from summtune.evaluator.rouge import score_pairs
-    from summtune.paths import model_folder
+    from summtune.recipe.paths import model_folder
 
     names = ["rouge1", "rouge2", "rougeL"]
     model, chosen = model_folder("builtin/flan-t5-nano"), list(itertools.islice(stream(), count))

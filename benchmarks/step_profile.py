@@ -18,11 +18,11 @@ import speed_inputs
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from summtune.work.batches import Collator, GlobalBatchSampler, Pair, Pairs
-from summtune.work.models import load_model, load_tokenizer
-from summtune.work.t5_on_cpu import quicken
-from summtune.work.target_tokens import TargetTokens
-from summtune.work.trainer import global_token_mean
+from summtune.work.cpu.t5_on_cpu import quicken
+from summtune.work.models.loading import load_model, load_tokenizer
+from summtune.work.training.batches import Collator, GlobalBatchSampler, Pair, Pairs
+from summtune.work.training.target_tokens import TargetTokens
+from summtune.work.training.trainer import global_token_mean
 
 GROUPS = {
     "matrix products": ("aten::mm", "aten::bmm", "aten::addmm", "aten::addmv_"),

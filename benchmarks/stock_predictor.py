@@ -109,12 +109,12 @@ def one_by_one(given: argparse.Namespace, dialogues: list[str]) -> tuple[float, 
 
 
 def with_summtune(given: argparse.Namespace, dialogues: list[str]) -> tuple[float, list[str]]:
-    from summtune.prompts import template_text
-    from summtune.records import Dialogue
-    from summtune.work.encoding import PromptEncoder
-    from summtune.work.generation import generate, place
-    from summtune.work.models import load_model, load_tokenizer
-    from summtune.work.prediction import make_batches
+    from summtune.prompts.templates import template_text
+    from summtune.runs.records import Dialogue
+    from summtune.work.generation.decoding import generate, place
+    from summtune.work.generation.prediction import make_batches
+    from summtune.work.models.loading import load_model, load_tokenizer
+    from summtune.work.tokens.encoding import PromptEncoder
 
     folder = Path(given.model)
     tokenizer = load_tokenizer(folder)

@@ -5,7 +5,7 @@ r"""Check that no dialogue of the built-in test split occurs, exactly or nearly,
 
 Without ``--texts`` the test split is held against the train and validation splits and ``--stream`` dialogues of the
 endless stream. The rows of ``--texts`` hold a training text each, whole prompts too, under ``dialogue``. Exit code 1
-where a copy is found, 2 where the call or a file cannot be used. What similarity is: summtune/leakage.py.
+where a copy is found, 2 where the call or a file cannot be used. What similarity is: summtune/data/leakage.py.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from summtune.dialogue_generator import dialogues, stream
-from summtune.errors import DataError, InputError, SummtuneError
-from summtune.leakage import SHINGLE_WORDS, THRESHOLD, Closest, closest
-from summtune.records import Dialogue
+from summtune.base.errors import DataError, InputError, SummtuneError
+from summtune.data.builtin import dialogues, stream
+from summtune.data.leakage import SHINGLE_WORDS, THRESHOLD, Closest, closest
+from summtune.runs.records import Dialogue
 
 # Where a training text comes from, and the text.
 Source = tuple[str, str]

@@ -31,12 +31,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from summtune.dialogue_generator import dialogues
-from summtune.dialogue_generator.families import Choices, families, pools
-from summtune.errors import StageError, SummtuneError
-from summtune.files import read_json, write_bytes, write_json, write_text
-from summtune.leakage import closest
-from summtune.report import numbers
+from summtune.base import numbers
+from summtune.base.errors import StageError, SummtuneError
+from summtune.base.files import read_json, write_bytes, write_json, write_text
+from summtune.data.builtin import dialogues
+from summtune.data.builtin.families import Choices, families, pools
+from summtune.data.leakage import closest
 from summtune.report.chart import INK, PALETTE, PAPER, STYLE, plain_axes
 
 HERE = Path(__file__).resolve().parent

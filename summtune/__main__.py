@@ -2,13 +2,13 @@
 
 import sys
 
-from summtune.safe_python import forget_current_folder
+from summtune.base.safe_python import forget_current_folder
 
 
 def main() -> None:
     """Run the command line, which imports nothing from the current folder."""
     forget_current_folder()
-    from summtune.cli import main as command_line
+    from summtune.commands.cli import main as command_line
 
     command_line()
 

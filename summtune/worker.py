@@ -1,6 +1,6 @@
 """What accelerate starts: reads the plan and runs stages, on every rank.
 
-``summtune.worker RUN_DIR STAGE...``, by `summtune.start`
+``summtune.worker RUN_DIR STAGE...``, by `summtune.base.start`
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pathlib import Path
 
 import psutil
 
-from summtune.errors import SummtuneError, os_error_text
-from summtune.events import Events
-from summtune.output import say
-from summtune.plan import Plan, read_plan
-from summtune.run_directory import mark_complete
-from summtune.work.importing import uncollected
-from summtune.work.stopping import GO_ON_LATER, Stopped, StopRequest
+from summtune.base.errors import SummtuneError, os_error_text
+from summtune.base.output import say
+from summtune.plan.plan import Plan, read_plan
+from summtune.runs.events import Events
+from summtune.runs.run_directory import mark_complete
+from summtune.work.process.importing import uncollected
+from summtune.work.process.stopping import GO_ON_LATER, Stopped, StopRequest
 
 PARENT = "SUMMTUNE_PARENT_PID"
 
@@ -76,8 +76,8 @@ def _run(stage: str, plan: Plan, run_dir: Path, events: Events, stop: StopReques
     match stage:
         case "train":
             with uncollected():
-                from summtune.work.precision import use_bf16
-                from summtune.work.preflight import meet
+                from summtune.work.process.precision import use_bf16
+                from summtune.work.process.preflight import meet
 
             launch = plan.stages[0].launch
             assert launch is not None
@@ -85,12 +85,12 @@ def _run(stage: str, plan: Plan, run_dir: Path, events: Events, stop: StopReques
             # Before the slow imports, which take some machines longer than others.
             company = meet(run_dir, precision)
             with uncollected():
-                from summtune.work.training import train
+                from summtune.work.training.stage import train
 
             train(plan, run_dir, events, stop, company)
         case "predict":
             with uncollected():
-                from summtune.work.prediction import predict
+                from summtune.work.generation.prediction import predict
 
             predict(plan, run_dir, events)
         case _:

@@ -7,11 +7,11 @@ import time
 import pytest
 
 from summtune import worker
-from summtune.errors import DataError
-from summtune.events import events_file
-from summtune.files import read_jsonl, write_json
-from summtune.recipe import Recipe
-from summtune.work.stopping import Stopped, StopRequest
+from summtune.base.errors import DataError
+from summtune.base.files import read_jsonl, write_json
+from summtune.recipe.keys import Recipe
+from summtune.runs.events import events_file
+from summtune.work.process.stopping import Stopped, StopRequest
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from scripts.nano.styles import draw_style
-from summtune.dialogue_generator.scenes import MAX_TURNS, Scene, draw_scene
-from summtune.prompts import TEMPLATES, render
-from summtune.records import Dialogue
+from summtune.data.builtin.scenes import MAX_TURNS, Scene, draw_scene
+from summtune.prompts.templates import TEMPLATES, render
+from summtune.runs.records import Dialogue
 
 # summtune's default template; the shipped model is good with this one alone.
 TEMPLATE = TEMPLATES["summarize"]

@@ -31,7 +31,7 @@ from transformers import AutoTokenizer, T5ForConditionalGeneration
 from scripts.nano.episodes import Mixture, copies, episodes
 from scripts.nano.model import build_model, save_model
 from scripts.nano.pieces import SPECIAL, train_tokenizer
-from summtune.files import read_jsonl, write_text
+from summtune.base.files import read_jsonl, write_text
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
-from summtune.files import write_bytes, write_json
+from summtune.base.files import write_bytes, write_json
 
 SHAPE = {
     # As many layers here as there: transformers' cache is as long as the encoder.

@@ -20,9 +20,9 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast
 
 from scripts.nano.episodes import TEMPLATE, Mixture, episodes
-from summtune.dialogue_generator import stream
-from summtune.dialogue_generator.families import families, pools
-from summtune.dialogue_generator.scenes import invented_word, listed_words
+from summtune.data.builtin import stream
+from summtune.data.builtin.families import families, pools
+from summtune.data.builtin.scenes import invented_word, listed_words
 
 SPECIAL = ("<pad>", "</s>", "<unk>")  # 0, 1, 2 as in T5
 PRINTABLE = [chr(code) for code in range(33, 127)]

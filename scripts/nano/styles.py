@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from summtune.dialogue_generator.families import KINDS, WORDINGS
-from summtune.dialogue_generator.scenes import Scene, capitalize
+from summtune.data.builtin.families import KINDS, WORDINGS
+from summtune.data.builtin.scenes import Scene, capitalize
 
 Persons = Literal["tags", "roles", "letters", "names"]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from summtune.base.errors import DataError
 from summtune.data.rows import BadRow, Place, Row, RowStream, check_names
-from summtune.errors import DataError
 
 _MOST_ROWS_OF_NOTHING = 1 << 20
 """Columns of nulls have no buffers that would bound their length: a damaged one would be read until memory ends."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
+from summtune.base.errors import DataError
+from summtune.base.hints import hint
 from summtune.data.formats import json_type
 from summtune.data.rows import BadRow, Place, Row, RowStream
-from summtune.errors import DataError
-from summtune.nearest import hint
-from summtune.recipe import DatasetSource
+from summtune.recipe.keys import DatasetSource
 
 _REPORTED = 5
 _SHOWN_CHARACTERS = 40

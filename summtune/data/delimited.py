@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from summtune.base.errors import DataError
 from summtune.data.encodings import not_utf8, open_utf8
 from summtune.data.rows import BadRow, Place, Row, RowStream, check_names
-from summtune.errors import DataError
 
 _LONGEST_FIELD = 2**31 - 1
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}

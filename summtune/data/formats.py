@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from summtune.base.errors import DataError
+from summtune.base.hints import hint
 from summtune.data.columnar import read_arrow, read_parquet
 from summtune.data.delimited import read_delimited
 from summtune.data.encodings import not_utf8, not_utf8_problem, open_utf8, without_mark
 from summtune.data.rows import BadRow, Place, Row, RowStream
-from summtune.errors import DataError
-from summtune.nearest import hint
 
 TEXT_TABLES = (".csv", ".tsv")
 """Formats in which every value is text."""

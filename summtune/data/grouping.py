@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from summtune.base.errors import DataError
 from summtune.data.columns import Record
 from summtune.data.rows import Place
-from summtune.errors import DataError
-from summtune.records import Dialogue
+from summtune.runs.records import Dialogue
 
 _NAMED = 3
 """Rows that a sentence names."""

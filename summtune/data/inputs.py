@@ -8,14 +8,14 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from summtune.base.errors import DataError
+from summtune.base.file_endings import COMPRESSED, FILE_EXTENSIONS
 from summtune.data.columns import UnusableError, checked, identity_of, text_of
 from summtune.data.encodings import not_utf8, to_utf8, without_mark
 from summtune.data.formats import open_rows
 from summtune.data.locations import locate
 from summtune.data.outputs import STDIN, content_of
 from summtune.data.rows import BadRow, Row, RowStream
-from summtune.errors import DataError
-from summtune.file_endings import COMPRESSED, FILE_EXTENSIONS
 
 
 class Input(NamedTuple):

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from summtune.errors import DataError
-from summtune.file_endings import FILE_EXTENSIONS, wrong_with_format
-from summtune.files import CONFIG_BYTES, irregular, read_bounded
-from summtune.nearest import hint
+from summtune.base.errors import DataError
+from summtune.base.file_endings import FILE_EXTENSIONS, wrong_with_format
+from summtune.base.files import CONFIG_BYTES, irregular, read_bounded
+from summtune.base.hints import hint
 
 _SHARD = re.compile(r"(?P<split>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]{16})?(?P<extension>\.[a-z]+)")
 _LISTED = 12

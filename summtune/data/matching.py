@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from summtune.base.errors import DataError
 from summtune.data.grouping import RepeatedId, repeated_sentence
 from summtune.data.outputs import Output, Outputs
 from summtune.data.reading import Reading
-from summtune.errors import DataError
-from summtune.records import Dialogue, Prediction
+from summtune.runs.records import Dialogue, Prediction
 
 _NAMED = 5
 """Ids that an error names of each sort."""

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from summtune.base.errors import DataError
+from summtune.base.file_endings import COMPRESSED, FILE_EXTENSIONS, OFFICE, wrong_with_format
+from summtune.base.files import irregular
+from summtune.base.hints import hint
 from summtune.data.columns import UnusableError, checked, identity_of, text_of, texts_of
 from summtune.data.encodings import not_utf8_problem, to_utf8, without_mark
 from summtune.data.formats import TEXT_TABLES, json_type, open_rows
 from summtune.data.locations import locate
 from summtune.data.rows import BadRow, Place, Row, RowStream
-from summtune.errors import DataError
-from summtune.file_endings import COMPRESSED, FILE_EXTENSIONS, OFFICE, wrong_with_format
-from summtune.files import irregular
-from summtune.nearest import hint
 
 STDIN = "-"
 _OPEN_FILES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
@@ -36,7 +36,7 @@ class Output(NamedTuple):
         id: of the dialogue.
         dialogue: the turns.
         references: summaries that people wrote.
-        prompt_tokens, new_tokens, truncated, hit_length_cap: as in ``summtune.records.Prediction``.
+        prompt_tokens, new_tokens, truncated, hit_length_cap: as in ``summtune.runs.records.Prediction``.
     """
 
     place: Place

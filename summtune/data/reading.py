@@ -10,17 +10,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from summtune.base.errors import DataError
+from summtune.base.file_endings import FILE_EXTENSIONS
+from summtune.base.hints import hint
 from summtune.data.columns import Columns, EmptyRow, Record, and_more, checked
 from summtune.data.formats import open_rows
 from summtune.data.grouping import Grouping, RepeatedId
+from summtune.data.hub_access import fetch_dataset
 from summtune.data.locations import Location, locate
 from summtune.data.rows import Place, Row, RowStream
-from summtune.errors import DataError
-from summtune.file_endings import FILE_EXTENSIONS
-from summtune.hub_access import fetch_dataset
-from summtune.nearest import hint
-from summtune.recipe import DatasetSource
-from summtune.records import Dialogue
+from summtune.recipe.keys import DatasetSource
+from summtune.runs.records import Dialogue
 
 _BUILTIN = "builtin/dialogues"
 
@@ -210,7 +210,7 @@ def _open_builtin(source: DatasetSource, split: str) -> _Opened:
 
 
 def _builtin_records(split: str, limit: int | None) -> Iterator[Record]:
-    from summtune.dialogue_generator import dialogues
+    from summtune.data.builtin import dialogues
 
     for number, made in enumerate(itertools.islice(dialogues(split), limit), start=1):
         yield Record(Place(f"{_BUILTIN} (split {split})", "row", number), made.dialogue, made.references, made.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from summtune.errors import DataError
+from summtune.base.errors import DataError
 
 
 class Place(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from summtune.evaluator.sentences import sentences
-from summtune.records import Prediction
+from summtune.runs.records import Prediction
 
 FLOOR = "lead-3"
 CEILING = "human agreement"

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from summtune.errors import ComparisonError
-from summtune.evaluator import unread
-from summtune.evaluator.checks import warnings_beside
+from summtune.base import numbers
+from summtune.base.errors import ComparisonError
+from summtune.evaluator.diagnostics import unread
+from summtune.evaluator.diagnostics.checks import warnings_beside
 from summtune.evaluator.identical import identical_outputs
 from summtune.evaluator.identical import warnings as identical_warnings
 from summtune.evaluator.resampling import estimate_means, holm, paired_p_values
 from summtune.evaluator.systems import ScoredSystem, System, read_scores
 from summtune.evaluator.verdict import verdict
-from summtune.recipe import Tokenizer
-from summtune.report import numbers
+from summtune.recipe.keys import Tokenizer
 
 FloatArray = npt.NDArray[np.float64]
 

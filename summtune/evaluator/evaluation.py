@@ -13,19 +13,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from summtune.errors import DataError
-from summtune.evaluator import rouge, unread
+from summtune.base import numbers
+from summtune.base.errors import DataError
+from summtune.base.files import write_json, write_jsonl
+from summtune.evaluator import rouge
 from summtune.evaluator.aggregation import by_dialogue, by_references
 from summtune.evaluator.anchors import CEILING, FLOOR, TextSet, ceiling, floor
-from summtune.evaluator.diagnostics import diagnose
+from summtune.evaluator.diagnostics import unread
+from summtune.evaluator.diagnostics.diagnosis import diagnose
+from summtune.evaluator.diagnostics.unread import draws_no_verdict
 from summtune.evaluator.extra_metrics import score_extra
 from summtune.evaluator.resampling import Estimate, estimate_means
 from summtune.evaluator.sentences import splitting
-from summtune.evaluator.unread import draws_no_verdict
-from summtune.files import write_json, write_jsonl
-from summtune.recipe import EvaluationSettings
-from summtune.records import Prediction
-from summtune.report import numbers
+from summtune.recipe.keys import EvaluationSettings
+from summtune.runs.records import Prediction
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -48,7 +49,7 @@ class Evaluation:
         ids_sha256: hash of all ids with their references, whatever the order: what the systems were scored on.
         dialogues_sha256: hash of all ids with their dialogues; None where dialogues are not known.
         outputs_sha256: hash of all ids with their predictions: equal for two systems that wrote the same.
-        diagnostics: see ``summtune.evaluator.diagnostics.diagnose``.
+        diagnostics: see ``summtune.evaluator.diagnostics.diagnosis.diagnose``.
     """
 
     protocol: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Computes metrics of the evaluate library in a process of its own, which `summtune.start` starts.
+"""Computes metrics of the evaluate library in a process of its own, which `summtune.base.start` starts.
 
 Started by ``summtune.evaluator.extra_metrics`` and imported by nobody: ``import evaluate`` costs seconds, and a
 metric's script is other people's code that must not run in the command line's process. The request and the answer are
@@ -15,8 +15,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from summtune.files import read_json, write_json
-from summtune.nearest import hint
+from summtune.base.files import read_json, write_json
+from summtune.base.hints import hint
 
 _FEW_PAIRS = 16
 """Up to so many pairs, a list may be as long as the pairs by chance (BLEU gives four precisions); it is tried out."""

@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import assert_never
 
-from summtune.errors import InputError
+from summtune.base.errors import InputError
+from summtune.base.writing import characters, unicode_words
 from summtune.evaluator.sentences import sentences
-from summtune.recipe import Tokenizer
-from summtune.writing import characters, unicode_words
+from summtune.recipe.keys import Tokenizer
 
 FloatArray = npt.NDArray[np.float64]
 Words = list[str]
@@ -108,8 +108,8 @@ def tokenize(text: str, tokenizer: Tokenizer) -> Words:
     Args:
         text: any text.
         tokenizer: ``rouge``: runs of a-z and 0-9 in lower case, and nothing else, which is rouge_score's own;
-            ``unicode``: words of any script (`summtune.writing.unicode_words`); ``character``: of scripts without
-            spaces each character (`summtune.writing.characters`), as ROUGE of Chinese is computed since Hu et al.,
+            ``unicode``: words of any script (`summtune.base.writing.unicode_words`); ``character``: of scripts without
+            spaces each character (`summtune.base.writing.characters`), as ROUGE of Chinese is computed since Hu et al.,
             *LCSTS*, 2015, and Latin words whole, as in sacreBLEU's tokenizer ``zh``.
     """
     match tokenizer:

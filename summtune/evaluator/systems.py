@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from summtune.errors import RunDirectoryError
+from summtune.base.errors import RunDirectoryError
+from summtune.base.files import read_json, read_jsonl
+from summtune.base.visible import one_line
 from summtune.evaluator.evaluation import METRICS_FILE
-from summtune.files import read_json, read_jsonl
-from summtune.visible import one_line
 
 KINDS = ("prompt", "train", "scored")
 """What can be compared: prompted and trained models, and outputs from elsewhere that were scored here."""

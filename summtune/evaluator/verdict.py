@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from summtune.evaluator import unread
-from summtune.report import numbers
+from summtune.base import numbers
+from summtune.evaluator.diagnostics import unread
 
 Row = Mapping[str, Any]
 
@@ -22,8 +22,7 @@ def verdict(comparison: Mapping[str, Any]) -> list[str]:
     p-value, with Holm's correction for every row of the table, is below one minus the confidence. What is not
     distinguishable is not said to be equal: the interval stands beside it.
 
-    From ROUGE that cannot read the references (`summtune.evaluator.unread`) nothing is concluded; another metric may
-    decide.
+    From ROUGE that cannot read the references (`diagnostics.unread`) nothing is concluded; another metric may decide.
 
     Args:
         comparison: what ``summtune.evaluator.comparison.compare`` returns.

@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from summtune.errors import InputError
-from summtune.files import CONFIG_BYTES, read_bounded
-from summtune.launchers.ds_config_rules import GATHER, wrong_with_config
-from summtune.plan import Launch
+from summtune.base.errors import InputError
+from summtune.base.files import CONFIG_BYTES, read_bounded
+from summtune.deepspeed.rules import GATHER, wrong_with_config
+from summtune.plan.plan import Launch
 
 DS_CONFIG = "ds_config.json"
 

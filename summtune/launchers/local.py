@@ -17,10 +17,10 @@ from typing import Any, Protocol
 
 import psutil
 
-from summtune.errors import StageError, StageStopped, StopAsked
-from summtune.events import EventReader
-from summtune.plan import Launch
-from summtune.safe_python import START, python_command, safe_environment
+from summtune.base.errors import StageError, StageStopped, StopAsked
+from summtune.base.safe_python import START, python_command, safe_environment
+from summtune.plan.plan import Launch
+from summtune.runs.events import EventReader
 
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 15.0
@@ -32,7 +32,7 @@ class Listener(Protocol):
     """Whoever shows what a stage says."""
 
     def __call__(self, event: dict[str, Any]) -> None:
-        """Take one event of `summtune.events`."""
+        """Take one event of `summtune.runs.events`."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Place:
 def command(launch: Launch, run_dir: Path, stages: Sequence[str], place: Place | None = None) -> list[str]:
     """Return the exact command of a launch, on the machine at ``place`` when there are several.
 
-    It is ``accelerate launch`` (`summtune.work.launch`, which passes signals on) spelled with this very Python, so that
-    another environment's accelerate is never taken.
+    It is ``accelerate launch`` (`summtune.work.process.launch`, which passes signals on), spelled with this very
+    Python, so that another environment's accelerate is never taken.
     """
     where: tuple[str, ...] = ()
     if place is not None:
@@ -63,7 +63,7 @@ def command(launch: Launch, run_dir: Path, stages: Sequence[str], place: Place |
         # torch would wait a quarter of an hour for a machine that cannot be reached.
         where += ("--rdzv_conf", f"timeout={_MEET_SECONDS}")
     return [
-        *python_command("summtune.work.launch"),
+        *python_command("summtune.work.process.launch"),
         *("--config_file", str(run_dir / launch.config_file)),
         *where,
         *(START, "summtune.worker", str(run_dir), *stages),

@@ -15,11 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from summtune.errors import InputError, StageError, SummtuneError
+from summtune.base.errors import InputError, StageError, SummtuneError
+from summtune.base.whole_number import whole_number
 from summtune.launchers.line import WAIT_SECONDS, Line
 from summtune.launchers.local import Listener, Place, run_stages
-from summtune.plan import Launch, read_plan
-from summtune.whole_number import whole_number
+from summtune.plan.plan import Launch, read_plan
 
 DEFAULT_PORT = 29500
 

@@ -6,10 +6,10 @@ import re
 import shlex
 from pathlib import Path
 
-from summtune.plan import Plan, launch_groups
-from summtune.recipe import Slurm
-from summtune.run_directory import PARTIAL_PREDICTIONS
-from summtune.safe_python import python_command
+from summtune.base.safe_python import python_command
+from summtune.plan.plan import Plan, launch_groups
+from summtune.recipe.keys import Slurm
+from summtune.runs.run_directory import PARTIAL_PREDICTIONS
 
 JOB_FILE = "job.json"
 STOPPED = 75

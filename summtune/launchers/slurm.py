@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from summtune.errors import InputError, RunDirectoryError, StageError
-from summtune.events import EventReader, events_file
-from summtune.files import read_json, write_json, write_text
+from summtune.base.errors import InputError, RunDirectoryError, StageError
+from summtune.base.files import read_json, write_json, write_text
 from summtune.launchers.local import Listener, interrupts_held_back
 from summtune.launchers.sbatch_script import JOB_FILE, NOT_REQUEUED, STOPPED, sbatch_script
 from summtune.launchers.slurm_commands import ENDED, State, state_of, submit_script
-from summtune.plan import Plan
-from summtune.run_directory import is_complete
+from summtune.plan.plan import Plan
+from summtune.runs.events import EventReader, events_file
+from summtune.runs.run_directory import is_complete
 
 SCRIPT = "job.sbatch"
 

@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from summtune.errors import InputError, StageError
+from summtune.base.errors import InputError, StageError
 
 _COMMAND_SECONDS = 60.0
 

@@ -1,6 +1,6 @@
 """What a Slurm job starts once on each node: that node's share of the processes.
 
-``summtune.launchers.slurm_node RUN_DIR STAGE...``, by `summtune.start`
+``summtune.launchers.slurm_node RUN_DIR STAGE...``, by `summtune.base.start`
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from summtune.base.output import say_lines
 from summtune.launchers.local import Place, command, environment
 from summtune.launchers.sbatch_script import STOPPED
-from summtune.output import say_lines
-from summtune.plan import read_plan
+from summtune.plan.plan import read_plan
 
 _OTHERS_SECONDS = 5.0
 

@@ -35,7 +35,7 @@ def write_compare_report(compare_dir: Path) -> Path:
 
 def _write(folder: Path, contents: Contents) -> Path:
     """Write the markdown first: ``report.html`` is what says that the report stage is complete."""
-    from summtune.files import write_bytes, write_text
+    from summtune.base.files import write_bytes, write_text
     from summtune.report.markdown import to_markdown
     from summtune.report.page import to_html
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from summtune.prompts import template_text
+from summtune.prompts.templates import template_text
 
 _FULL = """\
 model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.{dtype}).eval()

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal
 
-from summtune.report import numbers
-from summtune.visible import one_line
+from summtune.base import numbers
+from summtune.base.visible import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from summtune.report import numbers
+from summtune.base import numbers
+from summtune.base.visible import one_line
 from summtune.report.table import Table
-from summtune.visible import one_line
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from summtune.report import numbers
+from summtune.base import numbers
+from summtune.base.visible import one_line
 from summtune.report.checks import Diagnostics, diagnostics
 from summtune.report.cost_chart import cost_table
 from summtune.report.facts import Details, comparison_details, deed, hours_title, run_details
 from summtune.report.readings import Reading, Scores, gather
 from summtune.report.run_files import ComparisonFiles, RunFiles
 from summtune.report.table import Table, difference_table, score_table
-from summtune.visible import one_line
 
 
 @dataclass(frozen=True)

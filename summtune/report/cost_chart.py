@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from summtune.report import numbers
+from summtune.base import numbers
+from summtune.base.visible import one_line
 from summtune.report.chart import ANCHOR_DASHES, INK, PALETTE, SOFT, as_svg, legend, plain_axes
 from summtune.report.table import Table
-from summtune.visible import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

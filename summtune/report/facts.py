@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from summtune.report import numbers
+from summtune.base import numbers
 from summtune.report.recipe_text import recipe_text
 from summtune.report.run_files import ComparisonFiles, RunFiles
 

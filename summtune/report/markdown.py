@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from summtune.base.visible import one_line, visible
 from summtune.report.contents import Contents
 from summtune.report.readings import Output, Reading
 from summtune.report.table import escape_markdown
 from summtune.report.table import to_markdown as table_to_markdown
-from summtune.visible import one_line, visible
 
 SHOWN_DIALOGUES = 5
 

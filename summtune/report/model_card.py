@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
-from summtune.errors import RunDirectoryError
-from summtune.files import read_json
-from summtune.paths import BUILTIN_MODELS, is_local
-from summtune.prompts import template_text
-from summtune.report import numbers
+from summtune.base import numbers
+from summtune.base.errors import RunDirectoryError
+from summtune.base.files import read_json
+from summtune.prompts.templates import template_text
+from summtune.recipe.paths import BUILTIN_MODELS, is_local
 from summtune.report.card_code import card_code
 from summtune.report.contents import protocol_sentence
 from summtune.report.markdown import code, fenced

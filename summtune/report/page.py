@@ -13,11 +13,12 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from summtune.report import chart, cost_chart, numbers
+from summtune.base import numbers
+from summtune.base.visible import one_line, visible
+from summtune.report import chart, cost_chart
 from summtune.report.contents import Contents
 from summtune.report.reader_data import BUDGET, reader_data
 from summtune.report.table import Table
-from summtune.visible import one_line, visible
 
 _Groups = dict[str, list[tuple[str, ...]]]
 _ROWS_AT_ONCE = 16

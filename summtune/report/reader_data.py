@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from summtune.report import numbers
+from summtune.base import numbers
+from summtune.base.visible import one_line, visible
 from summtune.report.checks import Check
 from summtune.report.readings import Reading, Scores
-from summtune.visible import one_line, visible
 
 CHUNK = 100
 """Dialogues of one part."""

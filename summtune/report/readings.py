@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from summtune.errors import RunDirectoryError
-from summtune.records import Prediction
-from summtune.report import numbers
+from summtune.base import numbers
+from summtune.base.errors import RunDirectoryError
 from summtune.report.run_files import RunFiles
+from summtune.runs.records import Prediction
 
 
 @dataclass(frozen=True)

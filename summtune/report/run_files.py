@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from summtune.errors import RunDirectoryError
-from summtune.files import read_json, read_jsonl
-from summtune.records import Prediction
-from summtune.run_directory import read_predictions
+from summtune.base.errors import RunDirectoryError
+from summtune.base.files import read_json, read_jsonl
+from summtune.runs.records import Prediction
+from summtune.runs.run_directory import read_predictions
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from summtune.report import numbers
-from summtune.visible import one_line
+from summtune.base import numbers
+from summtune.base.visible import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -1,11 +1,11 @@
 import pytest
 from made_up_summaries import REFERENCES
 
+from summtune.base.files import write_json, write_jsonl
 from summtune.evaluator.evaluation import evaluate, write_evaluation
 from summtune.evaluator.systems import read_system
-from summtune.files import write_json, write_jsonl
-from summtune.recipe import EvaluationSettings
-from summtune.records import Prediction
+from summtune.recipe.keys import EvaluationSettings
+from summtune.runs.records import Prediction
 
 
 @pytest.fixture

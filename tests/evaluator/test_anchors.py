@@ -1,5 +1,5 @@
 from summtune.evaluator.anchors import ceiling, floor, lead
-from summtune.records import Prediction
+from summtune.runs.records import Prediction
 
 
 def prediction(id_, dialogue, *references):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from summtune.errors import StageError
+from summtune.base.errors import StageError
 from summtune.evaluator.extra_metrics import score_extra
 
 # What the hub's script does: bert_score with the arguments that it is given, its hash beside the scores.

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from made_up_summaries import GOOD, POOR, REFERENCES
 
-from summtune.errors import ComparisonError, RunDirectoryError
+from summtune.base.errors import ComparisonError, RunDirectoryError
+from summtune.base.files import read_json, read_jsonl, write_json, write_jsonl
 from summtune.evaluator.comparison import compare
 from summtune.evaluator.resampling import holm
-from summtune.files import read_json, read_jsonl, write_json, write_jsonl
 
 
 def difference(comparison, a, b, metric="rouge1"):

@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from summtune.errors import DataError, InputError
+from summtune.base.errors import DataError, InputError
+from summtune.base.files import read_json, read_jsonl
 from summtune.evaluator.evaluation import evaluate, write_evaluation
-from summtune.files import read_json, read_jsonl
-from summtune.recipe import EvaluationSettings
-from summtune.records import Prediction
+from summtune.recipe.keys import EvaluationSettings
+from summtune.runs.records import Prediction
 
 FAST = EvaluationSettings(bootstrap_samples=200)
 

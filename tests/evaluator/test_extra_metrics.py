@@ -4,13 +4,13 @@ import textwrap
 
 import pytest
 
-from summtune.errors import InputError, StageError
+from summtune.base.errors import InputError, StageError
 from summtune.evaluator.comparison import _extra_protocols
 from summtune.evaluator.evaluation import evaluate
 from summtune.evaluator.extra_metrics import _made, score_extra
 from summtune.evaluator.systems import ScoredSystem
-from summtune.recipe import EvaluationSettings
-from summtune.records import Prediction
+from summtune.recipe.keys import EvaluationSettings
+from summtune.runs.records import Prediction
 
 SCRIPT = """
 import datasets

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from nltk.stem.porter import PorterStemmer
 from rouge_score.rouge_scorer import RougeScorer
 
-from summtune.errors import InputError
+from summtune.base.errors import InputError
+from summtune.base.files import read_jsonl
 from summtune.evaluator.rouge import is_rouge, score_pairs, tokenize
 from summtune.evaluator.sentences import sentences
-from summtune.files import read_jsonl
 
 NAMES = ["rouge1", "rouge2", "rouge3", "rougeL", "rougeLsum"]
 

@@ -1,9 +1,9 @@
 import pytest
 from made_up_summaries import GOOD
 
-from summtune.errors import RunDirectoryError
+from summtune.base.errors import RunDirectoryError
+from summtune.base.files import read_json, read_jsonl, write_json, write_jsonl
 from summtune.evaluator.systems import Cost, System, read_scores, read_system
-from summtune.files import read_json, read_jsonl, write_json, write_jsonl
 
 
 def test_a_trained_system_is_read_with_its_cost(finished, tmp_path):

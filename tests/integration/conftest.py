@@ -29,7 +29,7 @@ def command():
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory):
     """Have DeepSpeed's operator for processes that meet on a CPU compiled: no test is to wait for it, or to kill it."""
-    code = "from summtune.work.operators import free_locks; free_locks(print);"
+    code = "from summtune.work.process.operators import free_locks; free_locks(print);"
     code += "from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder; ShareMemCommBuilder().load(verbose=False)"
     ninja = os.pathsep.join((os.environ["PATH"], str(Path(sys.executable).parent)))
     environment = os.environ | {"DS_ACCELERATOR": "cpu", "PATH": ninja}

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from real_command import loaded_by_transformers, run_to_the_end
 
-from summtune.architecture import KNOWN_MODELS
-from summtune.files import read_jsonl
+from summtune.base.files import read_jsonl
+from summtune.machine.model_shapes import KNOWN_MODELS
 
 FOLDER = os.environ.get("SUMMTUNE_TEST_DATA")
 
@@ -121,8 +121,8 @@ def test_the_fine_tuned_model_is_one_that_transformers_loads(run_dirs):
 def test_flan_t5_base_has_its_parameters_and_lora_trains_its_share(tmp_path):
     folder = flan_t5_shaped("base", tmp_path / "base")
     code = (
-        "import torch\nfrom pathlib import Path\nfrom summtune.recipe import Recipe\n"
-        "from summtune.work.models import add_adapter, count_parameters, load_model\n"
+        "import torch\nfrom pathlib import Path\nfrom summtune.recipe.keys import Recipe\n"
+        "from summtune.work.models.loading import add_adapter, count_parameters, load_model\n"
         f"model = load_model(Path({str(folder)!r}), torch.bfloat16)\n"
         "apart = model.lm_head.weight.data_ptr() != model.shared.weight.data_ptr()\n"
         "whole = count_parameters(model)\n"

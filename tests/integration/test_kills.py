@@ -16,9 +16,9 @@ import pytest
 from forked_ranks import environment, forking, free_port
 from real_command import Finished, layout, same_weights
 
-from summtune import pipeline
-from summtune.checkpoints import MANIFEST, checkpoints, damage, step_of
-from summtune.resolution import resolve
+from summtune.commands import pipeline
+from summtune.plan.resolve import resolve
+from summtune.runs.checkpoints import MANIFEST, checkpoints, damage, step_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled")]
 
@@ -64,8 +64,9 @@ def prepared(recipe, run_dir, keys, monkeypatch):
 
 def train_as_rank(rank, launch, run_dir, port):
     """Be one rank: what accelerate sets, and the worker's main, which heeds ``hold``."""
-    from summtune import checkpoints, worker
-    from summtune.work.stopping import StopRequest
+    from summtune import worker
+    from summtune.runs import checkpoints
+    from summtune.work.process.stopping import StopRequest
 
     write_manifest = checkpoints.write_manifest
 

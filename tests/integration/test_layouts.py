@@ -5,8 +5,8 @@ from peft import PeftModel
 from real_command import layout, loaded_by_transformers, loss_by_transformers, run_to_the_end, same_weights
 from safetensors.torch import load_file
 
-from summtune.architecture import stored_tensors
-from summtune.files import read_json
+from summtune.base.files import read_json
+from summtune.machine.model_shapes import stored_tensors
 
 pytestmark = pytest.mark.usefixtures("compiled")
 SLOW = pytest.mark.slow

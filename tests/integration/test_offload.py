@@ -3,8 +3,8 @@
 import pytest
 from real_command import Command, Finished, layout, logs_of, processes_of
 
-from summtune.architecture import stored_tensors
-from summtune.compiling import missing_for_compiling
+from summtune.machine.compiling import missing_for_compiling
+from summtune.machine.model_shapes import stored_tensors
 
 # The optimizer is compiled at its first use on a machine, which takes a minute or more.
 pytestmark = [

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from summtune.plan import Launch, Plan, StagePlan
-from summtune.recipe import Recipe
+from summtune.plan.plan import Launch, Plan, StagePlan
+from summtune.recipe.keys import Recipe
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import json
 import pytest
 import yaml
 
-from summtune.errors import InputError
+from summtune.base.errors import InputError
 from summtune.launchers.accelerate_config import accelerate_config, read_ds_config, to_yaml
-from summtune.plan import Launch
+from summtune.plan.plan import Launch
 
 
 def config(tmp_path, **fields):

@@ -9,14 +9,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from summtune.errors import StageError, StageStopped, StopAsked
+from summtune.base.errors import StageError, StageStopped, StopAsked
+from summtune.base.safe_python import START
 from summtune.launchers import local
-from summtune.plan import Launch
-from summtune.safe_python import START
+from summtune.plan.plan import Launch
 
 CPU = Launch(distribution="none", processes=1, device="cpu", config_file="accelerate.yaml")
 SPEAKER = (
-    "import sys, os, time, signal; from pathlib import Path; from summtune.events import Events\n"
+    "import sys, os, time, signal; from pathlib import Path; from summtune.runs.events import Events\n"
     "run_dir = Path(sys.argv[1]); events = Events(run_dir, 'train', 0)\n"
 )
 
@@ -157,7 +157,7 @@ def test_what_a_process_leaves_running_is_ended_with_it(run, tmp_path):
 def test_the_command_is_accelerate_of_this_python_with_its_own_config(tmp_path):
     command = local.command(CPU, tmp_path, ["train", "predict"])
     assert command == [
-        sys.executable, START, "summtune.work.launch", "--config_file", str(tmp_path / "accelerate.yaml"),
+        sys.executable, START, "summtune.work.process.launch", "--config_file", str(tmp_path / "accelerate.yaml"),
         START, "summtune.worker", str(tmp_path), "train", "predict",
     ]  # fmt: skip
 

@@ -6,13 +6,13 @@ import threading
 
 import pytest
 
-from summtune.errors import InputError, StageError
-from summtune.files import write_json
+from summtune.base.errors import InputError, StageError
+from summtune.base.files import write_json
 from summtune.launchers import local, machines
 from summtune.launchers.line import Line
 from summtune.launchers.local import Place
 from summtune.launchers.machines import OtherMachines, commands, join, place_here
-from summtune.plan import Launch, StagePlan
+from summtune.plan.plan import Launch, StagePlan
 
 LAUNCH = Launch(distribution="data_parallel", processes=2, machines=2, device="cpu", config_file="accelerate.yaml")
 MINE, THEIRS = "a" * 64, "b" * 64

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from summtune.files import write_json
+from summtune.base.files import write_json
+from summtune.base.safe_python import START
 from summtune.launchers.sbatch_script import sbatch_script
-from summtune.safe_python import START
 
 
 def directives(text):

@@ -2,13 +2,13 @@
 
 import pytest
 
-from summtune.errors import InputError, RunDirectoryError, StageError
-from summtune.events import Events
-from summtune.files import write_json
+from summtune.base.errors import InputError, RunDirectoryError, StageError
+from summtune.base.files import write_json
 from summtune.launchers import slurm
 from summtune.launchers.slurm import Job, failure, follow, job_of, submit, take_up
 from summtune.launchers.slurm_commands import State
-from summtune.run_directory import mark_complete
+from summtune.runs.events import Events
+from summtune.runs.run_directory import mark_complete
 
 STAGES = ["train", "predict"]
 JOB = Job("12", 0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from summtune.errors import InputError, StageError
+from summtune.base.errors import InputError, StageError
 from summtune.launchers import slurm_commands
 from summtune.launchers.slurm_commands import State, state_of, submit_script
 

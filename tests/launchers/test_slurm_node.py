@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from summtune.files import write_json
+from summtune.base.files import write_json
 from summtune.launchers import slurm_node
 
 NODE = "import sys; from pathlib import Path; from summtune.launchers import slurm_node\n"

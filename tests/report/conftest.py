@@ -3,12 +3,12 @@ import math
 import pytest
 from made_up_diagnostics import put_diagnostics
 
+from summtune.base.files import write_json, write_jsonl
 from summtune.evaluator.comparison import compare
 from summtune.evaluator.evaluation import evaluate, write_evaluation
 from summtune.evaluator.systems import read_system
-from summtune.files import write_json, write_jsonl
-from summtune.recipe import EvaluationSettings
-from summtune.records import Prediction
+from summtune.recipe.keys import EvaluationSettings
+from summtune.runs.records import Prediction
 
 DIALOGUE = "#Person1#: Shall we meet on {day}?\n#Person2#: Fine, at noon then."
 PROMPTED = {"kind": "prompt", "base_model": "google/flan-t5-base", "prompt_template": "Summarize.\n{dialogue}"}

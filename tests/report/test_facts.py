@@ -1,4 +1,4 @@
-from summtune.files import read_json, write_json
+from summtune.base.files import read_json, write_json
 from summtune.report.facts import comparison_details, deed, hours_title, run_details
 from summtune.report.run_files import read_comparison, read_run
 

@@ -3,8 +3,8 @@ import ast
 import pytest
 import yaml
 
-from summtune.errors import RunDirectoryError
-from summtune.files import read_json, write_json
+from summtune.base.errors import RunDirectoryError
+from summtune.base.files import read_json, write_json
 from summtune.report.model_card import model_card
 
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from summtune.files import read_json, read_jsonl, write_json, write_jsonl
+from summtune.base.files import read_json, read_jsonl, write_json, write_jsonl
 from summtune.report import write_compare_report, write_run_report
 from summtune.report.contents import run_contents
 from summtune.report.page import to_html

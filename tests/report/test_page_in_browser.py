@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from summtune.files import read_json, write_json, write_jsonl
+from summtune.base.files import read_json, write_json, write_jsonl
 from summtune.report import write_compare_report, write_run_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

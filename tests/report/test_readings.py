@@ -1,7 +1,7 @@
 import pytest
 
-from summtune.errors import RunDirectoryError
-from summtune.files import read_jsonl, write_jsonl
+from summtune.base.errors import RunDirectoryError
+from summtune.base.files import read_jsonl, write_jsonl
 from summtune.report.readings import gather
 from summtune.report.run_files import read_run
 

@@ -2,8 +2,8 @@ import shutil
 
 import pytest
 
-from summtune.errors import RunDirectoryError
-from summtune.files import read_json, write_json
+from summtune.base.errors import RunDirectoryError
+from summtune.base.files import read_json, write_json
 from summtune.report.run_files import read_comparison, read_run
 
 

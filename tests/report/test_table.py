@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.cells import cell_len
 
-from summtune.console import SafeConsole
+from summtune.base.console import SafeConsole
 from summtune.report.table import (
     Table,
     difference_table,

@@ -8,9 +8,9 @@ import pytest
 from accelerate.state import AcceleratorState
 from tiny_inputs import write_bart
 
-from summtune.files import read_json, write_text
+from summtune.base.files import read_json, write_text
 from summtune.report.model_card import model_card
-from summtune.work.prediction import predict
+from summtune.work.generation.prediction import predict
 
 # peft asks by a name that transformers is about to drop, and warns of a head that is no embedding
 pytestmark = [

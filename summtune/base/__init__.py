@@ -1,0 +1,1 @@
+"""What everything else stands on: errors, files, hashing, numbers and text that is safe to show."""

@@ -1,0 +1,52 @@
+"""The recipes that come along: listed, and copied to be edited."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from summtune.base.errors import InputError
+from summtune.base.files import write_bytes
+from summtune.base.hints import hint
+from summtune.recipe.paths import package_path
+
+
+def list_recipes() -> list[tuple[Path, str]]:
+    """Return each recipe's path and the first sentence of its opening comment."""
+    folder = package_path("recipes")
+    return [(path, _purpose(path)) for path in sorted(folder.rglob("*.yaml"))]
+
+
+def copy_recipe(name: str, to: Path | None) -> list[Path]:
+    """Copy a recipe, and those that it compares, and return the files written.
+
+    Args:
+        name: path below recipes/, with or without ``.yaml``.
+        to: file to write; default: the recipe's own name in the current folder.
+
+    Raises:
+        InputError: no such recipe, or a file is already there.
+    """
+    from summtune.recipe.loading import load_recipe
+
+    folder = package_path("recipes")
+    source = folder / f"{name.removesuffix('.yaml')}.yaml"
+    if not source.is_file():
+        known = [path.relative_to(folder).with_suffix("").as_posix() for path, _ in list_recipes()]
+        raise InputError(f"no such recipe (got {name!r}){hint(name, known)}; `summtune recipes` lists them")
+    target = to or Path(source.name)
+    compared = load_recipe(source).recipe.recipes or ()
+    names = [entry if isinstance(entry, str) else entry.recipe for entry in compared]
+    files = {target: source} | {target.parent / name: source.parent / name for name in names}
+    for path in files:
+        if path.exists():
+            raise InputError(f"a file is already there (got {path}); choose another place with --to")
+    for path, origin in files.items():
+        write_bytes(path, origin.read_bytes())
+    return list(files)
+
+
+def _purpose(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
+    text = " ".join(line for line in comments if not line.startswith("yaml-language-server"))
+    return text.split(". ", 1)[0].rstrip(".") + "."

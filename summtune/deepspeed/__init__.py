@@ -1,0 +1,1 @@
+"""DeepSpeed configs: reading, rules and the memory that ZeRO needs."""

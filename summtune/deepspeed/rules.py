@@ -1,0 +1,175 @@
+"""Where a DeepSpeed config contradicts a recipe, or says what DeepSpeed would pass over in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from summtune.base.hints import hint
+from summtune.deepspeed.zero_memory import offloads
+from summtune.recipe.keys import Recipe
+
+# DeepSpeed reads these keys (deepspeed/runtime/config.py and its pages) and says nothing of any other.
+_KNOWN = (
+    "activation_checkpointing", "aio", "amp", "autotuning", "bf16", "bfloat16", "checkpoint", "comms_logger",
+    "communication_data_type", "compile", "compression_training", "csv_monitor", "curriculum_learning",
+    "data_efficiency", "data_types", "dataloader_drop_last", "disable_allgather", "disable_python_gc", "dump_state",
+    "elasticity", "flops_profiler", "fp16", "gradient_accumulation_steps", "gradient_allreduce_op",
+    "gradient_clipping", "gradient_predivide_factor", "hybrid_engine", "log_level", "managed_gradient_accumulation",
+    "memory_breakdown", "nebula", "optimizer", "prescale_gradients", "progressive_layer_drop", "scheduler",
+    "sequence_parallel_size", "sparse_attention", "sparse_gradients", "steps_per_print", "tensor_parallel",
+    "tensorboard", "timers", "torch_autocast", "train_batch_size", "train_micro_batch_size_per_gpu",
+    "wall_clock_breakdown", "wandb", "weight_quantization", "zero_allow_untested_optimizer",
+    "zero_force_ds_cpu_optimizer", "zero_optimization",
+)  # fmt: skip
+# Each would train another way than the recipe says: other batches, data, weights or numbers.
+_CHANGE_THE_TRAINING = (
+    "amp", "autotuning", "bfloat16", "communication_data_type", "compression_training", "curriculum_learning",
+    "data_efficiency", "data_types", "elasticity", "gradient_allreduce_op", "hybrid_engine",
+    "managed_gradient_accumulation", "progressive_layer_drop", "sequence_parallel_size", "sparse_attention",
+    "tensor_parallel", "torch_autocast", "weight_quantization",
+)  # fmt: skip
+# The same inside sections, where they are on.
+_CHANGE_IN_SECTIONS = {
+    "checkpoint": ("load_universal",),
+    "zero_optimization": (
+        "zenflow", "zero_quantized_gradients", "zero_quantized_nontrainable_weights", "zero_quantized_weights",
+    ),
+}  # fmt: skip
+# What DeepSpeed's own classes take (deepspeed/runtime/zero/config.py and offload_config.py), aliases included.
+ZERO_KEYS = (
+    "allgather_bucket_size", "allgather_partitions", "allgather_sequential", "compute_grad_norm",
+    "contiguous_gradients", "cpu_offload", "cpu_offload_param", "cpu_offload_use_pin_memory", "elastic_checkpoint",
+    "enable_sanity_checks", "gather_16bit_weights_on_model_save", "ignore_unused_parameters", "leaf_module",
+    "legacy_stage1", "load_from_fp32_weights", "log_trace_cache_warnings", "max_live_parameters",
+    "max_reuse_distance", "memory_efficient_linear", "model_persistence_threshold", "module_granularity_threshold",
+    "offload_optimizer", "offload_param", "overlap_comm", "override_module_apply", "param_persistence_threshold",
+    "parameter_alignment", "pipeline_loading_checkpoint", "prefetch_bucket_size", "reduce_bucket_size",
+    "reduce_scatter", "round_robin_gradients", "save_muon_momentum_buffer_in_memory", "stage",
+    "stage3_allgather_sequential", "stage3_gather_16bit_weights_on_model_save",
+    "stage3_gather_fp16_weights_on_model_save", "stage3_max_live_parameters", "stage3_max_reuse_distance",
+    "stage3_model_persistence_threshold", "stage3_module_granularity_threshold", "stage3_param_persistence_threshold",
+    "stage3_prefetch_bucket_size", "stage3_use_all_reduce_for_fetch_params", "sub_group_size",
+    "use_all_reduce_for_fetch_params", "use_multi_rank_bucket_allreduce", "zenflow", "zero_hpz_partition_size",
+    "zero_quantized_gradients", "zero_quantized_nontrainable_weights", "zero_quantized_weights",
+)  # fmt: skip
+OFFLOAD_KEYS = {
+    "offload_optimizer": (
+        "buffer_count", "cpuadam_cores_perc", "device", "fast_init", "nvme_path", "pin_memory", "pipeline_read",
+        "pipeline_write", "ratio", "super_offload",
+    ),
+    "offload_param": ("buffer_count", "buffer_size", "device", "max_in_cpu", "nvme_path", "pin_memory"),
+}  # fmt: skip
+# Names that DeepSpeed still takes, and that summtune's own look at the section would miss.
+_OLD_NAMES = {"cpu_offload": "offload_optimizer", "cpu_offload_param": "offload_param"}
+_OFFLOADS = ("offload_optimizer", "offload_param")
+GATHER = "stage3_gather_16bit_weights_on_model_save"
+
+# These come from the recipe; a number beside them in the DeepSpeed config could contradict it.
+_FROM_RECIPE = {
+    "train_batch_size": "micro_batch_size, gradient_accumulation_steps and num_processes",
+    "train_micro_batch_size_per_gpu": "micro_batch_size",
+    "gradient_accumulation_steps": "gradient_accumulation_steps",
+    "gradient_clipping": "max_grad_norm",
+    "optimizer": "optimizer, learning_rate and weight_decay",
+    "scheduler": "lr_scheduler",
+    "fp16": "bf16 (T5 overflows in fp16)",
+    "bf16": "bf16",
+}
+
+
+def wrong_with_config(config: Mapping[str, Any], path: Path) -> Iterator[str]:
+    """Yield what is wrong with a DeepSpeed config whatever the recipe says.
+
+    Args:
+        config: as read, with a ``zero_optimization`` section that is an object where there is one.
+        path: of the file, for the messages.
+    """
+    for key in config:
+        if key not in _KNOWN:
+            yield f"DeepSpeed knows no such key and would pass over it (got {key} in {path}){hint(key, _KNOWN)}"
+    for key in _CHANGE_THE_TRAINING:
+        value = config.get(key)
+        if value is not None and not (isinstance(value, Mapping) and value.get("enabled") is False):
+            yield _changes_the_training(key, path)
+    for section, keys in _CHANGE_IN_SECTIONS.items():
+        inside = config.get(section)
+        yield from (
+            _changes_the_training(f"{section}.{key}", path)
+            for key in keys
+            if isinstance(inside, Mapping) and inside.get(key)
+        )
+    if config.get("activation_checkpointing") is not None:
+        yield (
+            f"activation_checkpointing has no effect on a model of transformers (got it in {path}); remove it, and set "
+            "gradient_checkpointing in the recipe"
+        )
+    yield from _wrong_with_zero(config.get("zero_optimization", {}), path)
+    for key, owner in _FROM_RECIPE.items():
+        if not _leaves_it_open(key, config.get(key, "auto")):
+            yield (
+                f"the DeepSpeed config sets what the recipe sets (got {key} in {path}); "
+                f'write "auto" there and set {owner}'
+            )
+
+
+def _changes_the_training(key: str, path: Path) -> str:
+    return f"the DeepSpeed config would train another way than the recipe says (got {key} in {path}); remove it"
+
+
+def _wrong_with_zero(zero: Mapping[str, Any], path: Path) -> Iterator[str]:
+    """Yield what is wrong with the ``zero_optimization`` section."""
+    for key in zero:
+        if key in _OLD_NAMES:
+            yield f'{key} is an old name (got it in {path}); write "{_OLD_NAMES[key]}": {{"device": "cpu"}}'
+        elif key not in ZERO_KEYS:
+            yield f"zero_optimization has no such key (got {key} in {path}){hint(key, ZERO_KEYS)}"
+    stage = zero.get("stage", 0)
+    for key, least in zip(_OFFLOADS, (1, 3), strict=True):
+        section = zero.get(key) or {}
+        if not isinstance(section, Mapping):
+            yield f'{key} is no object (got {section!r} in {path}); write {{"device": "cpu"}}'
+        elif section.get("device", "none") not in ("none", "cpu", "nvme"):
+            yield f"{key} goes to cpu or nvme (got device {section['device']!r} in {path}); write cpu"
+        elif offloads(zero, key) and stage < least:
+            yield f"{key} has no effect below ZeRO-{least} (got stage {stage} in {path}); remove it or raise the stage"
+        if isinstance(section, Mapping):
+            for name in section:
+                if name not in OFFLOAD_KEYS[key]:
+                    yield f"{key} has no such key (got {name} in {path}){hint(name, OFFLOAD_KEYS[key])}"
+    if stage == 3 and zero.get(GATHER, True) is not True:
+        yield f"without {GATHER} ZeRO-3 saves no model (got {zero[GATHER]!r} in {path}); set it to true"
+
+
+def _leaves_it_open(key: str, value: Any) -> bool:
+    """Whether a value of the DeepSpeed config lets the recipe decide."""
+    if key == "bf16":
+        # Its other keys would keep the optimizer's copy of the weights in bf16 too.
+        return value in ("auto", {"enabled": "auto"})
+    return value == "auto" or (isinstance(value, dict) and value.get("enabled") in (False, "auto"))
+
+
+def contradictions(config: Mapping[str, Any], recipe: Recipe, path: Path) -> Iterator[str]:
+    """Yield where the recipe says one thing and DeepSpeed would do another.
+
+    Args:
+        config: a DeepSpeed config that `read_ds_config` has read.
+        recipe: a recipe of kind train that names it.
+        path: of the file, for the messages.
+    """
+    zero = config.get("zero_optimization", {})
+    stage = zero.get("stage", 0)
+    forced = config.get("zero_force_ds_cpu_optimizer", True)
+    if recipe.optimizer == "adafactor" and stage >= 1:
+        yield (
+            "ZeRO gives the optimizer flat parts of the weights, in which Adafactor finds no rows and columns (got "
+            f"optimizer: adafactor with stage {stage} in {path}); use adamw_torch_fused, or train without deepspeed"
+        )
+    elif not recipe.optimizer.startswith("adamw") and offloads(zero, "offload_optimizer") and forced:
+        yield (
+            "with offload_optimizer DeepSpeed's Adam for the CPU would take the place of the optimizer (got optimizer: "
+            f"{recipe.optimizer} with {path}); use adamw_torch_fused, or a config without offload"
+        )
+    if recipe.adapter == "qlora" and stage == 3:
+        yield f"qlora cannot be sharded by ZeRO-3 (got {path}); use ds_configs/zero2.json"

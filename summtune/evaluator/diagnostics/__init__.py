@@ -1,0 +1,1 @@
+"""What is wrong with summaries that a score does not show."""

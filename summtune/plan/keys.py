@@ -1,0 +1,101 @@
+"""The identity of a run: a hash of what determines its result, so that the same recipe finds its own run again."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from summtune.recipe.keys import Recipe, use_of
+from summtune.recipe.paths import BUILTIN_DATASETS, is_local, model_folder
+
+_CHUNK = 1 << 22
+
+
+def content_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, or of the names and contents of all files below a folder.
+
+    Hidden files, and what Python or an editor leaves behind, are passed over.
+    """
+    stats = [(file, file.stat()) for file in _files(path)]
+    return _content_sha256(path, tuple((file, stat.st_size, stat.st_mtime_ns) for file, stat in stats))
+
+
+@functools.lru_cache(maxsize=64)
+def _content_sha256(path: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Hash the files; cached, because the systems of a comparison share their model and data."""
+    digest = hashlib.sha256()
+    for file, size, _ in files:
+        if path.is_dir():
+            digest.update(f"{file.relative_to(path).as_posix()}\0{size}\0".encode())
+        with file.open("rb") as content:
+            while chunk := content.read(_CHUNK):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _files(path: Path) -> Iterable[Path]:
+    if path.is_file():
+        return [path]
+    return sorted(
+        file
+        for file in path.rglob("*")
+        if file.is_file() and not any(part.startswith((".", "__")) for part in file.relative_to(path).parts)
+    )
+
+
+def identify(recipe: Recipe, global_batch: int | None, model_sha256: str | None) -> str:
+    """Return 64 hex digits for what determines the result of a prompt or train recipe.
+
+    In it: every key of the kind but those of logging, saving and launching; the contents of local models and data
+    instead of their paths; the global batch instead of its factors. The same training on another layout keeps its
+    identity.
+
+    Args:
+        recipe: paths resolved.
+        global_batch: dialogues a step, None for prompts.
+        model_sha256: content of a local or builtin model, None for one on the hub.
+    """
+    values = {key: value for key, value in recipe.as_given_for_kind().items() if use_of(key).identity}
+    values["global_batch"] = global_batch
+    if model_sha256 is not None:
+        values["base_model"] = model_sha256
+    for key in ("datasets", "test_datasets"):
+        for source in values.get(key) or ():
+            source["path"] = _data_identity(source["path"])
+    values["evaluation"] = evaluation_identity(values["evaluation"])
+    values["generation"].pop("batch_size")  # how many at once, like the micro batch, changes nothing
+    metrics = values["evaluation"]["metrics"]
+    values["evaluation"]["metrics"] = [content_sha256(Path(name)) if is_local(name) else name for name in metrics]
+    for arguments in values["evaluation"]["metric_arguments"].values():
+        for key, value in arguments.items():
+            if isinstance(value, str) and is_local(value) and Path(value).exists():
+                arguments[key] = content_sha256(Path(value))
+    return hash_of(values)
+
+
+def evaluation_identity(section: dict[str, Any]) -> dict[str, Any]:
+    """Return the evaluation section for a hash: older runs, without ``tokenizer``, keep their identity."""
+    return {key: value for key, value in section.items() if (key, value) != ("tokenizer", "rouge")}
+
+
+def hash_of(value: Any) -> str:
+    """Return the SHA-256 of a JSON value, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def model_identity(recipe: Recipe) -> str | None:
+    """Return the content hash of a local or builtin model; None for one on the hub."""
+    assert recipe.base_model is not None
+    folder = model_folder(recipe.base_model)
+    return None if folder is None else content_sha256(folder)
+
+
+def _data_identity(path: str) -> str:
+    if path in BUILTIN_DATASETS:
+        generator = Path(__file__).resolve().parents[1] / "data" / "builtin"
+        return content_sha256(generator if generator.exists() else generator.with_suffix(".py"))
+    return content_sha256(Path(path)) if is_local(path) else path

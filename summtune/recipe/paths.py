@@ -1,0 +1,237 @@
+"""Finds what the paths of a recipe mean: a file beside it, a file of the package, or an id on the hub."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from summtune.base.errors import InputError, Problem
+from summtune.base.file_endings import FILE_EXTENSIONS, names_file, wrong_with_format
+from summtune.base.files import check_regular, expanded, followed, irregular, is_file
+from summtune.base.hints import hint_or_list
+from summtune.base.visible import is_utf8, visible
+from summtune.recipe.document import KeyPath
+from summtune.recipe.keys import DatasetSource, Recipe
+from summtune.recipe.loading import LoadedRecipe
+
+BUILTIN_MODELS = ("builtin/flan-t5-nano",)
+BUILTIN_DATASETS = ("builtin/dialogues",)
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+
+
+def package_path(relative: str) -> Path:
+    """Return the package's own copy of ``recipes/…``, ``ds_configs/…`` or ``assets/…``.
+
+    An installed package carries them inside; in a checkout recipes and ds_configs stand beside the package.
+    """
+    package = Path(__file__).resolve().parents[1]
+    inside = package / relative
+    return inside if inside.exists() else package.parent / relative
+
+
+def is_local(path: str) -> bool:
+    """Whether a resolved path is a file or folder of this machine (not builtin, not on the hub)."""
+    return Path(path).is_absolute()
+
+
+def model_folder(base_model: str) -> Path | None:
+    """Return the folder of a builtin or local model; None for one on the hub."""
+    if base_model in BUILTIN_MODELS:
+        return package_path("assets/" + base_model.removeprefix("builtin/"))
+    return Path(base_model) if is_local(base_model) else None
+
+
+def resolve_paths(loaded: LoadedRecipe) -> tuple[Recipe, list[Problem]]:
+    """Return the recipe with absolute local paths, and a problem for each path that leads nowhere."""
+    recipe = loaded.recipe
+    changes: dict[str, Any] = {}
+    found: list[tuple[KeyPath, str]] = []
+    if recipe.base_model is not None:
+        changes["base_model"], complaints = _model(recipe.base_model, loaded.folder_of("base_model"))
+        found += [(("base_model",), complaint) for complaint in complaints]
+        if recipe.revision_of_model and (is_local(changes["base_model"]) or changes["base_model"] in BUILTIN_MODELS):
+            found.append((("revision_of_model",), "revision_of_model has no effect for a local model; remove it"))
+    for key in ("datasets", "test_datasets"):
+        sources: list[DatasetSource] | None = getattr(recipe, key)
+        if sources is not None:
+            resolved = [_source(source, loaded.folder_of(key, at, "path")) for at, source in enumerate(sources)]
+            changes[key] = [source for source, _ in resolved]
+            found += [((key, at), complaint) for at, (_, complaints) in enumerate(resolved) for complaint in complaints]
+    if recipe.deepspeed is not None:
+        changes["deepspeed"], complaints = _ds_config(recipe.deepspeed, loaded.folder_of("deepspeed"))
+        found += [(("deepspeed",), complaint) for complaint in complaints]
+    if recipe.output_dir is not None:
+        try:
+            changes["output_dir"] = str(_beside(recipe.output_dir, loaded.folder_of("output_dir")))
+        except InputError as error:
+            found.append((("output_dir",), str(error)))
+    metrics, complaints = _metrics(recipe.evaluation.metrics, loaded.folder_of("evaluation", "metrics"))
+    found += [(("evaluation", "metrics"), complaint) for complaint in complaints]
+    arguments, missing = _metric_arguments(loaded)
+    found += missing
+    changes["evaluation"] = recipe.evaluation.model_copy(update={"metrics": metrics, "metric_arguments": arguments})
+    problems = [loaded.document.problem(path, message) for path, message in found]
+    return recipe.model_copy(update=changes), [*problems, *_missing_recipes(loaded)]
+
+
+def recipe_path(path: str, folder: Path) -> Path | None:
+    """Return where a comparison's ``path`` leads: beside its file, or among the bundled recipes; None if nowhere.
+
+    Raises:
+        InputError: it begins with ``~`` and a user who has no home, or leads to no regular file.
+    """
+    return _file(path, folder)
+
+
+def _missing_recipes(loaded: LoadedRecipe) -> Iterator[Problem]:
+    for index, entry in enumerate(loaded.recipe.recipes or ()):
+        path = entry if isinstance(entry, str) else entry.recipe
+        wrong = None
+        try:
+            if recipe_path(path, loaded.path.parent) is None:
+                wrong = f"no recipe at this path (got {path}); check the name"
+        except InputError as error:
+            wrong = str(error)
+        if wrong is not None:
+            yield loaded.document.problem(("recipes", index), wrong)
+
+
+def _beside(path: str, folder: Path) -> Path:
+    resolved = followed(folder / expanded(path))
+    return resolved if is_utf8(str(resolved)) else Path(visible(str(resolved)))  # behind a link; no plan can hold it
+
+
+def _exists(path: Path) -> bool:
+    """Return whether there is such a path; none that the system refuses to look at (too long, a loop, locked)."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _file(path: str, folder: Path) -> Path | None:
+    beside = _beside(path, folder)
+    check_regular(beside)
+    if is_file(beside):
+        return beside
+    inside = package_path(path)
+    return inside if path.startswith(("ds_configs/", "recipes/")) and is_file(inside) else None
+
+
+def _ds_config(path: str, folder: Path) -> tuple[str, list[str]]:
+    """Return the path of a DeepSpeed config, and what is wrong with it."""
+    try:
+        config = _file(path, folder)
+    except InputError as error:
+        return path, [str(error)]
+    if config is not None:
+        return str(config), []
+    known = [f"ds_configs/{path.name}" for path in sorted(package_path("ds_configs").glob("*.json"))]
+    return path, [f"no DeepSpeed config at this path (got {path}){hint_or_list(path, known)}"]
+
+
+def _metrics(names: Sequence[str], folder: Path) -> tuple[list[str], list[str]]:
+    """Return the metrics with those that are files or folders as absolute paths, and what is wrong with them."""
+    resolved, complaints = [], []
+    for name in names:
+        try:
+            beside = _beside(name, folder)
+            local = "/" in name or name.endswith(".py")
+            if local:
+                check_regular(beside)
+            if local and not _exists(beside) and _looks_local(name):
+                complaints.append(f"no metric at this path (got {name}, looked at {beside}); check it")
+            resolved.append(str(beside) if local and _exists(beside) else name)
+        except InputError as error:
+            complaints.append(str(error))
+            resolved.append(name)
+    return resolved, complaints
+
+
+def _metric_arguments(loaded: LoadedRecipe) -> tuple[dict[str, dict[str, Any]], list[tuple[KeyPath, str]]]:
+    """Return the arguments of the metrics with absolute paths, and a complaint of each that leads nowhere."""
+    resolved: dict[str, dict[str, Any]] = {}
+    complaints: list[tuple[KeyPath, str]] = []
+    for metric, arguments in loaded.recipe.evaluation.metric_arguments.items():
+        resolved[metric] = dict(arguments)
+        for key, value in arguments.items():
+            if isinstance(value, str) and value.startswith(("./", "../", "~/")):
+                path: KeyPath = ("evaluation", "metric_arguments", metric, key)
+                beside = _beside(value, loaded.folder_of(*path))
+                kind = irregular(beside)
+                if kind is not None:
+                    complaints.append(
+                        (path, f"{metric}.{key} is not a regular file (got {value}, {kind}); name a file")
+                    )
+                resolved[metric][key] = str(beside)
+                if not _exists(beside):
+                    complaints.append(
+                        (path, f"{metric}.{key} leads nowhere (got {value}, looked at {beside}); check it")
+                    )
+    return resolved, complaints
+
+
+def _model(base_model: str, folder: Path) -> tuple[str, list[str]]:
+    """Return the model's path or id, and what is wrong with it."""
+    resolved, wrong = _resource(base_model, folder, BUILTIN_MODELS, "model")
+    if wrong:
+        return resolved, [wrong]
+    if not is_local(resolved):
+        return resolved, []
+    held = sorted(Path(resolved).iterdir()) if os.access(resolved, os.R_OK) and Path(resolved).is_dir() else []
+    odd = [f"{file}, {kind}" for file in held if not file.name.startswith(".") and (kind := irregular(file))]
+    if odd:  # the libraries that load the model would wait for it without an end
+        return resolved, [f"a model holds regular files alone (got {odd[0]}); remove it"]
+    if not is_file(Path(resolved) / "config.json"):
+        return resolved, [f"a model is a folder with config.json (got {resolved}); name the folder that has it"]
+    return resolved, []
+
+
+def _source(source: DatasetSource, folder: Path) -> tuple[DatasetSource, list[str]]:
+    """Return the source with its path resolved, and what is wrong with it."""
+    resolved, wrong = _resource(source.path, folder, BUILTIN_DATASETS, "data set")
+    complaints = [wrong] if wrong else []
+    if not wrong and (is_local(resolved) or resolved in BUILTIN_DATASETS):
+        complaints += [
+            f"{key} has no effect for local data (got {getattr(source, key)!r} for {source.path}); remove it"
+            for key in ("name", "revision")
+            if getattr(source, key) is not None
+        ]
+        if is_file(Path(resolved)):
+            complaints += [wrong] if (wrong := wrong_with_format(resolved)) else []
+        elif (kind := irregular(Path(resolved))) is not None:
+            complaints.append(f"not a regular file (got {source.path}, {kind}); give a file or a folder")
+        # A .json file can hold one list a split; the others hold one table.
+        if is_file(Path(resolved)) and source.split is not None and not resolved.endswith(".json"):
+            complaints.append(
+                f"split has no effect for a single file (got {source.split!r} for {source.path}); remove it"
+            )
+    return source.model_copy(update={"path": resolved}), complaints
+
+
+def _resource(given: str, folder: Path, builtin: tuple[str, ...], what: str) -> tuple[str, str | None]:
+    """Return the resolved path, and what is wrong with it (None when nothing is)."""
+    if given.startswith("builtin/"):
+        wrong = None if given in builtin else f"no such builtin {what} (got {given}){hint_or_list(given, builtin)}"
+        return given, wrong
+    try:
+        beside = _beside(given, folder)
+    except InputError as error:
+        return given, str(error)
+    if _exists(beside):
+        return str(beside), None
+    if _looks_local(given) or not _HUB_ID.fullmatch(given):
+        advice = "check it, or give a hub id as owner/name"
+        if what == "data set" and names_file(given) and wrong_with_format(given):
+            advice = f"check it, and save the data as one of {', '.join(FILE_EXTENSIONS)}: its format is not read"
+        return given, f"no {what} at this path (got {given}, looked at {beside}); {advice}"
+    return given, None
+
+
+def _looks_local(given: str) -> bool:
+    """Whether a path of which nothing is there meant a file or folder, and so is not looked for on the hub."""
+    return given.startswith((".", "/", "~")) or given.endswith("/") or given.count("/") > 1 or names_file(given)

@@ -1,0 +1,283 @@
+"""What a recipe must hold, and which of its keys would have no effect.
+
+A key that is written down and then ignored is the most expensive mistake of an experiment, because nothing shows it.
+Each rule is one line of a table: the key, when it has no effect, and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from summtune.base.hints import hint_or_list
+from summtune.recipe.document import KeyPath
+from summtune.recipe.keys import Recipe, metric_name, use_of
+from summtune.recipe.launching_rules import check_launching
+
+Finding: TypeAlias = tuple[KeyPath, str]
+
+
+_LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora")
+
+# key path, the key that decides, whether it has no effect in this recipe, why and what to do
+_NO_EFFECT: tuple[tuple[str, str, Callable[[Recipe], bool], str], ...] = (
+    *(
+        (key, "adapter", lambda r: r.adapter is None, "without `adapter: lora`; add the adapter or remove the key")
+        for key in _LORA_KEYS
+    ),
+    (
+        "datasets",
+        "shots",
+        lambda r: r.kind == "prompt" and r.shots == 0,
+        "with `shots: 0`; set shots, or remove the key",
+    ),
+    ("exemplars", "shots", lambda r: r.shots == 0, "with `shots: 0`; set shots, or remove the key"),
+    (
+        "exemplars.ids",
+        "exemplars",
+        lambda r: r.exemplars.choose != "ids",
+        "without `choose: ids`; set it, or remove ids",
+    ),
+    (
+        "num_epochs",
+        "max_steps",
+        lambda r: r.max_steps is not None,
+        "beside max_steps, which decides; keep one of the two",
+    ),
+    (
+        "warmup_ratio",
+        "warmup_steps",
+        lambda r: r.warmup_steps > 0 and r.warmup_ratio > 0,
+        "beside warmup_steps; keep one of the two",
+    ),
+    *(
+        (
+            key,
+            "lr_scheduler",
+            lambda r: r.lr_scheduler == "constant",
+            "with `lr_scheduler: constant`; use constant_with_warmup",
+        )
+        for key in ("warmup_ratio", "warmup_steps")
+    ),
+    *(
+        (key, "val_set_size", lambda r: r.val_set_size == 0, "without evaluation data; set val_set_size")
+        for key in ("early_stopping_patience", "eval_steps")
+    ),
+    *(
+        (
+            f"generation.{key}",
+            "generation",
+            lambda r: not r.generation.do_sample,
+            "without `do_sample: true`; set it, or remove the key",
+        )
+        for key in ("temperature", "top_p")
+    ),
+    (
+        "generation.length_penalty",
+        "generation",
+        lambda r: r.generation.num_beams == 1,
+        "with one beam; set num_beams above 1, or remove the key",
+    ),
+    (
+        "evaluation.tokenizer",
+        "evaluation",
+        lambda r: r.evaluation.tokenizer != "rouge" and not any(map(_may_be_rouge, r.evaluation.metrics)),
+        "without ROUGE among evaluation.metrics; add rouge1, or remove the key",
+    ),
+    (
+        "num_machines",
+        "launcher",
+        lambda r: r.launcher == "slurm",
+        "with `launcher: slurm`; set slurm.nodes, and remove the key",
+    ),
+    (
+        "slurm.gpu_type",
+        "slurm",
+        lambda r: not (r.slurm and r.slurm.gpus_per_node),
+        "without gpus_per_node; set it, or remove the key",
+    ),
+    ("slurm", "launcher", lambda r: r.launcher != "slurm", "without `launcher: slurm`; set it, or remove the section"),
+    *(
+        (key, "wandb_project", lambda r: r.wandb_project is None, "without wandb_project; set it, or remove the key")
+        for key in ("wandb_entity", "wandb_name", "wandb_mode")
+    ),
+    (
+        "mlflow_experiment_name",
+        "mlflow_tracking_uri",
+        lambda r: r.mlflow_tracking_uri is None,
+        "without mlflow_tracking_uri; set it, or remove the key",
+    ),
+)
+
+
+def no_effect(path: KeyPath, recipe: Recipe, wrong: Collection[str] = ()) -> str | None:
+    """Return why the key at ``path`` would be ignored by ``recipe``, or None when it is read.
+
+    Where the key that decides is among the ``wrong`` ones, nobody can tell, and nothing is said.
+    """
+    kinds = use_of(str(path[0])).kinds
+    if recipe.kind not in kinds:
+        readers = " and ".join(f"`kind: {kind}`" for kind in sorted(kinds))
+        return f"has no effect in `kind: {recipe.kind}` (only {readers} reads it); remove it"
+    dotted = ".".join(str(part) for part in path)
+    for key, decided_by, ignored, why in _NO_EFFECT:
+        if dotted == key and decided_by not in wrong and ignored(recipe):
+            return f"has no effect {why}"
+    return None
+
+
+def check(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str] = ()) -> Iterator[Finding]:
+    """Yield what is missing from a recipe, contradicts itself, or would be ignored.
+
+    Args:
+        given: the mapping as written, without the keys in ``wrong``.
+        recipe: the values, defaults filled in.
+        wrong: keys that are given with a wrong value; they are not missing.
+    """
+    for key, value in given.items():
+        yield from _ignored((key,), value, recipe, wrong)
+    yield from _required(given, recipe, wrong)
+    yield from check_launching(recipe, wrong)
+    for key in ("datasets", "test_datasets"):
+        for index, source in enumerate((key not in wrong and getattr(recipe, key)) or ()):
+            if source.on_empty == "skip" and source.path.startswith("builtin/"):
+                yield (
+                    (key, index, "on_empty"),
+                    f"on_empty has no effect for {source.path}, which has no empty rows; remove it",
+                )
+    if "evaluation" not in wrong:
+        yield from _metric_arguments(recipe)
+    match recipe.kind:
+        case "prompt":
+            yield from _prompt(recipe)
+        case "train":
+            yield from _training(recipe)
+        case "compare":
+            yield from _comparison(recipe)
+
+
+def _ignored(path: KeyPath, value: object, recipe: Recipe, wrong: Collection[str]) -> Iterator[Finding]:
+    reason = no_effect(path, recipe, wrong)
+    if reason is not None and value is not None:
+        yield path, f"{path[-1]} {reason}"
+    elif isinstance(value, Mapping) and path[0] in ("generation", "evaluation", "exemplars", "slurm"):
+        for key, inner in value.items():
+            yield from _ignored((*path, key), inner, recipe, wrong)
+
+
+def _required(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str]) -> Iterator[Finding]:
+    required = {
+        "prompt": {
+            "base_model": "name a hub model such as google/flan-t5-base, a local folder, or builtin/flan-t5-nano",
+            "test_datasets": "list what is to be summarized",
+        },
+        "train": {
+            "base_model": "name a hub model such as google/flan-t5-base, a local folder, or builtin/flan-t5-nano",
+            "datasets": "list what is trained on",
+            "test_datasets": "list what is to be summarized and scored",
+            "learning_rate": "about 1e-4 suits full fine-tuning, 1e-3 suits LoRA",
+        },
+        "compare": {"recipes": "list the recipes whose results are compared"},
+    }[recipe.kind]
+    for key, advice in required.items():
+        if given.get(key) is None and key not in wrong:
+            yield (), f"{key} is missing, which `kind: {recipe.kind}` needs; {advice}"
+    if recipe.kind == "prompt" and recipe.shots > 0 and given.get("datasets") is None and "datasets" not in wrong:
+        yield ("shots",), f"shots needs exemplars (got shots: {recipe.shots}); list where they come from in datasets"
+    if recipe.launcher == "slurm" and recipe.slurm is None and not {"slurm"} & {*given, *wrong}:
+        yield ("launcher",), "`launcher: slurm` needs a slurm section; give at least its time and gpus_per_node"
+
+
+def _metric_arguments(recipe: Recipe) -> Iterator[Finding]:
+    names = [metric_name(name) for name in recipe.evaluation.metrics if not _may_be_rouge(name)]
+    for name, arguments in recipe.evaluation.metric_arguments.items():
+        path: KeyPath = ("evaluation", "metric_arguments", name)
+        if name not in names:
+            known = hint_or_list(name, names) if names else "; it lists ROUGE alone, which takes none"
+            yield path, f"metric_arguments of what evaluation.metrics does not list (got {name!r}){known}"
+        for key in {"predictions", "references"} & arguments.keys():
+            yield (*path, key), f"{key} come from the run (got them in metric_arguments.{name}); remove the key"
+
+
+def _may_be_rouge(name: str) -> bool:
+    """Return whether a metric is none of the evaluate library; a folder may be called as one likes."""
+    return name.startswith("rouge") and "/" not in name
+
+
+def _prompt(recipe: Recipe) -> Iterator[Finding]:
+    chosen = recipe.exemplars
+    if chosen.choose == "ids" and chosen.ids is None:
+        yield ("exemplars",), "`choose: ids` needs ids; list the ids of the exemplars"
+    if chosen.choose == "ids" and chosen.ids is not None and len(chosen.ids) != recipe.shots:
+        yield ("exemplars", "ids"), f"ids must be as many as shots (got {len(chosen.ids)} ids, shots: {recipe.shots})"
+    if recipe.long_dialogues == "drop":
+        yield (
+            ("long_dialogues",),
+            "`drop` would leave dialogues without a summary, and every dialogue is scored; "
+            "use truncate_end or truncate_start",
+        )
+    tested = {(source.path, source.split or "test") for source in recipe.test_datasets or ()}
+    for index, source in enumerate(recipe.datasets or ()):
+        split = chosen.split or source.split or "train"
+        if (source.path, split) in tested and not _is_file(source.path):
+            yield (
+                ("datasets", index),
+                f"exemplars may not come from what is tested (got {source.path}, split {split}, in both); "
+                "use another split",
+            )
+
+
+def _is_file(path: str) -> bool:
+    return path.lower().endswith((".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow"))
+
+
+def _training(recipe: Recipe) -> Iterator[Finding]:
+    size = recipe.val_set_size
+    if size >= 1 and size != int(size):
+        yield ("val_set_size",), f"val_set_size is a count or a share below 1 (got {size}); write a whole number"
+    limits = [source.limit for source in recipe.datasets or ()]
+    most = sum(limit for limit in limits if limit is not None)
+    if limits and None not in limits and size >= most:
+        yield (
+            ("val_set_size",),
+            f"val_set_size leaves no training data (got {size}, and the limits of datasets leave {most} dialogues); "
+            "lower it, or raise the limits",
+        )
+    if recipe.eval_steps and recipe.save_steps and recipe.save_steps % recipe.eval_steps:
+        yield (
+            ("save_steps",),
+            f"save_steps must be a multiple of eval_steps (got {recipe.save_steps} and {recipe.eval_steps}): the best "
+            "checkpoint is one that was evaluated",
+        )
+    if size and recipe.save_steps and not recipe.eval_steps:
+        yield (
+            ("save_steps",),
+            "save_steps with val_set_size needs eval_steps: the best checkpoint is one that was evaluated",
+        )
+    if recipe.mlflow_tracking_uri and "@" in recipe.mlflow_tracking_uri:
+        yield (
+            ("mlflow_tracking_uri",),
+            "mlflow_tracking_uri may not hold a user or password (it is written to files); "
+            "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment",
+        )
+
+
+def _comparison(recipe: Recipe) -> Iterator[Finding]:
+    names: dict[str, int] = {}
+    for index, entry in enumerate(recipe.recipes or ()):
+        name = system_name(entry)
+        if name in names:
+            yield ("recipes", index), f"two systems have the same name (got {name!r}); give one of them another `name`"
+        names[name] = index
+    if recipe.baseline is not None and recipe.recipes and recipe.baseline not in names:
+        yield (
+            ("baseline",),
+            f"baseline is none of the systems (got {recipe.baseline!r}){hint_or_list(recipe.baseline, names)}",
+        )
+
+
+def system_name(entry: Any) -> str:
+    """Return what tables call an entry of ``recipes``: its name, else its file's name without the ending."""
+    path = entry if isinstance(entry, str) else entry.recipe
+    name = None if isinstance(entry, str) else entry.name
+    return name or path.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".yaml").removesuffix(".yml")

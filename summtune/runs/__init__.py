@@ -1,0 +1,1 @@
+"""What a run directory holds: stages, checkpoints, events and records."""

@@ -1,0 +1,236 @@
+"""The run directory: who may use it, which stages are complete, and what they left there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from summtune.base.errors import DataError, RunDirectoryError, SummtuneError
+from summtune.base.files import check_regular, read_json, write_json
+from summtune.runs.records import Prediction
+
+SYSTEMS = "systems"
+PARTIAL_PREDICTIONS = "predictions.partial"
+TOKENS = "tokens"  # only where the user's cache is not used
+DATA_FILES = {role: f"data/{role}.jsonl" for role in ("train", "validation", "exemplars", "test")}
+
+_OUTPUTS: dict[str, tuple[str, ...]] = {
+    "train": ("model", "train_log.jsonl", "training.json"),
+    "predict": ("predictions.jsonl", "prediction_stats.json"),
+    "evaluate": ("metrics.json", "per_example.jsonl"),
+    "report": ("report.html", "report.md"),
+}
+_LOCK = ".lock"
+_PREPARING = ".preparing"
+
+
+def identity_in(run_dir: Path) -> str | None:
+    """Return the identity of the run that a directory holds; None when it is absent or empty.
+
+    Raises:
+        RunDirectoryError: it holds something that is not a run, or a file is in its place.
+    """
+    if run_dir.exists() and not run_dir.is_dir():
+        raise RunDirectoryError(f"a run directory is a folder (got the file {run_dir}); choose another --output-dir")
+    if not run_dir.exists() or not any(entry.name not in (_LOCK, _PREPARING) for entry in run_dir.iterdir()):
+        return None
+    try:
+        identity = read_json(run_dir / "plan.json")["identity"]
+    except (OSError, ValueError, KeyError, TypeError):
+        identity = None
+    if not isinstance(identity, str):
+        raise RunDirectoryError(
+            f"the directory holds something that is not a run of summtune (got {run_dir}); choose another --output-dir"
+        )
+    return identity
+
+
+def check_free(run_dir: Path, identity: str) -> bool:
+    """Return whether the directory already holds this very run; False when nothing is there.
+
+    Raises:
+        RunDirectoryError: it holds another run, or something else.
+    """
+    found = identity_in(run_dir)
+    if found is not None and found != identity:
+        name = read_json(run_dir / "plan.json").get("name")
+        raise RunDirectoryError(
+            f"the directory holds another run (got {run_dir}: {name}-{found[:8]}, this one is {identity[:8]}); "
+            "choose another --output-dir, or delete it if it is not needed"
+        )
+    return found is not None
+
+
+@contextlib.contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Keep other summtune commands out of the directory; the system frees it when this process ends, however it ends.
+
+    Raises:
+        RunDirectoryError: another command is working in it.
+    """
+    from filelock import FileLock, Timeout
+
+    run_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run_dir / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunDirectoryError(
+            f"another summtune command is working in this directory (got {run_dir}); wait for it, or end it first"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def leaving_nothing(run_dir: Path) -> Iterator[None]:
+    """When the body fails before there is a ``plan.json``, delete the directory and the parents made for it."""
+    made = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
+    try:
+        yield
+    except RunDirectoryError:
+        raise  # another command is working in it
+    except BaseException:
+        if made and not (run_dir / "plan.json").exists():
+            shutil.rmtree(run_dir, ignore_errors=True)
+            for parent in made[1:]:
+                with contextlib.suppress(OSError):  # another run may have moved in
+                    parent.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def preparing(run_dir: Path) -> Iterator[Path]:
+    """Yield an empty folder on the disk of the (locked) run directory, and delete it afterwards."""
+    folder = run_dir / _PREPARING
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def adopt(prepared: Path, run_dir: Path) -> None:
+    """Move a completely prepared folder's content into the (empty, locked) run directory, ``plan.json`` last.
+
+    A directory without ``plan.json`` is never taken for a run, so a kill in between leaves nothing that looks like one.
+    """
+    entries = sorted(prepared.iterdir(), key=lambda entry: entry.name == "plan.json")
+    for entry in entries:
+        target = run_dir / entry.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        shutil.move(entry, target)
+
+
+def clear(run_dir: Path) -> None:
+    """Delete everything a run left in its directory (``--fresh``), ``plan.json`` first.
+
+    The systems of a comparison are runs of their own, with a lock of their own, and stay.
+    """
+    (run_dir / "plan.json").unlink(missing_ok=True)
+    for entry in run_dir.iterdir():
+        if entry.name in (_LOCK, SYSTEMS):
+            continue
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def mark_complete(run_dir: Path, stage: str) -> None:
+    """Write down that the outputs of a stage are complete, with the size of each file."""
+    outputs = {file.relative_to(run_dir).as_posix(): file.stat().st_size for file in _output_files(run_dir, stage)}
+    write_json(_marker(run_dir, stage), {"stage": stage, "finished_at": timestamp(), "outputs": outputs})
+
+
+def is_complete(run_dir: Path, stage: str) -> bool:
+    """Whether a stage was marked complete and every file it left is still there, at its size."""
+    try:
+        outputs: dict[str, Any] = read_json(_marker(run_dir, stage))["outputs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return (
+        isinstance(outputs, dict)
+        and bool(outputs)
+        and all(_size(run_dir / name) == size for name, size in outputs.items())
+    )
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """Return the predictions of a ``predictions.jsonl``.
+
+    Raises:
+        InputError: it is no regular file.
+        DataError: a line is not what the predict stage writes.
+        OSError: the file cannot be read.
+    """
+    predictions = []
+    check_regular(path)
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            predictions.append(Prediction.from_json(json.loads(line)))
+        except DataError as error:
+            raise DataError(f"{path}, line {number}: {error}") from None
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: not JSON (got {error}); write the file again") from None
+    return predictions
+
+
+@contextlib.contextmanager
+def as_written(*run_dirs: Path) -> Iterator[None]:
+    """Refuse runs whose files hold something else than summtune wrote: edited, damaged, or of another version.
+
+    The files have no schema; whoever reads them takes their keys and types for granted within this block.
+
+    Raises:
+        RunDirectoryError: the body fails on a value of another kind than it expects.
+    """
+    try:
+        yield
+    except SummtuneError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        where = " or ".join(map(str, run_dirs))
+        cause = (str(error).splitlines() or [""])[0]
+        raise RunDirectoryError(
+            f"the files in {where} are not as summtune writes them (got {type(error).__name__}: {cause:.200}); restore "
+            "them, or give the command that wrote them again with --fresh"
+        ) from error
+
+
+def forget(run_dir: Path, stages: Sequence[str]) -> None:
+    """Take back the marks of stages that are about to run, and of those that build on them."""
+    for stage in stages:
+        _marker(run_dir, stage).unlink(missing_ok=True)
+
+
+def timestamp() -> str:
+    """Return the time in UTC, as ISO 8601."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _marker(run_dir: Path, stage: str) -> Path:
+    return run_dir / "stages" / f"{stage}.json"
+
+
+def _output_files(run_dir: Path, stage: str) -> Iterator[Path]:
+    for name in _OUTPUTS[stage]:
+        path = run_dir / name
+        if path.is_dir():
+            # The model card is rewritten when the scores are known.
+            yield from (file for file in sorted(path.rglob("*")) if file.is_file() and file.name != "README.md")
+        elif path.exists():
+            yield path
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1

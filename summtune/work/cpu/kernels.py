@@ -1,0 +1,244 @@
+"""Differentiable operations that a CPU spends most of T5's training time in, in few passes over memory.
+
+What is differentiated by hand stands here, once; the passes over the elements are compiled where there is a compiler,
+and torch's own operations elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from summtune.work.cpu import compiled_passes, torch_passes
+from summtune.work.cpu.passes import Passes, draw
+
+
+def passes_for(*dtypes: torch.dtype) -> Passes:
+    """Return the passes to use for tensors of these types: compiled ones, or torch's.
+
+    The gradient takes the same: what a seed drops is another thing in each of them.
+    """
+    return compiled_passes if compiled_passes.can_take(*dtypes) else torch_passes
+
+
+def _applied(function: type[torch.autograd.Function], *arguments: Any) -> torch.Tensor:
+    apply: Any = function.apply  # torch leaves it without types
+    result: torch.Tensor = apply(*arguments)
+    return result
+
+
+class _Dropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor, probability: float, dtype: torch.dtype) -> torch.Tensor:
+        ctx.drop, ctx.dtype, ctx.passes = draw(probability), values.dtype, passes_for(values.dtype, dtype)
+        if ctx.drop is None:
+            return values.to(dtype, copy=True)
+        result: torch.Tensor = ctx.passes.dropout(values, ctx.drop, dtype)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        if ctx.drop is None:
+            return gradient.to(ctx.dtype), None, None
+        return ctx.passes.dropout(gradient, ctx.drop, ctx.dtype), None, None
+
+
+def dropout(values: torch.Tensor, probability: float, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Return ``values`` with elements set to zero at random, the others scaled up (Srivastava et al., 2014).
+
+    Args:
+        values: any shape.
+        probability: of an element to be dropped.
+        dtype: of the result; that of ``values`` unless given.
+    """
+    return _applied(_Dropout, values, probability, dtype or values.dtype)
+
+
+class _RmsNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, values: torch.Tensor, weight: torch.Tensor, epsilon: float, dtype: torch.dtype
+    ) -> torch.Tensor:
+        result: torch.Tensor
+        ctx.passes = passes_for(values.dtype, dtype)
+        result, inverse = ctx.passes.rms_norm(values, weight, epsilon, dtype)
+        ctx.save_for_backward(values, weight, inverse)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
+        values, weight, inverse = ctx.saved_tensors
+        found = ctx.passes.rms_norm_gradient(gradient, values, weight, inverse)
+        return *found, None, None
+
+
+def rms_norm(values: torch.Tensor, weight: torch.Tensor, epsilon: float, dtype: torch.dtype) -> torch.Tensor:
+    """Return ``values`` over their root mean square, times ``weight`` (Zhang and Sennrich, 2019), computed in fp32.
+
+    Args:
+        values: (…, features).
+        weight: (features,).
+        epsilon: added to the mean square.
+        dtype: of the result, fp32 or that of autocast.
+    """
+    return _applied(_RmsNorm, values, weight, epsilon, dtype)
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        bias: torch.Tensor | None,
+        mask: torch.Tensor | None,
+        probability: float,
+    ) -> torch.Tensor:
+        scores = torch.matmul(query, key.transpose(-1, -2))
+        ctx.drop, ctx.passes = draw(probability), passes_for(scores.dtype)
+        shares, used = ctx.passes.softmax(scores, bias, mask, ctx.drop)
+        ctx.save_for_backward(query, key, value, shares)
+        ctx.bias_dtype = bias.dtype if bias is not None else None
+        return torch.matmul(used, value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        query, key, value, shares = ctx.saved_tensors
+        gradient = gradient.to(value.dtype)
+        of_shares = torch.matmul(gradient, value.transpose(-1, -2))
+        biased = ctx.bias_dtype is not None and ctx.needs_input_grad[3]
+        of_scores, used, of_bias = ctx.passes.softmax_gradient(of_shares, shares, ctx.drop, biased)
+        return (
+            torch.matmul(of_scores, key),
+            torch.matmul(of_scores.transpose(-1, -2), query),
+            torch.matmul(used.transpose(-1, -2), gradient),
+            of_bias.to(ctx.bias_dtype) if biased else None,
+            None,
+            None,
+        )
+
+
+def attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    bias: torch.Tensor | None,
+    mask: torch.Tensor | None,
+    probability: float,
+) -> torch.Tensor:
+    """Return T5's attention, whose scores are not scaled (Raffel et al., 2020), softmax in fp32.
+
+    Args:
+        query: (batch, heads, queries, features).
+        key: (batch, heads, keys, features).
+        value: as ``key``.
+        bias: of the relative positions, (1, heads, queries, keys), with a gradient; None for none.
+        mask: added to the scores, (batch or 1, 1, queries or 1, keys); None for none.
+        probability: of a share to be dropped.
+
+    Returns:
+        (batch, heads, queries, features).
+    """
+    return _applied(_Attention, query, key, value, bias, mask, probability)
+
+
+def decode_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None, mask: torch.Tensor | None
+) -> torch.Tensor:
+    """Return `attention` of one new token in each row, without a gradient.
+
+    Args:
+        query: (rows, heads, 1, features).
+        key: (rows, heads, keys, features).
+        value: as ``key``.
+        bias: of the relative positions, (1, heads, 1, keys); None for none.
+        mask: added to the scores, (rows or 1, 1, 1, keys); None for none.
+
+    Returns:
+        (rows, heads, 1, features).
+    """
+    return passes_for(query.dtype).decode_attention(query, key, value, bias, mask)
+
+
+class _GatedGelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gate: torch.Tensor, linear: torch.Tensor, probability: float) -> torch.Tensor:
+        ctx.save_for_backward(gate, linear)
+        ctx.drop, ctx.passes = draw(probability), passes_for(gate.dtype)
+        result: torch.Tensor = ctx.passes.gated_gelu(gate, linear, ctx.drop)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        gate, linear = ctx.saved_tensors
+        return *ctx.passes.gated_gelu_gradient(gradient, gate, linear, ctx.drop), None
+
+
+def gated_gelu(gate: torch.Tensor, linear: torch.Tensor, probability: float) -> torch.Tensor:
+    """Return GELU of ``gate``, in its form with tanh (Hendrycks and Gimpel, 2016), times ``linear``, with dropout.
+
+    Args:
+        gate: any shape.
+        linear: of the same shape and type.
+        probability: of an element to be dropped.
+    """
+    return _applied(_GatedGelu, gate, linear, probability)
+
+
+class _Diagonals(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, diagonals: torch.Tensor, queries: int, keys: int) -> torch.Tensor:
+        ctx.shape = queries, keys
+        return diagonals.unfold(1, keys, 1).flip(1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        queries, keys = ctx.shape
+        width = queries + keys - 1
+        # Padded by `queries` and cut anew into rows that are one shorter, each row stands one to the right of the one
+        # before: what belongs to one diagonal stands in one column.
+        padded = functional.pad(gradient.flip(1), (0, queries)).flatten(1)
+        return padded[:, : queries * width].view(-1, queries, width).sum(1), None, None
+
+
+def from_diagonals(diagonals: torch.Tensor, queries: int, keys: int) -> torch.Tensor:
+    """Return matrices that are constant on their diagonals (Toeplitz matrices).
+
+    Args:
+        diagonals: (heads, queries + keys - 1), from the lower left corner to the upper right one.
+        queries: rows.
+        keys: columns.
+
+    Returns:
+        (heads, queries, keys).
+    """
+    return _applied(_Diagonals, diagonals, queries, keys)
+
+
+class _SummedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        total: torch.Tensor
+        total, gradient = passes_for(logits.dtype).cross_entropy(logits, targets, ctx.needs_input_grad[0])
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, scale: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * scale, None
+
+
+def summed_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the cross-entropy summed over target tokens, a scalar in fp32; the gradient is computed along with it.
+
+    So fp32 copies of the logits are a few rows at a time (Hsu et al., Liger Kernel, 2024).
+
+    Args:
+        logits: (tokens, vocabulary).
+        targets: (tokens,), none of them to be ignored.
+    """
+    return _applied(_SummedCrossEntropy, logits, targets)

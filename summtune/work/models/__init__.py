@@ -1,0 +1,1 @@
+"""Models: loading, adapters, saving, and what a family of models needs."""

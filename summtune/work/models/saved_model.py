@@ -1,0 +1,204 @@
+"""Writes model/ and reopens it: what a reader will find there is what was trained, or the stage fails."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import safe_open
+
+from summtune.base.errors import StageError
+from summtune.work.models.loading import mark_untied, publish
+
+
+def save_model(trainer: Any, run_dir: Path) -> None:
+    """Write ``model/`` from the trainer's model: under another name first, so that it is whole or absent.
+
+    Raises:
+        StageError: what was written is not what is in memory, or not usable (`check_saved`); the first rank says so.
+    """
+    partial = run_dir / "model.partial"
+    if trainer.is_world_process_zero():
+        shutil.rmtree(partial, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    model.config.use_cache = True
+    trainer.save_model(str(partial))
+    trainer.accelerator.wait_for_everyone()
+
+    def finish() -> None:
+        mark_untied(partial)
+        check_saved(partial, model)
+        publish(partial, run_dir / "model")
+
+    on_first_rank(finish)
+
+
+def on_first_rank(act: Callable[[], None]) -> None:
+    """Do something on the first rank, while the others wait; if it fails, it fails on all of them.
+
+    Raises:
+        StageError: on the others, with the message of what the first rank raised; there it is the error itself.
+    """
+    several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
+    first = not several or torch.distributed.get_rank() == 0
+    failure: Exception | None = None
+    if first:
+        try:
+            act()
+        except Exception as error:  # raised below: the others must hear of it first, whatever it is
+            failure = error
+    told = [None if failure is None else str(failure) or type(failure).__name__]
+    if several:
+        torch.distributed.broadcast_object_list(told, src=0)
+    if failure is not None:
+        raise failure
+    if told[0] is not None:
+        raise StageError(told[0])
+
+
+def check_saved(folder: Path, model: torch.nn.Module) -> None:
+    """Reopen a saved model or adapter and compare it with the one in memory.
+
+    Each weight in memory is stored exactly once, under one of its names, with its shape and (where this process holds
+    all of it, so not under ZeRO-3) bitwise its value; `computed_weights` are left out. All are finite; lm_head is not
+    the embedding unless they are one in memory; config.json says so, and describes a model of these very shapes; an
+    adapter is not zero.
+
+    Args:
+        folder: with safetensors, and config.json unless it is an adapter.
+        model: in memory, a `PeftModel` for an adapter.
+
+    Raises:
+        StageError: something of this does not hold.
+    """
+    expected = weights_to_save(model)
+    names = check_names(folder, expected)
+    largest_b = None
+    for name, tensor in saved_tensors(folder):
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise StageError(f"a trained weight is not a number (got {name}); lower learning_rate")
+        if ".lora_B." in name:
+            largest_b = max(largest_b or 0.0, float(tensor.abs().max()))
+        _check_value(name, tensor, expected[name])
+    if largest_b == 0.0:
+        raise StageError("the adapter did not change in training (got lora_B = 0); raise learning_rate or max_steps")
+    if not isinstance(model, PeftModel):
+        check_config(folder, model, names)
+        _check_head(folder, names)
+
+
+def weights_to_save(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return the weights that belong into the file, under each of their names."""
+    state: Mapping[str, torch.Tensor] = model.state_dict(keep_vars=True)
+    if isinstance(model, PeftModel):
+        return dict(get_peft_model_state_dict(model, state_dict=state, save_embedding_layers=False))
+    computed = computed_weights(model)
+    return {name: weight for name, weight in state.items() if name not in computed}
+
+
+def freeze_computed(model: torch.nn.Module) -> None:
+    """Keep what `computed_weights` names as it is: a reader computes it, so what training made of it would be lost."""
+    for name in computed_weights(model):
+        model.get_parameter(name).requires_grad_(False)
+
+
+def computed_weights(model: torch.nn.Module) -> set[str]:
+    """Return the names of weights that are computed and never stored, such as Marian's sinusoidal positions."""
+    unstored = set(getattr(model, "_keys_to_ignore_on_save", None) or ())
+    return unstored & {name for name, _ in model.named_parameters()}
+
+
+def saved_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield name and value of each tensor in the safetensors of a folder, one at a time."""
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118, an open safetensors file is no mapping
+                yield name, tensors.get_tensor(name)
+
+
+def check_names(folder: Path, expected: Mapping[str, torch.Tensor]) -> set[str]:
+    """Make sure that each weight is stored once, and return the stored names.
+
+    Args:
+        folder: with safetensors.
+        expected: the weights in memory, under each of their names.
+
+    Raises:
+        StageError: a weight is not stored, or more than once, or something else is.
+    """
+    names: list[str] = []
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            names += tensors.keys()
+    if not names:
+        raise StageError(
+            f"no weights were saved (got {folder.name} without safetensors); see the log of the train stage"
+        )
+    foreign = sorted(set(names) - expected.keys())
+    if foreign:
+        raise StageError(f"a saved tensor is none of the model's (got {foreign[0]}); please report this")
+    stored = Counter(id(expected[name]) for name in names)
+    for name, weight in expected.items():
+        if stored[id(weight)] != 1:
+            raise StageError(f"a weight is stored {stored[id(weight)]} times instead of once (got {name})")
+    return set(names)
+
+
+def _check_value(name: str, stored: torch.Tensor, weight: torch.Tensor) -> None:
+    shape = shape_of(weight)
+    if tuple(stored.shape) != shape:
+        raise StageError(f"a saved tensor has another shape than the model's (got {tuple(stored.shape)} for {name})")
+    whole = not hasattr(weight, "ds_shape")  # under ZeRO-3 this process holds a part
+    if whole and not torch.equal(stored, weight.detach().to("cpu", stored.dtype)):
+        raise StageError(f"a saved tensor differs from the trained one (got {name}); is the disk in order?")
+
+
+def shape_of(weight: torch.Tensor) -> tuple[int, ...]:
+    """Return the whole shape of a weight, also where this process holds a part of it (ZeRO-3)."""
+    return tuple(getattr(weight, "ds_shape", weight.shape))
+
+
+def check_config(folder: Path, model: torch.nn.Module, names: set[str]) -> None:
+    """Make sure that config.json leads every reader to the stored tensors.
+
+    Args:
+        folder: with config.json.
+        model: in memory, not an adapter.
+        names: of the stored tensors.
+
+    Raises:
+        StageError: it says the wrong thing of lm_head, or describes a model with other weights.
+    """
+    own_head = "lm_head.weight" in names
+    written = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("tie_word_embeddings", True)
+    if "lm_head.weight" in model.state_dict() and written is own_head:
+        raise StageError(
+            f"config.json would make readers take the wrong lm_head (got tie_word_embeddings: {json.dumps(written)}, "
+            f"lm_head {'' if own_head else 'not '}stored)"
+        )
+    config = type(model.config).from_pretrained(folder)  # type: ignore[union-attr]
+    with torch.device("meta"):
+        described = {name: tuple(tensor.shape) for name, tensor in type(model)(config).state_dict().items()}
+    in_memory = {name: shape_of(weight) for name, weight in model.state_dict(keep_vars=True).items()}
+    for name in sorted(in_memory.keys() | described.keys()):
+        if described.get(name) != in_memory.get(name):
+            raise StageError(
+                f"config.json describes another model than the trained one (got {name} {in_memory.get(name)}, by the "
+                f"config {described.get(name)})"
+            )
+
+
+def _check_head(folder: Path, names: set[str]) -> None:
+    if "lm_head.weight" in names:
+        tensors = {
+            name: tensor for name, tensor in saved_tensors(folder) if name in ("lm_head.weight", "shared.weight")
+        }
+        if len(tensors) == 2 and torch.equal(*tensors.values()):
+            raise StageError("lm_head is the embedding (got two equal matrices), though the model has two of its own")

@@ -1,0 +1,128 @@
+"""``accelerate launch`` that passes signals on to its workers, and their wish to be called again on to its caller.
+
+torchrun gives its workers thirty seconds upon SIGTERM, which is too short for a large checkpoint, dies of SIGUSR1, and
+ends with code 1 whatever its workers ended with.
+
+Where there is a single worker, accelerate works out its environment, starts it, and waits with torch in memory. Here
+the launcher becomes that worker instead: torch, which accelerate imports to read its arguments, is imported once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import runpy
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NoReturn
+
+import psutil
+
+from summtune.base.safe_python import START
+from summtune.runs.events import Events
+from summtune.work.process.importing import uncollected
+from summtune.work.process.stopping import GO_ON_LATER, SIGNALS
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run ``accelerate launch``; return 0, or `GO_ON_LATER` when one of several workers ended so.
+
+    A single worker is this very process from then on, and ends it with its own code.
+
+    Args:
+        arguments: of ``accelerate launch``.
+
+    Raises:
+        Exception: what accelerate says of a worker that failed.
+    """
+    for number in SIGNALS:
+        signal.signal(number, _pass_on)
+    # What torchrun itself acts upon; an older one that does not know the variable passes SIGTERM on too.
+    os.environ["PET_SIGNALS_TO_HANDLE"] = "SIGINT,SIGHUP,SIGQUIT"
+    with uncollected():
+        from accelerate.commands.config import load_config_from_file
+        from accelerate.commands.launch import launch_command_parser
+        from accelerate.utils import DistributedType
+
+    given = launch_command_parser().parse_args(arguments)
+    kind = load_config_from_file(given.config_file).distributed_type
+    if kind == DistributedType.NO:
+        _become_worker(given)
+    return _run_workers(given, arguments, deepspeed=kind == DistributedType.DEEPSPEED)
+
+
+def _become_worker(given: argparse.Namespace) -> NoReturn:
+    """Be the worker that accelerate would start, with the command and the environment that it would start it with."""
+    from accelerate.commands.launch import _validate_launch_command
+    from accelerate.utils import prepare_simple_launcher_cmd_env
+
+    _validate_launch_command(given)
+    command, environment = prepare_simple_launcher_cmd_env(given)
+    changed = {key for key, value in environment.items() if os.environ.get(key) != value}
+    # accelerate's own are read later. Others, such as the number of threads, may have been read by what is imported
+    # already: `summtune run` sets them beforehand, and where nobody did, Python begins anew.
+    if command[:2] != [sys.executable, START] or not all(key.startswith("ACCELERATE_") for key in changed):
+        os.execve(command[0], command, environment)
+    os.environ.update(environment)
+    sys.argv = command[2:]
+    runpy.run_module(command[2], run_name="__main__", alter_sys=True)
+    sys.exit(0)
+
+
+def _run_workers(given: argparse.Namespace, arguments: Sequence[str], deepspeed: bool) -> int:
+    """Let accelerate start the workers of this machine with torchrun, and wait for them."""
+    with uncollected():
+        import accelerate.utils.launch
+        from accelerate.commands.launch import launch_command
+        from torch.distributed import DistError
+        from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+        for needed in ("torch.distributed.run", *(("deepspeed.launcher.runner",) if deepspeed else ())):
+            importlib.import_module(needed)  # accelerate does next
+    # For DeepSpeed accelerate adds the current folder to the PYTHONPATH of the ranks; the user's files are there.
+    accelerate.utils.launch.env_var_path_add = lambda name, _: os.environ.get(name, "")
+    try:
+        launch_command(given)
+    except ChildFailedError as error:
+        if GO_ON_LATER in [failure.exitcode for failure in error.failures.values()]:
+            return GO_ON_LATER
+        raise
+    except DistError as error:
+        _say_who_is_missing(arguments, error)
+        raise
+    return 0
+
+
+def _say_who_is_missing(arguments: Sequence[str], error: Exception) -> None:
+    """Tell the command that waits that this machine did not meet the others, before any worker was started."""
+    given = dict(pairwise(arguments))
+    if "--machine_rank" not in given:
+        return
+    run_dir, stage = Path(arguments[arguments.index("summtune.worker") + 1]), given[given["summtune.worker"]]
+    cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    Events(run_dir, stage, int(given["--machine_rank"])).error(
+        f"machine {given['--machine_rank']} ({socket.gethostname()}) did not meet the others in time (got {cause} at "
+        f"{given['--main_process_ip']}:{given['--main_process_port']}); check that every machine runs, and can open "
+        "connections to that one",
+        expected=True,
+    )
+
+
+def _pass_on(number: int, _: Any) -> None:
+    workers = psutil.Process().children()
+    if not workers:  # not started yet: nothing is lost
+        os._exit(GO_ON_LATER)
+    for worker in workers:
+        try:
+            worker.send_signal(number)
+        except psutil.NoSuchProcess:
+            continue
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,296 @@
+"""Before a training on several processes: all ranks are there, are alike, and reach each other, or one is named."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+
+from summtune.base.errors import StageError
+from summtune.plan.keys import content_sha256
+from summtune.runs.run_directory import DATA_FILES
+
+LIMIT_SECONDS = 60.0
+PATIENCE = timedelta(hours=4)  # of ranks for one that reads or writes a checkpoint of a hundred gigabytes
+_PACKAGES = (
+    "summtune",
+    "torch",
+    "transformers",
+    "accelerate",
+    "deepspeed",
+    "peft",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+)
+_POLL_SECONDS = 0.05
+_FAREWELL_SECONDS = 10.0
+
+
+class Company:
+    """All ranks of a training, after they have met: `meet` makes it.
+
+    Its ``group`` connects them over gloo, from CPU to CPU, once `reduce_once` has been through.
+
+    Args:
+        facts: what each rank said of itself, in the order of the ranks.
+        rank: of this process.
+        store: where the ranks leave word for each other.
+        limit: seconds until a rank that is silent is named.
+    """
+
+    def __init__(self, facts: Sequence[dict[str, Any]], rank: int, store: Any, limit: float) -> None:
+        self.facts = facts
+        self.rank = rank
+        self.limit = limit
+        self.group: Any = None
+        self._store = store
+
+    def reduce_once(self, device: torch.device) -> float:
+        """Sum a number over all ranks the way gradients will be, and once over gloo; return the seconds that took.
+
+        Args:
+            device: of this rank; decides between nccl and gloo.
+
+        Raises:
+            StageError: the sum did not come within the limit, or is wrong; the ranks that are stuck are named.
+        """
+        started = time.monotonic()
+        world = len(self.facts)
+        sums: list[float] = []
+        failures: list[Exception] = []
+
+        def reduce() -> None:
+            try:
+                if device.type == "cuda":
+                    torch.cuda.set_device(device)
+                number = torch.ones(1, device=device)
+                torch.distributed.all_reduce(number)
+                sums.append(float(number))  # waits for the GPU
+                # gloo makes connections of its own, and may choose another network for them than nccl.
+                self.group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+                number = torch.ones(1)
+                torch.distributed.all_reduce(number, group=self.group)
+                sums.append(float(number))
+            except Exception as error:
+                failures.append(error)
+
+        # In a thread, because the start of nccl cannot be given a time limit and can wait for ever.
+        thread = threading.Thread(target=reduce, daemon=True)
+        thread.start()
+        thread.join(self.limit)
+        if sums == [world, world]:
+            with contextlib.suppress(RuntimeError, OSError):  # rank 0, and the store with it, has given up already
+                self._store.set(f"reduced/{self.rank}", b"1")
+            return time.monotonic() - started
+        backend = "gloo" if sums == [world] else torch.distributed.get_backend()
+        got = _first_line(failures[0]) if failures else sums[-1] if sums else f"none in {self.limit:.0f} s"
+        raise StageError(
+            f"an all-reduce over {backend} did not succeed (got {got}) on {self._stuck()}; check the network between "
+            "these machines (NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME name the interface, NCCL_DEBUG=INFO says more)"
+        )
+
+    def _stuck(self) -> str:
+        time.sleep(0.5)  # for those that are about to say that they are through
+        try:
+            stuck = [rank for rank in range(len(self.facts)) if not self._store.check([f"reduced/{rank}"])]
+        except (RuntimeError, OSError):
+            return f"rank {self.rank} on {self.facts[self.rank]['host']}, and rank 0 is gone"
+        return _named(stuck, self.facts)
+
+    def __str__(self) -> str:
+        machines = Counter(str(facts["host"]) for facts in self.facts)
+        where = ", ".join(f"{count} on {host}" for host, count in machines.items())
+        return f"{len(self.facts)} processes ({where}) have the same packages and data"
+
+
+def meet(run_dir: Path, precision: str, limit: float = LIMIT_SECONDS) -> Company | None:
+    """Wait until all ranks are there, and compare what they say of themselves; None for a single process.
+
+    Rank, world size and the address of rank 0 come from the environment, as every launcher sets them.
+
+    Args:
+        run_dir: with the data as this rank sees it.
+        precision: that this rank computes in, bf16 or fp32.
+        limit: seconds until a rank that has not come is named.
+
+    Raises:
+        StageError: a rank cannot be reached, or differs from the others; it is named.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        return None
+    rank = int(os.environ["RANK"])
+    end = time.monotonic() + limit
+    store = _store(rank, world, limit)
+    try:
+        store.set(f"facts/{rank}", json.dumps(facts_of_this_rank(run_dir, precision, world)))
+        missing = _wait(store, [f"facts/{other}" for other in range(world)], end)
+        # Rank 0 may keep the store: it must not go while another one still reads.
+        there = [other for other in range(world) if f"facts/{other}" not in missing]
+        facts = [json.loads(store.get(f"facts/{other}")) for other in there]
+        store.set(f"read/{rank}", b"1")
+        if rank == 0:
+            _wait(store, [f"read/{other}" for other in there], time.monotonic() + _FAREWELL_SECONDS)
+    except (RuntimeError, OSError) as error:
+        raise StageError(
+            f"rank {rank} on {socket.gethostname()} lost rank 0 at {_address()} (got {_first_line(error)}); see the "
+            "log of rank 0"
+        ) from None
+    if missing:
+        raise StageError(_absence(missing, world, rank, limit))
+    _compare(facts)
+    return Company(facts, rank, store, limit)
+
+
+def facts_of_this_rank(run_dir: Path, precision: str, world: int) -> dict[str, Any]:
+    """Return what must be the same on every rank, and where this one runs."""
+    digest = hashlib.sha256()
+    for role in ("train", "validation"):
+        path = run_dir / DATA_FILES[role]
+        if path.exists():
+            digest.update(content_sha256(path).encode())
+    return {
+        "host": socket.gethostname(),
+        "device": _device(),
+        "world_size": world,
+        "precision": precision,
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
+        "data": digest.hexdigest(),
+    }
+
+
+def _device() -> str:
+    if not torch.cuda.is_available():
+        return "cpu"
+    properties = torch.cuda.get_device_properties(int(os.environ.get("LOCAL_RANK", "0")))
+    return f"cuda {getattr(properties, 'uuid', '')}".strip()
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
+
+
+def _store(rank: int, world: int, limit: float) -> Any:
+    hosts = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    try:
+        store = TCPStore(
+            os.environ["MASTER_ADDR"],
+            int(os.environ["MASTER_PORT"]),
+            world,
+            hosts,
+            timedelta(seconds=limit / 2),  # a client tries twice
+            wait_for_workers=False,
+            multi_tenant=True,
+        )
+    except (RuntimeError, OSError) as error:
+        raise StageError(
+            f"rank {rank} on {socket.gethostname()} cannot reach rank 0 (got {_address()}: {_first_line(error)}); "
+            "check that this machine can open connections to that one"
+        ) from None
+    return PrefixStore("summtune/preflight", store)
+
+
+def _address() -> str:
+    return f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+
+
+def _absence(missing: Sequence[str], world: int, rank: int, limit: float) -> str:
+    per_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    named = ", ".join(f"rank {other} of machine {other // per_machine}" for other in map(_rank, missing))
+    return (
+        f"not every process has come within {limit:.0f} s (got {world - len(missing)} of {world}; rank {rank} on "
+        f"{socket.gethostname()} misses {named}); see logs/train.rank{_rank(missing[0])}.log, and whether that machine "
+        "is up"
+    )
+
+
+def _rank(key: str) -> int:
+    return int(key.rsplit("/", 1)[1])
+
+
+def _wait(store: Any, keys: Sequence[str], end: float) -> list[str]:
+    """Return the keys that were not set until ``end``."""
+    while True:
+        missing = [key for key in keys if not store.check([key])]
+        if not missing or time.monotonic() > end:
+            return missing
+        time.sleep(_POLL_SECONDS)
+
+
+def _compare(facts: Sequence[dict[str, Any]]) -> None:
+    """Name the ranks that differ from most of the others, or from rank 0 where there is no majority."""
+    for name, what in _differences(facts):
+        values = [_value(one, name) for one in facts]
+        usual = Counter(values).most_common(1)[0][0]  # of equally frequent ones the first
+        odd = [rank for rank, value in enumerate(values) if value != usual]
+        if odd:
+            raise StageError(f"{_named(odd, facts)}: {what.format(got=values[odd[0]], usual=usual)}")
+    places = Counter((one["host"], one["device"]) for one in facts if one["device"] != "cpu")
+    for (host, device), count in places.items():
+        if count > 1:
+            ranks = [rank for rank, one in enumerate(facts) if (one["host"], one["device"]) == (host, device)]
+            raise StageError(
+                f"{_named(ranks, facts)}: several processes use one GPU (got {device}); see CUDA_VISIBLE_DEVICES"
+            )
+
+
+def _differences(facts: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    packages = [
+        (
+            f"versions/{name}",
+            f"another version of {name} than the others (got {{got}}, not {{usual}}); give every machine the same one",
+        )
+        for name in facts[0]["versions"]
+    ]
+    return [
+        (
+            "world_size",
+            "another number of processes than the others (got {got}, not {usual}); start all machines alike",
+        ),
+        ("kind", "another kind of device than the others (got {got}, not {usual}); use machines that are alike"),
+        (
+            "precision",
+            "another precision than the others (got {got}, not {usual}); set `bf16: true` or false, or use machines "
+            "that are alike",
+        ),
+        *packages,
+        (
+            "data",
+            "other training data than the others (got SHA-256 {got:.12}…, not {usual:.12}…); the run directory must be "
+            "on a file system that all machines share",
+        ),
+    ]
+
+
+def _value(facts: dict[str, Any], name: str) -> Any:
+    if name == "kind":
+        return str(facts["device"]).split()[0]
+    section, _, key = name.partition("/")
+    return facts[section][key] if key else facts[section]
+
+
+def _named(ranks: Sequence[int], facts: Sequence[dict[str, Any]]) -> str:
+    return ", ".join(f"rank {rank} on {facts[rank]['host']}" for rank in ranks)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

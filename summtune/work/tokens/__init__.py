@@ -1,0 +1,1 @@
+"""Texts as tokens: prompts, labels, and what a tokenizer loses."""

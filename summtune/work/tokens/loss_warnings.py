@@ -1,0 +1,171 @@
+"""Says in sentences what a tokenizer loses of a role's texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from summtune.base.visible import visible
+from summtune.runs.events import Events
+
+_OTHER_MODEL = "use a model whose tokenizer covers this script, such as google/mt5-small"
+_MANY = 0.02  # of the characters: not only a sign here and there
+
+_CHANGES = {
+    "case": "upper and lower case",
+    "accents": "accents",
+    "dropped": "characters",
+}
+
+
+def loss_warnings(role: str, lost: Mapping[str, Any]) -> list[str]:
+    """Return what a person should act on, a sentence each.
+
+    Args:
+        role: train, validation or test; what is lost of summaries is taught to the model, but in the test role, where
+            it is what the model cannot write.
+        lost: as `LostText.to_json` returns it.
+    """
+    return [f"{role}: {sentence}" for sentence in (*_of_template(lost), *_of_prompts(lost), *_of_summaries(role, lost))]
+
+
+def loss_remarks(role: str, lost: Mapping[str, Any]) -> list[str]:
+    """Return what a person may want to know, a sentence each: text that stays text, spaces and forms of characters."""
+    kinds = (
+        ("prompts",) if role == "test" else ("prompts", "summaries")
+    )  # no model is taught references of the test role
+    found = [f"{role}: {sentence}" for kind in kinds for sentence in _typed(kind, lost[kind])]
+    summaries = lost["summaries"]
+    for name, what in (
+        ("spaces", "runs of spaces or tabs, which become one space"),
+        ("spacing", "the spaces around some characters"),
+        ("rewritten", "characters that the tokenizer replaces by plainer forms"),
+    ):
+        tally = summaries["lost"].get(name)
+        if tally:
+            found.append(f"{role}: {_some(tally, summaries)} summaries hold {what} ({_examples(tally)})")
+    return found
+
+
+def tell_losses(role: str, lost: Mapping[str, Any], events: Events) -> None:
+    """Warn of what is lost, and mention what changes without harm."""
+    for sentence in loss_warnings(role, lost):
+        events.warn(sentence)
+    for sentence in loss_remarks(role, lost):
+        events.say(sentence)
+
+
+def _of_template(lost: Mapping[str, Any]) -> Iterator[str]:
+    if lost["template"]:
+        yield (
+            f"the tokenizer has no token for some characters of prompt_template (got {_shown(lost['template'])}); "
+            "replace them"
+        )
+
+
+def _of_prompts(lost: Mapping[str, Any]) -> Iterator[str]:
+    prompts = lost["prompts"]
+    tally = prompts["lost"].get("unknown")
+    if tally:
+        yield (
+            f"the tokenizer has no token for {_share(tally, prompts)} of the characters in dialogues: "
+            f"{_some(tally, prompts)} dialogues {_unknown(tally)}, and the model cannot read them "
+            f"({_examples(tally)}); {_advice(tally, prompts)}"
+        )
+
+
+def _of_summaries(role: str, lost: Mapping[str, Any]) -> Iterator[str]:
+    summaries = lost["summaries"]
+    tested = role == "test"
+    what = "reference summaries" if tested else "summaries"
+    tally = summaries["lost"].get("unknown")
+    if tally:
+        effect = (
+            "the model cannot write them, so no output can equal these references and scores have a ceiling"
+            if tested
+            else "the model learns summaries without them"
+        )
+        yield (
+            f"the tokenizer has no token for {_share(tally, summaries)} of the characters in {what}: "
+            f"{_some(tally, summaries)} {what} {_unknown(tally)}; {effect} ({_examples(tally)}); "
+            f"{_advice(tally, summaries)}"
+        )
+    tally = summaries["lost"].get("lines")
+    if tally:
+        effect = (
+            "the model cannot write them, and its summaries are one line"
+            if tested
+            else "the model learns to write such summaries on one line"
+        )
+        yield (
+            f"the tokenizer loses the line breaks of {_some(tally, summaries)} {what}: {effect} "
+            f"(for instance {_ids(tally)})"
+        )
+    tally = summaries["lost"].get("hidden")
+    if tally:
+        yield (
+            f"{_some(tally, summaries)} {what} hold special tokens, which are left out of what a model writes "
+            f"({_examples(tally)}); add them to the tokenizer as ordinary tokens"
+        )
+    for name, lost_things in _CHANGES.items():
+        tally = summaries["lost"].get(name)
+        if tally:
+            effect = "the model cannot write them" if tested else "the model learns summaries without them"
+            yield (
+                f"the tokenizer loses {lost_things} of {_some(tally, summaries)} {what}: {effect} ({_examples(tally)})"
+            )
+
+
+def _typed(kind: str, of: Mapping[str, Any]) -> Iterator[str]:
+    tally = of["lost"].get("control")
+    if tally:
+        what = "dialogues" if kind == "prompts" else "summaries"
+        yield (
+            f"{_some(tally, of)} {what} hold the text of control tokens, which is encoded as text ({_examples(tally)})"
+        )
+
+
+def _unknown(tally: Mapping[str, Any]) -> str:
+    if not tally["tokens"]:  # a tokenizer that drops what it does not know
+        return f"lose {_count(tally['characters'], 'character')}"
+    tokens, characters = tally["tokens"], tally["characters"]
+    return f"hold {_count(tokens, 'unknown token')} in place of {_count(characters, 'character')}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _some(tally: Mapping[str, Any], of: Mapping[str, Any]) -> str:
+    return f"{tally['texts']:,} of {of['texts']:,}"
+
+
+def _advice(tally: Mapping[str, Any], of: Mapping[str, Any]) -> str:
+    many = tally["characters"] > _MANY * of["characters"]
+    return _OTHER_MODEL if many else "replace them in the data, or use a model whose tokenizer has them"
+
+
+def _share(tally: Mapping[str, Any], of: Mapping[str, Any]) -> str:
+    share = 100 * tally["characters"] / max(of["characters"], 1)
+    if share < 0.1:
+        return "less than 0.1 %"
+    return f"{share:.1f} %" if share < 10 else f"{share:.0f} %"
+
+
+def _examples(tally: Mapping[str, Any]) -> str:
+    shown = "; ".join(
+        f"{_shown(identity)}: {_shown(text)}" if text else _shown(identity) for identity, text in _of(tally)
+    )
+    return f"for instance {shown}"
+
+
+def _ids(tally: Mapping[str, Any]) -> str:
+    return ", ".join(_shown(identity) for identity, _ in _of(tally))
+
+
+def _of(tally: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(identity, text) for identity, text in tally["examples"]]
+
+
+def _shown(text: str) -> str:
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")

@@ -1,0 +1,279 @@
+"""Tokenizes the dialogues of a role once, and keeps the tokens in a cache that other runs read too.
+
+An entry is named by the SHA-256 of all that decides its tokens, and never changes; a file that turns out to be damaged
+is made anew. Ranks and runs that want the same entry wait for the first one of them; where files cannot be locked each
+makes its own, and the last to finish replaces an equal file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import itertools
+import json
+import os
+import time
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+from filelock import FileLock
+from transformers import PreTrainedTokenizerBase
+
+from summtune.base.cache import cache_folder
+from summtune.base.files import read_jsonl, replacing
+from summtune.plan.keys import content_sha256, hash_of
+from summtune.runs.events import Events
+from summtune.runs.records import Dialogue
+from summtune.work.tokens.encoding import EncodedPrompt, PromptEncoder
+from summtune.work.tokens.lost_text import LostText
+from summtune.work.tokens.token_file import DamagedTokensError, TokenFile, TokenRow, TokenWriter
+from summtune.work.training.batches import Pair
+
+LARGEST = 8 << 30
+"""Bytes that the cache may hold; what was not used for longest goes first."""
+
+_FORMAT = 2  # to be raised when prompts are rendered, encoded or cut in another way, or more is noted
+_AT_ONCE = 1000  # dialogues in memory
+_ABANDONED = 24 * 3600  # seconds after which a temporary file is nobody's
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The solved examples of each prompt.
+
+    Args:
+        decided_by: what decides them, as JSON.
+        choose: returns those of each dialogue; called when the dialogues are tokenized, and not when they are cached.
+    """
+
+    decided_by: Any
+    choose: Callable[[], Sequence[Sequence[Dialogue]]]
+
+
+class Tokens:
+    """The tokens of a role, memory-mapped.
+
+    Args:
+        file: as `tokenize` wrote it.
+
+    Attributes:
+        prompts: one a dialogue.
+        pairs: one a reference of each dialogue that is not left out.
+        truncated: dialogues that do not fit.
+        cut_targets: references that do not fit.
+        exemplars: ids of the dialogues that are shown solved, sorted.
+        lost: what the tokenizer loses of the texts, as `LostText.to_json` returns it.
+    """
+
+    def __init__(self, file: TokenFile) -> None:
+        self.prompts: Sequence[EncodedPrompt] = _Prompts(file)
+        self.pairs: Sequence[Pair] = _TokenPairs(file)
+        self.truncated: int = file.notes["truncated"]
+        self.cut_targets: int = file.notes["cut_targets"]
+        self.exemplars: list[str] = file.notes["exemplars"]
+        self.lost: dict[str, Any] = file.notes["lost"]
+
+
+def tokens_of(
+    data: Path, encoder: PromptEncoder, target_len: int | None, beside: Path, events: Events, shown: Shown | None = None
+) -> Tokens:
+    """Return the tokens of ``data``, from the cache where it has them.
+
+    Args:
+        data: dialogues, as the command wrote them.
+        encoder: of the prompts.
+        target_len: most tokens of a reference; None where references are not wanted.
+        beside: folder for the tokens where it exists already or the cache cannot be written.
+        events: told where the tokens came from.
+        shown: solved examples; none by default.
+
+    Raises:
+        DataError: a prompt without its dialogue exceeds sequence_len.
+    """
+    key = entry_key(data, encoder, target_len, shown)
+    found = None
+    if not beside.is_dir():
+        with contextlib.suppress(OSError, RuntimeError):  # not writable, full, or a user without a home
+            found = _entry(cache_folder("tokens") / key, data, encoder, target_len, shown)
+    file, cached = found or _entry(beside / key, data, encoder, target_len, shown)
+    tokens = Tokens(file)
+    origin = "tokens read from the cache" if cached else "tokenized"
+    events.say(f"{data.stem}: {len(tokens.prompts):,} dialogues, {origin}")
+    return tokens
+
+
+def entry_key(data: Path, encoder: PromptEncoder, target_len: int | None, shown: Shown | None) -> str:
+    """Return the name of an entry: 64 hex digits for all that decides its tokens."""
+    return hash_of(
+        {
+            "format": _FORMAT,
+            "versions": {name: importlib.metadata.version(name) for name in ("tokenizers", "transformers")},
+            "data": content_sha256(data),
+            "tokenizer": _tokenizer_sha256(encoder.tokenizer),
+            "template": encoder.template,
+            "sequence_len": encoder.sequence_len,
+            "long_dialogues": encoder.long_dialogues,
+            "target_len": target_len,
+            "exemplars": shown.decided_by if shown else None,
+        }
+    )
+
+
+def _tokenizer_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Hash the tokenizer as it was loaded, whatever files it was loaded from."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    for changed_by_use in ("padding", "truncation"):
+        state.pop(changed_by_use, None)
+    special = [tokenizer.unk_token_id, sorted(tokenizer.all_special_ids)]
+    return hash_of([type(tokenizer).__name__, tokenizer.eos_token_id, special, state])
+
+
+def _entry(
+    path: Path, data: Path, encoder: PromptEncoder, target_len: int | None, shown: Shown | None
+) -> tuple[TokenFile, bool]:
+    """Return the entry, and whether it was there already."""
+    found = _opened(path)
+    if found is not None:
+        return found, True
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path.with_name(f".{path.name}.lock")):
+        found = _opened(path)  # what another rank has made in the meantime
+        if found is None:
+            with replacing(path) as file:
+                tokenize(file, read_jsonl(data), encoder, target_len, shown)
+            _bound(path.parent, keep=path)
+            found = TokenFile(path)
+    return found, False
+
+
+def _opened(path: Path) -> TokenFile | None:
+    try:
+        file = TokenFile(path)
+    except (FileNotFoundError, DamagedTokensError):
+        return None
+    with contextlib.suppress(OSError):  # of another user
+        os.utime(path)
+    return file
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    lock = FileLock(path)
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError, NotImplementedError):  # a file system without locks
+            stack.enter_context(lock)
+        yield
+
+
+def tokenize(
+    file: Any, rows: Iterable[dict[str, Any]], encoder: PromptEncoder, target_len: int | None, shown: Shown | None
+) -> None:
+    """Write the tokens of dialogues, a thousand at a time.
+
+    Args:
+        file: empty, open for writing.
+        rows: dialogues as ``data/*.jsonl`` holds them.
+        encoder: of the prompts; where it only marks long dialogues, those have no pairs.
+        target_len: most tokens of a reference; None where references are not wanted.
+        shown: solved examples.
+    """
+    tokenizer = encoder.tokenizer
+    writer = TokenWriter(file, len(tokenizer))
+    exemplars = iter(shown.choose()) if shown else itertools.repeat(())
+    prompts, truncated, pair_prompts, pair_labels = array("q"), array("q"), array("q"), array("q")
+    used: set[str] = set()
+    cut_targets = 0
+    lost = LostText(encoder)
+    remaining = (Dialogue.from_json(row) for row in rows)
+    while dialogues := list(itertools.islice(remaining, _AT_ONCE)):
+        solved = list(itertools.islice(exemplars, len(dialogues)))
+        used.update(one.id for group in solved for one in group)
+        encoded = encoder.encode(dialogues, solved)
+        numbers = writer.add([prompt.ids for prompt in encoded])
+        prompts.extend(numbers)
+        truncated.extend(prompt.truncated for prompt in encoded)
+        dropped = [prompt.truncated and encoder.long_dialogues == "drop" for prompt in encoded]
+        lost.prompts(dialogues, solved, encoded)
+        if target_len is None:
+            lost.references(dialogues)
+            continue
+        trained = [
+            (number, dialogue.id, reference)
+            for number, left_out, dialogue in zip(numbers, dropped, dialogues, strict=True)
+            if not left_out
+            for reference in dialogue.references
+        ]
+        summaries = [reference for _, _, reference in trained]
+        labels = encoder.encode_summaries(summaries)
+        lost.summaries([identity for _, identity, _ in trained], summaries, labels)
+        cut_targets += sum(len(ids) > target_len for ids, _ in labels)
+        end = [tokenizer.eos_token_id]
+        pair_prompts.extend(number for number, _, _ in trained)
+        pair_labels.extend(
+            writer.add([ids if len(ids) <= target_len else ids[: target_len - 1] + end for ids, _ in labels])
+        )
+    tables = {"prompts": prompts, "truncated": truncated, "pair_prompts": pair_prompts, "pair_labels": pair_labels}
+    notes = {"truncated": sum(truncated), "cut_targets": cut_targets, "exemplars": sorted(used), "lost": lost.to_json()}
+    writer.close(tables, notes)
+
+
+def _bound(folder: Path, keep: Path) -> None:
+    """Delete what was not used for longest while the cache is too large, and what nobody will finish."""
+    entries: list[tuple[float, int, Path]] = []
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):  # another run deletes too
+            stat = path.stat()
+            if path.name.startswith("."):
+                if path.suffix == ".tmp" and stat.st_mtime < time.time() - _ABANDONED:
+                    path.unlink()
+            elif path != keep:
+                entries.append((stat.st_mtime, stat.st_size, path))
+    total = keep.stat().st_size + sum(size for _, size, _ in entries)
+    for _, size, path in sorted(entries):
+        if total <= LARGEST:
+            return
+        with contextlib.suppress(OSError):
+            path.unlink()
+            total -= size
+
+
+class _Prompts(Sequence[EncodedPrompt]):
+    def __init__(self, file: TokenFile) -> None:
+        self._file = file
+        self._rows = file.table("prompts")
+        self._truncated = file.table("truncated")
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, place: int) -> EncodedPrompt: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[EncodedPrompt]: ...
+    def __getitem__(self, place: int | slice) -> EncodedPrompt | list[EncodedPrompt]:
+        if isinstance(place, slice):
+            return [self[index] for index in range(*place.indices(len(self)))]
+        return EncodedPrompt(TokenRow(self._file, int(self._rows[place])), bool(self._truncated[place]))
+
+
+class _TokenPairs(Sequence[Pair]):
+    def __init__(self, file: TokenFile) -> None:
+        self._file = file
+        self._prompts = file.table("pair_prompts")
+        self._labels = file.table("pair_labels")
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    @overload
+    def __getitem__(self, place: int) -> Pair: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Pair]: ...
+    def __getitem__(self, place: int | slice) -> Pair | list[Pair]:
+        if isinstance(place, slice):
+            return [self[index] for index in range(*place.indices(len(self)))]
+        prompt, labels = int(self._prompts[place]), int(self._labels[place])
+        return Pair(input_ids=TokenRow(self._file, prompt), labels=TokenRow(self._file, labels))

@@ -1,0 +1,182 @@
+"""Cuts training pairs into the same global batches on any layout of processes and accumulation.
+
+Global batch k is a set of pairs that depends on the seed, the epoch and the global batch size alone. How it is
+divided into micro batches does not matter, because the loss is the mean over the target tokens of the whole global
+batch. An epoch that does not fill its last global batch is filled with pairs without target tokens: they add nothing
+to loss and gradient, where dropping or repeating real pairs would make the training depend on the layout.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from summtune.work.models.global_attention import first_token_sees_all
+
+IGNORED = -100
+_WINDOW = 50  # global batches that are sorted by length together
+
+
+class Pair(TypedDict):
+    """A training pair: token ids of the prompt and of the summary."""
+
+    input_ids: Sequence[int]
+    labels: Sequence[int]
+
+
+class Pairs(Dataset[Pair]):
+    """Tokenized pairs, followed by pairs without target tokens up to a multiple of ``multiple``.
+
+    Args:
+        pairs: the real pairs.
+        multiple: global batch (training), or dialogues evaluated at once over all processes.
+        eos: id of the end-of-sequence token, the whole prompt of a filler.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], multiple: int, eos: int) -> None:
+        self.pairs = pairs
+        self.fillers = -len(pairs) % multiple
+        self._filler = Pair(input_ids=[eos], labels=[IGNORED])
+
+    def __len__(self) -> int:
+        return len(self.pairs) + self.fillers
+
+    def __getitem__(self, index: int) -> Pair:
+        return self.pairs[index] if index < len(self.pairs) else self._filler
+
+    @property
+    def target_tokens(self) -> int:
+        """Target tokens of all pairs."""
+        return sum(len(self.pairs[index]["labels"]) for index in range(len(self.pairs)))
+
+
+class GlobalBatchSampler(Sampler[int]):
+    """Yields the pairs of an epoch, one global batch after the other.
+
+    Args:
+        pairs: with fillers up to a multiple of ``global_batch``.
+        global_batch: pairs of an optimizer step.
+        seed: of the order.
+        group_by_length: put pairs of like length into one global batch (sorted within windows of 50 shuffled
+        batches), which
+            saves most of the padding; the order of the batches stays random.
+    """
+
+    def __init__(self, pairs: Pairs, global_batch: int, seed: int, group_by_length: bool) -> None:
+        assert len(pairs) % global_batch == 0, "the fillers make whole global batches"
+        self.real = len(pairs.pairs)
+        self.lengths = np.fromiter((len(pairs[i]["input_ids"]) for i in range(len(pairs))), np.int32, len(pairs))
+        self.tokens = np.zeros(len(pairs), np.int64)
+        self.tokens[: self.real] = [len(pairs[i]["labels"]) for i in range(self.real)] + self.lengths[: self.real]
+        self._sums: tuple[int, npt.NDArray[np.int64]] | None = None
+        self.global_batch = global_batch
+        self.seed = seed
+        self.group_by_length = group_by_length
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, which seeds the order."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order(self.epoch))
+
+    def order(self, epoch: int) -> list[int]:
+        """Return the pairs of ``epoch`` in their order: a permutation, fillers in the last batch."""
+        size = self.global_batch
+        rng = random.Random(f"{self.seed}/{epoch}")
+        shuffled = list(range(self.real))
+        rng.shuffle(shuffled)
+        order = np.concatenate([np.array(shuffled, np.int32), np.arange(self.real, len(self), dtype=np.int32)])
+        if self.group_by_length:
+            for start in range(0, self.real, size * _WINDOW):
+                window = order[start : min(start + size * _WINDOW, self.real)]
+                window[:] = window[np.argsort(-self.lengths[window], kind="stable")]
+            whole = list(range(self.real // size))
+            rng.shuffle(whole)
+            end = len(whole) * size
+            order[:end] = order[:end].reshape(-1, size)[whole].ravel()
+        found: list[int] = order.tolist()
+        return found
+
+    def tokens_of_steps(self, first: int, last: int) -> int:
+        """Return the prompt and target tokens, padding left out, of the optimizer steps ``first`` to ``last``
+        (exclusive)."""
+        steps_per_epoch = len(self) // self.global_batch
+        total = 0
+        for epoch in range(first // steps_per_epoch, (max(last, 1) - 1) // steps_per_epoch + 1):
+            start = max(first - epoch * steps_per_epoch, 0) * self.global_batch
+            end = min(last - epoch * steps_per_epoch, steps_per_epoch) * self.global_batch
+            if end > start:
+                sums = self._sums_of(epoch)
+                total += int(sums[end] - sums[start])
+        return total
+
+    def _sums_of(self, epoch: int) -> npt.NDArray[np.int64]:
+        """Return the tokens before each place of an epoch; kept, because each line of the log asks for some of them."""
+        if self._sums is None or self._sums[0] != epoch:
+            self._sums = epoch, np.concatenate([[0], np.cumsum(self.tokens[self.order(epoch)])])
+        return self._sums[1]
+
+
+class Collator:
+    """Pads a micro batch to its longest member.
+
+    The decoder's inputs are the labels shifted right (T5: the start token first). They are given explicitly because
+    the Trainer takes the labels out of the model's inputs when it computes the loss itself.
+
+    Args:
+        pad: id of the padding token.
+        start: id that the decoder starts from.
+        multiple: lengths are padded to a multiple of this (8 suits tensor cores), as far as the model has positions.
+        most_prompt_tokens: positions for a prompt; None where any length is taken.
+        most_summary_tokens: positions for a summary.
+        global_attention: add ``global_attention_mask`` (batch, source), which is 1 on the first token of each prompt.
+    """
+
+    def __init__(
+        self,
+        pad: int,
+        start: int,
+        multiple: int = 1,
+        most_prompt_tokens: int | None = None,
+        most_summary_tokens: int | None = None,
+        global_attention: bool = False,
+    ) -> None:
+        self.pad = pad
+        self.start = start
+        self.multiple = multiple
+        self.most_prompt_tokens = most_prompt_tokens
+        self.most_summary_tokens = most_summary_tokens
+        self.global_attention = global_attention
+
+    def __call__(self, pairs: Sequence[Pair]) -> dict[str, torch.Tensor]:
+        """Return input_ids, attention_mask (batch, source) and labels, decoder_input_ids (batch, target)."""
+        sources = self._padded([pair["input_ids"] for pair in pairs], self.pad, self.most_prompt_tokens)
+        lengths = torch.tensor([len(pair["input_ids"]) for pair in pairs])
+        labels = self._padded([pair["labels"] for pair in pairs], IGNORED, self.most_summary_tokens)
+        shifted = torch.full_like(labels, self.start)
+        shifted[:, 1:] = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, self.pad)
+        batch = {
+            "input_ids": sources,
+            "attention_mask": (torch.arange(sources.shape[1]) < lengths[:, None]).long(),
+            "labels": labels,
+            "decoder_input_ids": shifted,
+        }
+        return batch | ({"global_attention_mask": first_token_sees_all(sources)} if self.global_attention else {})
+
+    def _padded(self, rows: Sequence[Sequence[int]], value: int, most: int | None) -> torch.Tensor:
+        longest = max(len(row) for row in rows)
+        width = longest + -longest % self.multiple
+        if most is not None and width > most:
+            width = longest
+        return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows])

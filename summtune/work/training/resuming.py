@@ -1,0 +1,160 @@
+"""Finds the checkpoint that a training goes on from, and refuses one that would make it another training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch.distributed
+
+from summtune.base.errors import StageError
+from summtune.base.files import read_json
+from summtune.plan.plan import Launch
+from summtune.runs import checkpoints
+from summtune.runs.events import Events
+
+GOING_ON = "going_on.json"
+_WHOLE_OPTIMIZER = "optimizer.pt"  # every rank holds all of it; DeepSpeed writes a part a process instead
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a training goes on from.
+
+    Args:
+        checkpoint: its folder.
+        best: the checkpoint with the best evaluation until then; None where there is none, or none any more.
+        pending_losses: of each rank that wrote the checkpoint, summed since the last line of the log.
+        logged_step: the step of that line.
+        seconds: that the training had taken until then, without what was lost with a kill.
+        device_seconds: the same, times the processes of each session.
+        peak_memory_bytes: most that a process had held until then.
+    """
+
+    checkpoint: Path
+    best: Path | None
+    pending_losses: tuple[float, ...]
+    logged_step: int
+    seconds: float
+    device_seconds: float
+    peak_memory_bytes: int
+
+    @property
+    def step(self) -> int:
+        """The optimizer step after which the checkpoint was taken."""
+        return checkpoints.step_of(self.checkpoint)
+
+
+def layout_of(launch: Launch, precision: str, kernels: str | None) -> dict[str, Any]:
+    """Return what the manifests say of the processes that wrote a checkpoint.
+
+    Args:
+        launch: of the training.
+        precision: bf16 or fp32.
+        kernels: what a T5 on a CPU computes with (`t5_on_cpu.kernels_of`); None elsewhere.
+    """
+    return {
+        "processes": launch.processes,
+        "zero_stage": launch.zero_stage,
+        "precision": precision,
+        "kernels": kernels,
+    }
+
+
+def resume_point(run_dir: Path, launch: Launch, precision: str, kernels: str | None, events: Events) -> Start | None:
+    """Return what to go on from, None to begin; the first rank looks, and all get the same answer.
+
+    Args:
+        run_dir: of the run.
+        launch: of the training.
+        precision: bf16 or fp32.
+        kernels: as in `layout_of`.
+        events: to the command that waits.
+
+    Raises:
+        StageError: the checkpoint was written on another layout, and its state cannot be divided anew.
+    """
+    several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
+    answer: list[Any] = [None, None]
+    if not several or torch.distributed.get_rank() == 0:
+        answer = list(_look(run_dir, layout_of(launch, precision, kernels), launch.distribution == "deepspeed", events))
+    if several:
+        torch.distributed.broadcast_object_list(answer, src=0)
+    start, refusal = answer
+    if refusal is not None:
+        raise StageError(refusal)
+    assert start is None or isinstance(start, Start)
+    return start
+
+
+def _look(run_dir: Path, layout: dict[str, Any], deepspeed: bool, events: Events) -> tuple[Start | None, str | None]:
+    found, damaged = checkpoints.latest_good(run_dir / "checkpoints")
+    for checkpoint in damaged:
+        events.warn(f"{checkpoint.path.name} is passed over: {checkpoint.reason}")
+    if found is None:
+        return None, None
+    written = checkpoints.layout_of(found)
+    refusal = _refusal(found, written, layout, deepspeed)
+    if refusal is not None:
+        return None, refusal
+    before, now = written.get("processes"), layout["processes"]
+    if before == now:
+        events.say(f"going on from {found.name}")
+    else:
+        events.say(
+            f"going on from {found.name} on another number of processes ({before} → {now}): the order of the data "
+            "stays the same, dropout draws other random numbers"
+        )
+    precision = written.get("precision", layout["precision"])
+    if precision != layout["precision"]:
+        events.warn(
+            f"{found.name} was written in {precision}, and this device computes in {layout['precision']}: from here on "
+            "the numbers are others; `bf16: true` or false makes every machine compute alike"
+        )
+    kernels = written.get("kernels")
+    if kernels and layout["kernels"] and kernels != layout["kernels"]:
+        events.warn(
+            f"{found.name} was written with {kernels} kernels, and this machine has {layout['kernels']} ones: from "
+            "here on the numbers are others, those of dropout too"
+        )
+    taken_up = read_json(found / GOING_ON) if (found / GOING_ON).is_file() else {}
+    losses, logged_step = tuple(taken_up.get("losses", ())), taken_up.get("since_step", checkpoints.step_of(found))
+    spent = [taken_up.get(key, 0) for key in ("seconds", "device_seconds", "peak_memory_bytes")]
+    return Start(found, _best(found, events), losses, logged_step, *spent), None
+
+
+def _best(found: Path, events: Events) -> Path | None:
+    """Return the best checkpoint until ``found``, if it can still be used."""
+    recorded = read_json(found / "trainer_state.json").get("best_model_checkpoint")
+    if recorded is None:
+        return None
+    best = found.parent / Path(recorded).name  # the run directory may have been moved since
+    reason = checkpoints.damage(best) if best.is_dir() else "it is gone"
+    if reason is None:
+        return best
+    events.warn(
+        f"the best checkpoint until {found.name} cannot be used ({best.name}: {reason}): a later one is taken, or "
+        "without a later evaluation the last weights"
+    )
+    return None
+
+
+def _refusal(found: Path, written: dict[str, Any], layout: dict[str, Any], deepspeed: bool) -> str | None:
+    """Return why the checkpoint cannot be used on these processes, None when it can."""
+    state = {key: value for key, value in layout.items() if key != "kernels"}
+    changed = [f"{key} {written[key]} → {value}" for key, value in state.items() if written.get(key, value) != value]
+    whole = (found / _WHOLE_OPTIMIZER).is_file()
+    if not deepspeed and whole:
+        return None
+    if not changed and deepspeed != whole:
+        return None
+    how = "without a DeepSpeed config" if whole else f"with the DeepSpeed config of ZeRO-{written.get('zero_stage')}"
+    if written.get("precision", layout["precision"]) != layout["precision"]:
+        how += f" and `bf16: {'true' if written['precision'] == 'bf16' else 'false'}`"
+    engines = "none → DeepSpeed" if whole else "DeepSpeed → none"
+    return (
+        f"{found.name} was written on another layout ({', '.join(changed) or engines}), and its optimizer "
+        f"state cannot be divided anew; to go on, set num_processes to {written.get('processes')} and run it {how}, or "
+        "begin anew with --fresh"
+    )

@@ -1,0 +1,108 @@
+"""Tries, before the first step, whether the trained model can be saved: all but the numbers is written and reopened."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from peft import PeftConfig, PeftModel
+from transformers import GenerationConfig, TrainerCallback
+
+from summtune.base import numbers
+from summtune.base.errors import StageError, SummtuneError
+from summtune.work.models.loading import load_tokenizer, mark_untied, without_aliases
+from summtune.work.models.saved_model import check_config, check_names, on_first_rank, shape_of, weights_to_save
+
+if TYPE_CHECKING:
+    from summtune.work.training.trainer import LayoutInvariantTrainer
+
+_SAMPLE = "#Person1#: Shall we say 5 o'clock?\n#Person2#: Fine, <b>see you</b> then, François."
+
+
+class SavingTrial(TrainerCallback):
+    """Tries the save when the trainer has wrapped its model, before anything is trained.
+
+    Args:
+        trainer: of the model.
+        run_dir: gets ``model/`` in the end.
+    """
+
+    def __init__(self, trainer: LayoutInvariantTrainer, run_dir: Path) -> None:
+        self.trainer = trainer
+        self.run_dir = run_dir
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Try it on the first rank; the others wait, and fail with it."""
+        on_first_rank(lambda: try_saving(self.trainer, self.run_dir))
+
+
+def try_saving(trainer: LayoutInvariantTrainer, run_dir: Path) -> None:
+    """Save the model with every name and one number a weight, and reopen it; it leaves nothing behind.
+
+    What takes long in a save are the numbers. What fails is the rest: names that libraries add or leave out, weights
+    that share memory, settings and tokenizers that cannot be written, a disk without room.
+
+    Raises:
+        StageError: what was trained could not be saved, with the reason.
+    """
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    folder = run_dir / "model.trial"
+    try:
+        _check_room(model, run_dir)
+        shutil.rmtree(folder, ignore_errors=True)  # of a trial that was killed
+        trainer.write_model(folder, _stubs(trainer, model))
+        mark_untied(folder)
+        _check(folder, model, trainer.processing_class)
+    except SummtuneError as error:
+        raise StageError(f"a trained model could not be saved: {error}") from error
+    except Exception as error:  # whatever a library raises here, it would raise after the training
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise StageError(
+            f"a trained model could not be saved (got {type(error).__name__}: {first}); nothing was trained. Correct "
+            "config.json or the tokenizer of base_model, or use another model"
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check(folder: Path, model: Any, tokenizer: Any) -> None:
+    names = check_names(folder, weights_to_save(model))
+    if isinstance(model, PeftModel):
+        PeftConfig.from_pretrained(str(folder))
+    else:
+        check_config(folder, model, names)
+    GenerationConfig.from_pretrained(folder, local_files_only=True)
+    before, after = tokenizer(_SAMPLE)["input_ids"], load_tokenizer(folder)(_SAMPLE)["input_ids"]
+    if before != after:
+        raise StageError(
+            f"the tokenizer gives other tokens when it is loaded again (got {after[:8]}… instead of {before[:8]}…); "
+            "correct tokenizer.json and tokenizer_config.json of base_model"
+        )
+
+
+def _stubs(trainer: LayoutInvariantTrainer, model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return the state that is saved, one number a weight; names of one weight share it, as they do in memory.
+
+    DeepSpeed hands over copies: there the names that the trainer leaves out are left out here.
+    """
+    made: dict[int, torch.Tensor] = {}
+    state = {}
+    for name, weight in model.state_dict(keep_vars=True).items():
+        state[name] = made.setdefault(id(weight), torch.zeros((1,) * len(shape_of(weight)), dtype=weight.dtype))
+    if not trainer.is_deepspeed_enabled:
+        return state
+    return {name: stub.clone() for name, stub in without_aliases(state, trainer.aliases).items()}
+
+
+def _check_room(model: torch.nn.Module, run_dir: Path) -> None:
+    """Make sure that the disk has room for the model itself; checkpoints need more."""
+    weights = {id(weight): weight for weight in weights_to_save(model).values()}
+    needed = sum(torch.Size(shape_of(weight)).numel() * weight.element_size() for weight in weights.values())
+    free = shutil.disk_usage(run_dir).free
+    if free < needed:
+        raise StageError(
+            f"the disk has no room for it (got {numbers.size(free)} free in {run_dir}, it needs "
+            f"{numbers.size(needed)}, and checkpoints more); free some, or set output_dir to another disk"
+        )

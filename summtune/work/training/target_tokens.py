@@ -1,0 +1,43 @@
+"""Computes logits for target tokens alone: with a vocabulary of 32,128, padding would be a good part of a step."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from summtune.work.training.batches import IGNORED
+
+
+class TargetTokens:
+    """Lets a model's output layer see the positions that have a target, while it is told which.
+
+    Choosing them waits for the device, so this is for CPUs.
+
+    Args:
+        model: encoder-decoder; its logits become (target tokens of the batch, vocabulary) within `of`.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._chosen: torch.Tensor | None = None
+        get_layer: Any = model.get_output_embeddings
+        get_layer().register_forward_pre_hook(self._choose)
+
+    @contextlib.contextmanager
+    def of(self, labels: torch.Tensor) -> Iterator[None]:
+        """Leave out what has no target.
+
+        Args:
+            labels: (batch, target) of the inputs that the model is given, -100 where there is none.
+        """
+        self._chosen = labels != IGNORED
+        try:
+            yield
+        finally:
+            self._chosen = None
+
+    def _choose(self, _: nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
+        return None if self._chosen is None else (arguments[0][self._chosen], *arguments[1:])

@@ -1,0 +1,87 @@
+import pytest
+
+from summtune.base import numbers
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("rouge1", "ROUGE-1"), ("rougeLsum", "ROUGE-Lsum"), ("bertscore.f1", "bertscore.f1"), ("rouge_w", "rouge_w")],
+)
+def test_metric_titles(name, title):
+    assert numbers.metric_title(name) == title
+
+
+def test_rouge_is_shown_times_100_and_other_metrics_on_their_own_scale():
+    assert numbers.score("rouge1", 0.47349) == "47.3"
+    assert numbers.score("bertscore.f1", 0.91249) == "0.912"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.175, "+17.5"), (-0.003, "−0.3"), (0.0, "0.0"), (-0.0004, "0.0"), (0.0004, "0.0")]
+)
+def test_differences_carry_their_sign_and_zero_has_none(value, text):
+    assert numbers.difference("rouge1", value) == text
+
+
+def test_intervals():
+    assert numbers.interval("rouge1", 0.156, 0.194) == "15.6 to 19.4"
+    assert numbers.interval("rouge1", None, None) == "–"
+    assert numbers.with_half_width("rouge1", 0.473, 0.451, 0.495) == "47.3 ± 2.2"
+    assert numbers.with_half_width("corpus", 0.25, None, None) == "0.250"
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0001, "p < 0.001"), (0.001, "p = 0.001"), (0.0344, "p = 0.034")])
+def test_p_values(value, text):
+    assert numbers.p_value(value) == text
+
+
+def test_counts_and_shares():
+    assert numbers.count(247_577_856) == "247,577,856"
+    assert numbers.parameters(3_538_944, 251_116_800) == "3,538,944 (1.41 %)"
+    assert numbers.parameters(0, 10) == "0"
+    assert numbers.share(10, 10) == "100 %"
+    assert numbers.share(0, 0) == "–"
+    assert numbers.share(9999, 10_000) == "99.9 %"
+    assert numbers.share(1, 10**8) == "< 0.001 %"
+    assert numbers.percent(0.95) == "95%"
+
+
+@pytest.mark.parametrize(("value", "text"), [(23.4123, "23.41"), (1466.4, "1,466"), (0.00012, "0.00012"), (3.0, "3")])
+def test_decimals(value, text):
+    assert numbers.decimal(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.84, "0.8 s"),
+        (42, "42 s"),
+        (59.7, "1 min 00 s"),
+        (725, "12 min 05 s"),
+        (3599.6, "1 h 00 min"),
+        (11220, "3 h 07 min"),
+    ],
+)
+def test_durations(seconds, text):
+    assert numbers.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(512, "512 B"), (1536, "1.5 KiB"), (1610612736, "1.5 GiB"), (5 * 1024**4, "5.0 TiB")]
+)
+def test_sizes(size, text):
+    assert numbers.size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.00201, "0.2 %"), (0.1149, "11 %"), (0.0, "0 %"), (0.099, "9.9 %"), (0.996, "100 %")]
+)
+def test_rates(value, text):
+    assert numbers.rate(value) == text
+
+
+def test_of_error_rates_the_lower_is_better():
+    assert numbers.is_lower_better("wer")
+    assert numbers.is_lower_better("perplexity.mean_perplexity")
+    assert not numbers.is_lower_better("rouge1")
+    assert not numbers.is_lower_better("bertscore.f1")

@@ -1,0 +1,106 @@
+"""summtune doctor prints the machine, and what fits a GPU."""
+
+import io
+import json
+import math
+import re
+
+import pytest
+
+from summtune.base.console import SafeConsole
+from summtune.base.errors import InputError, RecipeError
+from summtune.commands import doctor as module
+from summtune.commands.doctor import doctor
+from summtune.machine.facts import Fact
+from summtune.recipe.paths import package_path
+
+XL = package_path("recipes") / "flan-t5-xl" / "full_ft.yaml"
+
+
+@pytest.fixture
+def examine(monkeypatch):
+    monkeypatch.setattr(module, "facts", lambda: iter([Fact("GPUs", "none"), Fact("peft", "gone", "pip install peft")]))
+
+    def print_to(recipe=None, gpu_memory=None, model=None, as_json=False):
+        console = SafeConsole(file=io.StringIO(), width=120)
+        doctor(recipe, gpu_memory, model, as_json, console)
+        return console.file.getvalue()
+
+    return print_to
+
+
+def test_the_machine_is_said_with_its_problems(examine):
+    assert examine() == "  GPUs  none\n! peft  gone\n        pip install peft\n"
+
+
+def test_what_fits_is_a_table_for_the_recipe(examine):
+    text = examine(XL, 40)
+    assert (
+        "google/flan-t5-xl on GPUs of 40 GiB: micro_batch_size 4, sequence_len 1024, target_len 128, "
+        "gradient_checkpointing on\n"
+    ) in text
+    rows = {line.split()[0]: line for line in text.splitlines() if "✓" in line or "✗" in line}
+    assert list(rows)[:7] == ["none", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload", "lora"]
+    assert (rows["none"].count("✗"), rows["zero2_offload"].count("✓")) == (4, 4)
+    assert "by number of GPUs: 1: zero2_offload, 2: zero1, 4: zero1, 8: zero1\n" in text
+
+
+def test_a_machine_that_could_not_train_the_recipe_says_what_fits_too(examine, monkeypatch):
+    monkeypatch.setattr("summtune.plan.checking.missing_for_compiling", lambda: ["g++"])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "zero3_offload" in examine(package_path("recipes") / "flan-t5-xxl" / "full_ft.yaml", 80)
+
+
+def test_a_path_of_the_recipe_that_leads_nowhere_is_told(examine, project):
+    path = project / "train.yaml"
+    path.write_text(re.sub("base_model: .*", "base_model: ./nowhere", path.read_text()))
+    with pytest.raises(RecipeError, match=r"no model at this path \(got ./nowhere"):
+        examine(path, 40)
+
+
+def test_a_model_alone_is_trained_with_the_defaults(examine):
+    text = examine(gpu_memory=80, model="google/flan-t5-large")
+    assert "google/flan-t5-large on GPUs of 80 GiB: micro_batch_size 8, sequence_len 512" in text
+    assert "google/flan-t5-xxl on GPUs" in examine(XL, 80, "google/flan-t5-xxl")
+    assert "google/flan-t5-base on GPUs of 7.5 GiB" in examine(gpu_memory=7.5)
+
+
+def test_nothing_fits_is_said(examine):
+    assert "1: nothing fits" in examine(XL, 1)
+
+
+def test_an_adapter_has_its_own_row_alone(examine):
+    text = examine(package_path("recipes") / "flan-t5-xxl" / "lora.yaml", 40)
+    assert "lora (adapter: lora)" in text
+    assert "zero2" not in text
+    assert "all weights" not in text
+
+
+def test_programs_read_json(examine, capsys):
+    assert examine(XL, 40, as_json=True) == ""
+    said = json.loads(capsys.readouterr().out)
+    assert said["machine"][0] == {"name": "GPUs", "value": "none", "problem": None}
+    first = said["fits"][0]
+    assert (first["way"], first["gpus"], first["fits"]) == ("none", 1, False)
+    parts = ("weights", "gradients", "optimizer", "buffers", "activations")
+    assert first["bytes"]["total"] == sum(first["bytes"][part] for part in parts)
+
+
+def test_what_cannot_be_estimated_is_told(examine):
+    with pytest.raises(InputError, match=r"depends on the GPU \(got google/flan-t5-xl alone\); add --gpu-memory 40"):
+        examine(model="google/flan-t5-xl")
+    for size in (0, -1, math.nan, math.inf, 1e308):
+        with pytest.raises(InputError, match=rf"--gpu-memory is a size in GiB \(got {re.escape(f'{size:g}')}\); give"):
+            examine(gpu_memory=size)
+    with pytest.raises(InputError, match=r"only a training is estimated \(got kind: prompt in .*zero_shot.yaml\)"):
+        examine(package_path("recipes") / "zero_shot.yaml", 40)
+
+
+def test_the_command_prints_both(summtune):
+    done = summtune("doctor", "--gpu-memory", "40", "--model", "google/flan-t5-xl")
+    assert done.returncode == 0, done.stderr
+    assert "Python 3." in done.stdout
+    assert "google/flan-t5-xl on GPUs of 40 GiB" in done.stdout
+    wrong = summtune("doctor", "--gpu-memory", "40", "--model", "google/flan-t5-lx")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "did you mean google/flan-t5-xl?" in wrong.stderr

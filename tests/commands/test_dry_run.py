@@ -1,0 +1,161 @@
+"""--dry-run says what would be done and does none of it."""
+
+import io
+import shlex
+import sys
+
+import pytest
+import yaml
+
+from summtune.base.console import SafeConsole
+from summtune.base.safe_python import START
+from summtune.commands import running
+from summtune.commands.dry_run import print_plan
+from summtune.launchers.sbatch_script import sbatch_script
+from summtune.machine.devices import Gpu
+from summtune.plan.resolve import resolve
+from summtune.recipe.paths import package_path
+
+
+@pytest.fixture
+def plan_of(project, monkeypatch, tmp_path):
+    def of(*sets, name="train.yaml", gpus=()):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("summtune.plan.resolve.visible_gpus", lambda: list(gpus))
+        path = project / name if isinstance(name, str) else name
+        console = SafeConsole(file=io.StringIO(), width=60)
+        resolved = resolve(path, sets)
+        print_plan(resolved, console)
+        return resolved, console.file.getvalue()
+
+    return of
+
+
+def test_stages_model_batch_and_memory_are_said(plan_of, everything_in, tmp_path):
+    before = everything_in(tmp_path)
+    resolved, text = plan_of("val_set_size=2", "micro_batch_size=2", "gradient_accumulation_steps=2", "num_processes=2")
+    lines = [line.strip() for line in text.splitlines()]
+    assert lines[0] == "train  kind: train"
+    assert f"run directory  {resolved.run_dir}" in lines
+    assert "stages  data → train → predict → evaluate → report" in lines
+    assert "parameters  trains 247,577,856 (100 %)" in lines
+    assert (
+        "batch  global batch 8 = 2 micro × 2 accumulation × 2 processes; 10 pairs, 2 steps an epoch, 6 optimizer steps"
+    ) in lines
+    assert any(line.startswith("memory  about ") and "weights 944.4 MiB" in line for line in lines)
+    assert "train and predict  2 × cpu, data parallel" in lines
+    assert everything_in(tmp_path) == before
+
+
+def test_the_exact_command_and_its_config_are_shown(plan_of):
+    resolved, text = plan_of()
+    command = next(line for line in text.splitlines() if "summtune.work.process.launch" in line)
+    assert shlex.split(command) == [
+        sys.executable, START, "summtune.work.process.launch", "--config_file", f"{resolved.run_dir}/accelerate.yaml",
+        START, "summtune.worker", str(resolved.run_dir), "train", "predict",
+    ]  # fmt: skip
+    after = text.split("    accelerate.yaml:\n")[1].splitlines()
+    config = yaml.safe_load("\n".join(line for line in after if line.startswith("      ")))
+    assert (config["distributed_type"], config["num_processes"], config["use_cpu"]) == ("NO", 1, True)
+
+
+def test_deepspeed_shows_both_configs(plan_of):
+    resolved, text = plan_of("deepspeed=ds_configs/zero2.json", "num_processes=2")
+    assert "    accelerate.yaml:\n" in text
+    assert "    accelerate.predict.yaml:\n" in text
+    assert "distributed_type: DEEPSPEED" in text
+    assert f"deepspeed_config_file: {resolved.run_dir}/ds_config.json" in text
+    assert f'ds_config.json  {package_path("ds_configs/zero2.json")} ("auto" is filled in from the recipe)' in text
+
+
+def test_lora_says_its_share(plan_of):
+    _, text = plan_of("adapter=lora")
+    assert "trains 3,538,944 (1.41 %)" in text
+
+
+def test_what_is_on_the_hub_is_counted_later(plan_of):
+    _, text = plan_of(name=package_path("recipes/full_ft.yaml"))
+    assert "google/flan-t5-base  (on the hub: fetched when it runs)" in text
+    assert "optimizer steps: counted when the data has been fetched" in text
+    _, text = plan_of("max_steps=1234", "num_epochs=null", name=package_path("recipes/full_ft.yaml"))
+    assert "optimizer steps: 1,234" in text
+
+
+def test_a_prompt_has_no_batch_arithmetic(plan_of):
+    _, text = plan_of(name="prompt.yaml")
+    assert "parameters  247,577,856" in text
+    assert "global batch" not in text
+    assert "memory  estimated for training recipes of T5 models only" in text
+
+
+def test_a_device_that_is_too_small_is_told(plan_of):
+    _, text = plan_of(gpus=[Gpu("small", 2 << 30, (8, 0))])
+    assert "the smallest device has 2.0 GiB: lower micro_batch_size or set gradient_checkpointing" in text
+    _, text = plan_of(gpus=[Gpu("large", 200 << 30, (8, 0))])
+    assert "smallest device" not in text
+
+
+def test_what_would_fit_a_device_that_is_too_small_is_told(plan_of):
+    recipe = package_path("recipes/flan-t5-xl/full_ft.yaml")
+    gpus = [Gpu("middle", 40 << 30, (8, 0))] * 2
+    _, text = plan_of("deepspeed=null", name=recipe, gpus=gpus)
+    assert "it would fit with `deepspeed: ds_configs/zero1.json`, or lower micro_batch_size or set" in text
+    _, text = plan_of(name=recipe, gpus=[Gpu("small", 2 << 30, (8, 0))])
+    assert "lower micro_batch_size or set gradient_checkpointing, or add `adapter: lora`" in text
+    _, text = plan_of("adapter=lora", "deepspeed=null", name=recipe, gpus=[Gpu("small", 2 << 30, (8, 0))])
+    assert text.count("adapter: lora") == 0
+    _, text = plan_of(name=package_path("recipes/flan-t5-xl/full_ft_offload.yaml"), gpus=gpus)
+    assert "63.7 GiB of host memory on each node" in text
+
+
+def test_what_is_proposed_counts_in_the_same_precision_as_the_estimate(plan_of):
+    recipe = package_path("recipes/flan-t5-xl/full_ft.yaml")
+    old = [Gpu("V100", 40 << 30, (7, 0))] * 2
+    _, text = plan_of("deepspeed=null", "bf16=auto", name=recipe, gpus=old)
+    assert "it would fit with `deepspeed: ds_configs/zero2_offload.json`" in text, "in bf16 zero1 would"
+
+
+def test_an_optimizer_that_cannot_be_divided_gets_no_config_proposed(plan_of):
+    recipe = package_path("recipes/flan-t5-xl/full_ft.yaml")
+    gpus = [Gpu("middle", 30 << 30, (8, 0))] * 2
+    _, text = plan_of("deepspeed=null", "optimizer=adafactor", name=recipe, gpus=gpus)
+    assert "or add `adapter: lora`" in text
+    assert "it would fit" not in text
+
+
+def test_a_slurm_job_is_taken_to_have_gpus_with_bf16(plan_of):
+    job = ("launcher=slurm", "num_processes=null", "deepspeed=ds_configs/zero2.json")
+    resolved, text = plan_of(*job, "slurm={gpus_per_node: 2}")
+    assert resolved.memory.weights == 2 * 247_577_856
+    assert "), taking it that the GPUs have bf16\n" in text
+    resolved, text = plan_of(*job, "slurm={gpus_per_node: 2}", "bf16=false")
+    assert resolved.memory.weights == 4 * 247_577_856
+    assert "taking it" not in text
+    assert "taking it" not in plan_of(*job, "slurm={nodes: 2}")[1]
+
+
+def test_a_comparison_names_its_systems(plan_of):
+    _, text = plan_of(name="both.yaml")
+    assert "systems  prompt, train" in text
+
+
+def test_a_slurm_job_shows_its_script(plan_of, everything_in, tmp_path):
+    before = everything_in(tmp_path)
+    sets = ["launcher=slurm", "slurm={nodes: 2, time: '1:00:00'}", "num_processes=null"]
+    resolved, text = plan_of(*sets)
+    assert "train and predict  2 × cpu on 2 machines (each adds its rank and where they meet), data parallel" in text
+    script = text.split("job.sbatch  (for sbatch)\n")[1]
+    assert "".join(f"{line[4:]}\n" for line in script.splitlines()) == sbatch_script(resolved.plan, resolved.run_dir)
+    assert everything_in(tmp_path) == before
+
+
+def test_several_machines_show_the_command_for_each(plan_of, project, monkeypatch, capsys):
+    monkeypatch.setenv("MASTER_ADDR", "first")
+    monkeypatch.setenv("COLUMNS", "200")
+    running.show_plan(project / "train.yaml", ["num_machines=2", "num_processes=2"], None)
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if "MACHINE_RANK" in line]
+    assert [line.split(" && ")[1] for line in lines] == [
+        f"MASTER_ADDR=first MASTER_PORT=29500 MACHINE_RANK={rank} summtune run {project}/train.yaml "
+        "--set num_machines=2 --set num_processes=2"
+        for rank in (0, 1)
+    ]

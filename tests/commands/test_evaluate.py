@@ -1,0 +1,348 @@
+"""What `summtune evaluate` scores against what, under which protocol, and what it writes."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from summtune.base.errors import DataError, InputError, RecipeError, RunDirectoryError
+from summtune.base.files import read_json, read_jsonl, write_json, write_jsonl
+from summtune.commands.evaluate import Call, check_place, score, write_scored
+from summtune.data.reading import read_dialogues
+from summtune.evaluator.comparison import compare
+from summtune.evaluator.systems import read_system
+from summtune.recipe.keys import DatasetSource
+from summtune.runs.records import Prediction
+from summtune.runs.run_directory import read_predictions
+
+TEST_DATA = os.environ.get("SUMMTUNE_TEST_DATA")
+DIALOGSUM = [
+    {
+        "fname": f"test_{i}",
+        "dialogue": f"#Person1#: Hi {i}.",
+        "summary1": f"They greet {i}.",
+        "summary2": "Hello there.",
+    }
+    for i in range(4)
+]
+OUTPUTS = [f"They greet {i}." for i in range(4)]
+COLUMNS = {"references": "test.jsonl", "id_field": "fname", "summary_fields": ("summary1", "summary2")}
+FEW = ("bootstrap_samples=100",)
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def scored(project, said):
+    """Score a call in a folder with DialogSum-like data, its outputs as lines and as rows."""
+    write_jsonl(project / "test.jsonl", DIALOGSUM)
+    (project / "out.txt").write_text("".join(f"{text}\n" for text in OUTPUTS))
+    rows = [{"fname": f"test_{i}", "prediction": text} for i, text in enumerate(OUTPUTS)]
+    write_jsonl(project / "out.jsonl", rows[::-1])
+    write_jsonl(project / "own.jsonl", [row | {"references": ["They greet."]} for row in rows])
+
+    def run(file="out.txt", sets=FEW, **given):
+        return score(Call(file=file, sets=sets, **given), said.append)
+
+    return run
+
+
+def test_lines_and_rows_beside_a_data_set_score_alike(scored, said, project):
+    lines, rows = scored(**COLUMNS), scored("out.jsonl", **COLUMNS)
+    assert lines.predictions == rows.predictions
+    assert lines.predictions[1] == Prediction(
+        "test_1", "#Person1#: Hi 1.", "They greet 1.", ("They greet 1.", "Hello there.")
+    )
+    assert lines.evaluation.to_json() == rows.evaluation.to_json()
+    assert lines.evaluation.metrics["rouge1"].value == pytest.approx(0.5)
+    assert (lines.name, lines.file, lines.references) == (
+        "out",
+        str(project / "out.txt"),
+        str(project / "test.jsonl"),
+    )
+    assert said == [
+        f"4 predictions, matched by {how} with the dialogues of {project / 'test.jsonl'}" for how in ("order", "id")
+    ]
+
+
+def test_ids_may_be_called_otherwise_in_the_data_set(scored, said, project):
+    write_jsonl(
+        project / "ids.jsonl", [{"nr": f"test_{i}", "prediction": text} for i, text in enumerate(OUTPUTS)][::-1]
+    )
+    found = scored("ids.jsonl", **(COLUMNS | {"id_field": "nr", "reference_id_field": "fname"}))
+    assert [one.prediction for one in found.predictions] == OUTPUTS
+    with pytest.raises(
+        InputError, match=r"test.jsonl has no column nr \(got columns: fname, .*\); name .* with --reference-id-field"
+    ):
+        scored("ids.jsonl", **(COLUMNS | {"id_field": "nr"}))
+    with pytest.raises(InputError, match=r"ids.jsonl has no column fnam \(got columns: nr, prediction\)"):
+        scored("ids.jsonl", **(COLUMNS | {"id_field": "fnam", "reference_id_field": "fname"}))
+    with pytest.raises(DataError, match=r"test.jsonl, line 1, .* no column fnam, did you mean fname\?"):
+        scored("ids.jsonl", **(COLUMNS | {"id_field": "nr", "reference_id_field": "fnam"}))
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [({"reference_id_field": "x"}, "--reference-id-field x"), ({"skip_empty": True}, "--skip-empty")],
+)
+def test_what_is_of_the_data_set_needs_one(scored, given, option):
+    name = option.partition(" ")[0]
+    with pytest.raises(InputError, match=rf"{name} is of the data set that --references names \(got {option} alone\)"):
+        scored("own.jsonl", **given)
+
+
+def test_empty_rows_of_the_data_set_may_be_skipped(scored, said, project):
+    write_jsonl(project / "test.jsonl", [*DIALOGSUM, {"fname": "e", "dialogue": "", "summary1": "x", "summary2": "y"}])
+    with pytest.raises(DataError, match=r"line 5: dialogue is empty .* or skip such rows with `on_empty: skip`"):
+        scored(**COLUMNS)
+    assert len(scored(**COLUMNS, skip_empty=True).predictions) == 4
+    assert said[-2] == f"skipped 1 empty row of {project / 'test.jsonl'} (on_empty: skip)"
+
+
+def test_dialogues_that_stand_under_two_ids_are_told(scored, said, project):
+    twice = [*DIALOGSUM, DIALOGSUM[0] | {"fname": "again", "summary1": "Another."}]
+    write_jsonl(project / "test.jsonl", twice)
+    scored(**COLUMNS)
+    path = project / "test.jsonl"
+    assert said[0] == (
+        f"{path}: 1 row repeats a dialogue under another id (again of {path}, line 5 repeats test_0 of {path}, line 1)"
+        "; their references count for that dialogue"
+    )
+    own = [{"id": i, "dialogue": "A: Hi.", "prediction": "Hi.", "reference": "Hi."} for i in ("a", "b")]
+    write_jsonl(project / "own.jsonl", own)
+    scored("own.jsonl")
+    assert said[-1] == (
+        "own.jsonl: 1 row repeats a dialogue under another id (b of own.jsonl, line 2 repeats a of own.jsonl, line 1); "
+        "each is scored as a dialogue of its own"
+    )
+
+
+def test_the_dialogues_may_be_called_otherwise_in_the_data_set(scored, project):
+    rows = [{"text": row["dialogue"], "summary": row["summary1"]} for row in DIALOGSUM]
+    write_jsonl(project / "test.jsonl", rows)
+    outputs = [{"dialogue": row["dialogue"], "prediction": text} for row, text in zip(DIALOGSUM, OUTPUTS, strict=True)]
+    write_jsonl(project / "rows.jsonl", outputs)
+    assert len(scored("rows.jsonl", references="test.jsonl", dialogue_field="text").predictions) == 4
+
+
+def test_rows_with_references_need_no_data_set(scored, said):
+    found = scored("own.jsonl")
+    assert [one.id for one in found.predictions] == ["row_0", "row_1", "row_2", "row_3"]
+    assert scored("own.jsonl", id_field="fname").predictions[0].id == "test_0"
+    assert (found.references, said) == (None, [])
+
+
+def test_our_own_rows_are_a_data_set(scored, project):
+    rows = [
+        dialogue.to_json() for dialogue in read_dialogues([DatasetSource(path="builtin/dialogues")], "test").dialogues
+    ]
+    write_jsonl(project / "data.jsonl", rows[:3])
+    write_jsonl(project / "mine.jsonl", [{"id": row["id"], "prediction": row["references"][0]} for row in rows[2::-1]])
+    found = scored("mine.jsonl", references="data.jsonl")
+    assert [one.references for one in found.predictions] == [tuple(row["references"]) for row in rows[:3]]
+
+
+def test_a_folder_and_what_comes_along_are_data_sets_too(scored, project):
+    (project / "talks").mkdir()
+    write_jsonl(project / "talks" / "dev.jsonl", DIALOGSUM)
+    given = COLUMNS | {"references": "talks"}
+    assert len(scored(**given, split="dev").predictions) == 4
+    with pytest.raises(DataError, match=r"talks holds no split test \(got splits: dev\)"):
+        scored(**given)
+    with pytest.raises(
+        DataError, match=r"out.txt has 4 lines, and builtin/dialogues 200 dialogues \(got 196 too few\)"
+    ):
+        scored(references="builtin/dialogues")
+
+
+def test_references_that_stand_twice_are_said(scored, said, project):
+    write_jsonl(project / "test.jsonl", [row | {"summary2": row["summary1"]} for row in DIALOGSUM])
+    scored(**COLUMNS)
+    assert said[0] == f"4 references of {project / 'test.jsonl'} stand twice for one dialogue, and count once"
+
+
+def test_the_protocol_is_set_as_in_a_recipe(scored):
+    best = scored(**COLUMNS, sets=(*FEW, "references=max", "evaluation.metrics=[rouge1]")).evaluation
+    assert best.metrics["rouge1"].value == 1
+    assert list(best.metrics) == ["rouge1"]
+    assert (best.protocol["references"], best.protocol["bootstrap"]["samples"]) == ("max", 100)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("use_stemer=false", "unknown key 'use_stemer' in evaluation, did you mean use_stemmer"),
+        ("metrics=rouge1", r"evaluation.metrics must be a list \(got 'rouge1'\)"),
+        ("confidence=2", r"evaluation.confidence must be below 1.0 \(got 2\)"),
+        ("metric_arguments={bleu: {}}", r"metric_arguments of what evaluation.metrics does not list \(got 'bleu'\)"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_told_as_in_a_recipe(scored, setting, message):
+    with pytest.raises(RecipeError, match=rf"^--set evaluation.{setting[:6]}.*: {message}"):
+        scored(**COLUMNS, sets=(setting,))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, r"^out.txt holds no references \(got plain text\); name the data set that holds them with --references$"),
+        (
+            {"file": "out.jsonl"},
+            r"out.jsonl holds no references \(got columns: fname, prediction\); name the data set .*, or their column",
+        ),
+        ({"split": "dev"}, r"--split is of the data set that --references names \(got --split dev alone\)"),
+        (COLUMNS | {"split": "dev"}, r"--references test.jsonl: split has no effect for a single file \(got 'dev' for"),
+        ({"references": "./nowhere.jsonl"}, r"--references ./nowhere.jsonl: no data set at this path \(got ./nowhere"),
+        (COLUMNS | {"id_field": "name"}, r"no column name, did you mean fname\?"),
+        (
+            {"references": "test.jsonl"},
+            r"test.jsonl, line 1, and 3 more rows: no column summary, did you mean summary1",
+        ),
+        ({"references": "test.jsonl", "file": "out.jsonl", "summary_fields": ("summary1",)}, "nothing says which dia"),
+        (
+            {"recipe": Path("both.yaml")},
+            r"a comparison has no evaluation section \(got --recipe both.yaml\); name one of its",
+        ),
+        ({"recipe": Path("nowhere.yaml")}, r"no recipe at this path \(got nowhere.yaml\)"),
+    ],
+)
+def test_what_cannot_be_scored_is_told(scored, given, message):
+    with pytest.raises(InputError, match=message):
+        scored(**given)
+
+
+def test_a_recipe_gives_its_settings_and_its_test_data(scored, project):
+    (project / "mine.yaml").write_text(
+        "kind: prompt\nbase_model: ./model\n"
+        "test_datasets: [{path: test.jsonl, id_field: fname, summary_field: [summary1, summary2]}]\n"
+        "evaluation: {metrics: [rouge1], references: max, bootstrap_samples: 100}\n"
+    )
+    for file in ("out.txt", "out.jsonl"):
+        found = scored(file, recipe=Path("mine.yaml"), sets=())
+        assert found.evaluation.metrics["rouge1"].value == 1
+        assert found.references == str(project / "test.jsonl")
+    assert scored("own.jsonl", recipe=Path("mine.yaml")).references is None
+    assert scored(**COLUMNS, recipe=Path("mine.yaml"), sets=("references=mean",)).evaluation.metrics["rouge1"].value < 1
+    (project / "mine.yaml").write_text((project / "mine.yaml").read_text().replace("test.jsonl", "tset.jsonl"))
+    with pytest.raises(RecipeError, match=r"mine.yaml:3:.*no data set at this path \(got tset.jsonl"):
+        scored(recipe=Path("mine.yaml"))
+
+
+def test_what_is_written_is_compared_and_reported_beside_runs(scored, project):
+    first = scored(**COLUMNS, name="The others")
+    write_scored(first, project / "others")
+    plan = read_json(project / "others" / "plan.json")
+    assert (plan["kind"], plan["name"], len(plan["identity"])) == ("scored", "The others", 64)
+    assert plan["recipe"]["evaluation"]["bootstrap_samples"] == 100
+    assert plan["recipe"]["predictions"] == str(project / "out.txt")
+    assert plan["recipe"]["references"] == str(project / "test.jsonl")
+    assert plan["versions"].keys() == {"summtune", "rouge_score", "sentencex", "evaluate"}
+    stats = read_json(project / "others" / "prediction_stats.json")
+    assert stats == {"trainable_parameters": None, "total_parameters": None}
+    assert read_predictions(project / "others" / "predictions.jsonl") == first.predictions
+    assert read_json(project / "others" / "metrics.json") == first.evaluation.to_json()
+    assert len(list(read_jsonl(project / "others" / "per_example.jsonl"))) == 4
+    assert "Outputs from elsewhere" in (project / "others" / "report.md").read_text()
+    assert "The others" in (project / "others" / "report.html").read_text()
+
+    (project / "out.txt").write_text("They greet.\n" * 4)
+    write_scored(scored(**COLUMNS), project / "poor")
+    comparison = compare([read_system(name, project / name) for name in ("poor", "others")], "poor")
+    assert [system["kind"] for system in comparison["systems"]] == ["scored", "scored"]
+    assert comparison["systems"][0]["total_parameters"] is None
+    assert comparison["differences"][0]["difference"] > 0
+
+
+def test_what_was_written_is_scored_again_as_it_was(scored, said, project):
+    write_scored(scored(**COLUMNS, name="mine", sets=(*FEW, "references=max")), project / "mine")
+    said.clear()
+    again = scored("mine/predictions.jsonl", sets=())
+    assert (again.name, again.evaluation.to_json()) == ("mine", read_json(project / "mine" / "metrics.json"))
+    assert said == ["scored with the evaluation settings of the run in mine"]
+    write_json(project / "mine" / "plan.json", {"name": 3})
+    assert scored("mine/predictions.jsonl").name == "predictions"
+
+
+def test_the_same_directory_is_taken_again_by_the_same_outputs_only(scored, project, everything_in):
+    write_scored(scored(**COLUMNS), project / "mine")
+    write_scored(scored("out.jsonl", **COLUMNS), project / "mine")
+    before = everything_in(project / "mine")
+    with pytest.raises(RunDirectoryError, match=r"the directory holds another run \(got .*mine: out-\w{8}, this one"):
+        write_scored(scored(**COLUMNS, sets=(*FEW, "use_stemmer=false")), project / "mine")
+    assert everything_in(project / "mine") == before
+
+
+def test_a_directory_of_something_else_is_refused_before_anything_is_scored(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(RunDirectoryError, match="holds something that is not a run of summtune"):
+        check_place(tmp_path)
+
+
+def test_what_fails_while_it_is_written_leaves_nothing_behind(scored, project, monkeypatch):
+    found = scored(**COLUMNS)
+    monkeypatch.setattr("summtune.commands.evaluate.write_evaluation", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_scored(found, project / "new" / "mine")
+    assert not (project / "new").exists()
+
+
+def test_data_of_the_hub_is_read_with_the_columns_of_recipes(scored, monkeypatch):
+    seen = []
+
+    def read(sources, split):
+        seen.append((sources, split))
+        raise DataError("offline")
+
+    monkeypatch.setattr("summtune.commands.evaluate.read_dialogues", read)
+    with pytest.raises(DataError, match="offline"):
+        scored(references="owner/talks", split="dev")
+    assert seen == [([DatasetSource(path="owner/talks", split="dev")], "test")]
+
+
+def test_half_of_a_line_is_told_with_its_place(scored, project):
+    (project / "own.jsonl").write_text((project / "own.jsonl").read_text()[:-20])
+    with pytest.raises(DataError, match=r"^own.jsonl, line 4: not JSON"):
+        scored("own.jsonl")
+
+
+@pytest.mark.skipif(TEST_DATA is None, reason="SUMMTUNE_TEST_DATA does not name the folder of test data")
+def test_dialogsum_as_it_is_published_is_a_data_set(tmp_path):
+    file = Path(str(TEST_DATA)) / "data" / "dialogsum" / "test.jsonl"
+    (tmp_path / "out.txt").write_text("".join(row["summary1"].replace("\n", " ") + "\n" for row in read_jsonl(file)))
+    summaries = ("summary1", "summary2", "summary3")
+    call = Call(str(tmp_path / "out.txt"), str(file), summary_fields=summaries, id_field="fname", sets=FEW)
+    said = []
+    found = score(call, said.append)
+    assert len(found.predictions) == 500
+    assert found.predictions[7].id == "test_7"
+    # One of a dialogue's three references against all three: far above what any system reaches, far below 1.
+    assert 0.68 < found.evaluation.metrics["rouge1"].value < 0.70
+    assert said[0].startswith("10 references of ")
+
+
+def test_an_id_field_that_the_file_lacks_is_told_with_the_nearest(project):
+    rows = [{"key": "a", "prediction": "x", "references": ["y"]}]
+    write_jsonl(project / "own.jsonl", rows)
+    with pytest.raises(InputError, match=r"has no column kye, did you mean key\? \(got columns: key, prediction"):
+        score(Call("own.jsonl", id_field="kye"), print)
+
+
+def test_the_dialogue_field_may_be_of_the_data_set_alone(project, said):
+    write_jsonl(project / "turns.jsonl", [{"id": "a", "turns": "A: Hi.", "summary": "greeting"}])
+    write_jsonl(project / "preds.jsonl", [{"id": "a", "prediction": "greeting", "dialogue": ""}])
+    (project / "preds.txt").write_text("greeting\n")
+    for file in ("preds.jsonl", "preds.txt"):
+        found = score(Call(file, references="turns.jsonl", dialogue_field="turns", sets=FEW), said.append)
+        assert found.predictions[0].dialogue == "A: Hi."
+
+
+def test_the_tokenizer_of_a_call_is_that_of_its_scores(scored, project):
+    rows = [{"prediction": "Он пришёл", "references": ["Он пришёл домой"], "dialogue": "A: Привет."}]
+    write_jsonl(project / "russian.jsonl", rows)
+    assert scored("russian.jsonl").evaluation.metrics["rouge1"].value == 0
+    found = scored("russian.jsonl", (*FEW, "tokenizer=unicode")).evaluation
+    assert found.metrics["rouge1"].value == pytest.approx(0.8)
+    assert found.protocol["tokenizer"] == "unicode"

@@ -1,0 +1,272 @@
+"""Stages in their order, what is complete left alone, and comparisons that find their systems again.
+
+The processes that would train and predict are replaced by one that writes what they write.
+"""
+
+import errno
+import json
+
+import pytest
+from faked_stages import STAGES, Told, write_training
+
+from summtune.base.errors import DataError, ModelError, RunDirectoryError, StageError
+from summtune.base.files import read_json, write_json
+from summtune.commands import pipeline
+from summtune.data.hub_access import FetchedModel
+from summtune.plan.plan import read_plan
+from summtune.plan.resolve import resolve
+from summtune.runs.run_directory import locked, mark_complete
+
+
+@pytest.fixture
+def told():
+    return Told()
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """Stand in for the workers; ``fail_in`` names a stage that fails."""
+    monkeypatch.setattr("summtune.plan.resolve.visible_gpus", list)
+    record = {"launches": [], "fail_in": None}
+
+    def run_stages(launch, run_dir, stages, listener):
+        record["launches"].append((run_dir.name.rsplit("-", 1)[0], *stages))
+        (run_dir / "logs").mkdir(exist_ok=True)
+        for stage in stages:
+            if record["fail_in"] == (run_dir.name.rsplit("-", 1)[0], stage):
+                raise StageError(f"the {stage} stage failed: as it should", "log")
+            STAGES[stage](run_dir)
+            mark_complete(run_dir, stage)
+
+    monkeypatch.setattr(pipeline, "run_stages", run_stages)
+    return record
+
+
+def run(project, told, *sets, fresh=False, into="run"):
+    return pipeline.run(resolve(project / "train.yaml", sets, project / into), told, fresh)
+
+
+def test_a_run_goes_through_its_stages_and_leaves_their_files(project, launched, told):
+    run_dir = run(project, told)
+    assert launched["launches"] == [("run", "train", "predict")]
+    assert [name for name, _ in told.stages] == ["data", "train", "evaluate", "report"]
+    for name in ("plan.json", "recipe.yaml", "accelerate.yaml", "metrics.json", "report.html", "model/README.md"):
+        assert (run_dir / name).is_file(), name
+    assert not (run_dir / ".preparing").exists()
+    plan = read_plan(run_dir)
+    assert (plan.batch.pairs, plan.batch.optimizer_steps) == (12, 6)
+    assert plan.data["test"]["dialogues"] == 6
+    assert (run_dir / "recipe.yaml").read_bytes() == (project / "train.yaml").read_bytes()
+
+
+def test_what_preparation_and_training_found_stands_beside_the_scores(project, launched, told, monkeypatch):
+    def train(run_dir):
+        write_training(run_dir)
+        facts = json.loads((run_dir / "training.json").read_text())
+        write_json(run_dir / "training.json", facts | {"unchanged_tensors": 3, "compared_tensors": 3})
+
+    monkeypatch.setitem(STAGES, "train", train)
+    (project / "test.jsonl").write_bytes((project / "train.jsonl").read_bytes())
+    metrics = json.loads((run(project, told) / "metrics.json").read_text())
+    checks = metrics["diagnostics"]["checks"]
+    assert checks["leakage_train"]["count"] == checks["leakage_train"]["of"] == 12
+    assert checks["weights_unchanged"]["count"] == 3
+    assert any("12 of 12 test dialogues are also in the train data" in text for text in told.warnings)
+    assert any(text.startswith("The model equals its base") for text in metrics["diagnostics"]["warnings"])
+
+
+def test_a_model_of_the_hub_is_held_against_the_recipe_as_soon_as_it_is_here(project, launched, told, monkeypatch):
+    (project / "model" / "config.json").write_text(json.dumps({"model_type": "bart", "max_position_embeddings": 128}))
+    monkeypatch.setattr(pipeline, "fetch_model", lambda name, revision: FetchedModel(project / "model", "0" * 40))
+    with pytest.raises(ModelError, match=r"sequence_len exceeds the positions of the model \(got 512; ") as caught:
+        run(project, told, "base_model=acme/bart", "target_len=200", "generation.max_new_tokens=128")
+    assert "target_len exceeds the positions of the model (got 200; " in str(caught.value)
+    assert not launched["launches"]
+    assert not (project / "run").exists()
+
+
+def test_what_is_complete_is_not_done_again(project, launched, told):
+    run(project, told)
+    told.stages.clear()
+    run(project, told)
+    assert told.stages == [(name, "already complete") for name in ("train", "predict", "evaluate", "report")]
+    assert len(launched["launches"]) == 1
+
+
+def test_a_run_goes_on_at_the_stage_that_failed(project, launched, told):
+    launched["fail_in"] = ("run", "predict")
+    with pytest.raises(StageError, match="the predict stage failed"):
+        run(project, told)
+    launched["fail_in"] = None
+    run(project, told)
+    assert launched["launches"] == [("run", "train", "predict"), ("run", "predict")]
+
+
+def test_a_lost_file_makes_its_stage_and_all_after_it_run_again(project, launched, told):
+    run_dir = run(project, told)
+    (run_dir / "predictions.jsonl").unlink()
+    told.stages.clear()
+    run(project, told)
+    assert [name for name, text in told.stages if text != "already complete"] == ["predict", "evaluate", "report"]
+
+
+def test_fresh_begins_anew(project, launched, told):
+    run_dir = run(project, told)
+    (run_dir / "model" / "extra").write_text("of the first run")
+    run(project, told, fresh=True)
+    assert not (run_dir / "model" / "extra").exists()
+    assert len(launched["launches"]) == 2
+
+
+def test_another_layout_goes_on_in_the_same_run_with_its_own_launch(project, launched, told):
+    launched["fail_in"] = ("run", "predict")
+    with pytest.raises(StageError):
+        run(project, told)
+    launched["fail_in"] = None
+    run_dir = run(project, told, "micro_batch_size=2", "num_processes=2", "gradient_accumulation_steps=2")
+    assert "num_processes: 2" in (run_dir / "accelerate.yaml").read_text()
+    assert read_plan(run_dir).batch.processes == 2
+
+
+def test_the_deepspeed_config_is_put_beside_the_plan(project, launched, told):
+    run_dir = run(project, told, "deepspeed=ds_configs/zero2.json")
+    assert read_json(run_dir / "ds_config.json")["zero_optimization"]["stage"] == 2
+    assert "distributed_type: DEEPSPEED" in (run_dir / "accelerate.yaml").read_text()
+    assert launched["launches"] == [("run", "train"), ("run", "predict")]
+
+
+def test_another_recipe_is_refused_and_changes_nothing(project, launched, told, everything_in):
+    run_dir = run(project, told)
+    before = everything_in(run_dir)
+    with pytest.raises(RunDirectoryError, match="holds another run"):
+        run(project, told, "seed=7")
+    with pytest.raises(RunDirectoryError, match="holds another run"):
+        run(project, told, "seed=7", fresh=True)
+    assert everything_in(run_dir) == before
+
+
+def compare(project, told, fresh=False):
+    return pipeline.run_comparison(resolve(project / "both.yaml", output_dir=project / "out"), told, fresh)
+
+
+def test_a_comparison_runs_its_systems_and_compares_them(project, launched, told):
+    run_dir = compare(project, told)
+    assert launched["launches"] == [("prompt", "predict"), ("train", "train", "predict")]
+    assert {path.name.split("-")[0] for path in (run_dir / "systems").iterdir()} == {"prompt", "train"}
+    names = [system["name"] for system in read_json(run_dir / "comparison.json")["systems"]]
+    assert names == ["prompt", "train"]
+    assert (run_dir / "report.html").is_file()
+
+
+def test_a_comparison_says_which_system_of_how_many_begins(project, launched, told):
+    run_dir = compare(project, told)
+    assert told.done == [(0, 2), (1, 2), (2, 2)]
+    begun = [(name, text.split(",")[0]) for name, text in told.stages if text.startswith("system ")]
+    assert begun == [("prompt", "system 1 of 2"), ("train", "system 2 of 2")]
+    assert all(str(run_dir / "systems") in text for _, text in told.stages if text.startswith("system "))
+
+
+def test_only_what_is_fetched_from_the_hub_shows_itself(project, launched, told, monkeypatch):
+    run(project, told)
+    assert told.show_themselves == []
+
+    def fetch(source, split, into, columns):
+        raise DataError(f"not today (got {source.path})")
+
+    monkeypatch.setattr("summtune.data.reading.fetch_dataset", fetch)
+    with pytest.raises(DataError, match=r"not today \(got someone/talks\)"):
+        run(project, told, "datasets=[{path: someone/talks}]", into="other")
+    assert told.show_themselves == ["data"]
+
+
+def test_a_comparison_goes_on_where_it_stopped(project, launched, told):
+    launched["fail_in"] = ("train", "train")
+    with pytest.raises(StageError):
+        compare(project, told)
+    launched["fail_in"] = None
+    run_dir = compare(project, told)
+    assert launched["launches"] == [
+        ("prompt", "predict"), ("train", "train", "predict"), ("train", "train", "predict"),
+    ]  # fmt: skip
+    assert (run_dir / "comparison.json").is_file()
+
+
+def test_a_fresh_comparison_leaves_a_system_alone_that_somebody_works_in(project, launched, told, everything_in):
+    run_dir = compare(project, told)
+    (system,) = (run_dir / "systems").glob("train-*")
+    before = everything_in(system)
+    with locked(system), pytest.raises(RunDirectoryError, match=f"working in this directory .got {system}"):
+        compare(project, told, fresh=True)
+    assert everything_in(system) == before
+
+
+def test_an_unfinished_training_with_another_global_batch_is_said(project, launched, told):
+    launched["fail_in"] = ("train", "train")
+
+    def begin(*sets):
+        resolved = resolve(project / "train.yaml", sets)
+        with pytest.raises(StageError):
+            pipeline.run(resolved, told)
+        (resolved.run_dir / "checkpoints" / "checkpoint-1").mkdir(parents=True)
+
+    begin()
+    begin("micro_batch_size=4", "seed=7")
+    assert told.warnings == []
+    begin("micro_batch_size=4")
+    (said,) = told.warnings
+    assert said.startswith("an unfinished training of this recipe has a global batch of 8 (got 4 now, ")
+    assert said.endswith("so that times the processes they make 8")
+
+
+def test_a_fresh_comparison_runs_its_systems_anew_and_keeps_them(project, launched, told):
+    compare(project, told)
+    run_dir = compare(project, told, fresh=True)
+    assert len(launched["launches"]) == 4
+    assert all((path / "metrics.json").is_file() for path in (run_dir / "systems").iterdir())
+    told.stages.clear()
+    compare(project, told)
+    assert len(launched["launches"]) == 4
+
+
+def test_a_comparison_whose_data_cannot_be_used_leaves_nothing(project, launched, told, everything_in):
+    (project / "test.jsonl").write_text('{"dialogue": "A: Hi.", "summary": ""}\n')
+    before = everything_in(project)
+    with pytest.raises(DataError, match=r"test.jsonl"):
+        compare(project, told)
+    assert everything_in(project) == before
+    assert launched["launches"] == []
+
+
+def test_one_run_under_two_names_is_run_once(project, launched, told):
+    (project / "both.yaml").write_text(
+        "kind: compare\nrecipes: [{recipe: prompt.yaml, name: A}, {recipe: prompt.yaml, name: B}]\n"
+    )
+    compare(project, told)
+    compare(project, told, fresh=True)
+    assert launched["launches"] == [("prompt", "predict")] * 2
+
+
+def test_finished_runs_are_compared_and_reported_again(project, launched, told, capsys):
+    from summtune.commands import running
+
+    run_dir = compare(project, told)
+    systems = sorted((run_dir / "systems").iterdir())
+    running.compare_runs(systems, as_json=True)
+    comparison = json.loads(capsys.readouterr().out)
+    assert [system["name"] for system in comparison["systems"]] == [path.name for path in systems]
+    running.compare_runs(systems, as_json=False)
+    assert "ROUGE-1" in capsys.readouterr().out
+    for folder in (run_dir, systems[0]):
+        (folder / "report.html").unlink()
+        running.write_report(folder, None)
+        assert capsys.readouterr().out == f"{folder / 'report.html'}\n"
+        assert (folder / "report.html").is_file()
+
+
+def test_a_path_that_fails_in_a_stage_is_not_the_fault_of_the_call(project, monkeypatch, told):
+    def fail(*_):
+        raise PermissionError(errno.EACCES, "Permission denied", "logs")
+
+    monkeypatch.setattr(pipeline, "run_stages", fail)
+    with pytest.raises(StageError, match=r"the predict stage failed: Permission denied \(got logs\)"):
+        pipeline.run(resolve(project / "prompt.yaml"), told)

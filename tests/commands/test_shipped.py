@@ -1,0 +1,58 @@
+"""The recipes that come along are listed and copied."""
+
+import pytest
+
+from summtune.base.errors import InputError
+from summtune.commands.shipped import copy_recipe, list_recipes
+from summtune.recipe.loading import load_recipe
+from summtune.recipe.paths import package_path
+
+
+def test_every_recipe_is_listed_with_what_it_does():
+    listed = {path.name: purpose for path, purpose in list_recipes()}
+    assert {"zero_shot.yaml", "one_shot.yaml", "few_shot.yaml", "full_ft.yaml", "lora.yaml"} <= set(listed)
+    assert {"compare.yaml", "compare_150.yaml"} <= set(listed)
+    assert listed["full_ft.yaml"].startswith("Full fine-tuning of FLAN-T5-base: all 247,577,856 weights")
+    assert not any("$schema" in purpose for purpose in listed.values())
+
+
+@pytest.mark.parametrize("name", ["lora", "lora.yaml"])
+def test_a_copy_is_the_recipe(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (written,) = copy_recipe(name, None)
+    assert written.read_bytes() == (package_path("recipes") / "lora.yaml").read_bytes()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["lora.yaml"]
+
+
+def test_a_recipe_of_a_larger_model_is_listed_and_copied_by_its_folder(tmp_path):
+    folder = package_path("recipes")
+    listed = {path.relative_to(folder).as_posix(): purpose for path, purpose in list_recipes()}
+    assert listed["flan-t5-xxl/lora.yaml"].startswith("LoRA fine-tuning of FLAN-T5-XXL: 18,874,368 of 11,154,206,720")
+    (written,) = copy_recipe("flan-t5-xxl/lora", tmp_path / "mine.yaml")
+    assert written.read_bytes() == (folder / "flan-t5-xxl" / "lora.yaml").read_bytes()
+
+
+def test_a_copied_comparison_brings_its_recipes(tmp_path):
+    written = copy_recipe("compare", tmp_path / "mine.yaml")
+    assert {path.name for path in written} == {
+        "mine.yaml", "zero_shot.yaml", "one_shot.yaml", "few_shot.yaml", "full_ft.yaml", "lora.yaml",
+    }  # fmt: skip
+    assert load_recipe(tmp_path / "mine.yaml").recipe.kind == "compare"
+    assert load_recipe(tmp_path / "lora.yaml").recipe.adapter == "lora"
+
+
+def test_an_unknown_recipe_is_told_with_the_nearest(tmp_path):
+    with pytest.raises(
+        InputError, match=r"no such recipe \(got 'lroa'\), did you mean lora\?; `summtune recipes` lists"
+    ):
+        copy_recipe("lroa", tmp_path / "a.yaml")
+
+
+def test_nothing_is_overwritten_and_nothing_half_copied(tmp_path):
+    (tmp_path / "lora.yaml").write_text("mine")
+    with pytest.raises(
+        InputError, match=r"a file is already there \(got .*lora.yaml\); choose another place with --to"
+    ):
+        copy_recipe("compare", tmp_path / "compare.yaml")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["lora.yaml"]
+    assert (tmp_path / "lora.yaml").read_text() == "mine"

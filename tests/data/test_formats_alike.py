@@ -1,0 +1,162 @@
+"""The same content gives the same dialogues, or the same message, in whatever format it comes."""
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from fake_hub import COMMIT
+
+from summtune.base.errors import DataError
+from summtune.data.reading import read_dialogues
+from summtune.recipe.keys import DatasetSource
+
+FORMATS = ("jsonl", "json", "lines.json", "csv", "tsv", "parquet", "arrow")
+TEXT_TABLES = ("csv", "tsv")
+
+
+def write(folder: Path, kind: str, rows: Sequence[dict[str, Any]], stem: str = "test") -> Path:
+    """Write the rows in a format; the columns are those of the first row."""
+    path = folder / f"{stem}.{kind.rpartition('.')[2]}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "json":
+        path.write_text(json.dumps(rows))
+    elif path.suffix in (".json", ".jsonl"):
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif kind in TEXT_TABLES:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), delimiter="\t" if kind == "tsv" else ";")
+            writer.writeheader()
+            writer.writerows(rows)
+    elif kind == "parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
+    else:
+        table = pyarrow.Table.from_pylist(list(rows))
+        with pyarrow.OSFile(str(path), "wb") as sink, pyarrow.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table)
+    return path
+
+
+def outcome(path: Path | str, **keys: Any) -> object:
+    """Return the dialogues with their texts, ids and references, or the message without the place."""
+    try:
+        reading = read_dialogues([DatasetSource(path=str(path), **keys)], "test")
+    except DataError as error:
+        return re.sub(r"\S[^\n]*?, (line|row|record) \d+( \(line \d+\))?", "HERE", str(error)).replace(
+            str(path), "FILE"
+        )
+    return [(one.id, one.dialogue, one.references) for one in reading.dialogues], reading.skipped_sentence[:20]
+
+
+NO_EMPTY = "or skip such rows with `on_empty: skip`"
+CONTENTS = {
+    "text": ("They talk.", ("They talk.",)),
+    "the text null": ("null", ("null",)),
+    "the text NA": ("NA", ("NA",)),
+    "the text nan": ("nan", ("nan",)),
+    "the text None": ("None", ("None",)),
+    "line separator": ("a\u2028b\x85c", ("a\u2028b\x85c",)),
+    "Windows line ends": ("a\r\nb\rc", ("a\nb\nc",)),
+    "NUL": ("a\0b", ("a\0b",)),
+    "very long": ("x" * 200_000, ("x" * 200_000,)),
+    "quotes and separators": ('"a", b;c\td|e', ('"a", b;c\td|e',)),
+    "empty": ("", f"HERE: summary is empty (got an empty string); fill it or remove the row, {NO_EMPTY}"),
+    "white space": (" \n", f"HERE: summary is empty (got only white space); fill it or remove the row, {NO_EMPTY}"),
+    "list as text": (
+        "['a', 'b']",
+        "HERE: summary is a list written as text (got ['a', 'b']…); write .jsonl, or a column each",
+    ),
+}
+TYPED_CONTENTS = {
+    "null": (None, f"HERE: summary must be a string (got null); correct or remove the row, {NO_EMPTY}"),
+    "not a number": (
+        float("nan"),
+        f"HERE: summary must be a string (got a number); correct or remove the row, {NO_EMPTY}",
+    ),
+    "number": (3, "HERE: summary must be a string (got a number); correct or remove the row"),
+    "boolean": (True, "HERE: summary must be a string (got a boolean); correct or remove the row"),
+    "object": ({"a": "b"}, "HERE: summary must be a string (got an object); correct or remove the row"),
+    "list of one": (["a"], ("a",)),
+    "list of several": (["a", "b\r\n"], ("a", "b\n")),
+    "list of nothing": ([], f"HERE: summary is empty (got a list of nothing); give at least one text, {NO_EMPTY}"),
+    "list with null": (
+        ["a", None],
+        f"HERE: item 2 of summary must be a string (got null); correct or remove the row, {NO_EMPTY}",
+    ),
+    "list in a list": (
+        [["a"]],
+        "HERE: item 1 of summary must be a string (got a list); correct or remove the row",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("content", [*CONTENTS, *TYPED_CONTENTS])
+def test_a_content_means_the_same_in_every_format(tmp_path: Path, kind: str, content: str) -> None:
+    if kind in TEXT_TABLES and content in TYPED_CONTENTS:
+        return  # tables that are text have no types
+    value, expected = (CONTENTS | TYPED_CONTENTS)[content]
+    rows = [{"id": "007", "dialogue": "A: hi", "summary": value}, {"id": "008", "dialogue": "B: bye", "summary": value}]
+    if kind in TEXT_TABLES and "\0" in str(value) and sys.version_info < (3, 11):
+        return  # the csv module of 3.10 refuses it, with an error that says so
+    found = outcome(write(tmp_path, kind, rows), id_field="id")
+    if isinstance(expected, str):
+        problem = expected.removeprefix("HERE: ")
+        assert found == f"2 rows cannot be used:\n  HERE: {problem}\n  HERE: {problem}"
+    else:
+        assert found == ([("007", "A: hi", expected), ("008", "B: bye", expected)], "")
+
+
+EMPTY = {"id": "1", "dialogue": "A: one", "summary": ""}
+FULL = {"id": "2", "dialogue": "B: two", "summary": "They meet."}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_missing_column_is_said_alike(tmp_path: Path, kind: str) -> None:
+    found = outcome(write(tmp_path, kind, [FULL, FULL]), summary_field="sumary")
+    assert found == "HERE, and 1 more row: no column sumary, did you mean summary? (got columns: id, dialogue, summary)"
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_empty_rows_are_skipped_alike_and_keep_the_numbers_of_the_others(tmp_path: Path, kind: str) -> None:
+    rows = [
+        EMPTY,
+        FULL,
+        {"id": "3", "dialogue": " ", "summary": "x"},
+        {"id": "4", "dialogue": "C: four", "summary": "y"},
+    ]
+    path = write(tmp_path, kind, rows)
+    expected = [("test_1", "B: two", ("They meet.",)), ("test_3", "C: four", ("y",))]
+    assert outcome(path, on_empty="skip") == (expected, "skipped 2 empty rows")
+
+
+HUB_ROWS = [
+    {"id": "007", "dialogue": "A: 2020-01-01\nB: \u2028 null", "summary": "null"},
+    {"id": "1.0", "dialogue": "NA", "summary": "True"},
+    {"id": "x", "dialogue": "C: three", "summary": ""},
+    {"id": "2024-05-06", "dialogue": "12", "summary": "12"},
+]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_data_set_of_the_hub_reads_as_its_files_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    repository = tmp_path / "home" / "hub" / "datasets--someone--rows"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(COMMIT)
+    rows: list[dict[str, Any]] = HUB_ROWS
+    if kind == "parquet":
+        rows = [row | {"summary": [row["summary"] or None, "b"], "image": {"bytes": b"x", "path": "p"}} for row in rows]
+    path = write(repository / "snapshots" / COMMIT, kind, rows)
+    for keys in ({"id_field": "id"}, {"id_field": "id", "on_empty": "skip"}):
+        assert outcome("someone/rows", **keys) == outcome(path, **keys)

@@ -1,0 +1,132 @@
+"""What `summtune summarize` reads, from files of every format and from pipes."""
+
+import io
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from summtune.base.errors import DataError
+from summtune.data.inputs import Input, read_inputs
+
+ROWS = [{"id": "b", "dialogue": "A: one\u2028still one"}, {"id": "a", "dialogue": "B: null\nC: bye"}]
+INPUTS = [Input(row["dialogue"], row["id"]) for row in ROWS]
+LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
+
+
+def write(path: Path, content: str | bytes) -> str:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(path)
+
+
+def from_pipe(monkeypatch: pytest.MonkeyPatch, content: str | bytes, **columns: str) -> list[Input]:
+    raw = content if isinstance(content, bytes) else content.encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
+    return read_inputs("-", **columns)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", LINES.replace("\n", "\r\n\r\n")),
+        ("A.JSONL", "\ufeff" + LINES),
+        ("a.json", json.dumps(ROWS, indent=2)),
+        ("a.json", json.dumps({"test": ROWS})),
+        ("a.json", LINES),
+        ("a.csv", 'id;dialogue\nb;A: one\u2028still one\na;"B: null\nC: bye"\n'),
+        ("a.tsv", 'id\tdialogue\nb\tA: one\u2028still one\na\t"B: null\nC: bye"\n'),
+    ],
+)
+def test_rows_of_text_files_are_read_as_data_sets_are(tmp_path: Path, name: str, content: str) -> None:
+    assert read_inputs(write(tmp_path / name, content)) == INPUTS
+
+
+def test_rows_of_columnar_files_and_folders_are_read_as_data_sets_are(tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), tmp_path / "test.parquet")
+    assert read_inputs(str(tmp_path / "test.parquet")) == INPUTS
+    assert read_inputs(str(tmp_path)) == INPUTS
+
+
+@pytest.mark.parametrize("text", ["A: Hi.\nB: Bye.\n", "{Anna laughs}\n", "[Anna enters]\nA: Hi.", "[1, 2]", "{}x"])
+@pytest.mark.parametrize("name", ["talk.txt", "talk", "talk.md"])
+def test_any_other_text_is_one_dialogue(tmp_path: Path, text: str, name: str) -> None:
+    path = write(tmp_path / name, "\ufeff" + text.replace("\n", "\r\n"))
+    assert read_inputs(path) == [Input(text)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [LINES, "\n" + LINES, json.dumps(ROWS), json.dumps({"data": ROWS}, indent=1), LINES.encode("utf-16")],
+    ids=["lines", "a blank line first", "a list", "splits", "UTF-16"],
+)
+def test_json_on_a_pipe_is_rows(monkeypatch: pytest.MonkeyPatch, content: str | bytes) -> None:
+    assert from_pipe(monkeypatch, content) == INPUTS
+
+
+def test_one_object_over_several_lines_is_one_dialogue(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert from_pipe(monkeypatch, json.dumps(ROWS[0], indent=2)) == INPUTS[:1]
+
+
+def test_text_on_a_pipe_is_one_dialogue(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert from_pipe(monkeypatch, "A: Hi.\r\nB: Bye.\n") == [Input("A: Hi.\nB: Bye.\n")]
+
+
+def test_a_named_pipe_is_read_like_standard_input(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(LINES, "utf-8"))
+    writer.start()
+    assert read_inputs(str(pipe)) == INPUTS
+    writer.join()
+
+
+def test_columns_may_be_called_otherwise(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "id,nr,text\nx,7,A: Hi.\n")
+    assert read_inputs(path, "text", "nr") == [Input("A: Hi.", "7")]
+    assert read_inputs(path, "text") == [Input("A: Hi.", "x")]
+
+
+def test_rows_without_ids_have_none(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"dialogue": "A: Hi."}\n{"id": null, "dialogue": "B: Hi."}\n')
+    assert read_inputs(path) == [Input("A: Hi."), Input("B: Hi.")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", "", r"there is no dialogue to summarize \(got no rows in .*a.jsonl\)"),
+        ("a.txt", " \n", r"there is no dialogue to summarize \(got nothing but white space from .*a.txt\); give its"),
+        ("a.txt", b"caf\xe9", r"a.txt, line 1: not UTF-8 \(got byte 0xe9 at offset 3\); convert it .*Windows-1252"),
+        (
+            "a.jsonl",
+            '{"dialog": "a"}\n',
+            r"a.jsonl, line 1: no column dialogue, did you mean dialog\? \(got columns: dia",
+        ),
+        ("a.jsonl", "[1]\n", r"a.jsonl, line 1: a row must be an object \(got a list\)"),
+        ("a.jsonl", '{"dialogue": 7}\n', r"a.jsonl, line 1: dialogue must be a string \(got a number\)"),
+        ("a.csv", 'dialogue\n" "\n', r"a.csv, record 1 \(line 2\): dialogue is empty \(got only white space\)"),
+        ("a.txt", '{"dialogue": "a"\n', r"a.txt, line 1: not JSON \(got .*\); correct it"),
+        ("a.jsonl.gz", "x", r"compressed files are not read \(got .*a.jsonl.gz\)"),
+    ],
+)
+def test_what_is_no_dialogue_is_refused(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_inputs(write(tmp_path / name, content))
+
+
+def test_a_file_that_is_not_there_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    write(tmp_path / "talks.txt", "A: Hi.")
+    with pytest.raises(DataError, match=r"no such file or folder \(got .*/talk.txt\), did you mean talks.txt\?"):
+        read_inputs(str(tmp_path / "talk.txt"))
+
+
+@pytest.mark.parametrize("column", ["dialogue_field", "id_field"])
+def test_columns_of_plain_text_are_refused(monkeypatch: pytest.MonkeyPatch, column: str) -> None:
+    option = "--" + column.replace("_", "-")
+    with pytest.raises(DataError, match=rf"plain text has no columns \(got {option} x for standard input\)"):
+        from_pipe(monkeypatch, "A: Hi.", **{column: "x"})

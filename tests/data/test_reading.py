@@ -1,0 +1,316 @@
+"""Reading dialogues from every kind of source."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from summtune.base.errors import DataError
+from summtune.data.builtin import dialogues
+from summtune.data.reading import Reading, SourceInfo, read_dialogues
+from summtune.recipe.keys import DatasetSource
+from summtune.runs.records import Dialogue
+
+TEST_DATA = os.environ.get("SUMMTUNE_TEST_DATA")
+needs_test_data = pytest.mark.skipif(TEST_DATA is None, reason="SUMMTUNE_TEST_DATA is not set")
+
+
+def read(*sources: DatasetSource | Path, split: str = "train") -> Reading:
+    return read_dialogues([DatasetSource(path=str(one)) if isinstance(one, Path) else one for one in sources], split)
+
+
+def jsonl(path: Path, *rows: tuple[str, str]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps({"dialogue": a, "summary": b}) + "\n" for a, b in rows))
+    return path
+
+
+def ids(reading: Reading) -> list[str]:
+    return [one.id for one in reading.dialogues]
+
+
+def test_a_file_gives_its_dialogues_with_ids_by_row(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "chats.jsonl", ("x", "1"), ("x", "2"), ("y", "3"))
+    assert read(path) == Reading(
+        dialogues=[Dialogue("chats_0", "x", ("1", "2")), Dialogue("chats_2", "y", ("3",))],
+        rows=3,
+        repeated_rows=1,
+        doubled_references=0,
+        sources=(SourceInfo(str(path), None, 2, None),),
+    )
+
+
+def test_every_format_gives_the_same(tmp_path: Path) -> None:
+    rows = [{"dialogue": f"A: {number}\nB: é", "summary": f"s, {number}"} for number in range(4)]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "x.json").write_text(json.dumps({"data": rows}))
+    with (tmp_path / "x.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["summary", "dialogue"])
+        writer.writeheader()
+        writer.writerows(rows)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "x.parquet")
+    readings = [read(tmp_path / f"x.{extension}") for extension in ("jsonl", "json", "csv", "parquet")]
+    assert ids(readings[0]) == ["x_0", "x_1", "x_2", "x_3"]
+    assert all(one.dialogues == readings[0].dialogues for one in readings)
+
+
+def test_a_folder_gives_the_split_that_is_asked_for(tmp_path: Path) -> None:
+    jsonl(tmp_path / "train.jsonl", ("x", "1"))
+    jsonl(tmp_path / "test.jsonl", ("y", "2"))
+    (tmp_path / "validation.json").write_text('{"data": [], "validation": [{"dialogue": "z", "summary": "3"}]}')
+    assert ids(read(tmp_path)) == ["train_0"]
+    assert ids(read(tmp_path, split="test")) == ["test_0"]
+    reading = read(DatasetSource(path=str(tmp_path), split="validation"))
+    assert ids(reading) == ["validation_0"]
+    assert reading.sources[0].split == "validation"
+
+
+def test_shards_are_numbered_through_and_name_their_own_rows(tmp_path: Path) -> None:
+    for number, summary in enumerate(["1", "2"]):
+        table = pyarrow.table({"dialogue": [f"x{number}"], "summary": [summary]})
+        pyarrow.parquet.write_table(table, tmp_path / f"train-0000{number}-of-00002.parquet")
+    assert ids(read(tmp_path)) == ["train_0", "train_1"]
+    table = pyarrow.table({"dialogue": ["x", ""], "summary": ["1", "2"]})
+    pyarrow.parquet.write_table(table, tmp_path / "train-00001-of-00002.parquet")
+    with pytest.raises(DataError, match=r"train-00001-of-00002.parquet, row 2: dialogue is empty"):
+        read(tmp_path)
+
+
+def test_what_save_to_disk_writes_can_be_read(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    made = datasets.Dataset.from_dict({"dialogue": ["x", "y", "z"], "summary": ["1", "2", "3"]})
+    made.select([2, 0]).save_to_disk(tmp_path / "one")
+    assert [one.dialogue for one in read(tmp_path / "one").dialogues] == ["z", "x"]
+    assert ids(read(tmp_path / "one")) == ["one_0", "one_1"]
+    datasets.DatasetDict({"train": made, "test": made.select([1])}).save_to_disk(tmp_path / "two", num_proc=1)
+    assert ids(read(tmp_path / "two")) == ["train_0", "train_1", "train_2"]
+    assert [one.dialogue for one in read(tmp_path / "two", split="test").dialogues] == ["y"]
+
+
+def test_columns_may_have_any_name(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("n,talk,first,second\n7,x,1,2\n8,y,3,3\n")
+    source = DatasetSource(
+        path=str(tmp_path / "a.csv"), dialogue_field="talk", summary_field=["first", "second"], id_field="n"
+    )
+    reading = read(source)
+    assert reading.dialogues == [Dialogue("7", "x", ("1", "2")), Dialogue("8", "y", ("3",))]
+    assert reading.doubled_references == 1
+
+
+def test_sources_are_grouped_together_and_limited_each(tmp_path: Path) -> None:
+    first = jsonl(tmp_path / "a.jsonl", ("x", "1"), ("y", "2"), ("z", "3"))
+    second = jsonl(tmp_path / "b.jsonl", ("y", "4"), ("w", "5"), ("v", "6"))
+    reading = read(DatasetSource(path=str(first), limit=2), DatasetSource(path=str(second), limit=2))
+    assert reading.dialogues == [
+        Dialogue("a_0", "x", ("1",)),
+        Dialogue("a_1", "y", ("2", "4")),
+        Dialogue("b_1", "w", ("5",)),
+    ]
+    assert [one.count for one in reading.sources] == [2, 1]
+
+
+def test_ids_of_sources_with_like_names_are_told_apart(tmp_path: Path) -> None:
+    jsonl(tmp_path / "a" / "train.jsonl", ("x", "1"))
+    jsonl(tmp_path / "b" / "train.jsonl", ("y", "2"))
+    jsonl(tmp_path / "c" / "b" / "train.jsonl", ("z", "3"))
+    jsonl(tmp_path / "own.jsonl", ("w", "4"))
+    sources = [tmp_path / "a" / "train.jsonl", tmp_path / "b", tmp_path / "c" / "b", tmp_path / "own.jsonl"]
+    assert ids(read(*sources)) == ["a_train_0", "b_train_2_0", "b_train_3_0", "own_0"]
+
+
+def test_ids_of_two_sources_may_not_name_different_dialogues(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", ("x", "1"))
+    (tmp_path / "b.csv").write_text("id,dialogue,summary\na_0,y,2\n")
+    with pytest.raises(
+        DataError, match=r"b.csv, record 1 \(line 2\): the id of another .*got a_0, which .*a.jsonl, line 1"
+    ):
+        read(path, DatasetSource(path=str(tmp_path / "b.csv"), id_field="id"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", ""),
+        ("a.jsonl", "\n\n"),
+        ("a.csv", "dialogue,summary\n"),
+        ("a.json", "[]"),
+        ("a.json", '{"data": []}'),
+    ],
+)
+def test_a_source_without_rows_is_refused(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=rf"{name} is empty \(got no rows\)"):
+        read(tmp_path / name)
+
+
+def test_a_bad_row_behind_the_limit_is_reported_too(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", ("x", "1"), ("y", ""))
+    with pytest.raises(DataError, match=r"a.jsonl, line 2: summary is empty"):
+        read(DatasetSource(path=str(path), limit=1))
+
+
+@pytest.mark.parametrize("key", ["name", "revision"])
+def test_keys_for_the_hub_have_no_place_with_local_data(tmp_path: Path, key: str) -> None:
+    path = jsonl(tmp_path / "a.jsonl", ("x", "1"))
+    with pytest.raises(DataError, match=rf"{key} is for data sets of the hub \(got v1 for .*a.jsonl\)"):
+        read(DatasetSource(path=str(path), **{key: "v1"}))
+
+
+@pytest.mark.parametrize("path", ["data/train.jsonl", "some/local/folder"])
+def test_a_relative_path_is_not_taken_for_a_hub_id(path: str) -> None:
+    with pytest.raises(DataError, match=rf"no such file \(got {path}, not an absolute path\)"):
+        read(DatasetSource(path=path))
+
+
+# The embedded dialogues
+
+
+def test_embedded_dialogues_keep_their_ids() -> None:
+    source = DatasetSource(path="builtin/dialogues", limit=2)
+    made = list(dialogues("test"))
+    reading = read(source, split="test")
+    assert reading.dialogues == made[:2]
+    assert reading.sources == (SourceInfo("builtin/dialogues", "test", 2, None),)
+    assert (
+        ids(read(source.model_copy(update={"split": "train"}), split="test"))
+        == [one.id for one in dialogues("train")][:2]
+    )
+    assert read(source.model_copy(update={"limit": None}), split="test").dialogues == made
+
+
+def test_embedded_dialogues_name_their_splits() -> None:
+    with pytest.raises(DataError, match=r"no such split \(got 'dev'\); use train, validation, test"):
+        read(DatasetSource(path="builtin/dialogues", split="dev"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            {"path": "builtin/dialogs"},
+            r"no such builtin data set \(got builtin/dialogs\), did you mean builtin/dialogues\?",
+        ),
+        ({"name": "x"}, r"has no name \(got x\)"),
+        ({"revision": "x"}, r"has no revision \(got x\)"),
+        ({"id_field": "id"}, r"has no id_field \(got id\)"),
+        ({"dialogue_field": "talk"}, r"only the columns dialogue and summary \(got dialogue_field: talk\)"),
+        ({"summary_field": ["summary", "other"]}, r"\(got summary_field: \('summary', 'other'\)\)"),
+    ],
+)
+def test_embedded_dialogues_refuse_what_would_be_ignored(keys: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read(DatasetSource.model_validate({"path": "builtin/dialogues"} | keys))
+
+
+# Data sets of others
+
+
+@needs_test_data
+def test_dialogsum_validation() -> None:
+    reading = read(DatasetSource(path=f"{TEST_DATA}/data/dialogsum/validation.jsonl", id_field="fname"))
+    assert len(reading.dialogues) == reading.rows == 500
+    assert reading.dialogues[0].id == "dev_0"
+    assert reading.dialogues[0].dialogue.startswith("#Person1#: Hello, how are you doing today?\n#Person2#:")
+
+
+def dialogsum_test() -> Reading:
+    summaries = ["summary1", "summary2", "summary3"]
+    source = DatasetSource(path=f"{TEST_DATA}/data/dialogsum", split="test", summary_field=summaries, id_field="fname")
+    return read(source)
+
+
+@needs_test_data
+def test_dialogsum_test_has_three_references_each() -> None:
+    reading = dialogsum_test()
+    assert len(reading.dialogues) == 500
+    assert sum(len(one.references) for one in reading.dialogues) + reading.doubled_references == 1500
+
+
+@needs_test_data
+def test_dialogsum_as_the_hub_spreads_it_is_grouped_to_the_same(tmp_path: Path) -> None:
+    grouped = dialogsum_test()
+    raw = [json.loads(line) for line in Path(f"{TEST_DATA}/data/dialogsum/test.jsonl").read_text("utf-8").splitlines()]
+    with (tmp_path / "test.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "dialogue", "summary", "topic"])
+        for row in raw:
+            for number in (1, 2, 3):
+                writer.writerow([f"{row['fname']}_{number}", row["dialogue"], row[f"summary{number}"], "t"])
+    reading = read(DatasetSource(path=str(tmp_path), id_field="id"), split="test")
+    assert (reading.rows, reading.repeated_rows) == (1500, 1000)
+    assert [(one.dialogue, one.references) for one in reading.dialogues] == [
+        (one.dialogue, one.references) for one in grouped.dialogues
+    ]
+    assert ids(reading)[:2] == ["test_0_1", "test_1_1"]
+    limited = read(DatasetSource(path=str(tmp_path), id_field="id", limit=10), split="test")
+    assert limited.dialogues == reading.dialogues[:10]
+
+
+@needs_test_data
+def test_mts_dialog_keeps_newlines_in_quoted_fields() -> None:
+    source = DatasetSource(path=f"{TEST_DATA}/data/mts-dialog", summary_field="section_text")
+    counts = {split: read(source, split=split) for split in ("train", "validation", "test")}
+    assert {split: one.rows for split, one in counts.items()} == {"train": 1201, "validation": 100, "test": 200}
+    first = counts["train"].dialogues[0].dialogue
+    assert first.startswith(
+        "Doctor: What brings you back into the clinic today, miss? \nPatient: I came in for a refill"
+    )
+    assert not any("\r" in one.dialogue for one in counts["train"].dialogues)
+
+
+# Empty rows and repeated ids
+
+
+def test_skipped_rows_are_counted_for_each_source(tmp_path: Path) -> None:
+    one = jsonl(tmp_path / "one.jsonl", ("a", "1"), ("", "2"), ("c", ""))
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"dialogue": "d", "summary": ["x", null]}\n')
+    reading = read(*(DatasetSource(path=str(path), on_empty="skip") for path in (one, other)))
+    assert ids(reading) == ["one_0", "other_0"]
+    assert reading.sources == (SourceInfo(str(one), None, 1, None, 2, 0), SourceInfo(str(other), None, 1, None, 0, 1))
+    assert reading.skipped_sentence == (
+        f"skipped 2 empty rows of {one} and 1 empty reference of {other} (on_empty: skip)"
+    )
+
+
+def test_a_source_of_empty_rows_alone_is_refused(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", ("a", ""), ("", "b"))
+    message = r"a.jsonl has nothing but empty rows \(got 2, .*; the first is .*a.jsonl, line 1: no summary in summary"
+    with pytest.raises(DataError, match=message):
+        read(DatasetSource(path=str(path), on_empty="skip"))
+
+
+def test_a_column_that_some_rows_lack_is_empty_in_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"dialogue": "a"}\n{"dialogue": "b", "summary": "s"}\n{"summary": "s"}\n')
+    reading = read(DatasetSource(path=str(path), on_empty="skip"))
+    assert (ids(reading), reading.sources[0].skipped_rows) == (["a_1"], 2)
+    with pytest.raises(DataError, match=r"a.jsonl, line 1: no column summary \(got columns: dialogue\)"):
+        read(path)
+
+
+@pytest.mark.parametrize("fields", ["sumary", ["summary", "sumary"]])
+def test_a_column_that_no_row_has_is_not_an_empty_one(tmp_path: Path, fields: str | list[str]) -> None:
+    path = jsonl(tmp_path / "a.jsonl", ("a", "b"), ("c", ""), ("d", "e"))
+    with pytest.raises(DataError, match=r"a.jsonl, line 1, and 2 more rows: no column sumary, did you mean summary"):
+        read(DatasetSource(path=str(path), on_empty="skip", summary_field=fields))
+
+
+def test_the_builtin_dialogues_have_no_empty_rows() -> None:
+    with pytest.raises(DataError, match=r"builtin/dialogues has no on_empty \(got skip\); leave it out"):
+        read(DatasetSource(path="builtin/dialogues", on_empty="skip"))
+
+
+def test_rows_that_repeat_a_dialogue_under_another_id_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,dialogue,summary\na,x,1\nb,x,2\nc,y,3\n")
+    reading = read(DatasetSource(path=str(path), id_field="id"))
+    assert ids(reading) == ["a", "c"]
+    (repeated,) = reading.repeated_ids
+    assert (repeated.id, str(repeated.place), repeated.first_id, str(repeated.first_place)) == (
+        ("b", f"{path}, record 2 (line 3)", "a", f"{path}, record 1 (line 2)")
+    )

@@ -1,0 +1,28 @@
+"""What the tests of training share beside fixtures."""
+
+import torch
+from safetensors.torch import load_file
+
+from summtune.work.process.stopping import StopRequest
+from summtune.work.training.stage import train
+
+
+def weights(run):
+    return load_file(run.folder / "model" / "model.safetensors")
+
+
+def eval_rows(run):
+    return {row["step"]: row["eval_loss"] for row in run.log if "eval_loss" in row}
+
+
+def go_on(run):
+    train(run.plan, run.folder, run.events(), StopRequest())
+    return run
+
+
+class Killed(BaseException):
+    """What ends a process in the middle of a step."""
+
+
+def same_weights(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

@@ -1,0 +1,174 @@
+"""The memory estimate: model states by DeepSpeed's estimators, activations that grow with what they depend on."""
+
+import pytest
+
+from summtune.deepspeed.zero_memory import Sharding, zero2_needs, zero3_needs
+from summtune.launchers.accelerate_config import read_ds_config, sized
+from summtune.machine.devices import Gpu
+from summtune.machine.memory import estimate, takes_bf16
+from summtune.machine.model_shapes import KNOWN_MODELS
+from summtune.recipe.keys import Recipe
+from summtune.recipe.paths import package_path
+
+SHAPE = KNOWN_MODELS["google/flan-t5-base"]
+ALL = SHAPE.parameters
+LORA = 3_538_944
+
+
+NONE = Sharding()
+
+
+def zero(name, trainable=ALL):
+    return Sharding.of(sized(read_ds_config(package_path(f"ds_configs/{name}.json")), trainable))
+
+
+def of(trainable=ALL, processes=4, sharding=NONE, bf16=True, nodes=1, **keys):
+    recipe = Recipe.model_validate({"kind": "train", "base_model": "google/flan-t5-base"} | keys)
+    return estimate(recipe, SHAPE, trainable, processes, sharding, bf16, nodes)
+
+
+def states(memory):
+    return memory.weights + memory.gradients + memory.optimizer
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4, 8])
+def test_zero_2_in_bf16_is_deepspeeds_estimate(processes):
+    memory = of(sharding=zero("zero2"), processes=processes)
+    assert states(memory) == pytest.approx(zero2_needs(ALL, processes, 1, False)[1], abs=8)
+    offloaded = of(sharding=zero("zero2_offload"), processes=processes)
+    assert (offloaded.host, states(offloaded)) == zero2_needs(ALL, processes, 1, True)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4, 8])
+def test_zero_3_in_bf16_is_deepspeeds_estimate_with_what_is_gathered(processes):
+    # 16-bit gradients and the weights that stay gathered are what its 18 bytes a weight and its largest layer leave out
+    gathered = 2 * ALL + 2 * ALL // processes
+    memory = of(sharding=zero("zero3"), processes=processes)
+    theirs = zero3_needs(ALL, 0, processes, 1, False, False)[1]
+    assert states(memory) - gathered == pytest.approx(theirs, abs=8)
+    offloaded = of(sharding=zero("zero3_offload"), processes=processes)
+    assert offloaded.host == zero3_needs(ALL, 0, processes, 1, True, True)[0]
+    assert (offloaded.weights, offloaded.gradients, offloaded.optimizer) == (2 * ALL, 0, 0)
+
+
+def test_zero_1_divides_the_optimizer_alone():
+    memory = of(sharding=zero("zero1"))
+    # The gradient's copy is made when the (here larger) activations are gone, unless gradients are added to it.
+    assert (memory.weights, memory.gradients, memory.optimizer) == (2 * ALL, 2 * ALL, 12 * ALL // 4)
+    assert of(sharding=zero("zero1"), gradient_accumulation_steps=2).gradients == 2 * ALL + ALL
+
+
+def test_no_more_is_gathered_than_stays_live():
+    live = Sharding(stage=3, live=1_000_000)
+    assert of(sharding=live).weights == 2_000_000 + 2 * ALL // 4
+
+
+def test_gradients_are_reduced_in_buffers():
+    assert of(sharding=zero("zero2")).buffers == 2 * 25_000_000 * 2
+    assert of(sharding=zero("zero1")).buffers == 25_000_000 * 2
+    assert of(sharding=zero("zero2"), bf16=False).buffers == 2 * 25_000_000 * 4
+    assert of(processes=2).buffers == 4 * ALL
+    assert of(processes=1).buffers == 0
+
+
+def test_what_zero_3_gathers_comes_on_top():
+    buckets = 2 * 25_000_000 * 2
+    assert of(sharding=zero("zero3")).buffers == buckets + 4 * SHAPE.largest_layer, "as in DeepSpeed's estimate"
+    assert SHAPE.largest_layer == 32128 * 768
+
+
+def test_offload_below_zero_3_needs_room_for_a_layer_on_both_sides():
+    largest = 2 * SHAPE.largest_layer
+    memory = of(sharding=zero("zero2_offload"))
+    assert memory.buffers == 2 * 25_000_000 * 2 + largest
+    plain = of(sharding=zero("zero2"))
+    assert memory.offloaded == plain.optimizer + plain.gradients + largest + 2 * ALL // 4
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_in_fp32_there_is_a_second_copy_too(stage):
+    assert of(sharding=zero(f"zero{stage}"), processes=1, bf16=False).optimizer == 12 * ALL
+
+
+def test_without_deepspeed_bf16_is_autocast_over_fp32():
+    memory = of(processes=1)
+    assert (memory.gradients, memory.optimizer) == (4 * ALL, 8 * ALL)
+    assert memory.weights == 4 * ALL + 2 * (ALL - 32128 * 768)
+    assert of(processes=1, bf16=False).weights == 4 * ALL
+    assert of(processes=1).total == states(of(processes=1)) + of(processes=1).activations
+
+
+def test_an_adapter_has_gradients_and_moments_of_its_own_weights_alone():
+    memory = of(trainable=LORA, processes=1, adapter="lora")
+    assert (memory.weights, memory.gradients, memory.optimizer) == (2 * ALL + 6 * LORA, 4 * LORA, 8 * LORA)
+    assert of(trainable=LORA, processes=1, adapter="lora", bf16=False).weights == 4 * (ALL + LORA)
+    assert of(trainable=LORA, processes=1, adapter="qlora").weights == ALL // 2 + 6 * LORA
+    sharded = of(trainable=LORA, processes=2, adapter="qlora", sharding=zero("zero2", LORA))
+    assert sharded.weights == ALL // 2 + 2 * LORA
+    assert sharded.buffers == 2 * LORA * 2, "a bucket is no larger than the adapter"
+
+
+def test_what_an_adapter_offloads_is_its_own():
+    memory = of(trainable=LORA, adapter="lora", sharding=zero("zero2_offload", LORA))
+    assert memory.host == zero2_needs(LORA, 4, 1, True)[0]
+    frozen = of(trainable=LORA, adapter="lora", sharding=zero("zero3_offload", LORA))
+    assert frozen.host == zero3_needs(LORA, 0, 4, 1, True, True)[0] + int((ALL - LORA) * 2 * 1.5)
+    half = of(trainable=LORA, adapter="lora", sharding=zero("zero3_offload", LORA), processes=8, nodes=2)
+    assert half.host == pytest.approx(frozen.host / 2, abs=4)
+
+
+def test_adafactor_and_sgd_keep_no_moments():
+    assert of(optimizer="adafactor").optimizer == of(optimizer="sgd").optimizer == 0
+
+
+def test_activations_grow_with_the_batch_and_the_lengths():
+    kept = of(micro_batch_size=1, sequence_len=256, target_len=64).activations
+    assert of(micro_batch_size=8, sequence_len=256, target_len=64).activations == 8 * kept
+    assert of(micro_batch_size=1, sequence_len=512, target_len=64).activations > 2 * kept
+    assert of(micro_batch_size=1, sequence_len=256, target_len=128).activations > kept
+    assert of(micro_batch_size=1, sequence_len=256, target_len=64, bf16=False).activations > kept
+
+
+def test_an_adapter_keeps_its_own_inputs():
+    lengths = {"micro_batch_size": 1, "sequence_len": 16, "target_len": 4}
+    lora = {"adapter": "lora", "trainable": LORA}
+    plain = of(**lengths).activations
+    # q and v of the encoder, of the decoder, and q of 4 and v of 16 tokens between them
+    assert of(**lengths, **lora).activations - plain == 12 * 8 * 768 * (2 * 16 + 2 * 4 + 4 + 16)
+    assert of(**lengths, **lora, lora_dropout=0.0).activations == plain
+
+
+def test_gradient_checkpointing_keeps_far_less():
+    assert of(gradient_checkpointing=True).activations < of().activations / 3
+
+
+def test_the_formula_is_what_the_layers_keep():
+    recipe = {"micro_batch_size": 1, "sequence_len": 16, "target_len": 4}
+
+    def attention(queries, keys):
+        return queries * (3 * 768 + 2 * 768) * 2 + keys * 2 * 768 * 2 + 12 * queries * keys * 8
+
+    def feed_forward(tokens):
+        return tokens * (2 * 768 + 5 * 2048) * 2
+
+    encoder = 12 * (attention(16, 16) + feed_forward(16))
+    decoder = 12 * (attention(4, 4) + attention(4, 16) + feed_forward(4))
+    assert of(**recipe).activations == encoder + decoder + 4 * 32128 * 10
+
+
+@pytest.mark.parametrize(
+    ("asked", "capabilities", "device", "expected"),
+    [
+        ("auto", [(8, 0), (9, 0)], "cuda", True),
+        ("auto", [(8, 0), (7, 5)], "cuda", False),
+        ("auto", [], "cuda", True),
+        ("auto", [], "cpu", False),
+        (True, [], "cpu", True),
+        (True, [(7, 0)], "cuda", True),
+        (False, [(8, 0)], "cuda", False),
+    ],
+)
+def test_the_precision_is_the_recipes_else_that_of_the_devices(asked, capabilities, device, expected):
+    recipe = Recipe.model_validate({"kind": "train", "bf16": asked})
+    gpus = [Gpu("GPU", 40 << 30, capability) for capability in capabilities]
+    assert takes_bf16(recipe, gpus, device) is expected

@@ -1,0 +1,154 @@
+"""What the JSON files of a model tell of its limits, and what a recipe may ask of it."""
+
+import json
+
+import pytest
+
+from summtune.base.errors import RecipeError
+from summtune.machine.model_limits import facts_of, lengths_within, misfits, prompt_limit, summary_limit
+from summtune.plan.checking import check
+from summtune.recipe.keys import Recipe
+
+BART = {"model_type": "bart", "vocab_size": 50, "max_position_embeddings": 128, "decoder_start_token_id": 2}
+PLAIN = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "eos_token": {"content": "</s>"}}
+
+
+def write(folder, config, tokenizer=None, settings=None, **files):
+    folder.mkdir(parents=True, exist_ok=True)
+    named = {"config": config, "tokenizer": tokenizer, "tokenizer_config": settings, **files}
+    for name, content in named.items():
+        if content is not None:
+            (folder / f"{name}.json").write_text(json.dumps(content))
+    return folder
+
+
+def found(folder, **keys):
+    return [message for _, message in misfits(facts_of(folder), Recipe.model_validate({"kind": "train"} | keys))]
+
+
+@pytest.mark.parametrize(
+    ("config", "prompt", "summary"),
+    [
+        (BART, 128, 128),
+        ({"model_type": "blenderbot", "max_position_embeddings": 128}, 128, 128),
+        ({"model_type": "t5", "n_positions": 512}, None, None),
+        ({"model_type": "m2m_100", "max_position_embeddings": 1024}, None, None),
+        ({"model_type": "pegasus_x", "max_position_embeddings": 16384}, None, None),
+        ({"model_type": "of_tomorrow", "max_position_embeddings": 700}, 700, 700),
+        ({"model_type": "of_tomorrow", "max_position_embeddings": 700, "rope_theta": 1e4}, None, None),
+        ({"model_type": "of_tomorrow", "max_position_embeddings": "many"}, None, None),
+        (
+            {"model_type": "led", "max_encoder_position_embeddings": 1000, "attention_window": [64, 128]},
+            896,
+            None,
+        ),
+        (
+            {
+                "model_type": "encoder-decoder",
+                "encoder": {"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1},
+                "decoder": {"model_type": "gpt2", "n_positions": 1024},
+            },
+            512,
+            1024,
+        ),
+        ({"model_type": "encoder-decoder", "encoder": None}, None, None),
+    ],
+)
+def test_the_positions_of_a_model_bound_its_prompt_and_summary(config, prompt, summary):
+    limits = prompt_limit(config), summary_limit(config)
+    assert tuple(limit.tokens if limit else None for limit in limits) == (prompt, summary)
+
+
+def test_lengths_beyond_the_positions_are_named_with_file_and_value(tmp_path):
+    folder = write(tmp_path / "bart", BART)
+    keys = {"sequence_len": 129, "target_len": 200, "generation": {"max_new_tokens": 129}}
+    where = f"max_position_embeddings is 128 in {folder / 'config.json'}"
+    assert found(folder, **keys) == [
+        f"{key} exceeds the positions of the model (got {value}; {where}); set {key} to at most 128"
+        for key, value in (("sequence_len", 129), ("generation.max_new_tokens", 129), ("target_len", 200))
+    ]
+    assert found(folder, sequence_len=128, target_len=128, generation={"max_new_tokens": 128}) == []
+    assert found(folder, kind="prompt", sequence_len=128, target_len=200, generation={"max_new_tokens": 1}) == []
+
+
+def test_a_recipe_is_refused_at_the_line_that_asks_too_much(project):
+    write(project / "bart", BART | {"is_encoder_decoder": True})
+    recipe = project / "long.yaml"
+    recipe.write_text("kind: prompt\nbase_model: ./bart\nsequence_len: 1024\ntest_datasets: [{path: test.jsonl}]\n")
+    with pytest.raises(RecipeError, match="sequence_len exceeds the positions of the model") as caught:
+        check(recipe)
+    assert [(problem.line, problem.column) for problem in caught.value.problems] == [(3, 1)]
+    with pytest.raises(RecipeError, match=r"set generation\.max_new_tokens to at most 128"):
+        check(recipe, ["sequence_len=64", "generation.max_new_tokens=500"])
+    check(recipe, ["sequence_len=64"])
+
+
+@pytest.mark.parametrize("vocabulary", [{f"t{i}": i for i in range(50)}, [[f"t{i}", -1.0] for i in range(50)]])
+def test_tokens_beyond_the_embedding_are_named(tmp_path, vocabulary):
+    tokenizer = {"model": {"vocab": vocabulary}, "added_tokens": [{"id": 3, "content": "<s>"}]}
+    folder = write(tmp_path / "model", BART, tokenizer)
+    keys = {"sequence_len": 64, "target_len": 64, "generation": {"max_new_tokens": 64}}
+    assert found(folder, **keys) == []
+    tokenizer["added_tokens"].append({"id": 50, "content": "#Person1#"})
+    (message,) = found(write(folder, BART, tokenizer), **keys)
+    assert message.startswith(
+        "the tokenizer has tokens that the model has no embedding for (got '#Person1#' with id 50 "
+    )
+    assert f"vocab_size is 50 in {folder / 'config.json'}" in message
+    # The mask is no token of a summary, and several published tokenizers have it behind the embedding.
+    assert found(write(folder, BART, tokenizer, {"mask_token": "#Person1#"}), **keys) == []
+
+
+def test_a_vocabulary_that_is_larger_than_the_embedding_is_named(tmp_path):
+    folder = write(tmp_path / "model", {"model_type": "mt5", "vocab_size": 10}, {"model": {"vocab": {"far": 10}}})
+    (message,) = found(folder)
+    assert "got 'far' with id 10" in message
+
+
+@pytest.mark.parametrize("key", ["decoder_start_token_id", "eos_token_id"])
+def test_special_ids_beyond_the_embedding_are_named(tmp_path, key):
+    folder = write(tmp_path / "model", {"model_type": "mt5", "vocab_size": 10, key: 10})
+    (message,) = found(folder)
+    assert message.startswith(f"{key} is no token of the model (got 10; vocab_size is 10 in ")
+
+
+@pytest.mark.parametrize("name", ["pad_token", "eos_token"])
+def test_a_special_token_that_a_plain_tokenizer_does_not_name_is_missing(tmp_path, name):
+    config = {"model_type": "mt5", f"{name}_id": 1}
+    folder = write(tmp_path / "model", config, settings=PLAIN | {name: None})
+    (message,) = found(folder)
+    assert message.startswith(f"the tokenizer has no {name}, which ")
+    assert f"(got none in {folder / 'tokenizer_config.json'}; {folder / 'config.json'} says {name}_id: 1)" in message
+    # Other classes bring tokens of their own, and older folders name them in a file of its own.
+    assert found(write(folder, config, settings=PLAIN | {"tokenizer_class": "T5TokenizerFast", name: None})) == []
+    settings = {key: value for key, value in PLAIN.items() if key != name}
+    assert found(write(folder, config, settings=settings, special_tokens_map={name: "<x>"})) == []
+
+
+def test_a_prompted_model_needs_no_end_token_of_its_tokenizer(tmp_path):
+    folder = write(tmp_path / "model", {"model_type": "mt5"}, settings=PLAIN | {"eos_token": None})
+    assert found(folder, kind="prompt") == []
+
+
+@pytest.mark.parametrize("kind", ["t5", "mbart", "encoder-decoder", "plbart"])
+def test_a_model_without_a_start_token_is_told_before_anything_starts(tmp_path, kind):
+    folder = write(tmp_path / "model", {"model_type": kind})
+    (message,) = found(folder)
+    assert message.startswith(
+        "the model names no token that its decoder starts from (got no decoder_start_token_id in "
+    )
+    assert found(write(folder, {"model_type": kind}, generation_config={"decoder_start_token_id": 4})) == []
+
+
+def test_files_that_are_no_objects_say_nothing(tmp_path):
+    folder = write(tmp_path / "model", {"model_type": "mt5"})
+    for content in (b"[1]", b"{", b"\xff", b"[" * 100_000, b'{"model": 3, "added_tokens": {"a": 1}}'):
+        (folder / "tokenizer.json").write_bytes(content)
+        assert found(folder) == []
+    (folder / "config.json").write_bytes(b'{"vocab_size": -3, "model_type": ["t5"], "encoder": 4, "eos_token_id": "x"}')
+    assert found(folder) == []
+
+
+def test_default_lengths_are_lowered_to_what_the_model_takes(tmp_path):
+    assert lengths_within(facts_of(write(tmp_path / "small", BART)), 512, 64) == (128, 64)
+    assert lengths_within(facts_of(write(tmp_path / "any", {"model_type": "t5"})), 512, 64) == (512, 64)

@@ -1,0 +1,116 @@
+"""Weights are counted from the config: the known FLAN-T5 models, LoRA, and what cannot be told."""
+
+import json
+
+import pytest
+
+from summtune.base.errors import ModelError
+from summtune.machine.model_shapes import KNOWN_MODELS, shape_of, stored_tensors
+
+BASE = KNOWN_MODELS["google/flan-t5-base"]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("google/flan-t5-small", 76_961_152),
+        ("google/flan-t5-base", 247_577_856),
+        ("google/flan-t5-large", 783_150_080),
+        ("google/flan-t5-xl", 2_849_757_184),
+        ("google/flan-t5-xxl", 11_135_332_352),
+    ],
+)
+def test_the_published_models_have_their_published_sizes(name, parameters):
+    assert shape_of(name, None).parameters == parameters
+
+
+def test_lora_on_q_and_v_of_flan_t5_base():
+    trainable = BASE.lora_parameters(32, ["q", "v"])
+    assert trainable == 3_538_944
+    assert BASE.parameters + trainable == 251_116_800
+
+
+@pytest.mark.parametrize(
+    ("targets", "count"),
+    [
+        (["q"], 36 * 8 * (768 + 768)),
+        (["q", "k", "v", "o"], 4 * 36 * 8 * (768 + 768)),
+        (["wi_0", "wi_1"], 2 * 24 * 8 * (768 + 2048)),
+        (["wo"], 24 * 8 * (2048 + 768)),
+        (["lm_head"], 8 * (768 + 32128)),
+    ],
+)
+def test_lora_is_rank_times_inputs_and_outputs_of_each_layer(targets, count):
+    assert BASE.lora_parameters(8, targets) == count
+
+
+def test_dora_adds_a_magnitude_an_output():
+    assert BASE.lora_parameters(8, ["q"], dora=True) - BASE.lora_parameters(8, ["q"]) == 36 * 768
+
+
+@pytest.mark.parametrize("targets", [["wi"], ["q", "query"], ["shared"]])
+def test_layers_that_the_model_does_not_have_cannot_be_counted(targets):
+    assert BASE.lora_parameters(8, targets) is None
+
+
+def test_a_local_model_is_counted_from_its_config_and_its_headers(tmp_path, write_model):
+    assert shape_of("./model", write_model(tmp_path / "untied")) == BASE
+    assert shape_of("./model", write_model(tmp_path / "tied", tied=True)).parameters == 222_903_552
+    small = write_model(tmp_path / "plain", feed_forward_proj="relu", num_decoder_layers=None, num_layers=6)
+    shape = shape_of("./model", small)
+    assert (shape.gated, shape.num_decoder_layers) == (False, 6)
+    assert shape.lora_parameters(8, ["wi"]) == 12 * 8 * (768 + 2048)
+
+
+def test_what_is_not_known_is_not_guessed(tmp_path, write_model):
+    assert shape_of("facebook/bart-base", None) is None
+    assert shape_of("./model", write_model(tmp_path / "bart", model_type="bart")) is None
+    assert shape_of("./model", tmp_path) is None
+    (tmp_path / "config.json").write_text("{")
+    assert shape_of("./model", tmp_path) is None
+    (tmp_path / "config.json").write_text("[]")
+    assert shape_of("./model", tmp_path) is None
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5", "d_model": 8}))
+    assert shape_of("./model", tmp_path) is None
+
+
+def test_tensors_of_all_shards_are_seen(tmp_path, write_model):
+    write_model(tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / "model-00001.safetensors")
+    write_model(tmp_path, tied=True, vocab_size=512)
+    found = stored_tensors(tmp_path)
+    assert (found["lm_head.weight"], found["shared.weight"]) == ((32128, 768), (512, 768))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        b"",
+        b"\x02\x00\x00\x00\x00\x00\x00\x00[]",
+        b'\x07\x00\x00\x00\x00\x00\x00\x00{"a":1}',
+        b"\xff" * 64,
+    ],
+)
+def test_a_file_that_only_has_the_name_of_safetensors_is_told(tmp_path, write_model, content):
+    (write_model(tmp_path) / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelError, match=r"not a safetensors file \(got .*model.safetensors\); .*`git lfs pull`"):
+        shape_of("./model", tmp_path)
+
+
+@pytest.mark.parametrize("key", ["vocab_size", "d_model", "d_ff", "num_layers", "num_decoder_layers", "num_heads"])
+@pytest.mark.parametrize("value", ["512", -1, 10**25, [1], {}, 1.5, True])
+def test_a_size_that_is_none_is_refused(tmp_path, write_model, key, value):
+    folder = write_model(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text()) | {key: value}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=f"{key} of a T5 model is a whole number from 1 to .* \\(got ") as told:
+        shape_of("x", folder)
+    assert f"(got {value!r} in {folder / 'config.json'}); copy the model again" in str(told.value)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "\ufeff{}", "[]", "7", '{"model_type": []}'])
+def test_a_config_that_says_nothing_is_not_guessed(tmp_path, write_model, content):
+    folder = write_model(tmp_path / "model")
+    (folder / "config.json").write_text(content)
+    assert shape_of("x", folder) is None

@@ -1,0 +1,161 @@
+"""The same experiment keeps its identity wherever and however it runs; another one has another."""
+
+import shutil
+
+import pytest
+
+from summtune.plan.keys import content_sha256, evaluation_identity, hash_of
+from summtune.plan.resolve import resolve
+from summtune.recipe.paths import package_path
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch):
+    monkeypatch.setattr("summtune.plan.resolve.visible_gpus", list)
+
+
+def identity(project, *sets, name="train.yaml"):
+    return resolve(project / name, sets).plan.identity
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        ("micro_batch_size=2", "gradient_accumulation_steps=4"),
+        ("micro_batch_size=4", "num_processes=2"),
+        ("micro_batch_size=1", "gradient_accumulation_steps=4", "num_processes=2"),
+        ("deepspeed=ds_configs/zero2.json",),
+        ("deepspeed=ds_configs/zero3.json", "num_processes=2", "micro_batch_size=4"),
+        ("logging_steps=1",),
+        ("save_steps=3", "save_total_limit=7"),
+        ("gradient_checkpointing=true",),
+        ("output_dir=elsewhere",),
+        ("seed=42", "generation.num_beams=1", "evaluation.tokenizer=rouge"),
+    ],
+)
+def test_layout_logging_and_written_out_defaults_do_not_matter(project, sets):
+    assert identity(project, *sets) == identity(project)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "seed=7", "micro_batch_size=4", "num_processes=2", "learning_rate=2e-3", "num_epochs=4", "adapter=lora",
+        "generation.num_beams=2", "evaluation.use_stemmer=false", "evaluation.tokenizer=unicode",
+        "datasets.0.limit=5", "val_set_size=2",
+        "prompt_template=plain", "bf16=false", "sequence_len=256",
+    ],
+)  # fmt: skip
+def test_what_changes_the_result_changes_the_identity(project, setting):
+    assert identity(project, setting) != identity(project)
+
+
+def test_the_name_and_comments_of_the_recipe_do_not_matter(project):
+    text = (project / "train.yaml").read_text()
+    (project / "other.yaml").write_text("# the same\n" + "\n".join(reversed(text.splitlines())) + "\n")
+    assert identity(project, name="other.yaml") == identity(project)
+
+
+def test_the_same_content_in_another_place_is_the_same(project, tmp_path):
+    before = identity(project)
+    shutil.copytree(project, tmp_path / "moved", ignore=shutil.ignore_patterns("moved"))
+    assert identity(tmp_path / "moved") == before
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "test.jsonl", "model/config.json", "model/model.safetensors"])
+def test_changed_content_is_another_run(project, name):
+    before = identity(project)
+    path = project / name
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"12", b"13") if name != "train.jsonl" else content.replace(b"free", b"here"))
+    if name == "model/model.safetensors":
+        path.write_bytes(content + b"\x00")
+    if name == "test.jsonl":
+        path.write_bytes(content.replace(b"test 1", b"test one"))
+    assert path.read_bytes() != content
+    assert identity(project) != before
+
+
+def test_a_prompted_model_does_not_depend_on_the_processes(project):
+    assert identity(project, "num_processes=2", name="prompt.yaml") == identity(project, name="prompt.yaml")
+
+
+def test_a_comparison_is_what_its_systems_and_its_baseline_are(project):
+    before = identity(project, name="both.yaml")
+    assert identity(project, "baseline=train", name="both.yaml") != before
+    assert identity(project, "overrides={seed: 7}", name="both.yaml") != before
+    assert identity(project, "overrides={logging_steps: 7}", name="both.yaml") == before
+
+
+def test_hub_data_and_models_are_known_by_name_and_revision():
+    path = package_path("recipes") / "zero_shot.yaml"
+    before = resolve(path).plan.identity
+    assert resolve(path, ["base_model=google/flan-t5-small"]).plan.identity != before
+    assert resolve(path, ["revision_of_model=abc"]).plan.identity != before
+    assert resolve(path, ["test_datasets.0.revision=abc"]).plan.identity != before
+
+
+def test_a_folder_is_its_names_and_contents_without_hidden_files(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "one").write_text("x")
+    before = content_sha256(tmp_path / "a")
+    (tmp_path / "a" / ".hidden").write_text("y")
+    (tmp_path / "a" / "__pycache__").mkdir()
+    (tmp_path / "a" / "__pycache__" / "one.pyc").write_text("y")
+    assert content_sha256(tmp_path / "a") == before
+    (tmp_path / "a" / "one").rename(tmp_path / "a" / "two")
+    assert content_sha256(tmp_path / "a") != before
+
+
+def test_where_one_file_ends_and_the_next_begins_matters(tmp_path):
+    for folder, parts in (("a", ("xy", "z")), ("b", ("x", "yz"))):
+        (tmp_path / folder).mkdir()
+        for name, content in zip("12", parts, strict=True):
+            (tmp_path / folder / name).write_text(content)
+    assert content_sha256(tmp_path / "a") != content_sha256(tmp_path / "b")
+
+
+def test_the_order_of_keys_does_not_matter():
+    assert hash_of({"a": 1, "b": [1, 2]}) == hash_of({"b": [1, 2], "a": 1})
+    assert hash_of({"b": [2, 1]}) != hash_of({"b": [1, 2]})
+
+
+def test_builtin_dialogues_are_known_by_what_makes_them(project):
+    builtin = identity(project, "test_datasets=[{path: builtin/dialogues}]")
+    assert builtin == identity(project, "test_datasets=[{path: builtin/dialogues, split: null}]")
+    assert builtin != identity(project)
+    assert builtin != identity(project, "test_datasets=[{path: owner/dialogues}]")
+
+
+def test_how_many_are_generated_at_once_and_where_a_metric_lies_change_nothing(project):
+    before = identity(project)
+    assert identity(project, "generation.batch_size=3") == before
+    for folder in ("here", "there"):
+        (project / folder).mkdir()
+        (project / folder / "metric.py").write_text("a metric")
+    here = identity(project, "evaluation.metrics=[rouge1, ./here]")
+    assert here != before
+    assert identity(project, "evaluation.metrics=[rouge1, ./there]") == here
+    (project / "here" / "metric.py").write_text("another metric")
+    assert identity(project, "evaluation.metrics=[rouge1, ./here]") != here
+
+
+def test_the_arguments_of_a_metric_are_of_the_result_and_their_paths_are_not(project):
+    for folder in ("here", "there"):
+        (project / folder).mkdir()
+        (project / folder / "config.json").write_text("{}")
+
+    def of(arguments):
+        return identity(
+            project, "evaluation.metrics=[bertscore]", f"evaluation.metric_arguments={{bertscore: {arguments}}}"
+        )
+
+    here = of("{model_type: ./here}")
+    assert of("{model_type: ./there}") == here
+    assert of("{model_type: ./here, num_layers: 9}") != here
+    assert of("{model_type: here}") != here
+
+
+def test_runs_from_before_the_tokenizer_keep_their_identity():
+    assert evaluation_identity({"tokenizer": "rouge", "use_stemmer": True}) == {"use_stemmer": True}
+    assert evaluation_identity({"tokenizer": "unicode"}) == {"tokenizer": "unicode"}

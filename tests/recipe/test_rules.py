@@ -1,0 +1,301 @@
+"""Keys that would have no effect, keys that are missing, keys that contradict each other."""
+
+import pytest
+
+from summtune.recipe.keys import Recipe
+from summtune.recipe.rules import check, no_effect, system_name
+
+PROMPT = {"kind": "prompt", "base_model": "a/b", "test_datasets": [{"path": "a/b"}]}
+TRAIN = {
+    "kind": "train",
+    "base_model": "a/b",
+    "datasets": [{"path": "a/b"}],
+    "test_datasets": [{"path": "a/b"}],
+    "learning_rate": 1e-4,
+}
+COMPARE = {"kind": "compare", "recipes": ["one.yaml", "two.yaml"]}
+SHOTS = PROMPT | {"datasets": [{"path": "a/b"}], "shots": 2}
+LORA = TRAIN | {"adapter": "lora"}
+
+
+def findings(given, **changes):
+    given = given | changes
+    return [(".".join(map(str, path)), message) for path, message in check(given, Recipe.model_validate(given))]
+
+
+def test_arguments_belong_to_metrics_that_are_listed():
+    metrics = {"metrics": ["rouge1", "mine/bertscore.py"], "metric_arguments": {"bertscore": {"num_layers": 9}}}
+    assert findings(PROMPT, evaluation=metrics) == []
+    metrics["metric_arguments"] = {"bretscore": {}, "rouge1": {}}
+    assert findings(PROMPT, evaluation=metrics) == [
+        (
+            f"evaluation.metric_arguments.{name}",
+            f"metric_arguments of what evaluation.metrics does not list (got '{name}'){more}",
+        )
+        for name, more in (("bretscore", ", did you mean bertscore?"), ("rouge1", "; known: bertscore"))
+    ]
+    only = findings(PROMPT, evaluation={"metric_arguments": {"bertscore": {}}})
+    assert [message.partition(")")[2] for _, message in only] == ["; it lists ROUGE alone, which takes none"]
+
+
+def test_predictions_and_references_are_no_arguments():
+    metrics = {"metrics": ["bleu"], "metric_arguments": {"bleu": {"references": 1}}}
+    message = "references come from the run (got them in metric_arguments.bleu); remove the key"
+    assert findings(PROMPT, evaluation=metrics) == [("evaluation.metric_arguments.bleu.references", message)]
+
+
+def test_a_tokenizer_needs_rouge():
+    assert findings(PROMPT, evaluation={"tokenizer": "unicode", "metrics": ["bleu"]}) == [
+        (
+            "evaluation.tokenizer",
+            "tokenizer has no effect without ROUGE among evaluation.metrics; add rouge1, or remove the key",
+        )
+    ]
+    assert findings(PROMPT, evaluation={"tokenizer": "unicode", "metrics": ["bleu", "rougeL"]}) == []
+    assert findings(PROMPT, evaluation={"tokenizer": "rouge", "metrics": ["bleu"]}) == []
+
+
+@pytest.mark.parametrize("given", [PROMPT, TRAIN, COMPARE, SHOTS, LORA])
+def test_a_plain_recipe_has_no_problem(given):
+    assert findings(given) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "changes", "why"),
+    [
+        (TRAIN, {"lora_r": 8}, "without `adapter: lora`; add the adapter or remove the key"),
+        (TRAIN, {"lora_alpha": 8}, "without `adapter: lora`; add the adapter or remove the key"),
+        (TRAIN, {"lora_dropout": 0.1}, "without `adapter: lora`; add the adapter or remove the key"),
+        (TRAIN, {"lora_target_modules": ["q"]}, "without `adapter: lora`; add the adapter or remove the key"),
+        (TRAIN, {"peft_use_dora": True}, "without `adapter: lora`; add the adapter or remove the key"),
+        (TRAIN, {"peft_use_rslora": True}, "without `adapter: lora`; add the adapter or remove the key"),
+        (PROMPT, {"datasets": [{"path": "c/d"}]}, "with `shots: 0`; set shots, or remove the key"),
+        (PROMPT, {"exemplars": {"choose": "first"}}, "with `shots: 0`; set shots, or remove the key"),
+        (TRAIN, {"num_epochs": 2, "max_steps": 10}, "beside max_steps, which decides; keep one of the two"),
+        (TRAIN, {"warmup_ratio": 0.1, "warmup_steps": 10}, "beside warmup_steps; keep one of the two"),
+        (
+            TRAIN,
+            {"warmup_ratio": 0.1, "lr_scheduler": "constant"},
+            "with `lr_scheduler: constant`; use constant_with_warmup",
+        ),
+        (
+            TRAIN,
+            {"warmup_steps": 10, "lr_scheduler": "constant"},
+            "with `lr_scheduler: constant`; use constant_with_warmup",
+        ),
+        (TRAIN, {"early_stopping_patience": 2}, "without evaluation data; set val_set_size"),
+        (TRAIN, {"eval_steps": 10}, "without evaluation data; set val_set_size"),
+        (TRAIN, {"slurm": {"time": "1:00:00"}}, "without `launcher: slurm`; set it, or remove the section"),
+        (
+            TRAIN | {"launcher": "slurm", "slurm": {"nodes": 2}},
+            {"num_machines": 2},
+            "with `launcher: slurm`; set slurm.nodes, and remove the key",
+        ),
+        (TRAIN, {"wandb_entity": "team"}, "without wandb_project; set it, or remove the key"),
+        (TRAIN, {"wandb_name": "run"}, "without wandb_project; set it, or remove the key"),
+        (TRAIN, {"wandb_mode": "offline"}, "without wandb_project; set it, or remove the key"),
+        (TRAIN, {"mlflow_experiment_name": "x"}, "without mlflow_tracking_uri; set it, or remove the key"),
+    ],
+)
+def test_a_key_that_another_one_makes_ineffective_is_told(given, changes, why):
+    key = next(iter(changes))
+    assert findings(given, **changes) == [(key, f"{key} has no effect {why}")]
+
+
+@pytest.mark.parametrize(
+    ("given", "section", "keys", "found", "why"),
+    [
+        (
+            PROMPT,
+            "generation",
+            {"temperature": 0.7},
+            "temperature",
+            "without `do_sample: true`; set it, or remove the key",
+        ),
+        (PROMPT, "generation", {"top_p": 0.9}, "top_p", "without `do_sample: true`; set it, or remove the key"),
+        (
+            PROMPT,
+            "generation",
+            {"length_penalty": 2.0},
+            "length_penalty",
+            "with one beam; set num_beams above 1, or remove the key",
+        ),
+        (SHOTS, "exemplars", {"ids": ["x", "y"]}, "ids", "without `choose: ids`; set it, or remove ids"),
+        (
+            TRAIN | {"launcher": "slurm"},
+            "slurm",
+            {"gpu_type": "a100"},
+            "gpu_type",
+            "without gpus_per_node; set it, or remove the key",
+        ),
+    ],
+)
+def test_a_key_of_a_section_that_has_no_effect_is_told(given, section, keys, found, why):
+    assert findings(given, **{section: keys}) == [(f"{section}.{found}", f"{found} has no effect {why}")]
+
+
+def test_what_builtin_dialogues_cannot_have_is_not_skipped():
+    builtin = [{"path": "a/b", "on_empty": "skip"}, {"path": "builtin/dialogues", "on_empty": "skip"}]
+    found = findings(TRAIN, datasets=builtin, test_datasets=[{"path": "builtin/dialogues", "on_empty": "error"}])
+    why = "on_empty has no effect for builtin/dialogues, which has no empty rows; remove it"
+    assert found == [("datasets.1.on_empty", why)]
+
+
+@pytest.mark.parametrize(
+    ("given", "changes"),
+    [
+        (LORA, {"lora_r": 8, "peft_use_dora": True}),
+        (TRAIN, {"val_set_size": 10, "early_stopping_patience": 2, "eval_steps": 10}),
+        (TRAIN, {"val_set_size": 0.1, "eval_steps": 5, "save_steps": 10}),
+        (TRAIN, {"max_steps": 10}),
+        (TRAIN, {"warmup_steps": 10, "lr_scheduler": "constant_with_warmup"}),
+        (TRAIN, {"wandb_project": "p", "wandb_entity": "e", "wandb_name": "n", "wandb_mode": "offline"}),
+        (TRAIN, {"mlflow_tracking_uri": "u", "mlflow_experiment_name": "x"}),
+        (TRAIN, {"launcher": "slurm", "slurm": {"time": "1:00:00", "gpus_per_node": 4, "gpu_type": "a100"}}),
+        (PROMPT, {"generation": {"do_sample": True, "temperature": 0.7, "top_p": 0.9}}),
+        (PROMPT, {"generation": {"num_beams": 4, "length_penalty": 2.0}}),
+        (SHOTS, {"exemplars": {"choose": "ids", "ids": ["x", "y"]}}),
+    ],
+)
+def test_the_same_keys_are_read_beside_what_they_belong_to(given, changes):
+    assert findings(given, **changes) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "value", "why"),
+    [
+        (PROMPT, "learning_rate", 1e-4, "in `kind: prompt` (only `kind: train` reads it); remove it"),
+        (TRAIN, "shots", 1, "in `kind: train` (only `kind: prompt` reads it); remove it"),
+        (COMPARE, "seed", 1, "in `kind: compare` (only `kind: prompt` and `kind: train` reads it); remove it"),
+        (TRAIN, "recipes", ["a", "b"], "in `kind: train` (only `kind: compare` reads it); remove it"),
+        (PROMPT, "baseline", "a", "in `kind: prompt` (only `kind: compare` reads it); remove it"),
+    ],
+)
+def test_a_key_of_another_kind_is_told(given, key, value, why):
+    assert findings(given, **{key: value}) == [(key, f"{key} has no effect {why}")]
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "advice"),
+    [
+        (PROMPT, "base_model", "name a hub model such as google/flan-t5-base"),
+        (PROMPT, "test_datasets", "list what is to be summarized"),
+        (TRAIN, "base_model", "name a hub model such as google/flan-t5-base"),
+        (TRAIN, "datasets", "list what is trained on"),
+        (TRAIN, "test_datasets", "list what is to be summarized and scored"),
+        (TRAIN, "learning_rate", "about 1e-4 suits full fine-tuning, 1e-3 suits LoRA"),
+        (COMPARE, "recipes", "list the recipes whose results are compared"),
+    ],
+)
+def test_a_missing_key_is_told_with_what_it_is_for(given, key, advice):
+    rest = {name: value for name, value in given.items() if name != key}
+    ((path, message),) = findings(rest)
+    assert path == ""
+    assert message.startswith(f"{key} is missing, which `kind: {given['kind']}` needs; {advice}")
+
+
+def test_shots_need_somewhere_to_come_from():
+    assert findings(PROMPT, shots=3) == [
+        ("shots", "shots needs exemplars (got shots: 3); list where they come from in datasets")
+    ]
+
+
+def test_slurm_needs_its_section():
+    assert findings(TRAIN, launcher="slurm") == [
+        ("launcher", "`launcher: slurm` needs a slurm section; give at least its time and gpus_per_node")
+    ]
+
+
+def test_chosen_ids_are_as_many_as_shots():
+    assert findings(SHOTS, exemplars={"choose": "ids"}) == [
+        ("exemplars", "`choose: ids` needs ids; list the ids of the exemplars")
+    ]
+    assert findings(SHOTS, exemplars={"choose": "ids", "ids": ["x"]}) == [
+        ("exemplars.ids", "ids must be as many as shots (got 1 ids, shots: 2)")
+    ]
+
+
+def test_a_prompted_dialogue_is_never_dropped():
+    ((path, message),) = findings(PROMPT, long_dialogues="drop")
+    assert path == "long_dialogues"
+    assert "every dialogue is scored; use truncate_end or truncate_start" in message
+    assert findings(TRAIN, long_dialogues="drop") == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"datasets": [{"path": "a/b", "split": "test"}]},
+        {"exemplars": {"split": "test"}},
+        {"test_datasets": [{"path": "a/b", "split": "train"}]},
+    ],
+)
+def test_exemplars_do_not_come_from_what_is_tested(changes):
+    ((path, message),) = findings(SHOTS, **changes)
+    split = "train" if "test_datasets" in changes else "test"
+    assert path == "datasets.0"
+    assert message == (
+        f"exemplars may not come from what is tested (got a/b, split {split}, in both); use another split"
+    )
+
+
+def test_a_validation_set_is_a_share_or_a_whole_count():
+    assert findings(TRAIN, val_set_size=1.5) == [
+        ("val_set_size", "val_set_size is a count or a share below 1 (got 1.5); write a whole number")
+    ]
+    assert findings(TRAIN, val_set_size=2.0) == []
+
+
+@pytest.mark.parametrize(("size", "wrong"), [(9, []), (10, ["val_set_size"]), (12, ["val_set_size"]), (0.5, [])])
+def test_limits_leave_something_to_train_on(size, wrong):
+    found = findings(TRAIN, val_set_size=size, datasets=[{"path": "a/b", "limit": 6}, {"path": "c/d", "limit": 4}])
+    assert [path for path, _ in found] == wrong
+    assert all(f"(got {size}, and the limits of datasets leave 10 dialogues)" in message for _, message in found)
+
+
+def test_the_best_checkpoint_is_one_that_was_evaluated():
+    ((path, message),) = findings(TRAIN, val_set_size=10, eval_steps=10, save_steps=15)
+    assert (path, message.split(":")[0]) == (
+        "save_steps",
+        "save_steps must be a multiple of eval_steps (got 15 and 10)",
+    )
+    ((path, message),) = findings(TRAIN, val_set_size=10, save_steps=15)
+    assert (path, message.split(":")[0]) == ("save_steps", "save_steps with val_set_size needs eval_steps")
+
+
+def test_systems_have_different_names():
+    assert findings(COMPARE, recipes=["one.yaml", "sub/one.yml"]) == [
+        ("recipes.1", "two systems have the same name (got 'one'); give one of them another `name`")
+    ]
+    assert findings(COMPARE, recipes=["one.yaml", {"recipe": "sub/one.yml", "name": "two"}]) == []
+
+
+def test_the_baseline_is_one_of_the_systems():
+    assert findings(COMPARE, baseline="tow") == [
+        ("baseline", "baseline is none of the systems (got 'tow'), did you mean two?")
+    ]
+    assert findings(COMPARE, baseline="x") == [
+        ("baseline", "baseline is none of the systems (got 'x'); known: one, two")
+    ]
+    assert findings(COMPARE, baseline="two") == []
+
+
+def test_a_system_is_named_after_its_file():
+    assert system_name("recipes\\deep/few_shot.yaml") == "few_shot"
+
+
+def test_nothing_is_said_of_a_key_when_the_key_that_decides_is_wrong_itself():
+    recipe = Recipe.model_validate(TRAIN)
+    assert no_effect(("lora_r",), recipe) is not None
+    assert no_effect(("lora_r",), recipe, wrong={"adapter"}) is None
+    given = TRAIN | {"lora_r": 8, "launcher": "slurm"}
+    wrong = {"adapter", "slurm", "learning_rate"}
+    assert list(check(given, Recipe.model_validate(given | {"learning_rate": None}), wrong)) == []
+
+
+def test_a_password_in_an_address_is_refused():
+    given = TRAIN | {"mlflow_tracking_uri": "https://me:secret@host"}
+    ((path, message),) = check(given, Recipe.model_validate(given))
+    assert path == ("mlflow_tracking_uri",)
+    assert "may not hold a user or password" in message
+    assert "secret" not in message

@@ -1,0 +1,249 @@
+"""The run directory: whose it is, who works in it, what is complete."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from summtune.base.errors import DataError, RunDirectoryError
+from summtune.base.files import read_json, write_json, write_jsonl
+from summtune.runs import run_directory
+from summtune.runs.records import Prediction
+from summtune.runs.run_directory import read_predictions
+
+MINE, OTHER = "a" * 64, "b" * 64
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    folder = tmp_path / "run"
+    write_json(folder / "plan.json", {"identity": MINE, "name": "lora"})
+    return folder
+
+
+def test_a_place_where_nothing_is_is_free(tmp_path):
+    assert run_directory.check_free(tmp_path / "nowhere", MINE) is False
+    assert run_directory.check_free(tmp_path, MINE) is False
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".preparing").mkdir()
+    assert run_directory.check_free(tmp_path, MINE) is False, "what a killed beginning leaves is no run"
+
+
+def test_its_own_run_is_found_again(run_dir):
+    assert run_directory.check_free(run_dir, MINE) is True
+
+
+def test_another_run_is_refused_and_named(run_dir):
+    match = r"holds another run \(got .*run: lora-aaaaaaaa, this one is bbbbbbbb\); choose another --output-dir"
+    with pytest.raises(RunDirectoryError, match=match):
+        run_directory.check_free(run_dir, OTHER)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("thesis.tex", "x"),
+        ("plan.json", "not JSON"),
+        ("plan.json", "[]"),
+        ("plan.json", '{"name": "holidays"}'),
+        ("plan.json", '{"identity": 5}'),
+    ],
+)
+def test_something_else_is_refused_and_left_alone(tmp_path, everything_in, name, content):
+    (tmp_path / name).write_text(content)
+    before = everything_in(tmp_path)
+    with pytest.raises(RunDirectoryError, match=r"something that is not a run of summtune \(got .*\); choose another"):
+        run_directory.check_free(tmp_path, MINE)
+    assert everything_in(tmp_path) == before
+
+
+def test_a_file_in_its_place_is_refused(tmp_path):
+    (tmp_path / "run").write_text("x")
+    with pytest.raises(RunDirectoryError, match=r"a run directory is a folder \(got the file .*run\)"):
+        run_directory.check_free(tmp_path / "run", MINE)
+
+
+def test_one_command_works_in_it_at_a_time(run_dir):
+    program = (
+        "import sys; from pathlib import Path; from summtune.runs.run_directory import locked\n"
+        "with locked(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, run_dir], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "in\n"
+        with (
+            pytest.raises(
+                RunDirectoryError, match=r"another summtune command is working in this directory \(got .*run\)"
+            ),
+            run_directory.locked(run_dir),
+        ):
+            pytest.fail("two commands in one directory")
+        other.kill()
+    with run_directory.locked(run_dir):
+        assert (run_dir / "plan.json").exists()
+
+
+def fail(run_dir, error, begin):
+    with run_directory.leaving_nothing(run_dir):
+        begin()
+        raise error
+
+
+def test_a_failed_beginning_leaves_nothing_behind(tmp_path):
+    run_dir = tmp_path / "outputs" / "run"
+    with pytest.raises(KeyboardInterrupt):
+        fail(run_dir, KeyboardInterrupt(), lambda: (run_dir / "data").mkdir(parents=True))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_has_begun_stays_and_so_does_what_was_there(tmp_path):
+    run_dir, other = tmp_path / "outputs" / "run", tmp_path / "outputs" / "other"
+    with pytest.raises(ValueError, match="later"):
+        fail(run_dir, ValueError("later"), lambda: write_json(run_dir / "plan.json", {}))
+    assert (run_dir / "plan.json").exists()
+    with pytest.raises(ValueError, match="at once"):
+        fail(other, ValueError("at once"), other.mkdir)
+    assert not other.exists()
+    assert run_dir.exists()
+
+
+def test_an_empty_directory_of_the_user_stays(tmp_path):
+    with pytest.raises(ValueError, match="at once"):
+        fail(tmp_path, ValueError("at once"), lambda: None)
+    assert tmp_path.exists()
+
+
+def test_the_directory_of_a_command_at_work_is_not_deleted_by_one_that_came_too_late(tmp_path):
+    run_dir = tmp_path / "run"
+    with pytest.raises(RunDirectoryError, match="another"):
+        fail(run_dir, RunDirectoryError("another summtune command is working in this directory"), run_dir.mkdir)
+    assert run_dir.exists()
+
+
+def test_the_folder_of_preparation_is_empty_and_goes_away(tmp_path):
+    (tmp_path / ".preparing" / "data").mkdir(parents=True)
+    with run_directory.preparing(tmp_path) as folder:
+        assert list(folder.iterdir()) == []
+        (folder / "x").write_text("x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_plan_is_the_last_to_be_adopted(tmp_path, monkeypatch):
+    prepared, run_dir = tmp_path / "prepared", tmp_path / "run"
+    for name in ("plan.json", "recipe.yaml", "data/test.jsonl", "zzz"):
+        (prepared / name).parent.mkdir(parents=True, exist_ok=True)
+        (prepared / name).write_text(name)
+    (run_dir / "data").mkdir(parents=True)
+    (run_dir / "data" / "old.jsonl").write_text("of a beginning that was killed")
+    order = []
+    move = run_directory.shutil.move
+    monkeypatch.setattr(run_directory.shutil, "move", lambda a, b: (order.append(a.name), move(a, b)))
+    run_directory.adopt(prepared, run_dir)
+    assert order[-1] == "plan.json"
+    assert set(order[:-1]) == {"data", "recipe.yaml", "zzz"}
+    assert [path.name for path in (run_dir / "data").iterdir()] == ["test.jsonl"]
+    assert list(prepared.iterdir()) == []
+
+
+def test_clearing_takes_the_plan_first_and_keeps_the_lock(run_dir):
+    (run_dir / "model").mkdir()
+    (run_dir / "model" / "x").write_text("x")
+    with run_directory.locked(run_dir):
+        run_directory.clear(run_dir)
+        assert {entry.name for entry in run_dir.iterdir()} <= {".lock"}
+
+
+def complete_training(run_dir):
+    (run_dir / "model").mkdir()
+    (run_dir / "model" / "model.safetensors").write_bytes(b"x" * 100)
+    (run_dir / "model" / "README.md").write_text("before the scores are known")
+    (run_dir / "train_log.jsonl").write_text("{}\n")
+    write_json(run_dir / "training.json", {"steps": 3})
+    run_directory.mark_complete(run_dir, "train")
+
+
+def test_a_stage_is_complete_when_it_was_marked_and_its_files_are_there(run_dir):
+    assert not run_directory.is_complete(run_dir, "train")
+    complete_training(run_dir)
+    assert run_directory.is_complete(run_dir, "train")
+    assert not run_directory.is_complete(run_dir, "predict")
+    assert set(read_json(run_dir / "stages" / "train.json")["outputs"]) == {
+        "model/model.safetensors", "train_log.jsonl", "training.json",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["model/model.safetensors", "train_log.jsonl", "training.json"])
+@pytest.mark.parametrize("harm", ["missing", "short"])
+def test_a_missing_or_short_file_is_noticed(run_dir, name, harm):
+    complete_training(run_dir)
+    path = run_dir / name
+    content = path.read_bytes()
+    path.unlink()
+    if harm == "short":
+        path.write_bytes(content[:-1])
+    assert not run_directory.is_complete(run_dir, "train")
+
+
+def test_the_model_card_may_change(run_dir):
+    complete_training(run_dir)
+    (run_dir / "model" / "README.md").write_text("with the scores, which are known now")
+    assert run_directory.is_complete(run_dir, "train")
+
+
+@pytest.mark.parametrize("content", ["{", "{}", json.dumps({"outputs": {}})])
+def test_a_mark_that_says_nothing_is_no_mark(run_dir, content):
+    complete_training(run_dir)
+    (run_dir / "stages" / "train.json").write_text(content)
+    assert not run_directory.is_complete(run_dir, "train")
+
+
+def test_marks_are_taken_back(run_dir):
+    complete_training(run_dir)
+    run_directory.forget(run_dir, ["train", "predict"])
+    assert not run_directory.is_complete(run_dir, "train")
+
+
+def test_predictions_are_read_with_the_line_of_what_is_wrong(tmp_path):
+    path, good = tmp_path / "predictions.jsonl", Prediction("a", "A: Hi.\u2028B: Hi.", "They greet.", ("Hi.",), 3, 4)
+    write_jsonl(path, [good.to_json()])
+    assert read_predictions(path) == [good]
+    line = path.read_bytes()
+    for second, message in (
+        (line[:30], r"not JSON \(got .*\); write"),
+        (b"{}\n", "a prediction lacks key"),
+        (b"\xff", "not JSON"),
+    ):
+        path.write_bytes(line + second)
+        with pytest.raises(DataError, match=f"predictions.jsonl, line 2: {message}"):
+            read_predictions(path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("metrics"),
+        TypeError("no list"),
+        ValueError(""),
+        OverflowError("large"),
+        AttributeError("x"),
+        RecursionError(),
+    ],
+)
+def test_files_that_hold_something_else_are_told(tmp_path, error):
+    match = rf"the files in {tmp_path} are not as summtune writes them \(got {type(error).__name__}: .*\); restore them"
+    with pytest.raises(RunDirectoryError, match=match) as told, run_directory.as_written(tmp_path):
+        raise error
+    assert told.value.__cause__ is error
+
+
+def test_an_error_with_a_message_of_its_own_keeps_it(tmp_path):
+    with pytest.raises(DataError, match="mine"), run_directory.as_written(tmp_path):
+        raise DataError("mine")
+
+
+@pytest.mark.parametrize("marker", [[], {}, {"outputs": [1]}, {"outputs": {"a": "1"}}, {"outputs": None}, 7])
+def test_a_mark_that_was_edited_marks_nothing(run_dir, marker):
+    write_json(run_dir / "stages" / "evaluate.json", marker)
+    assert not run_directory.is_complete(run_dir, "evaluate")

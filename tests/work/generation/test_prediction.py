@@ -1,0 +1,157 @@
+import json
+
+import pytest
+
+from summtune.base.errors import StageError
+from summtune.base.files import read_json, read_jsonl, write_jsonl
+from summtune.plan.plan import Launch
+from summtune.runs.records import Dialogue
+from summtune.work.generation import prediction
+from summtune.work.generation.decoding import generate
+from summtune.work.generation.prediction import key_of, make_batches, predict, read_partial
+from summtune.work.tokens.encoding import EncodedPrompt, PromptEncoder
+
+
+def prompt(*ids):
+    return EncodedPrompt(list(ids), truncated=False)
+
+
+def test_identical_prompts_are_generated_once_and_the_longest_first():
+    batches = make_batches([prompt(3, 1), prompt(3, 4, 5, 1), prompt(3, 1), prompt(2, 1), prompt(9, 9, 1)], 2)
+    assert batches == [[[3, 4, 5, 1], [9, 9, 1]], [[2, 1], [3, 1]]]
+
+
+def test_batches_do_not_depend_on_the_order_of_the_dialogues():
+    prompts = [prompt(*range(length), 1) for length in (3, 9, 4, 4, 7)]
+    assert make_batches(prompts, 2) == make_batches(reversed(prompts), 2)
+    assert make_batches([], 2) == []
+
+
+def write_partial(folder, rank, keys, tail=""):
+    rows = [{"key": key, "text": f"text {key}", "new_tokens": 3, "hit_length_cap": False} for key in keys]
+    path = folder / f"rank{rank}.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + tail)
+    return path
+
+
+def test_what_all_ranks_have_generated_is_read(tmp_path):
+    write_partial(tmp_path, 0, ["a", "b"])
+    write_partial(tmp_path, 1, ["c"])
+    assert {key: one.text for key, one in read_partial(tmp_path).items()} == {
+        "a": "text a",
+        "b": "text b",
+        "c": "text c",
+    }
+
+
+def test_a_line_that_a_kill_cut_short_is_taken_out_of_the_file(tmp_path):
+    path = write_partial(tmp_path, 0, ["a"], tail='{"key": "b", "te')
+    assert list(read_partial(tmp_path)) == ["a"]
+    assert path.read_text().count("\n") == 1
+    with path.open("a") as file:
+        file.write('{"key": "b", "text": "whole", "new_tokens": 1, "hit_length_cap": true}\n')
+    assert list(read_partial(tmp_path)) == ["a", "b"]
+
+
+@pytest.fixture
+def generated_batches(monkeypatch):
+    """The number of prompts of each batch that is generated."""
+    sizes = []
+
+    def counted(model, tokenizer, prompts, config):
+        sizes.append(len(prompts))
+        return generate(model, tokenizer, prompts, config)
+
+    monkeypatch.setattr(prediction, "generate", counted)
+    return sizes
+
+
+@pytest.fixture
+def prompted(prepare, generated_batches):
+    keys = {"kind": "prompt", "datasets": None, "learning_rate": None, "num_epochs": None, "logging_steps": None}
+    generation = {"max_new_tokens": 6, "batch_size": 2}
+    return lambda **more: prepare(**(keys | {"test": 6, "generation": generation} | more))
+
+
+def predictions_of(run):
+    return list(read_jsonl(run.folder / "predictions.jsonl"))
+
+
+def test_predictions_are_written_in_the_order_of_the_test_dialogues(prompted, generated_batches):
+    run = prompted()
+    predict(run.plan, run.folder, run.events("predict"))
+    asked = list(read_jsonl(run.folder / "data" / "test.jsonl"))
+    rows = predictions_of(run)
+    assert [(row["id"], row["dialogue"], row["references"]) for row in rows] == [
+        (row["id"], row["dialogue"], row["references"]) for row in asked
+    ]
+    assert generated_batches == [2, 2, 2]
+    assert not (run.folder / "predictions.partial").exists()
+    stats = read_json(run.folder / "prediction_stats.json")
+    assert (stats["dialogues"], stats["unique_prompts"], stats["truncated"]) == (6, 6, 0)
+    assert (stats["processes"], stats["precision"], stats["trainable_parameters"]) == (1, "fp32", 0)
+    assert all(0 < row["new_tokens"] <= 6 for row in rows)
+
+
+def test_a_killed_prediction_goes_on_with_the_missing_batches(prompted, generated_batches):
+    whole = prompted(name="whole")
+    predict(whole.plan, whole.folder, whole.events("predict"))
+    run = prompted(name="killed")
+    folder = run.folder / "predictions.partial"
+    folder.mkdir()
+    done = sorted(predictions_of(whole), key=lambda row: -row["prompt_tokens"])[:2]
+    kept = {"text": "as it was", "new_tokens": 2, "hit_length_cap": False}
+    tokenizer = prediction.load_tokenizer(run.plan.model.folder)
+    encoder = PromptEncoder(tokenizer, prediction.template_text("summarize"), 512)
+    asked = [Dialogue(row["id"], row["dialogue"], ()) for row in done]
+    keys = [key_of(encoded.ids) for encoded in encoder.encode(asked)]
+    lines = "".join(json.dumps({"key": key} | kept) + "\n" for key in keys)
+    (folder / "rank0.jsonl").write_text(lines + '{"key": "hal')
+    generated_batches.clear()
+    predict(run.plan, run.folder, run.events("predict"))
+    assert generated_batches == [2, 2]
+    expected = {row["id"]: row["prediction"] for row in predictions_of(whole)} | {
+        row["id"]: "as it was" for row in done
+    }
+    assert {row["id"]: row["prediction"] for row in predictions_of(run)} == expected
+
+
+def test_cut_dialogues_are_counted_and_said(prompted):
+    run = prompted(sequence_len=90)
+    predict(run.plan, run.folder, run.events("predict"))
+    cut = sum(row["truncated"] for row in predictions_of(run))
+    assert 0 < cut <= 6
+    assert read_json(run.folder / "prediction_stats.json")["truncated"] == cut
+    assert f"{cut} of 6 dialogues exceed sequence_len 90 and are cut" in run.texts("warning")
+    assert all(row["prompt_tokens"] <= 90 for row in predictions_of(run))
+
+
+def test_references_that_the_tokenizer_cannot_write_are_warned_of_and_written_down(prompted):
+    run = prompted()
+    test = run.folder / "data" / "test.jsonl"
+    rows = list(read_jsonl(test))
+    write_jsonl(test, [{**rows[0], "references": ["客服"]}, *rows[1:]])
+    predict(run.plan, run.folder, run.events("predict"))
+    (warning,) = run.texts("warning")
+    assert "test: the tokenizer has no token for" in warning
+    assert "scores have a ceiling (for instance " in warning
+    stats = read_json(run.folder / "prediction_stats.json")
+    assert stats["warnings"] == [warning]
+    assert stats["lost_text"]["summaries"]["lost"]["unknown"]["characters"] == 2
+
+
+def test_exemplars_are_shown_and_named(prompted, tmp_path):
+    run = prompted(shots=2, sequence_len=2000, datasets=[{"path": str(tmp_path / "run.train.jsonl"), "id_field": "id"}])
+    predict(run.plan, run.folder, run.events("predict"))
+    used = read_json(run.folder / "prediction_stats.json")["exemplars"]
+    pool = {row["id"]: row for row in read_jsonl(run.folder / "data" / "exemplars.jsonl")}
+    assert 2 < len(used) <= 12  # two for each of six dialogues, drawn anew
+    assert set(used) <= pool.keys()
+
+
+def test_another_number_of_processes_than_planned_is_an_error(prompted):
+    run = prompted()
+    launch = Launch(distribution="data_parallel", processes=2, device="cpu", config_file="accelerate.yaml")
+    stages = [stage.model_copy(update={"launch": launch}) for stage in run.plan.stages]
+    with pytest.raises(StageError, match=r"the plan is for 2 processes \(got 1\); see the launcher's log"):
+        predict(run.plan.model_copy(update={"stages": stages}), run.folder, run.events("predict"))

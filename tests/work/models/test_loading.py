@@ -1,0 +1,233 @@
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_inputs import CONFIG, write_checkpoint
+from transformers import GPT2Config, T5ForConditionalGeneration
+
+from summtune.base.errors import ModelError, StageError
+from summtune.machine.model_shapes import T5Shape, stored_tensors
+from summtune.recipe.keys import Recipe
+from summtune.work.models.loading import (
+    add_adapter,
+    alias_names,
+    count_parameters,
+    load_adapter,
+    load_model,
+    load_tokenizer,
+    mark_untied,
+    publish,
+    without_aliases,
+)
+
+# peft asks transformers 5 by a name that is on its way out
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+
+EMBEDDING = CONFIG["vocab_size"] * CONFIG["d_model"]
+SHAPE = T5Shape(CONFIG["vocab_size"], 32, 8, 64, 2, 1, 4, buckets=8)
+
+
+@pytest.fixture
+def copied(tmp_path, checkpoint):
+    return shutil.copytree(checkpoint, tmp_path / "copied")
+
+
+def lora(**keys):
+    return Recipe(kind="train", adapter="lora", lora_r=4, lora_dropout=0.0, **keys)
+
+
+def edit_config(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def edit_weights(folder, change):
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def lm_head_is_apart(model):
+    return model.lm_head.weight.data_ptr() != model.shared.weight.data_ptr()
+
+
+def test_lm_head_stays_the_matrix_that_is_stored(checkpoint):
+    model = load_model(checkpoint, torch.float32)
+    stored = load_file(checkpoint / "model.safetensors")
+    assert lm_head_is_apart(model)
+    assert torch.equal(model.lm_head.weight, stored["lm_head.weight"])
+    assert torch.equal(model.shared.weight, stored["shared.weight"])
+    assert count_parameters(model) == (SHAPE.parameters, SHAPE.parameters)
+
+
+@pytest.mark.parametrize("claimed", [True, False, None])
+def test_lm_head_stays_apart_whatever_the_config_says(copied, claimed):
+    edit_config(copied, tie_word_embeddings=claimed)
+    model = load_model(copied, torch.float32)
+    assert lm_head_is_apart(model)
+    assert torch.equal(model.lm_head.weight, load_file(copied / "model.safetensors")["lm_head.weight"])
+
+
+def test_lm_head_stays_apart_when_it_equals_the_embedding(copied):
+    edit_weights(copied, lambda tensors: tensors.update({"lm_head.weight": tensors["shared.weight"].clone()}))
+    model = load_model(copied, torch.float32)
+    assert lm_head_is_apart(model)
+    assert count_parameters(model)[1] == SHAPE.parameters
+
+
+def test_a_checkpoint_without_lm_head_is_tied(copied):
+    edit_config(copied, tie_word_embeddings=True)
+    edit_weights(copied, lambda tensors: tensors.pop("lm_head.weight"))
+    model = load_model(copied, torch.float32)
+    assert not lm_head_is_apart(model)
+    assert count_parameters(model)[1] == SHAPE.parameters - EMBEDDING
+
+
+def test_loading_leaves_transformers_as_it_was(checkpoint):
+    before = dict(T5ForConditionalGeneration._tied_weights_keys)
+    load_model(checkpoint, torch.float32)
+    assert before == T5ForConditionalGeneration._tied_weights_keys
+    assert "lm_head.weight" in before
+
+
+def test_weights_come_in_the_precision_that_is_asked_for(checkpoint):
+    model = load_model(checkpoint, torch.bfloat16)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+
+
+def test_a_decoder_only_model_is_refused(tmp_path):
+    GPT2Config(n_layer=1).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"not an encoder-decoder model \(got model_type 'gpt2'\)"):
+        load_model(tmp_path, torch.float32)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(ModelError, match=rf"no model can be loaded \(got {tmp_path}"):
+        load_model(tmp_path, torch.float32)
+
+
+def test_pickled_weights_are_never_loaded(copied):
+    (copied / "model.safetensors").unlink()
+    torch.save({}, copied / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=rf"the model's files cannot be loaded \(got {copied}"):
+        load_model(copied, torch.float32)
+
+
+def test_missing_weights_are_refused(copied):
+    (copied / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=rf"the model's files cannot be loaded \(got {copied}"):
+        load_model(copied, torch.float32)
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.001])
+def test_truncated_weights_are_refused(copied, keep):
+    path = copied / "model.safetensors"
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
+    with pytest.raises(ModelError, match=rf"the model's files cannot be loaded \(got {copied}"):
+        load_model(copied, torch.float32)
+
+
+def test_code_beside_the_weights_is_not_run(copied):
+    edit_config(copied, auto_map={"AutoConfig": "evil.Config", "AutoModelForSeq2SeqLM": "evil.Model"})
+    (copied / "evil.py").write_text("raise SystemExit('run')")
+    assert type(load_model(copied, torch.float32)) is T5ForConditionalGeneration
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
+def test_four_bits_without_cuda_are_refused(checkpoint):
+    with pytest.raises(StageError, match=r"qlora needs a CUDA device \(got none\); use `adapter: lora`"):
+        load_model(checkpoint, torch.float32, quantize=True)
+
+
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
+    with pytest.raises(ModelError, match=rf"no tokenizer can be loaded \(got {tmp_path}"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_tokenizer_without_character_offsets_is_refused(monkeypatch, tmp_path):
+    class Slow:
+        is_fast = False
+
+    monkeypatch.setattr("summtune.work.models.loading.AutoTokenizer.from_pretrained", lambda *_, **__: Slow())
+    with pytest.raises(ModelError, match=r"no character offsets \(got Slow\); it needs tokenizer.json"):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Model has `tie_word_embeddings=True`:UserWarning"
+)  # so transformers 5 says of any T5
+@pytest.mark.parametrize("targets", [["q", "v"], ["q", "k", "v", "o"], ["wi_0", "wi_1", "wo"], ["q", "lm_head"]])
+def test_lora_trains_the_weights_that_the_plan_counted(checkpoint, targets):
+    model = add_adapter(load_model(checkpoint, torch.float32), lora(lora_target_modules=targets), "owner/base")
+    expected = SHAPE.lora_parameters(4, targets)
+    assert count_parameters(model) == (expected, SHAPE.parameters + expected)
+    assert all(".lora_" in name for name, parameter in model.named_parameters() if parameter.requires_grad)
+
+
+def test_dora_trains_a_magnitude_for_each_output(checkpoint):
+    model = add_adapter(load_model(checkpoint, torch.float32), lora(peft_use_dora=True), "owner/base")
+    assert count_parameters(model)[0] == SHAPE.lora_parameters(4, ["q", "v"], dora=True)
+
+
+def test_an_unknown_target_is_refused_and_the_layers_are_named(checkpoint):
+    with pytest.raises(ModelError, match=r"\(got 'query'\); the model has k, lm_head, o, q, v, wi_0"):
+        add_adapter(load_model(checkpoint, torch.float32), lora(lora_target_modules=["q", "query"]), "owner/base")
+
+
+def test_a_saved_adapter_names_its_base_and_comes_back(tmp_path, checkpoint):
+    adapted = add_adapter(load_model(checkpoint, torch.float32), lora(), str(checkpoint))
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(0.5)
+    adapted.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["base_model_name_or_path"] == str(checkpoint)
+    again = load_adapter(load_model(checkpoint, torch.float32), tmp_path)
+    batch = {"input_ids": torch.tensor([[5, 6, 1]]), "decoder_input_ids": torch.tensor([[0, 7]])}
+    assert torch.equal(adapted.eval()(**batch).logits, again.eval()(**batch).logits)
+
+
+def test_the_names_of_shared_weights_are_left_out_of_what_is_saved(checkpoint):
+    model = load_model(checkpoint, torch.float32)
+    aliases = alias_names(model)
+    assert aliases == {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"}
+    copies = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    saved = without_aliases(copies, aliases)
+    assert saved.keys() == load_file(checkpoint / "model.safetensors").keys()
+
+
+def test_what_is_saved_says_that_lm_head_is_apart(tmp_path, checkpoint):
+    load_model(checkpoint, torch.float32).save_pretrained(tmp_path)
+    mark_untied(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["tie_word_embeddings"] is False
+    assert stored_tensors(tmp_path).keys() == stored_tensors(checkpoint).keys()
+
+
+def test_a_tied_model_is_not_called_untied(copied):
+    edit_config(copied, tie_word_embeddings=True)
+    edit_weights(copied, lambda tensors: tensors.pop("lm_head.weight"))
+    mark_untied(copied)
+    assert json.loads((copied / "config.json").read_text())["tie_word_embeddings"] is True
+
+
+def test_an_adapter_folder_has_no_config_to_mark(tmp_path):
+    mark_untied(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_publishing_puts_a_whole_folder_in_the_place_of_the_old_one(tmp_path):
+    for name in ("model", "model.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.txt").touch()
+    publish(tmp_path / "model.partial", tmp_path / "model")
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["model.partial.txt"]
+    assert not (tmp_path / "model.partial").exists()
+
+
+def test_the_shape_of_other_sizes_is_counted_too(tmp_path):
+    write_checkpoint(tmp_path, num_decoder_layers=2)
+    assert count_parameters(load_model(tmp_path, torch.float32))[1] == SHAPE.parameters + 2 * 4 * 32 * 32 + 3 * (
+        32 * 64 + 32
+    )

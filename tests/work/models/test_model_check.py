@@ -1,0 +1,81 @@
+"""What transformers makes of a model's files, held against the recipe before any weight is loaded."""
+
+import json
+
+import pytest
+from other_models import END, byte_tokenizer, write_model
+from tiny_inputs import EOS, PAD, write_checkpoint
+
+from summtune.base.errors import ModelError
+from summtune.recipe.keys import Recipe
+from summtune.work.models.loading import load_tokenizer
+from summtune.work.models.model_check import check_model
+
+SHORT = {"sequence_len": 64, "target_len": 64, "generation": {"max_new_tokens": 64}}
+
+
+def checked(folder, kind="train", **keys):
+    return check_model(folder, load_tokenizer(folder), Recipe.model_validate({"kind": kind} | SHORT | keys))
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_what_batches_need_is_returned_for_a_model_that_suits(checkpoint, tmp_path):
+    assert checked(checkpoint) == (PAD, PAD, EOS, None, None)
+    assert checked(write_model(tmp_path / "bart", "bart")) == (1, END, END, 64, 64)
+
+
+def test_lengths_are_held_against_the_defaults_of_the_class_too(tmp_path):
+    folder = write_model(tmp_path / "bart", "bart")
+    config = json.loads((folder / "config.json").read_text())
+    del config["max_position_embeddings"]  # BART's own is 1,024
+    (folder / "config.json").write_text(json.dumps(config))
+    checked(folder, sequence_len=1024)
+    with pytest.raises(ModelError, match=r"sequence_len exceeds the positions of the model \(got 1,025; "):
+        checked(folder, sequence_len=1025)
+
+
+def test_a_model_that_names_no_start_or_end_is_refused(tmp_path):
+    folder = write_checkpoint(tmp_path / "t5")
+    (folder / "generation_config.json").unlink()
+    edit(folder / "config.json", decoder_start_token_id=None, eos_token_id=None)
+    with pytest.raises(ModelError) as caught:
+        checked(folder, "prompt")
+    first, second = str(caught.value).splitlines()
+    assert first.startswith("the model names no token that its decoder starts from (got no decoder_start_token_id in ")
+    assert second.startswith("the model names no token that ends a summary (got no eos_token_id in ")
+
+
+@pytest.mark.parametrize(("name", "kinds"), [("pad_token", ("train", "prompt")), ("eos_token", ("train",))])
+def test_a_tokenizer_without_a_token_that_is_needed_is_refused(tmp_path, name, kinds):
+    folder = write_checkpoint(tmp_path / "t5")
+    edit(folder / "tokenizer_config.json", **{name: None})
+    for kind in kinds:
+        with pytest.raises(ModelError, match=f"the tokenizer has no {name}"):
+            checked(folder, kind)
+    if "prompt" not in kinds:
+        checked(folder, "prompt")
+
+
+def test_tokens_that_were_added_to_the_tokenizer_alone_are_refused(tmp_path):
+    tokenizer = byte_tokenizer()
+    folder = write_model(tmp_path / "bart", "bart", tokenizer)
+    tokenizer.add_tokens(["#Person1#"])
+    tokenizer.save_pretrained(folder)
+    for kind in ("train", "prompt"):
+        with pytest.raises(ModelError, match=r"no embedding for \(got '#Person1#' with id"):
+            checked(folder, kind)
+
+
+def test_summaries_that_do_not_end_as_generation_does_are_refused(tmp_path):
+    folder = write_model(tmp_path / "bart", "bart", byte_tokenizer(ends_with="<s>"))
+    with pytest.raises(
+        ModelError, match=r"never learn to end a summary \(got the tokens .*'<s>'\] for 'A.', and gener"
+    ):
+        checked(folder)
+    checked(folder, "prompt")
+    other = write_model(tmp_path / "other", "bart", eos_token_id=4)
+    with pytest.raises(ModelError, match=r"generation ends at \['<mask>'\]"):
+        checked(other)

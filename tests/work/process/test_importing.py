@@ -1,0 +1,37 @@
+"""Imports go on without the garbage collector, which is then as it was before."""
+
+import gc
+
+import pytest
+
+from summtune.work.process.importing import uncollected
+
+
+@pytest.fixture(autouse=True)
+def as_before():
+    enabled = gc.isenabled()
+    yield
+    gc.unfreeze()
+    (gc.enable if enabled else gc.disable)()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_nothing_is_collected_meanwhile_and_afterwards_it_is_as_before(enabled):
+    (gc.enable if enabled else gc.disable)()
+    with uncollected():
+        assert not gc.isenabled()
+    assert gc.isenabled() is enabled
+
+
+def test_what_was_made_is_never_looked_through_again():
+    gc.unfreeze()
+    with uncollected():
+        kept = [[] for _ in range(1000)]
+    assert gc.get_freeze_count() > len(kept)
+
+
+def test_a_failed_import_leaves_the_collector_on():
+    gc.enable()
+    with pytest.raises(ImportError, match="no such thing"), uncollected():
+        raise ImportError("no such thing")
+    assert gc.isenabled()

@@ -1,0 +1,131 @@
+"""DeepSpeed's CPU optimizer is compiled with a word, or its failure is told."""
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("deepspeed")
+
+from summtune.base.errors import StageError
+from summtune.base.files import read_jsonl, write_json
+from summtune.runs.events import Events
+from summtune.work.process import operators
+
+OFFLOAD = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
+
+
+class Builder:
+    """In the place of DeepSpeed's: compiles nothing."""
+
+    loaded = 0
+    error: Exception | None = None
+
+    def load(self, verbose):
+        type(self).loaded += 1
+        if self.error:
+            raise self.error
+
+
+@pytest.fixture
+def builder(monkeypatch, tmp_path):
+    fresh = type("Fresh", (Builder,), {"loaded": 0})
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "built"))
+    monkeypatch.setattr("deepspeed.ops.op_builder.CPUAdamBuilder", fresh)
+    return fresh
+
+
+def plan(deepspeed):
+    return SimpleNamespace(recipe=SimpleNamespace(deepspeed=deepspeed))
+
+
+def prepare(run_dir, config):
+    (run_dir / "logs").mkdir(exist_ok=True)
+    write_json(run_dir / "ds_config.json", config)
+    operators.prepare(plan("ds.json"), run_dir, Events(run_dir, "train", 0))
+    events = run_dir / "logs" / "events.jsonl"
+    return [row["text"] for row in read_jsonl(events)] if events.exists() else []
+
+
+def test_nothing_is_compiled_without_offload(builder, tmp_path):
+    assert prepare(tmp_path, {"zero_optimization": {"stage": 2}}) == []
+    write_json(tmp_path / "ds_config.json", OFFLOAD)  # of an earlier start
+    operators.prepare(plan(None), tmp_path, Events(tmp_path, "train", 0))
+    assert builder.loaded == 0
+
+
+def test_the_first_time_is_announced(builder, tmp_path):
+    (said,) = prepare(tmp_path, OFFLOAD)
+    assert said == "compiling DeepSpeed's optimizer for the CPU, once on this machine: about a minute"
+    assert builder.loaded == 1
+    (tmp_path / "built" / "cpu_adam" / "cpu_adam.so").touch()
+    assert len(prepare(tmp_path, OFFLOAD)) == 1, "nothing new was said"
+
+
+def test_a_failure_is_told(builder, tmp_path):
+    builder.error = RuntimeError("Error building extension 'cpu_adam'\nmore")
+    with pytest.raises(
+        StageError, match=r"cannot be compiled \(got Error building extension 'cpu_adam'\); it needs g\+\+"
+    ):
+        prepare(tmp_path, OFFLOAD)
+
+
+def test_a_lock_that_was_left_is_removed_when_it_is_old(tmp_path):
+    lock, said = tmp_path / "lock", []
+    operators.free_lock(lock, said.append)
+    lock.touch()
+    started = time.monotonic()
+    operators.free_lock(lock, said.append, stale_seconds=1.0)
+    assert not lock.exists()
+    assert 0.5 < time.monotonic() - started < 10
+    assert said == [f"waiting for {lock} (held by another machine, or left by a killed run)"]
+
+
+def test_who_compiles_is_waited_for_and_may_be_killed_meanwhile(tmp_path):
+    lock, said = tmp_path / "lock", []
+    lock.touch()
+    os.utime(lock, (time.time() - 1000,) * 2)
+    hold = "import sys, time; held = open(sys.argv[1]); print('held', flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", hold, str(lock)], stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"held\n"
+    with holder, ThreadPoolExecutor() as pool:
+        waiting = pool.submit(operators.free_lock, lock, said.append)
+        time.sleep(1.5)
+        assert lock.exists()
+        holder.kill()
+        waiting.result(20)
+    assert not lock.exists()
+    assert said[0] == f"waiting for {lock} (another process compiles)"
+
+
+@pytest.mark.parametrize("name", operators.OPERATORS)
+def test_the_locks_of_all_operators_are_looked_at(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    lock = tmp_path / name / "lock"
+    lock.parent.mkdir()
+    lock.touch()
+    os.utime(lock, (time.time() - 1000,) * 2)
+    operators.free_locks(print)
+    assert not lock.exists()
+
+
+@pytest.mark.parametrize("before", [None, "0"])
+def test_muon_does_not_bring_torch_s_compiler(before):
+    program = (
+        "import os, sys\n"
+        "from summtune.work.process import operators\n"
+        "operators.leave_muon_uncompiled()\n"
+        "print(operators._MUON in sys.modules, 'torch._inductor.compile_fx' in sys.modules)\n"
+        "print(os.environ.get(operators._NO_COMPILER))"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != operators._NO_COMPILER}
+    if before is not None:
+        environment[operators._NO_COMPILER] = before
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.splitlines()[-2:] == ["True False", str(before)], done.stderr

@@ -1,0 +1,82 @@
+"""Sentences about what a tokenizer loses."""
+
+import pytest
+
+from summtune.work.tokens.loss_warnings import loss_remarks, loss_warnings
+
+
+def tally(texts=1, tokens=0, characters=0, examples=(("a", "x"),)):
+    return {"texts": texts, "tokens": tokens, "characters": characters, "examples": list(examples)}
+
+
+def lost(prompts=None, summaries=None, template="", texts=10, characters=1000):
+    return {
+        "template": template,
+        "prompts": {"texts": texts, "characters": characters, "lost": prompts or {}},
+        "summaries": {"texts": texts, "characters": characters, "lost": summaries or {}},
+    }
+
+
+def test_nothing_lost_is_nothing_to_tell():
+    assert loss_warnings("train", lost()) == loss_remarks("train", lost()) == []
+
+
+def test_a_script_without_tokens_calls_for_another_model():
+    (warning,) = loss_warnings("train", lost({"unknown": tally(10, 64, 800, [("c0", "客服"), ("c1", "客")])}))
+    assert warning == (
+        "train: the tokenizer has no token for 80 % of the characters in dialogues: 10 of 10 dialogues hold 64 unknown "
+        "tokens in place of 800 characters, and the model cannot read them (for instance c0: 客服; c1: 客); use a "
+        "model whose tokenizer covers this script, such as google/mt5-small"
+    )
+
+
+def test_a_sign_without_a_token_calls_for_another_sign():
+    (warning,) = loss_warnings("train", lost(summaries={"unknown": tally(1, 1, 1, [("a", "~")])}))
+    assert warning == (
+        "train: the tokenizer has no token for 0.1 % of the characters in summaries: 1 of 10 summaries hold 1 unknown "
+        "token in place of 1 character; the model learns summaries without them (for instance a: ~); replace them in "
+        "the data, or use a model whose tokenizer has them"
+    )
+
+
+def test_references_of_the_test_role_are_a_ceiling():
+    (warning,) = loss_warnings("test", lost(summaries={"unknown": tally(3, 0, 90)}))
+    assert "3 of 10 reference summaries lose 90 characters" in warning
+    assert "no output can equal these references and scores have a ceiling" in warning
+
+
+@pytest.mark.parametrize(
+    ("role", "effect"),
+    [
+        ("train", "train: the tokenizer loses the line breaks of 4 of 10 summaries: the model learns to write such "),
+        (
+            "test",
+            "test: the tokenizer loses the line breaks of 4 of 10 reference summaries: the model cannot write them",
+        ),
+    ],
+)
+def test_lost_line_breaks(role, effect):
+    (warning,) = loss_warnings(role, lost(summaries={"lines": tally(4, examples=[("a", "\n")])}))
+    assert warning.startswith(effect)
+    assert warning.endswith("(for instance a)")
+
+
+def test_control_characters_are_made_visible():
+    (warning,) = loss_warnings("train", lost(summaries={"unknown": tally(1, 1, 2, [("a\x1b[2J", "\0\t")])}))
+    assert "(for instance a␛[2J: ␀\\t)" in warning
+
+
+def test_the_template_is_named():
+    (warning,) = loss_warnings("train", lost(template="{~}"))
+    assert warning == (
+        "train: the tokenizer has no token for some characters of prompt_template (got {~}); replace them"
+    )
+
+
+def test_what_changes_without_harm_is_a_remark():
+    found = lost({"control": tally(2, examples=[("a", "</s>")])}, {"spaces": tally(3, examples=[("b", "")])})
+    assert loss_warnings("train", found) == []
+    assert loss_remarks("train", found) == [
+        "train: 2 of 10 dialogues hold the text of control tokens, which is encoded as text (for instance a: </s>)",
+        "train: 3 of 10 summaries hold runs of spaces or tabs, which become one space (for instance b)",
+    ]

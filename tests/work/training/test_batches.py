@@ -1,0 +1,192 @@
+import random
+
+import pytest
+import torch
+
+from summtune.work.training.batches import IGNORED, Collator, GlobalBatchSampler, Pair, Pairs
+
+
+def make_pairs(count, multiple, seed=0):
+    rng = random.Random(seed)
+    return Pairs(
+        [
+            Pair(input_ids=[3] * rng.choice([20, 40, 60, 120, 300]), labels=[4] * rng.randint(3, 30))
+            for _ in range(count)
+        ],
+        multiple,
+        eos=1,
+    )
+
+
+def batches_of(sampler, epoch=0):
+    order, size = sampler.order(epoch), sampler.global_batch
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+@pytest.mark.parametrize(("real", "multiple", "fillers"), [(13, 8, 3), (16, 8, 0), (1, 8, 7), (5, 1, 0)])
+def test_pairs_are_filled_up_to_whole_global_batches(real, multiple, fillers):
+    pairs = make_pairs(real, multiple)
+    assert (len(pairs), pairs.fillers) == (real + fillers, fillers)
+    assert all(pairs[index] == {"input_ids": [1], "labels": [IGNORED]} for index in range(real, len(pairs)))
+
+
+def test_target_tokens_leave_fillers_out():
+    pairs = make_pairs(3, 8)
+    assert pairs.target_tokens == sum(len(pairs[index]["labels"]) for index in range(3))
+
+
+@pytest.mark.parametrize("group_by_length", [True, False])
+def test_an_epoch_is_a_permutation_with_fillers_only_in_its_last_batch(group_by_length):
+    sampler = GlobalBatchSampler(make_pairs(45, 8), 8, seed=7, group_by_length=group_by_length)
+    for epoch in range(3):
+        batches = batches_of(sampler, epoch)
+        assert sorted(index for batch in batches for index in batch) == list(range(48))
+        assert all(index < 45 for batch in batches[:-1] for index in batch)
+        assert sum(index >= 45 for index in batches[-1]) == 3
+
+
+def test_the_sampler_yields_the_order_of_its_epoch():
+    sampler = GlobalBatchSampler(make_pairs(20, 4), 4, seed=7, group_by_length=True)
+    sampler.set_epoch(2)
+    assert list(sampler) == sampler.order(2)
+    assert len(sampler) == 20
+
+
+@pytest.mark.parametrize("group_by_length", [True, False])
+def test_the_order_depends_on_seed_and_epoch_alone(group_by_length):
+    first, again = (GlobalBatchSampler(make_pairs(40, 8), 8, 7, group_by_length) for _ in range(2))
+    random.seed(1)
+    torch.manual_seed(1)
+    assert [first.order(epoch) for epoch in (2, 0, 1)] == [again.order(epoch) for epoch in (2, 0, 1)]
+    assert first.order(0) != first.order(1)
+    assert first.order(0) != GlobalBatchSampler(make_pairs(40, 8), 8, 8, group_by_length).order(0)
+
+
+def shares(sampler, micro, processes):
+    """Return the global batches as accelerate deals them out: micro batch after micro batch, round robin."""
+    order = sampler.order(0)
+    micros = [order[start : start + micro] for start in range(0, len(order), micro)]
+    steps = len(order) // sampler.global_batch
+    accumulation = sampler.global_batch // micro // processes
+    dealt = [micros[rank::processes] for rank in range(processes)]
+    return [
+        sorted(
+            index
+            for rank in range(processes)
+            for batch in dealt[rank][step * accumulation : (step + 1) * accumulation]
+            for index in batch
+        )
+        for step in range(steps)
+    ]
+
+
+def test_every_layout_gets_the_same_global_batches():
+    sampler = GlobalBatchSampler(make_pairs(45, 8), 8, seed=7, group_by_length=True)
+    layouts = [shares(sampler, micro, processes) for micro, processes in [(8, 1), (2, 1), (4, 2), (2, 2), (1, 4)]]
+    assert all(layout == layouts[0] for layout in layouts)
+    assert layouts[0] == [sorted(batch) for batch in batches_of(sampler)]
+
+
+def padded_share(sampler):
+    """Return padded tokens over real tokens of the sources."""
+    padded = sum(len(batch) * max(sampler.lengths[i] for i in batch) for batch in batches_of(sampler))
+    return padded / sum(sampler.lengths)
+
+
+def test_length_grouping_takes_away_most_of_the_padding():
+    pairs = make_pairs(400, 8)
+    grouped = padded_share(GlobalBatchSampler(pairs, 8, seed=7, group_by_length=True))
+    shuffled = padded_share(GlobalBatchSampler(pairs, 8, seed=7, group_by_length=False))
+    assert shuffled > 1.8
+    assert grouped < 1.08
+
+
+def test_length_grouping_keeps_the_order_of_the_batches_random():
+    sampler = GlobalBatchSampler(make_pairs(400, 8), 8, seed=7, group_by_length=True)
+    longest = [max(sampler.lengths[i] for i in batch) for batch in batches_of(sampler)]
+    assert longest not in (sorted(longest), sorted(longest, reverse=True))
+
+
+def test_tokens_of_steps_count_real_tokens_over_epochs():
+    pairs = make_pairs(13, 8)
+    sampler = GlobalBatchSampler(pairs, 8, seed=7, group_by_length=True)
+    whole = sum(len(pairs[i]["input_ids"]) + len(pairs[i]["labels"]) for i in range(13))
+    assert sampler.tokens_of_steps(0, 2) == whole
+    assert sampler.tokens_of_steps(0, 1) + sampler.tokens_of_steps(1, 4) == 2 * whole
+    assert sampler.tokens_of_steps(2, 2) == 0
+
+
+def test_the_collator_pads_and_shifts_the_labels_right():
+    batch = Collator(pad=0, start=9)(
+        [Pair(input_ids=[5, 6, 1], labels=[7, 1]), Pair(input_ids=[5, 1], labels=[7, 8, 8, 1])]
+    )
+    assert batch["input_ids"].tolist() == [[5, 6, 1], [5, 1, 0]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert batch["labels"].tolist() == [[7, 1, IGNORED, IGNORED], [7, 8, 8, 1]]
+    assert batch["decoder_input_ids"].tolist() == [[9, 7, 1, 0], [9, 7, 8, 8]]
+
+
+def test_the_collator_masks_by_length_and_not_by_the_padding_token():
+    batch = Collator(pad=0, start=0)([Pair(input_ids=[0, 5, 1], labels=[1]), Pair(input_ids=[1], labels=[IGNORED])])
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert batch["decoder_input_ids"].tolist() == [[0], [0]]
+
+
+def test_the_first_token_of_each_prompt_sees_all_where_the_model_wants_one_that_does():
+    pairs = [Pair(input_ids=[5, 6, 1], labels=[7, 1]), Pair(input_ids=[5, 1], labels=[7, 1])]
+    assert "global_attention_mask" not in Collator(pad=0, start=9)(pairs)
+    assert Collator(pad=0, start=9, global_attention=True)(pairs)["global_attention_mask"].tolist() == [
+        [1, 0, 0],
+        [1, 0, 0],
+    ]
+
+
+def test_lengths_are_padded_to_a_multiple():
+    batch = Collator(pad=0, start=0, multiple=8)([Pair(input_ids=[5] * 9, labels=[7] * 3)])
+    assert batch["input_ids"].shape == (1, 16)
+    assert batch["labels"].shape == batch["decoder_input_ids"].shape == (1, 8)
+    assert int(batch["attention_mask"].sum()) == 9
+
+
+def test_no_padding_goes_beyond_the_positions_of_the_model():
+    pair = Pair(input_ids=[5] * 9, labels=[7] * 3)
+    batch = Collator(pad=0, start=0, multiple=8, most_prompt_tokens=15, most_summary_tokens=8)([pair])
+    assert batch["input_ids"].shape == batch["attention_mask"].shape == (1, 9)
+    assert batch["labels"].shape == (1, 8)
+
+
+def reference_order(lengths, real, size, seed, epoch, group_by_length):
+    """The order of an epoch, in plain Python, as it was first defined: it may never change."""
+    rng = random.Random(f"{seed}/{epoch}")
+    order = list(range(real))
+    rng.shuffle(order)
+    if group_by_length:
+        for start in range(0, real, size * 50):
+            order[start : start + size * 50] = sorted(order[start : start + size * 50], key=lambda i: -lengths[i])
+    batches = [order[start : start + size] for start in range(0, real, size)]
+    partial = [batches.pop()] if batches and len(batches[-1]) < size else []
+    if group_by_length:
+        rng.shuffle(batches)
+    return [*(index for batch in batches + partial for index in batch), *range(real, len(lengths))]
+
+
+@pytest.mark.parametrize("group_by_length", [True, False])
+@pytest.mark.parametrize(("real", "size"), [(1, 8), (7, 8), (8, 8), (45, 8), (400, 8), (403, 4), (450, 4), (5, 1)])
+def test_the_order_is_that_of_the_first_version(real, size, group_by_length):
+    pairs = make_pairs(real, size)
+    sampler = GlobalBatchSampler(pairs, size, seed=7, group_by_length=group_by_length)
+    lengths = [len(pairs[index]["input_ids"]) for index in range(len(pairs))]
+    for epoch in (0, 3):
+        expected = reference_order(lengths, real, size, 7, epoch, group_by_length)
+        assert sampler.order(epoch) == expected
+        assert all(type(index) is int for index in sampler.order(epoch))
+
+
+def test_tokens_of_steps_order_an_epoch_once(monkeypatch):
+    sampler = GlobalBatchSampler(make_pairs(45, 8), 8, seed=7, group_by_length=True)
+    expected = [sum(sampler.tokens[i] for i in batch) for epoch in (0, 1) for batch in batches_of(sampler, epoch)]
+    ordered = []
+    original = sampler.order
+    monkeypatch.setattr(sampler, "order", lambda epoch: ordered.append(epoch) or original(epoch))
+    assert [sampler.tokens_of_steps(step, step + 1) for step in range(12)] == expected
+    assert ordered == [0, 1]

@@ -1,0 +1,288 @@
+"""Trainings that are killed, told to stop, or cannot save: what they leave is whole, and they come to the same end."""
+
+import resource
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_inputs import write_checkpoint
+from trained_runs import Killed, eval_rows, go_on, same_weights, weights
+
+from summtune.base.errors import StageError
+from summtune.machine.model_shapes import stored_tensors
+from summtune.runs import checkpoints
+from summtune.work.process.stopping import Stopped, StopRequest
+from summtune.work.training import stage as training
+from summtune.work.training.stage import train
+from summtune.work.training.trainer import LayoutInvariantTrainer, Recorder
+
+# Names that transformers 5 is about to drop: peft asks by one, and 5.20 knows no other for the argument
+NAN = float("nan")
+
+pytestmark = pytest.mark.filterwarnings("ignore:`(is_)?gradient_checkpointing:FutureWarning")
+
+
+def test_no_more_checkpoints_are_kept_than_asked_for(killed_after):
+    run = killed_after(7, save_total_limit=3, max_steps=8, num_epochs=None)
+    kept = checkpoints.checkpoints(run.folder / "checkpoints")
+    assert [checkpoints.step_of(path) for path in kept] == [7, 6, 5]
+
+
+def test_the_best_checkpoint_is_kept_besides(killed_after):
+    keys = {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": None, "lr_scheduler": "constant"}
+    run = killed_after(2, save_total_limit=1, max_steps=12, learning_rate=5.0, **keys)
+    evaluated = eval_rows(run)
+    best = min(evaluated, key=evaluated.get)
+    kept = {checkpoints.step_of(path) for path in checkpoints.checkpoints(run.folder / "checkpoints")}
+    assert (best, kept) == (1, {1, 2})
+
+
+def test_checkpoints_hold_no_alias_and_no_needless_pickle(killed_after, checkpoint):
+    run = killed_after(1)
+    folder = run.folder / "checkpoints" / "checkpoint-1"
+    assert stored_tensors(folder).keys() == stored_tensors(checkpoint).keys()
+    assert not (folder / "training_args.bin").exists()
+
+
+@pytest.mark.parametrize("keys", [{}, {"adapter": "lora", "lora_r": 4}], ids=["full", "lora"])
+def test_a_killed_training_comes_to_the_same_end(trained, killed_after, keys):
+    keys |= {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": 3}
+    whole = trained(name="whole", save_steps=1, **keys)
+    run = go_on(killed_after(3, **keys))
+    assert run.training["resumed_from_step"] == 3
+    assert "going on from checkpoint-3" in run.texts("message")
+    assert [(row["step"], row.get("loss"), row.get("eval_loss")) for row in run.log] == [
+        (row["step"], row.get("loss"), row.get("eval_loss")) for row in whole.log
+    ]
+    name = "adapter_model.safetensors" if "adapter" in keys else "model.safetensors"
+    assert same_weights(load_file(run.folder / "model" / name), load_file(whole.folder / "model" / name))
+
+
+def test_dropout_is_the_same_after_a_resume(prepare, trained, killed_after, tmp_path):
+    base = str(write_checkpoint(tmp_path / "dropping", dropout_rate=0.3))
+    whole = trained(name="whole", base_model=base, save_steps=1)
+    assert go_on(killed_after(3, base_model=base)).losses == whole.losses
+
+
+def damage_manifest(folder):
+    (folder / "manifest.json").unlink()
+
+
+def damage_weights(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def damage_state(folder):
+    path = folder / "optimizer.pt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def damage_listing(folder):
+    (folder / "scheduler.pt").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (damage_manifest, "it was not written to the end"),
+        (damage_weights, "bytes instead of"),
+        (damage_state, "optimizer.pt was altered"),
+        (damage_listing, "scheduler.pt is missing"),
+    ],
+)
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(uninterrupted, killed_after, damage, reason):
+    run = killed_after(3)
+    damage(run.folder / "checkpoints" / "checkpoint-3")
+    go_on(run)
+    (warning,) = run.texts("warning")
+    assert warning.startswith("checkpoint-3 is passed over: ")
+    assert reason in warning
+    assert run.training["resumed_from_step"] == 2
+    assert run.losses == uninterrupted.losses
+    assert same_weights(weights(run), weights(uninterrupted))
+
+
+def test_without_a_whole_checkpoint_training_begins_anew(uninterrupted, killed_after):
+    run = killed_after(2)
+    for folder in (run.folder / "checkpoints").iterdir():
+        damage_manifest(folder)
+    go_on(run)
+    assert len(run.texts("warning")) == 2
+    assert run.training["resumed_from_step"] is None
+    assert run.losses == uninterrupted.losses
+
+
+def test_going_on_with_smaller_micro_batches_comes_to_the_same_losses(prepare, killed_after, uninterrupted):
+    killed_after(2)
+    run = go_on(prepare(name="killed", save_steps=1, micro_batch_size=2, gradient_accumulation_steps=4))
+    assert run.training["resumed_from_step"] == 2
+    assert run.losses == pytest.approx(uninterrupted.losses, rel=1e-4)
+
+
+def test_patience_is_counted_on_after_a_kill(trained, killed_after):
+    keys = {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": None, "lr_scheduler": "constant"}
+    keys |= {"max_steps": 12, "learning_rate": 5.0, "early_stopping_patience": 3}
+    whole = trained(name="whole", save_steps=1, **keys)
+    assert whole.training["steps"] < 12
+    assert go_on(killed_after(2, **keys)).training["steps"] == whole.training["steps"]
+
+
+@pytest.fixture
+def stopped_at(prepare, monkeypatch):
+    """Train a recipe that is asked to stop while a step is under way; return its run and what it said."""
+
+    def start(step, name="stopped", **keys):
+        run, stop = prepare(name=name, **({"save_steps": 100, "save_total_limit": 10} | keys)), StopRequest()
+        with monkeypatch.context() as patch:
+
+            def on_step_begin(self, args, state, control, **_):
+                stop.asked = stop.asked or state.global_step == step - 1
+
+            patch.setattr(Recorder, "on_step_begin", on_step_begin)
+            try:
+                train(run.plan, run.folder, run.events(), stop)
+                said = None
+            except Stopped as stopped:
+                said = str(stopped)
+        return run, said
+
+    return start
+
+
+def test_who_is_asked_to_stop_writes_a_checkpoint_and_goes_on_from_there(stopped_at, uninterrupted):
+    run, said = stopped_at(3)
+    assert said == "checkpoint-3 is written, the processes end as they were asked to"
+    assert [path.name for path in checkpoints.checkpoints(run.folder / "checkpoints")] == ["checkpoint-3"]
+    assert not (run.folder / "model").exists()
+    go_on(run)
+    assert run.training["resumed_from_step"] == 3
+    assert run.losses == uninterrupted.losses
+    assert same_weights(weights(run), weights(uninterrupted))
+
+
+@pytest.mark.parametrize("keys", [{"save_steps": None}, {"eval_steps": 2, "save_steps": 2}], ids=["epoch", "steps"])
+def test_an_evaluation_that_is_due_is_not_missed_by_stopping(stopped_at, trained, keys):
+    keys |= {"train": 18, "val_set_size": 5}
+    whole = trained(name="whole", **keys)
+    run, said = stopped_at(2, **keys)  # the last step of the first epoch
+    assert said.startswith("checkpoint-2 ")
+    assert list(eval_rows(run)) == [2]
+    go_on(run)
+    assert eval_rows(run) == eval_rows(whole)
+    assert run.losses == whole.losses
+    assert same_weights(weights(run), weights(whole))
+
+
+def test_at_the_last_step_the_model_is_saved_instead(stopped_at, uninterrupted):
+    run, said = stopped_at(4)
+    assert said is None
+    assert same_weights(weights(run), weights(uninterrupted))
+
+
+def test_a_run_that_ended_between_its_last_checkpoint_and_its_model_trains_no_further_step(
+    prepare, trained, monkeypatch
+):
+    keys = {"max_steps": 3, "num_epochs": None, "save_steps": 1}  # in the middle of an epoch of two steps
+    whole = trained(name="whole", **keys)
+    run = prepare(name="killed", **keys)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_model", raise_killed)
+        with pytest.raises(Killed):
+            train(run.plan, run.folder, run.events(), StopRequest())
+    go_on(run)
+    assert (run.training["resumed_from_step"], run.training["steps"]) == (3, 3)
+    assert run.losses == whole.losses
+    assert same_weights(weights(run), weights(whole))
+
+
+def raise_killed(*_):
+    raise Killed
+
+
+def test_a_save_that_finds_no_space_leaves_the_checkpoint_before_it_whole(prepare, uninterrupted, monkeypatch):
+    run = prepare(name="full", save_steps=1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def on_step_begin(self, args, state, control, **_):
+        if state.global_step == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "on_step_begin", on_step_begin)
+        try:
+            with pytest.raises(StageError) as caught:
+                train(run.plan, run.folder, run.events(), StopRequest())
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(caught.value).startswith("checkpoint-3 could not be written (got ")
+    assert str(caught.value).endswith(
+        "the checkpoints before it are whole: free space on the disk, and give the same command again"
+    )
+    good, damaged = checkpoints.latest_good(run.folder / "checkpoints")
+    assert (good.name, damaged) == ("checkpoint-2", [])
+    go_on(run)
+    assert run.training["resumed_from_step"] == 2
+    assert run.losses == uninterrupted.losses
+    assert same_weights(weights(run), weights(uninterrupted))
+
+
+def test_a_damaged_best_checkpoint_is_not_taken_for_the_model(prepare, killed_after, monkeypatch):
+    keys = {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": None, "lr_scheduler": "constant"}
+    run = killed_after(2, max_steps=3, learning_rate=5.0, save_total_limit=1, **keys)
+    best = run.folder / "checkpoints" / "checkpoint-1"
+
+    def on_step_begin(self, args, state, control, **_):
+        damage_weights(best)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "on_step_begin", on_step_begin)
+        with pytest.raises(StageError, match=r"best checkpoint is damaged \(got checkpoint-1: model.safetensors has"):
+            go_on(run)
+    go_on(run)
+    assert "the best checkpoint until checkpoint-3 cannot be used (checkpoint-1: " in run.texts("warning")[-1]
+    assert (run.training["steps"], run.training["best_step"], run.training["eval_loss"]) == (3, None, None)
+
+
+def test_a_best_checkpoint_that_was_lost_is_forgotten_with_its_value(prepare, killed_after):
+    keys = {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": None, "lr_scheduler": "constant"}
+    run = killed_after(2, max_steps=4, learning_rate=5.0, save_total_limit=1, **keys)
+    damage_weights(run.folder / "checkpoints" / "checkpoint-1")
+    go_on(run)
+    later = {step: loss for step, loss in eval_rows(run).items() if step > 2}
+    assert run.training["best_step"] == min(later, key=later.get)
+    assert run.training["eval_loss"] == min(later.values())
+
+
+@pytest.mark.parametrize("step", [1, 2, 4])
+def test_the_losses_since_the_last_line_of_the_log_are_not_lost(trained, killed_after, step):
+    keys = {"num_epochs": None, "max_steps": 7, "logging_steps": 3}
+    whole = trained(name="whole", save_steps=1, **keys)
+    assert [row["step"] for row in whole.log] == [3, 6, 7]
+    run = go_on(killed_after(step, **keys))
+    assert run.losses == whole.losses
+    assert run.training["train_loss"] == whole.training["train_loss"]
+
+
+def test_a_checkpoint_that_cannot_be_deleted_costs_no_other_one(killed_after, monkeypatch):
+    def stuck(path, ignore_errors=False):
+        if not ignore_errors:
+            raise OSError("Directory not empty")
+
+    monkeypatch.setattr(checkpoints.shutil, "rmtree", stuck)
+    run = killed_after(3, save_total_limit=1)
+    good, damaged = checkpoints.latest_good(run.folder / "checkpoints")
+    assert (checkpoints.step_of(good), damaged) == (3, [])
+    assert checkpoints.damage(run.folder / "checkpoints" / "checkpoint-2") == "it was not written to the end"
+
+
+def test_an_evaluation_without_a_number_stops_the_training(prepare, monkeypatch):
+    run = prepare(train=18, val_set_size=5, eval_steps=1)
+    monkeypatch.setattr(LayoutInvariantTrainer, "prediction_step", lambda *_, **__: (torch.tensor(NAN), None, None))
+    with pytest.raises(
+        StageError, match=r"the evaluation loss is not a number \(got nan at step 1\); lower learning_r"
+    ):
+        train(run.plan, run.folder, run.events(), StopRequest())
+    assert eval_rows(run) == {}

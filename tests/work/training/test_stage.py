@@ -1,0 +1,377 @@
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+from peft import AutoPeftModelForSeq2SeqLM, PeftModel
+from safetensors.torch import load_file
+from tiny_inputs import dialogues, overflow, write_rows
+from trained_runs import eval_rows, same_weights, weights
+from transformers import AutoModelForSeq2SeqLM
+
+from summtune.base.errors import DataError, ModelError, StageError
+from summtune.base.files import read_jsonl
+from summtune.plan.plan import Launch
+from summtune.recipe.paths import package_path
+from summtune.runs import checkpoints
+from summtune.work.models.loading import load_model
+from summtune.work.models.saved_model import save_model
+from summtune.work.process.stopping import StopRequest
+from summtune.work.training import arguments
+from summtune.work.training import stage as training
+from summtune.work.training import trainer as trainer_module
+from summtune.work.training.stage import train
+
+# Names that transformers 5 is about to drop: peft asks by one, and 5.20 knows no other for the argument
+pytestmark = pytest.mark.filterwarnings("ignore:`(is_)?gradient_checkpointing:FutureWarning")
+
+
+def test_a_trained_model_is_whole_and_lm_head_is_apart(trained, checkpoint):
+    run = trained()
+    model = run.folder / "model"
+    stored = load_file(checkpoint / "model.safetensors")
+    now = weights(run)
+    assert now.keys() == stored.keys()
+    assert all(not torch.equal(now[name], stored[name]) for name in ("lm_head.weight", "shared.weight"))
+    assert json.loads((model / "config.json").read_text())["tie_word_embeddings"] is False
+    assert json.loads((model / "config.json").read_text())["use_cache"] is True
+    loaded = AutoModelForSeq2SeqLM.from_pretrained(model)
+    assert torch.equal(loaded.lm_head.weight, now["lm_head.weight"])
+    assert torch.equal(loaded.shared.weight, now["shared.weight"])
+    names = {path.name for path in model.iterdir()}
+    assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"} <= names
+    assert not any(path.suffix in {".bin", ".pt", ".pkl"} for path in model.iterdir())
+    assert not (run.folder / "model.partial").exists()
+
+
+def test_what_was_trained_is_written_down_and_said(trained):
+    run = trained(train=13, micro_batch_size=4, gradient_accumulation_steps=2)
+    said = run.training
+    assert said["trainable_parameters"] == said["total_parameters"] > 50_000
+    assert (said["pairs"], said["steps"], said["epochs"]) == (13, 4, 2.0)
+    assert (said["processes"], said["precision"]) == (1, "fp32")
+    assert said["eval_loss"] is said["best_step"] is said["resumed_from_step"] is None
+    assert said["peak_memory_bytes"] > 1e8
+    total = f"{said['total_parameters']:,}"
+    assert run.texts("message")[1:] == [f"training {total} of {total} parameters (100.00 %)"]
+
+
+def test_each_logged_step_has_all_its_numbers(trained):
+    run = trained(learning_rate=0.01)
+    assert [row["step"] for row in run.log] == [1, 2, 3, 4]
+    assert [row["epoch"] for row in run.log] == [0.5, 1.0, 1.5, 2.0]
+    assert [row["learning_rate"] for row in run.log] == pytest.approx([0.01, 0.0075, 0.005, 0.0025])
+    assert run.losses[-1] < run.losses[0] - 0.5
+    for row in run.log:
+        assert row["grad_norm"] > 0
+        assert row["samples_per_second"] > 0
+        assert row["tokens_per_second"] > row["samples_per_second"]
+        assert row["peak_memory_bytes"] > 1e8
+
+
+def test_training_again_gives_bitwise_the_same(trained, uninterrupted):
+    again = trained()
+    assert again.losses == uninterrupted.losses
+    assert same_weights(weights(again), weights(uninterrupted))
+
+
+def test_the_micro_batch_does_not_change_the_training(trained, uninterrupted):
+    """The layouts on several processes are in the integration tests."""
+    whole = uninterrupted
+    cut = trained(name="cut", micro_batch_size=2, gradient_accumulation_steps=4)
+    assert cut.losses == pytest.approx(whole.losses, rel=1e-5)
+    assert [row["grad_norm"] for row in cut.log] == pytest.approx([row["grad_norm"] for row in whole.log], rel=1e-4)
+
+
+def test_lora_gives_the_same_training_for_any_micro_batch(trained):
+    keys = {"adapter": "lora", "lora_r": 4, "lora_dropout": 0.0}
+    whole = trained(name="whole", **keys)
+    cut = trained(name="cut", micro_batch_size=2, gradient_accumulation_steps=4, **keys)
+    assert cut.losses == pytest.approx(whole.losses, rel=1e-5)
+
+
+def test_gradient_checkpointing_does_not_change_the_training(trained, uninterrupted):
+    plain, saving = uninterrupted, trained(gradient_checkpointing=True)
+    assert saving.losses == pytest.approx(plain.losses, rel=1e-6)
+    assert [row["grad_norm"] for row in saving.log] == pytest.approx([row["grad_norm"] for row in plain.log], rel=1e-5)
+
+
+def test_gradient_checkpointing_works_with_lora(trained):
+    keys = {"adapter": "lora", "lora_r": 4, "lora_dropout": 0.0}
+    plain, saving = trained(name="plain", **keys), trained(name="saving", gradient_checkpointing=True, **keys)
+    assert saving.losses == pytest.approx(plain.losses, rel=1e-6)
+
+
+def test_lora_saves_the_adapter_alone(trained, checkpoint):
+    run = trained(adapter="lora", lora_r=4, lora_target_modules=["q", "v"])
+    names = {path.name for path in (run.folder / "model").iterdir()}
+    assert {"adapter_model.safetensors", "adapter_config.json"} <= names
+    assert not names & {"model.safetensors", "training_args.bin"}
+    config = json.loads((run.folder / "model" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(checkpoint)
+    adapter = load_file(run.folder / "model" / "adapter_model.safetensors")
+    assert sum(tensor.numel() for tensor in adapter.values()) == run.training["trainable_parameters"]
+    base = load_model(checkpoint, torch.float32)
+    counted = sum(parameter.numel() for parameter in base.parameters()) + run.training["trainable_parameters"]
+    assert run.training["total_parameters"] == counted
+
+
+@pytest.mark.parametrize(
+    ("asked", "has", "expected"), [("auto", True, "bf16"), ("auto", False, "fp32"), (True, True, "bf16")]
+)
+def test_the_precision_is_recorded(trained, monkeypatch, asked, has, expected):
+    monkeypatch.setattr("summtune.work.process.precision._has_bf16", lambda device: has)
+    run = trained(bf16=asked, max_steps=1, num_epochs=None)
+    assert run.training["precision"] == expected
+    assert {tensor.dtype for tensor in weights(run).values()} == {torch.float32}
+
+
+def test_max_steps_ends_the_training(trained):
+    run = trained(max_steps=3, num_epochs=None)
+    assert run.training["steps"] == len(run.log) == 3
+
+
+def test_half_an_epoch_is_half_the_steps(trained):
+    assert trained(train=32, num_epochs=0.5).training["steps"] == 2
+
+
+def test_logging_steps_are_the_steps_between_two_lines_and_the_last_one_is_logged(trained):
+    run = trained(max_steps=5, num_epochs=None, logging_steps=2)
+    assert [row["step"] for row in run.log] == [2, 4, 5]
+
+
+def test_several_references_of_a_dialogue_are_as_many_pairs(trained):
+    rows = dialogues(6)
+    run = trained(rows=rows + [row | {"id": row["id"] + "b", "summary": "They agree."} for row in rows[:2]])
+    assert run.training["pairs"] == 8
+
+
+def test_validation_dialogues_are_held_out_and_evaluated(trained):
+    run = trained(train=18, val_set_size=5)
+    assert run.training["pairs"] == 13
+    assert list(eval_rows(run)) == [2, 4]
+    assert run.training["eval_loss"] == pytest.approx(min(eval_rows(run).values()))
+
+
+def test_a_share_of_the_dialogues_is_held_out(trained):
+    run = trained(train=20, val_set_size=0.25, max_steps=2, num_epochs=None, eval_steps=1)
+    assert run.training["pairs"] == 15
+    assert list(eval_rows(run)) == [1, 2]
+
+
+def test_the_evaluation_loss_is_that_of_the_saved_model(trained):
+    run = trained(train=18, val_set_size=5, micro_batch_size=2, gradient_accumulation_steps=4)
+    tokenizer = training.load_tokenizer(run.folder / "model")
+    pairs = training._tokens(run.plan, run.folder, "validation", tokenizer, run.events()).pairs
+    model = AutoModelForSeq2SeqLM.from_pretrained(run.folder / "model").eval()
+    total = tokens = 0
+    with torch.no_grad():
+        for pair in pairs:
+            loss = model(input_ids=torch.tensor([pair["input_ids"]]), labels=torch.tensor([pair["labels"]])).loss
+            total += loss.item() * len(pair["labels"])
+            tokens += len(pair["labels"])
+    assert run.training["eval_loss"] == pytest.approx(total / tokens, rel=1e-4)
+
+
+def test_training_stops_early_and_keeps_the_best_model(trained):
+    keys = {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": None, "lr_scheduler": "constant"}
+    # Steps this long overshoot: the loss falls and then rises.
+    run = trained(max_steps=40, learning_rate=0.2, early_stopping_patience=1, **keys)
+    evaluated = eval_rows(run)
+    best = min(evaluated, key=evaluated.get)
+    assert run.training["steps"] == best + 1 < 40
+    assert run.training["best_step"] == best
+    assert run.training["eval_loss"] == evaluated[best]
+    until_best = trained(name="until_best", max_steps=best, learning_rate=0.2, **keys)
+    assert same_weights(weights(run), weights(until_best))
+
+
+def test_evaluation_that_is_never_reached_is_said(trained):
+    run = trained(val_set_size=3, eval_steps=50, max_steps=2, num_epochs=None)
+    assert run.texts("warning") == ["eval_steps 50 is never reached in 2 steps: no best checkpoint is chosen"]
+
+
+def test_another_number_of_processes_than_planned_is_an_error(prepare):
+    run = prepare()
+    launch = Launch(distribution="data_parallel", processes=2, device="cpu", config_file="accelerate.yaml")
+    stages = [run.plan.stages[0].model_copy(update={"launch": launch}), *run.plan.stages[1:]]
+    with pytest.raises(StageError, match=r"the plan is for 2 processes \(got 1\); see the launcher's log"):
+        train(run.plan.model_copy(update={"stages": stages}), run.folder, run.events(), StopRequest())
+
+
+def test_a_loss_that_is_not_a_number_stops_the_training(prepare, checkpoint, tmp_path):
+    run = prepare(base_model=str(overflow(shutil.copytree(checkpoint, tmp_path / "overflowing"))))
+    with pytest.raises(StageError, match=r"the training loss is not a number \(got (nan|inf) at step 1\); lower"):
+        train(run.plan, run.folder, run.events(), StopRequest())
+    assert run.losses == []
+    assert not (run.folder / "model").exists()
+
+
+def test_a_training_that_diverges_stops_at_the_step_and_keeps_the_checkpoint_before(prepare):
+    run = prepare(lr_scheduler="constant", save_steps=1, logging_steps=100)
+    recipe = run.plan.recipe.model_copy(update={"learning_rate": 1e30})  # a recipe may not ask for more than 10
+    run.plan = run.plan.model_copy(update={"recipe": recipe})
+    with pytest.raises(StageError, match=r"not a number \(got (nan|inf|inf or nan) at step 2\); lower learning_rate"):
+        train(run.plan, run.folder, run.events(), StopRequest())
+    (kept,) = checkpoints.checkpoints(run.folder / "checkpoints")
+    assert (checkpoints.step_of(kept), checkpoints.damage(kept)) == (1, None)
+    assert not (run.folder / "model").exists()
+
+
+def test_a_poisoned_batch_stops_the_training_at_its_step(prepare, monkeypatch):
+    run = prepare(
+        save_steps=1, logging_steps=100, save_total_limit=5, gradient_accumulation_steps=2, micro_batch_size=4
+    )
+    real, calls = trainer_module.global_token_mean, []
+
+    def poisoned(*arguments, **named):
+        calls.append(1)
+        return real(*arguments, **named) * (float("nan") if len(calls) == 5 else 1)  # the first half of step 3
+
+    monkeypatch.setattr(trainer_module, "global_token_mean", poisoned)
+    with pytest.raises(StageError, match=r"the training loss is not a number \(got nan at step 3\); lower"):
+        train(run.plan, run.folder, run.events(), StopRequest())
+    assert [checkpoints.step_of(path) for path in checkpoints.checkpoints(run.folder / "checkpoints")] == [2, 1]
+
+
+def test_weights_that_break_in_an_update_are_not_saved(prepare, monkeypatch):
+    run = prepare(save_steps=1)
+    real = torch.optim.AdamW.step
+
+    def breaking(self, closure=None):
+        real(self, closure)
+        with torch.no_grad():
+            self.param_groups[0]["params"][0].view(-1)[0] = float("inf")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", breaking)
+    with pytest.raises(StageError, match=r"a weight is not a number \(got inf or nan at step 1\)"):
+        train(run.plan, run.folder, run.events(), StopRequest())
+    assert checkpoints.latest_good(run.folder / "checkpoints")[0] is None
+
+
+@pytest.mark.parametrize("keys", [{}, {"adapter": "lora", "lora_r": 4}], ids=["full", "lora"])
+def test_the_model_as_anyone_loads_it_gives_the_logits_of_the_one_in_memory(trained, checkpoint, monkeypatch, keys):
+    ids = torch.tensor([[5, 6, 7, 8, 9, 1]])
+    in_memory = []
+
+    def remember(trainer, run_dir):
+        model = trainer.model.eval()
+        with torch.no_grad():
+            in_memory.append(model(input_ids=ids, decoder_input_ids=ids).logits)
+        save_model(trainer, run_dir)
+
+    monkeypatch.setattr(training, "save_model", remember)
+    run = trained(**keys)
+    loaded = AutoModelForSeq2SeqLM.from_pretrained(checkpoint if keys else run.folder / "model")
+    if keys:
+        loaded = PeftModel.from_pretrained(loaded, run.folder / "model")
+    loaded.set_attn_implementation("eager") if not keys else None
+    with torch.no_grad():
+        now = loaded.eval()(input_ids=ids, decoder_input_ids=ids).logits
+    assert torch.allclose(now, in_memory[0], rtol=1e-5, atol=1e-6)
+    before = AutoModelForSeq2SeqLM.from_pretrained(checkpoint).eval()
+    assert not torch.allclose(now, before(input_ids=ids, decoder_input_ids=ids).logits, atol=0.1)
+
+
+def test_dropped_dialogues_are_counted_and_said(trained):
+    run = trained(sequence_len=220, long_dialogues="drop", max_steps=1, num_epochs=None)
+    (warning,) = run.texts("warning")
+    dropped = 13 - run.training["pairs"]
+    assert 0 < dropped < 13
+    assert warning == f"train: {dropped} of 13 dialogues exceed sequence_len 220 and are left out"
+
+
+def test_cut_dialogues_are_counted_and_said(trained):
+    run = trained(sequence_len=220, max_steps=1, num_epochs=None)
+    (warning,) = run.texts("warning")
+    assert warning.endswith("of 13 dialogues exceed sequence_len 220 and are cut")
+    assert run.training["pairs"] == 13
+
+
+def test_cut_summaries_are_counted_said_and_end_with_the_end_of_sequence(prepare, tokenizer):
+    run = prepare(target_len=6)
+    pairs = training._tokens(run.plan, run.folder, "train", tokenizer, run.events()).pairs
+    assert run.texts("warning") == ["train: 13 of 13 summaries exceed target_len 6 and are cut"]
+    assert {(len(pair["labels"]), pair["labels"][-1]) for pair in pairs} == {(6, tokenizer.eos_token_id)}
+
+
+def test_nothing_left_to_train_on_is_an_error(prepare):
+    run = prepare(sequence_len=60, long_dialogues="drop")
+    with pytest.raises(DataError, match=r"train: no dialogue is left \(got 13, of which 13 exceed sequence_len 60 and"):
+        train(run.plan, run.folder, run.events(), StopRequest())
+
+
+def test_nothing_left_to_validate_with_is_an_error_before_the_model_is_loaded(prepare, monkeypatch):
+    short = {"dialogue": "#Person1#: No.", "summary": "No."}
+    rows = [{"id": f"s{at}", **short, "dialogue": f"#Person1#: No, {at}."} for at in range(4)]
+    run = prepare(rows=rows, val_set_size=2, sequence_len=100, long_dialogues="drop")
+    validation = run.folder / "data" / "validation.jsonl"
+    write_rows(validation, [row | {"dialogue": 40 * row["dialogue"]} for row in list(read_jsonl(validation))])
+    monkeypatch.setattr(training, "load_model", None)
+    with pytest.raises(
+        DataError, match=r"validation: no dialogue is left \(got 2, of which 2 exceed sequence_len 100.*val_set_size"
+    ):
+        train(run.plan, run.folder, run.events(), StopRequest())
+
+
+def test_what_the_tokenizer_loses_is_warned_of_and_written_down(trained):
+    rows = [
+        {"id": "a", "dialogue": "#Person1#: Привет </s>", "summary": "One says\nПривет."},
+        {"id": "b", "dialogue": "#Person1#: Hello", "summary": "One says <pad>."},
+    ]
+    run = trained(rows=rows, max_steps=1, num_epochs=None)
+    prompts, summaries = run.texts("warning")
+    assert prompts.startswith("train: the tokenizer has no token for 16 % of the characters in dialogues: 1 of 2")
+    assert "a: Привет" in prompts
+    assert "1 of 2 summaries hold" in summaries
+    assert run.training["warnings"] == [prompts, summaries]
+    assert run.training["lost_text"]["train"]["prompts"]["lost"]["unknown"]["characters"] == 6
+    assert [text for text in run.texts("message") if "control tokens" in text] == [
+        "train: 1 of 2 dialogues hold the text of control tokens, which is encoded as text (for instance a: </s>)",
+        "train: 1 of 2 summaries hold the text of control tokens, which is encoded as text (for instance b: <pad>)",
+    ]
+
+
+def test_a_bundled_base_is_named_by_its_folder_which_peft_can_load(trained):
+    run = trained(base_model="builtin/flan-t5-nano", adapter="lora", max_steps=1, num_epochs=None)
+    named = json.loads((run.folder / "model" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert named == str(package_path("assets/flan-t5-nano"))
+    AutoPeftModelForSeq2SeqLM.from_pretrained(run.folder / "model")
+
+
+def test_an_adapter_names_the_revision_of_a_hub_model(prepare, checkpoint):
+    run = prepare(adapter="lora", max_steps=1, num_epochs=None)
+    fetched = run.plan.model.model_copy(update={"base_model": "owner/tiny", "revision": "7bcac57"})
+    train(run.plan.model_copy(update={"model": fetched}), run.folder, run.events(), StopRequest())
+    config = json.loads((run.folder / "model" / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == ("owner/tiny", "7bcac57")
+
+
+def test_an_unknown_target_module_is_an_error(prepare):
+    run = prepare(adapter="lora", lora_target_modules=["decoder.q"])
+    with pytest.raises(ModelError, match=r"got 'decoder.q'"):
+        train(run.plan, run.folder, run.events(), StopRequest())
+
+
+def test_an_adapter_that_did_not_change_is_an_error(prepare, monkeypatch):
+    run = prepare(adapter="lora", learning_rate=1e-30)
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, closure=None: None)
+    with pytest.raises(StageError, match=r"the adapter did not change in training \(got lora_B = 0\)"):
+        train(run.plan, run.folder, run.events(), StopRequest())
+    assert not (run.folder / "model").exists()
+
+
+def test_a_tracker_that_is_not_installed_is_an_error(prepare, monkeypatch):
+    run = prepare()
+    recipe = run.plan.recipe.model_copy(update={"use_tensorboard": True})
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(StageError, match=r"reports to tensorboard, which is not installed; pip install tensorboard"):
+        arguments._trackers(run.plan.model_copy(update={"recipe": recipe}), run.folder)
+
+
+def test_a_process_that_sees_several_devices_is_an_error(prepare, monkeypatch):
+    run = prepare()
+    monkeypatch.setattr(training, "training_arguments", lambda *_: SimpleNamespace(world_size=1, n_gpu=2, max_steps=9))
+    with pytest.raises(StageError, match=r"a process trains on one device \(got 2\); set CUDA_VISIBLE_DEVICES"):
+        train(run.plan, run.folder, run.events(), StopRequest())

@@ -1,0 +1,50 @@
+from summtune.base.files import read_jsonl
+from summtune.work.training.train_log import TrainLog
+
+
+def steps(log):
+    return [row["step"] for row in read_jsonl(log.path)]
+
+
+def test_rows_are_appended_one_a_line(tmp_path):
+    log = TrainLog(tmp_path / "train_log.jsonl")
+    for step in (1, 2):
+        log.append({"step": step, "loss": 1.5})
+    assert log.path.read_text() == '{"step": 1, "loss": 1.5}\n{"step": 2, "loss": 1.5}\n'
+
+
+def test_rewinding_drops_the_rows_that_are_trained_again(tmp_path):
+    log = TrainLog(tmp_path / "train_log.jsonl")
+    for step in (1, 2, 3, 4):
+        log.append({"step": step})
+    log.rewind(2)
+    assert steps(log) == [1, 2]
+    log.append({"step": 3})
+    assert steps(log) == [1, 2, 3]
+
+
+def test_rewinding_drops_a_line_that_a_kill_cut_short(tmp_path):
+    log = TrainLog(tmp_path / "train_log.jsonl")
+    log.append({"step": 1})
+    with log.path.open("a") as file:
+        file.write('{"step": 2, "lo')
+    log.rewind(5)
+    assert steps(log) == [1]
+
+
+def test_rewinding_to_the_start_empties_the_log_and_makes_one_where_there_is_none(tmp_path):
+    log = TrainLog(tmp_path / "train_log.jsonl")
+    log.rewind(0)
+    assert log.path.read_text() == ""
+    log.append({"step": 1})
+    log.rewind(0)
+    assert log.path.read_text() == ""
+
+
+def test_the_mean_loss_is_over_all_that_was_logged(tmp_path):
+    log = TrainLog(tmp_path / "train_log.jsonl")
+    log.rewind(0)
+    assert log.mean_loss() is None
+    for row in ({"step": 1, "loss": 3.0}, {"step": 1, "eval_loss": 9.0}, {"step": 2, "loss": 1.0}):
+        log.append(row)
+    assert log.mean_loss() == 2.0
