@@ -181,8 +181,8 @@ def main() -> None:
     parser.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=list(LAYOUTS))
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    from summtune.base.places import model_folder
     from summtune.data.builtin import dialogues
-    from summtune.recipe.paths import model_folder
 
     model = model_folder("builtin/flan-t5-nano")
     assert model is not None

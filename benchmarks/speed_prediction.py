@@ -108,10 +108,10 @@ def endings(folder: Path, setting: Setting, runs: int) -> dict[str, Any]:
 
 def rouge_of_precisions(folder: Path, setting: Setting, count: int = 200) -> dict[str, Any]:
     """Return ROUGE of the same dialogues summarized in fp32 and in bf16, and the difference with its 95 % interval."""
+    from summtune.base.places import model_folder
     from summtune.data.builtin import stream
     from summtune.evaluator.resampling import estimate_means
     from summtune.evaluator.rouge import score_pairs
-    from summtune.recipe.paths import model_folder
 
     names = ["rouge1", "rouge2", "rougeL"]
     model, chosen = model_folder("builtin/flan-t5-nano"), list(itertools.islice(stream(), count))

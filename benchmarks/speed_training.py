@@ -76,7 +76,8 @@ def training(folder: Path, setting: Setting, runs: int) -> dict[str, Any]:
 
 def equal_losses(folder: Path, setting: Setting, steps: int = 5) -> dict[str, Any]:
     """Return by how much the losses of the same steps differ at most, in each precision; no dropout."""
-    from summtune.work.training.batches import GlobalBatchSampler, Pair, Pairs
+    from summtune.work.tokens.pairs import Pair, Pairs
+    from summtune.work.training.batches import GlobalBatchSampler
 
     model = write_model(folder / "still", setting, dropout=0.0)
     rows = dialogues(steps * setting.batch)

@@ -11,17 +11,19 @@ from typing import Any
 from summtune import __version__
 from summtune.base.errors import InputError, RecipeError
 from summtune.base.files import read_json, write_json, write_jsonl
+from summtune.base.hashing import hash_of
 from summtune.base.hints import hint
+from summtune.base.places import is_local
 from summtune.data.grouping import repeated_sentence
 from summtune.data.matching import repeated_dialogues, with_dialogues, with_own_references
 from summtune.data.outputs import STDIN, OutputColumns, Outputs, read_outputs, reference_columns
 from summtune.data.reading import first_columns, read_dialogues
 from summtune.evaluator.evaluation import Evaluation, evaluate, write_evaluation
-from summtune.plan.keys import evaluation_identity, hash_of
+from summtune.plan.keys import evaluation_identity
 from summtune.recipe.document import Document
 from summtune.recipe.keys import DatasetSource, EvaluationSettings, Recipe
 from summtune.recipe.loading import load_document
-from summtune.recipe.paths import is_local, resolve_paths
+from summtune.recipe.paths import resolve_paths
 from summtune.recipe.yaml_reader import read_yaml_file
 from summtune.runs.records import Prediction
 from summtune.runs.run_directory import adopt, check_free, identity_in, leaving_nothing, locked, preparing

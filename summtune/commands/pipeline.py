@@ -10,9 +10,11 @@ from typing import Protocol
 
 from summtune.base.errors import ModelError, StageError, os_error_text
 from summtune.base.files import read_json, write_bytes, write_json, write_text
+from summtune.base.places import BUILTIN_DATASETS, is_local
 from summtune.data.hub_access import fetch_model
+from summtune.deepspeed.configs import DS_CONFIG, read_ds_config, sized
 from summtune.launchers import slurm
-from summtune.launchers.accelerate_config import DS_CONFIG, accelerate_config, read_ds_config, sized, to_yaml
+from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import Listener, run_stages
 from summtune.launchers.machines import OtherMachines
 from summtune.machine.model_limits import facts_of, misfits
@@ -21,7 +23,6 @@ from summtune.plan.plan import Batch, Plan, StagePlan, launch_groups, read_plan
 from summtune.plan.preparation import prepare_data
 from summtune.plan.resolve import Resolved
 from summtune.recipe.keys import Recipe
-from summtune.recipe.paths import BUILTIN_DATASETS, is_local
 from summtune.runs import checkpoints
 from summtune.runs.run_directory import (
     PARTIAL_PREDICTIONS,

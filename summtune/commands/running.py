@@ -10,13 +10,13 @@ from summtune.base.console import SafeConsole
 from summtune.base.errors import InputError, RunDirectoryError
 from summtune.base.files import followed, read_json, write_bytes
 from summtune.base.output import say, show, show_data, show_json
+from summtune.base.places import model_folder
 from summtune.base.visible import message_line
 from summtune.commands.display import TerminalDisplay
 from summtune.commands.pipeline import run, run_comparison
 from summtune.launchers.local import Place
 from summtune.launchers.machines import OtherMachines, commands, join, place_here
 from summtune.plan.resolve import Resolved, resolve
-from summtune.recipe.paths import model_folder
 from summtune.runs.run_directory import as_written, is_complete
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 from summtune.base.errors import InputError
 from summtune.base.files import write_bytes
 from summtune.base.hints import hint
-from summtune.recipe.paths import package_path
+from summtune.base.places import package_path
 
 
 def list_recipes() -> list[tuple[Path, str]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from summtune.base.errors import ModelError, RecipeError, RunDirectoryError
 from summtune.base.files import followed, read_json, read_jsonl, write_json, write_jsonl, write_text
+from summtune.base.places import model_folder
 from summtune.data.hub_access import fetch_model
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import Listener, run_stages
@@ -17,7 +18,6 @@ from summtune.machine.model_limits import facts_of, lengths_within
 from summtune.plan.plan import Launch, Plan, StagePlan, read_plan
 from summtune.plan.resolve import resolve
 from summtune.recipe.keys import Recipe
-from summtune.recipe.paths import model_folder
 from summtune.runs.records import Dialogue
 from summtune.runs.run_directory import DATA_FILES, TOKENS, as_written, is_complete
 

@@ -15,11 +15,11 @@ import numpy as np
 
 from summtune.base.errors import InputError, StageError
 from summtune.base.files import read_json, write_json
+from summtune.base.hashing import content_sha256
+from summtune.base.places import is_local
 from summtune.base.safe_python import python_command, safe_environment
 from summtune.evaluator.aggregation import Aggregate, FloatArray, by_dialogue
-from summtune.plan.keys import content_sha256
 from summtune.recipe.keys import metric_name
-from summtune.recipe.paths import is_local
 
 PredictionSet: TypeAlias = tuple[Sequence[str], Sequence[Sequence[str]]]
 """``n`` summaries, and for each of them one or more that it is scored against."""

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from summtune.base.errors import InputError
 from summtune.base.hints import hint_or_list
+from summtune.base.places import model_folder, package_path
+from summtune.deepspeed.configs import read_ds_config, sized
 from summtune.deepspeed.rules import contradictions
 from summtune.deepspeed.zero_memory import Sharding
-from summtune.launchers.accelerate_config import read_ds_config, sized
 from summtune.machine.memory import MemoryEstimate, estimate
 from summtune.machine.model_shapes import KNOWN_MODELS, T5Shape, shape_of
 from summtune.recipe.keys import Recipe
-from summtune.recipe.paths import model_folder, package_path
 
 GPU_COUNTS = (1, 2, 4, 8)
 # From the fastest to the slowest: what is moved to and from the host costs more than what GPUs tell each other.

@@ -10,16 +10,17 @@ from typing import Any
 
 from summtune.base.errors import InputError, Problem, RecipeError
 from summtune.base.files import is_file
+from summtune.base.places import is_local, model_folder
+from summtune.deepspeed.configs import parse_ds_config
 from summtune.deepspeed.rules import contradictions, wrong_with_config
 from summtune.deepspeed.zero_memory import offloads
-from summtune.launchers.accelerate_config import parse_ds_config
 from summtune.machine.adapter_targets import wrong_targets
 from summtune.machine.compiling import missing_for_compiling
 from summtune.machine.model_limits import facts_of, misfits
 from summtune.prompts.templates import check_template
 from summtune.recipe.keys import ComparedRecipe, Recipe
 from summtune.recipe.loading import NO_OVERRIDES, LoadedRecipe, Overrides, load_recipe
-from summtune.recipe.paths import is_local, model_folder, recipe_path, resolve_paths
+from summtune.recipe.paths import recipe_path, resolve_paths
 from summtune.recipe.rules import system_name
 
 

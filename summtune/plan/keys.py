@@ -2,49 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from summtune.base.hashing import content_sha256, hash_of
+from summtune.base.places import BUILTIN_DATASETS, is_local, model_folder
 from summtune.recipe.keys import Recipe, use_of
-from summtune.recipe.paths import BUILTIN_DATASETS, is_local, model_folder
-
-_CHUNK = 1 << 22
-
-
-def content_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, or of the names and contents of all files below a folder.
-
-    Hidden files, and what Python or an editor leaves behind, are passed over.
-    """
-    stats = [(file, file.stat()) for file in _files(path)]
-    return _content_sha256(path, tuple((file, stat.st_size, stat.st_mtime_ns) for file, stat in stats))
-
-
-@functools.lru_cache(maxsize=64)
-def _content_sha256(path: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
-    """Hash the files; cached, because the systems of a comparison share their model and data."""
-    digest = hashlib.sha256()
-    for file, size, _ in files:
-        if path.is_dir():
-            digest.update(f"{file.relative_to(path).as_posix()}\0{size}\0".encode())
-        with file.open("rb") as content:
-            while chunk := content.read(_CHUNK):
-                digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _files(path: Path) -> Iterable[Path]:
-    if path.is_file():
-        return [path]
-    return sorted(
-        file
-        for file in path.rglob("*")
-        if file.is_file() and not any(part.startswith((".", "__")) for part in file.relative_to(path).parts)
-    )
 
 
 def identify(recipe: Recipe, global_batch: int | None, model_sha256: str | None) -> str:
@@ -80,11 +43,6 @@ def identify(recipe: Recipe, global_batch: int | None, model_sha256: str | None)
 def evaluation_identity(section: dict[str, Any]) -> dict[str, Any]:
     """Return the evaluation section for a hash: older runs, without ``tokenizer``, keep their identity."""
     return {key: value for key, value in section.items() if (key, value) != ("tokenizer", "rouge")}
-
-
-def hash_of(value: Any) -> str:
-    """Return the SHA-256 of a JSON value, independent of the order of its keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def model_identity(recipe: Recipe) -> str | None:

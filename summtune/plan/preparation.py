@@ -10,14 +10,14 @@ from typing import Any
 from summtune.base import numbers
 from summtune.base.errors import DataError
 from summtune.base.files import write_jsonl
+from summtune.base.hashing import content_sha256
+from summtune.base.places import BUILTIN_DATASETS, is_local
 from summtune.data.grouping import repeated_sentence
 from summtune.data.leakage import NearCopy, near_copies
 from summtune.data.reading import Reading, read_dialogues
 from summtune.evaluator.diagnostics import unread
-from summtune.plan.keys import content_sha256
 from summtune.prompts.exemplars import check_exemplars
 from summtune.recipe.keys import DatasetSource, Recipe
-from summtune.recipe.paths import BUILTIN_DATASETS, is_local
 from summtune.runs.records import Dialogue
 from summtune.runs.run_directory import DATA_FILES
 

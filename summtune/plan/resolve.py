@@ -11,18 +11,19 @@ from pathlib import Path
 from summtune import __version__
 from summtune.base.errors import InputError
 from summtune.base.files import followed
+from summtune.base.hashing import hash_of
+from summtune.base.places import model_folder
+from summtune.deepspeed.configs import read_ds_config, sized
 from summtune.deepspeed.zero_memory import Sharding
-from summtune.launchers.accelerate_config import read_ds_config, sized
 from summtune.machine.devices import Gpu, visible_gpus
 from summtune.machine.memory import MemoryEstimate, estimate, takes_bf16
 from summtune.machine.model_shapes import T5Shape, shape_of
 from summtune.plan.checking import System, check, systems_of
-from summtune.plan.keys import hash_of, identify, model_identity
+from summtune.plan.keys import identify, model_identity
 from summtune.plan.plan import Batch, Launch, ModelPlan, Plan, StagePlan, SystemPlan
 from summtune.recipe.keys import Recipe, Slurm
 from summtune.recipe.launching_rules import fits_script
 from summtune.recipe.loading import NO_OVERRIDES, LoadedRecipe
-from summtune.recipe.paths import model_folder
 from summtune.runs.run_directory import SYSTEMS, timestamp
 
 OUTPUTS = "outputs"

@@ -12,37 +12,13 @@ from summtune.base.errors import InputError, Problem
 from summtune.base.file_endings import FILE_EXTENSIONS, names_file, wrong_with_format
 from summtune.base.files import check_regular, expanded, followed, irregular, is_file
 from summtune.base.hints import hint_or_list
+from summtune.base.places import BUILTIN_DATASETS, BUILTIN_MODELS, is_local, package_path
 from summtune.base.visible import is_utf8, visible
 from summtune.recipe.document import KeyPath
 from summtune.recipe.keys import DatasetSource, Recipe
 from summtune.recipe.loading import LoadedRecipe
 
-BUILTIN_MODELS = ("builtin/flan-t5-nano",)
-BUILTIN_DATASETS = ("builtin/dialogues",)
-
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-
-
-def package_path(relative: str) -> Path:
-    """Return the package's own copy of ``recipes/…``, ``ds_configs/…`` or ``assets/…``.
-
-    An installed package carries them inside; in a checkout recipes and ds_configs stand beside the package.
-    """
-    package = Path(__file__).resolve().parents[1]
-    inside = package / relative
-    return inside if inside.exists() else package.parent / relative
-
-
-def is_local(path: str) -> bool:
-    """Whether a resolved path is a file or folder of this machine (not builtin, not on the hub)."""
-    return Path(path).is_absolute()
-
-
-def model_folder(base_model: str) -> Path | None:
-    """Return the folder of a builtin or local model; None for one on the hub."""
-    if base_model in BUILTIN_MODELS:
-        return package_path("assets/" + base_model.removeprefix("builtin/"))
-    return Path(base_model) if is_local(base_model) else None
 
 
 def resolve_paths(loaded: LoadedRecipe) -> tuple[Recipe, list[Problem]]:

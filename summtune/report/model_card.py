@@ -13,8 +13,8 @@ import yaml
 from summtune.base import numbers
 from summtune.base.errors import RunDirectoryError
 from summtune.base.files import read_json
+from summtune.base.places import BUILTIN_MODELS, is_local
 from summtune.prompts.templates import template_text
-from summtune.recipe.paths import BUILTIN_MODELS, is_local
 from summtune.report.card_code import card_code
 from summtune.report.contents import protocol_sentence
 from summtune.report.markdown import code, fenced

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from summtune.recipe.paths import package_path
+from summtune.base.places import package_path
 
 HEAVY = {
     "torch", "transformers", "datasets", "peft", "accelerate", "deepspeed", "evaluate", "matplotlib", "scipy", "numpy",

@@ -9,10 +9,10 @@ import pytest
 
 from summtune.base.console import SafeConsole
 from summtune.base.errors import InputError, RecipeError
+from summtune.base.places import package_path
 from summtune.commands import doctor as module
 from summtune.commands.doctor import doctor
 from summtune.machine.facts import Fact
-from summtune.recipe.paths import package_path
 
 XL = package_path("recipes") / "flan-t5-xl" / "full_ft.yaml"
 

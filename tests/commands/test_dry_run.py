@@ -8,13 +8,13 @@ import pytest
 import yaml
 
 from summtune.base.console import SafeConsole
+from summtune.base.places import package_path
 from summtune.base.safe_python import START
 from summtune.commands import running
 from summtune.commands.dry_run import print_plan
 from summtune.launchers.sbatch_script import sbatch_script
 from summtune.machine.devices import Gpu
 from summtune.plan.resolve import resolve
-from summtune.recipe.paths import package_path
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from in_process import call, keeps_its_promise
 from mutants import TEXTS, YAML_TOKENS, as_json, as_yaml, mutated_bytes, mutated_lines, mutated_tree
 
+from summtune.base.places import package_path
 from summtune.recipe.keys import Recipe
-from summtune.recipe.paths import package_path
 
 SHIPPED = sorted(
     path.relative_to(package_path("recipes")).as_posix() for path in package_path("recipes").rglob("*.yaml")

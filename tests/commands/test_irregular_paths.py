@@ -10,7 +10,7 @@ from in_process import call, keeps_its_promise
 
 from summtune.base.errors import InputError
 from summtune.base.files import check_regular, read_bounded, read_json, read_jsonl, write_text
-from summtune.launchers.accelerate_config import parse_ds_config
+from summtune.deepspeed.configs import parse_ds_config
 from summtune.machine.model_limits import facts_of
 from summtune.plan.plan import read_plan
 

@@ -3,9 +3,9 @@
 import pytest
 
 from summtune.base.errors import InputError
+from summtune.base.places import package_path
 from summtune.commands.shipped import copy_recipe, list_recipes
 from summtune.recipe.loading import load_recipe
-from summtune.recipe.paths import package_path
 
 
 def test_every_recipe_is_listed_with_what_it_does():

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from summtune.base.places import package_path
+from summtune.deepspeed.configs import bucket_size, read_ds_config, sized
 from summtune.deepspeed.rules import OFFLOAD_KEYS, ZERO_KEYS, contradictions, wrong_with_config
-from summtune.launchers.accelerate_config import bucket_size, read_ds_config, sized
 from summtune.recipe.keys import Recipe
-from summtune.recipe.paths import package_path
 
 PATH = Path("d.json")
 OFFLOAD = {"offload_optimizer": {"device": "cpu"}}

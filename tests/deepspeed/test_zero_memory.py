@@ -2,9 +2,9 @@
 
 import pytest
 
+from summtune.base.places import package_path
+from summtune.deepspeed.configs import read_ds_config, sized
 from summtune.deepspeed.zero_memory import Sharding, offloads
-from summtune.launchers.accelerate_config import read_ds_config, sized
-from summtune.recipe.paths import package_path
 
 
 def of(name, trainable=100_000_000):

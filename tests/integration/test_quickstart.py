@@ -8,7 +8,7 @@ import pytest
 from installed_command import command_path
 
 from summtune.base.files import read_json, read_jsonl
-from summtune.recipe.paths import package_path
+from summtune.base.places import package_path
 
 
 def summtune(*arguments, cwd, **options):

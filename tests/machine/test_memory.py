@@ -2,13 +2,13 @@
 
 import pytest
 
+from summtune.base.places import package_path
+from summtune.deepspeed.configs import read_ds_config, sized
 from summtune.deepspeed.zero_memory import Sharding, zero2_needs, zero3_needs
-from summtune.launchers.accelerate_config import read_ds_config, sized
 from summtune.machine.devices import Gpu
 from summtune.machine.memory import estimate, takes_bf16
 from summtune.machine.model_shapes import KNOWN_MODELS
 from summtune.recipe.keys import Recipe
-from summtune.recipe.paths import package_path
 
 SHAPE = KNOWN_MODELS["google/flan-t5-base"]
 ALL = SHAPE.parameters

@@ -5,13 +5,13 @@ import shutil
 
 import pytest
 
+from summtune.base.places import package_path
 from summtune.machine.devices import Gpu
 from summtune.machine.fitting import room
 from summtune.plan.checking import check
 from summtune.plan.plan import Batch
 from summtune.plan.preparation import count_pairs
 from summtune.plan.resolve import resolve
-from summtune.recipe.paths import package_path
 
 RECIPES = sorted(package_path("recipes").rglob("*.yaml"))
 
@@ -119,7 +119,7 @@ def test_a_recipe_that_is_copied_elsewhere_still_finds_its_deepspeed_config(tmp_
 
 @pytest.mark.parametrize("config", sorted(package_path("ds_configs").glob("*.json")), ids=lambda path: path.name)
 def test_a_shipped_deepspeed_config_is_what_its_name_says(config):
-    from summtune.launchers.accelerate_config import read_ds_config
+    from summtune.deepspeed.configs import read_ds_config
 
     zero = read_ds_config(config)["zero_optimization"]
     assert zero["stage"] == int(config.stem.removeprefix("zero")[0])

@@ -6,8 +6,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from summtune.base.places import package_path
 from summtune.recipe.json_schema import recipe_schema
-from summtune.recipe.paths import package_path
 from summtune.recipe.yaml_reader import read_yaml_file
 
 SHIPPED = sorted(package_path("recipes").rglob("*.yaml"))

@@ -2,8 +2,9 @@
 
 import pytest
 
+from summtune.base.places import model_folder, package_path
 from summtune.recipe.loading import Overrides, load_recipe
-from summtune.recipe.paths import model_folder, package_path, resolve_paths
+from summtune.recipe.paths import resolve_paths
 
 
 @pytest.fixture
@@ -189,7 +190,3 @@ def test_a_split_of_a_json_file_may_be_named(found, project):
     (project / "all.json").write_text('{"train": [], "test": []}')
     _, problems = found("datasets.0.path=all.json", "datasets.0.split=train")
     assert problems == []
-
-
-def test_the_builtin_model_is_a_folder_of_the_package():
-    assert model_folder("builtin/flan-t5-nano") == package_path("assets/flan-t5-nano")

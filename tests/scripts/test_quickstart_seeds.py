@@ -9,8 +9,8 @@ import pytest
 
 from summtune.base.errors import StageError
 from summtune.base.files import read_json, write_json
+from summtune.base.places import package_path
 from summtune.plan.resolve import resolve
-from summtune.recipe.paths import package_path
 
 SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "quickstart_seeds.py"))
 NAMES = ("Original", "One-shot", "Few-shot", "Full fine-tuning", "LoRA")

@@ -22,8 +22,8 @@ import torch
 
 from summtune.base.cache import cache_folder
 from summtune.base.files import write_bytes
+from summtune.base.hashing import hash_of
 from summtune.machine.compiling import compiler
-from summtune.plan.keys import hash_of
 from summtune.work.cpu.passes import Drop
 
 _SOURCE = Path(__file__).with_suffix(".cpp")

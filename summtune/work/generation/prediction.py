@@ -18,7 +18,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 
 from summtune.base.errors import StageError
 from summtune.base.files import read_json, read_jsonl, write_json, write_jsonl
-from summtune.plan.keys import content_sha256
+from summtune.base.hashing import content_sha256
 from summtune.plan.plan import Plan
 from summtune.prompts.exemplars import choose_exemplars
 from summtune.prompts.templates import template_text

@@ -13,8 +13,8 @@ import psutil
 
 from summtune.base.errors import StageError
 from summtune.base.files import read_json
+from summtune.deepspeed.configs import DS_CONFIG
 from summtune.deepspeed.zero_memory import offloads
-from summtune.launchers.accelerate_config import DS_CONFIG
 from summtune.plan.plan import Plan
 from summtune.runs.events import Events
 from summtune.work.process.importing import uncollected

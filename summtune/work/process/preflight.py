@@ -22,7 +22,7 @@ import torch.distributed
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from summtune.base.errors import StageError
-from summtune.plan.keys import content_sha256
+from summtune.base.hashing import content_sha256
 from summtune.runs.run_directory import DATA_FILES
 
 LIMIT_SECONDS = 60.0

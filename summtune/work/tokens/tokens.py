@@ -24,13 +24,13 @@ from transformers import PreTrainedTokenizerBase
 
 from summtune.base.cache import cache_folder
 from summtune.base.files import read_jsonl, replacing
-from summtune.plan.keys import content_sha256, hash_of
+from summtune.base.hashing import content_sha256, hash_of
 from summtune.runs.events import Events
 from summtune.runs.records import Dialogue
 from summtune.work.tokens.encoding import EncodedPrompt, PromptEncoder
 from summtune.work.tokens.lost_text import LostText
+from summtune.work.tokens.pairs import Pair
 from summtune.work.tokens.token_file import DamagedTokensError, TokenFile, TokenRow, TokenWriter
-from summtune.work.training.batches import Pair
 
 LARGEST = 8 << 30
 """Bytes that the cache may hold; what was not used for longest goes first."""

@@ -13,9 +13,9 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, PreTrainedToken
 
 from summtune.base.errors import DataError
 from summtune.base.files import write_json
+from summtune.base.places import BUILTIN_MODELS
 from summtune.plan.plan import Plan
 from summtune.prompts.templates import template_text
-from summtune.recipe.paths import BUILTIN_MODELS
 from summtune.runs import checkpoints
 from summtune.runs.events import Events
 from summtune.runs.run_directory import DATA_FILES, TOKENS
@@ -39,9 +39,10 @@ from summtune.work.process.preflight import Company
 from summtune.work.process.stopping import StopRequest
 from summtune.work.tokens.encoding import PromptEncoder
 from summtune.work.tokens.loss_warnings import loss_warnings, tell_losses
+from summtune.work.tokens.pairs import Pairs
 from summtune.work.tokens.tokens import Tokens, tokens_of
 from summtune.work.training.arguments import check_launch, training_arguments
-from summtune.work.training.batches import Collator, GlobalBatchSampler, Pairs
+from summtune.work.training.batches import Collator, GlobalBatchSampler
 from summtune.work.training.resuming import layout_of, resume_point
 from summtune.work.training.saving_trial import SavingTrial
 from summtune.work.training.step_guard import StepGuard

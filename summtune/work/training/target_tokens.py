@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from summtune.work.training.batches import IGNORED
+from summtune.work.tokens.pairs import IGNORED
 
 
 class TargetTokens:

@@ -29,7 +29,8 @@ from summtune.work.cpu import kernels as cpu_kernels
 from summtune.work.models.loading import without_aliases
 from summtune.work.process.peak_memory import peak_memory_bytes
 from summtune.work.process.stopping import Stopped
-from summtune.work.training.batches import IGNORED, GlobalBatchSampler
+from summtune.work.tokens.pairs import IGNORED
+from summtune.work.training.batches import GlobalBatchSampler
 from summtune.work.training.resuming import GOING_ON, Start
 from summtune.work.training.step_guard import StepGuard, broken
 from summtune.work.training.target_tokens import TargetTokens

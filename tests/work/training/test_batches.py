@@ -2,37 +2,15 @@ import random
 
 import pytest
 import torch
+from made_up_pairs import make_pairs
 
-from summtune.work.training.batches import IGNORED, Collator, GlobalBatchSampler, Pair, Pairs
-
-
-def make_pairs(count, multiple, seed=0):
-    rng = random.Random(seed)
-    return Pairs(
-        [
-            Pair(input_ids=[3] * rng.choice([20, 40, 60, 120, 300]), labels=[4] * rng.randint(3, 30))
-            for _ in range(count)
-        ],
-        multiple,
-        eos=1,
-    )
+from summtune.work.tokens.pairs import IGNORED, Pair
+from summtune.work.training.batches import Collator, GlobalBatchSampler
 
 
 def batches_of(sampler, epoch=0):
     order, size = sampler.order(epoch), sampler.global_batch
     return [order[start : start + size] for start in range(0, len(order), size)]
-
-
-@pytest.mark.parametrize(("real", "multiple", "fillers"), [(13, 8, 3), (16, 8, 0), (1, 8, 7), (5, 1, 0)])
-def test_pairs_are_filled_up_to_whole_global_batches(real, multiple, fillers):
-    pairs = make_pairs(real, multiple)
-    assert (len(pairs), pairs.fillers) == (real + fillers, fillers)
-    assert all(pairs[index] == {"input_ids": [1], "labels": [IGNORED]} for index in range(real, len(pairs)))
-
-
-def test_target_tokens_leave_fillers_out():
-    pairs = make_pairs(3, 8)
-    assert pairs.target_tokens == sum(len(pairs[index]["labels"]) for index in range(3))
 
 
 @pytest.mark.parametrize("group_by_length", [True, False])

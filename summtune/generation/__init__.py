@@ -1,0 +1,1 @@
+"""Prompts in, outputs out: the interface of generators, and what has been generated so far."""
