@@ -14,7 +14,7 @@ from summtune.base.errors import InputError, RecipeError
 from summtune.base.output import show_json
 from summtune.base.visible import message_line
 from summtune.machine.facts import Fact, facts
-from summtune.machine.fitting import GPU_COUNTS, Fit, fastest, fits, model_shape
+from summtune.machine.fitting import CONFIGS, GPU_COUNTS, Fit, fastest, fits, model_shape
 from summtune.machine.memory import takes_bf16
 from summtune.recipe.keys import Recipe
 from summtune.recipe.loading import load_recipe
@@ -102,7 +102,7 @@ def _print_fits(recipe: Recipe, found: list[Fit], gib: float, console: SafeConso
     for way in dict.fromkeys(fit.way for fit in found):
         row = [fit for fit in found if fit.way == way]
         cells = [Text.assemble(_MARK[fit.fits], f" {numbers.size(fit.memory.total)}") for fit in row]
-        name = f"{way} (adapter: {recipe.adapter or 'lora'})" if way == "lora" else way
+        name = way if way in CONFIGS else f"{way} (adapter: {recipe.adapter or way})"
         host = max(fit.memory.host for fit in row)
         rows.append([Text(name), *cells, Text(numbers.size(host) if host else "–")])
     counts = (f"{count} GPU{'s' if count > 1 else ''}" for count in GPU_COUNTS)

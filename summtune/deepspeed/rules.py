@@ -8,6 +8,7 @@ from typing import Any
 
 from summtune.base.hints import hint
 from summtune.deepspeed.zero_memory import offloads
+from summtune.recipe.adapters import quantization_of
 from summtune.recipe.keys import Recipe
 
 # DeepSpeed reads these keys (deepspeed/runtime/config.py and its pages) and says nothing of any other.
@@ -171,5 +172,5 @@ def contradictions(config: Mapping[str, Any], recipe: Recipe, path: Path) -> Ite
             "with offload_optimizer DeepSpeed's Adam for the CPU would take the place of the optimizer (got optimizer: "
             f"{recipe.optimizer} with {path}); use adamw_torch_fused, or a config without offload"
         )
-    if recipe.adapter == "qlora" and stage == 3:
+    if quantization_of(recipe) is not None and stage == 3:
         yield f"qlora cannot be sharded by ZeRO-3 (got {path}); use ds_configs/zero2.json"

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any
 
 from summtune.base.files import CONFIG_BYTES, read_bounded
+from summtune.recipe.families import Family, facts_about, family_of, no_family
+from summtune.recipe.families.facts import FamilyFacts, first_id, is_id
 from summtune.recipe.keys import Recipe
 
-# Relative, rotary or computed positions: a longer text is slower, and nothing fails.
-_ANY_LENGTH = frozenset((
-    "fsmt", "longt5", "m2m_100", "mt5", "nllb-moe", "pegasus_x", "switch_transformers", "t5", "t5gemma", "t5gemma2",
-    "umt5",
-))  # fmt: skip
-# Families whose positions begin behind the id of the padding token, as fairseq counts them.
-_COUNT_FROM_PADDING = frozenset(("camembert", "data2vec-text", "longformer", "mpnet", "roberta", "xlm-roberta"))
-# Families whose class gives no start token: a config.json without one leaves it open.
-_NO_START_OF_THEIR_OWN = frozenset(
-    ("encoder-decoder", "longt5", "mbart", "plbart", "switch_transformers", "t5")
-)  # fmt: skip
 # Tokenizer classes that name no special tokens of their own: what tokenizer_config.json leaves out is missing.
 _PLAIN_TOKENIZERS = frozenset(("PreTrainedTokenizerFast", "TokenizersBackend"))
 
@@ -30,20 +21,6 @@ _TOKENIZER_BYTES = 64 << 20
 
 Found = tuple[str, str]
 """The key of the recipe that does not suit the model, and why."""
-
-
-class Limit(NamedTuple):
-    """The most tokens that a part of the model takes.
-
-    Args:
-        tokens: how many.
-        key: of config.json that says so.
-        value: what it holds there.
-    """
-
-    tokens: int
-    key: str
-    value: int
 
 
 @dataclass(frozen=True)
@@ -68,23 +45,39 @@ class ModelFacts:
     loaded: bool = False
 
     @property
+    def family(self) -> Family | None:
+        """The family of the model; None where it is of none that summtune knows."""
+        return family_of(self.config)
+
+    @property
+    def about(self) -> FamilyFacts:
+        """What differs between families."""
+        assert self.family is not None, "`misfits` refuses a model of another family"
+        return facts_about(self.family)
+
+    @property
     def start(self) -> int | None:
-        """The id that the decoder starts from; None where no file names one."""
-        kind, decoder = _kind(self.config), self.config.get("decoder")
-        named = _first_id(self.generation, self.config, key="decoder_start_token_id")
-        if named is None and kind in ("t5gemma", "t5gemma2") and isinstance(decoder, Mapping):
-            return _first_id(decoder, key="bos_token_id")  # as its own training shifts labels
-        return named
+        """The id that a summary starts from; None where no file names one."""
+        return self.about.start(self.config, self.generation)[1]
 
     @property
     def ends(self) -> tuple[int, ...]:
         """The ids that end a summary when it is generated; empty where no file names one."""
         for place in (self.generation, self.config):
             ids = place.get("eos_token_id")
-            listed = [one for one in (ids if isinstance(ids, list | tuple) else [ids]) if _is_id(one)]
+            listed = [one for one in (ids if isinstance(ids, list | tuple) else [ids]) if is_id(one)]
             if listed:
                 return tuple(listed)
         return ()
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """Return the content of config.json in a model's folder; empty where it is missing or damaged.
+
+    Raises:
+        InputError: it is far larger than such a file can be.
+    """
+    return _object(folder / "config.json")
 
 
 def facts_of(folder: Path) -> ModelFacts:
@@ -95,12 +88,12 @@ def facts_of(folder: Path) -> ModelFacts:
     """
     settings = _object(folder / "tokenizer_config.json")
     special: dict[str, str | None] = {}
-    if _kind(settings, "tokenizer_class") in _PLAIN_TOKENIZERS:
+    if _text_of(settings.get("tokenizer_class")) in _PLAIN_TOKENIZERS:
         named = _object(folder / "special_tokens_map.json") | settings
         special = {name: _text_of(named.get(name)) for name in ("pad_token", "eos_token")}
     return ModelFacts(
         folder=folder,
-        config=_object(folder / "config.json"),
+        config=config_of(folder),
         generation=_object(folder / "generation_config.json"),
         last_token=_last_token(
             _object(folder / "tokenizer.json", _TOKENIZER_BYTES), _text_of(settings.get("mask_token"))
@@ -112,63 +105,28 @@ def facts_of(folder: Path) -> ModelFacts:
 def misfits(facts: ModelFacts, recipe: Recipe) -> list[Found]:
     """Return what the recipe asks and the model cannot do: lengths, tokens without an embedding, special tokens.
 
+    Of a model of a family that summtune does not know, it is this alone.
+
     Args:
         facts: of the model.
         recipe: of kind prompt or train.
     """
+    if facts.family is None:
+        return [("base_model", no_family(facts.config, facts.folder / "config.json"))]
     return [*_too_long(facts, recipe), *_without_embedding(facts), *_missing_tokens(facts, recipe.kind == "train")]
 
 
 def lengths_within(facts: ModelFacts, sequence_len: int, max_new_tokens: int) -> tuple[int, int]:
     """Return the lengths, lowered to what the model takes."""
-    prompt, summary = prompt_limit(facts.config), summary_limit(facts.config)
+    prompt, summary = facts.about.prompt_limit(facts.config), facts.about.summary_limit(facts.config)
     return (
         min(sequence_len, prompt.tokens) if prompt else sequence_len,
         min(max_new_tokens, summary.tokens) if summary else max_new_tokens,
     )
 
 
-def prompt_limit(config: Mapping[str, Any]) -> Limit | None:
-    """Return the most tokens of a prompt; None where any length is taken or it is not known."""
-    if _kind(config) == "encoder-decoder":
-        return _limit_of_part(config, "encoder")
-    limit = _limit(config, ("max_encoder_position_embeddings", "max_position_embeddings"))
-    if limit is not None and _kind(config) == "led":
-        # LED pads every prompt to a multiple of its widest window, and the padding has positions too.
-        given = config.get("attention_window")
-        windows = [one for one in (given if isinstance(given, list) else [given]) if _is_id(one) and one]
-        widest = max(windows, default=1)
-        return limit._replace(tokens=limit.tokens // widest * widest or limit.tokens)
-    return limit
-
-
-def summary_limit(config: Mapping[str, Any]) -> Limit | None:
-    """Return the most tokens of a summary; None where any length is taken or it is not known."""
-    if _kind(config) == "encoder-decoder":
-        return _limit_of_part(config, "decoder")
-    return _limit(config, ("max_decoder_position_embeddings", "max_position_embeddings"))
-
-
-def _limit_of_part(config: Mapping[str, Any], part: str) -> Limit | None:
-    inner = config.get(part)
-    if not isinstance(inner, Mapping):
-        return None
-    limit = _limit(inner, ("max_position_embeddings", "n_positions"))
-    if limit is None:
-        return None
-    padding = inner.get("pad_token_id")
-    before = padding + 1 if _kind(inner) in _COUNT_FROM_PADDING and _is_id(padding) else 0
-    return Limit(limit.tokens - before, f"{part}.{limit.key}", limit.value)
-
-
-def _limit(config: Mapping[str, Any], keys: Sequence[str]) -> Limit | None:
-    if _kind(config) in _ANY_LENGTH or "rope_parameters" in config or "rope_theta" in config:
-        return None
-    return next((Limit(config[key], key, config[key]) for key in keys if _is_id(config.get(key)) and config[key]), None)
-
-
 def _too_long(facts: ModelFacts, recipe: Recipe) -> Iterator[Found]:
-    prompt, summary = prompt_limit(facts.config), summary_limit(facts.config)
+    prompt, summary = facts.about.prompt_limit(facts.config), facts.about.summary_limit(facts.config)
     asked = [
         ("sequence_len", recipe.sequence_len, prompt),
         ("generation.max_new_tokens", recipe.generation.max_new_tokens, summary),
@@ -198,8 +156,9 @@ def _without_embedding(facts: ModelFacts) -> Iterator[Found]:
             f"{facts.folder}; {key} is {known} in {config}); give the model more rows with transformers' "
             "`resize_token_embeddings` and save it, or take the tokens out of tokenizer.json",
         )
-    starts = () if facts.start is None else (facts.start,)
-    for name, ids in (("decoder_start_token_id", starts), ("eos_token_id", facts.ends)):
+    start_key, start = facts.about.start(facts.config, facts.generation)
+    starts = () if start is None else (start,)
+    for name, ids in ((start_key, starts), ("eos_token_id", facts.ends)):
         for one in ids:
             if one >= known:
                 yield (
@@ -217,7 +176,7 @@ def _rows(config: Mapping[str, Any]) -> tuple[int, str] | None:
         for prefix, place in places.items()
         if isinstance(place, Mapping)
         for name in names
-        if _is_id(place.get(name)) and place[name]
+        if is_id(place.get(name)) and place[name]
     ]
     return min(found, default=None)
 
@@ -227,21 +186,16 @@ def _missing_tokens(facts: ModelFacts, trained: bool) -> Iterator[Found]:
     needed = {"pad_token": "pads a batch", **({"eos_token": "ends what is trained on"} if trained else {})}
     for name, purpose in needed.items():
         if facts.special_tokens.get(name, "") is None:
-            number = _first_id(facts.generation, facts.config, key=name + "_id")
+            number = first_id(facts.generation, facts.config, key=name + "_id")
             hint = f"; {config} says {name}_id: {number}" if number is not None else ""
             yield (
                 "base_model",
                 f"the tokenizer has no {name}, which {purpose} (got none in {where}{hint}); name the token there as "
                 f'"{name}"',
             )
-    no_start = facts.start is None and (facts.loaded or _kind(facts.config) in _NO_START_OF_THEIR_OWN)
-    if no_start:
-        which = ": for mBART the id of the summaries' language" if _kind(facts.config) == "mbart" else ""
-        yield (
-            "base_model",
-            f"the model names no token that its decoder starts from (got no decoder_start_token_id in {config} or "
-            f"generation_config.json); add it{which}",
-        )
+    no_start = facts.about.missing_start(facts.config, facts.loaded, config) if facts.start is None else None
+    if no_start is not None:
+        yield "base_model", no_start
     if facts.loaded and not facts.ends:
         yield (
             "base_model",
@@ -256,13 +210,13 @@ def _last_token(tokenizer: Mapping[str, Any], mask: str | None) -> tuple[str, in
     vocabulary = model.get("vocab") if isinstance(model, Mapping) else None
     last: tuple[str, int] | None = None
     if isinstance(vocabulary, Mapping):
-        last = max(((str(text), one) for text, one in vocabulary.items() if _is_id(one)), key=_id_of, default=None)
+        last = max(((str(text), one) for text, one in vocabulary.items() if is_id(one)), key=_id_of, default=None)
     elif isinstance(vocabulary, list) and vocabulary:
         entry = vocabulary[-1]
         last = (str(entry[0] if isinstance(entry, list) and entry else entry), len(vocabulary) - 1)
     added = tokenizer.get("added_tokens")
     for entry in added if isinstance(added, list) else ():
-        if isinstance(entry, Mapping) and _is_id(entry.get("id")) and entry.get("content") != mask:
+        if isinstance(entry, Mapping) and is_id(entry.get("id")) and entry.get("content") != mask:
             last = max((one for one in (last, (str(entry.get("content")), entry["id"])) if one), key=_id_of)
     return last
 
@@ -271,23 +225,10 @@ def _id_of(token: tuple[str, int]) -> int:
     return token[1]
 
 
-def _first_id(*places: Mapping[str, Any], key: str) -> int | None:
-    return next((place[key] for place in places if _is_id(place.get(key))), None)
-
-
-def _is_id(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
 def _text_of(token: object) -> str | None:
     """Return a special token, which is written as a text or as an object with its content."""
     text = token.get("content") if isinstance(token, Mapping) else token
     return text if isinstance(text, str) else None
-
-
-def _kind(place: Mapping[str, Any], key: str = "model_type") -> str:
-    value = place.get(key)
-    return value if isinstance(value, str) else ""
 
 
 def _object(path: Path, most_bytes: int = CONFIG_BYTES) -> dict[str, Any]:

@@ -9,6 +9,10 @@ from summtune.base.hashing import content_sha256, hash_of
 from summtune.base.places import BUILTIN_DATASETS, is_local, model_folder
 from summtune.recipe.keys import Recipe, use_of
 
+# What this key was before its default became that of the model: older runs, and those without an adapter, keep their
+# identity.
+_LAYERS_OF_T5 = ["q", "v"]
+
 
 def identify(recipe: Recipe, global_batch: int | None, model_sha256: str | None) -> str:
     """Return 64 hex digits for what determines the result of a prompt or train recipe.
@@ -23,6 +27,8 @@ def identify(recipe: Recipe, global_batch: int | None, model_sha256: str | None)
         model_sha256: content of a local or builtin model, None for one on the hub.
     """
     values = {key: value for key, value in recipe.as_given_for_kind().items() if use_of(key).identity}
+    if values.get("lora_target_modules", "") is None:
+        values["lora_target_modules"] = _LAYERS_OF_T5
     values["global_batch"] = global_batch
     if model_sha256 is not None:
         values["base_model"] = model_sha256

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 Kind = Literal["prompt", "train", "compare"]
 Tokenizer = Literal["rouge", "unicode", "character"]
+AdapterName = Literal["lora", "qlora"]
 
 
 @dataclass(frozen=True)
@@ -224,14 +225,17 @@ class Recipe(Section):
     )
 
     # Training
-    adapter: Annotated[Literal["lora", "qlora"] | None, _TRAIN] = Field(
+    adapter: Annotated[AdapterName | None, _TRAIN] = Field(
         default=None, description="Train a low-rank adapter instead of all weights; qlora: on a 4-bit base (CUDA)."
     )
     lora_r: Annotated[int, _TRAIN] = Field(default=32, ge=1, le=1024, description="Rank of the adapter.")
     lora_alpha: Annotated[int, _TRAIN] = Field(default=32, ge=1, le=8192, description="Scale: updates are × alpha / r.")
     lora_dropout: Annotated[float, _TRAIN] = Field(default=0.05, ge=0, lt=1, description="Dropout before the adapter.")
-    lora_target_modules: Annotated[list[str], _TRAIN] = Field(
-        default=["q", "v"], min_length=1, description="Layers that get an adapter, by the end of their name."
+    lora_target_modules: Annotated[list[str] | None, _TRAIN] = Field(
+        default=None,
+        min_length=1,
+        description="Layers that get an adapter, by the end of their name; default: the model's queries and values, "
+        "which are q and v in T5.",
     )
     peft_use_dora: Annotated[bool, _TRAIN] = Field(default=False, description="DoRA: learn magnitudes apart.")
     peft_use_rslora: Annotated[bool, _TRAIN] = Field(default=False, description="rsLoRA: scale by alpha / sqrt(r).")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from summtune.base.hints import hint_or_list
+from summtune.recipe.adapters import keys_of_adapters
 from summtune.recipe.document import KeyPath
 from summtune.recipe.keys import Recipe, metric_name, use_of
 from summtune.recipe.launching_rules import check_launching
@@ -17,13 +18,11 @@ from summtune.recipe.launching_rules import check_launching
 Finding: TypeAlias = tuple[KeyPath, str]
 
 
-_LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora")
-
 # key path, the key that decides, whether it has no effect in this recipe, why and what to do
 _NO_EFFECT: tuple[tuple[str, str, Callable[[Recipe], bool], str], ...] = (
     *(
-        (key, "adapter", lambda r: r.adapter is None, "without `adapter: lora`; add the adapter or remove the key")
-        for key in _LORA_KEYS
+        (key, "adapter", unread, f"without `adapter: {name}`; add the adapter or remove the key")
+        for name, key, unread in keys_of_adapters()
     ),
     (
         "datasets",

@@ -15,6 +15,7 @@ from summtune.base.errors import RunDirectoryError
 from summtune.base.files import read_json
 from summtune.base.places import BUILTIN_MODELS, is_local
 from summtune.prompts.templates import template_text
+from summtune.recipe.families import Family
 from summtune.report.card_code import card_code
 from summtune.report.contents import protocol_sentence
 from summtune.report.markdown import code, fenced
@@ -57,7 +58,7 @@ def model_card(run_dir: Path, comparison: Mapping[str, Any] | None = None) -> st
         "## How to use it",
         fenced(_command(run_dir), "sh"),
         "or, in Python, in the folder that holds `model/`:",
-        fenced(card_code(recipe, _precision(run_dir), _model_type(run_dir, plan)), "python"),
+        fenced(card_code(recipe, _family(plan), _precision(run_dir), _model_type(run_dir, plan)), "python"),
         " ".join(_usage_sentences(recipe, plan.get("model") or {}, _precision(run_dir))),
         "The model was trained with its dialogues in this prompt:",
         fenced(template_text(recipe["prompt_template"])),
@@ -138,6 +139,12 @@ def _precision(run_dir: Path) -> str:
         if (run_dir / name).is_file() and "precision" in (told := read_json(run_dir / name)):
             return str(told["precision"])
     return "fp32"
+
+
+def _family(plan: Mapping[str, Any]) -> Family:
+    """Return the family of a run's model; runs that do not name it were made when there was one family."""
+    family: Family = (plan.get("model") or {}).get("family") or "encoder_decoder"
+    return family
 
 
 def _model_type(run_dir: Path, plan: Mapping[str, Any]) -> str | None:

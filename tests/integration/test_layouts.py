@@ -6,7 +6,7 @@ from real_command import layout, loaded_by_transformers, loss_by_transformers, r
 from safetensors.torch import load_file
 
 from summtune.base.files import read_json
-from summtune.machine.model_shapes import stored_tensors
+from summtune.machine.stored_tensors import stored_tensors
 
 pytestmark = pytest.mark.usefixtures("compiled")
 SLOW = pytest.mark.slow

@@ -26,8 +26,9 @@ from summtune.runs.events import Events
 from summtune.runs.records import Dialogue, Prediction
 from summtune.runs.run_directory import DATA_FILES, PARTIAL_PREDICTIONS, TOKENS
 from summtune.work.generation.decoding import Generated, generate, generation_config, place
+from summtune.work.models.adapters import load_adapter
 from summtune.work.models.global_attention import GLOBAL_ATTENTION, takes_global_attention
-from summtune.work.models.loading import count_parameters, load_adapter, load_model, load_tokenizer
+from summtune.work.models.loading import count_parameters, load_model, load_tokenizer
 from summtune.work.models.model_check import check_model
 from summtune.work.process.peak_memory import peak_memory_bytes
 from summtune.work.process.precision import check_device, use_bf16
@@ -202,14 +203,14 @@ def _load(plan: Plan, run_dir: Path, bf16: bool) -> tuple[PreTrainedModel, int, 
         return model.eval(), 0, count_parameters(model)[1]
     trained = read_json(run_dir / "training.json")
     counts = trained["trainable_parameters"], trained["total_parameters"]
-    if recipe.adapter is None:
+    if plan.model.adapter is None:
         return load_model(run_dir / "model", dtype).eval(), *counts
-    quantize = recipe.adapter == "qlora"
+    quantization = plan.model.quantization
     # Merged weights generate as fast as the base model does. They are merged in fp32: in bf16 most of a small update
     # rounds away, and in four bits all of it.
-    model = load_model(base, dtype if quantize else torch.float32, quantize=quantize)
+    model = load_model(base, dtype if quantization else torch.float32, quantization)
     saved = run_dir / "model"
     if (saved / GENERATION_CONFIG_NAME).is_file():  # older runs have none
         model.generation_config = GenerationConfig.from_pretrained(saved, local_files_only=True)
     adapted = load_adapter(model, saved)
-    return (adapted if quantize else adapted.merge_and_unload().to(dtype)).eval(), *counts
+    return (adapted if quantization else adapted.merge_and_unload().to(dtype)).eval(), *counts

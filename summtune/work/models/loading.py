@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -23,12 +23,9 @@ from transformers import (
 
 from summtune.base.errors import ModelError, StageError
 from summtune.base.files import sync, write_text
-from summtune.machine.model_shapes import stored_tensors
-from summtune.recipe.keys import Recipe
-from summtune.work.models.adapter_layers import check_targets
-
-if TYPE_CHECKING:
-    from peft import PeftModel
+from summtune.machine.stored_tensors import stored_tensors
+from summtune.recipe.adapters import Quantization
+from summtune.recipe.families import family_of, no_family
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -51,35 +48,34 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def load_config(folder: Path) -> PretrainedConfig:
-    """Return the config of the encoder-decoder model in ``folder``.
+    """Return the config of the model in ``folder``.
 
     Raises:
-        ModelError: it cannot be read, or is that of another kind of model.
+        ModelError: it cannot be read, or is that of a family that summtune does not know.
     """
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise ModelError(f"no model can be loaded (got {folder}: {_first_line(error)})") from None
-    if not config.is_encoder_decoder:
-        raise ModelError(
-            f"not an encoder-decoder model (got model_type {config.model_type!r}); use a T5, BART or Pegasus"
-        )
+    values = config.to_dict()
+    if family_of(values) is None:
+        raise ModelError(no_family(values, folder / "config.json"))
     return config
 
 
-def load_model(folder: Path, dtype: torch.dtype, quantize: bool = False) -> PreTrainedModel:
-    """Return the encoder-decoder model in ``folder``: safetensors only, no code from the folder is run.
+def load_model(folder: Path, dtype: torch.dtype, quantization: Quantization | None = None) -> PreTrainedModel:
+    """Return the model in ``folder``: safetensors only, no code from the folder is run.
 
     Args:
         folder: config.json and safetensors.
         dtype: of the weights.
-        quantize: load the linear layers in 4 bits (QLoRA, Dettmers et al., 2023); CUDA only.
+        quantization: how the linear layers are stored; CUDA only.
 
     Raises:
-        ModelError: it is not an encoder-decoder model, or its files cannot be read.
+        ModelError: it is of a family that summtune does not know, or its files cannot be read.
     """
     config = load_config(folder)
-    options: dict[str, Any] = {"quantization_config": _four_bit(dtype)} if quantize else {}
+    options: dict[str, Any] = {"quantization_config": _in_four_bits(quantization, dtype)} if quantization else {}
     try:
         with _lm_head_apart(config, folder):
             model = AutoModelForSeq2SeqLM.from_pretrained(
@@ -111,57 +107,17 @@ def _lm_head_apart(config: PretrainedConfig, folder: Path) -> Iterator[None]:
         model_class._tied_weights_keys = tied
 
 
-def _four_bit(dtype: torch.dtype) -> Any:
+def _in_four_bits(quantization: Quantization, dtype: torch.dtype) -> Any:
     if not torch.cuda.is_available():
         raise StageError("qlora needs a CUDA device (got none); use `adapter: lora`")
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+        load_in_4bit=True,
+        bnb_4bit_quant_type=quantization.scheme,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
     )
-
-
-def add_adapter(model: PreTrainedModel, recipe: Recipe, base_model: str, revision: str | None = None) -> PeftModel:
-    """Return ``model`` with a trainable LoRA adapter on it (Hu et al., 2021).
-
-    Args:
-        model: the frozen base.
-        recipe: the adapter's keys.
-        base_model: what the saved adapter names as its base: a hub id, or a folder of this machine.
-        revision: of a hub model.
-
-    Raises:
-        ModelError: a target module cannot take an adapter (`check_targets`).
-    """
-    from peft import LoraConfig, PeftModel, TaskType, get_peft_model
-
-    if recipe.adapter == "qlora":
-        from peft import prepare_model_for_kbit_training
-
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=recipe.gradient_checkpointing)
-    check_targets(model, recipe.lora_target_modules)
-    config = LoraConfig(
-        task_type=TaskType.SEQ_2_SEQ_LM,
-        r=recipe.lora_r,
-        lora_alpha=recipe.lora_alpha,
-        lora_dropout=recipe.lora_dropout,
-        target_modules=recipe.lora_target_modules,
-        use_dora=recipe.peft_use_dora,
-        use_rslora=recipe.peft_use_rslora,
-    )
-    adapted = get_peft_model(model, config)
-    # Only now: peft replaces the name in a config by the folder that the base came from, and warns of it.
-    adapted.peft_config["default"].base_model_name_or_path = base_model
-    adapted.peft_config["default"].revision = revision
-    assert isinstance(adapted, PeftModel)
-    return adapted
-
-
-def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
-    """Return ``model`` with the trained adapter of ``folder``."""
-    from peft import PeftModel
-
-    return PeftModel.from_pretrained(model, folder, local_files_only=True)
 
 
 def count_parameters(model: torch.nn.Module) -> tuple[int, int]:

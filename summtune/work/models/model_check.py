@@ -8,7 +8,7 @@ from typing import NamedTuple
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from summtune.base.errors import ModelError
-from summtune.machine.model_limits import ModelFacts, misfits, prompt_limit, summary_limit
+from summtune.machine.model_limits import ModelFacts, misfits
 from summtune.recipe.keys import Recipe
 from summtune.work.models.loading import load_config
 
@@ -66,7 +66,8 @@ def check_model(folder: Path, tokenizer: PreTrainedTokenizerBase, recipe: Recipe
         raise ModelError("\n".join(problems))
     assert isinstance(tokenizer.pad_token_id, int)
     assert facts.start is not None
-    limits = [limit and limit.tokens for limit in (prompt_limit(facts.config), summary_limit(facts.config))]
+    about = facts.about
+    limits = [limit and limit.tokens for limit in (about.prompt_limit(facts.config), about.summary_limit(facts.config))]
     return BatchNeeds(tokenizer.pad_token_id, facts.start, facts.ends[0], *limits)
 
 

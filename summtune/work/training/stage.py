@@ -21,10 +21,10 @@ from summtune.runs.events import Events
 from summtune.runs.run_directory import DATA_FILES, TOKENS
 from summtune.work.cpu.t5_on_cpu import kernels_of, quicken
 from summtune.work.generation.decoding import generation_config
+from summtune.work.models.adapters import add_adapter, train_quantized
 from summtune.work.models.changed_weights import unchanged_weights
 from summtune.work.models.global_attention import GLOBAL_ATTENTION, takes_global_attention
 from summtune.work.models.loading import (
-    add_adapter,
     alias_names,
     count_parameters,
     load_model,
@@ -174,19 +174,21 @@ def _model(plan: Plan, device: str, bf16: bool, events: Events) -> tuple[PreTrai
     assert plan.model.folder is not None
     torch.manual_seed(recipe.seed)  # the adapter's random weights
     # Frozen weights need no more precision than they are computed with; peft keeps the adapter's own in fp32.
-    dtype = torch.bfloat16 if recipe.adapter is not None and bf16 else torch.float32
-    model: PreTrainedModel | PeftModel = load_model(Path(plan.model.folder), dtype, quantize=recipe.adapter == "qlora")
+    dtype = torch.bfloat16 if plan.model.adapter is not None and bf16 else torch.float32
+    model: PreTrainedModel | PeftModel = load_model(Path(plan.model.folder), dtype, plan.model.quantization)
     if device == "cpu" and not recipe.torch_compile:
         quicken(model, events.say)
     # What predict generates with is saved with the model; settings of the base that nobody asked for are not.
     model.generation_config = generation_config(model, plan)
     freeze_computed(model)
     aliases = alias_names(model)
-    if recipe.adapter is not None:
+    if plan.model.adapter is not None:
         # Only summtune knows the names of bundled models: peft is given the folder.
         bundled = plan.model.base_model in BUILTIN_MODELS
         base_model = plan.model.folder if bundled else plan.model.base_model
-        model = add_adapter(model, recipe, base_model, plan.model.revision)
+        if plan.model.quantization is not None:
+            model = train_quantized(model, recipe.gradient_checkpointing)
+        model = add_adapter(model, plan.model.adapter, base_model, plan.model.revision)
     model.config.use_cache = False
     if takes_global_attention(model):
         events.say(GLOBAL_ATTENTION)

@@ -8,13 +8,15 @@ from tiny_inputs import CONFIG, write_checkpoint
 from transformers import GPT2Config, T5ForConditionalGeneration
 
 from summtune.base.errors import ModelError, StageError
-from summtune.machine.model_shapes import T5Shape, stored_tensors
+from summtune.machine.stored_tensors import stored_tensors
+from summtune.machine.t5_shape import T5Shape
+from summtune.recipe.adapters import Quantization, adapter_of
+from summtune.recipe.families import layer_names
 from summtune.recipe.keys import Recipe
+from summtune.work.models.adapters import add_adapter, load_adapter
 from summtune.work.models.loading import (
-    add_adapter,
     alias_names,
     count_parameters,
-    load_adapter,
     load_model,
     load_tokenizer,
     mark_untied,
@@ -35,7 +37,8 @@ def copied(tmp_path, checkpoint):
 
 
 def lora(**keys):
-    return Recipe(kind="train", adapter="lora", lora_r=4, lora_dropout=0.0, **keys)
+    recipe = Recipe(kind="train", adapter="lora", lora_r=4, lora_dropout=0.0, **keys)
+    return adapter_of(recipe, layer_names(CONFIG))
 
 
 def edit_config(folder, **changes):
@@ -99,7 +102,7 @@ def test_weights_come_in_the_precision_that_is_asked_for(checkpoint):
 
 def test_a_decoder_only_model_is_refused(tmp_path):
     GPT2Config(n_layer=1).save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match=r"not an encoder-decoder model \(got model_type 'gpt2'\)"):
+    with pytest.raises(ModelError, match=r"not an encoder-decoder model \(got model_type 'gpt2' in .*use a T5, BART"):
         load_model(tmp_path, torch.float32)
 
 
@@ -138,7 +141,7 @@ def test_code_beside_the_weights_is_not_run(copied):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
 def test_four_bits_without_cuda_are_refused(checkpoint):
     with pytest.raises(StageError, match=r"qlora needs a CUDA device \(got none\); use `adapter: lora`"):
-        load_model(checkpoint, torch.float32, quantize=True)
+        load_model(checkpoint, torch.float32, Quantization())
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
@@ -161,14 +164,14 @@ def test_a_tokenizer_without_character_offsets_is_refused(monkeypatch, tmp_path)
 @pytest.mark.parametrize("targets", [["q", "v"], ["q", "k", "v", "o"], ["wi_0", "wi_1", "wo"], ["q", "lm_head"]])
 def test_lora_trains_the_weights_that_the_plan_counted(checkpoint, targets):
     model = add_adapter(load_model(checkpoint, torch.float32), lora(lora_target_modules=targets), "owner/base")
-    expected = SHAPE.lora_parameters(4, targets)
+    expected = lora(lora_target_modules=targets).parameters(SHAPE.layer_sizes)
     assert count_parameters(model) == (expected, SHAPE.parameters + expected)
     assert all(".lora_" in name for name, parameter in model.named_parameters() if parameter.requires_grad)
 
 
 def test_dora_trains_a_magnitude_for_each_output(checkpoint):
     model = add_adapter(load_model(checkpoint, torch.float32), lora(peft_use_dora=True), "owner/base")
-    assert count_parameters(model)[0] == SHAPE.lora_parameters(4, ["q", "v"], dora=True)
+    assert count_parameters(model)[0] == lora(peft_use_dora=True).parameters(SHAPE.layer_sizes)
 
 
 def test_an_unknown_target_is_refused_and_the_layers_are_named(checkpoint):

@@ -9,7 +9,7 @@ from tiny_inputs import write_checkpoint
 from trained_runs import Killed, eval_rows, go_on, same_weights, weights
 
 from summtune.base.errors import StageError
-from summtune.machine.model_shapes import stored_tensors
+from summtune.machine.stored_tensors import stored_tensors
 from summtune.runs import checkpoints
 from summtune.work.process.stopping import Stopped, StopRequest
 from summtune.work.training import stage as training
