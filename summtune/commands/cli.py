@@ -16,7 +16,7 @@ import typer
 from summtune import __version__
 from summtune.base.errors import InputError, RecipeError, StageError, StopAsked, SummtuneError, os_error_text
 from summtune.base.files import expanded
-from summtune.base.output import say, say_lines, show, use_any_encoding
+from summtune.base.printing import say, say_lines, show, use_any_encoding
 from summtune.base.visible import is_utf8
 
 app = typer.Typer(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from summtune.base.console import SafeConsole
 from summtune.base.errors import InputError, RunDirectoryError
 from summtune.base.files import followed, read_json, write_bytes
-from summtune.base.output import say, show, show_data, show_json
 from summtune.base.places import model_folder
+from summtune.base.printing import say, show, show_data, show_json
 from summtune.base.visible import message_line
 from summtune.commands.display import TerminalDisplay
 from summtune.commands.pipeline import run, run_comparison
