@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from summtune import __version__
+from summtune.base.console import SafeConsole
 from summtune.base.errors import InputError, RecipeError
 from summtune.base.files import read_json, write_json, write_jsonl
 from summtune.base.hashing import hash_of
 from summtune.base.hints import hint
 from summtune.base.places import is_local
+from summtune.base.printing import say, show_json
+from summtune.commands.results import show_scores
 from summtune.data.external_predictions import (
     STDIN,
     ExternalPredictions,
@@ -86,6 +89,22 @@ class Scored:
     settings: EvaluationSettings
     file: str
     references: str | None
+
+
+def score_outputs(call: Call, output_dir: Path | None, as_json: bool) -> None:
+    """Score what a system wrote and print the scores; write them to a directory where one is named."""
+    if output_dir is not None:
+        check_place(output_dir)
+    scored = score(call, say)
+    metrics = scored.evaluation.to_json()
+    if output_dir is not None:
+        write_scored(scored, output_dir)
+    if as_json:
+        show_json(metrics)
+    else:
+        show_scores({"name": scored.name, "metrics": metrics["metrics"]}, metrics, SafeConsole())
+    if output_dir is not None:
+        say(f"report: {output_dir / 'report.html'}")
 
 
 def score(call: Call, say: Callable[[str], None]) -> Scored:

@@ -66,7 +66,12 @@ def test_lines_are_matched_by_order():
 @pytest.mark.parametrize(
     ("texts", "count", "rows", "message"),
     [
-        (["a"], 3, 3, r"^out has 1 line, and test.jsonl has 3 dialogues \(got 2 too few\); write one prediction a line"),
+        (
+            ["a"],
+            3,
+            3,
+            r"^out has 1 line, and test.jsonl has 3 dialogues \(got 2 too few\); write one prediction a line",
+        ),
         (
             ["a", "b", "", " "],
             2,
