@@ -89,8 +89,8 @@ def test_another_machine_joins_and_prepares_nothing(project, monkeypatch, capsys
     for key, value in {"MACHINE_RANK": "1", "MASTER_ADDR": "first", "MASTER_PORT": "1234"}.items():
         monkeypatch.setenv(key, value)
     running.run_recipe(project / "train.yaml", ["num_machines=2", "num_processes=2"], project / "out")
-    ((place, identity, _, complete),) = joined
-    assert place == running.Place(1, "first", 1234)
+    ((machine, identity, _, complete),) = joined
+    assert machine == running.MachineRank(1, "first", 1234)
     assert identity == running.resolve(project / "train.yaml", ["num_machines=2", "num_processes=2"]).plan.identity
     assert not complete()
     assert f"machine 1 is done; the result is in {project / 'out'}" in capsys.readouterr().err
@@ -104,7 +104,7 @@ def test_the_first_machine_runs_with_the_others(project, monkeypatch):
         monkeypatch.setenv(key, value)
     running.run_recipe(project / "train.yaml", ["num_machines=2", "num_processes=2"], project / "out")
     ((*_, others),) = came
-    assert (others.place.rank, others.count) == (0, 2)
+    assert (others.machine.rank, others.count) == (0, 2)
 
 
 def test_a_finished_run_says_what_its_report_says_on_top(predictions, tmp_path, capsys):
