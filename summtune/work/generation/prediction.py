@@ -26,7 +26,7 @@ from summtune.runs.run_directory import DATA_FILES, PARTIAL_PREDICTIONS, TOKENS
 from summtune.work.generation.decoding import generation_config, place
 from summtune.work.generation.local import LocalGenerator
 from summtune.work.models.adapters import load_adapter
-from summtune.work.models.global_attention import GLOBAL_ATTENTION, takes_global_attention
+from summtune.work.models.families import family_of_model
 from summtune.work.models.loading import count_parameters, load_model, load_tokenizer
 from summtune.work.models.model_check import check_model
 from summtune.work.process.peak_memory import peak_memory_bytes
@@ -81,7 +81,7 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
             "exemplars": tokens.exemplars,
             "processes": state.num_processes,
             "precision": "bf16" if bf16 else "fp32",
-            "global_attention": GLOBAL_ATTENTION if takes_global_attention(model) else None,
+            "global_attention": family_of_model(model).note(model),
             "seconds": round(time.perf_counter() - started, 2),
             "peak_memory_bytes": peak_memory_bytes(),
             "lost_text": tokens.lost,

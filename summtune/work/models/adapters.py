@@ -10,6 +10,7 @@ from typing_extensions import assert_never
 
 from summtune.recipe.adapters import Adapter, Lora
 from summtune.work.models.adapter_layers import check_targets
+from summtune.work.models.families import family_of_model
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -31,7 +32,7 @@ def add_adapter(model: PreTrainedModel, adapter: Adapter, base_model: str, revis
 
     for key, layers in adapter.layers().items():
         check_targets(model, layers, key)
-    adapted = get_peft_model(model, _peft_config(adapter))
+    adapted = get_peft_model(model, _peft_config(adapter, family_of_model(model).task_type()))
     # Only now: peft replaces the name in a config by the folder that the base came from, and warns of it.
     adapted.peft_config["default"].base_model_name_or_path = base_model
     adapted.peft_config["default"].revision = revision
@@ -52,7 +53,7 @@ def train_quantized(model: PreTrainedModel, gradient_checkpointing: bool) -> Pre
     return ready
 
 
-def _peft_config(adapter: Adapter, task: str = "SEQ_2_SEQ_LM") -> PeftConfig:
+def _peft_config(adapter: Adapter, task: str) -> PeftConfig:
     from peft import LoraConfig
 
     match adapter:

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import (
-    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
-    AutoConfig,
-    AutoModelForSeq2SeqLM,
-    AutoTokenizer,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from summtune.base.errors import ModelError, StageError
 from summtune.base.files import sync, write_text
 from summtune.machine.stored_tensors import stored_tensors
 from summtune.recipe.adapters import Quantization
-from summtune.recipe.families import family_of, no_family
+from summtune.recipe.families import no_family
+from summtune.work.models.families import family_named, family_of_config
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -57,9 +49,8 @@ def load_config(folder: Path) -> PretrainedConfig:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise ModelError(f"no model can be loaded (got {folder}: {_first_line(error)})") from None
-    values = config.to_dict()
-    if family_of(values) is None:
-        raise ModelError(no_family(values, folder / "config.json"))
+    if family_of_config(config) is None:
+        raise ModelError(no_family(config.to_dict(), folder / "config.json"))
     return config
 
 
@@ -75,36 +66,15 @@ def load_model(folder: Path, dtype: torch.dtype, quantization: Quantization | No
         ModelError: it is of a family that summtune does not know, or its files cannot be read.
     """
     config = load_config(folder)
+    family = family_of_config(config)
+    assert family is not None, "load_config refuses it"
     options: dict[str, Any] = {"quantization_config": _in_four_bits(quantization, dtype)} if quantization else {}
     try:
-        with _lm_head_apart(config, folder):
-            model = AutoModelForSeq2SeqLM.from_pretrained(
-                folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False, **options
-            )
+        model = family_named(family).load(folder, config, dtype, options)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"the model's files cannot be loaded (got {folder}: {_first_line(error)})") from None
     assert isinstance(model, PreTrainedModel)
     return model
-
-
-@contextlib.contextmanager
-def _lm_head_apart(config: PretrainedConfig, folder: Path) -> Iterator[None]:
-    """While a model is loaded, do not let lm_head be tied to the embedding where the checkpoint holds a matrix of its
-    own.
-
-    transformers 5 takes every T5 for a tied one, and unties FLAN-T5 only because it compares the two matrices. Under
-    ZeRO-3 both are sharded and look alike (empty), so lm_head would silently be replaced by the embedding.
-    """
-    model_class = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING.get(type(config), None)
-    tied = getattr(model_class, "_tied_weights_keys", None)
-    if not isinstance(tied, dict) or "lm_head.weight" not in tied or "lm_head.weight" not in stored_tensors(folder):
-        yield
-        return
-    model_class._tied_weights_keys = {name: source for name, source in tied.items() if name != "lm_head.weight"}
-    try:
-        yield
-    finally:
-        model_class._tied_weights_keys = tied
 
 
 def _in_four_bits(quantization: Quantization, dtype: torch.dtype) -> Any:
