@@ -14,7 +14,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 from summtune.base.errors import StageError
 from summtune.base.files import read_json, read_jsonl
 from summtune.base.hashing import content_sha256
-from summtune.generation.prompts import Prompts
+from summtune.generation.distinct import DistinctPrompts
 from summtune.generation.results import write_results
 from summtune.generation.resuming import World, generate_missing
 from summtune.plan.plan import Plan
@@ -68,12 +68,12 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
     world = World(state.process_index, state.num_processes, state.wait_for_everyone)
     config = generation_config(model, settings)
     generator = LocalGenerator(model, tokenizer, config, settings.batch_size, recipe.seed, world)
-    prompts = Prompts[Sequence[int]].of(prompt.ids for prompt in tokens.prompts)
-    generate_missing(generator, prompts, run_dir / PARTIAL_PREDICTIONS, events.progress, world)
+    asked = DistinctPrompts[Sequence[int]].of(prompt.ids for prompt in tokens.prompts)
+    generate_missing(generator, asked, run_dir / PARTIAL_PREDICTIONS, events.progress, world)
     if state.is_main_process:
         stats = {
-            "dialogues": len(prompts.indices),
-            "unique_prompts": len(prompts.distinct),
+            "dialogues": len(asked.indices),
+            "unique_prompts": len(asked.prompts),
             "truncated": tokens.truncated,
             "trainable_parameters": trainable,
             "total_parameters": total,
@@ -86,7 +86,7 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
             "lost_text": tokens.lost,
             "warnings": loss_warnings("test", tokens.lost),
         }
-        write_results(run_dir, prompts, [prompt.truncated for prompt in tokens.prompts], stats)
+        write_results(run_dir, asked, [prompt.truncated for prompt in tokens.prompts], stats)
     state.wait_for_everyone()
 
 
