@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from summtune.base.errors import StageError
 from summtune.base.files import read_jsonl, write_json, write_jsonl
 from summtune.generation.distinct import DistinctPrompts
 from summtune.generation.generator import Output
@@ -24,10 +25,21 @@ def write_results(
         asked: the prompts of the test dialogues, in their order.
         truncated: whether each dialogue was cut to fit its prompt.
         stats: of the whole stage.
+
+    Raises:
+        StageError: a prompt has no output, for instance because the disk of another machine's rank is not shared.
     """
     partial = run_dir / PARTIAL_PREDICTIONS
+    outputs = read_outputs(partial)
+    missing = sum(key not in outputs for key in asked.keys)
+    if missing:
+        files = ", ".join(sorted(path.name for path in partial.iterdir()))
+        raise StageError(
+            f"prompts are without output (got {missing} of {len(asked.keys)}, in {partial}: {files}); check that all "
+            "machines share this folder, and give the command again, which resumes with them"
+        )
     dialogues = (Dialogue.from_json(row) for row in read_jsonl(run_dir / DATA_FILES["test"]))
-    joined = predictions_of(dialogues, asked, truncated, read_outputs(partial))
+    joined = predictions_of(dialogues, asked, truncated, outputs)
     write_jsonl(run_dir / "predictions.jsonl", (prediction.to_json() for prediction in joined))
     write_json(run_dir / "prediction_stats.json", stats)
     discard(partial)

@@ -1,6 +1,7 @@
 import pytest
 from made_up_outputs import output
 
+from summtune.base.errors import StageError
 from summtune.base.files import read_json, read_jsonl, write_jsonl
 from summtune.generation.distinct import DistinctPrompts
 from summtune.generation.partial import appending
@@ -52,6 +53,14 @@ def test_results_are_written_in_the_order_of_the_dialogues_and_partial_files_are
     assert read_predictions(run_dir / "predictions.jsonl") == PREDICTIONS
     assert read_json(run_dir / "prediction_stats.json") == {"dialogues": 3}
     assert not (run_dir / "predictions.partial").exists()
+
+
+def test_a_prompt_without_output_is_refused_with_the_files_that_were_found(run_dir):
+    (run_dir / "predictions.partial" / "rank1.jsonl").unlink()
+    with pytest.raises(StageError, match=r"got 1 of 2, in .*predictions\.partial: rank0\.jsonl\); check that all"):
+        write_results(run_dir, ASKED, CUT, {})
+    assert (run_dir / "predictions.partial" / "rank0.jsonl").exists()
+    assert not (run_dir / "predictions.jsonl").exists()
 
 
 def test_partial_files_are_kept_where_the_results_cannot_be_written(run_dir):
