@@ -33,7 +33,7 @@ def test_lengths_are_checked_against_the_defaults_of_the_class_too(tmp_path):
     del config["max_position_embeddings"]  # BART's own is 1,024
     (folder / "config.json").write_text(json.dumps(config))
     checked(folder, sequence_len=1024)
-    with pytest.raises(ModelError, match=r"sequence_len exceeds the positions of the model \(got 1,025; "):
+    with pytest.raises(ModelError, match=r"sequence_len exceeds .* \(got 1,025; "):
         checked(folder, sequence_len=1025)
 
 
@@ -44,8 +44,8 @@ def test_a_model_that_names_no_start_or_end_is_refused(tmp_path):
     with pytest.raises(ModelError) as caught:
         checked(folder, "prompt")
     first, second = str(caught.value).splitlines()
-    assert first.startswith("the model names no token that its decoder starts from (got no decoder_start_token_id in ")
-    assert second.startswith("the model names no token that ends a summary (got no eos_token_id in ")
+    assert "(got no decoder_start_token_id in " in first
+    assert "(got no eos_token_id in " in second
 
 
 @pytest.mark.parametrize(("name", "kinds"), [("pad_token", ("train", "prompt")), ("eos_token", ("train",))])
@@ -65,7 +65,7 @@ def test_tokens_added_to_the_tokenizer_but_not_to_the_model_are_refused(tmp_path
     tokenizer.add_tokens(["#Person1#"])
     tokenizer.save_pretrained(folder)
     for kind in ("train", "prompt"):
-        with pytest.raises(ModelError, match=r"no embedding for \(got '#Person1#' with id"):
+        with pytest.raises(ModelError, match=r"without an embedding .* \(got '#Person1#' with id"):
             checked(folder, kind)
 
 
