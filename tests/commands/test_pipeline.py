@@ -139,9 +139,9 @@ def test_the_deepspeed_config_is_put_beside_the_plan(project, launched, told):
 def test_another_recipe_is_refused_and_changes_nothing(project, launched, told, everything_in):
     run_dir = run(project, told)
     before = everything_in(run_dir)
-    with pytest.raises(RunDirectoryError, match="holds another run"):
+    with pytest.raises(RunDirectoryError, match="contains another run"):
         run(project, told, "seed=7")
-    with pytest.raises(RunDirectoryError, match="holds another run"):
+    with pytest.raises(RunDirectoryError, match="contains another run"):
         run(project, told, "seed=7", fresh=True)
     assert everything_in(run_dir) == before
 
