@@ -11,7 +11,7 @@ import pytest
 
 from summtune.base.errors import DataError
 from summtune.data import outputs as module
-from summtune.data.outputs import OutputColumns, read_outputs, reference_columns
+from summtune.data.outputs import GivenRows, OutputColumns, read_outputs, reference_columns, with_texts
 
 ROW = {"id": 7, "dialogue": "A: Hi.", "prediction": "They greet.", "references": ["A greeting.", "Hi."]}
 
@@ -254,3 +254,27 @@ def test_a_file_that_may_not_be_read_is_told(write, monkeypatch):
 
 def test_no_column_of_references_is_no_error():
     assert reference_columns(["gold"], "a.jsonl") == ()
+
+
+def test_rows_of_a_program_are_read_like_those_of_a_file():
+    rows = ({"prediction": "One.", "id": 7, "new_tokens": 3}, {"prediction": "Two.", "id": 8, "new_tokens": None})
+    outputs = read_outputs(GivenRows(rows), OutputColumns(), with_references=True)
+    assert [(row.prediction, row.id, row.new_tokens) for row in outputs.rows] == [("One.", "7", 3), ("Two.", "8", None)]
+    assert (outputs.columns, outputs.lines) == (("prediction", "id", "new_tokens"), False)
+    with pytest.raises(DataError, match=r"predictions, item 2: .*prediction"):
+        read_outputs(GivenRows(({"prediction": ""}, {"prediction": None})), OutputColumns(), with_references=True)
+
+
+def test_references_and_dialogues_of_a_program_replace_those_of_the_rows():
+    rows = GivenRows(
+        ({"prediction": "One.", "summary": "1.", "dialogue": "A: 1."}, {"prediction": "Two.", "summary": "2.", "dialogue": ""})
+    )
+    outputs = read_outputs(rows, OutputColumns(), with_references=False)
+    given = with_texts(outputs, [["First."], ["Second.", "2nd."]], None)
+    assert [(row.references, row.dialogue) for row in given.rows] == [
+        (("First.",), "A: 1."),
+        (("Second.", "2nd."), ""),
+    ]
+    assert [row.dialogue for row in with_texts(outputs, None, ["B: 1.", "B: 2."]).rows] == ["B: 1.", "B: 2."]
+    with pytest.raises(DataError, match=r"references are as many as predictions \(got 1 for 2\)"):
+        with_texts(outputs, [["First."]], None)
