@@ -10,7 +10,7 @@ import typer
 
 from summtune.base.errors import InputError
 from summtune.base.files import expanded
-from summtune.base.output import show
+from summtune.base.printing import show
 from summtune.base.version import __version__
 
 app = typer.Typer(

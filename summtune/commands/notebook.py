@@ -11,12 +11,12 @@ from typing import Any, TypeAlias
 from summtune.base.console import SafeConsole
 from summtune.base.errors import DataError, InputError
 from summtune.base.files import expanded, read_json
-from summtune.base.output import say
+from summtune.base.printing import say
 from summtune.commands.compare import comparison_of
 from summtune.commands.display import TerminalDisplay, WarningsDisplay
 from summtune.commands.evaluate import Call, check_place, score, write_scored
 from summtune.commands.run import run_resolved
-from summtune.data.outputs import GivenRows
+from summtune.data.external_predictions import GivenRows
 from summtune.evaluator.resampling import Estimate
 from summtune.plan.resolve import resolve
 from summtune.recipe.document import Document

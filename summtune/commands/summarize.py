@@ -11,12 +11,12 @@ from typing import Any
 from summtune.base.console import SafeConsole
 from summtune.base.errors import ModelError, RecipeError, RunDirectoryError
 from summtune.base.files import followed, read_json, read_jsonl, write_json, write_jsonl, write_text
-from summtune.base.output import show_data, show_json
 from summtune.base.places import model_folder
+from summtune.base.printing import show_data, show_json
 from summtune.commands.display import TerminalDisplay
 from summtune.data.hub_access import fetch_model
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
-from summtune.launchers.local import Listener, run_stages
+from summtune.launchers.local import Listener, run_processes
 from summtune.machine.model_limits import facts_of, lengths_within
 from summtune.plan.plan import Launch, Plan, StagePlan, read_plan
 from summtune.plan.resolve import resolve
@@ -69,7 +69,7 @@ def summarize(source: str, dialogues: Sequence[str], listener: Listener) -> list
         write_jsonl(folder / DATA_FILES["test"], (row.to_json() for row in rows))
         write_json(folder / "plan.json", plan.to_json())
         write_text(folder / launch.config_file, to_yaml(accelerate_config(launch, folder)))
-        run_stages(launch, folder, ["predict"], listener)
+        run_processes(launch, folder, ["predict"], listener)
         return [row["prediction"] for row in read_jsonl(folder / "predictions.jsonl")]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from summtune.base.errors import RecipeError, SummtuneError
-from summtune.base.output import say, say_lines
+from summtune.base.printing import say, say_lines
 from summtune.plan.checking import check
 
 

@@ -36,7 +36,7 @@ def document_of(keys: Mapping[str, Any], name: str) -> Document:
         else:
             nested[key] = value
     document = read_yaml(json_as_yaml(nested, name, indent=2), name)
-    document.places.clear()
+    document.positions.clear()
     return document
 
 

@@ -19,14 +19,14 @@ def launches(monkeypatch):
     monkeypatch.setattr("summtune.plan.resolve.visible_gpus", list)
     found = []
 
-    def run_stages(launch, run_dir, stages, listener):
+    def run_processes(launch, run_dir, stages, listener):
         found.append(tuple(stages))
         for stage in stages:
             STAGES[stage](run_dir)
             mark_complete(run_dir, stage)
         listener({"event": "warning", "stage": stages[0], "text": "read this"})
 
-    monkeypatch.setattr(pipeline, "run_stages", run_stages)
+    monkeypatch.setattr(pipeline, "run_processes", run_processes)
     return found
 
 
@@ -105,7 +105,7 @@ def test_a_stage_that_fails_is_an_error_to_catch(project, monkeypatch):
     def fail(*_):
         raise StageError("the predict stage failed: as it should")
 
-    monkeypatch.setattr(pipeline, "run_stages", fail)
+    monkeypatch.setattr(pipeline, "run_processes", fail)
     with pytest.raises(StageError, match="as it should"):
         summtune.run("prompt.yaml", quiet=True)
 

@@ -30,7 +30,7 @@ def launched(monkeypatch):
     monkeypatch.setattr("summtune.plan.resolve.visible_gpus", list)
     record = {"launches": [], "fail_in": None}
 
-    def run_stages(launch, run_dir, stages, listener):
+    def run_processes(launch, run_dir, stages, listener):
         record["launches"].append((run_dir.name.rsplit("-", 1)[0], *stages))
         (run_dir / "logs").mkdir(exist_ok=True)
         for stage in stages:
@@ -39,7 +39,7 @@ def launched(monkeypatch):
             STAGES[stage](run_dir)
             mark_complete(run_dir, stage)
 
-    monkeypatch.setattr(pipeline, "run_stages", run_stages)
+    monkeypatch.setattr(pipeline, "run_processes", run_processes)
     return record
 
 
@@ -269,6 +269,6 @@ def test_a_path_that_fails_in_a_stage_is_not_the_fault_of_the_call(project, monk
     def fail(*_):
         raise PermissionError(errno.EACCES, "Permission denied", "logs")
 
-    monkeypatch.setattr(pipeline, "run_stages", fail)
+    monkeypatch.setattr(pipeline, "run_processes", fail)
     with pytest.raises(StageError, match=r"the predict stage failed: Permission denied \(got logs\)"):
         pipeline.run(resolve(project / "prompt.yaml"), told)

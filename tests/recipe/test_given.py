@@ -47,7 +47,7 @@ def test_a_value_that_no_recipe_holds_is_refused_with_its_place():
 @pytest.mark.parametrize("text", ["\0", "\ud800"])
 def test_a_text_that_no_file_can_hold_is_a_problem(text):
     (problem,) = document_of({"base_model": text}, "mine").problems
-    assert problem.message.startswith("a text holds no null characters and no lone surrogates")
+    assert problem.message.startswith("text must not contain null characters or lone surrogates")
 
 
 def test_keys_of_a_section_are_assigned_one_by_one():
