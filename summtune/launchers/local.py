@@ -36,8 +36,8 @@ class Listener(Protocol):
 
 
 @dataclass(frozen=True)
-class Place:
-    """This machine among those of a launch.
+class MachineRank:
+    """Which of a launch's machines this one is, and where machine 0 is.
 
     Args:
         rank: of this machine, from 0.
@@ -50,16 +50,16 @@ class Place:
     port: int
 
 
-def command(launch: Launch, run_dir: Path, stages: Sequence[str], place: Place | None = None) -> list[str]:
-    """Return the exact command of a launch, on the machine at ``place`` when there are several.
+def command(launch: Launch, run_dir: Path, stages: Sequence[str], machine: MachineRank | None = None) -> list[str]:
+    """Return the exact command of a launch, on the given machine when there are several.
 
     It is ``accelerate launch`` (`summtune.work.process.launch`, which passes signals on), spelled with this very
     Python, so that another environment's accelerate is never taken.
     """
     where: tuple[str, ...] = ()
-    if place is not None:
-        where = ("--machine_rank", str(place.rank), "--main_process_ip", place.address)
-        where += ("--main_process_port", str(place.port))
+    if machine is not None:
+        where = ("--machine_rank", str(machine.rank), "--main_process_ip", machine.address)
+        where += ("--main_process_port", str(machine.port))
         # torch would wait a quarter of an hour for a machine that cannot be reached.
         where += ("--rdzv_conf", f"timeout={_MEET_SECONDS}")
     return [
@@ -107,13 +107,13 @@ def environment(launch: Launch) -> dict[str, str]:
     return values
 
 
-def run_stages(
+def run_processes(
     launch: Launch,
     run_dir: Path,
     stages: Sequence[str],
     listener: Listener,
-    place: Place | None = None,
-    check: Callable[[], None] | None = None,
+    machine: MachineRank | None = None,
+    watch: Callable[[], None] | None = None,
 ) -> None:
     """Start the processes of this machine, pass on what they say, and return when all stages are done.
 
@@ -122,8 +122,8 @@ def run_stages(
         run_dir: with the plan and the config.
         stages: in their order.
         listener: told what the processes say.
-        place: of this machine, when the launch has several.
-        check: called again and again; what it raises ends the processes.
+        machine: which one this is, when the launch has several.
+        watch: called again and again; what it raises ends the processes.
 
     Raises:
         StageError: a process failed or died; its log is named.
@@ -134,14 +134,14 @@ def run_stages(
     logs.mkdir(exist_ok=True)
     reader = EventReader(run_dir)
     errors: list[dict[str, Any]] = []
-    launcher_log = logs / ("launcher.log" if place is None else f"launcher.machine{place.rank}.log")
+    launcher_log = logs / ("launcher.log" if machine is None else f"launcher.machine{machine.rank}.log")
     with launcher_log.open("ab") as log:
         start = log.tell()
         process: subprocess.Popen[bytes] | None = None
         try:
             with interrupts_held_back():
                 process = subprocess.Popen(
-                    command(launch, run_dir, stages, place),
+                    command(launch, run_dir, stages, machine),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -153,8 +153,8 @@ def run_stages(
                 running = process.poll() is None
                 for event in reader.new():
                     errors.append(event) if event["event"] == "error" else listener(event)
-                if check is not None:
-                    check()
+                if watch is not None:
+                    watch()
                 if running:
                     time.sleep(_POLL_SECONDS)
         except StopAsked:

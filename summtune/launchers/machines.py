@@ -18,7 +18,7 @@ from typing import Any
 from summtune.base.errors import InputError, StageError, SummtuneError
 from summtune.base.whole_number import whole_number
 from summtune.launchers.line import WAIT_SECONDS, Line
-from summtune.launchers.local import Listener, Place, run_stages
+from summtune.launchers.local import Listener, MachineRank, run_processes
 from summtune.plan.plan import Launch, read_plan
 
 DEFAULT_PORT = 29500
@@ -30,7 +30,7 @@ _RETRY_SECONDS = 1.0
 _SAY_SECONDS = 60.0
 
 
-def place_here(count: int) -> Place | None:
+def this_machine(count: int) -> MachineRank | None:
     """Return which of ``count`` machines this one is; None when the environment does not say.
 
     ``MACHINE_RANK`` is its number, from 0; ``MASTER_ADDR`` and ``MASTER_PORT`` are where machine 0 listens.
@@ -52,7 +52,7 @@ def place_here(count: int) -> Place | None:
     number = whole_number(port)
     if number is None or not 0 < number < 65_536:
         raise InputError(f"MASTER_PORT is a port from 1 to 65535 (got {port!r:.60}); the default is {DEFAULT_PORT}")
-    return Place(rank, address, number)
+    return MachineRank(rank, address, number)
 
 
 def commands(count: int, command: Sequence[str]) -> list[str]:
@@ -70,13 +70,13 @@ class OtherMachines:
     """Machine 0's connections to the others, opened when the first stage starts there.
 
     Args:
-        place: of this machine.
+        machine: which one this is.
         count: machines, this one included.
         identity: of the recipe; a machine that was given another one is refused.
     """
 
-    def __init__(self, place: Place, count: int, identity: str) -> None:
-        self.place = place
+    def __init__(self, machine: MachineRank, count: int, identity: str) -> None:
+        self.machine = machine
         self.count = count
         self.identity = identity
         self.lines: dict[int, Line] = {}
@@ -92,7 +92,7 @@ class OtherMachines:
                 line.send({"end": True})
             line.close()
 
-    def run_stages(self, launch: Launch, run_dir: Path, stages: Sequence[str], listener: Listener) -> None:
+    def run_everywhere(self, launch: Launch, run_dir: Path, stages: Sequence[str], listener: Listener) -> None:
         """Run stages on this machine and the others, and return when all are done.
 
         Raises:
@@ -104,17 +104,17 @@ class OtherMachines:
         for rank in waiting:
             self.lines[rank].send({"run_dir": str(run_dir), "stages": list(stages), "port": port})
 
-        def check() -> None:
+        def watch_others() -> None:
             for rank in tuple(waiting):
                 for message in self._heard(rank):
                     if "failed" in message and message["code"] != os.EX_TEMPFAIL:
                         raise StageError(f"on machine {rank}: {message['failed']}", message["log"])
                     waiting.discard(rank)  # done, or asked to stop, as the processes here are too
 
-        run_stages(launch, run_dir, stages, listener, Place(0, self.place.address, port), check)
+        run_processes(launch, run_dir, stages, listener, MachineRank(0, self.machine.address, port), watch_others)
         end = time.monotonic() + _END_SECONDS
         while waiting:
-            check()
+            watch_others()
             if time.monotonic() > end:
                 raise StageError(
                     f"the {stages[0]} stage is done here and not everywhere (got nothing from "
@@ -139,24 +139,24 @@ class OtherMachines:
             return
         end = time.monotonic() + _GATHER_SECONDS
         try:
-            server = socket.create_server(("", self.place.port))
+            server = socket.create_server(("", self.machine.port))
         except OSError as error:
             raise InputError(
-                f"machine 0 cannot listen (got MASTER_PORT={self.place.port}: {error.strerror}); choose another port, "
-                "the same on all machines"
+                f"machine 0 cannot listen (got MASTER_PORT={self.machine.port}: {error.strerror}); choose "
+                "another port, the same on all machines"
             ) from None
         with server:
             server.settimeout(_POLL_SECONDS)
             said: set[int] = set()
             while missing:
                 if said != missing:
-                    text = f"waiting for {_named(missing)} at {self.place.address}:{self.place.port}"
+                    text = f"waiting for {_named(missing)} at {self.machine.address}:{self.machine.port}"
                     listener({"event": "message", "stage": "machines", "text": text})
                     said = set(missing)
                 if time.monotonic() > end:
                     raise StageError(
                         f"not every machine has come in {_GATHER_SECONDS / 60:.0f} minutes (got nothing from "
-                        f"{_named(missing)} at {self.place.address}:{self.place.port}); start the command there"
+                        f"{_named(missing)} at {self.machine.address}:{self.machine.port}); start the command there"
                     )
                 self._take_one(server, missing)
 
@@ -187,11 +187,11 @@ class OtherMachines:
         missing.discard(rank)
 
 
-def join(place: Place, identity: str, listener: Listener, complete: Callable[[], bool]) -> None:
+def join(machine: MachineRank, identity: str, listener: Listener, complete: Callable[[], bool]) -> None:
     """Take part in the run of machine 0, and return when that is complete.
 
     Args:
-        place: of this machine.
+        machine: which one this is.
         identity: of the recipe as this machine reads it.
         listener: told what goes on.
         complete: whether nothing is left to do: machine 0 then calls nobody.
@@ -200,11 +200,11 @@ def join(place: Place, identity: str, listener: Listener, complete: Callable[[],
         InputError: machine 0 refuses this one, or they share no file system.
         StageError: a stage failed here, or machine 0 has gone.
     """
-    line = _connect(place, listener, complete)
+    line = _connect(machine, listener, complete)
     if line is None:
         return
     try:
-        line.send({"machine": place.rank, "identity": identity})
+        line.send({"machine": machine.rank, "identity": identity})
         while True:
             message = line.next(None)
             if message is None:
@@ -213,14 +213,14 @@ def join(place: Place, identity: str, listener: Listener, complete: Callable[[],
                 raise InputError(message["refused"])
             if "end" in message:
                 return
-            _run_here(place, message, line, listener)
+            _run_share(machine, message, line, listener)
     except ConnectionError:
         raise _gone() from None
     finally:
         line.close()
 
 
-def _run_here(place: Place, message: dict[str, Any], line: Line, listener: Listener) -> None:
+def _run_share(machine: MachineRank, message: dict[str, Any], line: Line, listener: Listener) -> None:
     run_dir, stages = Path(message["run_dir"]), message["stages"]
     try:
         if not (run_dir / "plan.json").exists():
@@ -229,15 +229,15 @@ def _run_here(place: Place, message: dict[str, Any], line: Line, listener: Liste
             )
         launch = next(stage.launch for stage in read_plan(run_dir).stages if stage.name == stages[0])
         assert launch is not None
-        there = Place(place.rank, place.address, message["port"])
-        run_stages(launch, run_dir, stages, listener, there, lambda: _check(line))
+        there = MachineRank(machine.rank, machine.address, message["port"])
+        run_processes(launch, run_dir, stages, listener, there, lambda: _raise_if_gone(line))
     except SummtuneError as error:
         line.send({"failed": str(error), "code": error.exit_code, "log": getattr(error, "log", None)})
         raise
     line.send({"done": True})
 
 
-def _check(line: Line) -> None:
+def _raise_if_gone(line: Line) -> None:
     try:
         line.look()
     except ConnectionError:
@@ -250,16 +250,16 @@ def _gone() -> StageError:
     )
 
 
-def _connect(place: Place, listener: Listener, complete: Callable[[], bool]) -> Line | None:
+def _connect(machine: MachineRank, listener: Listener, complete: Callable[[], bool]) -> Line | None:
     """Connect to machine 0, however long it prepares: the model may have to be fetched first."""
     said = -_SAY_SECONDS
     while not complete():
         try:
-            return Line(socket.create_connection((place.address, place.port), timeout=WAIT_SECONDS))
+            return Line(socket.create_connection((machine.address, machine.port), timeout=WAIT_SECONDS))
         except OSError as error:
             if time.monotonic() - said >= _SAY_SECONDS:
                 said = time.monotonic()
-                text = f"waiting for machine 0 at {place.address}:{place.port} ({error.strerror or error})"
+                text = f"waiting for machine 0 at {machine.address}:{machine.port} ({error.strerror or error})"
                 listener({"event": "message", "stage": "machines", "text": text})
             time.sleep(_RETRY_SECONDS)
     return None

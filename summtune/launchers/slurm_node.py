@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from summtune.base.output import say_lines
-from summtune.launchers.local import Place, command, environment
+from summtune.base.printing import say_lines
+from summtune.launchers.local import MachineRank, command, environment
 from summtune.launchers.sbatch_script import STOPPED
 from summtune.plan.plan import read_plan
 
@@ -32,7 +32,9 @@ def main(arguments: Sequence[str]) -> int:
     launch = next(stage.launch for stage in read_plan(run_dir).stages if stage.name == stages[0])
     assert launch is not None
     rank = int(os.environ.get("SLURM_NODEID", "0"))
-    place = Place(rank, os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])) if launch.machines > 1 else None
+    machine = None
+    if launch.machines > 1:
+        machine = MachineRank(rank, os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
     came: set[int] = set()
     process: subprocess.Popen[bytes] | None = None
 
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     with path.open("ab") as log:
         start = log.tell()
         process = subprocess.Popen(
-            command(launch, run_dir, stages, place), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            command(launch, run_dir, stages, machine), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             env=environment(launch),
         )  # fmt: skip
         for early in list(came):  # while it was started

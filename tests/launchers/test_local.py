@@ -30,7 +30,7 @@ def run(tmp_path, monkeypatch):
         monkeypatch.setattr(
             local, "command", lambda launch, run_dir, *_: [sys.executable, "-c", SPEAKER + program, str(run_dir)]
         )
-        local.run_stages(CPU, tmp_path, ["train", "predict"], listener or heard.append)
+        local.run_processes(CPU, tmp_path, ["train", "predict"], listener or heard.append)
         return heard
 
     return start
@@ -164,7 +164,7 @@ def test_the_command_is_accelerate_of_this_python_with_its_own_config(tmp_path):
 
 def test_on_several_machines_the_command_says_which_one_and_where_they_meet(tmp_path):
     launch = CPU.model_copy(update={"processes": 4, "machines": 2, "distribution": "data_parallel"})
-    command = local.command(launch, tmp_path, ["train"], local.Place(1, "first", 1234))
+    command = local.command(launch, tmp_path, ["train"], local.MachineRank(1, "first", 1234))
     assert command[3:] == [
         "--config_file", str(tmp_path / "accelerate.yaml"),
         "--machine_rank", "1", "--main_process_ip", "first", "--main_process_port", "1234", "--rdzv_conf", "timeout=60",
@@ -172,16 +172,16 @@ def test_on_several_machines_the_command_says_which_one_and_where_they_meet(tmp_
     ]  # fmt: skip
 
 
-def test_what_a_check_raises_ends_the_processes(monkeypatch, tmp_path):
+def test_what_the_watch_raises_ends_the_processes(monkeypatch, tmp_path):
     monkeypatch.setattr(local, "command", lambda *_: [sys.executable, "-c", "import time; time.sleep(60)"])
 
-    def check():
+    def watch():
         raise StageError("machine 1 has gone")
 
-    place = local.Place(0, "first", 1234)
+    machine = local.MachineRank(0, "first", 1234)
     started = time.monotonic()
     with pytest.raises(StageError, match="machine 1 has gone"):
-        local.run_stages(CPU, tmp_path, ["train"], print, place, check)
+        local.run_processes(CPU, tmp_path, ["train"], print, machine, watch)
     assert time.monotonic() - started < 30
     assert (tmp_path / "logs" / "launcher.machine0.log").exists()
 

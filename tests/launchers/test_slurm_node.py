@@ -35,8 +35,8 @@ def on_node(run_dir, monkeypatch):
     before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)}
 
     def run(program):
-        def command(launch, run_dir, stages, place):
-            run.asked = (launch.distribution, list(stages), place)
+        def command(launch, run_dir, stages, machine):
+            run.asked = (launch.distribution, list(stages), machine)
             return [sys.executable, "-c", program]
 
         monkeypatch.setattr(slurm_node, "command", command)
@@ -49,7 +49,7 @@ def on_node(run_dir, monkeypatch):
 
 def test_a_node_starts_the_launch_of_its_stages_at_its_place(on_node):
     assert on_node("import os; assert 'MASTER_ADDR' not in os.environ") == 0
-    assert on_node.asked == ("deepspeed", ["train"], slurm_node.Place(1, "first", 20012))
+    assert on_node.asked == ("deepspeed", ["train"], slurm_node.MachineRank(1, "first", 20012))
 
 
 def test_what_a_failing_node_said_is_in_the_log_of_the_job(on_node, run_dir, capfd):

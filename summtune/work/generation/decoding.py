@@ -1,10 +1,9 @@
-"""The generator: what a model writes for a batch of prompts."""
+"""Decodes one batch of prompts with a transformers model."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,30 +16,14 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from summtune.plan.plan import Plan
+from summtune.generation.generator import Output
+from summtune.recipe.keys import Generation
 from summtune.work.cpu.packed_weights import pack_weights
 from summtune.work.cpu.t5_on_cpu import encode_in_parts, quicken
 from summtune.work.models.global_attention import GLOBAL_ATTENTION, first_token_sees_all, takes_global_attention
 
 _LEFT = 0.75  # of the rows still write: time to go on without the others
 _FEW = 4  # rows that go on together to the end
-
-
-@dataclass(frozen=True)
-class Generated:
-    """What the model wrote for one prompt.
-
-    Args:
-        text: special tokens removed.
-        new_tokens: tokens generated, the end-of-sequence token included.
-        hit_length_cap: whether max_new_tokens ended it: it has no end-of-sequence token, or one in the last place where
-            the model forces it (``forced_eos_token_id`` of BART and Pegasus). Whether the model would have ended there
-            by itself cannot be told.
-    """
-
-    text: str
-    new_tokens: int
-    hit_length_cap: bool
 
 
 def place(model: PreTrainedModel, device: torch.device, say: Callable[[str], None]) -> None:
@@ -56,7 +39,7 @@ def place(model: PreTrainedModel, device: torch.device, say: Callable[[str], Non
 
 def generate(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[list[int]], config: GenerationConfig
-) -> list[Generated]:
+) -> list[Output]:
     """Return what the model writes for each prompt.
 
     Args:
@@ -79,10 +62,13 @@ def generate(
     ends = _ends(config)
     forced = config.forced_eos_token_id is not None
     results = []
-    for row, text in zip(output[:, 1:].tolist(), texts, strict=True):  # the first token is the decoder's start token
+    new = output[:, 1:].tolist()  # the first token is the decoder's start token
+    for ids, row, text in zip(prompts, new, texts, strict=True):
         tokens = next((count for count, token in enumerate(row, 1) if token in ends), None)
         cut = tokens is None or (forced and tokens == config.max_new_tokens)
-        results.append(Generated(text.strip(), tokens or len(row), cut))
+        results.append(
+            Output(text=text.strip(), prompt_tokens=len(ids), new_tokens=tokens or len(row), hit_length_cap=cut)
+        )
     return results
 
 
@@ -152,9 +138,8 @@ class _FewLeft(StoppingCriteria):
         return (~self.ended).nonzero().flatten()
 
 
-def generation_config(model: PreTrainedModel, plan: Plan) -> GenerationConfig:
+def generation_config(model: PreTrainedModel, settings: Generation) -> GenerationConfig:
     """Return the recipe's generation settings with the model's special tokens; nothing else is taken from the model."""
-    settings = plan.recipe.generation
     own = model.generation_config
     assert own is not None
     sampling = {"temperature": settings.temperature, "top_p": settings.top_p} if settings.do_sample else {}

@@ -4,53 +4,13 @@ import pytest
 
 from summtune.base.errors import StageError
 from summtune.base.files import read_json, read_jsonl, write_jsonl
+from summtune.generation.prompts import key_of
 from summtune.plan.plan import Launch
 from summtune.runs.records import Dialogue
-from summtune.work.generation import prediction
+from summtune.work.generation import local, prediction
 from summtune.work.generation.decoding import generate
-from summtune.work.generation.prediction import key_of, make_batches, predict, read_partial
-from summtune.work.tokens.encoding import EncodedPrompt, PromptEncoder
-
-
-def prompt(*ids):
-    return EncodedPrompt(list(ids), truncated=False)
-
-
-def test_identical_prompts_are_generated_once_and_the_longest_first():
-    batches = make_batches([prompt(3, 1), prompt(3, 4, 5, 1), prompt(3, 1), prompt(2, 1), prompt(9, 9, 1)], 2)
-    assert batches == [[[3, 4, 5, 1], [9, 9, 1]], [[2, 1], [3, 1]]]
-
-
-def test_batches_do_not_depend_on_the_order_of_the_dialogues():
-    prompts = [prompt(*range(length), 1) for length in (3, 9, 4, 4, 7)]
-    assert make_batches(prompts, 2) == make_batches(reversed(prompts), 2)
-    assert make_batches([], 2) == []
-
-
-def write_partial(folder, rank, keys, tail=""):
-    rows = [{"key": key, "text": f"text {key}", "new_tokens": 3, "hit_length_cap": False} for key in keys]
-    path = folder / f"rank{rank}.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + tail)
-    return path
-
-
-def test_what_all_ranks_have_generated_is_read(tmp_path):
-    write_partial(tmp_path, 0, ["a", "b"])
-    write_partial(tmp_path, 1, ["c"])
-    assert {key: one.text for key, one in read_partial(tmp_path).items()} == {
-        "a": "text a",
-        "b": "text b",
-        "c": "text c",
-    }
-
-
-def test_a_line_that_a_kill_cut_short_is_taken_out_of_the_file(tmp_path):
-    path = write_partial(tmp_path, 0, ["a"], tail='{"key": "b", "te')
-    assert list(read_partial(tmp_path)) == ["a"]
-    assert path.read_text().count("\n") == 1
-    with path.open("a") as file:
-        file.write('{"key": "b", "text": "whole", "new_tokens": 1, "hit_length_cap": true}\n')
-    assert list(read_partial(tmp_path)) == ["a", "b"]
+from summtune.work.generation.prediction import predict
+from summtune.work.tokens.encoding import PromptEncoder
 
 
 @pytest.fixture
@@ -62,7 +22,7 @@ def generated_batches(monkeypatch):
         sizes.append(len(prompts))
         return generate(model, tokenizer, prompts, config)
 
-    monkeypatch.setattr(prediction, "generate", counted)
+    monkeypatch.setattr(local, "generate", counted)
     return sizes
 
 
@@ -100,7 +60,7 @@ def test_a_killed_prediction_goes_on_with_the_missing_batches(prompted, generate
     folder = run.folder / "predictions.partial"
     folder.mkdir()
     done = sorted(predictions_of(whole), key=lambda row: -row["prompt_tokens"])[:2]
-    kept = {"text": "as it was", "new_tokens": 2, "hit_length_cap": False}
+    kept = {"text": "as it was", "prompt_tokens": 90, "new_tokens": 2, "hit_length_cap": False}
     tokenizer = prediction.load_tokenizer(run.plan.model.folder)
     encoder = PromptEncoder(tokenizer, prediction.template_text("summarize"), 512)
     asked = [Dialogue(row["id"], row["dialogue"], ()) for row in done]

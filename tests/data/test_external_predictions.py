@@ -10,8 +10,8 @@ import pyarrow.parquet
 import pytest
 
 from summtune.base.errors import DataError
-from summtune.data import outputs as module
-from summtune.data.outputs import OutputColumns, read_outputs, reference_columns
+from summtune.data import external_predictions as module
+from summtune.data.external_predictions import PredictionColumns, read_external_predictions, reference_columns
 
 ROW = {"id": 7, "dialogue": "A: Hi.", "prediction": "They greet.", "references": ["A greeting.", "Hi."]}
 
@@ -39,7 +39,7 @@ def write(tmp_path, monkeypatch):
 
 
 def read(name, with_references=True, **columns):
-    return read_outputs(name, OutputColumns(**columns), with_references=with_references)
+    return read_external_predictions(name, PredictionColumns(**columns), with_references=with_references)
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.parquet"])
@@ -77,7 +77,7 @@ def test_only_a_line_feed_ends_a_line(write):
 def test_standard_input_is_plain_text(monkeypatch):
     monkeypatch.setattr(module.sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"one\ntwo\n")))
     found = read("-")
-    assert [str(row.place) for row in found.rows] == ["standard input, line 1", "standard input, line 2"]
+    assert [str(row.position) for row in found.rows] == ["standard input, line 1", "standard input, line 2"]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ GOOD = '{"prediction": "x", "reference": "y", "id": 1}\n'
         ("a.txt.gz", b"\x1f\x8b", r"compressed files are not read \(got .*a.txt.gz\); decompress it first"),
     ],
 )
-def test_what_cannot_be_used_is_told_with_its_place(write, name, content, message):
+def test_what_cannot_be_used_is_reported_with_its_place(write, name, content, message):
     with pytest.raises(DataError, match=message):
         read(write(name, content))
 
@@ -193,7 +193,7 @@ def test_plain_text_may_begin_with_a_brace(write):
     assert [row.prediction for row in read(write("a.txt", "{smiles} Hi.\n{}x\n")).rows] == ["{smiles} Hi.", "{}x"]
 
 
-def test_several_bad_rows_are_told_at_once(write):
+def test_several_bad_rows_are_reported_at_once(write):
     name = write("a.jsonl", GOOD + '{"prediction": 3, "id": 2}\n' * 7)
     with pytest.raises(DataError, match=r"^7 rows cannot be used, the first 5:") as caught:
         read(name)
@@ -205,7 +205,7 @@ def test_plain_text_has_no_columns_to_name(write):
         read(write("a.txt", "x\n"), prediction="output")
 
 
-def test_a_place_where_no_file_is_is_told(write, tmp_path):
+def test_a_place_where_no_file_is_is_reported(write, tmp_path):
     write("outputs.txt", "x\n")
     with pytest.raises(DataError, match=r"no such file or folder \(got .*output.txt\), did you mean outputs.txt\?"):
         read("output.txt")
@@ -226,22 +226,22 @@ def test_a_place_where_no_file_is_is_told(write, tmp_path):
 def test_an_office_document_is_not_read_as_lines(tmp_path, name):
     (tmp_path / name).write_bytes(b"PK")
     with pytest.raises(DataError, match=rf"this format is not read \(got .*{name}, extension .*\); save it as .csv"):
-        read_outputs(str(tmp_path / name), OutputColumns(), with_references=False)
+        read_external_predictions(str(tmp_path / name), PredictionColumns(), with_references=False)
 
 
 def test_lines_come_from_what_a_shell_opened_but_from_no_named_pipe(tmp_path):
     reading, writing = os.pipe()
     os.write(writing, b"one\ntwo\n")
     os.close(writing)
-    outputs = read_outputs(f"/dev/fd/{reading}", OutputColumns(), with_references=False)
+    outputs = read_external_predictions(f"/dev/fd/{reading}", PredictionColumns(), with_references=False)
     os.close(reading)
     assert [row.prediction for row in outputs.rows] == ["one", "two"]
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match=r"predictions are not read from a named pipe \(got .*pipe\); write them to a"):
-        read_outputs(str(tmp_path / "pipe"), OutputColumns(), with_references=False)
+        read_external_predictions(str(tmp_path / "pipe"), PredictionColumns(), with_references=False)
 
 
-def test_a_file_that_may_not_be_read_is_told(write, monkeypatch):
+def test_a_file_that_may_not_be_read_is_reported(write, monkeypatch):
     name = write("a.txt", "x\n")
 
     def refuse(path):

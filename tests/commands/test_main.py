@@ -54,8 +54,8 @@ def test_a_recipe_that_cannot_be_read_is_refused(refused, project, content, mess
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("nowhere.yaml", "no recipe at this path (got nowhere.yaml); `summtune recipes` lists those that come along"),
-        ("model", "a recipe is a YAML file (got the folder model); name the file in it"),
+        ("nowhere.yaml", "no recipe at this path (got nowhere.yaml); `summtune recipes` lists the bundled ones"),
+        ("model", "a recipe is a YAML file (got the folder model); give the file in it"),
     ],
 )
 def test_a_path_that_is_no_recipe_is_refused(refused, path, message):
@@ -224,7 +224,7 @@ def test_a_full_disk_is_said_to_be_full_and_left_as_it_was(refused, project, wri
 
 
 def test_a_full_disk_is_said_to_be_full_in_process(monkeypatch, project, capsys):
-    from summtune.commands import cli
+    from summtune.commands.main import main
 
     def full(handle):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -236,7 +236,7 @@ def test_a_full_disk_is_said_to_be_full_in_process(monkeypatch, project, capsys)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     try:
         with pytest.raises(SystemExit) as caught:
-            cli.main()
+            main()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

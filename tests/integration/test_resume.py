@@ -26,7 +26,7 @@ STEPS = 20
 @pytest.fixture(scope="session")
 def recipe(write_recipe):
     generation = {"max_new_tokens": 24, "batch_size": 1}
-    return write_recipe("going_on", max_steps=STEPS, save_steps=1, generation=generation)
+    return write_recipe("resume", max_steps=STEPS, save_steps=1, generation=generation)
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,9 @@ import urllib.error
 
 import pytest
 
-from summtune.machine import facts as machine
+from summtune.machine import inventory as machine
 from summtune.machine.devices import Gpu
-from summtune.machine.facts import facts, gpu_fact
+from summtune.machine.inventory import gpu_finding, inventory
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def said(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "missing_for_compiling", list)
     monkeypatch.setattr(machine, "compiler", lambda: ["c++"])
     monkeypatch.setattr(machine.platform, "system", lambda: "Linux")
-    return lambda: {fact.name: fact for fact in facts()}
+    return lambda: {finding.name: finding for finding in inventory()}
 
 
 def test_versions_devices_and_the_rest_are_said(said):
@@ -44,8 +44,8 @@ def test_a_package_that_is_needed_and_not_there_is_a_problem(said, monkeypatch):
 
 def test_gpus_are_counted_and_held_against_torch():
     a100, t4 = Gpu("A100", 40 << 30, (8, 0)), Gpu("T4", 16 << 30, (7, 5))
-    assert gpu_fact([a100, a100], "2.13.0+cu130").value == "2 × A100, 40 GiB"
-    mixed = gpu_fact([a100, t4], "2.13.0+cpu")
+    assert gpu_finding([a100, a100], "2.13.0+cu130").value == "2 × A100, 40 GiB"
+    mixed = gpu_finding([a100, t4], "2.13.0+cpu")
     assert mixed.value == "1 × A100, 40 GiB; 1 × T4, 16 GiB; without bfloat16, so training is in fp32"
     assert mixed.problem == "torch 2.13.0+cpu is built for CPUs; install the build for CUDA"
 

@@ -1,0 +1,56 @@
+"""Joins outputs with their dialogues, and writes the results of the predict stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from summtune.base.files import read_jsonl, write_json, write_jsonl
+from summtune.generation.generator import Output
+from summtune.generation.partial import discard, read_outputs
+from summtune.generation.prompts import Prompts
+from summtune.runs.records import Dialogue, Prediction
+from summtune.runs.run_directory import DATA_FILES, PARTIAL_PREDICTIONS
+
+
+def write_results(run_dir: Path, prompts: Prompts[Any], truncated: Sequence[bool], stats: Mapping[str, Any]) -> None:
+    """Write ``predictions.jsonl`` and ``prediction_stats.json``, and delete the partial files.
+
+    Args:
+        run_dir: with the test dialogues, and an output of every prompt in its partial files.
+        prompts: of the test dialogues, in their order.
+        truncated: whether each dialogue was cut to fit its prompt.
+        stats: of the whole stage.
+    """
+    partial = run_dir / PARTIAL_PREDICTIONS
+    dialogues = (Dialogue.from_json(row) for row in read_jsonl(run_dir / DATA_FILES["test"]))
+    joined = predictions_of(dialogues, prompts, truncated, read_outputs(partial))
+    write_jsonl(run_dir / "predictions.jsonl", (prediction.to_json() for prediction in joined))
+    write_json(run_dir / "prediction_stats.json", stats)
+    discard(partial)
+
+
+def predictions_of(
+    dialogues: Iterable[Dialogue], prompts: Prompts[Any], truncated: Sequence[bool], outputs: Mapping[str, Output]
+) -> Iterator[Prediction]:
+    """Yield the prediction for each dialogue.
+
+    Args:
+        dialogues: as asked.
+        prompts: of the dialogues, in their order.
+        truncated: whether each dialogue was cut to fit its prompt.
+        outputs: by the keys of the prompts.
+    """
+    for dialogue, index, cut in zip(dialogues, prompts.indices, truncated, strict=True):
+        output = outputs[prompts.keys[index]]
+        yield Prediction(
+            id=dialogue.id,
+            dialogue=dialogue.dialogue,
+            prediction=output.text,
+            references=dialogue.references,
+            prompt_tokens=output.prompt_tokens,
+            new_tokens=output.new_tokens,
+            truncated=cut,
+            hit_length_cap=output.hit_length_cap,
+        )
