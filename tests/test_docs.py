@@ -13,7 +13,7 @@ PACKAGE = package_path("")
 
 # Lists of globs below the repository; a file that one of them matches is checked.
 SENTENCES = ["README.md", "docs/*.md", "benchmarks/*.md", "summtune/work/**/*.md"]
-LINES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "benchmarks/*.md", "summtune/work/**/*.md"]
+LINES = ["README.md", "CHANGELOG.md", "docs/*.md", "benchmarks/*.md", "summtune/work/**/*.md"]
 PATHS = LINES
 WORDS = [*LINES, "recipes/**/*.yaml"]
 NOT_YET_IN_PLAIN_WORDS = ["docs/recipe_keys.md"]  # generated from the descriptions of the keys
@@ -158,6 +158,7 @@ def test_a_path_that_a_page_names_exists(path):
     assert missing + bare == []
 
 
+FILE_ENDINGS = (".json", ".jsonl", ".html", ".md", ".yaml")
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 
@@ -186,6 +187,21 @@ def test_the_page_shows_the_layers_that_are_checked():
     contracts = read_configuration(str(ROOT / "pyproject.toml"))["contracts_options"]
     layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
     assert "\n".join(f"    {layer}" for layer in layers) in text
+
+
+def test_the_lists_of_calls_name_functions_that_exist():
+    text = ARCHITECTURE.read_text(encoding="utf-8")
+    lists = text[text.index("## The way of a recipe") : text.index("## Two kinds of process")]
+    calls = {call for call in re.findall(r"[a-z_]+(?:\.\w+)+", lists) if not call.endswith(FILE_ENDINGS)}
+    assert len(calls) > 10
+    assert [call for call in sorted(calls) if not is_defined(*call.rsplit(".", 1))] == []
+
+
+def is_defined(module, name):
+    """Whether a module or a package of summtune has a function or a class of this name."""
+    path = PACKAGE / module.replace(".", "/")
+    source = path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py"
+    return source.exists() and bool(re.search(rf"^(?:def|class) {name}\b", source.read_text("utf-8"), re.MULTILINE))
 
 
 def test_only_the_module_that_accelerate_starts_is_in_the_root():
