@@ -4,9 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 from importlinter.api import read_configuration
 
 from summtune.base.places import package_path
+from summtune.commands.cli import app
+from summtune.plan.checking import check
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = package_path("")
@@ -14,9 +17,8 @@ PACKAGE = package_path("")
 # Lists of globs below the repository; a file that one of them matches is checked.
 SENTENCES = ["README.md", "docs/*.md", "benchmarks/*.md", "summtune/work/**/*.md"]
 LINES = ["README.md", "CHANGELOG.md", "docs/*.md", "benchmarks/*.md", "summtune/work/**/*.md"]
-PATHS = LINES
+PATHS = [*LINES, "CONTRIBUTING.md"]
 WORDS = [*LINES, "recipes/**/*.yaml"]
-NOT_YET_IN_PLAIN_WORDS = ["docs/recipe_keys.md"]  # generated from the descriptions of the keys
 
 MOST_WORDS = 30
 LONGEST_LINE = 120
@@ -44,15 +46,10 @@ UNWANTED = {
 }
 
 
-def files(globs, without=()):
-    """The files that a list of globs matches, each once."""
-    found = {path for glob in globs for path in ROOT.glob(glob)}
-    return sorted(found - {path for glob in without for path in ROOT.glob(glob)})
-
-
-def each(globs, without=()):
-    """Parametrize a test with ``path``: one case for each file, named by its path in the repository."""
-    return pytest.mark.parametrize("path", files(globs, without), ids=lambda path: path.relative_to(ROOT).as_posix())
+def each(globs):
+    """Parametrize a test with ``path``: one case for each file that a glob matches, named by its path."""
+    found = sorted({path for glob in globs for path in ROOT.glob(glob)})
+    return pytest.mark.parametrize("path", found, ids=lambda path: path.relative_to(ROOT).as_posix())
 
 
 def prose_lines(text):
@@ -124,7 +121,7 @@ def test_the_readme_is_read_on_one_screen():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= README_LINES
 
 
-@each(WORDS, NOT_YET_IN_PLAIN_WORDS)
+@each(WORDS)
 def test_a_page_uses_plain_words(path):
     text = path.read_text(encoding="utf-8")
     found = [
@@ -156,6 +153,40 @@ def test_a_path_that_a_page_names_exists(path):
     missing = [name for name in named if re.match(tops, name) and not list(ROOT.glob(name))]
     bare = [name for name in named if re.match(rf"(?:{folders})/.+\.(?:py|cpp)$", name)]
     assert missing + bare == []
+
+
+COMMANDS = typer.main.get_command(app)
+
+
+def commands_of(text):
+    """The calls of summtune in the code of a page, each as its words up to a comment or a pipe."""
+    code = text.replace("\\\n", " ")
+    for call in re.findall(r"(?:^ {4}.*?|`)(summtune [a-z][^`#|\n]*)", code, re.MULTILINE):
+        yield call.replace("…", "").split()
+
+
+@each(PATHS)
+def test_a_command_that_a_page_shows_exists_with_its_options_and_recipes(path):
+    wrong = []
+    for _, name, *arguments in commands_of(path.read_text(encoding="utf-8")):
+        command = COMMANDS.commands.get(name)
+        known = {option for parameter in command.params for option in parameter.opts} if command else set()
+        options = [word.partition("=")[0] for word in arguments if word.startswith("--")]
+        recipes = [word for word in arguments if word.startswith("recipes/")]
+        wrong += [name] * (command is None)
+        wrong += [f"{name} {option}" for option in options if option not in known]
+        wrong += [recipe for recipe in recipes if not (ROOT / recipe).is_file()]
+    assert wrong == []
+
+
+def test_the_recipe_of_the_readme_is_valid_and_has_eight_lines(tmp_path):
+    recipe = re.search(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    (tmp_path / "my_recipe.yaml").write_text(recipe, encoding="utf-8")
+    for name in ("train.csv", "test.csv"):
+        (tmp_path / name).write_text("dialogue,summary\nA: Hi,A greets.\n", encoding="utf-8")
+    loaded, _ = check(tmp_path / "my_recipe.yaml")
+    assert loaded.document.problems == []
+    assert len(recipe.splitlines()) == 8
 
 
 FILE_ENDINGS = (".json", ".jsonl", ".html", ".md", ".yaml")
