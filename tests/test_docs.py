@@ -36,7 +36,7 @@ UNWANTED = {
     r"\bfrom elsewhere\b": "external",
     r"\b(?:is|are|was|were) (?:said|told)\b": "is reported",
     r"\b(?:lie|lies|stand|stands) (?:in|on|below|above|under|there|next)\b": "is",
-    r"\bis none\b": "is not a valid …",
+    r"\b(?-i:is none)\b": "is not a valid …",  # but `is None` in code
     r"\bwhatever\b": "regardless of",
     r"\bof (?:its|their|our|your) own\b": "its own …, or say which",
     r"\bshall\b": "must, should or will",
