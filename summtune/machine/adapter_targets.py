@@ -1,4 +1,4 @@
-"""Says which layers that a recipe names cannot take an adapter, from the names that a model's files hold."""
+"""Finds layers of a recipe that cannot take an adapter, from the tensor names in a model's files."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ HEAD = "lm_head"
 def wrong_targets(
     adapter: Adapter, config: Mapping[str, Any], base_model: str, folder: Path | None
 ) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with each layer that certainly cannot be trained; the train stage looks at the model itself.
+    """Yield what is wrong with each layer that certainly cannot be adapted; the train stage checks the model itself.
 
     Args:
         adapter: of the recipe.
         config: of its model, which is of a known family.
-        base_model: the recipe's name of the model.
-        folder: of its files; None while it is on the hub only.
+        base_model: the model's name in the recipe.
+        folder: of its files; None if it is not downloaded yet.
 
     Yields:
         The key of the recipe that names the layer, and why.
 
     Raises:
-        ModelError: a file that ends in .safetensors is something else.
+        ModelError: a file that ends in .safetensors is not a safetensors file.
     """
     family = family_of(config)
     assert family is not None
@@ -48,7 +48,7 @@ def wrong_targets(
             yield key, no_default(key, kind(config), layers)
         for target, times in Counter(targets).items():
             if times > 1:
-                yield key, f"{key} names a layer twice (got {target!r}); remove one of the two"
+                yield key, f"{key} lists a layer twice (got {target!r}); remove one"
             last = target.rsplit(".", 1)[-1]
             if last == HEAD and HEAD not in stored and stored & {"shared", "embed_tokens"}:
                 yield key, tied_head(key, target, layers)
@@ -57,21 +57,21 @@ def wrong_targets(
 
 
 def no_default(key: str, model_type: str, layers: Collection[str]) -> str:
-    """Return the message for a model of which it is not known what its layers are called."""
+    """Return the message for a model whose layer names are unknown."""
     has = f"; the model has {', '.join(sorted(layers))}" if layers else ""
     return f"{key} has no default for this model (got model_type {model_type!r}); name the layers{has}"
 
 
 def no_layer(key: str, target: str, layers: Collection[str]) -> str:
-    """Return the message for a target that is the name of no linear layer."""
+    """Return the message for a target that matches no linear layer."""
     return (
-        f"{key} names linear layers by the end of their name (got {target!r}){hint(target, layers)}; "
+        f"{key} lists the ends of names of linear layers (got {target!r}){hint(target, layers)}; "
         f"the model has {', '.join(sorted(layers))}"
     )
 
 
 def tied_head(key: str, target: str, layers: Collection[str]) -> str:
-    """Return the message for a target whose weights are those of the embedding."""
+    """Return the message for a target that shares its weights with the embedding."""
     return (
         f"an adapter on a layer that shares its weights with the embedding cannot be merged (got {target!r} in "
         f"{key}): it would change the embedding too; remove it, or train all weights. Other layers: "

@@ -1,4 +1,4 @@
-"""Says which DeepSpeed config makes a training fit a GPU, and on how many of them."""
+"""Finds the DeepSpeed configs under which a training fits a GPU, and the number of GPUs that it takes."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from summtune.recipe.families import family_of, layer_names, no_family
 from summtune.recipe.keys import Recipe
 
 GPU_COUNTS = (1, 2, 4, 8)
-# From the fastest to the slowest: what is moved to and from the host costs more than what GPUs tell each other.
+# From fastest to slowest: transfers to and from the host cost more than communication between GPUs.
 CONFIGS = ("none", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
-# CUDA's context and libraries, and the share that the allocator loses in fragments.
+# CUDA's context and libraries, and the share that the allocator loses to fragmentation.
 _CONTEXT_BYTES = 2**30
 _FRAGMENTS = 0.05
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What one way of training needs.
+    """The memory that one way of training needs.
 
     Args:
-        way: ``none``, a shipped config such as ``zero2``, or an adapter, such as ``lora``.
-        gpus: processes, all on one node.
-        memory: the estimate.
+        way: ``none``, a bundled config such as ``zero2``, or an adapter, such as ``lora``.
+        gpus: number of processes, all on one node.
+        memory: the estimate per device.
         fits: whether a GPU of the given size holds it.
     """
 
@@ -45,19 +45,19 @@ class Fit:
 
 
 def room(gpu_bytes: int) -> int:
-    """Return the bytes of a GPU that tensors can have."""
+    """Return how many bytes of a GPU's memory tensors can use."""
     return int(gpu_bytes * (1 - _FRAGMENTS)) - _CONTEXT_BYTES
 
 
 def fits(
     recipe: Recipe, shape: ModelShape, gpu_bytes: int, bf16: bool, counts: Sequence[int] = GPU_COUNTS
 ) -> list[Fit]:
-    """Return the needs of each shipped DeepSpeed config that can train the recipe, and of an adapter, on so many GPUs.
+    """Return what an adapter and each bundled DeepSpeed config that can train the recipe need, by number of GPUs.
 
-    The adapter is the recipe's, which is then all that is looked at, or LoRA with the recipe's ``lora_`` keys.
+    A recipe with an adapter is estimated with that alone; for the others the adapter is LoRA.
 
     Args:
-        recipe: of kind train; its lengths, micro batch, optimizer and gradient_checkpointing are what is trained.
+        recipe: of kind train, with its lengths, micro batch, optimizer and gradient_checkpointing.
         shape: of its model.
         gpu_bytes: memory of each GPU.
         bf16: whether they compute in bfloat16 (`memory.takes_bf16`).
@@ -80,7 +80,7 @@ def fits(
         if way in CONFIGS and way != "none":
             path = package_path(f"ds_configs/{way}.json")
             config = read_ds_config(path)
-            if any(contradictions(config, planned, path)):  # Adafactor under ZeRO: it would be refused
+            if any(contradictions(config, planned, path)):  # such as Adafactor under ZeRO, which is refused
                 continue
             sharding = Sharding.of(sized(config, trainable))
         for gpus in counts:
@@ -90,7 +90,7 @@ def fits(
 
 
 def fastest(found: Sequence[Fit], gpus: int) -> str | None:
-    """Return the first way to train all weights that fits on so many GPUs; None where none does."""
+    """Return the fastest way to train all weights that fits on this number of GPUs; None if none does."""
     return next((fit.way for fit in found if fit.gpus == gpus and fit.fits and fit.way in CONFIGS), None)
 
 
@@ -98,7 +98,7 @@ def model_shape(base_model: str) -> ModelShape:
     """Return the sizes of a known model or of a local one.
 
     Raises:
-        InputError: they cannot be told, or the model is of a family that summtune does not know.
+        InputError: the sizes cannot be determined, or the model's family is not supported.
     """
     folder = model_folder(base_model) or (Path(base_model) if Path(base_model).is_dir() else None)
     if folder is not None and family_of(config := config_of(folder)) is None:
@@ -106,7 +106,7 @@ def model_shape(base_model: str) -> ModelShape:
     shape = shape_of(base_model, folder)
     if shape is None:
         raise InputError(
-            f"the sizes of this model are not known (got {base_model}){hint_or_list(base_model, KNOWN_MODELS)}; "
-            "or give the folder of a T5"
+            f"the sizes of this model are unknown (got {base_model}){hint_or_list(base_model, KNOWN_MODELS)}; "
+            "or give the folder of a T5 model"
         )
     return shape

@@ -1,4 +1,4 @@
-"""Estimates the memory that training needs on each device, before anything is started."""
+"""Estimates the memory that training needs on each device, before any process is started."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class MemoryEstimate:
     """Bytes on each device, and in the host's memory.
 
     Args:
-        weights: the parameters that forward and backward compute with, gathered ones included.
-        gradients: one for each trainable parameter.
-        optimizer: the optimizer's state, and fp32 master weights where there are any.
-        buffers: what gradients are reduced in.
-        activations: what the backward pass keeps of one micro batch, at sequence_len and target_len.
-        offloaded: what CPU offload keeps in the host's memory for each device.
-        host: what DeepSpeed expects each node to have for all of it, half as much again included; 0 without offload.
+        weights: the parameters that the forward and backward passes use, gathered ones included.
+        gradients: one per trainable parameter.
+        optimizer: the optimizer's state and any fp32 master weights.
+        buffers: for reducing gradients.
+        activations: what is kept for the backward pass of one micro batch, at sequence_len and target_len.
+        offloaded: what CPU offload keeps in host memory per device.
+        host: host memory that DeepSpeed expects on each node, with its reserve of one half; 0 without offload.
     """
 
     weights: int
@@ -36,17 +36,17 @@ class MemoryEstimate:
 
     @property
     def total(self) -> int:
-        """All of what a device holds."""
+        """Bytes that a device holds in all."""
         return self.weights + self.gradients + self.optimizer + self.buffers + self.activations
 
 
 def takes_bf16(recipe: Recipe, gpus: Sequence[Gpu], device: str) -> bool:
-    """Return whether an estimate counts in bfloat16.
+    """Return whether an estimate assumes bfloat16.
 
     Args:
-        recipe: says so itself, or ``bf16: auto``: where the hardware has it.
-        gpus: those that train; none where they cannot be seen from here, and are taken to have it.
-        device: "cuda", or "cpu", whose bfloat16 only the processes look for.
+        recipe: sets ``bf16``, or leaves it at ``auto``: if the hardware supports it.
+        gpus: those that train; empty if they cannot be seen from this machine, and then assumed to support bfloat16.
+        device: "cuda" or "cpu"; whether a CPU supports bfloat16 is found out only in the worker processes.
     """
     if recipe.bf16 != "auto":
         return recipe.bf16
@@ -65,20 +65,20 @@ def estimate(
     """Return the estimate for a training recipe.
 
     The model states are those of DeepSpeed's estimators (`summtune.deepspeed.zero_memory`). They assume that all
-    weights are trained, in bf16; here the same terms count frozen weights and fp32 too. Added is what the
-    estimators leave out and `benchmarks/memory.py` measures: the buffers in which gradients are reduced, and the
-    weights that ZeRO-3 keeps gathered (all of them, for a model below stage3_max_live_parameters). Activations count
+    weights are trained, in bf16; here the same terms also cover frozen weights and fp32. Added is what the
+    the estimators omit and `benchmarks/memory.py` measures: the buffers in which gradients are reduced, and the
+    weights that ZeRO-3 keeps gathered (all of them, for a model below stage3_max_live_parameters). Activations are
     what each layer keeps (`ModelShape.activations`), so they are an upper bound for
-    batches shorter than sequence_len; the framework's own overhead (about 1 GB a CUDA process) is left out.
+    batches shorter than sequence_len; the framework's overhead (about 1 GB per CUDA process) is not included.
 
     Args:
         recipe: a recipe of kind train.
         shape: the model's sizes.
-        adapter: what is trained; None for all weights.
-        processes: devices that the states are divided over.
+        adapter: that is trained; None for all weights.
+        processes: number of devices among which the states are divided.
         sharding: what DeepSpeed divides.
         bf16: whether bfloat16 is used.
-        nodes: machines.
+        nodes: number of machines.
     """
     trainable = trained_weights(shape, adapter)
     assert trainable is not None, "the caller has sized the DeepSpeed config by them"
@@ -87,13 +87,13 @@ def estimate(
     moments = {"adafactor": 0, "sgd": 0}.get(recipe.optimizer, 8) * trainable
     if sharding.stage is None:
         weights = _weights_without_deepspeed(shape, adapter, quantization, bf16)
-        buffers = 4 * trainable if processes > 1 else 0  # DistributedDataParallel's buckets, for all gradients at once
+        buffers = 4 * trainable if processes > 1 else 0  # DistributedDataParallel's buckets hold all gradients
         return MemoryEstimate(weights, 4 * trainable, moments, buffers, activations)
     size = 2 if bf16 else 4
     weights = (shape.parameters + (trainable if adapter else 0)) * size
     if quantization is not None:
         weights = quantization.weight_bytes(shape.parameters) + trainable * size
-    # The copy that is updated, in fp32 too, and the gradient as it is added to that.
+    # The fp32 copy that is updated, and its fp32 gradient at the update.
     optimizer = moments + (4 * trainable if bf16 or sharding.stage >= 1 else 0)
     gradients, at_update = size * trainable, 4 * trainable
     gathered, offloaded = 0, 0
@@ -105,15 +105,15 @@ def estimate(
         gathered = min(weights, size * sharding.live)
         weights //= processes
     if sharding.stage == 1 and not sharding.offload_optimizer and recipe.gradient_accumulation_steps == 1:
-        # Measured: that copy is made when the activations are gone.
+        # Measured: that gradient is allocated once the activations are freed.
         at_update = max(0, at_update - activations)
     gradients += at_update
     buffers = sharding.bucket * sharding.buckets * size
-    if sharding.stage == 3:  # the largest layer on its way in, and its gradient on its way out
+    if sharding.stage == 3:  # the largest layer while it is gathered, and its gradient while it is scattered
         buffers += 2 * size * shape.largest_layer
     if sharding.offload_optimizer:
         offloaded, optimizer, gradients = optimizer + gradients, 0, 0
-        if sharding.stage < 3:  # DeepSpeed's temp_grad_buffer on both sides, and what updated weights are sent from
+        if sharding.stage < 3:  # DeepSpeed's temp_grad_buffer on both sides, and the send buffer of updated weights
             largest = min(shape.largest_layer, trainable) * size
             buffers += largest
             offloaded += largest + size * trainable // processes
@@ -131,9 +131,9 @@ def trained_weights(shape: ModelShape, adapter: Adapter | None) -> int | None:
 def _weights_without_deepspeed(
     shape: ModelShape, adapter: Adapter | None, quantization: Quantization | None, bf16: bool
 ) -> int:
-    """Return the bytes of the weights in plain training: bf16 is autocast, over fp32 or over an adapter's bf16 base."""
+    """Return the bytes of weights without DeepSpeed: bf16 means autocast over fp32, or over an adapter's bf16 base."""
     if adapter is None:
-        # Autocast keeps the bf16 copy of each weight from its first product to the end of the backward pass.
+        # Autocast keeps the bf16 copy of each weight from its first use to the end of the backward pass.
         return 4 * shape.parameters + (2 * (shape.parameters - shape.embedding) if bf16 else 0)
     trainable = adapter.parameters(shape.layer_sizes) or 0
     frozen = shape.parameters * (2 if bf16 else 4)
@@ -143,7 +143,7 @@ def _weights_without_deepspeed(
 
 
 def _host(shape: ModelShape, trainable: int, processes: int, nodes: int, sharding: Sharding) -> int:
-    """Return what DeepSpeed's estimator asks of each node under CPU offload, in bytes."""
+    """Return the bytes of host memory that DeepSpeed's estimator expects of each node under CPU offload."""
     if not sharding.offload_optimizer:
         return 0
     of_one_node = max(1, processes // nodes)

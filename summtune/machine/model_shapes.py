@@ -51,7 +51,7 @@ class ModelShape(Protocol):
         ...
 
 
-# The config.json of google/flan-t5-*: sizes can be told before the model is on this machine.
+# The config.json of google/flan-t5-*, so that sizes are known before the model is downloaded.
 KNOWN_MODELS: dict[str, ModelShape] = {
     "google/flan-t5-small": T5Shape(32128, 512, 64, 1024, 8, 8, 6),
     "google/flan-t5-base": T5Shape(32128, 768, 64, 2048, 12, 12, 12),
@@ -62,14 +62,14 @@ KNOWN_MODELS: dict[str, ModelShape] = {
 
 
 def shape_of(base_model: str, folder: Path | None) -> ModelShape | None:
-    """Return the shape of a local model or of a known one; None where it cannot be told.
+    """Return the shape of a local model or of a known one; None if it cannot be determined.
 
     Args:
-        base_model: the recipe's name of it.
-        folder: where it lies, None while it is on the hub only.
+        base_model: the model's name in the recipe.
+        folder: of its files; None if it is not downloaded yet.
 
     Raises:
-        ModelError: a file that ends in .safetensors is something else, or a size in config.json is not a number.
+        ModelError: a file that ends in .safetensors is not one, or a size in config.json is not a valid number.
     """
     if folder is None:
         return KNOWN_MODELS.get(base_model)

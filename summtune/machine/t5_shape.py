@@ -13,7 +13,7 @@ from summtune.recipe.adapters import Adapter, LayerSize
 from summtune.recipe.keys import Recipe
 
 _LARGEST = 2**31
-"""No size of a model comes near it; the sizes of its weights are products of a few."""
+"""Far above any size in a config.json; the sizes of weights are products of a few of these."""
 
 
 @dataclass(frozen=True)

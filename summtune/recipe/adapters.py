@@ -73,7 +73,7 @@ class Lora(Section):
         return {"lora_target_modules": self.targets}
 
     def parameters(self, sizes: Mapping[str, LayerSize]) -> int | None:
-        """Return its weights: rank × (inputs + outputs) a layer, with DoRA one more an output.
+        """Return its weights: rank × (inputs + outputs) per layer, with DoRA one more per output.
 
         None where a target is not among the known ``sizes``.
         """
@@ -85,7 +85,7 @@ class Lora(Section):
     def kept_bytes(self, layer: str, size: LayerSize) -> int:
         """Return what a layer keeps for the backward pass on account of the adapter, for each token that it is given.
 
-        peft takes each input in fp32 through a dropout of its own: input and mask.
+        peft applies a separate dropout to the fp32 input of every adapted layer: input and mask.
         """
         return 8 * size.inputs if self.dropout and layer in self.targets else 0
 

@@ -17,6 +17,8 @@ from summtune.recipe.launching_rules import check_launching
 
 Finding: TypeAlias = tuple[KeyPath, str]
 
+SECTIONS = ("generation", "evaluation", "exemplars", "slurm")
+"""Keys that hold keys."""
 
 # key path, the key that it depends on, whether it has no effect in this recipe, why and what to do
 _NO_EFFECT: tuple[tuple[str, str, Callable[[Recipe], bool], str], ...] = (
@@ -159,7 +161,7 @@ def _ignored(path: KeyPath, value: object, recipe: Recipe, wrong: Collection[str
     reason = no_effect(path, recipe, wrong)
     if reason is not None and value is not None:
         yield path, f"{path[-1]} {reason}"
-    elif isinstance(value, Mapping) and path[0] in ("generation", "evaluation", "exemplars", "slurm"):
+    elif isinstance(value, Mapping) and path[0] in SECTIONS:
         for key, inner in value.items():
             yield from _ignored((*path, key), inner, recipe, wrong)
 

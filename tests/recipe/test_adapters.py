@@ -47,7 +47,7 @@ def test_layers_that_a_recipe_leaves_out_are_those_of_the_model():
     assert with_layers(recipe(), None).lora_target_modules is None
 
 
-def test_lora_on_q_and_v_of_flan_t5_base():
+def test_lora_on_q_and_v_of_flan_t5_base_has_the_published_size():
     trainable = lora(["q", "v"], 32).parameters(SIZES)
     assert trainable == 3_538_944
     assert BASE.parameters + trainable == 251_116_800
@@ -67,7 +67,7 @@ def test_lora_is_rank_times_inputs_and_outputs_of_each_layer(targets, count):
     assert lora(targets).parameters(SIZES) == count
 
 
-def test_dora_adds_a_magnitude_an_output():
+def test_dora_adds_one_magnitude_per_output():
     assert lora(["q"], peft_use_dora=True).parameters(SIZES) - lora(["q"]).parameters(SIZES) == 36 * 768
 
 

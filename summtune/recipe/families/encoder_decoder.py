@@ -36,15 +36,15 @@ _NOT_TEXT = frozenset((
     "vision-encoder-decoder", "whisper",
 ))  # fmt: skip
 
-# Relative, rotary or computed positions: a longer text is slower, and nothing fails.
+# Relative, rotary or computed positions: a longer text is slower but does not fail.
 _ANY_LENGTH = frozenset((
     "fsmt", "longt5", "m2m_100", "mt5", "nllb-moe", "pegasus_x", "switch_transformers", "t5", "t5gemma", "t5gemma2",
     "umt5",
 ))  # fmt: skip
-# Models whose positions begin behind the id of the padding token, as fairseq counts them.
+# Models whose positions begin after the id of the padding token, as in fairseq.
 _COUNT_FROM_PADDING = frozenset(("camembert", "data2vec-text", "longformer", "mpnet", "roberta", "xlm-roberta"))
-# Models whose class gives no start token: a config.json without one leaves it open.
-_NO_START_OF_THEIR_OWN = frozenset((_COMPOSED, "longt5", "mbart", "plbart", "switch_transformers", "t5"))
+# Models whose class has no default start token: config.json must name it.
+_NO_DEFAULT_START = frozenset((_COMPOSED, "longt5", "mbart", "plbart", "switch_transformers", "t5"))
 _START = "decoder_start_token_id"
 
 
@@ -87,12 +87,12 @@ def layer_names(config: Mapping[str, Any]) -> LayerNames | None:
 
 
 def prompt_limit(config: Mapping[str, Any]) -> Limit | None:
-    """Return the most tokens of a prompt; None where any length is taken or it is not known."""
+    """Return the most tokens of a prompt; None if there is no limit or it is unknown."""
     if kind(config) == _COMPOSED:
         return _limit_of_part(config, "encoder")
     limit = _limit(config, ("max_encoder_position_embeddings", "max_position_embeddings"))
     if limit is not None and kind(config) == "led":
-        # LED pads every prompt to a multiple of its widest window, and the padding has positions too.
+        # LED pads every prompt to a multiple of its widest window, and the padding needs positions too.
         given = config.get("attention_window")
         windows = [one for one in (given if isinstance(given, list) else [given]) if is_id(one) and one]
         widest = max(windows, default=1)
@@ -101,7 +101,7 @@ def prompt_limit(config: Mapping[str, Any]) -> Limit | None:
 
 
 def summary_limit(config: Mapping[str, Any]) -> Limit | None:
-    """Return the most tokens of a summary; None where any length is taken or it is not known."""
+    """Return the most tokens of a summary; None if there is no limit or it is unknown."""
     if kind(config) == _COMPOSED:
         return _limit_of_part(config, "decoder")
     return _limit(config, ("max_decoder_position_embeddings", "max_position_embeddings"))
@@ -118,11 +118,11 @@ def start(config: Mapping[str, Any], generation: Mapping[str, Any]) -> tuple[str
 
 def missing_start(config: Mapping[str, Any], complete: bool, where: Path) -> str | None:
     """Return what is missing where no file names the token that the decoder starts from, and the advice."""
-    if not complete and kind(config) not in _NO_START_OF_THEIR_OWN:
+    if not complete and kind(config) not in _NO_DEFAULT_START:
         return None
-    which = ": for mBART the id of the summaries' language" if kind(config) == "mbart" else ""
+    which = " (for mBART: the id of the summaries' language)" if kind(config) == "mbart" else ""
     return (
-        f"the model names no token that its decoder starts from (got no {_START} in {where} or "
+        f"the model has no token for its decoder to start from (got no {_START} in {where} or "
         f"generation_config.json); add it{which}"
     )
 

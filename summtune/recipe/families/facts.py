@@ -8,12 +8,12 @@ from typing import Any, NamedTuple, Protocol, TypeGuard
 
 
 class Limit(NamedTuple):
-    """The most tokens that a part of the model takes.
+    """The most tokens that a part of the model accepts.
 
     Args:
         tokens: how many.
-        key: of config.json that says so.
-        value: what it holds there.
+        key: of config.json that sets it.
+        value: of that key.
     """
 
     tokens: int
@@ -102,6 +102,6 @@ def is_id(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def first_id(*places: Mapping[str, Any], key: str) -> int | None:
+def first_id(*configs: Mapping[str, Any], key: str) -> int | None:
     """Return the id that the first of several configs has under ``key``; None where none has."""
-    return next((place[key] for place in places if is_id(place.get(key))), None)
+    return next((config[key] for config in configs if is_id(config.get(key))), None)

@@ -15,7 +15,13 @@ from summtune.work.models.families import family_of_model
 
 
 def place(model: PreTrainedModel, device: torch.device, say: Callable[[str], None]) -> None:
-    """Put a model where it generates, in the form that is fast there; say what it sees, and what is slow."""
+    """Move a model to the device that generates, in the form that is fast there.
+
+    Args:
+        model: to be changed in place.
+        device: that generates.
+        say: told which tokens have global attention, and what is slow on this machine.
+    """
     note = family_of_model(model).note(model)
     if note is not None:
         say(note)
@@ -34,10 +40,10 @@ def generate(
     Args:
         model: on the device that generates.
         tokenizer: pads the batch and decodes.
-        prompts: token ids, of like length for speed.
+        prompts: token ids of each; similar lengths waste little on padding.
         config: with max_new_tokens set.
     """
-    model.generation_config = config  # transformers takes from the model's own what the given one leaves open
+    model.generation_config = config  # transformers fills what the given one leaves open from the model's own
     family = family_of_model(model)
     batch = family.prompts(model, tokenizer, prompts)
     with torch.inference_mode():
@@ -62,7 +68,7 @@ def _ends(config: GenerationConfig) -> list[int]:
 
 
 def generation_config(model: PreTrainedModel, settings: Generation) -> GenerationConfig:
-    """Return the recipe's generation settings with the model's special tokens; nothing else is taken from the model."""
+    """Return the recipe's generation settings with the model's special tokens; nothing else comes from the model."""
     own = model.generation_config
     assert own is not None
     sampling = {"temperature": settings.temperature, "top_p": settings.top_p} if settings.do_sample else {}

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from transformers import EosTokenCriteria, GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
-_LEFT = 0.75  # of the rows still write: time to go on without the others
-_FEW = 4  # rows that go on together to the end
+_LEFT = 0.75  # when at most this share of the rows is unfinished, the finished rows are left out
+_FEW = 4  # so few rows stay together until the last one ends
 
 
 def takes_one_path(model: PreTrainedModel, config: GenerationConfig) -> bool:
-    """Whether rows that end can be left out: one path a row, nothing drawn at random, and on a CPU, where it pays."""
+    """Return whether finished rows can be left out: one path a row, no sampling, and on a CPU, where it is faster."""
     one_path = (config.num_beams or 1) == 1 and not config.do_sample
     ends = config.eos_token_id not in (None, []) and config.pad_token_id is not None
     return one_path and ends and isinstance(config.decoder_start_token_id, int) and model.device.type == "cpu"
@@ -23,10 +23,10 @@ def takes_one_path(model: PreTrainedModel, config: GenerationConfig) -> bool:
 def generate_greedily(
     model: PreTrainedModel, batch: Mapping[str, torch.Tensor], config: GenerationConfig
 ) -> torch.Tensor:
-    """Return (rows, tokens) as `model.generate` does; rows that have ended are left out of the steps that follow.
+    """Return tokens of shape (rows, tokens) as `model.generate` does; finished rows take no part in further steps.
 
     transformers takes all rows through all steps until the last one ends. Here it is stopped when a quarter of them
-    has ended, and goes on with the others from where they are.
+    has ended, and resumes with the others from its own cache.
     """
     mask, encoded, cache = batch["attention_mask"], model.get_encoder()(**batch), None
     rows = torch.arange(len(mask))
@@ -58,7 +58,7 @@ def generate_greedily(
 
 
 class _FewLeft(StoppingCriteria):
-    """Ends all rows as soon as so many have ended that it is time to go on without these."""
+    """Ends all rows as soon as so many have ended that it is faster to resume without these."""
 
     def __init__(self, config: GenerationConfig) -> None:
         self.ends = EosTokenCriteria(config.eos_token_id)
