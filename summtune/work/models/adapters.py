@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
 
 
+_STARTING_VALUES = {"lora_B": 0.0}
+"""What peft begins with in weights that are not random, by a part of their names."""
+
+
 def add_adapter(model: PreTrainedModel, adapter: Adapter, base_model: str, revision: str | None = None) -> PeftModel:
     """Return ``model`` with a trainable adapter on it.
 
@@ -69,6 +73,15 @@ def _peft_config(adapter: Adapter, task: str) -> PeftConfig:
             )
         case _:
             assert_never(adapter)
+
+
+def starting_value(name: str) -> float | None:
+    """Return the value that all of a stored weight has where an adapter has no effect yet; None where it is random.
+
+    Args:
+        name: of a weight of an adapter, as it is stored.
+    """
+    return next((value for part, value in _STARTING_VALUES.items() if part in name.split(".")), None)
 
 
 def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:

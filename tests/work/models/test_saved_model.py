@@ -171,7 +171,7 @@ def test_an_adapter_with_dora_passes(model, checkpoint, tmp_path):
 
 def test_an_adapter_of_zeros(adapted, tmp_path):
     adapted.save_pretrained(tmp_path)
-    with pytest.raises(StageError, match=r"the adapter did not change in training \(got lora_B = 0\)"):
+    with pytest.raises(StageError, match=r"the adapter did not change in training \(got 0 in .*lora_B"):
         check_saved(tmp_path, adapted)
 
 

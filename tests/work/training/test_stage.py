@@ -357,7 +357,7 @@ def test_an_unknown_target_module_is_an_error(prepare):
 def test_an_adapter_that_did_not_change_is_an_error(prepare, monkeypatch):
     run = prepare(adapter="lora", learning_rate=1e-30)
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, closure=None: None)
-    with pytest.raises(StageError, match=r"the adapter did not change in training \(got lora_B = 0\)"):
+    with pytest.raises(StageError, match=r"the adapter did not change in training \(got 0 in .*lora_B"):
         train(run.plan, run.folder, run.events(), StopRequest())
     assert not (run.folder / "model").exists()
 
