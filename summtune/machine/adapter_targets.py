@@ -43,10 +43,14 @@ def wrong_targets(
         shapes = dict.fromkeys((f"{layer}.weight" for layer in KNOWN_MODELS[base_model].layer_sizes), (1, 1))
     stored = _matrices(shapes)
     layers = stored - facts_about(family).embeddings()
+    checked: set[str] = set()
     for key, targets in adapter.layers().items():
         if not targets:
             yield key, no_default(key, kind(config), layers)
         for target, times in Counter(targets).items():
+            if target in checked:  # under another key
+                continue
+            checked.add(target)
             if times > 1:
                 yield key, f"{key} lists a layer twice (got {target!r}); remove one"
             last = target.rsplit(".", 1)[-1]

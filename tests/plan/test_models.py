@@ -90,7 +90,7 @@ def test_a_default_that_does_not_suit_the_weights_is_told_where_the_adapter_is_a
     write_model(project / "odd", model_type="bart")
     path = project / "odd.yaml"
     path.write_text((project / "train.yaml").read_text().replace("./model", "./odd") + "adapter: lora\n")
-    with pytest.raises(RecipeError, match=r"names linear layers by the end of their name \(got 'q_proj'\)") as caught:
+    with pytest.raises(RecipeError, match=r"lists the ends of names of linear layers \(got 'q_proj'\)") as caught:
         check(path)
     line = path.read_text().splitlines().index("adapter: lora") + 1
     assert {(problem.line, problem.column) for problem in caught.value.problems} == {(line, 1)}

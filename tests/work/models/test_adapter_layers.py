@@ -16,7 +16,9 @@ def bart(tmp_path_factory):
 
 @pytest.mark.parametrize("target", ["foo.q_proj", "encoder", "shared", "self_attn_layer_norm", "q_pro", "^q_proj$"])
 def test_a_target_that_is_no_linear_layer_is_refused(bart, target):
-    with pytest.raises(ModelError, match=r"by the end of their name \(got '.*the model has fc1, fc2, k_proj, out_proj"):
+    with pytest.raises(
+        ModelError, match=r"ends of names of linear layers \(got '.*the model has fc1, fc2, k_proj, out_proj"
+    ):
         check_targets(bart, ["v_proj", target], KEY)
 
 
