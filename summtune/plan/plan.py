@@ -39,7 +39,7 @@ class ModelPlan(Section):
     folder: str | None = None
     revision: str | None = None
     content_sha256: str | None = None
-    adapter: Adapter | None = None
+    adapter: Adapter | None = Field(default=None, discriminator="method")
     quantization: Quantization | None = None
     total_parameters: int | None = None
     trainable_parameters: int | None = None

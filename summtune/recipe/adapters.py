@@ -90,8 +90,60 @@ class Lora(Section):
         return 8 * size.inputs if self.dropout and layer in self.targets else 0
 
 
-Adapter: TypeAlias = Lora
-METHODS: tuple[type[Adapter], ...] = (Lora,)
+class Ia3(Section):
+    """Factors that layers' outputs or inputs are multiplied by, starting at 1 ((IA)³; Liu et al., 2022).
+
+    Args:
+        targets: layers by the end of their name; empty while they are the model's own and it has not been fetched.
+        feedforward: those of them whose inputs are scaled, not their outputs.
+    """
+
+    KEYS: ClassVar = ("ia3_target_modules", "ia3_feedforward_modules")
+    """Those of the recipe that it reads."""
+
+    method: Literal["ia3"] = "ia3"
+    targets: list[str]
+    feedforward: list[str]
+
+    @classmethod
+    def of(cls, recipe: Recipe, names: LayerNames | None) -> Ia3:
+        """Return the adapter of a recipe; by default on what the paper scales: keys, values, and the feed-forward layer
+        behind its activation.
+
+        Layers that only ``ia3_feedforward_modules`` names are scaled too.
+        """
+        targets, feedforward = recipe.ia3_target_modules, recipe.ia3_feedforward_modules
+        if targets is None:
+            targets = [*names.key, *names.value, *names.feed_forward] if names else []
+        if feedforward is None:
+            feedforward = [layer for layer in targets if names and layer in names.feed_forward]
+        scaled = [*targets, *(layer for layer in feedforward if layer not in targets)]
+        return cls(targets=scaled, feedforward=feedforward)
+
+    def layers(self) -> dict[str, list[str]]:
+        """Return the layers that it is put on, under the keys of the recipe that name them."""
+        inputs = {"ia3_feedforward_modules": self.feedforward} if self.feedforward else {}
+        return inputs | {"ia3_target_modules": self.targets}
+
+    def parameters(self, sizes: Mapping[str, LayerSize]) -> int | None:
+        """Return its weights: one per output of a layer, or per input. None where a target is not among ``sizes``."""
+        if not self.targets or not set(self.targets) <= set(sizes):
+            return None
+        return sum(sizes[target].layers * self._width(target, sizes[target]) for target in self.targets)
+
+    def kept_bytes(self, layer: str, size: LayerSize) -> int:
+        """Return what a layer keeps for the backward pass on account of the adapter, for each token that it is given.
+
+        The gradient of a factor needs what it multiplies, which peft takes in fp32.
+        """
+        return 4 * self._width(layer, size) if layer in self.targets else 0
+
+    def _width(self, layer: str, size: LayerSize) -> int:
+        return size.inputs if layer in self.feedforward else size.outputs
+
+
+Adapter: TypeAlias = Lora | Ia3
+METHODS: tuple[type[Adapter], ...] = (Lora, Ia3)
 
 
 class Quantization(Section):
@@ -129,6 +181,8 @@ def meaning(name: AdapterName | None) -> Meaning:
             return Meaning(Lora, None)
         case "qlora":
             return Meaning(Lora, Quantization())
+        case "ia3":
+            return Meaning(Ia3, None)
         case _:
             assert_never(name)
 

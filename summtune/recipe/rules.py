@@ -176,7 +176,7 @@ def _required(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str]) 
             "base_model": "name a hub model such as google/flan-t5-base, a local folder, or builtin/flan-t5-nano",
             "datasets": "list the training data",
             "test_datasets": "list the dialogues to summarize and score",
-            "learning_rate": "about 1e-4 suits full fine-tuning, 1e-3 suits LoRA",
+            "learning_rate": "about 1e-4 suits full fine-tuning, 1e-3 suits LoRA, 3e-3 suits (IA)³",
         },
         "compare": {"recipes": "list the recipes to compare"},
     }[recipe.kind]

@@ -23,6 +23,13 @@ LAYOUTS = {
 }
 
 
+# Two encoder layers, and one decoder layer with two attentions.
+ADAPTERS = {
+    "lora": ({"adapter": "lora", "lora_r": 4, "lora_dropout": 0.0}, 4 * 2 * 4 * (32 + 32)),  # rank 4 on q and v
+    "ia3": ({"adapter": "ia3", "learning_rate": 0.1}, 4 * 2 * 32 + 3 * 64),  # outputs of k and v, inputs of wo
+}
+
+
 @pytest.fixture(scope="session")
 def recipe(write_recipe):
     """13 pairs in global batches of 8: two steps an epoch, the second one filled up; 5 dialogues are evaluated."""
@@ -100,16 +107,15 @@ def test_the_order_is_the_same_without_length_grouping(reference, recipe, tmp_pa
 @SLOW
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing:FutureWarning")
 @pytest.mark.parametrize("name", ["two processes 2x2", "ZeRO-3 2x2"])
-def test_lora_trains_the_same_adapter_on_two_processes(recipe, inputs, tmp_path, name):
-    lora = {"adapter": "lora", "lora_r": 4, "lora_dropout": 0.0}
-    alone = run_to_the_end(recipe, tmp_path / "alone", *layout(**lora))
-    both = run_to_the_end(recipe, tmp_path / "both", *layout(**lora, **LAYOUTS[name]))
+@pytest.mark.parametrize(("keys", "weights"), ADAPTERS.values(), ids=ADAPTERS)
+def test_an_adapter_trains_alike_on_two_processes(recipe, inputs, tmp_path, name, keys, weights):
+    alone = run_to_the_end(recipe, tmp_path / "alone", *layout(**keys))
+    both = run_to_the_end(recipe, tmp_path / "both", *layout(**keys, **LAYOUTS[name]))
     assert_same_training(both, alone)
     assert_ran_on(both, 2)
-    # Rank 4 on q and v of two encoder and one decoder layer with two attentions: 4 × 2 × 4 × (32 + 32).
-    assert both.json("training.json")["trainable_parameters"] == 2048
+    assert both.json("training.json")["trainable_parameters"] == weights
     adapter = both.weights
-    assert sum(tensor.numel() for tensor in adapter.values()) == 2048
+    assert sum(tensor.numel() for tensor in adapter.values()) == weights
     assert adapter.keys() == alone.weights.keys()
     loaded = PeftModel.from_pretrained(loaded_by_transformers(inputs / "tiny"), both.folder / "model").eval()
     assert loss_by_transformers(loaded, both) == pytest.approx(both.json("training.json")["eval_loss"], rel=1e-5)

@@ -3,7 +3,7 @@
 import pytest
 
 from summtune.machine.model_shapes import KNOWN_MODELS
-from summtune.recipe.adapters import Lora, Quantization, adapter_of, quantization_of, with_layers
+from summtune.recipe.adapters import Ia3, Lora, Quantization, adapter_of, quantization_of, with_layers
 from summtune.recipe.families import layer_names
 from summtune.recipe.keys import Recipe
 
@@ -38,12 +38,51 @@ def test_an_adapter_holds_the_keys_of_its_recipe():
     assert Lora.model_validate_json(found.model_dump_json()) == found
 
 
+def ia3(**keys):
+    return adapter_of(recipe(adapter="ia3", **keys), T5)
+
+
+def test_ia3_scales_what_the_paper_does():
+    assert ia3() == Ia3(targets=["k", "v", "wo"], feedforward=["wo"])
+    assert quantization_of(recipe(adapter="ia3")) is None
+    bart = adapter_of(recipe(adapter="ia3"), layer_names({"model_type": "bart"}))
+    assert bart == Ia3(targets=["k_proj", "v_proj", "fc2"], feedforward=["fc2"])
+    assert Ia3.model_validate_json(bart.model_dump_json()) == bart
+
+
+@pytest.mark.parametrize(
+    ("keys", "targets", "feedforward"),
+    [
+        ({"ia3_target_modules": ["q", "wo"]}, ["q", "wo"], ["wo"]),
+        ({"ia3_target_modules": ["q"]}, ["q"], []),
+        ({"ia3_target_modules": ["q"], "ia3_feedforward_modules": ["wi_0"]}, ["q", "wi_0"], ["wi_0"]),
+        ({"ia3_feedforward_modules": []}, ["k", "v", "wo"], []),
+    ],
+)
+def test_a_recipe_names_the_layers_that_ia3_scales(keys, targets, feedforward):
+    assert ia3(**keys) == Ia3(targets=targets, feedforward=feedforward)
+
+
+def test_ia3_has_one_weight_per_output_or_per_input_of_a_feed_forward_layer():
+    assert ia3().parameters(SIZES) == 2 * 36 * 768 + 24 * 2048
+    assert ia3(ia3_feedforward_modules=[]).parameters(SIZES) == 2 * 36 * 768 + 24 * 768
+    assert ia3(ia3_target_modules=["fc1"]).parameters(SIZES) is None
+
+
+def test_ia3_keeps_what_it_multiplies_in_fp32():
+    kept = {layer: ia3().kept_bytes(layer, SIZES[layer]) for layer in ("q", "k", "wo")}
+    assert kept == {"q": 0, "k": 4 * 768, "wo": 4 * 2048}
+
+
 def test_layers_that_a_recipe_leaves_out_are_those_of_the_model():
     given = recipe(adapter="lora")
     assert adapter_of(given, T5).targets == ["q", "v"]
     assert with_layers(given, adapter_of(given, T5)).lora_target_modules == ["q", "v"]
     assert adapter_of(given, None).targets == []
     assert with_layers(given, adapter_of(given, None)).lora_target_modules is None
+    scaled = recipe(adapter="ia3")
+    filled = with_layers(scaled, adapter_of(scaled, T5))
+    assert (filled.ia3_target_modules, filled.ia3_feedforward_modules) == (["k", "v", "wo"], ["wo"])
     assert with_layers(recipe(), None).lora_target_modules is None
 
 

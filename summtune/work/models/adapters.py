@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transformers import PreTrainedModel
 from typing_extensions import assert_never
 
-from summtune.recipe.adapters import Adapter, Lora
+from summtune.recipe.adapters import Adapter, Ia3, Lora
 from summtune.work.models.adapter_layers import check_targets
 from summtune.work.models.families import family_of_model
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
 
 
-_STARTING_VALUES = {"lora_B": 0.0}
+_STARTING_VALUES = {"lora_B": 0.0, "ia3_l": 1.0}
 """What peft begins with in weights that are not random, by a part of their names."""
 
 
@@ -58,7 +59,7 @@ def train_quantized(model: PreTrainedModel, gradient_checkpointing: bool) -> Pre
 
 
 def _peft_config(adapter: Adapter, task: str) -> PeftConfig:
-    from peft import LoraConfig
+    from peft import IA3Config, LoraConfig
 
     match adapter:
         case Lora():
@@ -71,6 +72,10 @@ def _peft_config(adapter: Adapter, task: str) -> PeftConfig:
                 use_dora=adapter.dora,
                 use_rslora=adapter.rslora,
             )
+        case Ia3():
+            # A list would be taken for the ends of names without regard to dots: o would stand for wo too.
+            inputs = rf"(.*\.)?({'|'.join(map(re.escape, adapter.feedforward))})" if adapter.feedforward else []
+            return IA3Config(task_type=task, target_modules=adapter.targets, feedforward_modules=inputs)
         case _:
             assert_never(adapter)
 

@@ -10,10 +10,7 @@ from transformers import GPT2Config, T5ForConditionalGeneration
 from summtune.base.errors import ModelError, StageError
 from summtune.machine.stored_tensors import stored_tensors
 from summtune.machine.t5_shape import T5Shape
-from summtune.recipe.adapters import Quantization, adapter_of
-from summtune.recipe.families import layer_names
-from summtune.recipe.keys import Recipe
-from summtune.work.models.adapters import add_adapter, load_adapter
+from summtune.recipe.adapters import Quantization
 from summtune.work.models.loading import (
     alias_names,
     count_parameters,
@@ -34,11 +31,6 @@ SHAPE = T5Shape(CONFIG["vocab_size"], 32, 8, 64, 2, 1, 4, buckets=8)
 @pytest.fixture
 def copied(tmp_path, checkpoint):
     return shutil.copytree(checkpoint, tmp_path / "copied")
-
-
-def lora(**keys):
-    recipe = Recipe(kind="train", adapter="lora", lora_r=4, lora_dropout=0.0, **keys)
-    return adapter_of(recipe, layer_names(CONFIG))
 
 
 def edit_config(folder, **changes):
@@ -156,40 +148,6 @@ def test_a_tokenizer_without_character_offsets_is_refused(monkeypatch, tmp_path)
     monkeypatch.setattr("summtune.work.models.loading.AutoTokenizer.from_pretrained", lambda *_, **__: Slow())
     with pytest.raises(ModelError, match=r"no character offsets \(got Slow\); it needs tokenizer.json"):
         load_tokenizer(tmp_path)
-
-
-@pytest.mark.filterwarnings(
-    "ignore:Model has `tie_word_embeddings=True`:UserWarning"
-)  # so transformers 5 says of any T5
-@pytest.mark.parametrize("targets", [["q", "v"], ["q", "k", "v", "o"], ["wi_0", "wi_1", "wo"], ["q", "lm_head"]])
-def test_lora_trains_the_weights_that_the_plan_counted(checkpoint, targets):
-    model = add_adapter(load_model(checkpoint, torch.float32), lora(lora_target_modules=targets), "owner/base")
-    expected = lora(lora_target_modules=targets).parameters(SHAPE.layer_sizes)
-    assert count_parameters(model) == (expected, SHAPE.parameters + expected)
-    assert all(".lora_" in name for name, parameter in model.named_parameters() if parameter.requires_grad)
-
-
-def test_dora_trains_a_magnitude_for_each_output(checkpoint):
-    model = add_adapter(load_model(checkpoint, torch.float32), lora(peft_use_dora=True), "owner/base")
-    assert count_parameters(model)[0] == lora(peft_use_dora=True).parameters(SHAPE.layer_sizes)
-
-
-def test_an_unknown_target_is_refused_and_the_layers_are_named(checkpoint):
-    with pytest.raises(ModelError, match=r"\(got 'query'\); the model has k, lm_head, o, q, v, wi_0"):
-        add_adapter(load_model(checkpoint, torch.float32), lora(lora_target_modules=["q", "query"]), "owner/base")
-
-
-def test_a_saved_adapter_names_its_base_and_comes_back(tmp_path, checkpoint):
-    adapted = add_adapter(load_model(checkpoint, torch.float32), lora(), str(checkpoint))
-    with torch.no_grad():
-        for name, parameter in adapted.named_parameters():
-            if "lora_B" in name:
-                parameter.fill_(0.5)
-    adapted.save_pretrained(tmp_path)
-    assert json.loads((tmp_path / "adapter_config.json").read_text())["base_model_name_or_path"] == str(checkpoint)
-    again = load_adapter(load_model(checkpoint, torch.float32), tmp_path)
-    batch = {"input_ids": torch.tensor([[5, 6, 1]]), "decoder_input_ids": torch.tensor([[0, 7]])}
-    assert torch.equal(adapted.eval()(**batch).logits, again.eval()(**batch).logits)
 
 
 def test_the_names_of_shared_weights_are_left_out_of_what_is_saved(checkpoint):

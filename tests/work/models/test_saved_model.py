@@ -150,6 +150,17 @@ def adapted(model, checkpoint):
     return add_adapter(model, adapter_of(recipe, None), str(checkpoint))
 
 
+def test_an_ia3_adapter_that_did_not_change(model, checkpoint, tmp_path):
+    recipe = Recipe(kind="train", adapter="ia3", ia3_target_modules=["k"])
+    adapted = add_adapter(model, adapter_of(recipe, None), str(checkpoint))
+    adapted.save_pretrained(tmp_path)
+    with pytest.raises(StageError, match=r"the adapter did not change in training \(got 1 in .*ia3_l"):
+        check_saved(tmp_path, adapted)
+    adapted.base_model.model.encoder.block[0].layer[0].SelfAttention.k.ia3_l["default"].data += 0.01
+    adapted.save_pretrained(tmp_path)
+    check_saved(tmp_path, adapted)
+
+
 def trained_adapter(adapted, folder):
     with torch.no_grad():
         for name, weight in adapted.named_parameters():
