@@ -187,7 +187,7 @@ GOOD = '{"prediction": "x", "reference": "y", "id": 1}\n'
         ("a.jsonl", b'{"prediction": "caf\xe9"}\n', r"^a.jsonl, line 1: not UTF-8 \(got byte 0xe9 at offset 19\)"),
         ("a.txt", b"x\ncaf\xe9\n", r"^a.txt, line 2: not UTF-8 \(got byte 0xe9\); convert it"),
         ("a.txt", GOOD, r"^a.txt, line 1: a JSON object where plain text is read \(got .*\); put it in a .jsonl file"),
-        ("a.txt.gz", b"\x1f\x8b", r"compressed files are not read \(got .*a.txt.gz\); decompress it first"),
+        ("a.txt.gz", b"\x1f\x8b", r"compressed files are not supported \(got .*a.txt.gz\); decompress it first"),
     ],
 )
 def test_what_cannot_be_used_is_reported_with_its_place(write, name, content, message):
@@ -231,7 +231,9 @@ def test_a_place_where_no_file_is_is_reported(write, tmp_path):
 @pytest.mark.parametrize("name", ["a.xlsx", "A.XLS", "a.ods", "a.docx", "a.pdf"])
 def test_an_office_document_is_not_read_as_lines(tmp_path, name):
     (tmp_path / name).write_bytes(b"PK")
-    with pytest.raises(DataError, match=rf"this format is not read \(got .*{name}, extension .*\); save it as .csv"):
+    with pytest.raises(
+        DataError, match=rf"this format is not supported \(got .*{name}, extension .*\); save it as .csv"
+    ):
         read_external_predictions(str(tmp_path / name), PredictionColumns(), with_references=False)
 
 
