@@ -15,7 +15,7 @@ from summtune.data.hub_access import fetch_model
 from summtune.deepspeed.configs import DS_CONFIG, read_ds_config, sized
 from summtune.launchers import slurm
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
-from summtune.launchers.local import Listener, run_stages
+from summtune.launchers.local import Listener, run_processes
 from summtune.launchers.machines import OtherMachines
 from summtune.machine.model_limits import facts_of, misfits
 from summtune.plan.keys import identify, model_identity
@@ -125,7 +125,7 @@ def _begin(resolved: Resolved, display: Display) -> None:
                 f"the model has no safetensors (got {model.folder}); pickled weights are not loaded: convert it with "
                 "`save_pretrained` of transformers"
             )
-        shutil.copyfile(plan.recipe_path, prepared / "recipe.yaml")
+        write_bytes(prepared / "recipe.yaml", resolved.loaded.document.text)
         write_json(prepared / "plan.json", plan.model_copy(update={"data": data, "model": model}).to_json())
         adopt(prepared, resolved.run_dir)
 
@@ -177,7 +177,7 @@ def _current_plan(resolved: Resolved) -> Plan:
     for stage in plan.stages:
         if stage.launch is not None:
             write_text(run_dir / stage.launch.config_file, to_yaml(accelerate_config(stage.launch, run_dir)))
-    write_bytes(run_dir / "recipe.yaml", Path(plan.recipe_path).read_bytes())
+    write_bytes(run_dir / "recipe.yaml", resolved.loaded.document.text)
     write_json(run_dir / "plan.json", plan.to_json())
     return plan
 
@@ -231,10 +231,10 @@ def _run_group(
         return
     display.stage(names[0], f"starting {launch.processes} process{'es' if launch.processes > 1 else ''}")
     if launch.machines == 1:
-        run_stages(launch, run_dir, names, display.listener)
+        run_processes(launch, run_dir, names, display.listener)
     else:
         assert others is not None, "the command of each machine says which one it is"
-        others.run_stages(launch, run_dir, names, display.listener)
+        others.run_everywhere(launch, run_dir, names, display.listener)
 
 
 def _run_here(stage: str, plan: Plan, run_dir: Path) -> None:

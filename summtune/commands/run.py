@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from summtune.base.console import SafeConsole
 from summtune.base.errors import InputError
 from summtune.commands.compare import run_comparison
 from summtune.commands.display import TerminalDisplay
-from summtune.commands.pipeline import run
+from summtune.commands.pipeline import Display, run
 from summtune.commands.results import show_result
-from summtune.launchers.local import Place
-from summtune.launchers.machines import OtherMachines, commands, join, place_here
+from summtune.launchers.local import MachineRank
+from summtune.launchers.machines import OtherMachines, commands, join, this_machine
 from summtune.plan.resolve import Resolved, resolve
 from summtune.runs.run_directory import as_written, is_complete
-
-if TYPE_CHECKING:
-    pass
 
 
 def run_recipe(
@@ -31,16 +27,15 @@ def run_recipe(
         resolved = resolve(recipe, sets, output_dir)
         if detach and not any(part.plan.recipe.launcher == "slurm" for part in resolved.runs):
             raise InputError("--detach leaves a Slurm job alone (got a recipe without `launcher: slurm`); remove it")
-        run_all = run_comparison if resolved.plan.kind == "compare" else run
-        place = _place(resolved, _command(recipe, sets, output_dir, fresh))
-        if place is None:
-            run_dir = run_all(resolved, display, fresh, detach)
-        elif place.rank == 0:
-            with OtherMachines(place, resolved.machines, resolved.plan.identity) as others:
-                run_dir = run_all(resolved, display, fresh, detach, others)
+        machine = _this_machine(resolved, _command(recipe, sets, output_dir, fresh))
+        if machine is None:
+            run_dir = run_resolved(resolved, display, fresh, detach)
+        elif machine.rank == 0:
+            with OtherMachines(machine, resolved.machines, resolved.plan.identity) as others:
+                run_dir = run_resolved(resolved, display, fresh, detach, others)
         else:
-            join(place, resolved.plan.identity, display.listener, lambda: not fresh and _is_done(resolved))
-            display.stage("machines", f"machine {place.rank} is done; the result is in {resolved.run_dir}")
+            join(machine, resolved.plan.identity, display.listener, lambda: not fresh and _is_done(resolved))
+            display.stage("machines", f"machine {machine.rank} is done; the result is in {resolved.run_dir}")
             return
     if run_dir is not None:
         with as_written(run_dir):
@@ -49,13 +44,25 @@ def run_recipe(
         console.print("the same command shows how it goes, and the result")
 
 
+def run_resolved(
+    resolved: Resolved,
+    display: Display,
+    fresh: bool = False,
+    detach: bool = False,
+    others: OtherMachines | None = None,
+) -> Path | None:
+    """Run a resolved recipe of any kind; see `summtune.commands.pipeline.run`."""
+    run_all = run_comparison if resolved.plan.kind == "compare" else run
+    return run_all(resolved, display, fresh, detach, others)
+
+
 def _is_done(resolved: Resolved) -> bool:
     """Return whether no process has to be started any more."""
     launched = [(run.run_dir, stage) for run in resolved.runs for stage in run.plan.stages if stage.launch is not None]
     return all(is_complete(run_dir, stage.name) for run_dir, stage in launched)
 
 
-def _place(resolved: Resolved, command: Sequence[str]) -> Place | None:
+def _this_machine(resolved: Resolved, command: Sequence[str]) -> MachineRank | None:
     """Return which machine this is; None when there is only one.
 
     Raises:
@@ -63,14 +70,14 @@ def _place(resolved: Resolved, command: Sequence[str]) -> Place | None:
     """
     if resolved.machines == 1:
         return None
-    place = place_here(resolved.machines)
-    if place is None:
+    machine = this_machine(resolved.machines)
+    if machine is None:
         lines = "\n".join(commands(resolved.machines, command))
         raise InputError(
             f"num_machines: {resolved.machines} needs the same command on each machine (got no MACHINE_RANK); these, "
             f"with the first machine's address where the others can reach it:\n{lines}"
         )
-    return place
+    return machine
 
 
 def _command(recipe: Path, sets: Sequence[str], output_dir: Path | None, fresh: bool) -> list[str]:

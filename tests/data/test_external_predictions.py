@@ -11,7 +11,13 @@ import pytest
 
 from summtune.base.errors import DataError
 from summtune.data import external_predictions as module
-from summtune.data.external_predictions import PredictionColumns, read_external_predictions, reference_columns
+from summtune.data.external_predictions import (
+    GivenRows,
+    PredictionColumns,
+    read_external_predictions,
+    reference_columns,
+    with_texts,
+)
 
 ROW = {"id": 7, "dialogue": "A: Hi.", "prediction": "They greet.", "references": ["A greeting.", "Hi."]}
 
@@ -260,3 +266,32 @@ def test_a_file_that_may_not_be_read_is_reported(write, monkeypatch):
 
 def test_a_missing_reference_column_is_not_an_error():
     assert reference_columns(["gold"], "a.jsonl") == ()
+
+
+def test_rows_of_a_program_are_read_like_those_of_a_file():
+    rows = ({"prediction": "One.", "id": 7, "new_tokens": 3}, {"prediction": "Two.", "id": 8, "new_tokens": None})
+    outputs = read_external_predictions(GivenRows(rows), PredictionColumns(), with_references=True)
+    assert [(row.prediction, row.id, row.new_tokens) for row in outputs.rows] == [("One.", "7", 3), ("Two.", "8", None)]
+    assert (outputs.columns, outputs.lines) == (("prediction", "id", "new_tokens"), False)
+    with pytest.raises(DataError, match=r"predictions, item 2: .*prediction"):
+        read_external_predictions(
+            GivenRows(({"prediction": ""}, {"prediction": None})), PredictionColumns(), with_references=True
+        )
+
+
+def test_references_and_dialogues_of_a_program_replace_those_of_the_rows():
+    rows = GivenRows(
+        (
+            {"prediction": "One.", "summary": "1.", "dialogue": "A: 1."},
+            {"prediction": "Two.", "summary": "2.", "dialogue": ""},
+        )
+    )
+    outputs = read_external_predictions(rows, PredictionColumns(), with_references=False)
+    given = with_texts(outputs, [["First."], ["Second.", "2nd."]], None)
+    assert [(row.references, row.dialogue) for row in given.rows] == [
+        (("First.",), "A: 1."),
+        (("Second.", "2nd."), ""),
+    ]
+    assert [row.dialogue for row in with_texts(outputs, None, ["B: 1.", "B: 2."]).rows] == ["B: 1.", "B: 2."]
+    with pytest.raises(DataError, match=r"references are as many as predictions \(got 1 for 2\)"):
+        with_texts(outputs, [["First."]], None)
