@@ -158,21 +158,21 @@ def _predictions(
 def with_texts(
     outputs: ExternalPredictions, references: Sequence[Sequence[str]] | None, dialogues: Sequence[str] | None
 ) -> ExternalPredictions:
-    """Return the outputs with references, dialogues or both that a program gives, one for each output in its order.
+    """Return the predictions with the given references, dialogues or both, one for each prediction, in order.
 
     Args:
-        outputs: what the system wrote.
-        references: the summaries of each dialogue; None where the outputs keep theirs.
-        dialogues: the turns of each; None where the outputs keep theirs.
+        outputs: the predictions.
+        references: the reference summaries of each dialogue; None to keep those of the predictions.
+        dialogues: the turns of each dialogue; None to keep those of the predictions.
 
     Raises:
-        DataError: there are more or fewer of them than outputs.
+        DataError: there are more or fewer of them than predictions.
     """
     for what, texts in (("references", references), ("dialogues", dialogues)):
         if texts is not None and len(texts) != len(outputs.rows):
             raise DataError(
-                f"{what} are as many as predictions (got {len(texts)} for {len(outputs.rows)}); give one for each, in "
-                "their order"
+                f"the number of {what} differs from that of predictions (got {len(texts)} for {len(outputs.rows)}); "
+                "give one for each prediction, in the same order"
             )
     rows = outputs.rows
     if references is not None:

@@ -1,4 +1,4 @@
-"""Tests of the built-in dialogues: what is in them, what is kept apart, and that they never change unnoticed."""
+"""The built-in dialogues: their content, their held-out parts, and that they do not change unnoticed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from summtune.data.builtin.scenes import (
     listed_words,
 )
 
-# Of the first lines of each split as JSON: whoever changes them changes every published score.
+# Hashes of the first lines of each split as JSON: a change would alter every published score.
 DIGESTS = {
     "train": "c94178a61c44a6d7edc1ec656fc7002549dd9ce5b81312a3d41e367cf5d0adb4",
     "validation": "bd4b459a927655b68fc197267d1300ca5570d1b4a352392617dbb1a513ca0c97",

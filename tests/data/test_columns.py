@@ -1,4 +1,4 @@
-"""What a row means, and what is said where it means nothing."""
+"""Extraction of dialogue, references and id from a row, and the messages for bad rows."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Damaged files of data, made by changing their bytes: every one is read or refused in a message that names it."""
+"""Data files with randomly changed bytes are read, or refused with a message that names them."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""How the outputs of any system become predictions, and what is said where they do not."""
+"""Reading of external predictions, and the messages for unusable ones."""
 
 import io
 import json
@@ -293,5 +293,5 @@ def test_references_and_dialogues_of_a_program_replace_those_of_the_rows():
         (("Second.", "2nd."), ""),
     ]
     assert [row.dialogue for row in with_texts(outputs, None, ["B: 1.", "B: 2."]).rows] == ["B: 1.", "B: 2."]
-    with pytest.raises(DataError, match=r"references are as many as predictions \(got 1 for 2\)"):
+    with pytest.raises(DataError, match=r"references differs from that of predictions \(got 1 for 2\)"):
         with_texts(outputs, [["First."]], None)

@@ -1,4 +1,4 @@
-"""How each file format becomes rows."""
+"""Reading of rows from each file format."""
 
 import csv
 import json

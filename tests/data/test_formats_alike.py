@@ -1,4 +1,4 @@
-"""The same content gives the same dialogues, or the same message, in whatever format it comes."""
+"""The same content gives the same dialogues, or the same message, in every format."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""How rows that repeat a dialogue become its references."""
+"""Grouping of rows that repeat a dialogue."""
 
 import pytest
 from hypothesis import given
@@ -69,7 +69,7 @@ def test_a_dialogue_under_a_second_id_is_recorded_once_with_both_positions() -> 
     grouping = Grouping()
     for number, (identity, text) in enumerate([("a", "x"), ("b", "y"), ("a", "x"), ("c", " x"), ("c", "x")], start=1):
         grouping.add(Record(RowPosition("f", "row", number), text, ("s",), identity), identity)
-    add(grouping, "f_5", "x", "s")  # an id that nobody gave
+    add(grouping, "f_5", "x", "s")  # a generated id
     assert grouping.repeated_ids == [RepeatedId("c", RowPosition("f", "row", 4), "a", RowPosition("f", "row", 1))]
     sentence = repeated_sentence(grouping.repeated_ids)
     assert sentence == "1 row repeats a dialogue under another id (c of f, row 4 repeats a of f, row 1)"

@@ -1,4 +1,4 @@
-"""Data sets and models of the hub, through the real process: from a cache, from a local hub, and not at all."""
+"""Hub data sets and models, through the real process: from a cache, from a local hub, and without either."""
 
 import gzip
 import io
@@ -38,7 +38,7 @@ SOURCE = DatasetSource(path="someone/dialogues")
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of its own, no network, and no variables of the machine's owner."""
+    """A separate cache, no network, and none of the user's environment variables."""
     for name in [name for name in os.environ if name.startswith("HF_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))

@@ -1,4 +1,4 @@
-"""What `summtune summarize` reads, from files of every format and from pipes."""
+"""Inputs of `summtune summarize`, from files of every format and from pipes."""
 
 import io
 import json

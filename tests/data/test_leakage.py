@@ -1,4 +1,4 @@
-"""Copies of test dialogues among training texts: what is found, what is not, and how near others come."""
+"""Detection of test dialogues in training texts, and the similarity of dialogues that are not copies."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""Which files hold the rows of a path and split."""
+"""Location of the files of a path and split."""
 
 import json
 import os

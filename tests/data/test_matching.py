@@ -1,4 +1,4 @@
-"""Predictions and dialogues that belong together, and those that do not."""
+"""Matching of predictions and dialogues, and the messages for mismatches."""
 
 import pytest
 

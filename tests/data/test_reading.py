@@ -1,4 +1,4 @@
-"""Reading dialogues from every kind of source."""
+"""Dialogues from every kind of source."""
 
 import csv
 import json

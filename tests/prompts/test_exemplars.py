@@ -1,4 +1,4 @@
-"""How solved examples are chosen."""
+"""Choice of exemplars."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Placeholders of other tools in prompt templates, and braces that are text."""
+"""Placeholders of other tools in prompt templates, and braces in text."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Prompt templates, and the prompts made of them."""
+"""Prompt templates and rendered prompts."""
 
 import pytest
 from hypothesis import given
