@@ -17,7 +17,7 @@ from summtune.recipe.launching_rules import check_launching
 Finding: TypeAlias = tuple[KeyPath, str]
 
 SECTIONS = ("generation", "evaluation", "exemplars", "slurm")
-"""Keys that hold keys."""
+"""Keys that contain other keys."""
 
 _ALTERNATIVES = ((("num_epochs",), ("max_steps",)), (("warmup_ratio",), ("warmup_steps",)))
 _LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora")
