@@ -21,7 +21,7 @@ def predicted(
     """Run stock_predictor.py in turn; return the dialogues per second of all runs of each program, and its last texts.
 
     Args:
-        programs: the dialogues and what else is said on the command line.
+        programs: the dialogues and the other arguments of each.
     """
     from summtune.launchers import local
     from summtune.plan.plan import Launch

@@ -9,7 +9,7 @@ import pytest
 from summtune.base.errors import StageError
 from summtune.evaluator.extra_metrics import score_extra
 
-# What the hub's script does: bert_score with the arguments that it is given, its hash beside the scores.
+# As the hub's script does: calls bert_score with its arguments, and returns its hash next to the scores.
 SCRIPT = """
 import bert_score
 import datasets

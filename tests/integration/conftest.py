@@ -50,7 +50,7 @@ def inputs(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def write_recipe(inputs):
-    """Write a training recipe on the inputs, with the given keys laid over it."""
+    """Write a training recipe on the inputs, with the given keys overridden."""
 
     def write(name, **keys):
         recipe = {

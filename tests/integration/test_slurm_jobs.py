@@ -109,7 +109,7 @@ def test_a_detached_run_is_followed_by_the_same_command(cluster, recipe, referen
 
 def test_other_runs_in_the_directory_of_an_active_job_are_refused(cluster, recipe, tmp_path, command):
     run_dir = tmp_path / "run"
-    # It never starts: there is no such feature, and the controller may still keep it.
+    # The job is held and never starts.
     code, said = command(recipe, run_dir, *on_nodes(**{"slurm.extra": "[--hold]"}), "--detach").finish(60)
     assert code == 0, said
     job = job_in(run_dir)

@@ -50,7 +50,7 @@ def test_two_machines_train_the_same_model(machine, recipe, tmp_path, zero):
     assert run.texts == reference.texts
     assert run.json("training.json")["processes"] == 2
     assert processes_of(run_dir) == []
-    # Both are told at once that nothing is left to do.
+    # Both find at once that nothing is left to do.
     for rank in (1, 0):
         code, said = machine(rank, recipe, run_dir, *zero).finish(30)
         assert code == 0, said

@@ -81,7 +81,7 @@ def test_the_style_of_the_built_in_dialogues_is_as_rare_as_the_docs_say() -> Non
         for _ in range(stage.rows):
             style = draw_style(rng, stage.mixture.told, stage.mixture.vague, stage.mixture.outcome)
             rows[name] += 1
-            # What is hinted at makes no difference where everything is told.
+            # Hints make no difference if everything is stated.
             built_in[name] += replace(style, vague=False) == BUILTIN
 
     assert 70 < rows["early"] / built_in["early"] < 90

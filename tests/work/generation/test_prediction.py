@@ -116,7 +116,7 @@ def test_a_killed_prediction_goes_on_with_the_missing_batches(prompted, generate
     assert {row["id"]: row["prediction"] for row in predictions_of(run)} == expected
 
 
-def test_cut_dialogues_are_counted_and_said(prompted):
+def test_cut_dialogues_are_counted_in_a_warning(prompted):
     run = prompted(sequence_len=90)
     predict(run.plan, run.folder, run.events("predict"))
     cut = sum(row["truncated"] for row in predictions_of(run))
