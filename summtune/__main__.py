@@ -8,7 +8,7 @@ from summtune.base.safe_python import forget_current_folder
 def main() -> None:
     """Run the command line, which imports nothing from the current folder."""
     forget_current_folder()
-    from summtune.commands.cli import main as command_line
+    from summtune.commands.main import main as command_line
 
     command_line()
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import errno
-import io
 import json
-import signal
-import sys
-import traceback
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated
 
 import typer
 
-from summtune import __version__
-from summtune.base.errors import InputError, RecipeError, StageError, StopAsked, SummtuneError, os_error_text
+from summtune.base.errors import InputError
 from summtune.base.files import expanded
-from summtune.base.output import say, say_lines, show, use_any_encoding
-from summtune.base.visible import is_utf8
+from summtune.base.printing import show
+from summtune.base.version import __version__
 
 app = typer.Typer(
     name="summtune",
@@ -46,7 +40,7 @@ _Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", parser=_path, help="A
 _Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Lay a value over the recipe; dotted for sections.", show_default=False
+        "--set", metavar="KEY=VALUE", help="Override a key of the recipe; dotted for sections.", show_default=False
     ),
 ]
 _DialogueField = Annotated[
@@ -57,47 +51,6 @@ _IdField = Annotated[
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 _RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", parser=_path, help="A run directory.", show_default=False)]
-
-_WrongCall = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
-"""The class of all that is wrong with a call: click's own, or newer typer's copy of it, which has no public name."""
-_PATH_ERRORS = frozenset(
-    (
-        errno.EACCES, errno.EBUSY, errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
-        errno.ENODEV, errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.EPERM, errno.EROFS,
-    )
-)  # fmt: skip
-"""A path that was given cannot be used; a stage that meets one of these raises a StageError of its own."""
-
-
-def main() -> None:
-    """Run the command line: errors as one message, exit codes 0, 1, 2, 75, 130, and 143 upon SIGTERM."""
-    use_any_encoding()
-    debug = "--debug" in sys.argv
-    signal.signal(signal.SIGINT, _interrupt)
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, _ask_to_stop)
-    try:
-        arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-        for argument in arguments:
-            if not is_utf8(argument):
-                raise InputError(f"an argument of summtune is UTF-8 text (got {argument}); rename the file")
-        sys.exit(app(prog_name="summtune", args=arguments, standalone_mode=False))
-    except Interrupted:
-        say("interrupted; the same command resumes")
-        sys.exit(130)
-    except StopAsked as asked:
-        say("stopped; the same command resumes")
-        sys.exit(128 + asked.number)
-    except _WrongCall as error:
-        _say_usage(error)
-        sys.exit(error.exit_code)
-    except Exception as error:
-        known = isinstance(error, (SummtuneError, OSError))
-        if debug or not known:
-            say(traceback.format_exc().rstrip())
-        if known:
-            _say_error(error)
-        sys.exit(_exit_code(error))
 
 
 @app.callback(invoke_without_command=True)
@@ -129,12 +82,12 @@ def run(
     detach: Annotated[bool, typer.Option("--detach", help="Submit the Slurm job and return.")] = False,
 ) -> None:
     """Run a recipe; the same command goes on where it stopped."""
-    from summtune.commands import running
+    from summtune.commands.run import run_recipe, show_plan
 
     if dry_run:
-        running.show_plan(recipe, sets or [], output_dir)
+        show_plan(recipe, sets or [], output_dir)
     else:
-        running.run_recipe(recipe, sets or [], output_dir, fresh, detach)
+        run_recipe(recipe, sets or [], output_dir, fresh, detach)
 
 
 @app.command()
@@ -142,20 +95,12 @@ def validate(
     recipes: Annotated[
         list[Path], typer.Argument(metavar="RECIPE...", parser=_path, help="YAML recipes.", show_default=False)
     ],
+    sets: _Set = None,
 ) -> None:
     """Report every problem of every recipe; exit code 2 if there is one."""
-    from summtune.plan.checking import check
+    from summtune.commands.validate import validate_recipes
 
-    wrong = 0
-    for recipe in recipes:
-        try:
-            check(recipe)
-        except SummtuneError as error:
-            wrong += 1
-            say_lines(map(str, error.problems)) if isinstance(error, RecipeError) else say(str(error))
-        else:
-            say_lines([f"{recipe}: fine"])
-    if wrong:
+    if not validate_recipes(recipes, sets or []):
         raise typer.Exit(2)
 
 
@@ -229,8 +174,7 @@ def evaluate(
     as_json: _Json = False,
 ) -> None:
     """Score the outputs of any system."""
-    from summtune.commands import running
-    from summtune.commands.evaluate import Call
+    from summtune.commands.evaluate import Call, score_outputs
 
     call = Call(
         file=file,
@@ -246,7 +190,7 @@ def evaluate(
         recipe=recipe,
         name=name,
     )
-    running.score_outputs(call, output_dir, as_json)
+    score_outputs(call, output_dir, as_json)
 
 
 @app.command()
@@ -255,9 +199,9 @@ def compare(
     as_json: _Json = False,
 ) -> None:
     """Compare finished runs; the first is the baseline."""
-    from summtune.commands import running
+    from summtune.commands.compare import compare_runs
 
-    running.compare_runs(run_dirs, as_json)
+    compare_runs(run_dirs, as_json)
 
 
 @app.command()
@@ -271,9 +215,9 @@ def report(
     ] = None,
 ) -> None:
     """Write the report of a finished run or comparison again."""
-    from summtune.commands import running
+    from summtune.commands.report import write_report
 
-    running.write_report(run_dir, png)
+    write_report(run_dir, png)
 
 
 @app.command()
@@ -297,15 +241,15 @@ def summarize(
     as_json: _Json = False,
 ) -> None:
     """Summarize dialogues from a file or a pipe; one summary a line on stdout."""
-    from summtune.commands import running
+    from summtune.commands.summarize import summarize_input
 
-    running.summarize_input(model, file, as_json, dialogue_field, id_field)
+    summarize_input(model, file, as_json, dialogue_field, id_field)
 
 
 @app.command()
 def recipes() -> None:
     """List the recipes that come along."""
-    from summtune.commands.shipped import list_recipes
+    from summtune.commands.bundled_recipes import list_recipes
 
     for path, purpose in list_recipes():
         show(f"{path}\n    {purpose}")
@@ -322,7 +266,7 @@ def init(
     ] = None,
 ) -> None:
     """Copy a recipe here, to edit it."""
-    from summtune.commands.shipped import copy_recipe
+    from summtune.commands.bundled_recipes import copy_recipe
 
     for path in copy_recipe(name, to):
         show(str(path))
@@ -362,46 +306,7 @@ def doctor(
     as_json: _Json = False,
 ) -> None:
     """Say what this machine has, and which DeepSpeed config would fit a GPU."""
-    from summtune.commands import running
+    from summtune.base.console import SafeConsole
+    from summtune.commands import doctor as examination
 
-    running.examine(recipe, gpu_memory, model, as_json)
-
-
-class Interrupted(BaseException):
-    """Ctrl-C: not a KeyboardInterrupt, which the command line library would end with its own message."""
-
-
-def _interrupt(*_: Any) -> None:
-    raise Interrupted
-
-
-def _ask_to_stop(number: int, _: Any) -> None:
-    raise StopAsked(number)
-
-
-def _say_usage(error: typer.BadParameter) -> None:
-    """Print how the command is called, and what was wrong with the call."""
-    shown = io.StringIO()
-    error.show(shown)
-    message = error.format_message()
-    usage, found, _ = shown.getvalue().partition(f"Error: {message}")  # a call without arguments shows the help alone
-    say_lines(usage.rstrip().splitlines())
-    if found:
-        say(f"error: {message}")
-
-
-def _say_error(error: Exception) -> None:
-    """Print one message; of a recipe's problems, one a line."""
-    if isinstance(error, RecipeError):
-        first, *others = map(str, error.problems)
-        say_lines([f"error: {first}", *others])
-        return
-    say(f"error: {os_error_text(error) if isinstance(error, OSError) else error}")
-    if isinstance(error, StageError) and error.log:
-        say(f"log: {error.log}")
-
-
-def _exit_code(error: Exception) -> int:
-    if isinstance(error, OSError):
-        return InputError.exit_code if error.errno in _PATH_ERRORS else 1
-    return error.exit_code if isinstance(error, SummtuneError) else 1
+    examination.doctor(recipe, gpu_memory, model, as_json, SafeConsole())

@@ -125,7 +125,7 @@ def _begin(resolved: Resolved, display: Display) -> None:
                 f"the model has no safetensors (got {model.folder}); pickled weights are not loaded: convert it with "
                 "`save_pretrained` of transformers"
             )
-        shutil.copyfile(plan.recipe_path, prepared / "recipe.yaml")
+        write_bytes(prepared / "recipe.yaml", resolved.loaded.document.text)
         write_json(prepared / "plan.json", plan.model_copy(update={"data": data, "model": model}).to_json())
         adopt(prepared, resolved.run_dir)
 
@@ -177,7 +177,7 @@ def _current_plan(resolved: Resolved) -> Plan:
     for stage in plan.stages:
         if stage.launch is not None:
             write_text(run_dir / stage.launch.config_file, to_yaml(accelerate_config(stage.launch, run_dir)))
-    write_bytes(run_dir / "recipe.yaml", Path(plan.recipe_path).read_bytes())
+    write_bytes(run_dir / "recipe.yaml", resolved.loaded.document.text)
     write_json(run_dir / "plan.json", plan.to_json())
     return plan
 
@@ -255,74 +255,3 @@ def _run_here(stage: str, plan: Plan, run_dir: Path) -> None:
         if plan.kind == "train":
             write_text(run_dir / "model" / "README.md", model_card(run_dir))
         write_run_report(run_dir)
-
-
-def run_comparison(
-    resolved: Resolved,
-    display: Display,
-    fresh: bool = False,
-    detach: bool = False,
-    others: OtherMachines | None = None,
-) -> Path | None:
-    """Run every system of a comparison that is not complete, and compare them.
-
-    Args:
-        resolved: the comparison.
-        display: told what goes on.
-        fresh: begin every system anew.
-        detach: do not wait for Slurm jobs: those of all systems are submitted.
-        others: the other machines of a launch on several, without a scheduler.
-
-    Returns:
-        The comparison's directory; None when a Slurm job has yet to do its part.
-
-    Raises:
-        ComparisonError: the systems were scored under different protocols or on different dialogues.
-        InputError, StageError: a system could not be run.
-    """
-    from summtune.evaluator.comparison import compare
-    from summtune.evaluator.systems import read_system
-    from summtune.report import write_compare_report
-    from summtune.report.model_card import model_card
-
-    run_dir = resolved.run_dir
-    known = check_free(run_dir, resolved.plan.identity)
-    with leaving_nothing(run_dir), locked(run_dir):
-        if known and fresh:
-            clear(run_dir)
-        write_bytes(run_dir / "recipe.yaml", Path(resolved.plan.recipe_path).read_bytes())
-        write_json(run_dir / "plan.json", resolved.plan.to_json())
-        try:
-            complete = _run_systems(resolved.parts, display, fresh, detach, others)
-        except BaseException:
-            if not known and not any((part.run_dir / "plan.json").exists() for _, part in resolved.parts):
-                clear(run_dir)  # nothing was started
-            raise
-        if not complete:
-            return None
-        display.stage("compare", f"{len(resolved.parts)} systems")
-        with as_written(run_dir):
-            systems = [read_system(name, part.run_dir) for name, part in resolved.parts]
-            comparison = compare(systems, resolved.plan.recipe.baseline or systems[0].name)
-            write_json(run_dir / "comparison.json", comparison)
-            for system in systems:
-                if system.kind == "train":
-                    write_text(system.run_dir / "model" / "README.md", model_card(system.run_dir, comparison))
-            write_compare_report(run_dir)
-    return run_dir
-
-
-def _run_systems(
-    parts: Sequence[tuple[str, Resolved]], display: Display, fresh: bool, detach: bool, others: OtherMachines | None
-) -> bool:
-    """Run the systems and return whether all are complete."""
-    done: set[Path] = set()
-    complete = True
-    for number, (name, part) in enumerate(parts):
-        display.systems(number, len(parts))
-        display.stage(name, f"system {number + 1} of {len(parts)}, {part.run_dir}")
-        # Two names for one run (the same recipe under equal overrides) are run once, also with --fresh.
-        complete &= run(part, display, fresh and part.run_dir not in done, detach, others) is not None
-        done.add(part.run_dir)
-    display.systems(len(parts), len(parts))
-    return complete

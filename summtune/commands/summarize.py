@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from summtune.base.console import SafeConsole
 from summtune.base.errors import ModelError, RecipeError, RunDirectoryError
 from summtune.base.files import followed, read_json, read_jsonl, write_json, write_jsonl, write_text
 from summtune.base.places import model_folder
+from summtune.base.printing import show_data, show_json
+from summtune.commands.display import TerminalDisplay
 from summtune.data.hub_access import fetch_model
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import Listener, run_processes
@@ -20,6 +23,25 @@ from summtune.plan.resolve import resolve
 from summtune.recipe.keys import Recipe
 from summtune.runs.records import Dialogue
 from summtune.runs.run_directory import DATA_FILES, TOKENS, as_written, is_complete
+
+
+def summarize_input(
+    model: str, file: str, as_json: bool, dialogue_field: str | None = None, id_field: str | None = None
+) -> None:
+    """Summarize the dialogues of a file or of standard input and print the summaries."""
+    from summtune.data.inputs import read_inputs
+
+    inputs = read_inputs(file, dialogue_field, id_field)
+    with TerminalDisplay(SafeConsole(stderr=True)) as display:
+        if (
+            Path(model).is_dir() or model_folder(model) is not None
+        ):  # a model of the hub is fetched first, and shows that itself
+            display.wait("predict", "starting 1 process")
+        summaries = summarize(model, [each.dialogue for each in inputs], display.listener)
+    for each, summary in zip(inputs, summaries, strict=True):
+        identity = {} if each.id is None else {"id": each.id}
+        row = {**identity, "dialogue": each.dialogue, "summary": summary}
+        show_json(row, indent=None) if as_json else show_data(summary)
 
 
 def summarize(source: str, dialogues: Sequence[str], listener: Listener) -> list[str]:

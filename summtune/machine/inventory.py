@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from summtune import __version__
+from summtune.base.version import __version__
 from summtune.machine.compiling import compiler, missing_for_compiling
 from summtune.machine.devices import Gpu, visible_gpus
 

@@ -56,12 +56,9 @@ def test_a_traceback_is_shown_to_those_who_ask(summtune, project):
 )
 def test_a_command_that_only_answers_imports_little(arguments, tmp_path):
     program = (
-        "import atexit, json, sys\n"
-        "atexit.register(lambda: open(sys.argv.pop(), 'w').write(json.dumps(sorted(sys.modules))))\n"
-        "listing = sys.argv.pop(1); from summtune.commands import cli\n"
-        "sys.argv[0] = 'summtune'; code = None\n"
-        "try: cli.main()\n"
-        "finally: sys.argv.append(listing)\n"
+        "import atexit, json, sys; listing = sys.argv.pop(1)\n"
+        "atexit.register(lambda: open(listing, 'w').write(json.dumps(sorted(sys.modules))))\n"
+        "from summtune.commands import main; sys.argv[0] = 'summtune'; main.main()\n"
     )
     listing = tmp_path / "modules.json"
     done = subprocess.run(

@@ -10,8 +10,8 @@ import yaml
 from summtune.base.console import SafeConsole
 from summtune.base.places import package_path
 from summtune.base.safe_python import START
-from summtune.commands import running
 from summtune.commands.dry_run import print_plan
+from summtune.commands.run import show_plan
 from summtune.launchers.sbatch_script import sbatch_script
 from summtune.machine.devices import Gpu
 from summtune.plan.resolve import resolve
@@ -152,7 +152,7 @@ def test_a_slurm_job_shows_its_script(plan_of, everything_in, tmp_path):
 def test_several_machines_show_the_command_for_each(plan_of, project, monkeypatch, capsys):
     monkeypatch.setenv("MASTER_ADDR", "first")
     monkeypatch.setenv("COLUMNS", "200")
-    running.show_plan(project / "train.yaml", ["num_machines=2", "num_processes=2"], None)
+    show_plan(project / "train.yaml", ["num_machines=2", "num_processes=2"], None)
     lines = [line.strip() for line in capsys.readouterr().out.splitlines() if "MACHINE_RANK" in line]
     assert [line.split(" && ")[1] for line in lines] == [
         f"MASTER_ADDR=first MASTER_PORT=29500 MACHINE_RANK={rank} summtune run {project}/train.yaml "

@@ -1,5 +1,6 @@
 """What `summtune evaluate` scores against what, under which protocol, and what it writes."""
 
+import json
 import os
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from summtune.base.errors import DataError, InputError, RecipeError, RunDirectoryError
 from summtune.base.files import read_json, read_jsonl, write_json, write_jsonl
-from summtune.commands.evaluate import Call, check_place, score, write_scored
+from summtune.commands.evaluate import Call, check_place, score, score_outputs, write_scored
 from summtune.data.reading import read_dialogues
 from summtune.evaluator.comparison import compare
 from summtune.evaluator.systems import read_system
@@ -145,7 +146,7 @@ def test_our_own_rows_are_a_data_set(scored, project):
     assert [one.references for one in found.predictions] == [tuple(row["references"]) for row in rows[:3]]
 
 
-def test_a_folder_and_what_comes_along_are_data_sets_too(scored, project):
+def test_references_can_be_a_folder_or_the_builtin_data_set(scored, project):
     (project / "talks").mkdir()
     write_jsonl(project / "talks" / "dev.jsonl", DIALOGSUM)
     given = COLUMNS | {"references": "talks"}
@@ -153,7 +154,7 @@ def test_a_folder_and_what_comes_along_are_data_sets_too(scored, project):
     with pytest.raises(DataError, match=r"talks holds no split test \(got splits: dev\)"):
         scored(**given)
     with pytest.raises(
-        DataError, match=r"out.txt has 4 lines, and builtin/dialogues 200 dialogues \(got 196 too few\)"
+        DataError, match=r"out.txt has 4 lines, and builtin/dialogues has 200 dialogues \(got 196 too few\)"
     ):
         scored(references="builtin/dialogues")
 
@@ -177,7 +178,10 @@ def test_the_protocol_is_set_as_in_a_recipe(scored):
         ("use_stemer=false", "unknown key 'use_stemer' in evaluation, did you mean use_stemmer"),
         ("metrics=rouge1", r"evaluation.metrics must be a list \(got 'rouge1'\)"),
         ("confidence=2", r"evaluation.confidence must be below 1.0 \(got 2\)"),
-        ("metric_arguments={bleu: {}}", r"metric_arguments of what evaluation.metrics does not list \(got 'bleu'\)"),
+        (
+            "metric_arguments={bleu: {}}",
+            r"metric_arguments for a metric that evaluation.metrics does not list \(got 'bleu'\)",
+        ),
     ],
 )
 def test_a_setting_that_is_wrong_is_told_as_in_a_recipe(scored, setting, message):
@@ -270,14 +274,16 @@ def test_the_same_directory_is_taken_again_by_the_same_outputs_only(scored, proj
     write_scored(scored(**COLUMNS), project / "mine")
     write_scored(scored("out.jsonl", **COLUMNS), project / "mine")
     before = everything_in(project / "mine")
-    with pytest.raises(RunDirectoryError, match=r"the directory holds another run \(got .*mine: out-\w{8}, this one"):
+    with pytest.raises(
+        RunDirectoryError, match=r"the directory contains another run \(got .*mine: out-\w{8}, this one"
+    ):
         write_scored(scored(**COLUMNS, sets=(*FEW, "use_stemmer=false")), project / "mine")
     assert everything_in(project / "mine") == before
 
 
 def test_a_directory_of_something_else_is_refused_before_anything_is_scored(tmp_path):
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(RunDirectoryError, match="holds something that is not a run of summtune"):
+    with pytest.raises(RunDirectoryError, match="contains something that is not a summtune run"):
         check_place(tmp_path)
 
 
@@ -346,3 +352,35 @@ def test_the_tokenizer_of_a_call_is_that_of_its_scores(scored, project):
     found = scored("russian.jsonl", (*FEW, "tokenizer=unicode")).evaluation
     assert found.metrics["rouge1"].value == pytest.approx(0.8)
     assert found.protocol["tokenizer"] == "unicode"
+
+
+@pytest.fixture
+def predictions(tmp_path):
+    rows = [
+        Prediction(str(i), "A: Hi.", f"They greet {i}." if i else "", (f"They greet {i}.", "A greeting."), 9, 4, False)
+        for i in range(4)
+    ]
+    write_jsonl(tmp_path / "outputs.jsonl", [row.to_json() for row in rows])
+    return str(tmp_path / "outputs.jsonl")
+
+
+def test_scores_are_printed_with_their_protocol_and_what_to_know(predictions, capsys):
+    score_outputs(Call(predictions), None, as_json=False)
+    said = capsys.readouterr()
+    assert "ROUGE-1" in said.out
+    assert "4 dialogues. ROUGE F-measure × 100 by rouge_score" in said.out
+    assert "1,000 resamples" in said.out.replace("\n", " ")
+    assert "warning: 1 of 4 predictions are empty" in said.err
+
+
+def test_scores_as_json_stand_alone_on_stdout(predictions, tmp_path, capsys):
+    score_outputs(Call(predictions), tmp_path / "scored", as_json=True)
+    said = capsys.readouterr()
+    assert json.loads(said.out) == read_json(tmp_path / "scored" / "metrics.json")
+    assert f"report: {tmp_path / 'scored' / 'report.html'}" in said.err
+
+
+def test_a_directory_of_something_else_is_refused_before_anything_is_read(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(RunDirectoryError, match="contains something that is not a summtune run"):
+        score_outputs(Call("nowhere.jsonl"), tmp_path, as_json=True)

@@ -12,6 +12,7 @@ from faked_stages import STAGES, Told, write_training
 from summtune.base.errors import DataError, ModelError, RunDirectoryError, StageError
 from summtune.base.files import read_json, write_json
 from summtune.commands import pipeline
+from summtune.commands.compare import run_comparison
 from summtune.data.hub_access import FetchedModel
 from summtune.plan.plan import read_plan
 from summtune.plan.resolve import resolve
@@ -138,15 +139,15 @@ def test_the_deepspeed_config_is_put_beside_the_plan(project, launched, told):
 def test_another_recipe_is_refused_and_changes_nothing(project, launched, told, everything_in):
     run_dir = run(project, told)
     before = everything_in(run_dir)
-    with pytest.raises(RunDirectoryError, match="holds another run"):
+    with pytest.raises(RunDirectoryError, match="contains another run"):
         run(project, told, "seed=7")
-    with pytest.raises(RunDirectoryError, match="holds another run"):
+    with pytest.raises(RunDirectoryError, match="contains another run"):
         run(project, told, "seed=7", fresh=True)
     assert everything_in(run_dir) == before
 
 
 def compare(project, told, fresh=False):
-    return pipeline.run_comparison(resolve(project / "both.yaml", output_dir=project / "out"), told, fresh)
+    return run_comparison(resolve(project / "both.yaml", output_dir=project / "out"), told, fresh)
 
 
 def test_a_comparison_runs_its_systems_and_compares_them(project, launched, told):
@@ -247,18 +248,19 @@ def test_one_run_under_two_names_is_run_once(project, launched, told):
 
 
 def test_finished_runs_are_compared_and_reported_again(project, launched, told, capsys):
-    from summtune.commands import running
+    from summtune.commands.compare import compare_runs
+    from summtune.commands.report import write_report
 
     run_dir = compare(project, told)
     systems = sorted((run_dir / "systems").iterdir())
-    running.compare_runs(systems, as_json=True)
+    compare_runs(systems, as_json=True)
     comparison = json.loads(capsys.readouterr().out)
     assert [system["name"] for system in comparison["systems"]] == [path.name for path in systems]
-    running.compare_runs(systems, as_json=False)
+    compare_runs(systems, as_json=False)
     assert "ROUGE-1" in capsys.readouterr().out
     for folder in (run_dir, systems[0]):
         (folder / "report.html").unlink()
-        running.write_report(folder, None)
+        write_report(folder, None)
         assert capsys.readouterr().out == f"{folder / 'report.html'}\n"
         assert (folder / "report.html").is_file()
 

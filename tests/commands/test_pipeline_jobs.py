@@ -5,6 +5,7 @@ from faked_stages import Told, write_predictions, write_training
 
 from summtune.base.errors import StageError
 from summtune.commands import pipeline
+from summtune.commands.compare import run_comparison
 from summtune.launchers.slurm import Job
 from summtune.plan.resolve import resolve
 from summtune.runs.run_directory import is_complete, mark_complete
@@ -91,10 +92,10 @@ def test_a_detached_comparison_submits_every_job(project, slurm, told):
     (project / "other.yaml").write_text(f"{(project / 'train.yaml').read_text()}seed: 7\n")
     (project / "both.yaml").write_text("kind: compare\nrecipes: [train.yaml, other.yaml]\n")
     comparison = resolve(project / "both.yaml", output_dir=project / "out")
-    assert pipeline.run_comparison(comparison, told, detach=True) is None
+    assert run_comparison(comparison, told, detach=True) is None
     assert len(slurm["jobs"]) == 2
     assert not (project / "out" / "comparison.json").exists()
-    assert pipeline.run_comparison(comparison, told) == project / "out"
+    assert run_comparison(comparison, told) == project / "out"
     assert (project / "out" / "comparison.json").is_file()
 
 

@@ -8,7 +8,7 @@ import signal
 import sys
 from dataclasses import dataclass
 
-from summtune.commands import cli
+from summtune.commands.main import main
 
 _COMMANDS_FOR_A_TERMINAL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -28,7 +28,7 @@ def call(*arguments):
     code = 0
     try:
         with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
-            cli.main()
+            main()
     except SystemExit as ended:
         code = ended.code or 0
     finally:

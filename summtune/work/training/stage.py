@@ -179,7 +179,7 @@ def _model(plan: Plan, device: str, bf16: bool, events: Events) -> tuple[PreTrai
     if device == "cpu" and not recipe.torch_compile:
         quicken(model, events.say)
     # The settings of the predict stage are saved with the model; generation settings of the base are not.
-    model.generation_config = generation_config(model, plan)
+    model.generation_config = generation_config(model, plan.recipe.generation)
     freeze_computed(model)
     aliases = alias_names(model)
     if recipe.adapter is not None:

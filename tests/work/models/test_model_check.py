@@ -1,4 +1,4 @@
-"""What transformers makes of a model's files, held against the recipe before any weight is loaded."""
+"""What transformers makes of a model's files is checked against the recipe before any weight is loaded."""
 
 import json
 
@@ -22,12 +22,12 @@ def edit(path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_what_batches_need_is_returned_for_a_model_that_suits(checkpoint, tmp_path):
+def test_a_suitable_model_yields_what_batches_need(checkpoint, tmp_path):
     assert checked(checkpoint) == (PAD, PAD, EOS, None, None)
     assert checked(write_model(tmp_path / "bart", "bart")) == (1, END, END, 64, 64)
 
 
-def test_lengths_are_held_against_the_defaults_of_the_class_too(tmp_path):
+def test_lengths_are_checked_against_the_defaults_of_the_class_too(tmp_path):
     folder = write_model(tmp_path / "bart", "bart")
     config = json.loads((folder / "config.json").read_text())
     del config["max_position_embeddings"]  # BART's own is 1,024
@@ -59,7 +59,7 @@ def test_a_tokenizer_without_a_token_that_is_needed_is_refused(tmp_path, name, k
         checked(folder, "prompt")
 
 
-def test_tokens_that_were_added_to_the_tokenizer_alone_are_refused(tmp_path):
+def test_tokens_added_to_the_tokenizer_but_not_to_the_model_are_refused(tmp_path):
     tokenizer = byte_tokenizer()
     folder = write_model(tmp_path / "bart", "bart", tokenizer)
     tokenizer.add_tokens(["#Person1#"])

@@ -10,8 +10,14 @@ import pyarrow.parquet
 import pytest
 
 from summtune.base.errors import DataError
-from summtune.data import outputs as module
-from summtune.data.outputs import OutputColumns, read_outputs, reference_columns
+from summtune.data import external_predictions as module
+from summtune.data.external_predictions import (
+    GivenRows,
+    PredictionColumns,
+    read_external_predictions,
+    reference_columns,
+    with_texts,
+)
 
 ROW = {"id": 7, "dialogue": "A: Hi.", "prediction": "They greet.", "references": ["A greeting.", "Hi."]}
 
@@ -39,7 +45,7 @@ def write(tmp_path, monkeypatch):
 
 
 def read(name, with_references=True, **columns):
-    return read_outputs(name, OutputColumns(**columns), with_references=with_references)
+    return read_external_predictions(name, PredictionColumns(**columns), with_references=with_references)
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.parquet"])
@@ -77,7 +83,7 @@ def test_only_a_line_feed_ends_a_line(write):
 def test_standard_input_is_plain_text(monkeypatch):
     monkeypatch.setattr(module.sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"one\ntwo\n")))
     found = read("-")
-    assert [str(row.place) for row in found.rows] == ["standard input, line 1", "standard input, line 2"]
+    assert [str(row.position) for row in found.rows] == ["standard input, line 1", "standard input, line 2"]
 
 
 @pytest.mark.parametrize(
@@ -181,10 +187,10 @@ GOOD = '{"prediction": "x", "reference": "y", "id": 1}\n'
         ("a.jsonl", b'{"prediction": "caf\xe9"}\n', r"^a.jsonl, line 1: not UTF-8 \(got byte 0xe9 at offset 19\)"),
         ("a.txt", b"x\ncaf\xe9\n", r"^a.txt, line 2: not UTF-8 \(got byte 0xe9\); convert it"),
         ("a.txt", GOOD, r"^a.txt, line 1: a JSON object where plain text is read \(got .*\); put it in a .jsonl file"),
-        ("a.txt.gz", b"\x1f\x8b", r"compressed files are not read \(got .*a.txt.gz\); decompress it first"),
+        ("a.txt.gz", b"\x1f\x8b", r"compressed files are not supported \(got .*a.txt.gz\); decompress it first"),
     ],
 )
-def test_what_cannot_be_used_is_told_with_its_place(write, name, content, message):
+def test_what_cannot_be_used_is_reported_with_its_place(write, name, content, message):
     with pytest.raises(DataError, match=message):
         read(write(name, content))
 
@@ -193,7 +199,7 @@ def test_plain_text_may_begin_with_a_brace(write):
     assert [row.prediction for row in read(write("a.txt", "{smiles} Hi.\n{}x\n")).rows] == ["{smiles} Hi.", "{}x"]
 
 
-def test_several_bad_rows_are_told_at_once(write):
+def test_several_bad_rows_are_reported_at_once(write):
     name = write("a.jsonl", GOOD + '{"prediction": 3, "id": 2}\n' * 7)
     with pytest.raises(DataError, match=r"^7 rows cannot be used, the first 5:") as caught:
         read(name)
@@ -205,7 +211,7 @@ def test_plain_text_has_no_columns_to_name(write):
         read(write("a.txt", "x\n"), prediction="output")
 
 
-def test_a_place_where_no_file_is_is_told(write, tmp_path):
+def test_a_place_where_no_file_is_is_reported(write, tmp_path):
     write("outputs.txt", "x\n")
     with pytest.raises(DataError, match=r"no such file or folder \(got .*output.txt\), did you mean outputs.txt\?"):
         read("output.txt")
@@ -225,23 +231,25 @@ def test_a_place_where_no_file_is_is_told(write, tmp_path):
 @pytest.mark.parametrize("name", ["a.xlsx", "A.XLS", "a.ods", "a.docx", "a.pdf"])
 def test_an_office_document_is_not_read_as_lines(tmp_path, name):
     (tmp_path / name).write_bytes(b"PK")
-    with pytest.raises(DataError, match=rf"this format is not read \(got .*{name}, extension .*\); save it as .csv"):
-        read_outputs(str(tmp_path / name), OutputColumns(), with_references=False)
+    with pytest.raises(
+        DataError, match=rf"this format is not supported \(got .*{name}, extension .*\); save it as .csv"
+    ):
+        read_external_predictions(str(tmp_path / name), PredictionColumns(), with_references=False)
 
 
 def test_lines_come_from_what_a_shell_opened_but_from_no_named_pipe(tmp_path):
     reading, writing = os.pipe()
     os.write(writing, b"one\ntwo\n")
     os.close(writing)
-    outputs = read_outputs(f"/dev/fd/{reading}", OutputColumns(), with_references=False)
+    outputs = read_external_predictions(f"/dev/fd/{reading}", PredictionColumns(), with_references=False)
     os.close(reading)
     assert [row.prediction for row in outputs.rows] == ["one", "two"]
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match=r"predictions are not read from a named pipe \(got .*pipe\); write them to a"):
-        read_outputs(str(tmp_path / "pipe"), OutputColumns(), with_references=False)
+        read_external_predictions(str(tmp_path / "pipe"), PredictionColumns(), with_references=False)
 
 
-def test_a_file_that_may_not_be_read_is_told(write, monkeypatch):
+def test_a_file_that_may_not_be_read_is_reported(write, monkeypatch):
     name = write("a.txt", "x\n")
 
     def refuse(path):
@@ -254,3 +262,32 @@ def test_a_file_that_may_not_be_read_is_told(write, monkeypatch):
 
 def test_no_column_of_references_is_no_error():
     assert reference_columns(["gold"], "a.jsonl") == ()
+
+
+def test_rows_of_a_program_are_read_like_those_of_a_file():
+    rows = ({"prediction": "One.", "id": 7, "new_tokens": 3}, {"prediction": "Two.", "id": 8, "new_tokens": None})
+    outputs = read_external_predictions(GivenRows(rows), PredictionColumns(), with_references=True)
+    assert [(row.prediction, row.id, row.new_tokens) for row in outputs.rows] == [("One.", "7", 3), ("Two.", "8", None)]
+    assert (outputs.columns, outputs.lines) == (("prediction", "id", "new_tokens"), False)
+    with pytest.raises(DataError, match=r"predictions, item 2: .*prediction"):
+        read_external_predictions(
+            GivenRows(({"prediction": ""}, {"prediction": None})), PredictionColumns(), with_references=True
+        )
+
+
+def test_references_and_dialogues_of_a_program_replace_those_of_the_rows():
+    rows = GivenRows(
+        (
+            {"prediction": "One.", "summary": "1.", "dialogue": "A: 1."},
+            {"prediction": "Two.", "summary": "2.", "dialogue": ""},
+        )
+    )
+    outputs = read_external_predictions(rows, PredictionColumns(), with_references=False)
+    given = with_texts(outputs, [["First."], ["Second.", "2nd."]], None)
+    assert [(row.references, row.dialogue) for row in given.rows] == [
+        (("First.",), "A: 1."),
+        (("Second.", "2nd."), ""),
+    ]
+    assert [row.dialogue for row in with_texts(outputs, None, ["B: 1.", "B: 2."]).rows] == ["B: 1.", "B: 2."]
+    with pytest.raises(DataError, match=r"references are as many as predictions \(got 1 for 2\)"):
+        with_texts(outputs, [["First."]], None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from summtune.data.columns import UnusableError, checked, identity_of, text_of, 
 from summtune.data.encodings import not_utf8_problem, to_utf8, without_mark
 from summtune.data.formats import TEXT_TABLES, json_type, open_rows
 from summtune.data.locations import locate
-from summtune.data.rows import BadRow, Place, Row, RowStream
+from summtune.data.rows import BadRow, Row, RowPosition, RowStream
 
 STDIN = "-"
 _OPEN_FILES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
@@ -27,11 +27,11 @@ REFERENCE_COLUMNS = ("references", "reference", "summary")
 """Where references are looked for when nobody says where they are."""
 
 
-class Output(NamedTuple):
+class ExternalPrediction(NamedTuple):
     """What a system wrote for one dialogue, with whatever else the row says; None where it does not.
 
     Args:
-        place: where it stands.
+        position: where it stands.
         prediction: the summary, which may be empty.
         id: of the dialogue.
         dialogue: the turns.
@@ -39,7 +39,7 @@ class Output(NamedTuple):
         prompt_tokens, new_tokens, truncated, hit_length_cap: as in ``summtune.runs.records.Prediction``.
     """
 
-    place: Place
+    position: RowPosition
     prediction: str
     id: str | None = None
     dialogue: str | None = None
@@ -51,7 +51,7 @@ class Output(NamedTuple):
 
 
 @dataclass(frozen=True)
-class OutputColumns:
+class PredictionColumns:
     """Which columns hold what; None and empty where nobody said so.
 
     Args:
@@ -68,7 +68,7 @@ class OutputColumns:
 
 
 @dataclass(frozen=True)
-class Outputs:
+class ExternalPredictions:
     """What a file of predictions holds.
 
     Args:
@@ -79,7 +79,7 @@ class Outputs:
     """
 
     shown: str
-    rows: tuple[Output, ...]
+    rows: tuple[ExternalPrediction, ...]
     columns: tuple[str, ...]
     lines: bool
 
@@ -94,7 +94,25 @@ class Outputs:
         return self.rows[0].references is not None
 
 
-def read_outputs(file: str, columns: OutputColumns, *, with_references: bool) -> Outputs:
+@dataclass(frozen=True)
+class GivenRows:
+    """Predictions that a program gives instead of a file.
+
+    Args:
+        rows: at least one, their columns by name; of texts alone, each in the column ``prediction``.
+        lines: whether they are texts alone, as the lines of a file are.
+    """
+
+    rows: tuple[Mapping[str, object], ...]
+    lines: bool = False
+
+    shown = "predictions"
+    """What messages call them."""
+
+
+def read_external_predictions(
+    file: str | GivenRows, columns: PredictionColumns, *, with_references: bool
+) -> ExternalPredictions:
     """Return the predictions in ``file``.
 
     A file of a format that data sets have (``FILE_EXTENSIONS``) holds one a row; any other file, and standard input,
@@ -102,16 +120,27 @@ def read_outputs(file: str, columns: OutputColumns, *, with_references: bool) ->
     no later one may lack any of them.
 
     Args:
-        file: path, or ``-`` for standard input.
+        file: path, ``-`` for standard input, or the rows themselves.
         columns: which columns hold what.
         with_references: whether references are looked for; not where they come from elsewhere.
 
     Raises:
         DataError: the file cannot be read, is empty, or rows of it cannot be used, with file and line.
     """
+    if isinstance(file, GivenRows):
+        places = (RowPosition(file.shown, "item", number) for number in itertools.count(1))
+        stream: RowStream = iter(map(Row, places, file.rows))
+        return _outputs(stream, file.shown, columns, with_references, lines=file.lines, typed=True)
     shown = "standard input" if file == STDIN else file
-    lines = file == STDIN or Path(file).suffix.lower() not in (*FILE_EXTENSIONS, *COMPRESSED)
+    suffix = Path(file).suffix.lower()
+    lines = file == STDIN or suffix not in (*FILE_EXTENSIONS, *COMPRESSED)
     stream = _lines(content_of(file), shown) if lines else _rows(file)
+    return _outputs(stream, shown, columns, with_references, lines=lines, typed=suffix not in TEXT_TABLES)
+
+
+def _outputs(
+    stream: RowStream, shown: str, columns: PredictionColumns, with_references: bool, lines: bool, typed: bool
+) -> ExternalPredictions:
     first = next(stream, None)
     if first is None:
         raise DataError(f"{shown} holds no predictions (got an empty file); write one a {'line' if lines else 'row'}")
@@ -119,10 +148,37 @@ def read_outputs(file: str, columns: OutputColumns, *, with_references: bool) ->
         if columns.prediction is not None:
             raise DataError(f"plain lines have no columns (got --prediction-field {columns.prediction} for {shown})")
         _refuse_json(first)
-    reader = _Reader.of(first, columns, with_references, typed=Path(file).suffix.lower() not in TEXT_TABLES)
+    reader = _Reader.of(first, columns, with_references, typed)
     rows = tuple(checked(itertools.chain([first], stream), reader.read))
     names = tuple(map(str, first.values)) if isinstance(first, Row) else ()
-    return Outputs(shown, rows, names, lines)
+    return ExternalPredictions(shown, rows, names, lines)
+
+
+def with_texts(
+    outputs: ExternalPredictions, references: Sequence[Sequence[str]] | None, dialogues: Sequence[str] | None
+) -> ExternalPredictions:
+    """Return the outputs with references, dialogues or both that a program gives, one for each output in its order.
+
+    Args:
+        outputs: what the system wrote.
+        references: the summaries of each dialogue; None where the outputs keep theirs.
+        dialogues: the turns of each; None where the outputs keep theirs.
+
+    Raises:
+        DataError: there are more or fewer of them than outputs.
+    """
+    for what, texts in (("references", references), ("dialogues", dialogues)):
+        if texts is not None and len(texts) != len(outputs.rows):
+            raise DataError(
+                f"{what} are as many as predictions (got {len(texts)} for {len(outputs.rows)}); give one for each, in "
+                "their order"
+            )
+    rows = outputs.rows
+    if references is not None:
+        rows = tuple(row._replace(references=tuple(each)) for row, each in zip(rows, references, strict=True))
+    if dialogues is not None:
+        rows = tuple(row._replace(dialogue=each) for row, each in zip(rows, dialogues, strict=True))
+    return replace(outputs, rows=rows)
 
 
 def reference_columns(names: Collection[str], where: str) -> tuple[str, ...]:
@@ -151,7 +207,7 @@ class _Reader:
     typed: bool
 
     @classmethod
-    def of(cls, first: Row | BadRow, columns: OutputColumns, with_references: bool, typed: bool) -> _Reader:
+    def of(cls, first: Row | BadRow, columns: PredictionColumns, with_references: bool, typed: bool) -> _Reader:
         """Return the reader for a file that begins with ``first``."""
         prediction = columns.prediction or "prediction"
         if isinstance(first, BadRow):
@@ -159,12 +215,12 @@ class _Reader:
         names = [str(name) for name in first.values]
         if prediction not in names:
             raise DataError(
-                f"{first.place}: no column {prediction}{hint(prediction, names)} (got columns: "
+                f"{first.position}: no column {prediction}{hint(prediction, names)} (got columns: "
                 f"{', '.join(names) or 'none'}); name the one that holds the predictions with --prediction-field"
             )
         summaries: tuple[str, ...] = ()
         if with_references:
-            summaries = columns.summaries or reference_columns(set(names) - {prediction}, str(first.place))
+            summaries = columns.summaries or reference_columns(set(names) - {prediction}, str(first.position))
         # --dialogue-field may be of the data set alone.
         dialogue = next((name for name in (columns.dialogue, "dialogue") if name in names), None)
         if with_references and columns.dialogue is not None:
@@ -172,11 +228,11 @@ class _Reader:
         identity = next((name for name in columns.ids if name in names), None)
         return cls(prediction, identity, columns.ids, dialogue, summaries, typed)
 
-    def read(self, row: Row) -> Output | BadRow:
+    def read(self, row: Row) -> ExternalPrediction | BadRow:
         """Return what the row says, or what is wrong with it."""
         try:
-            return Output(
-                place=row.place,
+            return ExternalPrediction(
+                position=row.position,
                 prediction=text_of(row, self.prediction, may_be_empty=True),
                 id=self._id(row),
                 dialogue=None if self.dialogue is None else text_of(row, self.dialogue, may_be_empty=True),
@@ -187,7 +243,7 @@ class _Reader:
                 hit_length_cap=self._flag(row, "hit_length_cap"),
             )
         except UnusableError as unusable:
-            return BadRow(row.place, str(unusable))
+            return BadRow(row.position, str(unusable))
 
     def _id(self, row: Row) -> str | None:
         if self.id is not None:
@@ -261,11 +317,11 @@ def _lines(content: bytes, shown: str) -> RowStream:
     if not lines[-1]:
         lines.pop()  # the last line ends with a line feed, too
     for number, line in enumerate(lines, start=1):
-        place = Place(shown, "line", number)
+        position = RowPosition(shown, "line", number)
         try:
-            yield Row(place, {"prediction": line.decode("utf-8").removesuffix("\r")})
+            yield Row(position, {"prediction": line.decode("utf-8").removesuffix("\r")})
         except UnicodeDecodeError as error:
-            yield BadRow(place, not_utf8_problem(line, error.start))
+            yield BadRow(position, not_utf8_problem(line, error.start))
 
 
 def _refuse_json(first: Row | BadRow) -> None:
@@ -279,5 +335,5 @@ def _refuse_json(first: Row | BadRow) -> None:
         return
     if isinstance(value, dict):
         raise DataError(
-            f"{first.place}: a JSON object where plain text is read (got {text[:40]}); put it in a .jsonl file"
+            f"{first.position}: a JSON object where plain text is read (got {text[:40]}); put it in a .jsonl file"
         )

@@ -4,7 +4,7 @@ import pytest
 
 from summtune.base.errors import InputError
 from summtune.base.places import package_path
-from summtune.commands.shipped import copy_recipe, list_recipes
+from summtune.commands.bundled_recipes import copy_recipe, list_recipes
 from summtune.recipe.loading import load_recipe
 
 

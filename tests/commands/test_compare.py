@@ -1,0 +1,16 @@
+"""A comparison needs finished runs."""
+
+import pytest
+
+from summtune.base.errors import InputError, RunDirectoryError
+from summtune.commands.compare import compare_runs
+
+
+def test_a_comparison_needs_two_runs(tmp_path):
+    with pytest.raises(InputError, match=r"a comparison needs at least two runs \(got 1\); name their directories"):
+        compare_runs([tmp_path], as_json=True)
+
+
+def test_a_comparison_of_what_is_no_run_is_told(tmp_path):
+    with pytest.raises(RunDirectoryError, match=r"is not a finished run \(got no plan.json\); give the `summtune run`"):
+        compare_runs([tmp_path, tmp_path], as_json=True)
