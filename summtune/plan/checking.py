@@ -19,7 +19,8 @@ from summtune.plan.models import problems_of_model
 from summtune.prompts.templates import check_template
 from summtune.recipe.document import Document
 from summtune.recipe.keys import ComparedRecipe, Recipe
-from summtune.recipe.loading import NO_OVERRIDES, LoadedRecipe, Overrides, load_document, load_recipe
+from summtune.recipe.loading import LoadedRecipe, load_document, load_recipe
+from summtune.recipe.overriding import NO_OVERRIDES, Overrides, Setting
 from summtune.recipe.paths import recipe_path, resolve_paths
 from summtune.recipe.rules import system_name
 from summtune.recipe.yaml_reader import read_yaml_file
@@ -36,7 +37,7 @@ class System:
 
 def check(
     path: Path,
-    sets: Sequence[str] = (),
+    sets: Sequence[str | Setting] = (),
     overrides: Overrides = NO_OVERRIDES,
     document: Document | None = None,
 ) -> tuple[LoadedRecipe, Recipe]:

@@ -82,14 +82,14 @@ def collator(model: PreTrainedModel, needs: BatchNeeds, multiple: int = 1) -> Co
 class Collator:
     """Pads a micro batch to its longest member.
 
-    The decoder's inputs are the labels shifted right (T5: the start token first). They are given explicitly because
-    the Trainer takes the labels out of the model's inputs when it computes the loss itself.
+    The decoder's inputs are the labels shifted right, after the start token. They are passed explicitly because the
+    Trainer removes the labels from the model's inputs when it computes the loss itself.
 
     Args:
         pad: id of the padding token.
         start: id that the decoder starts from.
         multiple: lengths are padded to a multiple of this (8 suits tensor cores), as far as the model has positions.
-        most_prompt_tokens: positions for a prompt; None where any length is taken.
+        most_prompt_tokens: positions for a prompt; None if there is no limit.
         most_summary_tokens: positions for a summary.
         global_attention: add ``global_attention_mask`` (batch, source), which is 1 on the first token of each prompt.
     """

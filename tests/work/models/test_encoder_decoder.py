@@ -27,7 +27,7 @@ def test_the_collator_masks_by_length_and_not_by_the_padding_token():
     assert batch["decoder_input_ids"].tolist() == [[0], [0]]
 
 
-def test_the_first_token_of_each_prompt_sees_all_where_the_model_wants_one_that_does():
+def test_the_first_token_of_a_prompt_has_global_attention_if_the_model_takes_it():
     pairs = [Pair(input_ids=[5, 6, 1], labels=[7, 1]), Pair(input_ids=[5, 1], labels=[7, 1])]
     assert "global_attention_mask" not in Collator(pad=0, start=9)(pairs)
     assert Collator(pad=0, start=9, global_attention=True)(pairs)["global_attention_mask"].tolist() == [
@@ -43,7 +43,7 @@ def test_lengths_are_padded_to_a_multiple():
     assert int(batch["attention_mask"].sum()) == 9
 
 
-def test_no_padding_goes_beyond_the_positions_of_the_model():
+def test_padding_does_not_exceed_the_models_positions():
     pair = Pair(input_ids=[5] * 9, labels=[7] * 3)
     batch = Collator(pad=0, start=0, multiple=8, most_prompt_tokens=15, most_summary_tokens=8)([pair])
     assert batch["input_ids"].shape == batch["attention_mask"].shape == (1, 9)

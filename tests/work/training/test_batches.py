@@ -30,7 +30,7 @@ def test_the_sampler_yields_the_order_of_its_epoch():
 
 
 @pytest.mark.parametrize("group_by_length", [True, False])
-def test_the_order_depends_on_seed_and_epoch_alone(group_by_length):
+def test_the_order_depends_only_on_seed_and_epoch(group_by_length):
     first, again = (GlobalBatchSampler(make_pairs(40, 8), 8, 7, group_by_length) for _ in range(2))
     random.seed(1)
     torch.manual_seed(1)
@@ -70,7 +70,7 @@ def padded_share(sampler):
     return padded / sum(sampler.lengths)
 
 
-def test_length_grouping_takes_away_most_of_the_padding():
+def test_length_grouping_avoids_most_of_the_padding():
     pairs = make_pairs(400, 8)
     grouped = padded_share(GlobalBatchSampler(pairs, 8, seed=7, group_by_length=True))
     shuffled = padded_share(GlobalBatchSampler(pairs, 8, seed=7, group_by_length=False))
@@ -110,7 +110,7 @@ def reference_order(lengths, real, size, seed, epoch, group_by_length):
 
 @pytest.mark.parametrize("group_by_length", [True, False])
 @pytest.mark.parametrize(("real", "size"), [(1, 8), (7, 8), (8, 8), (45, 8), (400, 8), (403, 4), (450, 4), (5, 1)])
-def test_the_order_is_that_of_the_first_version(real, size, group_by_length):
+def test_the_order_is_unchanged_since_the_first_version(real, size, group_by_length):
     pairs = make_pairs(real, size)
     sampler = GlobalBatchSampler(pairs, size, seed=7, group_by_length=group_by_length)
     lengths = [len(pairs[index]["input_ids"]) for index in range(len(pairs))]
