@@ -13,10 +13,10 @@ from summtune.deepspeed.configs import read_ds_config, sized
 from summtune.deepspeed.rules import contradictions
 from summtune.deepspeed.zero_memory import Sharding
 from summtune.machine.memory import MemoryEstimate, estimate, trained_weights
-from summtune.machine.model_limits import config_of
+from summtune.machine.model_limits import wrong_family
 from summtune.machine.model_shapes import KNOWN_MODELS, ModelShape, shape_of
 from summtune.recipe.adapters import Adapter, adapter_of
-from summtune.recipe.families import family_of, layer_names, no_family
+from summtune.recipe.families import layer_names
 from summtune.recipe.keys import Recipe
 
 GPU_COUNTS = (1, 2, 4, 8)
@@ -101,8 +101,8 @@ def model_shape(base_model: str) -> ModelShape:
         InputError: the sizes cannot be determined, or the model's family is not supported.
     """
     folder = model_folder(base_model) or (Path(base_model) if Path(base_model).is_dir() else None)
-    if folder is not None and family_of(config := config_of(folder)) is None:
-        raise ModelError(no_family(config, folder / "config.json"))
+    if folder is not None and (wrong := wrong_family(folder)):
+        raise ModelError(wrong)
     shape = shape_of(base_model, folder)
     if shape is None:
         raise InputError(

@@ -80,6 +80,12 @@ def config_of(folder: Path) -> dict[str, Any]:
     return _object(folder / "config.json")
 
 
+def wrong_family(folder: Path) -> str | None:
+    """Return the message for a model of a family that summtune does not know; None for the others."""
+    config = config_of(folder)
+    return no_family(config, folder / "config.json") if family_of(config) is None else None
+
+
 def facts_of(folder: Path) -> ModelFacts:
     """Return what the JSON files in a model's folder contain; a missing or damaged file counts as empty.
 
@@ -117,7 +123,9 @@ def misfits(facts: ModelFacts, recipe: Recipe) -> list[Found]:
 
 
 def lengths_within(facts: ModelFacts, sequence_len: int, max_new_tokens: int) -> tuple[int, int]:
-    """Return the two lengths, lowered to what the model accepts."""
+    """Return the two lengths, lowered to what the model accepts, which is unknown for a model of another family."""
+    if facts.family is None:
+        return sequence_len, max_new_tokens
     prompt, summary = facts.about.prompt_limit(facts.config), facts.about.summary_limit(facts.config)
     return (
         min(sequence_len, prompt.tokens) if prompt else sequence_len,
