@@ -69,7 +69,7 @@ def _planned(path: Path | None, model: str | None) -> Recipe:
     # Not `check`: what this machine lacks is among the facts, and the recipe may be for another one.
     loaded = load_recipe(path)
     recipe, problems = resolve_paths(loaded)
-    folder = model_folder(recipe.base_model or "")
+    folder = None if model else model_folder(recipe.base_model or "")
     if folder is not None and not problems and (wrong := wrong_family(folder)):
         problems = [loaded.document.problem(("base_model",), wrong)]
     if problems:
