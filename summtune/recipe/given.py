@@ -7,12 +7,14 @@ import numbers
 import os
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from summtune.base.errors import InputError
 from summtune.recipe.document import Document
+from summtune.recipe.overriding import Setting
 from summtune.recipe.rules import SECTIONS
-from summtune.recipe.yaml_reader import read_yaml
+from summtune.recipe.yaml_reader import read_yaml, read_yaml_value
 
 # JSON does not escape these characters; in YAML they end a line, or are not allowed.
 _TO_ESCAPE = re.compile("[\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
@@ -40,13 +42,17 @@ def document_of(keys: Mapping[str, Any], name: str) -> Document:
     return document
 
 
-def assignments(keys: Mapping[str, Any]) -> list[str]:
-    """Return keys as assignments ``key=value``; keys of a section separately, so that its other keys are unchanged.
+def settings_of(keys: Mapping[str, Any]) -> list[Setting]:
+    """Return keys as settings; keys of a section separately, so that its other keys are unchanged.
+
+    Relative paths in them start from the current folder.
 
     Raises:
         InputError: a recipe cannot contain a value of this type.
     """
-    return [f"{key}={json_as_yaml(value, key)}" for key, value in _flat(keys)]
+    folder = Path.cwd()
+    texts = ((key, json_as_yaml(value, key)) for key, value in _flat(keys))
+    return [Setting(key, read_yaml_value(text), f"{key}={text}", folder) for key, text in texts]
 
 
 def json_as_yaml(value: Any, name: str, indent: int | None = None) -> str:
