@@ -13,7 +13,8 @@ from summtune.commands.pipeline import Display, run
 from summtune.commands.results import show_comparison
 from summtune.launchers.machines import OtherMachines
 from summtune.plan.resolve import Resolved
-from summtune.runs.run_directory import as_written, check_free, clear, leaving_nothing, locked
+from summtune.runs.comparison import COMPARISON_FILE
+from summtune.runs.run_directory import check_free, clear, leaving_nothing, locked
 
 
 def compare_runs(run_dirs: Sequence[Path], as_json: bool) -> None:
@@ -23,13 +24,12 @@ def compare_runs(run_dirs: Sequence[Path], as_json: bool) -> None:
 
     if len(run_dirs) < 2:
         raise InputError(f"a comparison needs at least two runs (got {len(run_dirs)}); name their directories")
-    with as_written(*run_dirs):
-        systems = [read_system(None, followed(path)) for path in run_dirs]
-        comparison = compare(systems, systems[0].name)
-        if as_json:
-            show_json(comparison)
-        else:
-            show_comparison(comparison, SafeConsole())
+    systems = [read_system(None, followed(path)) for path in run_dirs]
+    comparison = compare(systems, systems[0].name)
+    if as_json:
+        show_json(comparison.to_json())
+    else:
+        show_comparison(comparison, SafeConsole())
 
 
 def run_comparison(
@@ -76,14 +76,13 @@ def run_comparison(
         if not complete:
             return None
         display.stage("compare", f"{len(resolved.parts)} systems")
-        with as_written(run_dir):
-            systems = [read_system(name, part.run_dir) for name, part in resolved.parts]
-            comparison = compare(systems, resolved.plan.recipe.baseline or systems[0].name)
-            write_json(run_dir / "comparison.json", comparison)
-            for system in systems:
-                if system.kind == "train":
-                    write_text(system.run_dir / "model" / "README.md", model_card(system.run_dir, comparison))
-            write_compare_report(run_dir)
+        systems = [read_system(name, part.run_dir) for name, part in resolved.parts]
+        comparison = compare(systems, resolved.plan.recipe.baseline or systems[0].name)
+        write_json(run_dir / COMPARISON_FILE, comparison.to_json())
+        for system in systems:
+            if system.facts.kind == "train":
+                write_text(system.run_dir / "model" / "README.md", model_card(system.run_dir, comparison))
+        write_compare_report(run_dir)
     return run_dir
 
 

@@ -12,9 +12,10 @@ from summtune.generation.partial import discard, read_outputs
 from summtune.generation.prompts import Prompts
 from summtune.runs.records import Dialogue, Prediction
 from summtune.runs.run_directory import DATA_FILES, PARTIAL_PREDICTIONS
+from summtune.runs.statistics import STATS_FILE, PredictionStats
 
 
-def write_results(run_dir: Path, prompts: Prompts[Any], truncated: Sequence[bool], stats: Mapping[str, Any]) -> None:
+def write_results(run_dir: Path, prompts: Prompts[Any], truncated: Sequence[bool], stats: PredictionStats) -> None:
     """Write ``predictions.jsonl`` and ``prediction_stats.json``, and delete the partial files.
 
     Args:
@@ -27,7 +28,7 @@ def write_results(run_dir: Path, prompts: Prompts[Any], truncated: Sequence[bool
     dialogues = (Dialogue.from_json(row) for row in read_jsonl(run_dir / DATA_FILES["test"]))
     joined = predictions_of(dialogues, prompts, truncated, read_outputs(partial))
     write_jsonl(run_dir / "predictions.jsonl", (prediction.to_json() for prediction in joined))
-    write_json(run_dir / "prediction_stats.json", stats)
+    write_json(run_dir / STATS_FILE, stats.to_json())
     discard(partial)
 
 

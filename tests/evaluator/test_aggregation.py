@@ -21,10 +21,10 @@ def test_one_metric_may_come_without_a_column():
 
 def test_every_aggregation_is_told_and_each_reference():
     found = by_references(np.array([0.1, 0.5, 0.3, 0.7]), [2, 2])
-    assert found["mean"] == pytest.approx(0.4)
-    assert found["max"] == pytest.approx(0.6)
-    assert found["each"] == pytest.approx([0.2, 0.6])
+    assert found.mean == pytest.approx(0.4)
+    assert found.max == pytest.approx(0.6)
+    assert found.each == pytest.approx((0.2, 0.6))
 
 
 def test_references_that_not_every_dialogue_has_are_no_set():
-    assert by_references(PAIRS[:, 0], COUNTS)["each"] is None
+    assert by_references(PAIRS[:, 0], COUNTS).each is None

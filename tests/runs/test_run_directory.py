@@ -220,29 +220,6 @@ def test_predictions_are_read_with_the_line_of_what_is_wrong(tmp_path):
             read_predictions(path)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        KeyError("metrics"),
-        TypeError("no list"),
-        ValueError(""),
-        OverflowError("large"),
-        AttributeError("x"),
-        RecursionError(),
-    ],
-)
-def test_files_that_hold_something_else_are_reported(tmp_path, error):
-    match = rf"the files in {tmp_path} are not as summtune writes them \(got {type(error).__name__}: .*\); restore them"
-    with pytest.raises(RunDirectoryError, match=match) as told, run_directory.as_written(tmp_path):
-        raise error
-    assert told.value.__cause__ is error
-
-
-def test_an_error_with_a_message_of_its_own_keeps_it(tmp_path):
-    with pytest.raises(DataError, match="mine"), run_directory.as_written(tmp_path):
-        raise DataError("mine")
-
-
 @pytest.mark.parametrize("marker", [[], {}, {"outputs": [1]}, {"outputs": {"a": "1"}}, {"outputs": None}, 7])
 def test_a_mark_that_was_edited_marks_nothing(run_dir, marker):
     write_json(run_dir / "stages" / "evaluate.json", marker)

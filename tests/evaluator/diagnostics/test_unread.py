@@ -30,14 +30,14 @@ def check(*texts, tokenizer="rouge"):
 
 @pytest.mark.parametrize("language", ["English", "French", "German"])
 def test_a_small_share_is_no_warning(language):
-    assert check(ARTICLE[language])["share"] < SMALL
+    assert check(ARTICLE[language]).share < SMALL
     assert warnings(check(ARTICLE[language])) == []
 
 
 @pytest.mark.parametrize("language", ["Polish", "Turkish", "Czech"])
 def test_broken_words_are_warned_of_and_do_not_hide_the_verdict(language):
     found = check(ARTICLE[language])
-    assert SMALL <= found["share"] < LARGE
+    assert SMALL <= found.share < LARGE
     (sentence,) = warnings(found)
     assert "(Latin beyond a-z), so words are broken into pieces; use `evaluation.tokenizer: unicode`" in sentence
     assert not draws_no_verdict(found)
@@ -56,8 +56,8 @@ def test_broken_words_are_warned_of_and_do_not_hide_the_verdict(language):
 )
 def test_a_large_share_hides_the_verdict_and_says_which_tokenizer_reads_it(language, script, tokenizer):
     found = check(ARTICLE[language])
-    assert found["share"] >= LARGE
-    assert (found["count"], found["of"]) == (1, 1)
+    assert found.share >= LARGE
+    assert (found.count, found.of) == (1, 1)
     (sentence,) = warnings(found)
     assert f"({script}), so no verdict is drawn from ROUGE" in sentence
     assert f"use `evaluation.tokenizer: {tokenizer}`" in sentence
@@ -66,7 +66,7 @@ def test_a_large_share_hides_the_verdict_and_says_which_tokenizer_reads_it(langu
 
 
 def test_dialogues_count_alike_however_long_they_are():
-    assert check(ARTICLE["Chinese"], *[ARTICLE["English"] * 9] * 3)["share"] == pytest.approx(1 / 4)
+    assert check(ARTICLE["Chinese"], *[ARTICLE["English"] * 9] * 3).share == pytest.approx(1 / 4)
 
 
 def test_clauses_without_spaces_are_no_words_to_unicode():
@@ -78,6 +78,6 @@ def test_clauses_without_spaces_are_no_words_to_unicode():
 
 
 def test_without_letters_nothing_is_unread():
-    assert check("1 2 3 🙂")["share"] == 0
+    assert check("1 2 3 🙂").share == 0
     assert unread_share("1 2 3", "rouge") is None
     assert unread_share("aß", "rouge") == 0.5
