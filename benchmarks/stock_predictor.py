@@ -109,7 +109,7 @@ def one_by_one(given: argparse.Namespace, dialogues: list[str]) -> tuple[float, 
 
 
 def with_summtune(given: argparse.Namespace, dialogues: list[str]) -> tuple[float, list[str]]:
-    from summtune.generation.prompts import Prompts
+    from summtune.generation.distinct import DistinctPrompts
     from summtune.prompts.templates import template_text
     from summtune.runs.records import Dialogue
     from summtune.work.generation.decoding import place
@@ -129,10 +129,10 @@ def with_summtune(given: argparse.Namespace, dialogues: list[str]) -> tuple[floa
         LocalGenerator(model, tokenizer, settings(model, given, WARM_UP_TOKENS), given.batch_size, 0).generate(longest)
     )
     began = time.perf_counter()
-    prompts = Prompts.of(prompt.ids for prompt in encoder.encode(rows))
+    asked = DistinctPrompts.of(prompt.ids for prompt in encoder.encode(rows))
     generator = LocalGenerator(model, tokenizer, settings(model, given), given.batch_size, seed=0)
-    texts = {index: output.text for index, output in generator.generate(prompts.distinct)}
-    return time.perf_counter() - began, [texts[index] for index in prompts.indices]
+    texts = {index: output.text for index, output in generator.generate(asked.prompts)}
+    return time.perf_counter() - began, [texts[index] for index in asked.indices]
 
 
 def settings(model: Any, given: argparse.Namespace, new_tokens: int | None = None) -> GenerationConfig:

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from summtune import __version__
 from summtune.base.errors import InputError
 from summtune.base.files import expanded
 from summtune.base.printing import show
+from summtune.base.version import __version__
 
 app = typer.Typer(
     name="summtune",

@@ -13,23 +13,37 @@ from summtune.commands.pipeline import Display, run
 from summtune.commands.results import show_comparison
 from summtune.launchers.machines import OtherMachines
 from summtune.plan.resolve import Resolved
-from summtune.runs.comparison import COMPARISON_FILE
+from summtune.runs.comparison import COMPARISON_FILE, Comparison
 from summtune.runs.run_directory import check_free, clear, leaving_nothing, locked
 
 
 def compare_runs(run_dirs: Sequence[Path], as_json: bool) -> None:
     """Compare finished runs and print scores, differences and the verdict."""
-    from summtune.evaluator.comparison import compare
-    from summtune.evaluator.systems import read_system
-
-    if len(run_dirs) < 2:
-        raise InputError(f"a comparison needs at least two runs (got {len(run_dirs)}); name their directories")
-    systems = [read_system(None, followed(path)) for path in run_dirs]
-    comparison = compare(systems, systems[0].name)
+    comparison = comparison_of([(None, path) for path in run_dirs])
     if as_json:
         show_json(comparison.to_json())
     else:
         show_comparison(comparison, SafeConsole())
+
+
+def comparison_of(runs: Sequence[tuple[str | None, Path]]) -> Comparison:
+    """Return what ``comparison.json`` holds, for finished runs; the first is the baseline.
+
+    Args:
+        runs: by two or more, the name of a system (None: that of its directory) and its run directory.
+
+    Raises:
+        InputError: there are fewer than two.
+        ComparisonError: they were scored under different protocols or on different dialogues.
+        RunDirectoryError: a directory does not hold a finished run.
+    """
+    from summtune.evaluator.comparison import compare
+    from summtune.evaluator.systems import read_system
+
+    if len(runs) < 2:
+        raise InputError(f"a comparison needs at least two runs (got {len(runs)}); name their directories")
+    systems = [read_system(name, followed(path)) for name, path in runs]
+    return compare(systems, systems[0].name)
 
 
 def run_comparison(
@@ -65,7 +79,7 @@ def run_comparison(
     with leaving_nothing(run_dir), locked(run_dir):
         if known and fresh:
             clear(run_dir)
-        write_bytes(run_dir / "recipe.yaml", Path(resolved.plan.recipe_path).read_bytes())
+        write_bytes(run_dir / "recipe.yaml", resolved.loaded.document.text)
         write_json(run_dir / "plan.json", resolved.plan.to_json())
         try:
             complete = _run_systems(resolved.parts, display, fresh, detach, others)

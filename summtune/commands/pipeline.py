@@ -128,7 +128,7 @@ def _begin(resolved: Resolved, display: Display) -> None:
                 f"the model has no safetensors (got {model.folder}); pickled weights are not loaded: convert it with "
                 "`save_pretrained` of transformers"
             )
-        shutil.copyfile(plan.recipe_path, prepared / "recipe.yaml")
+        write_bytes(prepared / "recipe.yaml", resolved.loaded.document.text)
         write_json(prepared / "plan.json", plan.model_copy(update={"data": data, "model": model}).to_json())
         adopt(prepared, resolved.run_dir)
 
@@ -180,7 +180,7 @@ def _current_plan(resolved: Resolved) -> Plan:
     for stage in plan.stages:
         if stage.launch is not None:
             write_text(run_dir / stage.launch.config_file, to_yaml(accelerate_config(stage.launch, run_dir)))
-    write_bytes(run_dir / "recipe.yaml", Path(plan.recipe_path).read_bytes())
+    write_bytes(run_dir / "recipe.yaml", resolved.loaded.document.text)
     write_json(run_dir / "plan.json", plan.to_json())
     return plan
 

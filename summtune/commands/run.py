@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from summtune.base.console import SafeConsole
 from summtune.base.errors import InputError
 from summtune.commands.compare import run_comparison
 from summtune.commands.display import TerminalDisplay
-from summtune.commands.pipeline import run
+from summtune.commands.pipeline import Display, run
 from summtune.commands.results import show_result
 from summtune.launchers.local import MachineRank
 from summtune.launchers.machines import OtherMachines, commands, join, this_machine
 from summtune.plan.resolve import Resolved, resolve
 from summtune.runs.run_directory import is_complete
-
-if TYPE_CHECKING:
-    pass
 
 
 def run_recipe(
@@ -31,13 +27,12 @@ def run_recipe(
         resolved = resolve(recipe, sets, output_dir)
         if detach and not any(part.plan.recipe.launcher == "slurm" for part in resolved.runs):
             raise InputError("--detach leaves a Slurm job alone (got a recipe without `launcher: slurm`); remove it")
-        run_all = run_comparison if resolved.plan.kind == "compare" else run
         machine = _this_machine(resolved, _command(recipe, sets, output_dir, fresh))
         if machine is None:
-            run_dir = run_all(resolved, display, fresh, detach)
+            run_dir = run_resolved(resolved, display, fresh, detach)
         elif machine.rank == 0:
             with OtherMachines(machine, resolved.machines, resolved.plan.identity) as others:
-                run_dir = run_all(resolved, display, fresh, detach, others)
+                run_dir = run_resolved(resolved, display, fresh, detach, others)
         else:
             join(machine, resolved.plan.identity, display.listener, lambda: not fresh and _is_done(resolved))
             display.stage("machines", f"machine {machine.rank} is done; the result is in {resolved.run_dir}")
@@ -46,6 +41,18 @@ def run_recipe(
         show_result(run_dir, console)
     else:
         console.print("the same command shows how it goes, and the result")
+
+
+def run_resolved(
+    resolved: Resolved,
+    display: Display,
+    fresh: bool = False,
+    detach: bool = False,
+    others: OtherMachines | None = None,
+) -> Path | None:
+    """Run a resolved recipe of any kind; see `summtune.commands.pipeline.run`."""
+    run_all = run_comparison if resolved.plan.kind == "compare" else run
+    return run_all(resolved, display, fresh, detach, others)
 
 
 def _is_done(resolved: Resolved) -> bool:

@@ -37,7 +37,7 @@ class Generator(Protocol[P_contra]):
     """A model that answers prompts: in this process, or behind an API.
 
     The type of a prompt is the generator's: token ids where the model is in this process, a text or chat messages where
-    a server tokenizes. A prompt is whatever JSON can hold, since `summtune.generation.prompts.key_of` hashes it.
+    a server tokenizes. It can be written as JSON: `summtune.generation.distinct.key_of` hashes that.
     """
 
     def generate(self, prompts: Sequence[P_contra], done: Container[int] = ()) -> Iterator[tuple[int, Output]]:

@@ -1,6 +1,6 @@
 """The outputs generated so far: one append-only file a rank, which a killed run resumes from.
 
-A line holds the key of a prompt (`summtune.generation.prompts.key_of`) and its output.
+A line holds the key of a prompt (`summtune.generation.distinct.key_of`) and its output.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from summtune.generation.distinct import DistinctPrompts
 from summtune.generation.generator import Generator
 from summtune.generation.partial import appending, mend, read_outputs
-from summtune.generation.prompts import Prompts
 
 P = TypeVar("P")
 
@@ -34,7 +34,7 @@ ALONE = World()
 
 def generate_missing(
     generator: Generator[P],
-    prompts: Prompts[P],
+    asked: DistinctPrompts[P],
     folder: Path,
     progress: Callable[[int, int], None],
     world: World = ALONE,
@@ -43,7 +43,7 @@ def generate_missing(
 
     Args:
         generator: of this rank.
-        prompts: of all ranks.
+        asked: the prompts, the same on all ranks.
         folder: of the partial files (`summtune.generation.partial`); created where it is missing.
         progress: called with the outputs that are done and their total. Outputs of other ranks are estimated: each
             rank is taken to be as far as this one.
@@ -58,14 +58,14 @@ def generate_missing(
     world.wait()
     found = read_outputs(folder)
     world.wait()  # no rank appends while another still reads
-    done = {index for index, key in enumerate(prompts.keys) if key in found}
-    finished, total = len(done), len(prompts.distinct)
+    done = {index for index, key in enumerate(asked.keys) if key in found}
+    finished, total = len(done), len(asked.prompts)
     progress(finished, total)
     with appending(folder, world.rank) as append:
-        for index, output in generator.generate(prompts.distinct, frozenset(done)):
+        for index, output in generator.generate(asked.prompts, frozenset(done)):
             if index not in done:
                 done.add(index)
-                append(prompts.keys[index], output)
+                append(asked.keys[index], output)
                 finished += world.size
                 progress(min(finished, total), total)
     world.wait()

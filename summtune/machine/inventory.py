@@ -1,4 +1,4 @@
-"""Says what this machine has for summtune to run on, without importing torch."""
+"""Lists what this machine has for summtune to run on, without importing torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from summtune import __version__
+from summtune.base.version import __version__
 from summtune.machine.compiling import compiler, missing_for_compiling
 from summtune.machine.devices import Gpu, visible_gpus
 
@@ -23,12 +23,12 @@ _HUB_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about the machine.
+    """One entry of the inventory.
 
     Args:
-        name: what it is about.
+        name: of the entry, such as ``GPUs``.
         value: what was found.
-        problem: what does not work because of it and what to do; None where nothing is wrong.
+        problem: what does not work because of it and what to do; None if nothing is wrong.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Finding:
 
 
 def inventory() -> Iterator[Finding]:
-    """Yield what the machine has: versions, devices, memory, what DeepSpeed compiles with, network, Slurm."""
+    """Yield what the machine has: versions, devices, memory, compilers, network, Slurm."""
     yield Finding(
         "summtune", f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     )
@@ -48,32 +48,34 @@ def inventory() -> Iterator[Finding]:
     yield gpu_finding(visible_gpus(), versions["torch"])
     yield _host()
     missing = missing_for_compiling()
-    offload = f"not without {', '.join(missing)}" if missing else "can be compiled, once, in about a minute"
+    offload = (
+        f"cannot be compiled without {', '.join(missing)}" if missing else "can be compiled once, in about a minute"
+    )
     yield Finding("CPU offload", offload)
     can = compiler() is not None and platform.system() == "Linux"
-    kernels = "can be compiled, once, in about a second" if can else "in torch's own operations, which are slower"
+    kernels = "can be compiled once, in about a second" if can else "uses torch's own operations, which are slower"
     yield Finding("T5 on a CPU", kernels)
     yield _accelerate_config()
     yield _hub()
     found = [command for command in _SLURM if shutil.which(command)]
-    yield Finding("Slurm", ", ".join(found) if len(found) == len(_SLURM) else "not here")
+    yield Finding("Slurm", ", ".join(found) if len(found) == len(_SLURM) else "not available")
 
 
 def gpu_finding(gpus: Sequence[Gpu], torch_version: str | None) -> Finding:
-    """Return what the GPUs are, and whether this torch can use them.
+    """Return which GPUs there are, and whether this torch can use them.
 
     Args:
         gpus: the visible ones.
-        torch_version: of the package, None where it is not installed.
+        torch_version: of the installed package; None if it is not installed.
     """
     if not gpus:
-        return Finding("GPUs", "none visible: everything runs on the CPU")
+        return Finding("GPUs", "none visible; everything runs on the CPU")
     names = [f"{gpu.name}, {gpu.memory_bytes / 2**30:.0f} GiB" for gpu in gpus]
     value = "; ".join(f"{names.count(name)} × {name}" for name in dict.fromkeys(names))
     if min(gpu.capability for gpu in gpus) < (8, 0):
         value += "; without bfloat16, so training is in fp32"
     if torch_version is not None and torch_version.endswith("+cpu"):
-        return Finding("GPUs", value, f"torch {torch_version} is built for CPUs; install the build for CUDA")
+        return Finding("GPUs", value, f"torch {torch_version} is built for CPUs; install a CUDA build")
     return Finding("GPUs", value)
 
 
@@ -103,8 +105,8 @@ def _host() -> Finding:
 def _accelerate_config() -> Finding:
     home = os.environ.get("HF_HOME", str(Path.home() / ".cache" / "huggingface"))
     path = Path(home) / "accelerate" / "default_config.yaml"
-    value = f"{path} is there and ignored: every launch names its own" if path.is_file() else "none"
-    return Finding("accelerate's own default config", value)
+    value = f"{path} exists and is ignored: every launch has its own config" if path.is_file() else "none"
+    return Finding("accelerate's default config", value)
 
 
 def _hub() -> Finding:

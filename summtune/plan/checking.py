@@ -18,10 +18,12 @@ from summtune.machine.adapter_targets import wrong_targets
 from summtune.machine.compiling import missing_for_compiling
 from summtune.machine.model_limits import facts_of, misfits
 from summtune.prompts.templates import check_template
+from summtune.recipe.document import Document
 from summtune.recipe.keys import ComparedRecipe, Recipe
-from summtune.recipe.loading import NO_OVERRIDES, LoadedRecipe, Overrides, load_recipe
+from summtune.recipe.loading import NO_OVERRIDES, LoadedRecipe, Overrides, load_document, load_recipe
 from summtune.recipe.paths import recipe_path, resolve_paths
 from summtune.recipe.rules import system_name
+from summtune.recipe.yaml_reader import read_yaml_file
 
 
 @dataclass(frozen=True)
@@ -33,18 +35,24 @@ class System:
     overrides: Overrides
 
 
-def check(path: Path, sets: Sequence[str] = (), overrides: Overrides = NO_OVERRIDES) -> tuple[LoadedRecipe, Recipe]:
+def check(
+    path: Path,
+    sets: Sequence[str] = (),
+    overrides: Overrides = NO_OVERRIDES,
+    document: Document | None = None,
+) -> tuple[LoadedRecipe, Recipe]:
     """Return a recipe and its values with paths resolved, having found nothing wrong with it or what it compares.
 
     Args:
         path: the file.
         sets: ``--set`` assignments.
         overrides: of the comparison that it is part of.
+        document: what the file would hold, where there is none.
 
     Raises:
         InputError, RecipeError: it cannot be read, or holds problems: all of them.
     """
-    loaded = load_recipe(path, sets, overrides)
+    loaded = load_document(document or read_yaml_file(path), path, sets, overrides)
     recipe, problems = resolve_paths(loaded)
     problems += _problems(loaded, recipe)
     if problems:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from summtune import __version__
 from summtune.base.errors import InputError
 from summtune.base.files import followed
 from summtune.base.hashing import hash_of
 from summtune.base.places import model_folder
+from summtune.base.version import __version__
 from summtune.deepspeed.configs import read_ds_config, sized
 from summtune.deepspeed.zero_memory import Sharding
 from summtune.machine.devices import Gpu, visible_gpus
@@ -21,6 +21,7 @@ from summtune.machine.model_shapes import T5Shape, shape_of
 from summtune.plan.checking import System, check, systems_of
 from summtune.plan.keys import identify, model_identity
 from summtune.plan.plan import Batch, Launch, ModelPlan, Plan, StagePlan, SystemPlan
+from summtune.recipe.document import Document
 from summtune.recipe.keys import Recipe, Slurm
 from summtune.recipe.launching_rules import fits_script
 from summtune.recipe.loading import NO_OVERRIDES, LoadedRecipe
@@ -73,6 +74,7 @@ def resolve(
     sets: Sequence[str] = (),
     output_dir: Path | None = None,
     system: System | None = None,
+    document: Document | None = None,
 ) -> Resolved:
     """Return the plan of a recipe.
 
@@ -81,11 +83,12 @@ def resolve(
         sets: ``--set`` assignments.
         output_dir: where the run goes; for a system of a comparison, the folder that gets its run directory.
         system: set when the recipe is part of a comparison.
+        document: what the file would hold, where there is none.
 
     Raises:
         InputError: something in the recipe, or a file that it names, is wrong.
     """
-    loaded, recipe = check(path, sets, system.overrides if system else NO_OVERRIDES)
+    loaded, recipe = check(path, sets, system.overrides if system else NO_OVERRIDES, document)
     if recipe.kind == "compare":
         return _comparison(loaded, recipe, output_dir)
     gpus = () if recipe.launcher == "slurm" else tuple(visible_gpus())  # a login node's are not those that train

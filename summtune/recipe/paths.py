@@ -141,7 +141,7 @@ def _metric_arguments(loaded: LoadedRecipe) -> tuple[dict[str, dict[str, Any]], 
                 kind = irregular(beside)
                 if kind is not None:
                     complaints.append(
-                        (path, f"{metric}.{key} is not a regular file (got {value}, {kind}); name a file")
+                        (path, f"{metric}.{key} is not a regular file (got {value}, {kind}); give a file")
                     )
                 resolved[metric][key] = str(beside)
                 if not _exists(beside):
@@ -203,7 +203,7 @@ def _resource(given: str, folder: Path, builtin: tuple[str, ...], what: str) -> 
     if _looks_local(given) or not _HUB_ID.fullmatch(given):
         advice = "check it, or give a hub id as owner/name"
         if what == "data set" and names_file(given) and wrong_with_format(given):
-            advice = f"check it, and save the data as one of {', '.join(FILE_EXTENSIONS)}: its format is not read"
+            advice = f"check it, and save the data as one of {', '.join(FILE_EXTENSIONS)}: its format is not supported"
         return given, f"no {what} at this path (got {given}, looked at {beside}); {advice}"
     return given, None
 

@@ -16,6 +16,8 @@ from summtune.recipe.launching_rules import check_launching
 
 Finding: TypeAlias = tuple[KeyPath, str]
 
+SECTIONS = ("generation", "evaluation", "exemplars", "slurm")
+"""Keys that hold keys."""
 
 _LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora")
 
@@ -160,7 +162,7 @@ def _ignored(path: KeyPath, value: object, recipe: Recipe, wrong: Collection[str
     reason = no_effect(path, recipe, wrong)
     if reason is not None and value is not None:
         yield path, f"{path[-1]} {reason}"
-    elif isinstance(value, Mapping) and path[0] in ("generation", "evaluation", "exemplars", "slurm"):
+    elif isinstance(value, Mapping) and path[0] in SECTIONS:
         for key, inner in value.items():
             yield from _ignored((*path, key), inner, recipe, wrong)
 

@@ -79,9 +79,9 @@ def test_what_preparation_and_training_found_stands_beside_the_scores(project, l
 def test_a_model_of_the_hub_is_held_against_the_recipe_as_soon_as_it_is_here(project, launched, told, monkeypatch):
     (project / "model" / "config.json").write_text(json.dumps({"model_type": "bart", "max_position_embeddings": 128}))
     monkeypatch.setattr(pipeline, "fetch_model", lambda name, revision: FetchedModel(project / "model", "0" * 40))
-    with pytest.raises(ModelError, match=r"sequence_len exceeds the positions of the model \(got 512; ") as caught:
+    with pytest.raises(ModelError, match=r"sequence_len exceeds the model's positions \(got 512; ") as caught:
         run(project, told, "base_model=acme/bart", "target_len=200", "generation.max_new_tokens=128")
-    assert "target_len exceeds the positions of the model (got 200; " in str(caught.value)
+    assert "target_len exceeds the model's positions (got 200; " in str(caught.value)
     assert not launched["launches"]
     assert not (project / "run").exists()
 
@@ -139,9 +139,9 @@ def test_the_deepspeed_config_is_put_beside_the_plan(project, launched, told):
 def test_another_recipe_is_refused_and_changes_nothing(project, launched, told, everything_in):
     run_dir = run(project, told)
     before = everything_in(run_dir)
-    with pytest.raises(RunDirectoryError, match="holds another run"):
+    with pytest.raises(RunDirectoryError, match="contains another run"):
         run(project, told, "seed=7")
-    with pytest.raises(RunDirectoryError, match="holds another run"):
+    with pytest.raises(RunDirectoryError, match="contains another run"):
         run(project, told, "seed=7", fresh=True)
     assert everything_in(run_dir) == before
 

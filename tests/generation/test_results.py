@@ -2,10 +2,11 @@ import pytest
 from made_up_outputs import output
 from made_up_results import prediction_stats
 
+from summtune.base.errors import StageError
 from summtune.base.files import read_jsonl, write_jsonl
 from summtune.base.strict import read_model
+from summtune.generation.distinct import DistinctPrompts
 from summtune.generation.partial import appending
-from summtune.generation.prompts import Prompts
 from summtune.generation.results import predictions_of, write_results
 from summtune.runs.records import Dialogue, Prediction
 from summtune.runs.run_directory import read_predictions
@@ -16,7 +17,7 @@ DIALOGUES = [
     Dialogue("y", "A: bye", ("farewell", "parting")),
     Dialogue("z", "A: hi", ()),
 ]
-PROMPTS = Prompts.of([dialogue.dialogue for dialogue in DIALOGUES])
+ASKED = DistinctPrompts.of([dialogue.dialogue for dialogue in DIALOGUES])
 HI, BYE = output("Hi.", 2, 3), output("Bye.", 4, 5, hit_length_cap=True)
 PREDICTIONS = [
     Prediction("x", "A: hi", "Hi.", ("greeting",), 2, 3, truncated=False, hit_length_cap=False),
@@ -27,16 +28,16 @@ CUT = [False, True, False]
 
 
 def outputs():
-    return dict(zip(PROMPTS.keys, (HI, BYE), strict=True))
+    return dict(zip(ASKED.keys, (HI, BYE), strict=True))
 
 
 def test_dialogues_with_the_same_prompt_get_the_same_output():
-    assert list(predictions_of(DIALOGUES, PROMPTS, CUT, outputs())) == PREDICTIONS
+    assert list(predictions_of(DIALOGUES, ASKED, CUT, outputs())) == PREDICTIONS
 
 
 def test_dialogues_and_prompts_of_different_numbers_are_not_joined():
     with pytest.raises(ValueError, match="is longer than"):
-        list(predictions_of(DIALOGUES[:2], PROMPTS, CUT, outputs()))
+        list(predictions_of(DIALOGUES[:2], ASKED, CUT, outputs()))
 
 
 @pytest.fixture
@@ -51,15 +52,23 @@ def run_dir(tmp_path):
 
 
 def test_results_are_written_in_the_order_of_the_dialogues_and_partial_files_are_deleted(run_dir):
-    write_results(run_dir, PROMPTS, CUT, prediction_stats(dialogues=3))
+    write_results(run_dir, ASKED, CUT, prediction_stats(dialogues=3))
     assert read_predictions(run_dir / "predictions.jsonl") == PREDICTIONS
     assert read_model(PredictionStats, run_dir / "prediction_stats.json") == prediction_stats(dialogues=3)
     assert not (run_dir / "predictions.partial").exists()
 
 
+def test_a_prompt_without_output_is_refused_with_the_files_that_were_found(run_dir):
+    (run_dir / "predictions.partial" / "rank1.jsonl").unlink()
+    with pytest.raises(StageError, match=r"got 1 of 2, in .*predictions\.partial: rank0\.jsonl\); check that all"):
+        write_results(run_dir, ASKED, CUT, prediction_stats())
+    assert (run_dir / "predictions.partial" / "rank0.jsonl").exists()
+    assert not (run_dir / "predictions.jsonl").exists()
+
+
 def test_partial_files_are_kept_where_the_results_cannot_be_written(run_dir):
     (run_dir / "prediction_stats.json").mkdir()
     with pytest.raises(OSError, match=r"prediction_stats\.json"):
-        write_results(run_dir, PROMPTS, CUT, prediction_stats(dialogues=3))
+        write_results(run_dir, ASKED, CUT, prediction_stats(dialogues=3))
     assert {path.name for path in (run_dir / "predictions.partial").iterdir()} == {"rank0.jsonl", "rank1.jsonl"}
     assert len(list(read_jsonl(run_dir / "predictions.jsonl"))) == 3

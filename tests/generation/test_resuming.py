@@ -5,8 +5,8 @@ import pytest
 from made_up_outputs import Paired, Shouting, output
 
 from summtune.base.errors import StageError
+from summtune.generation.distinct import DistinctPrompts, key_of
 from summtune.generation.partial import appending, read_outputs
-from summtune.generation.prompts import Prompts, key_of
 from summtune.generation.resuming import World, generate_missing
 
 TEXTS = ["one", "two", "one", "three"]
@@ -26,30 +26,30 @@ def silent(done, total):
 
 def test_each_distinct_prompt_is_generated_once(tmp_path):
     generator = Shouting()
-    generate_missing(generator, Prompts.of(TEXTS), tmp_path / "partial", silent)
+    generate_missing(generator, DistinctPrompts.of(TEXTS), tmp_path / "partial", silent)
     assert sorted(generator.asked) == ["one", "three", "two"]
     assert texts(tmp_path / "partial") == shouted("one", "two", "three")
 
 
 def test_outputs_before_a_failure_are_kept_and_only_the_others_are_asked_for_again(tmp_path):
-    prompts = Prompts.of(TEXTS)
+    asked = DistinctPrompts.of(TEXTS)
     with pytest.raises(StageError, match=r"no answer \(got two\); try again"):
-        generate_missing(Shouting(refused="two"), prompts, tmp_path, silent)
+        generate_missing(Shouting(refused="two"), asked, tmp_path, silent)
     assert texts(tmp_path) == shouted("three")
     again = Shouting()
-    generate_missing(again, prompts, tmp_path, silent)
+    generate_missing(again, asked, tmp_path, silent)
     assert sorted(again.asked) == ["one", "two"]
     assert texts(tmp_path) == shouted("one", "two", "three")
 
 
 def test_an_output_cut_short_by_a_kill_is_generated_again(tmp_path):
-    prompts = Prompts.of(TEXTS)
-    generate_missing(Shouting(), prompts, tmp_path, silent)
+    asked = DistinctPrompts.of(TEXTS)
+    generate_missing(Shouting(), asked, tmp_path, silent)
     path = tmp_path / "rank0.jsonl"
     whole = path.read_text()
     path.write_text(whole[:-5])
     again = Shouting()
-    generate_missing(again, prompts, tmp_path, silent)
+    generate_missing(again, asked, tmp_path, silent)
     assert again.asked == ["one"]  # Shouting generates it last
     assert path.read_text() == whole
 
@@ -57,7 +57,7 @@ def test_an_output_cut_short_by_a_kill_is_generated_again(tmp_path):
 def test_an_output_that_is_known_is_kept_where_the_generator_yields_it_again(tmp_path):
     with appending(tmp_path, 0) as append:
         append(key_of("a"), output("as it was"))
-    generate_missing(Paired(World()), Prompts.of("abcd"), tmp_path, silent)
+    generate_missing(Paired(World()), DistinctPrompts.of("abcd"), tmp_path, silent)
     assert sorted(texts(tmp_path).values()) == ["as it was", "b by 0", "c by 0", "d by 0"]
     assert (tmp_path / "rank0.jsonl").read_text().count("\n") == 4
 
@@ -66,7 +66,7 @@ def test_outputs_of_a_run_on_more_ranks_are_used_by_one_on_fewer(tmp_path):
     with appending(tmp_path, 7) as append:
         append(key_of("one"), output("by rank 7"))
     generator = Shouting()
-    generate_missing(generator, Prompts.of(TEXTS), tmp_path, silent)
+    generate_missing(generator, DistinctPrompts.of(TEXTS), tmp_path, silent)
     assert sorted(generator.asked) == ["three", "two"]
 
 
@@ -74,18 +74,18 @@ def test_progress_counts_what_was_known_and_ends_at_the_total(tmp_path):
     with appending(tmp_path, 0) as append:
         append(key_of("one"), output())
     counted = []
-    generate_missing(Shouting(), Prompts.of(TEXTS), tmp_path, lambda *numbers: counted.append(numbers))
+    generate_missing(Shouting(), DistinctPrompts.of(TEXTS), tmp_path, lambda *numbers: counted.append(numbers))
     assert counted == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_ranks_share_the_work_and_return_when_all_have_written(tmp_path):
-    prompts, barrier = Prompts.of("abcdefg"), threading.Barrier(2, timeout=20)
+    asked, barrier = DistinctPrompts.of("abcdefg"), threading.Barrier(2, timeout=20)
     (tmp_path / "rank1.jsonl").write_text('{"key": "cut sh')
     counted, seen = {0: [], 1: []}, []
 
     def run(rank):
         world = World(rank, 2, barrier.wait)
-        generate_missing(Paired(world), prompts, tmp_path, lambda *numbers: counted[rank].append(numbers), world)
+        generate_missing(Paired(world), asked, tmp_path, lambda *numbers: counted[rank].append(numbers), world)
         seen.append(texts(tmp_path))
 
     with ThreadPoolExecutor(2) as ranks:
@@ -112,10 +112,10 @@ def test_a_generator_with_concurrent_requests_fits_the_interface(tmp_path):
                 raise StageError("HTTP 500 (got dialogue 13); try again")
             return output(f"answer to {text}", prompt_tokens=len(text))
 
-    prompts = Prompts.of([str(number % 20) for number in range(40)])
+    asked = DistinctPrompts.of([str(number % 20) for number in range(40)])
     with pytest.raises(StageError, match="HTTP 500"):
-        generate_missing(Api(), prompts, tmp_path, silent)
+        generate_missing(Api(), asked, tmp_path, silent)
     kept = texts(tmp_path)
-    generate_missing(Api(), prompts, tmp_path, silent)
+    generate_missing(Api(), asked, tmp_path, silent)
     assert texts(tmp_path) == {key_of(str(number)): f"answer to {number}" for number in range(20)}
     assert all(paid.count(text.removeprefix("answer to ")) == 1 for text in kept.values())

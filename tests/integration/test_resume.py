@@ -217,7 +217,7 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step(reference, recipe, t
     assert code == 75, said
     step = last_checkpoint(run_dir)
     assert f"checkpoint-{step} is written, the processes end as they were asked to" in said
-    assert "error: the train stage was asked to stop (got SIGTERM or SIGUSR1); the same command goes on from" in said
+    assert "error: the train stage was asked to stop (got SIGTERM or SIGUSR1); the same command resumes" in said
     assert 2 <= step < STEPS
     # And on one process: nothing but the number of processes changes.
     run = run_to_the_end(recipe, run_dir, *layout(num_processes=1))

@@ -39,4 +39,4 @@ def test_an_interrupt_in_the_middle_of_a_start_leaves_no_process_behind(monkeypa
     finally:
         signal.signal(number, before)
     (process,) = started
-    assert process.returncode in (-signal.SIGINT, 1)  # in its first moments Python dies of another cause
+    assert process.returncode in (-signal.SIGINT, 1)  # while Python starts, SIGINT makes it exit with 1

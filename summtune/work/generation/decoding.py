@@ -22,12 +22,18 @@ from summtune.work.cpu.packed_weights import pack_weights
 from summtune.work.cpu.t5_on_cpu import encode_in_parts, quicken
 from summtune.work.models.global_attention import GLOBAL_ATTENTION, first_token_sees_all, takes_global_attention
 
-_LEFT = 0.75  # of the rows still write: time to go on without the others
-_FEW = 4  # rows that go on together to the end
+_LEFT = 0.75  # when at most this share of the rows is unfinished, the finished rows are left out
+_FEW = 4  # so few rows stay together until the last one ends
 
 
 def place(model: PreTrainedModel, device: torch.device, say: Callable[[str], None]) -> None:
-    """Put a model where it generates, in the form that is fast there; say what it sees, and what is slow."""
+    """Move a model to the device that generates, in the form that is fast there.
+
+    Args:
+        model: to be changed in place.
+        device: that generates.
+        say: told which tokens have global attention, and what is slow on this machine.
+    """
     if takes_global_attention(model):
         say(GLOBAL_ATTENTION)
     model.to(device)
@@ -45,10 +51,10 @@ def generate(
     Args:
         model: on the device that generates.
         tokenizer: pads the batch and decodes.
-        prompts: token ids, of like length for speed.
+        prompts: token ids of each; similar lengths waste little on padding.
         config: with max_new_tokens set.
     """
-    model.generation_config = config  # transformers takes from the model's own what the given one leaves open
+    model.generation_config = config  # transformers fills what the given one leaves open from the model's own
     padded = tokenizer.pad({"input_ids": list(prompts)}, return_attention_mask=True, return_tensors="pt")
     batch = padded.to(model.device)
     if takes_global_attention(model):
@@ -79,17 +85,17 @@ def _ends(config: GenerationConfig) -> list[int]:
 
 
 def _is_greedy(model: PreTrainedModel, config: GenerationConfig) -> bool:
-    """Whether rows that end can be left out: one path a row, nothing drawn at random, and on a CPU, where it pays."""
+    """Return whether finished rows can be left out: one path a row, no sampling, and on a CPU, where it is faster."""
     one_path = (config.num_beams or 1) == 1 and not config.do_sample
     known = bool(_ends(config)) and config.pad_token_id is not None and isinstance(config.decoder_start_token_id, int)
     return one_path and known and model.device.type == "cpu"
 
 
 def _greedy(model: PreTrainedModel, batch: Mapping[str, torch.Tensor], config: GenerationConfig) -> torch.Tensor:
-    """Return (rows, tokens) as `model.generate` does; rows that have ended are left out of the steps that follow.
+    """Return tokens of shape (rows, tokens) as `model.generate` does; finished rows take no part in further steps.
 
     transformers takes all rows through all steps until the last one ends. Here it is stopped when a quarter of them
-    has ended, and goes on with the others from where they are.
+    has ended, and resumes with the others from its own cache.
     """
     mask, encoded, cache = batch["attention_mask"], model.get_encoder()(**batch), None
     rows = torch.arange(len(mask))
@@ -121,7 +127,7 @@ def _greedy(model: PreTrainedModel, batch: Mapping[str, torch.Tensor], config: G
 
 
 class _FewLeft(StoppingCriteria):
-    """Ends all rows as soon as so many have ended that it is time to go on without these."""
+    """Ends all rows as soon as so many have ended that it is faster to resume without these."""
 
     def __init__(self, config: GenerationConfig) -> None:
         self.ends = EosTokenCriteria(config.eos_token_id)
@@ -139,7 +145,7 @@ class _FewLeft(StoppingCriteria):
 
 
 def generation_config(model: PreTrainedModel, settings: Generation) -> GenerationConfig:
-    """Return the recipe's generation settings with the model's special tokens; nothing else is taken from the model."""
+    """Return the recipe's generation settings with the model's special tokens; nothing else comes from the model."""
     own = model.generation_config
     assert own is not None
     sampling = {"temperature": settings.temperature, "top_p": settings.top_p} if settings.do_sample else {}

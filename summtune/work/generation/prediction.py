@@ -1,4 +1,4 @@
-"""The predict stage: one batched generator for prompted and fine-tuned models and adapters."""
+"""The predict stage of a model in this process: prompted, fully fine-tuned, or with an adapter."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from summtune.base.errors import StageError
 from summtune.base.files import read_jsonl
 from summtune.base.hashing import content_sha256
 from summtune.base.strict import read_model
-from summtune.generation.prompts import Prompts
+from summtune.generation.distinct import DistinctPrompts
 from summtune.generation.results import write_results
 from summtune.generation.resuming import World, generate_missing
 from summtune.plan.plan import Plan
@@ -40,11 +40,17 @@ from summtune.work.tokens.tokens import Shown, Tokens, tokens_of
 def predict(plan: Plan, run_dir: Path, events: Events) -> None:
     """Summarize the test dialogues and write ``predictions.jsonl`` and ``prediction_stats.json``.
 
-    Every prompt is generated once, however many dialogues have it. Batches are the same on any number of processes;
-    each finished one is appended to a file of its rank, so a killed run goes on with the batches that are missing.
+    Args:
+        plan: of the run.
+        run_dir: with the data as the command has read it, and the trained model where there is one.
+        events: to the command that waits.
+
+    Raises:
+        StageError: the launcher started another number of processes than planned.
+        DataError: a prompt without its dialogue exceeds sequence_len.
     """
     started = time.perf_counter()
-    recipe = plan.recipe
+    recipe, settings = plan.recipe, plan.recipe.generation
     launch = next(stage.launch for stage in plan.stages if stage.name == "predict")
     assert launch is not None
     assert plan.model is not None
@@ -57,25 +63,19 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
         )
     tokenizer = load_tokenizer(Path(plan.model.folder))
     check_model(Path(plan.model.folder), tokenizer, recipe)
-    data = run_dir / DATA_FILES["test"]
-    # Every test dialogue is summarized and scored: those that are too long to train on are cut here.
-    cut_where = "truncate_end" if recipe.long_dialogues == "drop" else recipe.long_dialogues
-    encoder = PromptEncoder(tokenizer, template_text(recipe.prompt_template), recipe.sequence_len, cut_where)
-    tokens = tokens_of(data, encoder, None, run_dir / TOKENS, events, _exemplars(plan, run_dir))
-    _warn_of_losses(tokens, recipe.sequence_len, events)
+    tokens = _tokens(plan, run_dir, tokenizer, events)
     bf16 = use_bf16(recipe.bf16, launch.device)
     model, trainable, total = _load(plan, run_dir, bf16)
     place(model, state.device, events.say)
-    prompts = Prompts[Sequence[int]].of(prompt.ids for prompt in tokens.prompts)
     world = World(state.process_index, state.num_processes, state.wait_for_everyone)
-    settings = recipe.generation
     config = generation_config(model, settings)
     generator = LocalGenerator(model, tokenizer, config, settings.batch_size, recipe.seed, world)
-    generate_missing(generator, prompts, run_dir / PARTIAL_PREDICTIONS, events.progress, world)
+    asked = DistinctPrompts[Sequence[int]].of(prompt.ids for prompt in tokens.prompts)
+    generate_missing(generator, asked, run_dir / PARTIAL_PREDICTIONS, events.progress, world)
     if state.is_main_process:
         stats = PredictionStats(
-            dialogues=len(prompts.indices),
-            unique_prompts=len(prompts.distinct),
+            dialogues=len(asked.indices),
+            unique_prompts=len(asked.prompts),
             truncated=tokens.truncated,
             trainable_parameters=trainable,
             total_parameters=total,
@@ -88,27 +88,38 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
             lost_text=LostText.model_validate(tokens.lost, strict=False),
             warnings=tuple(loss_warnings("test", tokens.lost)),
         )
-        write_results(run_dir, prompts, [prompt.truncated for prompt in tokens.prompts], stats)
+        write_results(run_dir, asked, [prompt.truncated for prompt in tokens.prompts], stats)
     state.wait_for_everyone()
 
 
-def _warn_of_losses(tokens: Tokens, sequence_len: int, events: Events) -> None:
-    """Warn of dialogues that are cut, and of text that the tokenizer cannot write."""
+def _tokens(plan: Plan, run_dir: Path, tokenizer: PreTrainedTokenizerBase, events: Events) -> Tokens:
+    """Return the tokens of the test dialogues; warn of dialogues that are cut, and of text the tokenizer cannot write.
+
+    Every test dialogue is summarized and scored: those that are too long to train on are cut here.
+    """
+    recipe = plan.recipe
+    cut_where = "truncate_end" if recipe.long_dialogues == "drop" else recipe.long_dialogues
+    encoder = PromptEncoder(tokenizer, template_text(recipe.prompt_template), recipe.sequence_len, cut_where)
+    exemplars = _exemplars(plan, run_dir)
+    tokens = tokens_of(run_dir / DATA_FILES["test"], encoder, None, run_dir / TOKENS, events, exemplars)
     if tokens.truncated:
         events.warn(
-            f"{tokens.truncated} of {len(tokens.prompts)} dialogues exceed sequence_len {sequence_len} and are cut"
+            f"{tokens.truncated} of {len(tokens.prompts)} dialogues exceed sequence_len {recipe.sequence_len} and are "
+            "cut"
         )
     tell_losses("test", tokens.lost, events)
+    return tokens
 
 
 def _exemplars(plan: Plan, run_dir: Path) -> Shown | None:
+    """Return the solved examples that the prompts show; None without any."""
     recipe, chosen = plan.recipe, plan.recipe.exemplars
     if recipe.kind != "prompt" or recipe.shots == 0:
         return None
     pool_file = run_dir / DATA_FILES["exemplars"]
 
     def choose() -> list[tuple[Dialogue, ...]]:
-        # Whole, because what may be shown depends on all dialogues that are summarized.
+        # All of the data at once: which dialogues may be shown depends on all that are summarized.
         pool, dialogues = (
             [Dialogue.from_json(row) for row in read_jsonl(path)] for path in (pool_file, run_dir / DATA_FILES["test"])
         )
@@ -118,7 +129,7 @@ def _exemplars(plan: Plan, run_dir: Path) -> Shown | None:
 
 
 def _load(plan: Plan, run_dir: Path, bf16: bool) -> tuple[PreTrainedModel, int, int]:
-    """Return the model that generates, and its trainable and total weights as trained."""
+    """Return the model that generates, and how many of its weights training changed and how many it has."""
     recipe = plan.recipe
     assert plan.model is not None
     assert plan.model.folder is not None
@@ -133,7 +144,7 @@ def _load(plan: Plan, run_dir: Path, bf16: bool) -> tuple[PreTrainedModel, int, 
         return load_model(run_dir / "model", dtype).eval(), *counts
     quantize = recipe.adapter == "qlora"
     # Merged weights generate as fast as the base model does. They are merged in fp32: in bf16 most of a small update
-    # rounds away, and in four bits all of it.
+    # is lost to rounding, and in four bits all of it.
     model = load_model(base, dtype if quantize else torch.float32, quantize=quantize)
     saved = run_dir / "model"
     if (saved / GENERATION_CONFIG_NAME).is_file():  # older runs have none

@@ -147,25 +147,27 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
     save_model(trainer, run_dir)
     if trainer.is_world_process_zero():
         weights = unchanged_weights(run_dir / "model", Path(plan.model.folder))
-        done = Training(
-            trainable_parameters=trainable,
-            total_parameters=total,
-            pairs=len(training_pairs),
-            steps=trainer.state.global_step,
-            epochs=round(trainer.state.epoch or 0.0, 4),
-            eval_loss=trainer.state.best_metric,
-            best_step=_best_step(trainer),
-            train_loss=log.mean_loss(),
-            resumed_from_step=start.step if start else None,
-            **spent(),
-            processes=arguments.world_size,
-            precision=precision,
-            unchanged_tensors=weights["unchanged_tensors"],
-            compared_tensors=weights["compared_tensors"],
-            lost_text={role: LostText.model_validate(each.lost, strict=False) for role, each in tokenized.items()},
-            warnings=tuple(text for role, each in tokenized.items() for text in loss_warnings(role, each.lost)),
+        write_json(
+            run_dir / TRAINING_FILE,
+            Training(
+                trainable_parameters=trainable,
+                total_parameters=total,
+                pairs=len(training_pairs),
+                steps=trainer.state.global_step,
+                epochs=round(trainer.state.epoch or 0.0, 4),
+                eval_loss=trainer.state.best_metric,
+                best_step=_best_step(trainer),
+                train_loss=log.mean_loss(),
+                resumed_from_step=start.step if start else None,
+                **spent(),
+                processes=arguments.world_size,
+                precision=precision,
+                unchanged_tensors=weights["unchanged_tensors"],
+                compared_tensors=weights["compared_tensors"],
+                lost_text={role: LostText.model_validate(each.lost, strict=False) for role, each in tokenized.items()},
+                warnings=tuple(text for role, each in tokenized.items() for text in loss_warnings(role, each.lost)),
+            ).to_json(),
         )
-        write_json(run_dir / TRAINING_FILE, done.to_json())
     # The same processes predict next, and every one of them reads training.json.
     trainer.accelerator.wait_for_everyone()
 

@@ -4,7 +4,7 @@ import pytest
 
 from summtune.base.errors import StageError
 from summtune.base.files import read_json, read_jsonl, write_jsonl
-from summtune.generation.prompts import key_of
+from summtune.generation.distinct import key_of
 from summtune.plan.plan import Launch
 from summtune.runs.records import Dialogue
 from summtune.work.generation import local, prediction
@@ -53,7 +53,7 @@ def test_predictions_are_written_in_the_order_of_the_test_dialogues(prompted, ge
     assert all(0 < row["new_tokens"] <= 6 for row in rows)
 
 
-def test_a_killed_prediction_goes_on_with_the_missing_batches(prompted, generated_batches):
+def test_a_killed_prediction_resumes_with_the_missing_batches(prompted, generated_batches):
     whole = prompted(name="whole")
     predict(whole.plan, whole.folder, whole.events("predict"))
     run = prompted(name="killed")
@@ -76,7 +76,7 @@ def test_a_killed_prediction_goes_on_with_the_missing_batches(prompted, generate
     assert {row["id"]: row["prediction"] for row in predictions_of(run)} == expected
 
 
-def test_cut_dialogues_are_counted_and_said(prompted):
+def test_cut_dialogues_are_counted_and_warned_of(prompted):
     run = prompted(sequence_len=90)
     predict(run.plan, run.folder, run.events("predict"))
     cut = sum(row["truncated"] for row in predictions_of(run))
@@ -86,7 +86,7 @@ def test_cut_dialogues_are_counted_and_said(prompted):
     assert all(row["prompt_tokens"] <= 90 for row in predictions_of(run))
 
 
-def test_references_that_the_tokenizer_cannot_write_are_warned_of_and_written_down(prompted):
+def test_references_that_the_tokenizer_cannot_write_are_warned_of_and_recorded(prompted):
     run = prompted()
     test = run.folder / "data" / "test.jsonl"
     rows = list(read_jsonl(test))
@@ -100,16 +100,16 @@ def test_references_that_the_tokenizer_cannot_write_are_warned_of_and_written_do
     assert stats["lost_text"]["summaries"]["lost"]["unknown"]["characters"] == 2
 
 
-def test_exemplars_are_shown_and_named(prompted, tmp_path):
+def test_the_ids_of_the_exemplars_are_recorded(prompted, tmp_path):
     run = prompted(shots=2, sequence_len=2000, datasets=[{"path": str(tmp_path / "run.train.jsonl"), "id_field": "id"}])
     predict(run.plan, run.folder, run.events("predict"))
     used = read_json(run.folder / "prediction_stats.json")["exemplars"]
     pool = {row["id"]: row for row in read_jsonl(run.folder / "data" / "exemplars.jsonl")}
-    assert 2 < len(used) <= 12  # two for each of six dialogues, drawn anew
+    assert 2 < len(used) <= 12  # two for each of six dialogues, drawn for each
     assert set(used) <= pool.keys()
 
 
-def test_another_number_of_processes_than_planned_is_an_error(prompted):
+def test_a_number_of_processes_other_than_planned_is_refused(prompted):
     run = prompted()
     launch = Launch(distribution="data_parallel", processes=2, device="cpu", config_file="accelerate.yaml")
     stages = [stage.model_copy(update={"launch": launch}) for stage in run.plan.stages]

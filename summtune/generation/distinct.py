@@ -12,21 +12,21 @@ P = TypeVar("P")
 
 
 @dataclass(frozen=True)
-class Prompts(Generic[P]):
+class DistinctPrompts(Generic[P]):
     """The distinct prompts of a list of dialogues.
 
     Args:
-        distinct: in the order in which they come first.
-        keys: of the distinct prompts.
-        indices: for each dialogue, the index of its prompt in ``distinct``.
+        prompts: in the order in which they come first.
+        keys: of the distinct prompts (`key_of`).
+        indices: for each dialogue, the index of its prompt in ``prompts``.
     """
 
-    distinct: list[P]
+    prompts: list[P]
     keys: list[str]
     indices: list[int]
 
     @classmethod
-    def of(cls, prompts: Iterable[P]) -> Prompts[P]:
+    def of(cls, prompts: Iterable[P]) -> DistinctPrompts[P]:
         """Return the distinct prompts of ``prompts``, which has one a dialogue."""
         distinct: list[P] = []
         index_of: dict[str, int] = {}

@@ -1,13 +1,13 @@
 import pytest
 
-from summtune.generation.prompts import Prompts, key_of
+from summtune.generation.distinct import DistinctPrompts, key_of
 
 
 def test_dialogues_with_the_same_prompt_share_it():
-    prompts = Prompts.of([[3, 1], [3, 4, 1], [3, 1], [2, 1]])
-    assert prompts.distinct == [[3, 1], [3, 4, 1], [2, 1]]
-    assert prompts.indices == [0, 1, 0, 2]
-    assert prompts.keys == [key_of([3, 1]), key_of([3, 4, 1]), key_of([2, 1])]
+    asked = DistinctPrompts.of([[3, 1], [3, 4, 1], [3, 1], [2, 1]])
+    assert asked.prompts == [[3, 1], [3, 4, 1], [2, 1]]
+    assert asked.indices == [0, 1, 0, 2]
+    assert asked.keys == [key_of([3, 1]), key_of([3, 4, 1]), key_of([2, 1])]
 
 
 def test_the_key_of_token_ids_is_that_of_their_json():
