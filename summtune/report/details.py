@@ -87,8 +87,7 @@ def system_description(run: FinishedRun) -> str:
 
 def hours_title(runs: Sequence[FinishedRun]) -> str:
     """Return ``GPU-hours`` where all that trained used GPUs, else ``Device-hours``."""
-    launches = (stage.launch for run in runs for stage in run.facts.plan.stages)
-    devices = {launch.device for launch in launches if launch is not None}
+    devices = {device for run in runs for device in run.facts.plan.devices}
     return "GPU-hours" if devices == {"cuda"} else "Device-hours"
 
 

@@ -73,6 +73,8 @@ class RunPlan(_View):
         data: the dialogues.
         batch: the batch arithmetic, by its terms; None without training.
         stages: of the run.
+        train: how the training was launched; None without one.
+        predict: how the prediction was launched, likewise.
         model: None where no model was run.
     """
 
@@ -86,4 +88,12 @@ class RunPlan(_View):
     data: DataView = DataView()
     batch: dict[str, Count | None] | None = None
     stages: tuple[StageView, ...] = ()
+    train: LaunchView | None = None
+    predict: LaunchView | None = None
     model: ModelView | None = None
+
+    @property
+    def devices(self) -> set[str]:
+        """Kinds of device that its processes ran on."""
+        launches = (self.train, self.predict, *(stage.launch for stage in self.stages))
+        return {launch.device for launch in launches if launch is not None}
