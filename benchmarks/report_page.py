@@ -1,4 +1,4 @@
-"""Times how soon the report of a large comparison is written, opens in a browser, and answers there.
+"""Times how long the report of a large comparison takes to be written, to open in a browser, and to respond there.
 
     .venv/bin/python benchmarks/report_page.py [--runs 5] [--out benchmarks/results/report_page.json]
 
@@ -39,7 +39,7 @@ PROTOCOL = {
 }
 UNKNOWN = dict.fromkeys(("device_hours", "devices", "peak_memory_bytes", "size_bytes"))
 COUNTS = {"trainable_parameters": 0, "total_parameters": 247_577_856}
-# Sets a control as a person does, and waits for the page to be drawn anew.
+# Sets a control as a user does, and waits until the page is redrawn.
 ACT = """async ([id, value, event]) => {
   const control = document.getElementById(id);
   const list = document.getElementById("readings");
@@ -54,7 +54,7 @@ ACT = """async ([id, value, event]) => {
 
 
 def write_inputs(folder: Path, dialogues: int, systems: int, seed: int = 0) -> Path:
-    """Write runs and their comparison as the evaluator does, with scores out of a hat; return its folder."""
+    """Write runs and their comparison as the evaluator does, with random scores; return its folder."""
     chance = random.Random(seed)
     words = ["".join(chance.choices("etaoinshrdlucmfwyp", k=chance.randint(2, 9))) for _ in range(20_000)]
 
@@ -111,7 +111,7 @@ def write_run(folder: Path, talks: list[Any], text: Any, chance: random.Random, 
 
 
 def measure(browser: Browser, path: Path, word: str) -> dict[str, float]:
-    """Return seconds of one opening of the page in a browser that has nothing of it yet."""
+    """Return the seconds to open the page once in a fresh browser."""
     context = browser.new_context()
     page = context.new_page()
     started = time.perf_counter()

@@ -34,6 +34,7 @@ from summtune.plan.keys import evaluation_identity
 from summtune.recipe.document import Document
 from summtune.recipe.keys import DatasetSource, EvaluationSettings, Recipe
 from summtune.recipe.loading import load_document
+from summtune.recipe.overriding import Setting
 from summtune.recipe.paths import resolve_paths
 from summtune.recipe.yaml_reader import read_yaml_file
 from summtune.runs.records import Prediction
@@ -72,7 +73,7 @@ class Call:
     reference_id_field: str | None = None
     skip_empty: bool = False
     split: str | None = None
-    sets: Sequence[str] = ()
+    sets: Sequence[str | Setting] = ()
     recipe: Path | None = None
     name: str | None = None
 
@@ -255,8 +256,12 @@ def _recipe(call: Call, run: dict[str, Any] | None, say: Callable[[str], None]) 
         say(f"scored with the evaluation settings of the run in {Path(str(call.file)).parent}")
     if call.references is not None:
         document.assign("test_datasets", [_source(call)], f"--references {call.references}", Path.cwd())
-    sets = [f"evaluation.{each.removeprefix('evaluation.')}" for each in call.sets]
+    sets = [
+        each if isinstance(each, Setting) else f"evaluation.{each.removeprefix('evaluation.')}" for each in call.sets
+    ]
     loaded = load_document(document, call.recipe or Path.cwd() / "evaluate.yaml", sets)
+    for sentence in loaded.displaced:
+        say(sentence)
     recipe, problems = resolve_paths(loaded)
     if problems:
         raise RecipeError(problems)

@@ -20,7 +20,7 @@ from summtune.commands.run import run_resolved
 from summtune.data.external_predictions import GivenRows
 from summtune.plan.resolve import resolve
 from summtune.recipe.document import Document
-from summtune.recipe.given import assignments, document_of
+from summtune.recipe.given import document_of, settings_of
 from summtune.runs.comparison import COMPARISON_FILE
 from summtune.runs.comparison import Comparison as CompleteComparison
 from summtune.runs.comparison import Difference as Difference
@@ -98,7 +98,7 @@ def run(
     console = SafeConsole(stderr=True, force_jupyter=False)  # lines on stderr, also where rich could write HTML
     with WarningsDisplay(console) if quiet else TerminalDisplay(console) as display:
         display.wait("recipe", "reading and checking")
-        resolved = resolve(path, assignments(overrides), _path(output_dir), document=document)
+        resolved = resolve(path, settings_of(overrides), _path(output_dir), document=document)
         if resolved.machines > 1:
             raise InputError(
                 f"a run on several machines is started by a command on each (got num_machines: {resolved.machines}); "
@@ -136,7 +136,7 @@ def evaluate(
         reference_texts=texts,
         dialogue_texts=None if dialogues is None else _texts("dialogues", dialogues),
         summary_fields=(summary_field,) if isinstance(summary_field, str) else tuple(summary_field),
-        sets=assignments(evaluation),
+        sets=settings_of({f"evaluation.{key.removeprefix('evaluation.')}": each for key, each in evaluation.items()}),
         recipe=_path(recipe),
         **options,
     )

@@ -1,4 +1,4 @@
-"""Puts systems that were scored under one protocol on the same dialogues side by side."""
+"""Compares systems that were scored under one protocol on the same dialogues."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from summtune.base import numbers
 from summtune.base.errors import ComparisonError
 from summtune.evaluator.diagnostics import unread
-from summtune.evaluator.diagnostics.checks import warnings_beside
+from summtune.evaluator.diagnostics.checks import joint_warnings
 from summtune.evaluator.identical import identical_outputs
 from summtune.evaluator.identical import warnings as identical_warnings
 from summtune.evaluator.resampling import estimate_means, holm, paired_p_values
@@ -36,17 +36,18 @@ PERMUTATIONS = 100_000
 def compare(systems: Sequence[FinishedSystem], baseline: str | None) -> Comparison:
     """Return what ``comparison.json`` holds: every system's scores, and the paired difference of every two.
 
-    A difference is ``a`` minus ``b``, with the baseline as ``b`` where it is one of the two and else the system that
-    was named first. Its interval is the paired bootstrap's, under the systems' own settings, its ``p_value`` the paired
-    permutation test's, and ``p_adjusted`` that value with Holm's correction for all rows of the table
+    A difference is ``a`` minus ``b``; ``b`` is the baseline if it is one of the two, otherwise the system listed first.
+    Its interval is that of the paired bootstrap under the systems' settings, its ``p_value`` that of the paired
+    permutation test, and ``p_adjusted`` includes Holm's correction for all rows of the table
     (``summtune.evaluator.resampling``).
 
     Args:
         systems: two or more, in the order in which they are shown.
-        baseline: the name of the system that the others are measured against, or None.
+        baseline: the name of the system that the others are compared with, or None.
 
     Raises:
-        ComparisonError: fewer than two systems, a doubled name, an unknown baseline, different protocols or dialogues.
+        ComparisonError: fewer than two systems, a duplicate name, an unknown baseline, different protocols or
+            dialogues.
         RunDirectoryError: a system's scores are missing or do not fit together.
     """
     _check_names(systems, baseline)
@@ -91,12 +92,14 @@ def _check_names(systems: Sequence[FinishedSystem], baseline: str | None) -> Non
         raise ComparisonError(
             f"a comparison needs two systems (got {len(names)}: {', '.join(names)}); name another run"
         )
-    doubled = next((name for name in names if names.count(name) > 1), None)
-    if doubled is not None:
-        places = " and ".join(str(system.run_dir) for system in systems if system.name == doubled)
-        raise ComparisonError(f"two systems have one name (got {doubled!r} for {places}); rename one")
+    duplicate = next((name for name in names if names.count(name) > 1), None)
+    if duplicate is not None:
+        folders = " and ".join(str(system.run_dir) for system in systems if system.name == duplicate)
+        raise ComparisonError(f"two systems have the same name (got {duplicate!r} for {folders}); rename one")
     if baseline is not None and baseline not in names:
-        raise ComparisonError(f"the baseline is none of the systems (got {baseline!r}); use one of {', '.join(names)}")
+        raise ComparisonError(
+            f"the baseline is not one of the systems (got {baseline!r}); use one of {', '.join(names)}"
+        )
 
 
 def _check_comparable(first: ScoredSystem, other: ScoredSystem) -> None:
@@ -134,7 +137,7 @@ def _flat_protocol(protocol: Protocol) -> dict[str, object]:
 
 
 def _extra_protocols(first: Protocol, other: Protocol) -> tuple[dict[str, object], dict[str, object]]:
-    """Return how each system's metrics of the evaluate library were made, of those that both have."""
+    """Return how each system computed the metrics of the evaluate library that both have."""
     ours, theirs = (each.extra_metrics for each in (first, other))
     both = ours.keys() & theirs.keys()
     flat = [
@@ -145,16 +148,16 @@ def _extra_protocols(first: Protocol, other: Protocol) -> tuple[dict[str, object
 
 
 def _how_made(metric: ExtraMetric) -> dict[str, object]:
-    """Return how a metric was made; what it says of itself (BERTScore's hash code) names versions that we do not."""
+    """Return how a metric was computed; ``details`` (BERTScore's hash code) covers versions that we do not record."""
     made = {key: value for key, value in metric if key != "details"}
     return made | {f"details.{key}": metric.details.get(key) for key in ("hashcode", "signature")}
 
 
 def _foreign_ids(first: ScoredSystem, other: ScoredSystem) -> str:
-    """Return a few ids that only one of the two has, to find the cause by."""
+    """Return an id that only one of the two has, as a clue to the cause."""
     ours, theirs = (set(next(iter(each.per_example.values()), {})) for each in (first, other))
     only = [
-        f"{name} alone has {sorted(ids)[0]!r}"
+        f"only {name} has {sorted(ids)[0]!r}"
         for name, ids in ((first.name, ours - theirs), (other.name, theirs - ours))
         if ids
     ]
@@ -162,12 +165,12 @@ def _foreign_ids(first: ScoredSystem, other: ScoredSystem) -> str:
 
 
 def _floor(scored: Sequence[ScoredSystem]) -> Anchor | None:
-    """Return the floor, which is that of the dialogues and so of every system that knows them."""
+    """Return the floor: a property of the dialogues, so that of any system that has it."""
     return next((each.scores.floor for each in scored if each.scores.floor is not None), None)
 
 
 def _pairs(scored: Sequence[ScoredSystem], baseline: str | None) -> Iterator[tuple[ScoredSystem, ScoredSystem]]:
-    """Yield every two systems, the baseline (else the one named first) second."""
+    """Yield every two systems, with the baseline (otherwise the one listed first) second."""
     for first, second in itertools.combinations(scored, 2):
         yield (first, second) if second.name == baseline else (second, first)
 
@@ -178,7 +181,7 @@ def _differences(scored: Sequence[ScoredSystem], baseline: str | None, bootstrap
     for a, b in _pairs(scored, baseline):
         for metric in (name for name in a.per_example if name in b.per_example):
             rows.append((a.name, b.name, metric))
-            ids = sorted(a.per_example[metric])  # those of every system, which was checked
+            ids = sorted(a.per_example[metric])  # the same for every system, as was checked
             columns.append(np.array([a.per_example[metric][id_] - b.per_example[metric][id_] for id_ in ids]))
     if not rows:
         return ()
@@ -202,7 +205,7 @@ def _differences(scored: Sequence[ScoredSystem], baseline: str | None, bootstrap
 
 def _warnings(scored: Sequence[ScoredSystem], baseline: str | None, checks: ComparisonChecks) -> Iterator[str]:
     yield from unread.warnings(checks.unread_letters)
-    yield from warnings_beside({each.name: each.scores.diagnostics.checks for each in scored})
+    yield from joint_warnings({each.name: each.scores.diagnostics.checks for each in scored})
     first = next(iter(scored[0].scores.metrics))
     if not (numbers.is_fraction(first) and unread.draws_no_verdict(checks.unread_letters)):
         yield from _no_better_than_the_floor(scored)

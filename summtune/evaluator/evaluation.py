@@ -48,8 +48,8 @@ class Evaluation:
 
     Args:
         scores: what ``metrics.json`` holds.
-        ids: the dialogues, in the order of the predictions.
-        per_example: by metric one score a dialogue, shape ``(n,)``; metrics of the whole corpus are missing here.
+        ids: of the dialogues, in the order of the predictions.
+        per_example: by metric, one score per dialogue, shape ``(n,)``; without metrics of the whole corpus.
     """
 
     scores: RunMetrics
@@ -67,15 +67,15 @@ def evaluate(
     """Return the scores of ``predictions`` under the protocol that ``settings`` describe.
 
     Args:
-        predictions: one a dialogue, each with its references.
+        predictions: one per dialogue, each with its references.
         settings: the recipe's ``evaluation`` section.
         leakage: by role the test dialogues that were found in its data, for the diagnostics.
         training: what the model's training reported, for the diagnostics; None without one.
 
     Raises:
-        DataError: there is no prediction, an id comes twice, or a dialogue has no reference.
+        DataError: there is no prediction, an id is repeated, or a dialogue has no reference.
         InputError: a metric is unknown or cannot be loaded.
-        StageError: a metric was loaded and failed.
+        StageError: a metric was loaded but failed.
     """
     _check(predictions)
     system = TextSet(
@@ -112,7 +112,7 @@ def evaluate(
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
-    """Write ``per_example.jsonl`` and then ``metrics.json``, which says that the evaluation is complete."""
+    """Write ``per_example.jsonl`` and then ``metrics.json``, which marks the evaluation as complete."""
     columns = evaluation.per_example
     rows = (
         {"id": id_} | {name: float(scores[row]) for name, scores in columns.items()}
@@ -125,23 +125,23 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
 def _check(predictions: Sequence[Prediction]) -> None:
     if not predictions:
         raise DataError("there is nothing to score (got 0 predictions); check that the predict stage wrote some")
-    doubled = [id_ for id_, count in Counter(p.id for p in predictions).items() if count > 1]
-    if doubled:
+    repeated = [id_ for id_, count in Counter(p.id for p in predictions).items() if count > 1]
+    if repeated:
         raise DataError(
-            f"an id stands for several predictions (got {doubled[0]!r} more than once, {len(doubled)} such ids); "
+            f"an id has several predictions (got {repeated[0]!r} more than once, {len(repeated)} such ids); "
             "give each dialogue one prediction"
         )
     for prediction in predictions:
         if not prediction.references or not all(text.strip() for text in prediction.references):
             raise DataError(
                 f"a reference is missing or empty (got {list(prediction.references)!r} for id {prediction.id!r}); "
-                "give each dialogue at least one summary, and no empty ones"
+                "give each dialogue at least one summary, none of them empty"
             )
 
 
 @dataclass(frozen=True)
 class _Scores:
-    """What a set of texts scored: by metric one score a dialogue, or one number of the whole."""
+    """The scores of a set of texts: by metric, one score per dialogue, or one number for the corpus."""
 
     per_example: dict[str, FloatArray]
     scalars: dict[str, float]
@@ -151,7 +151,7 @@ class _Scores:
 def _score(
     sets: Mapping[str, TextSet], settings: EvaluationSettings
 ) -> tuple[dict[str, _Scores], dict[str, ExtraMetric]]:
-    """Return the scores of each set, and how the metrics of the evaluate library were computed."""
+    """Return the scores of each set and how the metrics of the evaluate library were computed."""
     rouge_names = [name for name in settings.metrics if rouge.is_rouge(name)]
     other_names = [name for name in settings.metrics if name not in rouge_names]
     scored = {name: _score_rouge(each, rouge_names, settings) for name, each in sets.items()}
@@ -225,7 +225,7 @@ def _anchor(
 
 
 def _no_better_than(floor: Anchor | None, metrics: Mapping[str, Estimate]) -> list[str]:
-    """Return a sentence where the first metric is no higher than the floor's: then nothing was summarized."""
+    """Return a sentence if the first metric is no higher than the floor's: then nothing was summarized."""
     name = next((name for name in metrics if floor is not None and name in floor.metrics), None)
     if floor is None or name is None or numbers.is_lower_better(name):
         return []
@@ -239,5 +239,5 @@ def _no_better_than(floor: Anchor | None, metrics: Mapping[str, Estimate]) -> li
 
 
 def _fingerprint(rows: Iterable[list[str]]) -> str:
-    """Return a hash of the rows in whatever order; JSON keeps ``["a", "bc"]`` apart from ``["ab", "c"]``."""
+    """Return a hash of the rows, the same for any order; JSON keeps ``["a", "bc"]`` and ``["ab", "c"]`` distinct."""
     return hashlib.sha256("\n".join(sorted(json.dumps(row) for row in rows)).encode()).hexdigest()

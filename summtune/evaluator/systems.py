@@ -17,7 +17,7 @@ class FinishedSystem:
     """A system whose run has finished: one row of a comparison.
 
     Args:
-        name: how people know it, unique within a comparison.
+        name: shown to readers, unique within a comparison.
         facts: what its run did.
     """
 
@@ -68,12 +68,12 @@ def read_system(name: str | None, run_dir: Path) -> FinishedSystem:
     """Return the system whose run is in ``run_dir``.
 
     Args:
-        name: what it is called; None for the directory's name, which tells two runs of one recipe apart, or the name
+        name: of the system; None for the directory's name, which distinguishes two runs of one recipe, or for the name
             that was given to external outputs.
         run_dir: its run directory.
 
     Raises:
-        RunDirectoryError: it holds no run, an unfinished or damaged one, or a comparison.
+        RunDirectoryError: the directory holds no run, an unfinished or damaged one, or a comparison.
     """
     facts = read_facts(run_dir)
     return FinishedSystem(name or one_line(facts.plan.name if facts.kind == "scored" else run_dir.name), facts)

@@ -20,7 +20,8 @@ from summtune.machine.model_limits import facts_of, misfits
 from summtune.prompts.templates import check_template
 from summtune.recipe.document import Document
 from summtune.recipe.keys import ComparedRecipe, Recipe
-from summtune.recipe.loading import NO_OVERRIDES, LoadedRecipe, Overrides, load_document, load_recipe
+from summtune.recipe.loading import LoadedRecipe, load_document, load_recipe
+from summtune.recipe.overriding import NO_OVERRIDES, Overrides, Setting
 from summtune.recipe.paths import recipe_path, resolve_paths
 from summtune.recipe.rules import system_name
 from summtune.recipe.yaml_reader import read_yaml_file
@@ -37,7 +38,7 @@ class System:
 
 def check(
     path: Path,
-    sets: Sequence[str] = (),
+    sets: Sequence[str | Setting] = (),
     overrides: Overrides = NO_OVERRIDES,
     document: Document | None = None,
 ) -> tuple[LoadedRecipe, Recipe]:

@@ -24,7 +24,8 @@ from summtune.plan.plan import Batch, Launch, ModelPlan, Plan, StagePlan, System
 from summtune.recipe.document import Document
 from summtune.recipe.keys import Recipe, Slurm
 from summtune.recipe.launching_rules import fits_script
-from summtune.recipe.loading import NO_OVERRIDES, LoadedRecipe
+from summtune.recipe.loading import LoadedRecipe
+from summtune.recipe.overriding import NO_OVERRIDES, Setting
 from summtune.runs.run_directory import SYSTEMS, timestamp
 
 OUTPUTS = "outputs"
@@ -71,7 +72,7 @@ class Resolved:
 
 def resolve(
     path: Path,
-    sets: Sequence[str] = (),
+    sets: Sequence[str | Setting] = (),
     output_dir: Path | None = None,
     system: System | None = None,
     document: Document | None = None,

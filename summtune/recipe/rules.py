@@ -7,7 +7,7 @@ Each such rule is one line of a table: the key, when it has no effect, and why.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from summtune.base.hints import hint_or_list
 from summtune.recipe.document import KeyPath
@@ -17,8 +17,9 @@ from summtune.recipe.launching_rules import check_launching
 Finding: TypeAlias = tuple[KeyPath, str]
 
 SECTIONS = ("generation", "evaluation", "exemplars", "slurm")
-"""Keys that hold keys."""
+"""Keys that contain other keys."""
 
+_ALTERNATIVES = ((("num_epochs",), ("max_steps",)), (("warmup_ratio",), ("warmup_steps",)))
 _LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora")
 
 # key path, the key that it depends on, whether it has no effect in this recipe, why and what to do
@@ -112,7 +113,32 @@ _NO_EFFECT: tuple[tuple[str, str, Callable[[Recipe], bool], str], ...] = (
 )
 
 
-def no_effect(path: KeyPath, recipe: Recipe, wrong: Collection[str] = ()) -> str | None:
+class NoEffect(NamedTuple):
+    """Why a key would be ignored.
+
+    Args:
+        why: ends a sentence that begins with the key.
+        decisive: the key, or the section, that it depends on.
+    """
+
+    why: str
+    decisive: KeyPath
+
+
+class Ineffective(NamedTuple):
+    """A key that would be ignored; ``decisive`` is the key, or the section, that it depends on."""
+
+    path: KeyPath
+    message: str
+    decisive: KeyPath
+
+
+def are_alternatives(one: KeyPath, other: KeyPath) -> bool:
+    """Return whether two keys say the same thing in two ways, so that one of them has to go."""
+    return (one, other) in _ALTERNATIVES or (other, one) in _ALTERNATIVES
+
+
+def no_effect(path: KeyPath, recipe: Recipe, wrong: Collection[str] = ()) -> NoEffect | None:
     """Return why the key at ``path`` would be ignored by ``recipe``, or None when it is read.
 
     If the key that it depends on is among the ``wrong`` ones, the effect is unknown and the result is None.
@@ -120,12 +146,26 @@ def no_effect(path: KeyPath, recipe: Recipe, wrong: Collection[str] = ()) -> str
     kinds = use_of(str(path[0])).kinds
     if recipe.kind not in kinds:
         readers = " and ".join(f"`kind: {kind}`" for kind in sorted(kinds))
-        return f"has no effect in `kind: {recipe.kind}` (only {readers} reads it); remove it"
+        why = f"has no effect in `kind: {recipe.kind}` (only {readers} reads it); remove it"
+        return NoEffect(why, ("kind",))
     dotted = ".".join(str(part) for part in path)
     for key, decided_by, ignored, why in _NO_EFFECT:
         if dotted == key and decided_by not in wrong and ignored(recipe):
-            return f"has no effect {why}"
+            return NoEffect(f"has no effect {why}", (decided_by,))
     return None
+
+
+def ineffective(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str] = ()) -> Iterator[Ineffective]:
+    """Yield each key that would be ignored; see `rule_problems`."""
+    for key, value in given.items():
+        yield from _ignored((key,), value, recipe, wrong)
+    for key in ("datasets", "test_datasets"):
+        for index, source in enumerate((key not in wrong and getattr(recipe, key)) or ()):
+            if source.on_empty == "skip" and source.path.startswith("builtin/"):
+                message = f"on_empty has no effect for {source.path}, which has no empty rows; remove it"
+                yield Ineffective((key, index, "on_empty"), message, (key, index, "path"))
+    if "evaluation" not in wrong:
+        yield from _unread_metric_arguments(recipe)
 
 
 def rule_problems(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str] = ()) -> Iterator[Finding]:
@@ -136,17 +176,10 @@ def rule_problems(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[st
         recipe: the values, defaults filled in.
         wrong: keys that have an invalid value; they are not missing.
     """
-    for key, value in given.items():
-        yield from _ignored((key,), value, recipe, wrong)
+    for each in ineffective(given, recipe, wrong):
+        yield each.path, each.message
     yield from _required(given, recipe, wrong)
     yield from check_launching(recipe, wrong)
-    for key in ("datasets", "test_datasets"):
-        for index, source in enumerate((key not in wrong and getattr(recipe, key)) or ()):
-            if source.on_empty == "skip" and source.path.startswith("builtin/"):
-                yield (
-                    (key, index, "on_empty"),
-                    f"on_empty has no effect for {source.path}, which has no empty rows; remove it",
-                )
     if "evaluation" not in wrong:
         yield from _metric_arguments(recipe)
     match recipe.kind:
@@ -158,10 +191,10 @@ def rule_problems(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[st
             yield from _comparison(recipe)
 
 
-def _ignored(path: KeyPath, value: object, recipe: Recipe, wrong: Collection[str]) -> Iterator[Finding]:
+def _ignored(path: KeyPath, value: object, recipe: Recipe, wrong: Collection[str]) -> Iterator[Ineffective]:
     reason = no_effect(path, recipe, wrong)
     if reason is not None and value is not None:
-        yield path, f"{path[-1]} {reason}"
+        yield Ineffective(path, f"{path[-1]} {reason.why}", reason.decisive)
     elif isinstance(value, Mapping) and path[0] in SECTIONS:
         for key, inner in value.items():
             yield from _ignored((*path, key), inner, recipe, wrong)
@@ -190,15 +223,20 @@ def _required(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str]) 
         yield ("launcher",), "`launcher: slurm` needs a slurm section; give at least its time and gpus_per_node"
 
 
-def _metric_arguments(recipe: Recipe) -> Iterator[Finding]:
+def _unread_metric_arguments(recipe: Recipe) -> Iterator[Ineffective]:
     names = [metric_name(name) for name in recipe.evaluation.metrics if not _may_be_rouge(name)]
-    for name, arguments in recipe.evaluation.metric_arguments.items():
-        path: KeyPath = ("evaluation", "metric_arguments", name)
+    for name in recipe.evaluation.metric_arguments:
         if name not in names:
             known = hint_or_list(name, names) if names else "; it lists only ROUGE, which takes no arguments"
-            yield path, f"metric_arguments for a metric that evaluation.metrics does not list (got {name!r}){known}"
+            message = f"metric_arguments for a metric that evaluation.metrics does not list (got {name!r}){known}"
+            yield Ineffective(("evaluation", "metric_arguments", name), message, ("evaluation", "metrics"))
+
+
+def _metric_arguments(recipe: Recipe) -> Iterator[Finding]:
+    for name, arguments in recipe.evaluation.metric_arguments.items():
         for key in {"predictions", "references"} & arguments.keys():
-            yield (*path, key), f"{key} are passed by summtune (got them in metric_arguments.{name}); remove the key"
+            path: KeyPath = ("evaluation", "metric_arguments", name, key)
+            yield path, f"{key} are passed by summtune (got them in metric_arguments.{name}); remove the key"
 
 
 def _may_be_rouge(name: str) -> bool:

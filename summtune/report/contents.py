@@ -1,4 +1,4 @@
-"""Decides what a report says, in finished texts that the page and the markdown only lay out."""
+"""The content of a report, as texts that the page and the Markdown only lay out."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from summtune.runs.metrics import Anchor, Protocol, RunMetrics
 
 @dataclass(frozen=True)
 class Contents:
-    """A report; see the fields' types.
+    """The content of a report; see the fields' types.
 
-    ``floor`` and ``ceiling`` are what lead-3 and people score, as in ``metrics.json``; ``comparison`` is None for a
-    single run; ``pair`` holds the places of the two systems that the reader compares first.
+    ``floor`` and ``ceiling`` are the scores of lead-3 and of people, as in ``metrics.json``; ``comparison`` is None for
+    a single run; ``pair`` contains the indices of the two systems that the reader compares first.
     """
 
     title: str
@@ -47,12 +47,12 @@ class Contents:
 
     @property
     def dialogue_count(self) -> int:
-        """How many there are."""
+        """The number of dialogues."""
         return len(self.scored_dialogues)
 
 
 def run_contents(run: FinishedRun) -> Contents:
-    """Return what the report of one run says."""
+    """Return the content of the report of one run."""
     scores = run.scores
     dialogues, dialogue_scores = gather_dialogues([run.name], [run])
     return Contents(
@@ -79,13 +79,13 @@ def run_contents(run: FinishedRun) -> Contents:
 
 
 def stage_warnings(run: FinishedRun) -> tuple[str, ...]:
-    """Return what training and prediction warned of and wrote beside their counts."""
+    """Return the warnings of training and prediction."""
     training = run.facts.training
     return (*(training.warnings if training is not None else ()), *run.facts.stats.warnings)
 
 
 def _named_stage_warnings(names: Sequence[str], runs: Sequence[FinishedRun]) -> Iterator[str]:
-    """Yield the warnings of several runs, once each, with the names of those they concern."""
+    """Yield the warnings of several runs, once each, with the names of the systems that they concern."""
     concerned: dict[str, list[str]] = {}
     for name, run in zip(names, runs, strict=True):
         for warning in stage_warnings(run):
@@ -95,7 +95,7 @@ def _named_stage_warnings(names: Sequence[str], runs: Sequence[FinishedRun]) -> 
 
 
 def comparison_contents(files: FinishedComparison) -> Contents:
-    """Return what the report of a comparison says."""
+    """Return the content of the report of a comparison."""
     comparison = files.comparison
     systems = comparison.systems
     names = [system.name for system in systems]
@@ -129,10 +129,10 @@ def comparison_contents(files: FinishedComparison) -> Contents:
 
 
 def protocol_sentence(protocol: Protocol, metrics: Iterable[str]) -> str:
-    """Return how the scores were made, in a few sentences.
+    """Return a description of how the scores were computed, in a few sentences.
 
     Args:
-        protocol: of ``metrics.json`` or ``comparison.json``.
+        protocol: from ``metrics.json`` or ``comparison.json``.
         metrics: names of the scores that are shown.
     """
     bootstrap = protocol.bootstrap
@@ -169,7 +169,7 @@ def protocol_sentence(protocol: Protocol, metrics: Iterable[str]) -> str:
 
 
 def _metric_table(scores: RunMetrics) -> Table:
-    """Return a run's metrics as rows, with the floor and the ceiling beside them where there are any."""
+    """Return a run's metrics as rows, with the floor and the ceiling as columns if there are any."""
     level = numbers.percent(scores.protocol.bootstrap.confidence)
     anchors = [
         (f"{one_line(anchor.name).capitalize()} ({kind})", anchor.metrics)
@@ -189,7 +189,7 @@ def _metric_table(scores: RunMetrics) -> Table:
 
 
 def _reference_table(systems: Sequence[ComparedSystem]) -> Table | None:
-    """Return systems × metrics against each reference, and their mean and best; None with one reference a dialogue."""
+    """Return systems × metrics by reference, with mean and best; None if each dialogue has one reference."""
     rows = []
     for system in systems:
         for name, found in system.by_references.items():
@@ -204,7 +204,7 @@ def _reference_table(systems: Sequence[ComparedSystem]) -> Table | None:
 
 
 def _rival(systems: Sequence[ComparedSystem], base: int) -> int:
-    """Return the place of the system that scores best beside ``base``, by the first metric that all have."""
+    """Return the index of the best system other than ``base``, by the first metric that all have."""
     others = [place for place in range(len(systems)) if place != base]
     shared = (name for name in systems[0].metrics if all(name in system.metrics for system in systems))
     metric = next(shared, None)

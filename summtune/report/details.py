@@ -1,4 +1,4 @@
-"""Collects how one system came to be: its recipe as given and as resolved, versions, training, costs."""
+"""Details of how a system was made: its recipe as given and as resolved, versions, training, costs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Details:
-    """How one system, or a comparison, came to be.
+    """How a system, or a comparison, was made.
 
     Args:
-        name: the system.
+        name: of the system.
         entries: pairs of a title and a text, for a table.
         versions: by package.
-        given: the recipe as its author wrote it, None where the directory holds none.
+        given: the recipe as its author wrote it, None if the directory has none.
         recipe: the resolved recipe as YAML.
         train_log: rows of ``train_log.jsonl``.
     """
@@ -39,7 +39,7 @@ class Details:
 
 
 def run_details(name: str, run: FinishedRun) -> Details:
-    """Return how the system called ``name`` came to be."""
+    """Return how the system called ``name`` was made."""
     return Details(
         name=name,
         entries=tuple(_run_entries(run)),
@@ -51,7 +51,7 @@ def run_details(name: str, run: FinishedRun) -> Details:
 
 
 def comparison_details(files: FinishedComparison) -> Details | None:
-    """Return how the comparison was asked for; None where runs were compared without a recipe."""
+    """Return how the comparison was made; None if runs were compared without a recipe."""
     plan = files.plan
     if plan is None:
         return None
@@ -72,12 +72,12 @@ def comparison_details(files: FinishedComparison) -> Details | None:
 
 
 def system_description(run: FinishedRun) -> str:
-    """Return what was done to which model."""
+    """Return a short description of the system: its model, and how it was adapted."""
     recipe = run.facts.plan.recipe
     model = recipe.get("base_model", "a model")
     match run.facts.kind:
         case "scored":
-            return "Outputs from elsewhere"
+            return "External predictions"
         case "prompt":
             return f"{model}, prompted"
         case "train":
@@ -86,13 +86,13 @@ def system_description(run: FinishedRun) -> str:
 
 
 def hours_title(runs: Sequence[FinishedRun]) -> str:
-    """Return ``GPU-hours`` where all that trained used GPUs, else ``Device-hours``."""
+    """Return ``GPU-hours`` if all runs used GPUs, otherwise ``Device-hours``."""
     devices = {device for run in runs for device in run.facts.plan.devices}
     return "GPU-hours" if devices == {"cuda"} else "Device-hours"
 
 
 def _run_entries(run: FinishedRun) -> list[tuple[str, str]]:
-    """Return pairs of a title and a text, without those that this run has nothing to say of."""
+    """Return pairs of a title and a text, without those that do not apply to this run."""
     plan, stats = run.facts.plan, run.facts.stats
     batch = (plan.batch or {}).items()
     entries: list[tuple[str, str | None]] = [
@@ -122,7 +122,7 @@ def _training_entries(training: Training | None) -> list[tuple[str, str | None]]
         ("Validation loss", _with(numbers.decimal, training.eval_loss)),
         ("Best step", _with(numbers.count, training.best_step)),
         ("Training time", numbers.duration(training.seconds)),
-        ("Peak memory a device", numbers.size(training.peak_memory_bytes)),
+        ("Peak memory per device", numbers.size(training.peak_memory_bytes)),
         ("Precision", training.precision),
     ]
 
@@ -143,7 +143,7 @@ def _sources(role: RoleView | None) -> str | None:
 
 
 def _first_ids(ids: Sequence[str], shown: int = 8) -> str | None:
-    """Return the first ids: drawn or chosen by similarity, every dialogue has its own exemplars."""
+    """Return the first ids; there may be many, because each dialogue can have different exemplars."""
     more = f" and {numbers.count(len(ids) - shown)} more" if len(ids) > shown else ""
     return f"{', '.join(ids[:shown])}{more}" if ids else None
 

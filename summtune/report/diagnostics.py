@@ -1,4 +1,4 @@
-"""Lays out the diagnostics of all systems: one row a check, with the people who wrote the references beside."""
+"""The diagnostics of all systems as tables: one row per check, with the references for comparison."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from summtune.runs.diagnostics import Diagnostics as RunDiagnostics
 
 @dataclass(frozen=True)
 class Example:
-    """One dialogue in which a check found something, and what."""
+    """One dialogue in which a check found something, and what it found."""
 
     system: str
     id: str
@@ -24,14 +24,14 @@ class Example:
 
 @dataclass(frozen=True)
 class DiagnosticRow:
-    """One check on every system.
+    """The results of one check for every system.
 
     Args:
-        title: what is looked for, as a heading.
+        title: what the check looks for, as a heading.
         meaning: one sentence.
-        counts: a system each, in how many of how many dialogues it was found; None where the check cannot be made.
-        references: the share of the references in which the same is found, as text; a dash where it has no meaning.
-        examples: a few of each system.
+        counts: for each system, the number of dialogues with a finding, and of all; None if the check cannot be made.
+        references: the share of references with the same finding, as text; a dash if that has no meaning.
+        examples: a few for each system.
     """
 
     title: str
@@ -50,14 +50,14 @@ class DiagnosticRow:
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """What was found in the outputs.
+    """The findings in the outputs.
 
     Args:
         names: the systems, in the order of the checks' counts.
-        checks: in the order in which the evaluator makes them.
-        pairs: two systems and how many outputs they share, as sentences.
-        notes: what the checks do not see in such writing, as sentences.
-        means: means over the outputs, systems as rows, and over the references in the last one.
+        checks: in the evaluator's order.
+        pairs: sentences about two systems and the number of outputs that they share.
+        notes: sentences about what the checks cannot detect in these scripts.
+        means: means over the outputs, one row per system, and over the references in the last row.
     """
 
     names: tuple[str, ...]
@@ -67,7 +67,7 @@ class Diagnostics:
     notes: tuple[str, ...] = ()
 
     def table(self) -> Table | None:
-        """Return the checks in short: systems as columns, each with a count and its share."""
+        """Return a summary of the checks: systems as columns, each with a count and its share."""
         if not self.checks:
             return None
         rows = tuple(
@@ -95,7 +95,7 @@ def diagnostics(
     """Return the diagnostics of the systems called ``names``.
 
     Args:
-        names: one a system.
+        names: one per system.
         found: in their outputs, in the same order.
         identical: of a comparison, for how many dialogues its systems wrote the same.
     """
@@ -110,14 +110,14 @@ def diagnostics(
 
 
 def count_text(count: tuple[int, int] | None) -> str:
-    """Return ``24 (12 %)``, ``0``, or a dash where the check cannot be made."""
+    """Return ``24 (12 %)``, ``0``, or a dash if the check cannot be made."""
     if count is None:
         return "–"
     return f"{numbers.count(count[0])} ({numbers.share(*count)})" if count[0] else "0"
 
 
 def _check(names: Sequence[str], found: Sequence[CheckResult | None]) -> DiagnosticRow:
-    """Return the row of one check; ``found`` holds what it found in each system's outputs."""
+    """Return the row of one check; ``found`` contains its findings for each system."""
     made = [(name, each) for name, each in zip(names, found, strict=True) if each is not None]
     _, first = made[0]
     references = next((each.references for _, each in made if each.references is not None), None)
@@ -131,7 +131,7 @@ def _check(names: Sequence[str], found: Sequence[CheckResult | None]) -> Diagnos
 
 
 def _pairs(identical: IdenticalOutputs) -> list[str]:
-    """Return a sentence for every two systems that share outputs; one that says so where none do."""
+    """Return one sentence for every two systems that share outputs, or one that says that none do."""
     return [
         f"{one_line(pair.a)} and {one_line(pair.b)} wrote the same for {numbers.count(pair.count)} of "
         f"{numbers.count(pair.of)} dialogues ({numbers.share(pair.count, pair.of)})."
@@ -156,7 +156,7 @@ def _means(names: Sequence[str], means: Sequence[Mapping[str, float | None]]) ->
 
 
 def _of_references(key: str, means: Sequence[Mapping[str, float | None]]) -> float | None:
-    """Return what the references have for a mean of the outputs: they are the same for every system."""
+    """Return the references' value for a mean of the outputs; it is the same for every system."""
     name = f"reference_{key.removeprefix('prediction_')}"
     return next((each[name] for each in means if each.get(name) is not None), None)
 

@@ -1,4 +1,4 @@
-"""Writes the model card that lies in ``model/``: what was trained, from what, how well it does, how to load it."""
+"""The model card ``model/README.md``: base model, training, scores, and how to use the model."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ T = TypeVar("T", bound=StrictModel)
 def model_card(run_dir: Path, comparison: Comparison | None = None) -> str:
     """Return the text of ``model/README.md``.
 
-    Without ``metrics.json`` (training ends before the evaluation) the card says that the scores are still to come.
+    Without ``metrics.json`` (training ends before the evaluation) the card says that the model is not scored yet.
 
     Args:
         run_dir: of a train run.
-        comparison: in which this model was one of the systems; its verdict goes into the card.
+        comparison: in which this model was one of the systems; the card contains its verdict.
 
     Raises:
         RunDirectoryError: ``run_dir`` has no ``plan.json``, its run trains no model, or a file is damaged.
     """
     if not (run_dir / PLAN_FILE).is_file():
-        raise RunDirectoryError(f"{run_dir} is not a run (got no plan.json); name the directory of a train run")
+        raise RunDirectoryError(f"{run_dir} is not a run (got no plan.json); give the directory of a train run")
     plan = read_model(RunPlan, run_dir / PLAN_FILE)
     if plan.kind != "train":
-        raise RunDirectoryError(f"{run_dir} trains no model (got kind {plan.kind}); name the directory of a train run")
+        raise RunDirectoryError(f"{run_dir} trains no model (got kind {plan.kind}); give the directory of a train run")
     recipe = parse_model(CardRecipe, plan.recipe, f"{run_dir / PLAN_FILE}, recipe")
     training = _read_if_there(Training, run_dir / TRAINING_FILE)
     stats = _read_if_there(PredictionStats, run_dir / STATS_FILE)
@@ -63,10 +63,10 @@ def model_card(run_dir: Path, comparison: Comparison | None = None) -> str:
         *(_verdict(comparison) if comparison is not None else ()),
         "## How to use it",
         fenced(_command(run_dir), "sh"),
-        "or, in Python, in the folder that holds `model/`:",
+        "or, in Python, in the folder that contains `model/`:",
         fenced(card_code(recipe, precision, _model_type(run_dir, plan.model)), "python"),
         " ".join(_usage_sentences(recipe, plan.model, precision)),
-        "The model was trained with its dialogues in this prompt:",
+        "The model was trained with this prompt template:",
         fenced(template_text(recipe.prompt_template)),
         "## Recipe",
         fenced(recipe_text(plan.recipe), "yaml"),
@@ -84,7 +84,7 @@ def _command(run_dir: Path) -> str:
 
 
 def _front_matter(recipe: CardRecipe, library: str) -> dict[str, str | list[str]]:
-    """Return what the hub reads. Local paths stay out: the hub refuses a card that names them as models."""
+    """Return the metadata for the hub, without local paths: the hub refuses a card that names them as models."""
     adapter = [] if recipe.adapter is None else [recipe.adapter]
     sources = [hub_id for each in recipe.datasets if (hub_id := _hub_id(each.path)) is not None and "/" in hub_id]
     matter: dict[str, str | list[str] | None] = {
@@ -97,7 +97,7 @@ def _front_matter(recipe: CardRecipe, library: str) -> dict[str, str | list[str]
 
 
 def _hub_id(name: str) -> str | None:
-    """Return the name if it can be one of the hub's and does not name a local file or something built in."""
+    """Return the name if it can be a hub id; None for local files and builtin names."""
     fits = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", name) and not name.startswith("builtin/")
     return name if fits and not re.search(r"\.(jsonl?|csv|tsv|parquet|arrow)$", name) else None
 
@@ -136,7 +136,7 @@ def _verdict(comparison: Comparison) -> list[str]:
 
 
 def _model_type(run_dir: Path, model: ModelView | None) -> str | None:
-    """Return the base's type; None where its config.json, which summtune did not write, does not say it."""
+    """Yield what users need to know to reproduce the summaries that were scored."""
     for folder in (run_dir / "model", *([Path(model.folder)] if model is not None and model.folder else [])):
         if (folder / "config.json").is_file():
             config = read_json(folder / "config.json")
@@ -148,24 +148,24 @@ def _model_type(run_dir: Path, model: ModelView | None) -> str | None:
 def _usage_sentences(recipe: CardRecipe, model: ModelView | None, precision: Precision) -> Iterator[str]:
     """Yield what one has to know to get the summaries that were scored."""
     yield (
-        "`generation_config.json` holds the settings that were scored. With them, the template and sequence_len, this "
-        "code writes the summaries that were scored, but for dialogues that hold the text of a control token such as "
-        "`</s>`: summtune encodes it as text, and this code does not."
+        "`generation_config.json` contains the generation settings of the evaluation. With these, the template and "
+        "sequence_len, this code reproduces the scored summaries, except for dialogues that contain the text of a "
+        "control token such as `</s>`: summtune encodes it as text, and this code does not."
     )
     if precision == "bf16":
-        yield "In bf16 a word can differ where two score almost alike, on another device or in another batch."
+        yield "In bf16, on another device or in another batch, a word can differ if two have almost the same score."
     if recipe.generation.do_sample:
-        yield "They were drawn at random, so each call gives others."
+        yield "The summaries were sampled, so each call gives different ones."
     if recipe.adapter is None:
         return
     if recipe.base_model in BUILTIN_MODELS:
         yield (
-            "The base model is bundled with summtune, and `adapter_config.json` names its folder on the machine that "
-            "trained. Elsewhere, install summtune and write the folder `assets` of the package there."
+            "The base model is bundled with summtune, and `adapter_config.json` names its folder on the training "
+            "machine. On another machine, install summtune and change that path to the package's folder `assets`."
         )
     elif is_local(recipe.base_model):
         yield (
-            "The base model is a folder of the machine that trained; where it has moved, change "
+            "The base model is a folder on the training machine; if it has moved, change "
             "`base_model_name_or_path` in `adapter_config.json`."
         )
     elif model is not None and model.revision:

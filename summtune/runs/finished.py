@@ -71,10 +71,10 @@ class FinishedRun:
     Args:
         facts: what it did.
         scores: ``metrics.json``.
-        per_example: by dialogue id the score of each metric.
+        per_example: the score of each metric by dialogue id.
         predictions: in the order of the file.
-        train_log: rows of ``train_log.jsonl``; empty for a prompted model.
-        given: ``recipe.yaml``, as its author wrote it; None where the directory holds none.
+        train_log: rows of ``train_log.jsonl``; empty unless the run trained.
+        given: ``recipe.yaml``, as its author wrote it; None if the directory has none.
     """
 
     facts: RunFacts
@@ -107,8 +107,8 @@ class FinishedComparison:
         folder: that holds it.
         comparison: ``comparison.json``.
         runs: of its systems.
-        plan: what is shown of ``plan.json``; None where runs were compared without a recipe.
-        given: ``recipe.yaml``, as its author wrote it; None where there is none.
+        plan: what is shown of ``plan.json``; None if runs were compared without a recipe.
+        given: ``recipe.yaml``, as its author wrote it; None if there is none.
     """
 
     folder: Path
@@ -119,7 +119,7 @@ class FinishedComparison:
 
     @property
     def name(self) -> str:
-        """The recipe's name, or the folder's where there is no plan."""
+        """The recipe's name, or the folder's if there is no plan."""
         return self.folder.name if self.plan is None else self.plan.name
 
 
@@ -161,7 +161,7 @@ def read_comparison(folder: Path) -> FinishedComparison:
     """Return the comparison in ``folder`` with the runs of its systems.
 
     Raises:
-        RunDirectoryError: there is none, a file is damaged, or a system's run directory is gone or unfinished.
+        RunDirectoryError: there is none, a file is damaged, or a system's run directory is missing or unfinished.
     """
     comparison = read_model(Comparison, _existing(folder, COMPARISON_FILE))
     runs = tuple(read_run(_run_folder(folder, system)) for system in comparison.systems)
@@ -202,7 +202,7 @@ def _existing(folder: Path, name: str) -> Path:
     path = folder / name
     if not path.is_file():
         raise RunDirectoryError(
-            f"{folder} is not a finished run (got no {name}); give the `summtune run` that began it again: it resumes"
+            f"{folder} is not a finished run (got no {name}); give its `summtune run` command again: it resumes"
         )
     return path
 
@@ -213,12 +213,12 @@ def _given(folder: Path) -> str | None:
 
 
 def _run_folder(folder: Path, system: ComparedSystem) -> Path:
-    """Return where the system's run is: as written, or inside ``folder`` if all was moved together."""
+    """Return the system's run directory: as recorded, or inside ``folder`` if all were moved together."""
     written = Path(system.run_dir)
     places = [folder / written, folder / written.name]
     found = next((place for place in places if place.is_dir()), None)
     if found is None:
         raise RunDirectoryError(
-            f"the run of {system.name} is gone (got {written}); put it back, or compare the runs again"
+            f"the run of {system.name} is missing (got {written}); restore it, or compare the runs again"
         )
     return found

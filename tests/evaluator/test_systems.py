@@ -24,12 +24,12 @@ def test_a_prompted_system_costs_no_training_and_no_disk(finished, tmp_path):
     assert read_system("prompted", tmp_path / "prompted").facts.cost == cost
 
 
-def test_without_a_name_a_run_is_called_as_its_directory(finished, tmp_path):
+def test_a_run_without_a_name_is_named_after_its_directory(finished, tmp_path):
     finished("lora-1a2b3c4d", GOOD)
     assert read_system(None, tmp_path / "lora-1a2b3c4d").name == "lora-1a2b3c4d"
 
 
-def test_of_external_outputs_nothing_is_known_but_their_scores(finished, tmp_path):
+def test_external_outputs_have_no_known_cost(finished, tmp_path):
     finished("theirs", GOOD)
     write_json(tmp_path / "theirs" / "plan.json", {"name": "Their system", "kind": "scored", "recipe": {}})
     stats = prediction_stats(trainable_parameters=None, total_parameters=None)
@@ -47,7 +47,7 @@ def test_scores_are_kept_by_metric_and_outputs_by_id(finished):
     assert scored.outputs["3"] == GOOD[3]
 
 
-def test_a_comparison_is_no_system(tmp_path):
+def test_a_comparison_is_refused_as_a_system(tmp_path):
     write_json(tmp_path / "plan.json", {"kind": "compare", "name": "c", "recipe": {}})
     with pytest.raises(RunDirectoryError, match=r"holds a comparison \(got a plan of kind compare\); name prompt or"):
         read_system("x", tmp_path)
