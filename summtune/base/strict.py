@@ -14,7 +14,7 @@ from summtune.base.files import check_regular
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 """How many of something there are."""
-Measure = Annotated[float, Field(ge=-1e15, le=1e15)]
+Measure = Annotated[float, Field(ge=-1e100, le=1e100)]
 """A score, a loss or a time: within a range in which sums and products of a few of them stay finite."""
 
 

@@ -18,11 +18,9 @@ References = Literal["mean", "max"]
 
 
 def check_ends(low: float | None, high: float | None) -> None:
-    """Raise ValueError where one end of an interval is known and the other is not, or they are exchanged."""
+    """Raise ValueError if one end of an interval is known and the other is not."""
     if (low is None) != (high is None):
         raise ValueError("an interval has both ends or neither")
-    if low is not None and high is not None and low > high:
-        raise ValueError("the lower end of an interval is not above the upper one")
 
 
 class Estimate(StrictModel):

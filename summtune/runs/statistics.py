@@ -95,7 +95,7 @@ class TrainLogRow(StrictModel):
         step: optimizer steps so far.
         epoch: passes over the pairs so far.
         loss: mean over the target tokens of the steps since the last line.
-        grad_norm: of the last step; None where it was not measured.
+        grad_norm: of the last step; None if it was not measured or is not finite.
         learning_rate: of the last step.
         samples_per_second: since the last line.
         tokens_per_second: target tokens, likewise.

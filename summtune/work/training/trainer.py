@@ -307,11 +307,12 @@ class Recorder(TrainerCallback):
         seconds = max(time.perf_counter() - self.last_time, 1e-9)
         steps = state.global_step - self.last_step
         tokens = self.sampler.tokens_of_steps(self.last_step, state.global_step)
+        norm = float(logs.get("grad_norm", math.nan))
         return TrainLogRow(
             step=state.global_step,
             epoch=round(state.epoch or 0.0, 4),
             loss=logs["loss"],
-            grad_norm=float(logs["grad_norm"]) if "grad_norm" in logs else None,
+            grad_norm=norm if math.isfinite(norm) else None,
             learning_rate=logs["learning_rate"],
             samples_per_second=round(steps * self.sampler.global_batch / seconds, 3),
             tokens_per_second=round(tokens / seconds, 1),
