@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 from summtune.base.errors import ModelError, StageError, os_error_text
-from summtune.base.files import read_json, write_bytes, write_json, write_text
+from summtune.base.files import write_bytes, write_json, write_text
 from summtune.base.places import BUILTIN_DATASETS, is_local
+from summtune.base.strict import parse_model, read_model
 from summtune.data.hub_access import fetch_model
 from summtune.deepspeed.configs import DS_CONFIG, read_ds_config, sized
 from summtune.launchers import slurm
@@ -24,10 +25,10 @@ from summtune.plan.preparation import prepare_data
 from summtune.plan.resolve import Resolved
 from summtune.recipe.keys import Recipe
 from summtune.runs import checkpoints
+from summtune.runs.diagnostics import LeakedDialogues
 from summtune.runs.run_directory import (
     PARTIAL_PREDICTIONS,
     adopt,
-    as_written,
     check_free,
     clear,
     forget,
@@ -38,6 +39,8 @@ from summtune.runs.run_directory import (
     preparing,
     read_predictions,
 )
+from summtune.runs.run_plan import RoleView
+from summtune.runs.statistics import TRAINING_FILE, Training
 
 
 class Display(Protocol):
@@ -164,8 +167,8 @@ def _current_plan(resolved: Resolved) -> Plan:
     begun = read_plan(run_dir)
     batch = resolved.plan.batch
     if batch is not None:
-        with as_written(run_dir):
-            batch = Batch.of(resolved.plan.recipe, batch.processes, begun.data["train"]["pairs"])
+        pairs = parse_model(RoleView, begun.data.get("train"), f"{run_dir / 'plan.json'}, data.train").pairs
+        batch = Batch.of(resolved.plan.recipe, batch.processes, pairs)
     # Versions, commit and time stay those of the beginning: what is complete was made with them.
     kept = {key: getattr(begun, key) for key in ("data", "model", "versions", "git_commit", "created_at")}
     plan = resolved.plan.model_copy(update=kept | {"batch": batch})
@@ -240,16 +243,25 @@ def _run_here(stage: str, plan: Plan, run_dir: Path) -> None:
         from summtune.evaluator.evaluation import evaluate, write_evaluation
 
         predictions = read_predictions(run_dir / "predictions.jsonl")
-        training = run_dir / "training.json"
-        weights = read_json(training) if training.exists() else None
-        known = {"leakage": plan.data.get("leakage"), "weights": weights}
-        write_evaluation(run_dir, evaluate(predictions, plan.recipe.evaluation, **known))
+        training = run_dir / TRAINING_FILE
+        scores = evaluate(
+            predictions,
+            plan.recipe.evaluation,
+            leakage=_leakage(plan, run_dir),
+            training=read_model(Training, training) if training.exists() else None,
+        )
+        write_evaluation(run_dir, scores)
         return
     assert stage == "report", f"no such stage: {stage}"
     from summtune.report import write_run_report
     from summtune.report.model_card import model_card
 
-    with as_written(run_dir):
-        if plan.kind == "train":
-            write_text(run_dir / "model" / "README.md", model_card(run_dir))
-        write_run_report(run_dir)
+    if plan.kind == "train":
+        write_text(run_dir / "model" / "README.md", model_card(run_dir))
+    write_run_report(run_dir)
+
+
+def _leakage(plan: Plan, run_dir: Path) -> dict[str, LeakedDialogues]:
+    """Return by role the test dialogues that were found in its data."""
+    place = f"{run_dir / 'plan.json'}, data.leakage"
+    return {role: parse_model(LeakedDialogues, found, place) for role, found in plan.data.get("leakage", {}).items()}

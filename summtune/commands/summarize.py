@@ -10,9 +10,10 @@ from typing import Any
 
 from summtune.base.console import SafeConsole
 from summtune.base.errors import ModelError, RecipeError, RunDirectoryError
-from summtune.base.files import followed, read_json, read_jsonl, write_json, write_jsonl, write_text
+from summtune.base.files import followed, read_jsonl, write_json, write_jsonl, write_text
 from summtune.base.places import model_folder
 from summtune.base.printing import show_data, show_json
+from summtune.base.strict import read_model
 from summtune.commands.display import TerminalDisplay
 from summtune.data.hub_access import fetch_model
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
@@ -23,7 +24,9 @@ from summtune.plan.plan import Launch, Plan, StagePlan, read_plan
 from summtune.plan.resolve import resolve
 from summtune.recipe.keys import Recipe
 from summtune.runs.records import Dialogue
-from summtune.runs.run_directory import DATA_FILES, TOKENS, as_written, is_complete
+from summtune.runs.run_directory import DATA_FILES, TOKENS, is_complete
+from summtune.runs.run_plan import PLAN_FILE, RunPlan
+from summtune.runs.statistics import TRAINING_FILE
 
 
 def summarize_input(
@@ -76,9 +79,7 @@ def summarize(source: str, dialogues: Sequence[str], listener: Listener) -> list
 
 def _of_run(run_dir: Path, folder: Path) -> Plan:
     """Return the run's plan, with what its prediction needs laid into ``folder``."""
-    with as_written(run_dir):
-        kind = read_json(run_dir / "plan.json").get("kind")
-    if kind == "scored":
+    if read_model(RunPlan, run_dir / PLAN_FILE).kind == "scored":
         raise RunDirectoryError(f"outputs from elsewhere were scored here (got {run_dir}); name a run or a model")
     plan = read_plan(run_dir)
     if plan.kind == "compare":
@@ -89,7 +90,7 @@ def _of_run(run_dir: Path, folder: Path) -> Plan:
         )
     if plan.kind == "train":
         (folder / "model").symlink_to(followed(run_dir / "model"))
-        shutil.copyfile(run_dir / "training.json", folder / "training.json")
+        shutil.copyfile(run_dir / TRAINING_FILE, folder / TRAINING_FILE)
     exemplars = run_dir / DATA_FILES["exemplars"]
     if exemplars.is_file():
         (folder / DATA_FILES["exemplars"]).parent.mkdir()

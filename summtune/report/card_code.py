@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from summtune.prompts.templates import template_text
 from summtune.recipe.adapters import meaning
 from summtune.recipe.families import Family, facts_about
+from summtune.report.card_recipe import CardRecipe
+from summtune.runs.statistics import Precision
 
 _FULL = """\
 model = {auto_class}.from_pretrained(folder, dtype=torch.{dtype}).eval()
@@ -52,17 +51,17 @@ def summarize(dialogue):
 print(summarize("#Person1#: Are you free at noon?\\n#Person2#: Yes, let's have lunch."))"""
 
 
-def card_code(recipe: Mapping[str, Any], family: Family, precision: str, model_type: str | None) -> str:
+def card_code(recipe: CardRecipe, family: Family, precision: Precision, model_type: str | None) -> str:
     """Return code that loads the model from the folder ``model``, and defines ``summarize``.
 
     Args:
-        recipe: of the run, with every key of its kind.
+        recipe: of the run.
         family: of the model.
         precision: of the predictions, ``bf16`` or ``fp32``.
         model_type: from the base model's config.json; None if unknown.
     """
     dtype = "bfloat16" if precision == "bf16" else "float32"
-    method, quantization = meaning(recipe.get("adapter"))
+    method, quantization = meaning(recipe.adapter)
     about = facts_about(family)
     auto_class = about.auto_class()
     classes = {auto_class, "AutoTokenizer", "GenerationConfig"}
@@ -75,15 +74,15 @@ def card_code(recipe: Mapping[str, Any], family: Family, precision: str, model_t
         classes.add("BitsAndBytesConfig")
         loading = _QUANTIZED
     cast = "" if dtype == "float32" else f"to(torch.{dtype})."
-    from_start = recipe.get("long_dialogues") == "truncate_start"
+    from_start = recipe.long_dialogues == "truncate_start"
     lines = [
         "import torch",
         *([f"from peft import {auto_class}"] if method else []),
         f"from transformers import {', '.join(sorted(classes))}",
         "",
         'folder = "model"  # the path of this folder, or its id on the hub',
-        f"template = {template_text(recipe['prompt_template'])!r}",
-        f"sequence_len = {recipe['sequence_len']}",
+        f"template = {template_text(recipe.prompt_template)!r}",
+        f"sequence_len = {recipe.sequence_len}",
         "",
         "tokenizer = AutoTokenizer.from_pretrained(folder)",
         loading.format(auto_class=auto_class, dtype=dtype, cast=cast),

@@ -22,7 +22,7 @@ def test_a_model_that_is_not_there_is_refused():
 
 
 def test_external_predictions_are_described_without_a_model(tmp_path):
-    write_json(tmp_path / "plan.json", {"kind": "scored"})
+    write_json(tmp_path / "plan.json", {"kind": "scored", "name": "theirs", "recipe": {}})
     with pytest.raises(RunDirectoryError, match=r"outputs from elsewhere were scored here \(got .*\); name a run or a"):
         summarize(str(tmp_path), ["a"], refuse)
 

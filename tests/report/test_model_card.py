@@ -2,6 +2,8 @@ import ast
 
 import pytest
 import yaml
+from made_up_diagnostics import put_scores
+from made_up_results import compared_system, comparison
 
 from summtune.base.errors import RunDirectoryError
 from summtune.base.files import read_json, write_json
@@ -40,14 +42,14 @@ def test_the_card_shows_floor_and_ceiling_next_to_each_score(run_dir):
 
 def test_the_card_has_no_floor_if_the_dialogues_are_unknown(run_dir):
     folder = run_dir("lora", kind="train")
-    write_json(folder / "metrics.json", read_json(folder / "metrics.json") | {"floor": None})
+    put_scores(folder, floor=None)
     assert "| Metric | Score | 95% interval | Human agreement |" in model_card(folder)
 
 
 def test_the_card_contains_the_verdict_of_a_comparison(run_dir):
     sentence = "LoRA beats Original by 17.5 ± 1.9 ROUGE-1 (p < 0.001)."
-    comparison = {"systems": [{"name": "Original"}, {"name": "LoRA"}], "verdict": [sentence]}
-    card = model_card(run_dir("lora", kind="train"), comparison)
+    systems = [compared_system("Original"), compared_system("LoRA")]
+    card = model_card(run_dir("lora", kind="train"), comparison(systems, verdict=(sentence,)))
     assert f"(Original, LoRA) on the same dialogues:\n\n- {sentence.replace('<', chr(92) + '<')}\n" in card
     assert card.index("## Scores") < card.index(sentence[:20]) < card.index("## How to use it")
 
@@ -83,6 +85,7 @@ def test_the_template_is_a_string_literal_in_the_code_of_the_card(run_dir, given
     [
         ({"adapter": None}, "AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.bfloat16).eval()"),
         ({"adapter": "lora"}, "dtype=torch.float32).merge_and_unload().to(torch.bfloat16).eval()"),
+        ({"adapter": "ia3"}, "dtype=torch.float32).merge_and_unload().to(torch.bfloat16).eval()"),
         ({"adapter": "qlora"}, "dtype=torch.bfloat16, quantization_config=in_four_bits"),
         ({"long_dialogues": "truncate_start"}, "tokens(dialogue[places[-keep][0] :])"),
         ({"long_dialogues": "drop"}, "tokens(dialogue[: places[keep - 1][1]])"),
@@ -163,3 +166,13 @@ def test_hostile_names_in_the_card_close_no_code_and_start_no_command(run_dir):
     assert "`` ./a`b # Forged --- license: x ``, fine-tuned" in card
     assert "summtune summarize 'lora; id' dialogue.txt" in card
     assert "torch \\<b\\>2\\</b\\>." in card
+
+
+def test_a_family_that_this_version_does_not_know_is_refused(run_dir):
+    folder = run_dir("lora", kind="train")
+    plan = read_json(folder / "plan.json")
+    write_json(folder / "plan.json", plan | {"model": (plan.get("model") or {}) | {"family": "encoder_decoder"}})
+    assert "AutoPeftModelForSeq2SeqLM" in model_card(folder)
+    write_json(folder / "plan.json", plan | {"model": {"family": "of_tomorrow"}})
+    with pytest.raises(RunDirectoryError, match=r"names a family .* does not know \(got 'of_tomorrow'\); give"):
+        model_card(folder)
