@@ -117,7 +117,7 @@ def _advice(resolved: Resolved, smallest: int) -> str:
     """Return what would make a training fit a device of so many bytes."""
     plan = resolved.plan
     less = "lower micro_batch_size or set gradient_checkpointing"
-    if plan.model is None or plan.batch is None or plan.recipe.adapter is not None:
+    if plan.model is None or plan.batch is None or plan.model.adapter is not None:
         return less
     shape = shape_of(plan.model.base_model, Path(plan.model.folder) if plan.model.folder else None)
     if shape is None:

@@ -18,8 +18,8 @@ from summtune.launchers import slurm
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import Listener, run_processes
 from summtune.launchers.machines import OtherMachines
-from summtune.machine.model_limits import facts_of, misfits
 from summtune.plan.keys import identify, model_identity
+from summtune.plan.models import fetched_model
 from summtune.plan.plan import Batch, Plan, StagePlan, launch_groups, read_plan
 from summtune.plan.preparation import prepare_data
 from summtune.plan.resolve import Resolved
@@ -120,9 +120,7 @@ def _begin(resolved: Resolved, display: Display) -> None:
         if model.folder is None:
             display.stage("model", f"fetching {model.base_model}", shows_itself=True)
             fetched = fetch_model(model.base_model, model.revision)
-            model = model.model_copy(update={"folder": str(fetched.path), "revision": fetched.revision})
-            if wrong := misfits(facts_of(fetched.path), plan.recipe):
-                raise ModelError("\n".join(message for _, message in wrong))
+            model = fetched_model(model, plan.recipe, fetched.path, fetched.revision)
         if not any(Path(str(model.folder)).glob("*.safetensors")):
             raise ModelError(
                 f"the model has no safetensors (got {model.folder}); pickled weights are not loaded: convert it with "

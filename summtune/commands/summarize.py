@@ -19,6 +19,7 @@ from summtune.data.hub_access import fetch_model
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import Listener, run_processes
 from summtune.machine.model_limits import facts_of, lengths_within
+from summtune.plan.models import fetched_model
 from summtune.plan.plan import Launch, Plan, StagePlan, read_plan
 from summtune.plan.resolve import resolve
 from summtune.recipe.keys import Recipe
@@ -118,9 +119,9 @@ def _of_model(source: str, folder: Path) -> Plan:
     if plan.model.folder is not None:
         return plan
     fetched = fetch_model(plan.model.base_model, plan.model.revision)
-    model = plan.model.model_copy(update={"folder": str(fetched.path), "revision": fetched.revision})
-    shorter = plan.recipe.model_dump() | _lengths_within(fetched.path)
-    return plan.model_copy(update={"model": model, "recipe": Recipe.model_validate(shorter)})
+    shorter = Recipe.model_validate(plan.recipe.model_dump() | _lengths_within(fetched.path))
+    model = fetched_model(plan.model, shorter, fetched.path, fetched.revision)
+    return plan.model_copy(update={"model": model, "recipe": shorter})
 
 
 def _lengths_within(folder: Path) -> dict[str, Any]:

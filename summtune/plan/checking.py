@@ -14,9 +14,8 @@ from summtune.base.places import is_local, model_folder
 from summtune.deepspeed.configs import parse_ds_config
 from summtune.deepspeed.rules import contradictions, wrong_with_config
 from summtune.deepspeed.zero_memory import offloads
-from summtune.machine.adapter_targets import wrong_targets
 from summtune.machine.compiling import missing_for_compiling
-from summtune.machine.model_limits import facts_of, misfits
+from summtune.plan.models import problems_of_model
 from summtune.prompts.templates import check_template
 from summtune.recipe.document import Document
 from summtune.recipe.keys import ComparedRecipe, Recipe
@@ -102,9 +101,10 @@ def _problems(loaded: LoadedRecipe, recipe: Recipe) -> list[Problem]:
         except InputError as error:
             found.append((("prompt_template",), str(error)))
         folder = model_folder(recipe.base_model or "")
-        if folder is not None:
-            found += [(tuple(key.split(".")), message) for key, message in misfits(facts_of(folder), recipe)]
-    found += [(("lora_target_modules",), text) for text in _wrong_targets(recipe)]
+        # Without config.json, which is a problem of the path, nothing can be told.
+        if recipe.base_model is not None and (folder is None or is_file(folder / "config.json")):
+            wrong = problems_of_model(recipe, folder)
+            found += [(tuple(key.split(".")), message) for key, message in wrong]
     if recipe.deepspeed is not None and is_local(recipe.deepspeed) and is_file(Path(recipe.deepspeed)):
         try:
             config = parse_ds_config(Path(recipe.deepspeed))
@@ -119,16 +119,6 @@ def _problems(loaded: LoadedRecipe, recipe: Recipe) -> list[Problem]:
         if getattr(recipe, key) and importlib.util.find_spec(package) is None:
             found.append(((key,), f"{key} needs {package}, which is not installed; pip install {package}"))
     return [loaded.document.problem(path, message) for path, message in found]
-
-
-def _wrong_targets(recipe: Recipe) -> Iterator[str]:
-    """Yield what is wrong with the layers that shall get an adapter, as far as the model's files are here."""
-    if recipe.kind != "train" or recipe.adapter is None or recipe.base_model is None:
-        return
-    folder = model_folder(recipe.base_model)
-    if folder is not None and not folder.is_dir():  # which is a problem of base_model
-        return
-    yield from wrong_targets(recipe.lora_target_modules, recipe.base_model, folder)
 
 
 def _problems_of_ds_config(recipe: Recipe, config: dict[str, Any]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from summtune.base.hashing import content_sha256, hash_of
 from summtune.base.places import BUILTIN_DATASETS, is_local, model_folder
+from summtune.recipe.adapters import keys_of_adapters
 from summtune.recipe.keys import Recipe, use_of
 
 
@@ -23,6 +24,8 @@ def identify(recipe: Recipe, global_batch: int | None, model_sha256: str | None)
         model_sha256: content of a local or builtin model, None for one on the hub.
     """
     values = {key: value for key, value in recipe.as_given_for_kind().items() if use_of(key).identity}
+    if recipe.kind == "train":
+        _settle_layers(values)
     values["global_batch"] = global_batch
     if model_sha256 is not None:
         values["base_model"] = model_sha256
@@ -38,6 +41,17 @@ def identify(recipe: Recipe, global_batch: int | None, model_sha256: str | None)
             if isinstance(value, str) and is_local(value) and Path(value).exists():
                 arguments[key] = content_sha256(Path(value))
     return hash_of(values)
+
+
+def _settle_layers(values: dict[str, Any]) -> None:
+    """Leave out keys of adapters whose value is the model's and not known yet; so new ones do not change identities.
+
+    LoRA's layers were once q and v by default: older runs, and those without an adapter, keep their identity.
+    """
+    for _, key, _ in keys_of_adapters():
+        if values[key] is None:
+            del values[key]
+    values.setdefault("lora_target_modules", ["q", "v"])
 
 
 def evaluation_identity(section: dict[str, Any]) -> dict[str, Any]:

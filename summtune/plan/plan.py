@@ -11,6 +11,8 @@ from pydantic import Field, ValidationError
 
 from summtune.base.errors import RunDirectoryError
 from summtune.base.files import check_regular
+from summtune.recipe.adapters import Adapter, Quantization, adapter_of, quantization_of
+from summtune.recipe.families import Family
 from summtune.recipe.keys import Recipe, Section
 
 Distribution = Literal["none", "data_parallel", "deepspeed"]
@@ -20,14 +22,25 @@ StageName = Literal["train", "predict", "evaluate", "report"]
 class ModelPlan(Section):
     """The model of a run.
 
-    Args of note: ``folder`` is None while a hub model has not been fetched; ``content_sha256`` is over a local
-    model's files.
+    Args:
+        base_model: the recipe's name of it.
+        family: what kind of model it is; None while a hub model has not been fetched.
+        folder: of its files; None while a hub model has not been fetched.
+        revision: of a hub model.
+        content_sha256: over a local model's files.
+        adapter: what is trained of it; None for all weights, and where nothing is trained.
+        quantization: how frozen weights under an adapter are stored; None: as they are.
+        total_parameters: weights, with those of the adapter.
+        trainable_parameters: those that are trained.
     """
 
     base_model: str
+    family: Family | None = None
     folder: str | None = None
     revision: str | None = None
     content_sha256: str | None = None
+    adapter: Adapter | None = Field(default=None, discriminator="method")
+    quantization: Quantization | None = None
     total_parameters: int | None = None
     trainable_parameters: int | None = None
 
@@ -147,7 +160,7 @@ def read_plan(run_dir: Path) -> Plan:
     """
     check_regular(run_dir / "plan.json")
     try:
-        return Plan.model_validate_json((run_dir / "plan.json").read_bytes())
+        return _completed(Plan.model_validate_json((run_dir / "plan.json").read_bytes()))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "all of it"
@@ -155,3 +168,12 @@ def read_plan(run_dir: Path) -> Plan:
             f"{run_dir / 'plan.json'} is not a plan of this version of summtune (got {where}: {first['msg']}); restore "
             "it, or give the recipe another --output-dir"
         ) from None
+
+
+def _completed(plan: Plan) -> Plan:
+    """Return the plan with what those of older runs leave to the recipe: family, adapter and quantization."""
+    model = plan.model
+    if model is None or model.folder is None or model.family is not None:
+        return plan
+    told = {"adapter": adapter_of(plan.recipe, None), "quantization": quantization_of(plan.recipe)}
+    return plan.model_copy(update={"model": model.model_copy(update=told | {"family": "encoder_decoder"})})

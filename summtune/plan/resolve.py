@@ -11,16 +11,17 @@ from pathlib import Path
 from summtune.base.errors import InputError
 from summtune.base.files import followed
 from summtune.base.hashing import hash_of
-from summtune.base.places import model_folder
 from summtune.base.version import __version__
 from summtune.deepspeed.configs import read_ds_config, sized
 from summtune.deepspeed.zero_memory import Sharding
 from summtune.machine.devices import Gpu, visible_gpus
 from summtune.machine.memory import MemoryEstimate, estimate, takes_bf16
-from summtune.machine.model_shapes import T5Shape, shape_of
+from summtune.machine.model_shapes import ModelShape
 from summtune.plan.checking import System, check, systems_of
 from summtune.plan.keys import identify, model_identity
+from summtune.plan.models import plan_of_model
 from summtune.plan.plan import Batch, Launch, ModelPlan, Plan, StagePlan, SystemPlan
+from summtune.recipe.adapters import with_layers
 from summtune.recipe.document import Document
 from summtune.recipe.keys import Recipe, Slurm
 from summtune.recipe.launching_rules import fits_script
@@ -98,8 +99,9 @@ def resolve(
     assert launch is not None
     batch = Batch.of(recipe, launch.processes, None) if recipe.kind == "train" else None
     content = model_identity(recipe)
+    model, shape = plan_of_model(recipe, content)
+    recipe = with_layers(recipe, model.adapter)
     identity = identify(recipe, batch.global_batch if batch else None, content)
-    model, shape = _model(recipe, content)
     plan = _plan(loaded, recipe, identity).model_copy(update={"model": model, "batch": batch, "stages": stages})
     run_dir = _run_dir(loaded, recipe, identity, output_dir, inside=system is not None)
     if recipe.launcher == "slurm" and not fits_script(str(run_dir)):
@@ -182,36 +184,13 @@ def _stages(recipe: Recipe, gpus: Sequence[Gpu]) -> list[StagePlan]:
     return [StagePlan(name="train", launch=Launch.model_validate(train)), *stages]
 
 
-def _model(recipe: Recipe, content: str | None) -> tuple[ModelPlan, T5Shape | None]:
-    assert recipe.base_model is not None
-    folder = model_folder(recipe.base_model)
-    shape = shape_of(recipe.base_model, folder)
-    total = trainable = None
-    if shape is not None:
-        total, trainable = shape.parameters, 0
-        if recipe.kind == "train" and recipe.adapter is None:
-            trainable = total
-        elif recipe.kind == "train":
-            trainable = shape.lora_parameters(recipe.lora_r, recipe.lora_target_modules, recipe.peft_use_dora)
-            total = total + trainable if trainable is not None else None
-    model = ModelPlan(
-        base_model=recipe.base_model,
-        folder=None if folder is None else str(folder),
-        revision=recipe.revision_of_model,
-        content_sha256=content,
-        total_parameters=total,
-        trainable_parameters=trainable,
-    )
-    return model, shape
-
-
-def _memory(recipe: Recipe, model: ModelPlan, shape: T5Shape, launch: Launch, bf16: bool) -> MemoryEstimate | None:
+def _memory(recipe: Recipe, model: ModelPlan, shape: ModelShape, launch: Launch, bf16: bool) -> MemoryEstimate | None:
     if model.trainable_parameters is None:
         return None
     sharding = Sharding()
     if recipe.deepspeed is not None:
         sharding = Sharding.of(sized(read_ds_config(Path(recipe.deepspeed)), model.trainable_parameters))
-    return estimate(recipe, shape, model.trainable_parameters, launch.processes, sharding, bf16, nodes=launch.machines)
+    return estimate(recipe, shape, model.adapter, launch.processes, sharding, bf16, nodes=launch.machines)
 
 
 def _versions() -> dict[str, str]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 Kind = Literal["prompt", "train", "compare"]
 Tokenizer = Literal["rouge", "unicode", "character"]
+AdapterName = Literal["lora", "qlora", "ia3"]
 
 
 @dataclass(frozen=True)
@@ -228,17 +229,32 @@ class Recipe(Section):
     )
 
     # Training
-    adapter: Annotated[Literal["lora", "qlora"] | None, _TRAIN] = Field(
-        default=None, description="Train a low-rank adapter instead of all weights; qlora: on a 4-bit base (CUDA)."
+    adapter: Annotated[AdapterName | None, _TRAIN] = Field(
+        default=None,
+        description="Train an adapter instead of all weights. lora: low-rank matrices; qlora: the same on a 4-bit base "
+        "(CUDA); ia3: factors of layers' outputs and inputs, far fewer weights.",
     )
     lora_r: Annotated[int, _TRAIN] = Field(default=32, ge=1, le=1024, description="Rank of the adapter.")
     lora_alpha: Annotated[int, _TRAIN] = Field(default=32, ge=1, le=8192, description="Scales updates by alpha / r.")
     lora_dropout: Annotated[float, _TRAIN] = Field(default=0.05, ge=0, lt=1, description="Dropout before the adapter.")
-    lora_target_modules: Annotated[list[str], _TRAIN] = Field(
-        default=["q", "v"], min_length=1, description="Layers that get an adapter, by the end of their name."
+    lora_target_modules: Annotated[list[str] | None, _TRAIN] = Field(
+        default=None,
+        min_length=1,
+        description="Layers that get an adapter, by the end of their name; default: the model's queries and values, "
+        "which are q and v in T5.",
     )
     peft_use_dora: Annotated[bool, _TRAIN] = Field(default=False, description="DoRA: learn magnitudes separately.")
     peft_use_rslora: Annotated[bool, _TRAIN] = Field(default=False, description="rsLoRA: scale by alpha / sqrt(r).")
+    ia3_target_modules: Annotated[list[str] | None, _TRAIN] = Field(
+        default=None,
+        min_length=1,
+        description="Layers that (IA)³ scales, by the end of their name; default: the model's keys, values and last "
+        "feed-forward layers, which are k, v and wo in T5.",
+    )
+    ia3_feedforward_modules: Annotated[list[str] | None, _TRAIN] = Field(
+        default=None,
+        description="Those of them whose inputs are scaled, not their outputs; default: the last feed-forward layers.",
+    )
     micro_batch_size: Annotated[int, _TRAIN_EXECUTION] = Field(
         default=8, ge=1, le=65_536, description="Dialogues per device and forward pass. Memory grows with it."
     )
@@ -256,7 +272,7 @@ class Recipe(Section):
         default=None,
         gt=0,
         le=10,
-        description="Peak learning rate; required. About 1e-4 for all weights, 1e-3 for LoRA.",
+        description="Peak learning rate; required. About 1e-4 for all weights, 1e-3 for LoRA, 3e-3 for (IA)³.",
     )
     lr_scheduler: Annotated[Literal["linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt"], _TRAIN] = (
         Field(default="linear", description="How the learning rate decays after the warm-up.")

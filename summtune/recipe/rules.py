@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from summtune.base.hints import hint_or_list
+from summtune.recipe.adapters import keys_of_adapters
 from summtune.recipe.document import KeyPath
 from summtune.recipe.keys import Recipe, metric_name, use_of
 from summtune.recipe.launching_rules import check_launching
@@ -20,13 +21,12 @@ SECTIONS = ("generation", "evaluation", "exemplars", "slurm")
 """Keys that contain other keys."""
 
 _ALTERNATIVES = ((("num_epochs",), ("max_steps",)), (("warmup_ratio",), ("warmup_steps",)))
-_LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora")
 
 # key path, the key that it depends on, whether it has no effect in this recipe, why and what to do
 _NO_EFFECT: tuple[tuple[str, str, Callable[[Recipe], bool], str], ...] = (
     *(
-        (key, "adapter", lambda r: r.adapter is None, "without `adapter: lora`; add the adapter or remove the key")
-        for key in _LORA_KEYS
+        (key, "adapter", unread, f"without `adapter: {name}`; add the adapter or remove the key")
+        for name, key, unread in keys_of_adapters()
     ),
     (
         "datasets",
@@ -210,7 +210,7 @@ def _required(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str]) 
             "base_model": "name a hub model such as google/flan-t5-base, a local folder, or builtin/flan-t5-nano",
             "datasets": "list the training data",
             "test_datasets": "list the dialogues to summarize and score",
-            "learning_rate": "about 1e-4 suits full fine-tuning, 1e-3 suits LoRA",
+            "learning_rate": "about 1e-4 suits full fine-tuning, 1e-3 suits LoRA, 3e-3 suits (IA)³",
         },
         "compare": {"recipes": "list the recipes to compare"},
     }[recipe.kind]

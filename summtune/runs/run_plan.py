@@ -53,8 +53,9 @@ class StageView(_View):
 
 
 class ModelView(_View):
-    """The model of a run: its folder on this machine, and its revision on the hub."""
+    """The model of a run: its family, its folder on this machine, and its revision on the hub."""
 
+    family: str | None = None
     folder: str | None = None
     revision: str | None = None
 

@@ -1,0 +1,121 @@
+"""The model in a plan: its family, what is trained of it, and what is refused before anything starts."""
+
+import json
+
+import pytest
+
+from summtune.base.errors import ModelError, RecipeError
+from summtune.plan.checking import check
+from summtune.plan.models import fetched_model, plan_of_model
+from summtune.plan.plan import read_plan
+from summtune.plan.resolve import resolve
+from summtune.recipe.adapters import Lora, Quantization
+from summtune.recipe.keys import Recipe
+
+LLAMA = {"model_type": "llama", "vocab_size": 100, "max_position_embeddings": 64}
+HUB = "facebook/bart-base"
+
+
+def recipe(**keys):
+    return Recipe.model_validate({"kind": "train", "base_model": "google/flan-t5-base"} | keys)
+
+
+def write_config(folder, config):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def model_of(project, *sets):
+    return resolve(project / "train.yaml", sets).plan.model
+
+
+def test_a_decoder_only_folder_is_refused_at_base_model_and_nothing_else_is_asked_of_it(project):
+    write_config(project / "llama", LLAMA)
+    path = project / "prompt_llama.yaml"
+    path.write_text("kind: prompt\nbase_model: ./llama\nsequence_len: 9000\ntest_datasets: [{path: test.jsonl}]\n")
+    with pytest.raises(RecipeError) as caught:
+        check(path)
+    ((line, column, message),) = [(each.line, each.column, each.message) for each in caught.value.problems]
+    assert (line, column) == (2, 1)
+    assert "(got model_type 'llama' in " in message
+    assert "such as google/flan-t5-base" in message
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "bert", "is_encoder_decoder": False},
+        {"model_type": "t5", "is_encoder_decoder": False},
+        {"model_type": "whisper", "is_encoder_decoder": True},
+    ],
+    ids=lambda config: config["model_type"],
+)
+def test_what_cannot_read_and_write_text_is_refused(project, config):
+    write_config(project / "other", config)
+    with pytest.raises(RecipeError, match=rf"got model_type '{config['model_type']}' in .*; use a T5, BART"):
+        check(project / "train.yaml", ["base_model=./other"])
+
+
+def test_the_plan_holds_the_family_of_a_local_and_of_a_known_model(project, write_model):
+    write_model(project / "bart", model_type="bart")
+    assert model_of(project).family == "encoder_decoder"
+    assert model_of(project, "base_model=./bart").family == "encoder_decoder"
+    assert model_of(project, f"base_model={HUB}").family is None
+
+
+def test_the_plan_holds_adapter_and_quantization_and_is_read_as_it_was_written(project, tmp_path):
+    resolved = resolve(project / "train.yaml", ["adapter=qlora", "lora_r=4"])
+    model = resolved.plan.model
+    assert model.adapter == Lora(r=4, alpha=32, dropout=0.05, targets=["q", "v"], dora=False, rslora=False)
+    assert model.quantization == Quantization()
+    (tmp_path / "plan.json").write_text(json.dumps(resolved.plan.to_json()))
+    assert read_plan(tmp_path) == resolved.plan
+    assert (model_of(project).adapter, model_of(project).quantization) == (None, None)
+
+
+def test_layers_that_the_recipe_leaves_out_are_shown_and_do_not_change_its_identity(project):
+    write_config(project / "bart", {"model_type": "bart", "max_position_embeddings": 1024})
+    for base_model, layers in (("./model", ["q", "v"]), ("./bart", ["q_proj", "v_proj"])):
+        sets = [f"base_model={base_model}", "adapter=lora"]
+        left_out = resolve(project / "train.yaml", sets).plan
+        written = resolve(project / "train.yaml", [*sets, f"lora_target_modules={json.dumps(layers)}"]).plan
+        other = resolve(project / "train.yaml", [*sets, "lora_target_modules=[k]"]).plan if layers[0] == "q" else None
+        assert left_out.recipe.lora_target_modules == layers
+        assert (left_out.identity, left_out.recipe) == (written.identity, written.recipe)
+        assert other is None or other.identity != left_out.identity
+
+
+def test_a_default_that_does_not_suit_the_weights_is_told_where_the_adapter_is_asked_for(project, write_model):
+    write_model(project / "odd", model_type="bart")
+    path = project / "odd.yaml"
+    path.write_text((project / "train.yaml").read_text().replace("./model", "./odd") + "adapter: lora\n")
+    with pytest.raises(RecipeError, match=r"lists the ends of names of linear layers \(got 'q_proj'\)") as caught:
+        check(path)
+    line = path.read_text().splitlines().index("adapter: lora") + 1
+    assert {(problem.line, problem.column) for problem in caught.value.problems} == {(line, 1)}
+
+
+def test_a_hub_model_is_known_once_it_is_fetched(tmp_path):
+    planned, shape = plan_of_model(recipe(base_model=HUB, adapter="lora"), None)
+    assert (planned.family, planned.adapter.targets, shape) == (None, [], None)
+    folder = write_config(tmp_path / "bart", {"model_type": "bart", "decoder_start_token_id": 2})
+    fetched = fetched_model(planned, recipe(base_model=HUB, adapter="lora"), folder, "abc")
+    assert (fetched.folder, fetched.revision, fetched.family) == (str(folder), "abc", "encoder_decoder")
+    assert fetched.adapter.targets == ["q_proj", "v_proj"]
+
+
+def test_a_hub_model_of_another_family_is_refused_once_it_is_fetched(tmp_path):
+    given = recipe(base_model="owner/llama", adapter="lora")
+    folder = write_config(tmp_path / "llama", LLAMA)
+    with pytest.raises(ModelError, match=r"got model_type 'llama' in .*; use a T5, BART"):
+        fetched_model(plan_of_model(given, None)[0], given, folder, None)
+
+
+def test_plans_of_older_runs_take_from_their_recipe_what_they_do_not_hold(project, tmp_path):
+    resolved = resolve(project / "train.yaml", ["adapter=qlora", "base_model=builtin/flan-t5-nano"])
+    older = resolved.plan.to_json()
+    for key in ("family", "adapter", "quantization"):
+        del older["model"][key]
+    (tmp_path / "plan.json").write_text(json.dumps(older))
+    assert read_plan(tmp_path) == resolved.plan
