@@ -76,7 +76,7 @@ class RunPlan(_View):
         stages: of the run.
         train: how the training was launched; None without one.
         predict: how the prediction was launched, likewise.
-        model: None where no model was run.
+        model: None if no model was run.
     """
 
     kind: Literal["prompt", "train", "compare", "scored"]

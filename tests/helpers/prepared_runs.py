@@ -5,9 +5,11 @@ import json
 from tiny_inputs import dialogues, write_rows
 
 from summtune.base.files import read_jsonl, write_json
+from summtune.base.strict import read_model, read_model_lines
 from summtune.plan.preparation import prepare_data
 from summtune.plan.resolve import resolve
 from summtune.runs.events import Events, events_file
+from summtune.runs.statistics import Training, TrainLogRow
 
 
 class PreparedRun:
@@ -30,7 +32,7 @@ class PreparedRun:
 
     @property
     def log(self):
-        return list(read_jsonl(self.folder / "train_log.jsonl"))
+        return [row.to_json() for row in read_model_lines(TrainLogRow, self.folder / "train_log.jsonl")]
 
     @property
     def losses(self):
@@ -38,7 +40,7 @@ class PreparedRun:
 
     @property
     def training(self):
-        return json.loads((self.folder / "training.json").read_text())
+        return read_model(Training, self.folder / "training.json").to_json()
 
 
 def prepared_run(folder, checkpoint, name="run", train=13, test=3, rows=None, **keys):
