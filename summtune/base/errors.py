@@ -39,7 +39,7 @@ class DataError(InputError):
 
 
 class ModelError(InputError):
-    """A model that cannot be fetched or loaded, or that is not an encoder-decoder model."""
+    """A model that cannot be fetched or loaded, or of a family that summtune does not support."""
 
 
 class RunDirectoryError(InputError):

@@ -33,7 +33,7 @@ from huggingface_hub.errors import (
 from summtune.base.printing import say, show_json
 from summtune.data.hub_datasets import ProblemError, as_answer, fetched, loaded, plain_files, write_rows
 
-# The files of an encoder-decoder model and its tokenizer, at the top of the repository; none of them can be a pickle.
+# The files of a model and its tokenizer, at the top of the repository; none of them can be a pickle.
 _MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
 _SUBFOLDERS = ["*/*"]
 _ANSWER_SECONDS = 10.0

@@ -18,7 +18,7 @@ class TargetTokens:
     Selecting them waits for the device, so this is only for CPUs.
 
     Args:
-        model: encoder-decoder; its logits have the shape (target tokens of the batch, vocabulary) within `of`.
+        model: its logits have the shape (target tokens of the batch, vocabulary) within `of`.
     """
 
     def __init__(self, model: nn.Module) -> None:
