@@ -5,8 +5,9 @@ import shutil
 import pytest
 
 from summtune.base.places import package_path
-from summtune.plan.keys import evaluation_identity
+from summtune.plan.keys import evaluation_identity, identify
 from summtune.plan.resolve import resolve
+from summtune.recipe.keys import Recipe
 
 
 @pytest.fixture(autouse=True)
@@ -134,3 +135,25 @@ def test_the_arguments_of_a_metric_are_of_the_result_and_their_paths_are_not(pro
 def test_runs_from_before_the_tokenizer_keep_their_identity():
     assert evaluation_identity({"tokenizer": "rouge", "use_stemmer": True}) == {"use_stemmer": True}
     assert evaluation_identity({"tokenizer": "unicode"}) == {"tokenizer": "unicode"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "start"),
+    [
+        ({}, "55cdc223858891b4"),
+        ({"adapter": "lora"}, "de39b33972c837f2"),
+        ({"adapter": "lora", "lora_target_modules": ["q", "v"]}, "de39b33972c837f2"),
+        ({"adapter": "qlora"}, "df3e1a42fb7f96d6"),
+    ],
+)
+def test_keys_that_were_added_later_leave_the_identity_of_older_recipes(keys, start):
+    data = [{"path": "owner/talks"}]
+    given = {"kind": "train", "base_model": "google/flan-t5-base", "datasets": data, "test_datasets": data}
+    recipe = Recipe.model_validate(given | {"learning_rate": 1e-3} | keys)
+    assert identify(recipe, 8, None).startswith(start)
+
+
+def test_layers_of_ia3_are_part_of_the_identity(project):
+    whole = identity(project, "adapter=ia3")
+    assert identity(project, "adapter=ia3", "ia3_target_modules=[k, v, wo]", "ia3_feedforward_modules=[wo]") == whole
+    assert identity(project, "adapter=ia3", "ia3_target_modules=[k, v]") != whole
