@@ -12,5 +12,7 @@ def test_a_comparison_needs_two_runs(tmp_path):
 
 
 def test_a_comparison_of_what_is_no_run_is_told(tmp_path):
-    with pytest.raises(RunDirectoryError, match=r"is not a finished run \(got no plan.json\); give the `summtune run`"):
+    with pytest.raises(
+        RunDirectoryError, match=r"not a finished run \(got no plan.json\); give its `summtune run` command"
+    ):
         compare_runs([tmp_path, tmp_path], as_json=True)
