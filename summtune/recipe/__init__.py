@@ -1,1 +1,1 @@
-"""The recipe: its keys, and how a file becomes one that holds no mistake."""
+"""The recipe: its keys, and how a file is read and validated."""

@@ -1,4 +1,4 @@
-"""A recipe as it was written: its values, and where each of them stands."""
+"""A recipe as it was written: its values, and the position of each of them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
-class Place:
+class Position:
     """Where a value was written.
 
     Args:
         file: the file, or for an override what it is reported under.
         line: 1-based; 0 for an override.
         column: 1-based; 0 for an override.
-        folder: what relative paths in an override lead from; None for the file's own folder.
+        folder: the folder that relative paths in an override start from; None for the file's own folder.
     """
 
     file: str
@@ -33,51 +33,51 @@ class Place:
 
 @dataclass
 class Document:
-    """A YAML file as values, with the place of every key and item.
+    """A YAML file as values, with the position of every key and item.
 
     Args:
         file: the file as the user named it.
         value: dicts, lists, strings, numbers, booleans and None.
-        places: where each key path was written; of a mapping's entry, where its key stands.
+        positions: where each key path was written; for a mapping's entry, the position of its key.
         problems: duplicate keys, tags and the like, in the order of the file.
         overridden: the key paths that `assign` was called for.
     """
 
     file: str
     value: Any = None
-    places: dict[KeyPath, Place] = field(default_factory=dict)
+    positions: dict[KeyPath, Position] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     overridden: list[KeyPath] = field(default_factory=list)
 
-    def place_of(self, path: KeyPath) -> Place:
-        """Return where the value at ``path`` was written, or the nearest enclosing key that has a place."""
+    def position_of(self, path: KeyPath) -> Position:
+        """Return where the value at ``path`` was written, or the nearest enclosing key that has a position."""
         enclosing = (path[:end] for end in range(len(path), -1, -1))
-        return next((self.places[part] for part in enclosing if part in self.places), Place(self.file))
+        return next((self.positions[part] for part in enclosing if part in self.positions), Position(self.file))
 
     def problem(self, path: KeyPath, message: str) -> Problem:
-        """Return a problem placed where the value at ``path`` was written."""
-        place = self.place_of(path)
-        return Problem(message, place.file, place.line, place.column)
+        """Return a problem at the position where the value at ``path`` was written."""
+        position = self.position_of(path)
+        return Problem(message, position.file, position.line, position.column)
 
     def assign(self, dotted: str, value: Any, origin: str, folder: Path | None = None) -> None:
-        """Lay ``value`` over the key at ``dotted``; None takes the key away.
+        """Set the key at ``dotted`` to ``value``; None removes the key.
 
         Args:
             dotted: key path with sections and list indices between dots: ``datasets.0.limit``.
-            value: what stands there from now on.
+            value: the new value.
             origin: what problems of this value are reported under, such as ``--set seed=7``.
-            folder: what relative paths in the value lead from.
+            folder: the folder that relative paths in the value start from.
 
         Raises:
             InputError: the path leads through something that is neither a section nor a list item.
         """
         try:
-            self.overridden.append(self._lay(dotted.split("."), value, Place(origin, folder=folder)))
+            self.overridden.append(self._set(dotted.split("."), value, Position(origin, folder=folder)))
         except InputError as error:
             raise InputError(f"{origin}: {error}") from None
 
     def holds(self, dotted: str) -> bool:
-        """Whether a value stands at ``dotted``."""
+        """Return whether there is a value at ``dotted``."""
         container: Any = self.value
         for part in dotted.split("."):
             step = _step(container, part)
@@ -87,37 +87,37 @@ class Document:
             container = container[step]
         return True
 
-    def _lay(self, parts: Sequence[str], value: Any, place: Place) -> KeyPath:
+    def _set(self, parts: Sequence[str], value: Any, position: Position) -> KeyPath:
         container: Any = self.value
         path: KeyPath = ()
         for part in parts[:-1]:
             path = (*path, _step(container, part))
             if isinstance(container, dict) and container.get(part) is None:
                 container[part] = {}
-                self.places[path] = place
+                self.positions[path] = position
             container = _enter(container, path[-1], path)
         last = _step(container, parts[-1])
         path = (*path, last)
-        for known in [key for key in self.places if key[: len(path)] == path]:
-            del self.places[known]
+        for known in [key for key in self.positions if key[: len(path)] == path]:
+            del self.positions[known]
         if isinstance(container, dict) and value is None:
             container.pop(last, None)
             return path
         if not isinstance(container, dict):
             _enter(container, last, path)
         container[last] = copy.deepcopy(value)
-        self.places[path] = place
+        self.positions[path] = position
         return path
 
 
 def key_path(dotted: str) -> KeyPath:
-    """Return the parts of a dotted key; those that can count the items of a list as numbers."""
+    """Return the parts of a dotted key; parts that can be list indices become numbers."""
     parts = dotted.split(".")
     return tuple(part if (number := whole_number(part)) is None else number for part in parts)
 
 
 def _step(container: Any, part: str) -> str | int:
-    """Return ``part`` as what it is inside ``container``: the index of a list's item, or a key."""
+    """Return ``part`` as it is used in ``container``: an index if that is a list, otherwise a key."""
     return key_path(part)[0] if isinstance(container, list) else part
 
 
@@ -125,7 +125,7 @@ def _enter(container: Any, part: str | int, path: KeyPath) -> Any:
     dotted = ".".join(str(item) for item in path)
     if isinstance(container, list) and isinstance(part, int):
         if part >= len(container):
-            raise InputError(f"the list ends before this item (got {dotted}, it has {len(container)}); count from 0")
+            raise InputError(f"the list has no such item (got {dotted}, length {len(container)}); count from 0")
         return container[part]
     if isinstance(container, dict) and part in container:
         return container[part]

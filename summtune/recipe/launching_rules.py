@@ -1,4 +1,4 @@
-"""Where the keys of launching contradict each other, or would break what a Slurm job rests on."""
+"""Rules for the launching keys: which contradict each other, and which would break a Slurm job."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections.abc import Collection, Iterator
 from summtune.recipe.document import KeyPath
 from summtune.recipe.keys import Recipe, Slurm
 
-# minutes, minutes:seconds, hours:minutes:seconds, and days before hours: what sbatch reads
+# The formats that sbatch accepts: minutes, minutes:seconds, hours:minutes:seconds, and days before hours.
 _SLURM_TIME = re.compile(r"#(:#){0,2}|#-#(:#){0,2}|unlimited|infinite".replace("#", "[0-9]{1,9}"), re.IGNORECASE)
-# These become lines of the job's script: a line end would begin a command, a quote or blank another option.
+# These become lines of the job's script: a line end would start a command, a quote or blank another option.
 _WORDS = ("partition", "account", "gpu_type")
 _NOT_IN_A_WORD = re.compile(r"[\s\"'\\#\x00-\x1f\x7f-\x9f]")
 _NOT_IN_QUOTES = re.compile(r"[\"\\\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _NOT_ON_A_LINE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
-_GPUS = "set slurm.gpus_per_node (and gpu_type): stages that do not know of GPUs run on the CPU"
-_LOGS = "remove it: what the job says is in the run directory"
-_REQUEUE = "remove it: a job requeues itself once it has saved something"
-_TASKS = "remove it: a node has one task, which starts the processes"
+_GPUS = "set slurm.gpus_per_node (and gpu_type): without it, stages run on the CPU"
+_LOGS = "remove it: the job's output is written to the run directory"
+_REQUEUE = "remove it: a job requeues itself after it has saved a checkpoint"
+_TASKS = "remove it: each node runs one task, which starts the processes"
 # Options of sbatch that the job script sets itself, and what to do instead of setting them in `extra`.
 _EXTRA = {
     "--account": "set slurm.account", "-A": "set slurm.account",
@@ -36,16 +36,16 @@ _EXTRA = {
     "--open-mode": _LOGS, "--output": _LOGS, "-o": _LOGS, "--error": _LOGS, "-e": _LOGS,
     "--array": "remove it: a run is one job", "-a": "remove it: a run is one job",
 }  # fmt: skip
-# So begin --ntasks-per-node, --gpus-per-task and their kin.
+# Prefixes of --ntasks-per-node, --gpus-per-task and similar options.
 _FAMILIES = ("--ntasks", "--gpus")
 
 
 def check_launching(recipe: Recipe, wrong: Collection[str]) -> Iterator[tuple[KeyPath, str]]:
-    """Yield what is wrong with the keys of launching.
+    """Yield what is wrong with the launching keys.
 
     Args:
         recipe: the values, defaults filled in.
-        wrong: keys that are given with a wrong value, of which nothing can be told.
+        wrong: keys that have an invalid value; rules that depend on them are skipped.
     """
     if recipe.slurm is not None:
         yield from _time(recipe.slurm)
@@ -55,7 +55,7 @@ def check_launching(recipe: Recipe, wrong: Collection[str]) -> Iterator[tuple[Ke
             if advice is not None:
                 yield (
                     ("slurm", "extra", index),
-                    f"slurm.extra may not hold this (got {entry!r}); {advice}",
+                    f"slurm.extra must not contain this (got {entry!r}); {advice}",
                 )
     if not {"launcher", "slurm", "num_machines", "num_processes"} & set(wrong):
         yield from _processes(recipe)
@@ -65,19 +65,22 @@ def _time(slurm: Slurm) -> Iterator[tuple[KeyPath, str]]:
     if slurm.time is None:
         return
     if not _SLURM_TIME.fullmatch(slurm.time):
-        yield ("slurm", "time"), f"slurm.time is no time limit (got {slurm.time!r:.60}); write '12:00:00' or '3-00'"
+        yield (
+            ("slurm", "time"),
+            f"slurm.time is not a valid time limit (got {slurm.time!r:.60}); write '12:00:00' or '3-00'",
+        )
         return
     seconds = _seconds(slurm.time)
     if seconds is not None and seconds <= slurm.stop_seconds:
         yield (
             ("slurm", "time"),
-            "slurm.time must be longer than stop_seconds, or the job is told to stop before it starts (got "
+            "slurm.time must be longer than stop_seconds, or the job is stopped before it starts (got "
             f"{slurm.time!r} with stop_seconds: {slurm.stop_seconds}); write hours, minutes and seconds as '12:00:00'",
         )
 
 
 def _directives(slurm: Slurm) -> Iterator[tuple[KeyPath, str]]:
-    """Yield the values that would not stay within their line of the job's script."""
+    """Yield the values that would break out of their line in the job's script."""
     for key in _WORDS:
         value = getattr(slurm, key)
         if value is not None and (not value or _NOT_IN_A_WORD.search(value)):
@@ -91,18 +94,18 @@ def _directives(slurm: Slurm) -> Iterator[tuple[KeyPath, str]]:
         if _NOT_ON_A_LINE.search(entry):
             yield (
                 ("slurm", "extra", index),
-                f"slurm.extra is one option a line (got {entry!r}); write each as an item of its own, and shell lines "
-                "in slurm.setup",
+                f"slurm.extra takes one option per item (got {entry!r}); write each as a separate item, and shell "
+                "lines in slurm.setup",
             )
 
 
 def fits_script(run_dir: str) -> bool:
-    """Return whether the path of a run directory stays within its line of the job's script."""
+    """Return whether the path of a run directory can be written on one line of the job's script."""
     return not _NOT_IN_QUOTES.search(run_dir)
 
 
 def _seconds(limit: str) -> int | None:
-    """Return a time limit that sbatch can read, in seconds; None where it is none."""
+    """Return a time limit that sbatch accepts, in seconds; None if it sets no limit."""
     days, dash, clock = limit.rpartition("-")
     if not clock[0].isdecimal():
         return None
@@ -111,16 +114,16 @@ def _seconds(limit: str) -> int | None:
     parts = [0] * (0 if dash or len(parts) == 3 else 1) + parts
     hours, minutes, seconds = (*parts, 0, 0)[:3]
     total = ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
-    return total or None  # 0 asks for no limit
+    return total or None  # 0 means no limit
 
 
 def _advice_against(entry: str, slurm: Slurm) -> str | None:
-    """Return what to do instead of an entry of ``extra`` that would break the job, or None where it does no harm."""
+    """Return what to do instead of an entry of ``extra`` that would break the job, or None if it is harmless."""
     if entry.lstrip().startswith("#"):
-        return "write the option alone, without #SBATCH"
+        return "write the option without #SBATCH"
     try:
         words = shlex.split(entry)
-    except ValueError:  # a quote that does not end: sbatch says so itself
+    except ValueError:  # an unclosed quote: sbatch reports it
         words = entry.split()
     for word in words:
         option = word.partition("=")[0] if word.startswith("--") else word[:2]
@@ -133,7 +136,7 @@ def _advice_against(entry: str, slurm: Slurm) -> str | None:
 
 
 def _processes(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
-    """Yield why so many processes cannot be divided over the machines; what only devices tell comes when it runs."""
+    """Yield why the processes cannot be divided over the machines; rules about actual devices are checked at launch."""
     given = recipe.num_processes
     if given is None:
         return
@@ -143,12 +146,12 @@ def _processes(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     if gpus and given > machines * gpus:
         yield (
             ("num_processes",),
-            f"num_processes is more than the GPUs that the Slurm job asks for (got {given}, {machines} × {gpus}); "
-            "remove it for one process a GPU, or raise slurm.nodes or slurm.gpus_per_node",
+            f"num_processes exceeds the GPUs that the Slurm job requests (got {given}, {machines} × {gpus}); "
+            "remove it for one process per GPU, or raise slurm.nodes or slurm.gpus_per_node",
         )
     elif given % machines:
         yield (
             ("num_processes",),
-            f"num_processes is in all, and every machine has as many (got {given} for {machines} {word}); "
+            f"num_processes is the total, and must divide evenly over the {word} (got {given} for {machines} {word}); "
             f"make it a multiple of {machines}",
         )

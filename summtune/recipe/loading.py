@@ -1,4 +1,4 @@
-"""Loads a recipe file: every problem of it at once, each with its place."""
+"""Loads a recipe file, and reports all its problems at once, each with its position."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _BOUNDS = {
     "less_than_equal": ("le", "at most"),
     "less_than": ("lt", "below"),
 }
-# What people write who come from another tool, and what it is called here.
+# Names of keys in other tools, and their names here.
 _OTHER_NAMES = {
     "fp16": "bf16",
     "batch_size": "micro_batch_size",
@@ -58,11 +58,11 @@ _OTHER_NAMES = {
 
 @dataclass(frozen=True)
 class LoadedRecipe:
-    """A valid recipe, the file it came from, and the places of its keys.
+    """A valid recipe, the file it came from, and the positions of its keys.
 
     Args:
         recipe: the values.
-        document: the text's values and positions, overrides laid over them.
+        document: the text's values and positions, with overrides applied.
         path: absolute path of the file.
     """
 
@@ -76,18 +76,18 @@ class LoadedRecipe:
         return self.path.name.removesuffix(".yaml").removesuffix(".yml")
 
     def folder_of(self, *path: str | int) -> Path:
-        """Return what a relative path at a key leads from: the folder of the file, or of the override, it stands in."""
-        return self.document.place_of(path).folder or self.path.parent
+        """Return the folder that a relative path at a key starts from: that of the file or override that sets it."""
+        return self.document.position_of(path).folder or self.path.parent
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """What a comparison lays over one of its recipes.
+    """What a comparison overrides in one of its recipes.
 
     Args:
-        own: keys for this recipe alone.
-        shared: keys for every recipe that reads them; the recipe's own win.
-        folder: the comparison's, which relative paths in the overrides lead from.
+        own: keys for this recipe only.
+        shared: keys for every recipe that reads them; ``own`` takes precedence.
+        folder: of the comparison; relative paths in the overrides start from it.
     """
 
     own: Mapping[str, Any] = field(default_factory=dict)
@@ -99,17 +99,17 @@ NO_OVERRIDES = Overrides()
 
 
 def load_recipe(path: Path, sets: Sequence[str] = (), overrides: Overrides = NO_OVERRIDES) -> LoadedRecipe:
-    """Return the recipe in ``path`` with overrides laid over it.
+    """Return the recipe in ``path`` with overrides applied.
 
     Args:
         path: the YAML file.
-        sets: assignments ``key=value``, dotted for sections and list items (``datasets.0.limit=32``); laid over last.
-            Relative paths in them lead from the current folder.
-        overrides: what a comparison lays over it.
+        sets: assignments ``key=value``, dotted for sections and list items (``datasets.0.limit=32``); applied last.
+            Relative paths in them start from the current folder.
+        overrides: what a comparison overrides in it.
 
     Raises:
-        InputError: the file cannot be read as YAML, or an override has no place in it.
-        RecipeError: it can, and holds problems: all of them, in the order of the file.
+        InputError: the file cannot be read as YAML, or an override does not fit into it.
+        RecipeError: the file is YAML but has problems; all of them, in the order of the file.
     """
     return load_document(read_yaml_file(path), path, sets, overrides)
 
@@ -117,17 +117,17 @@ def load_recipe(path: Path, sets: Sequence[str] = (), overrides: Overrides = NO_
 def load_document(
     document: Document, path: Path, sets: Sequence[str] = (), overrides: Overrides = NO_OVERRIDES
 ) -> LoadedRecipe:
-    """Return the recipe in ``document`` with overrides laid over it; see ``load_recipe``."""
-    if isinstance(document.value, dict):  # otherwise _validated says what is wrong
+    """Return the recipe in ``document`` with overrides applied; see ``load_recipe``."""
+    if isinstance(document.value, dict):  # otherwise _validated reports what is wrong
         for key, value in overrides.own.items():
-            _lay(document, key, value, f"override {key} of {path.name}", overrides.folder)
+            _override(document, key, value, f"override {key} of {path.name}", overrides.folder)
         waiting = dict(overrides.shared)
-        # One override can be what makes the recipe read another, in whatever order they are written.
-        while laid := [key for key, value in waiting.items() if _is_read(document, key, value)]:
-            for key in laid:
-                _lay(document, key, waiting.pop(key), f"override {key} of {path.name}", overrides.folder)
-        for key, value in overrides.own.items():  # again: what is said of this recipe alone decides
-            _lay(document, key, value, f"override {key} of {path.name}", overrides.folder)
+        # One override can make the recipe read another one, regardless of their order.
+        while read := [key for key, value in waiting.items() if _is_read(document, key, value)]:
+            for key in read:
+                _override(document, key, waiting.pop(key), f"override {key} of {path.name}", overrides.folder)
+        for key, value in overrides.own.items():  # again: these take precedence over the shared ones
+            _override(document, key, value, f"override {key} of {path.name}", overrides.folder)
         for assignment in sets:
             key, equals, text = assignment.partition("=")
             if not equals or not key.strip():
@@ -136,15 +136,15 @@ def load_document(
                 value = read_yaml_value(text)
             except InputError as error:
                 raise InputError(f"--set {key}: {error}") from None
-            _lay(document, key.strip(), value, f"--set {assignment}", Path.cwd())
+            _override(document, key.strip(), value, f"--set {assignment}", Path.cwd())
     place = followed(path)
     if not is_utf8(str(place)):
         raise InputError(f"the path of a recipe is UTF-8 text (got {place}); rename the file or its folder")
     return LoadedRecipe(_validated(document), document, place)
 
 
-def _lay(document: Document, key: str, value: Any, origin: str, folder: Path | None) -> None:
-    """Lay an override over the document; taking away a key that no recipe has is a mistake like giving one."""
+def _override(document: Document, key: str, value: Any, origin: str, folder: Path | None) -> None:
+    """Apply an override to the document; removing a key that no recipe has is an error, as setting it would be."""
     if value is None and not document.holds(key):
         path = key_path(key)
         if path[-1] not in _known_keys(path[:-1]):
@@ -154,8 +154,10 @@ def _lay(document: Document, key: str, value: Any, origin: str, folder: Path | N
 
 
 def _is_read(document: Document, key: str, value: Any) -> bool:
-    """Whether the recipe, as written, would read an override of ``key``; an unknown key counts, so that it is
-    reported."""
+    """Return whether the recipe, as written, would read an override of ``key``.
+
+    An unknown key counts as read, so that it is reported.
+    """
     path: KeyPath = tuple(key.split("."))
     top = str(path[0])
     if top not in Recipe.model_fields:
@@ -189,7 +191,7 @@ def _validated(document: Document) -> Recipe:
 
 
 def _parse(document: Document, problems: list[Problem]) -> tuple[Recipe | None, set[str]]:
-    """Return the recipe and the top-level keys that are wrong in it; those are read as if they were not given."""
+    """Return the recipe and its invalid top-level keys; the recipe is read as if those were not given."""
     values: dict[str, Any] = document.value
     try:
         return Recipe.model_validate(values), set()
@@ -203,7 +205,7 @@ def _parse(document: Document, problems: list[Problem]) -> tuple[Recipe | None, 
         if unknown or not path or (problem.line, problem.column) not in noted:
             problems.append(problem)
         if unknown and len(path) == 1:
-            # The key that was meant is not missing as well, and what depends on it cannot be told.
+            # Do not report the intended key as missing, nor judge what depends on it.
             wrong |= {_meant(str(path[0]))} - set(values)
     try:
         return Recipe.model_validate({key: value for key, value in values.items() if key not in wrong}), wrong
@@ -212,7 +214,7 @@ def _parse(document: Document, problems: list[Problem]) -> tuple[Recipe | None, 
 
 
 def _by_path(details: Sequence[ErrorDetails], values: Any) -> dict[KeyPath, list[ErrorDetails]]:
-    """Group errors by the key they belong to: pydantic adds the member of a union to the path, which is no key."""
+    """Group errors by the key they belong to: pydantic adds the member of a union to the path, which is not a key."""
     groups: dict[KeyPath, list[ErrorDetails]] = {}
     for detail in details:
         path: list[str | int] = []
@@ -227,7 +229,7 @@ def _by_path(details: Sequence[ErrorDetails], values: Any) -> dict[KeyPath, list
         if detail["type"] == "missing":
             path.append(detail["loc"][-1])
         groups.setdefault(tuple(path), []).append(detail)
-    # Where one member of a union took the value and found something inside it, the other members have nothing to say.
+    # If one member of a union accepts the value and finds an error inside it, errors of the other members are noise.
     return {
         path: group
         for path, group in groups.items()
@@ -236,7 +238,7 @@ def _by_path(details: Sequence[ErrorDetails], values: Any) -> dict[KeyPath, list
 
 
 def _describe(path: KeyPath, group: Sequence[ErrorDetails]) -> str:
-    """Return one message for everything that pydantic holds against one key."""
+    """Return one message for all the errors that pydantic reports for one key."""
     detail = group[0]
     dotted = ".".join(str(part) for part in path)
     shown = _shown(detail.get("input"))
@@ -261,13 +263,13 @@ def _describe(path: KeyPath, group: Sequence[ErrorDetails]) -> str:
         return f"{dotted} must be {' or '.join(choices)} (got {shown}){meant}"
     if expected:
         structure = isinstance(detail.get("input"), (dict, list)) and "text" in expected
-        advice = "; put text that holds braces, brackets or a colon in quotes" if structure else ""
+        advice = "; quote text that contains braces, brackets or a colon" if structure else ""
         return f"{dotted} must be {' or '.join(expected)} (got {shown}){advice}"
     return f"{dotted}: {detail['msg']} (got {shown})"
 
 
 def _meant(key: str) -> str:
-    """Return the top-level key that an unknown one stands for, or itself where none resembles it."""
+    """Return the top-level key that an unknown one most likely means, or itself if none resembles it."""
     other = _OTHER_NAMES.get(key, "").split(".", 1)[0]
     return other or hint(key, Recipe.model_fields).removeprefix(", did you mean ").removesuffix("?") or key
 

@@ -1,4 +1,4 @@
-"""Finds what the paths of a recipe mean: a file beside it, a file of the package, or an id on the hub."""
+"""Resolves the paths of a recipe: a file next to it, a bundled file, or a hub id."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
 def resolve_paths(loaded: LoadedRecipe) -> tuple[Recipe, list[Problem]]:
-    """Return the recipe with absolute local paths, and a problem for each path that leads nowhere."""
+    """Return the recipe with absolute local paths, and a problem for each path that does not exist."""
     recipe = loaded.recipe
     changes: dict[str, Any] = {}
     found: list[tuple[KeyPath, str]] = []
@@ -55,10 +55,10 @@ def resolve_paths(loaded: LoadedRecipe) -> tuple[Recipe, list[Problem]]:
 
 
 def recipe_path(path: str, folder: Path) -> Path | None:
-    """Return where a comparison's ``path`` leads: beside its file, or among the bundled recipes; None if nowhere.
+    """Return the file that a comparison's ``path`` names: next to its own file, or bundled; None if there is none.
 
     Raises:
-        InputError: it begins with ``~`` and a user who has no home, or leads to no regular file.
+        InputError: it starts with ``~`` and a user who has no home, or is not a regular file.
     """
     return _file(path, folder)
 
@@ -78,11 +78,11 @@ def _missing_recipes(loaded: LoadedRecipe) -> Iterator[Problem]:
 
 def _beside(path: str, folder: Path) -> Path:
     resolved = followed(folder / expanded(path))
-    return resolved if is_utf8(str(resolved)) else Path(visible(str(resolved)))  # behind a link; no plan can hold it
+    return resolved if is_utf8(str(resolved)) else Path(visible(str(resolved)))  # behind a link; JSON cannot hold it
 
 
 def _exists(path: Path) -> bool:
-    """Return whether there is such a path; none that the system refuses to look at (too long, a loop, locked)."""
+    """Return whether the path exists; False if the system cannot look at it (too long, a loop, no permission)."""
     try:
         return path.exists()
     except OSError:
@@ -111,7 +111,7 @@ def _ds_config(path: str, folder: Path) -> tuple[str, list[str]]:
 
 
 def _metrics(names: Sequence[str], folder: Path) -> tuple[list[str], list[str]]:
-    """Return the metrics with those that are files or folders as absolute paths, and what is wrong with them."""
+    """Return the metrics, files and folders as absolute paths, and what is wrong with them."""
     resolved, complaints = [], []
     for name in names:
         try:
@@ -129,7 +129,7 @@ def _metrics(names: Sequence[str], folder: Path) -> tuple[list[str], list[str]]:
 
 
 def _metric_arguments(loaded: LoadedRecipe) -> tuple[dict[str, dict[str, Any]], list[tuple[KeyPath, str]]]:
-    """Return the arguments of the metrics with absolute paths, and a complaint of each that leads nowhere."""
+    """Return the arguments of the metrics with absolute paths, and a complaint for each path that does not exist."""
     resolved: dict[str, dict[str, Any]] = {}
     complaints: list[tuple[KeyPath, str]] = []
     for metric, arguments in loaded.recipe.evaluation.metric_arguments.items():
@@ -146,7 +146,7 @@ def _metric_arguments(loaded: LoadedRecipe) -> tuple[dict[str, dict[str, Any]], 
                 resolved[metric][key] = str(beside)
                 if not _exists(beside):
                     complaints.append(
-                        (path, f"{metric}.{key} leads nowhere (got {value}, looked at {beside}); check it")
+                        (path, f"no file for {metric}.{key} at this path (got {value}, looked at {beside}); check it")
                     )
     return resolved, complaints
 
@@ -160,10 +160,10 @@ def _model(base_model: str, folder: Path) -> tuple[str, list[str]]:
         return resolved, []
     held = sorted(Path(resolved).iterdir()) if os.access(resolved, os.R_OK) and Path(resolved).is_dir() else []
     odd = [f"{file}, {kind}" for file in held if not file.name.startswith(".") and (kind := irregular(file))]
-    if odd:  # the libraries that load the model would wait for it without an end
-        return resolved, [f"a model holds regular files alone (got {odd[0]}); remove it"]
+    if odd:  # the libraries that load the model would wait for it forever
+        return resolved, [f"a model folder must contain only regular files (got {odd[0]}); remove it"]
     if not is_file(Path(resolved) / "config.json"):
-        return resolved, [f"a model is a folder with config.json (got {resolved}); name the folder that has it"]
+        return resolved, [f"a model is a folder with config.json (got {resolved}); give the folder that has it"]
     return resolved, []
 
 
@@ -181,7 +181,7 @@ def _source(source: DatasetSource, folder: Path) -> tuple[DatasetSource, list[st
             complaints += [wrong] if (wrong := wrong_with_format(resolved)) else []
         elif (kind := irregular(Path(resolved))) is not None:
             complaints.append(f"not a regular file (got {source.path}, {kind}); give a file or a folder")
-        # A .json file can hold one list a split; the others hold one table.
+        # A .json file can hold one list per split; the others hold one table.
         if is_file(Path(resolved)) and source.split is not None and not resolved.endswith(".json"):
             complaints.append(
                 f"split has no effect for a single file (got {source.split!r} for {source.path}); remove it"
@@ -190,7 +190,7 @@ def _source(source: DatasetSource, folder: Path) -> tuple[DatasetSource, list[st
 
 
 def _resource(given: str, folder: Path, builtin: tuple[str, ...], what: str) -> tuple[str, str | None]:
-    """Return the resolved path, and what is wrong with it (None when nothing is)."""
+    """Return the resolved path, and what is wrong with it (None if nothing is)."""
     if given.startswith("builtin/"):
         wrong = None if given in builtin else f"no such builtin {what} (got {given}){hint_or_list(given, builtin)}"
         return given, wrong
@@ -209,5 +209,5 @@ def _resource(given: str, folder: Path, builtin: tuple[str, ...], what: str) -> 
 
 
 def _looks_local(given: str) -> bool:
-    """Whether a path of which nothing is there meant a file or folder, and so is not looked for on the hub."""
+    """Return whether a path that does not exist means a file or folder, and so is not looked up on the hub."""
     return given.startswith((".", "/", "~")) or given.endswith("/") or given.count("/") > 1 or names_file(given)

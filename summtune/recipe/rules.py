@@ -1,7 +1,7 @@
-"""What a recipe must hold, and which of its keys would have no effect.
+"""Rules across keys: which are required, which contradict each other, which have no effect.
 
-A key that is written down and then ignored is the most expensive mistake of an experiment, because nothing shows it.
-Each rule is one line of a table: the key, when it has no effect, and why.
+A key that is set and then ignored is the most expensive mistake of an experiment, because nothing shows it.
+Each such rule is one line of a table: the key, when it has no effect, and why.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Finding: TypeAlias = tuple[KeyPath, str]
 
 _LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora")
 
-# key path, the key that decides, whether it has no effect in this recipe, why and what to do
+# key path, the key that it depends on, whether it has no effect in this recipe, why and what to do
 _NO_EFFECT: tuple[tuple[str, str, Callable[[Recipe], bool], str], ...] = (
     *(
         (key, "adapter", lambda r: r.adapter is None, "without `adapter: lora`; add the adapter or remove the key")
@@ -42,13 +42,13 @@ _NO_EFFECT: tuple[tuple[str, str, Callable[[Recipe], bool], str], ...] = (
         "num_epochs",
         "max_steps",
         lambda r: r.max_steps is not None,
-        "beside max_steps, which decides; keep one of the two",
+        "with max_steps, which takes precedence; keep one of the two",
     ),
     (
         "warmup_ratio",
         "warmup_steps",
         lambda r: r.warmup_steps > 0 and r.warmup_ratio > 0,
-        "beside warmup_steps; keep one of the two",
+        "with warmup_steps, which takes precedence; keep one of the two",
     ),
     *(
         (
@@ -113,7 +113,7 @@ _NO_EFFECT: tuple[tuple[str, str, Callable[[Recipe], bool], str], ...] = (
 def no_effect(path: KeyPath, recipe: Recipe, wrong: Collection[str] = ()) -> str | None:
     """Return why the key at ``path`` would be ignored by ``recipe``, or None when it is read.
 
-    Where the key that decides is among the ``wrong`` ones, nobody can tell, and nothing is said.
+    If the key that it depends on is among the ``wrong`` ones, the effect is unknown and the result is None.
     """
     kinds = use_of(str(path[0])).kinds
     if recipe.kind not in kinds:
@@ -132,7 +132,7 @@ def check(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str] = ())
     Args:
         given: the mapping as written, without the keys in ``wrong``.
         recipe: the values, defaults filled in.
-        wrong: keys that are given with a wrong value; they are not missing.
+        wrong: keys that have an invalid value; they are not missing.
     """
     for key, value in given.items():
         yield from _ignored((key,), value, recipe, wrong)
@@ -169,15 +169,15 @@ def _required(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str]) 
     required = {
         "prompt": {
             "base_model": "name a hub model such as google/flan-t5-base, a local folder, or builtin/flan-t5-nano",
-            "test_datasets": "list what is to be summarized",
+            "test_datasets": "list the dialogues to summarize",
         },
         "train": {
             "base_model": "name a hub model such as google/flan-t5-base, a local folder, or builtin/flan-t5-nano",
-            "datasets": "list what is trained on",
-            "test_datasets": "list what is to be summarized and scored",
+            "datasets": "list the training data",
+            "test_datasets": "list the dialogues to summarize and score",
             "learning_rate": "about 1e-4 suits full fine-tuning, 1e-3 suits LoRA",
         },
-        "compare": {"recipes": "list the recipes whose results are compared"},
+        "compare": {"recipes": "list the recipes to compare"},
     }[recipe.kind]
     for key, advice in required.items():
         if given.get(key) is None and key not in wrong:
@@ -193,14 +193,14 @@ def _metric_arguments(recipe: Recipe) -> Iterator[Finding]:
     for name, arguments in recipe.evaluation.metric_arguments.items():
         path: KeyPath = ("evaluation", "metric_arguments", name)
         if name not in names:
-            known = hint_or_list(name, names) if names else "; it lists ROUGE alone, which takes none"
-            yield path, f"metric_arguments of what evaluation.metrics does not list (got {name!r}){known}"
+            known = hint_or_list(name, names) if names else "; it lists only ROUGE, which takes no arguments"
+            yield path, f"metric_arguments for a metric that evaluation.metrics does not list (got {name!r}){known}"
         for key in {"predictions", "references"} & arguments.keys():
-            yield (*path, key), f"{key} come from the run (got them in metric_arguments.{name}); remove the key"
+            yield (*path, key), f"{key} are passed by summtune (got them in metric_arguments.{name}); remove the key"
 
 
 def _may_be_rouge(name: str) -> bool:
-    """Return whether a metric is none of the evaluate library; a folder may be called as one likes."""
+    """Return whether a metric is ROUGE rather than one of the evaluate library; a folder may have any name."""
     return name.startswith("rouge") and "/" not in name
 
 
@@ -209,7 +209,7 @@ def _prompt(recipe: Recipe) -> Iterator[Finding]:
     if chosen.choose == "ids" and chosen.ids is None:
         yield ("exemplars",), "`choose: ids` needs ids; list the ids of the exemplars"
     if chosen.choose == "ids" and chosen.ids is not None and len(chosen.ids) != recipe.shots:
-        yield ("exemplars", "ids"), f"ids must be as many as shots (got {len(chosen.ids)} ids, shots: {recipe.shots})"
+        yield ("exemplars", "ids"), f"give exactly `shots` ids (got {len(chosen.ids)} ids, shots: {recipe.shots})"
     if recipe.long_dialogues == "drop":
         yield (
             ("long_dialogues",),
@@ -222,7 +222,7 @@ def _prompt(recipe: Recipe) -> Iterator[Finding]:
         if (source.path, split) in tested and not _is_file(source.path):
             yield (
                 ("datasets", index),
-                f"exemplars may not come from what is tested (got {source.path}, split {split}, in both); "
+                f"exemplars must not come from the test data (got {source.path}, split {split}, in both); "
                 "use another split",
             )
 
@@ -234,7 +234,7 @@ def _is_file(path: str) -> bool:
 def _training(recipe: Recipe) -> Iterator[Finding]:
     size = recipe.val_set_size
     if size >= 1 and size != int(size):
-        yield ("val_set_size",), f"val_set_size is a count or a share below 1 (got {size}); write a whole number"
+        yield ("val_set_size",), f"val_set_size is a count or a fraction below 1 (got {size}); write a whole number"
     limits = [source.limit for source in recipe.datasets or ()]
     most = sum(limit for limit in limits if limit is not None)
     if limits and None not in limits and size >= most:
@@ -247,17 +247,17 @@ def _training(recipe: Recipe) -> Iterator[Finding]:
         yield (
             ("save_steps",),
             f"save_steps must be a multiple of eval_steps (got {recipe.save_steps} and {recipe.eval_steps}): the best "
-            "checkpoint is one that was evaluated",
+            "checkpoint is one of those evaluated",
         )
     if size and recipe.save_steps and not recipe.eval_steps:
         yield (
             ("save_steps",),
-            "save_steps with val_set_size needs eval_steps: the best checkpoint is one that was evaluated",
+            "save_steps with val_set_size needs eval_steps: the best checkpoint is one of those evaluated",
         )
     if recipe.mlflow_tracking_uri and "@" in recipe.mlflow_tracking_uri:
         yield (
             ("mlflow_tracking_uri",),
-            "mlflow_tracking_uri may not hold a user or password (it is written to files); "
+            "mlflow_tracking_uri must not contain a user or password (it is written to files); "
             "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment",
         )
 
@@ -272,12 +272,12 @@ def _comparison(recipe: Recipe) -> Iterator[Finding]:
     if recipe.baseline is not None and recipe.recipes and recipe.baseline not in names:
         yield (
             ("baseline",),
-            f"baseline is none of the systems (got {recipe.baseline!r}){hint_or_list(recipe.baseline, names)}",
+            f"baseline is not one of the systems (got {recipe.baseline!r}){hint_or_list(recipe.baseline, names)}",
         )
 
 
 def system_name(entry: Any) -> str:
-    """Return what tables call an entry of ``recipes``: its name, else its file's name without the ending."""
+    """Return the name of an entry of ``recipes`` in tables: its own, else its file's name without the ending."""
     path = entry if isinstance(entry, str) else entry.recipe
     name = None if isinstance(entry, str) else entry.name
     return name or path.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".yaml").removesuffix(".yml")

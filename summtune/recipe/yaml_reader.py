@@ -1,8 +1,8 @@
-"""Reads YAML into plain values and remembers where each one was written.
+"""Reads YAML into plain values, with the position of each one.
 
-The traps of YAML 1.1 are closed by reading the YAML 1.2 core schema: ``1e-4`` is a number, ``no`` and ``2026-01-01``
-are strings, ``010`` is ten. Duplicate keys, tags, merge keys and several documents are problems; aliases are bounded,
-so that a few lines cannot expand into gigabytes.
+The YAML 1.2 core schema avoids the traps of YAML 1.1: ``1e-4`` is a number, ``no`` and ``2026-01-01`` are strings,
+``010`` is ten. Duplicate keys, tags, merge keys and several documents are problems; aliases are bounded, so that a few
+lines cannot expand into gigabytes.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import yaml
 from summtune.base.errors import InputError, Problem
 from summtune.base.files import read_bounded
 from summtune.base.visible import is_utf8, visible
-from summtune.recipe.document import Document, KeyPath, Place
+from summtune.recipe.document import Document, KeyPath, Position
 
 _MAX_BYTES = 100_000
 _MAX_NODES = 20_000
 _MAX_DEPTH = 20
 _MAX_DIGITS = 100
-# PyYAML lets Python refuse the code point of an escape in a quoted text, such as "\UFFFFFFFF".
+# PyYAML passes on Python's errors about the code point of an escape in a quoted text, such as "\UFFFFFFFF".
 _NOT_YAML = (yaml.YAMLError, ValueError, OverflowError)
 
 
@@ -49,17 +49,15 @@ def read_yaml_file(path: Path) -> Document:
     """Return the document in ``path``.
 
     Raises:
-        InputError: there is no such file, it is a folder, no regular file, not UTF-8, above 100 kB, empty, or not YAML.
+        InputError: the file does not exist, is a folder or not regular, is not UTF-8, above 100 kB, empty, or not YAML.
     """
     file = str(path)
     try:
         content = read_bounded(path, _MAX_BYTES)
     except FileNotFoundError:
-        raise InputError(
-            f"no recipe at this path (got {file}); `summtune recipes` lists those that come along"
-        ) from None
+        raise InputError(f"no recipe at this path (got {file}); `summtune recipes` lists the bundled ones") from None
     except IsADirectoryError:
-        raise InputError(f"a recipe is a YAML file (got the folder {file}); name the file in it") from None
+        raise InputError(f"a recipe is a YAML file (got the folder {file}); give the file in it") from None
     except OSError as error:
         raise InputError(f"the recipe cannot be read (got {file}: {error.strerror}); check its permissions") from None
     try:
@@ -83,7 +81,7 @@ def read_yaml(text: str, file: str) -> Document:
     except _NOT_YAML as error:
         raise InputError(_syntax_message(error, file)) from None
     except RecursionError:
-        raise InputError(f"{file}: nested deeper than a recipe can be; is it the right file?") from None
+        raise InputError(f"{file}: nested too deeply for a recipe; is it the right file?") from None
     if len(nodes) > 1:
         line = nodes[1].start_mark.line + 1
         raise InputError(
@@ -112,7 +110,7 @@ def read_yaml_value(text: str) -> Any:
         detail = getattr(error, "problem", None) or _first_line(error)
         raise InputError(f"not a YAML value (got {_shortened(text)}: {detail}); quote it") from None
     except RecursionError:
-        raise InputError(f"not a YAML value (got {_shortened(text)}: nested too deep); quote it") from None
+        raise InputError(f"not a YAML value (got {_shortened(text)}: nested too deeply); quote it") from None
     if node is not None:
         document.value = _Builder(document).build(node, ())
     if document.problems:
@@ -130,13 +128,13 @@ def _first_line(error: Exception) -> str:
 
 def _syntax_message(error: Exception, file: str) -> str:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
+    position = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
     detail = getattr(error, "problem", None) or _first_line(error)
-    return f"{place}: not YAML ({detail}); check the indentation, colons and quotes around here"
+    return f"{position}: not YAML ({detail}); check the indentation, colons and quotes around here"
 
 
 def _plain_tag(node: yaml.ScalarNode) -> str:
-    """Return the tag that a scalar has when none is written: by its text where it is plain, else a string's."""
+    """Return the tag of a scalar that is written without one: by its text if it is plain, else a string's."""
     if node.style is not None:
         return "tag:yaml.org,2002:str"
     for tag, pattern in _CoreSchemaLoader.yaml_implicit_resolvers.get(node.value[:1], ()):
@@ -146,7 +144,7 @@ def _plain_tag(node: yaml.ScalarNode) -> str:
 
 
 class _Builder:
-    """Turns YAML nodes into values, noting places and problems on the way."""
+    """Turns YAML nodes into values, and records positions and problems."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
@@ -155,8 +153,8 @@ class _Builder:
     def build(self, node: yaml.Node, path: KeyPath) -> Any:
         self.nodes += 1
         mark = node.start_mark
-        # An aliased node keeps the place of its anchor, which is where a reader has to change it.
-        self.document.places.setdefault(path, Place(self.document.file, mark.line + 1, mark.column + 1))
+        # An aliased node keeps the position of its anchor, which is where the user has to change it.
+        self.document.positions.setdefault(path, Position(self.document.file, mark.line + 1, mark.column + 1))
         if self.nodes > _MAX_NODES or len(path) > _MAX_DEPTH:
             raise InputError(
                 f"{self.document.file}:{mark.line + 1}: aliases or nesting expand to more than a recipe can hold "
@@ -179,26 +177,26 @@ class _Builder:
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             mark = key_node.start_mark
-            place = Place(self.document.file, mark.line + 1, mark.column + 1)
+            position = Position(self.document.file, mark.line + 1, mark.column + 1)
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
                 shown = getattr(key_node, "value", "")
                 shown = shown if isinstance(shown, str) else "a collection"
                 braces = isinstance(key_node, yaml.MappingNode)  # {{dialogue}} without quotes
-                advice = "put text in braces in quotes" if braces else "write the keys out, without merging or nesting"
-                self._note(place, f"a key is a plain name (got {shown!r}); {advice}")
+                advice = "quote text that is in braces" if braces else "write the keys out, without merging or nesting"
+                self._note(position, f"a key must be a plain name (got {shown!r}); {advice}")
                 continue
-            key = self._text(key_node.value, place)
+            key = self._text(key_node.value, position)
             key_path: KeyPath = (*path, key)
             if key in mapping:
-                first = self.document.places[key_path].line
-                self._note(place, f"duplicate key {key!r} (first on line {first}); keep one of them")
+                first = self.document.positions[key_path].line
+                self._note(position, f"duplicate key {key!r} (first on line {first}); keep one of them")
                 continue
-            self.document.places[key_path] = place
+            self.document.positions[key_path] = position
             mapping[key] = self.build(value_node, key_path)
         return mapping
 
     def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:
-        text = self._text(node.value, self.document.places[path])
+        text = self._text(node.value, self.document.positions[path])
         if node.tag != _plain_tag(node):
             self._refuse_tag(node, path, "")
             return text
@@ -209,7 +207,7 @@ class _Builder:
                 return node.value.lower() == "true"
             case "int" if len(node.value) > _MAX_DIGITS:
                 message = f"a number has at most {_MAX_DIGITS} digits (got {len(node.value)}); shorten or quote it"
-                self._note(self.document.places[path], message)
+                self._note(self.document.positions[path], message)
                 return node.value
             case "int":
                 return int(node.value)
@@ -218,18 +216,18 @@ class _Builder:
             case _:
                 return text
 
-    def _text(self, text: str, place: Place) -> str:
-        """Return the text; one that no file, file's name or process can be given is noted, and made harmless."""
+    def _text(self, text: str, position: Position) -> str:
+        """Return the text; if no file, file name or process argument can hold it, report it and escape it."""
         if is_utf8(text) and "\0" not in text:
             return text
         shown = _shortened(text)
-        self._note(place, f"a text holds no null characters and no lone surrogates (got {shown}); remove them")
+        self._note(position, f"text must not contain null characters or lone surrogates (got {shown}); remove them")
         return visible(text)
 
     def _refuse_tag(self, node: yaml.Node, path: KeyPath, plain: str) -> None:
         if node.tag != plain:
             shown = node.tag.replace("tag:yaml.org,2002:", "!!")
-            self._note(self.document.places[path], f"YAML tags are not allowed (got {shown}); write a plain value")
+            self._note(self.document.positions[path], f"YAML tags are not allowed (got {shown}); write a plain value")
 
-    def _note(self, place: Place, message: str) -> None:
-        self.document.problems.append(Problem(message, place.file, place.line, place.column))
+    def _note(self, position: Position, message: str) -> None:
+        self.document.problems.append(Problem(message, position.file, position.line, position.column))

@@ -55,5 +55,5 @@ def test_a_problem_is_one_line_whatever_it_quotes():
         (OSError(errno.ENOSPC, "No space", "x"), "no space is left on the disk (got x); free some, and give the same "),
     ],
 )
-def test_what_the_system_refuses_is_told_with_its_file(error, text):
+def test_what_the_system_refuses_is_reported_with_its_file(error, text):
     assert os_error_text(error).startswith(text)

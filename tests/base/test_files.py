@@ -74,7 +74,7 @@ def test_files_get_the_permissions_of_the_umask(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, b"", b"9" * 5000])
-def test_a_file_that_was_damaged_is_told(tmp_path, content):
+def test_a_file_that_was_damaged_is_reported(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
     (tmp_path / "a.jsonl").write_bytes(b"{}\n" + content + b"\n")
     with pytest.raises(RunDirectoryError, match=r"a\.json: not the JSON that summtune wrote there"):

@@ -178,7 +178,7 @@ def test_the_protocol_is_set_as_in_a_recipe(scored):
         ("use_stemer=false", "unknown key 'use_stemer' in evaluation, did you mean use_stemmer"),
         ("metrics=rouge1", r"evaluation.metrics must be a list \(got 'rouge1'\)"),
         ("confidence=2", r"evaluation.confidence must be below 1.0 \(got 2\)"),
-        ("metric_arguments={bleu: {}}", r"metric_arguments of what evaluation.metrics does not list \(got 'bleu'\)"),
+        ("metric_arguments={bleu: {}}", r"metric_arguments for a metric that evaluation.metrics does not list \(got 'bleu'\)"),
     ],
 )
 def test_a_setting_that_is_wrong_is_told_as_in_a_recipe(scored, setting, message):

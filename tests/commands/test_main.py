@@ -54,8 +54,8 @@ def test_a_recipe_that_cannot_be_read_is_refused(refused, project, content, mess
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("nowhere.yaml", "no recipe at this path (got nowhere.yaml); `summtune recipes` lists those that come along"),
-        ("model", "a recipe is a YAML file (got the folder model); name the file in it"),
+        ("nowhere.yaml", "no recipe at this path (got nowhere.yaml); `summtune recipes` lists the bundled ones"),
+        ("model", "a recipe is a YAML file (got the folder model); give the file in it"),
     ],
 )
 def test_a_path_that_is_no_recipe_is_refused(refused, path, message):

@@ -226,7 +226,7 @@ def test_a_summary_reads_well_whichever_facts_it_leaves_out(salient: tuple[str, 
             assert re.fullmatch(r"[A-Z#].*\.", text), text
 
 
-def test_a_fact_is_told_where_its_kind_counts_and_left_out_or_hinted_at_elsewhere() -> None:
+def test_a_fact_is_reported_where_its_kind_counts_and_left_out_or_hinted_at_elsewhere() -> None:
     rng = Random("course")
     scene = next(scene for scene in iter(lambda: draw_scene(rng), None) if scene.family.name == "course")
     template = scene.family.wordings[0]

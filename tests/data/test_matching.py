@@ -77,7 +77,7 @@ def test_lines_are_matched_by_order():
         (["a"] * 6, 2, 6, r"6 lines, .* \(got 4 too many\); its 6 rows repeat dialogues, whose references are grouped"),
     ],
 )
-def test_a_number_of_lines_that_differs_is_told_with_how_and_why(texts, count, rows, message):
+def test_a_number_of_lines_that_differs_is_reported_with_how_and_why(texts, count, rows, message):
     with pytest.raises(DataError, match=message):
         with_dialogues(outputs(*texts, lines=True), reading(count, rows), "test.jsonl")
 
@@ -120,7 +120,7 @@ def test_an_id_of_several_rows_is_refused():
         with_own_references(outputs(("a", "x"), ("b", "y"), ("c", "x"), references=("r",)))
 
 
-def test_an_id_whose_dialogue_stands_under_an_earlier_one_is_told_from_a_foreign_id():
+def test_an_id_whose_dialogue_stands_under_an_earlier_one_is_reported_from_a_foreign_id():
     place = Place("test", "row", 1)
     repeated = (RepeatedId("test_0b", place, "test_0", place),)
     given = outputs(("a", "test_0"), ("b", "test_0b"), ("c", "other"))

@@ -184,7 +184,7 @@ GOOD = '{"prediction": "x", "reference": "y", "id": 1}\n'
         ("a.txt.gz", b"\x1f\x8b", r"compressed files are not read \(got .*a.txt.gz\); decompress it first"),
     ],
 )
-def test_what_cannot_be_used_is_told_with_its_place(write, name, content, message):
+def test_what_cannot_be_used_is_reported_with_its_place(write, name, content, message):
     with pytest.raises(DataError, match=message):
         read(write(name, content))
 
@@ -193,7 +193,7 @@ def test_plain_text_may_begin_with_a_brace(write):
     assert [row.prediction for row in read(write("a.txt", "{smiles} Hi.\n{}x\n")).rows] == ["{smiles} Hi.", "{}x"]
 
 
-def test_several_bad_rows_are_told_at_once(write):
+def test_several_bad_rows_are_reported_at_once(write):
     name = write("a.jsonl", GOOD + '{"prediction": 3, "id": 2}\n' * 7)
     with pytest.raises(DataError, match=r"^7 rows cannot be used, the first 5:") as caught:
         read(name)
@@ -205,7 +205,7 @@ def test_plain_text_has_no_columns_to_name(write):
         read(write("a.txt", "x\n"), prediction="output")
 
 
-def test_a_place_where_no_file_is_is_told(write, tmp_path):
+def test_a_place_where_no_file_is_is_reported(write, tmp_path):
     write("outputs.txt", "x\n")
     with pytest.raises(DataError, match=r"no such file or folder \(got .*output.txt\), did you mean outputs.txt\?"):
         read("output.txt")
@@ -241,7 +241,7 @@ def test_lines_come_from_what_a_shell_opened_but_from_no_named_pipe(tmp_path):
         read_outputs(str(tmp_path / "pipe"), OutputColumns(), with_references=False)
 
 
-def test_a_file_that_may_not_be_read_is_told(write, monkeypatch):
+def test_a_file_that_may_not_be_read_is_reported(write, monkeypatch):
     name = write("a.txt", "x\n")
 
     def refuse(path):

@@ -113,7 +113,7 @@ def test_sources_are_grouped_together_and_limited_each(tmp_path: Path) -> None:
     assert [one.count for one in reading.sources] == [2, 1]
 
 
-def test_ids_of_sources_with_like_names_are_told_apart(tmp_path: Path) -> None:
+def test_ids_of_sources_with_like_names_are_reported_apart(tmp_path: Path) -> None:
     jsonl(tmp_path / "a" / "train.jsonl", ("x", "1"))
     jsonl(tmp_path / "b" / "train.jsonl", ("y", "2"))
     jsonl(tmp_path / "c" / "b" / "train.jsonl", ("z", "3"))

@@ -61,7 +61,7 @@ def test_statements_of_template_languages_are_not_run(statement):
         (r"Summarize:\t{dialogue}", r"\t", "tab"),
     ],
 )
-def test_an_escape_sequence_that_yaml_left_is_told(template, escape, meant):
+def test_an_escape_sequence_that_yaml_left_is_reported(template, escape, meant):
     message = foreign_placeholder(template)
     assert message is not None
     assert f"in place of a {meant} (got {escape}); write the text in double quotes" in message

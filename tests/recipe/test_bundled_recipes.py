@@ -1,4 +1,4 @@
-"""The shipped recipes say what they do, hold, and plan what they promise."""
+"""The bundled recipes are valid, and plan what their comments promise."""
 
 import json
 import shutil
@@ -21,12 +21,12 @@ def path(request):
     return request.param
 
 
-def test_a_shipped_recipe_has_no_problem(path):
+def test_a_bundled_recipe_has_no_problems(path):
     loaded, _ = check(path)
     assert loaded.document.problems == []
 
 
-def test_a_shipped_recipe_is_short_and_says_what_it_does_on_what_and_how(path):
+def test_a_bundled_recipe_is_short_and_its_opening_comment_names_purpose_hardware_and_command(path):
     lines = path.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 42
     assert lines[0].startswith("# yaml-language-server: $schema=")
@@ -49,7 +49,7 @@ def one_cpu(monkeypatch):
 
 
 @pytest.mark.usefixtures("one_cpu")
-def test_full_fine_tuning_trains_every_weight_with_zero_2():
+def test_the_full_ft_recipe_trains_every_weight_with_zero_2():
     plan = resolve(package_path("recipes") / "full_ft.yaml").plan
     assert plan.model.total_parameters == plan.model.trainable_parameters == 247_577_856
     assert (plan.stages[0].launch.distribution, plan.stages[0].launch.zero_stage) == ("deepspeed", 2)
@@ -57,7 +57,7 @@ def test_full_fine_tuning_trains_every_weight_with_zero_2():
 
 
 @pytest.mark.usefixtures("one_cpu")
-def test_lora_trains_one_and_a_half_percent():
+def test_the_lora_recipe_trains_1_41_percent_of_the_weights():
     plan = resolve(package_path("recipes") / "lora.yaml").plan
     assert (plan.model.trainable_parameters, plan.model.total_parameters) == (3_538_944, 251_116_800)
     assert round(100 * 3_538_944 / 251_116_800, 2) == 1.41
@@ -65,7 +65,7 @@ def test_lora_trains_one_and_a_half_percent():
 
 
 @pytest.mark.usefixtures("one_cpu")
-def test_prompts_train_nothing_and_take_their_exemplars_from_the_train_split():
+def test_the_prompt_recipes_train_nothing_and_take_exemplars_from_the_train_split():
     for name, shots in (("zero_shot", 0), ("one_shot", 1), ("few_shot", 3)):
         plan = resolve(package_path("recipes") / f"{name}.yaml").plan
         assert (plan.recipe.shots, plan.model.trainable_parameters) == (shots, 0)
@@ -75,7 +75,7 @@ def test_prompts_train_nothing_and_take_their_exemplars_from_the_train_split():
 
 @pytest.mark.usefixtures("one_cpu")
 @pytest.mark.parametrize("name", ["compare", "compare_150"])
-def test_the_comparisons_compare_the_five_systems(name):
+def test_the_comparison_recipes_compare_the_five_systems(name):
     comparison = resolve(package_path("recipes") / f"{name}.yaml")
     assert [system.name for system in comparison.plan.systems] == [
         "Original", "One-shot", "Few-shot", "Full fine-tuning", "LoRA",
@@ -85,7 +85,7 @@ def test_the_comparisons_compare_the_five_systems(name):
 
 
 @pytest.mark.usefixtures("one_cpu")
-def test_with_few_pairs_150_are_trained_on(tmp_path, write_rows, write_model):
+def test_compare_150_trains_on_150_pairs(tmp_path, write_rows, write_model):
     train = write_rows(tmp_path / "train.jsonl", 400)
     test = write_rows(tmp_path / "test.jsonl", 3)
     model = write_model(tmp_path / "model")
@@ -107,18 +107,18 @@ def test_with_few_pairs_150_are_trained_on(tmp_path, write_rows, write_model):
     assert parts["Original"].plan.recipe.datasets is None
 
 
-def test_a_recipe_that_is_copied_elsewhere_still_finds_its_deepspeed_config(tmp_path):
+def test_a_copied_recipe_still_finds_its_bundled_deepspeed_config(tmp_path):
     shutil.copy(package_path("recipes") / "full_ft.yaml", tmp_path / "mine.yaml")
     _, recipe = check(tmp_path / "mine.yaml")
     assert recipe.deepspeed == str(package_path("ds_configs/zero2.json"))
     (tmp_path / "ds_configs").mkdir()
     shutil.copy(package_path("ds_configs/zero1.json"), tmp_path / "ds_configs" / "zero2.json")
     _, recipe = check(tmp_path / "mine.yaml")
-    assert recipe.deepspeed == str(tmp_path / "ds_configs" / "zero2.json"), "the file beside the recipe comes first"
+    assert recipe.deepspeed == str(tmp_path / "ds_configs" / "zero2.json"), "a file next to the recipe takes precedence"
 
 
 @pytest.mark.parametrize("config", sorted(package_path("ds_configs").glob("*.json")), ids=lambda path: path.name)
-def test_a_shipped_deepspeed_config_is_what_its_name_says(config):
+def test_a_bundled_deepspeed_config_matches_its_name(config):
     from summtune.deepspeed.configs import read_ds_config
 
     zero = read_ds_config(config)["zero_optimization"]
@@ -140,7 +140,7 @@ USED = {
 }
 
 
-def test_every_deepspeed_config_is_used_by_a_recipe():
+def test_every_bundled_deepspeed_config_is_used_by_a_recipe():
     assert set(USED.values()) == {path.name for path in package_path("ds_configs").iterdir()}
     for name, config in USED.items():
         _, recipe = check(package_path("recipes") / name)
@@ -160,7 +160,7 @@ PROMISED = [
 
 
 @pytest.mark.parametrize(("name", "gpus", "gib"), PROMISED)
-def test_the_hardware_that_a_recipe_names_holds_it(monkeypatch, name, gpus, gib):
+def test_a_bundled_recipe_fits_the_hardware_that_it_names(monkeypatch, name, gpus, gib):
     seen = [Gpu("GPU", gib << 30, (8, 0))] * gpus
     monkeypatch.setattr("summtune.plan.resolve.visible_gpus", lambda: seen)
     resolved = resolve(package_path("recipes") / name)
@@ -180,7 +180,7 @@ def test_the_hardware_that_a_recipe_names_holds_it(monkeypatch, name, gpus, gib)
         ("flan-t5-xxl/full_ft.yaml", "zero3", 4, 80),
     ],
 )
-def test_the_faster_config_that_a_recipe_names_fits_where_it_says(monkeypatch, name, config, gpus, gib):
+def test_the_faster_config_that_a_recipe_names_fits_the_gpus_it_names(monkeypatch, name, config, gpus, gib):
     monkeypatch.setattr("summtune.plan.resolve.visible_gpus", lambda: [Gpu("GPU", gib << 30, (8, 0))] * gpus)
     path = package_path("recipes") / name
     resolved = resolve(path, [f"deepspeed=ds_configs/{config}.json"])
@@ -190,7 +190,7 @@ def test_the_faster_config_that_a_recipe_names_fits_where_it_says(monkeypatch, n
     assert f"{gpus} GPUs of {gib} GiB" in said or f"{gpus} of {gib}" in said
 
 
-def test_the_host_memory_that_a_recipe_names_is_what_deepspeed_asks_for(monkeypatch):
+def test_the_host_memory_that_a_recipe_names_is_what_deepspeed_needs(monkeypatch):
     monkeypatch.setattr("summtune.plan.resolve.visible_gpus", lambda: [Gpu("GPU", 40 << 30, (8, 0))])
     for name, gib in (("flan-t5-xl/full_ft_offload.yaml", 70), ("flan-t5-xxl/full_ft.yaml", 300)):
         path = package_path("recipes") / name

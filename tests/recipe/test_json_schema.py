@@ -30,16 +30,16 @@ def test_the_committed_schema_is_current():
     assert committed == recipe_schema(), "run `make schema`"
 
 
-def test_the_schema_is_a_schema():
+def test_the_published_schema_is_valid_json_schema():
     jsonschema.Draft202012Validator.check_schema(recipe_schema())
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
-def test_every_shipped_recipe_satisfies_it(path: Path):
+def test_every_bundled_recipe_satisfies_the_schema(path: Path):
     assert complaints(read_yaml_file(path).value) == []
 
 
-def test_a_valid_recipe_satisfies_it():
+def test_a_valid_recipe_satisfies_the_schema():
     assert complaints(TRAIN) == []
 
 
@@ -57,13 +57,13 @@ def test_a_valid_recipe_satisfies_it():
         ({"kind": "trian"}, "'trian'"),
     ],
 )
-def test_what_the_command_refuses_an_editor_underlines(change, word):
+def test_the_schema_rejects_what_the_command_rejects(change, word):
     found = complaints(TRAIN | change)
     assert found
     assert any(word in message for message in found)
 
 
-def test_every_key_is_explained():
+def test_every_key_in_the_schema_has_a_description():
     schema = recipe_schema()
     sections = schema["$defs"]
     for section in (schema, *sections.values()):

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from summtune.recipe.keys import DatasetSource, Recipe, use_of
 
 
-def test_every_key_is_described_and_says_who_reads_it():
+def test_every_key_has_a_description_and_the_kinds_that_read_it():
     for key, field in Recipe.model_fields.items():
         assert field.description, key
         assert use_of(key).kinds, key
@@ -22,7 +22,7 @@ def test_the_resolved_recipe_has_every_key_of_its_kind_and_no_other():
     assert Recipe.model_validate(values) == recipe
 
 
-def test_what_only_says_how_a_run_is_executed_is_no_part_of_its_identity():
+def test_keys_that_only_control_execution_are_not_part_of_the_identity():
     execution = {key for key in Recipe.model_fields if not use_of(key).identity}
     assert execution == {
         "output_dir", "micro_batch_size", "gradient_accumulation_steps", "gradient_checkpointing", "torch_compile",
@@ -32,7 +32,7 @@ def test_what_only_says_how_a_run_is_executed_is_no_part_of_its_identity():
     }  # fmt: skip
 
 
-def test_a_recipe_does_not_change():
+def test_a_recipe_is_immutable():
     recipe = Recipe(kind="prompt")
     with pytest.raises(ValidationError, match="frozen"):
         recipe.seed = 7
@@ -49,6 +49,6 @@ def test_a_recipe_does_not_change():
         ("lora_target_modules", "q"),
     ],
 )
-def test_nothing_is_coerced(key, value):
+def test_values_are_not_coerced_to_another_type(key, value):
     with pytest.raises(ValidationError):
         Recipe.model_validate({"kind": "train", key: value})

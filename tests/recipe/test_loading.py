@@ -1,4 +1,4 @@
-"""A recipe file as a whole: every problem at once, each with its place, overrides included."""
+"""A recipe file as a whole: all problems at once, each with its position, overrides included."""
 
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def test_a_valid_recipe_is_read_as_written(load):
     assert loaded.path.is_absolute()
 
 
-def test_every_problem_is_told_at_once_in_the_order_of_the_file(problems):
+def test_all_problems_are_reported_at_once_in_the_order_of_the_file(problems):
     text = """\
 kind: train
 base_model: google/flan-t5-base
@@ -111,7 +111,7 @@ shots: 1
         ("prompt_template: ''", "prompt_template must have at least 1 character (got '')"),
         (
             "prompt_template: {dialogue}",
-            "prompt_template must be text (got a section); put text that holds braces, brackets or a colon in quotes",
+            "prompt_template must be text (got a section); quote text that contains braces, brackets or a colon",
         ),
         ("generation: 5", "generation must be a section of keys (got 5)"),
         ("generation: [num_beams]", "generation must be a section of keys (got a list)"),
@@ -129,7 +129,7 @@ shots: 1
         ),
     ],
 )
-def test_one_mistake_is_one_problem_with_its_place(problems, line, message):
+def test_one_mistake_is_reported_once_with_its_position(problems, line, message):
     number = 8 + line.count("\n")
     assert problems(TRAIN + line + "\n") == [f"a.yaml:{number}:1: {message}"]
 
@@ -142,7 +142,7 @@ def test_one_mistake_is_one_problem_with_its_place(problems, line, message):
         ("evaluation: {references: best}", "evaluation.references must be mean or max (got 'best')"),
     ],
 )
-def test_a_mistake_in_a_section_has_its_column(problems, section, message):
+def test_a_mistake_in_a_section_is_reported_with_its_column(problems, section, message):
     assert problems(TRAIN + section) == [f"a.yaml:8:14: {message}"]
 
 
@@ -159,7 +159,7 @@ def test_a_mistake_in_a_section_has_its_column(problems, section, message):
         ("{path: a/b, path: c/d}", 15, "duplicate key 'path' (first on line 4); keep one of them"),
     ],
 )
-def test_a_mistake_in_a_list_item_has_its_column(problems, item, column, message):
+def test_a_mistake_in_a_list_item_is_reported_with_its_column(problems, item, column, message):
     text = TRAIN.replace("  - path: owner/talks", f"- {item}", 1)
     assert problems(text) == [f"a.yaml:4:{column}: {message}"]
 
@@ -172,13 +172,13 @@ def test_a_mistake_in_a_list_item_has_its_column(problems, item, column, message
         ("5", 11, "recipes.1 must be text or a section of keys (got 5)"),
     ],
 )
-def test_a_mistake_in_a_compared_recipe_is_told_once(problems, entry, column, message):
+def test_a_mistake_in_a_compared_recipe_is_reported_once(problems, entry, column, message):
     line = f"recipes: [{'a.yaml'}, {entry}]"
     column = line.index(entry) + (1 if column == 11 else 1 + entry.index("nmae"))
     assert problems(f"kind: compare\n{line}\n") == [f"a.yaml:2:{column}: {message}"]
 
 
-def test_a_missing_or_wrong_kind_hides_nothing_that_can_be_told(problems):
+def test_a_missing_or_invalid_kind_does_not_hide_other_problems(problems):
     assert problems("base_model: a/b\nsede: 1\n") == [
         "a.yaml:1:1: kind is missing; add it",
         "a.yaml:2:1: unknown key 'sede', did you mean seed?",
@@ -189,7 +189,7 @@ def test_a_missing_or_wrong_kind_hides_nothing_that_can_be_told(problems):
     ]
 
 
-def test_a_misspelt_key_is_not_missing_as_well(problems):
+def test_a_misspelt_key_is_not_also_reported_as_missing(problems):
     assert problems(TRAIN.replace("base_model", "base_modle")) == [
         "a.yaml:2:1: unknown key 'base_modle', did you mean base_model?"
     ]
@@ -199,17 +199,17 @@ def test_a_misspelt_key_is_not_missing_as_well(problems):
 
 
 @pytest.mark.parametrize("wrong", ["adapter: lroa", "adaptor: lora", "adapter: [lora]"])
-def test_what_depends_on_a_wrong_key_is_not_judged(problems, wrong):
+def test_keys_that_depend_on_an_invalid_key_are_not_judged(problems, wrong):
     (problem,) = problems(TRAIN + wrong + "\nlora_r: 8\nlora_alpha: 16\n")
     assert problem.startswith("a.yaml:8:1: ")
 
 
 @pytest.mark.parametrize(("text", "kind"), [("- kind: train\n", "list"), ("train\n", "str"), ("5\n", "int")])
-def test_a_recipe_is_a_mapping(problems, text, kind):
+def test_a_recipe_that_is_not_a_mapping_is_refused(problems, text, kind):
     assert problems(text) == [f"a.yaml:1:1: a recipe is a mapping of keys (got a {kind}); start with `kind: train`"]
 
 
-def test_several_things_are_missing(problems):
+def test_all_missing_keys_are_reported(problems):
     lines = problems("kind: train\n")
     assert [line.split(",")[0] for line in lines] == [
         f"a.yaml:1:1: {key} is missing" for key in ("base_model", "datasets", "test_datasets", "learning_rate")
@@ -235,11 +235,11 @@ def test_assignments_go_through_the_same_checks(load, problems):
     ]
 
 
-def test_the_last_assignment_of_a_key_counts(load):
+def test_the_last_assignment_of_a_key_wins(load):
     assert load(TRAIN, "seed=1", "seed=2").recipe.seed == 2
 
 
-def test_an_assigned_null_takes_the_key_away(load, problems):
+def test_an_assignment_of_null_removes_the_key(load, problems):
     recipe = load(TRAIN + "seed: 1\ngeneration: {num_beams: 4}\n", "seed=null", "generation.num_beams=null").recipe
     assert (recipe.seed, recipe.generation.num_beams) == (42, 1)
     assert load(TRAIN, "lora_r=null").recipe == load(TRAIN).recipe
@@ -255,14 +255,14 @@ def test_an_assigned_null_takes_the_key_away(load, problems):
         ("seed=[1", r"--set seed: not a YAML value \(got '\[1'"),
         (
             "datasets.9.limit=3",
-            r"--set datasets.9.limit=3: the list ends before this item \(got datasets.9, it has 1\)",
+            r"--set datasets.9.limit=3: the list has no such item \(got datasets.9, length 1\)",
         ),
         ("base_model.x=3", r"--set base_model.x=3: not inside a section or a list \(got base_model.x\)"),
         ("sede=null", r"--set sede=null: unknown key 'sede', did you mean seed\?"),
         ("generation.num_beam=null", r"unknown key 'num_beam' in generation, did you mean num_beams\?"),
     ],
 )
-def test_an_assignment_that_cannot_be_made_is_told(load, assignment, match):
+def test_an_invalid_assignment_is_reported(load, assignment, match):
     with pytest.raises(InputError, match=match):
         load(TRAIN, assignment)
 
@@ -270,12 +270,12 @@ def test_an_assignment_that_cannot_be_made_is_told(load, assignment, match):
 @pytest.mark.parametrize(
     "assignment", ["seed.x=1", "x.y=1", "0=5", "a..b=1", "=", "datasets=5", "datasets.0.limit.x=1"]
 )
-def test_an_odd_path_ends_in_one_message_of_its_own(load, assignment):
+def test_an_assignment_with_an_odd_path_is_reported_under_set(load, assignment):
     with pytest.raises(InputError, match=r"^--set "):
         load(TRAIN, assignment)
 
 
-def test_shared_overrides_are_laid_where_they_are_read(load):
+def test_shared_overrides_apply_only_to_recipes_that_read_them(load):
     shared = {"lora_r": 8, "learning_rate": 5e-4, "seed": 7, "shots": 2, "generation.num_beams": 4}
     full = load(TRAIN, shared_overrides=shared)
     assert (full.recipe.seed, full.recipe.learning_rate, full.recipe.generation.num_beams) == (7, 5e-4, 4)
@@ -286,12 +286,12 @@ def test_shared_overrides_are_laid_where_they_are_read(load):
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_shared_overrides_are_laid_whatever_their_order(load, order):
+def test_shared_overrides_apply_regardless_of_their_order(load, order):
     shared = dict([("lora_r", 8), ("adapter", "lora")][::order])
     assert load(TRAIN, shared_overrides=shared).recipe.lora_r == 8
 
 
-def test_an_unknown_shared_override_is_told(problems, load):
+def test_an_unknown_shared_override_is_reported(problems, load):
     assert problems(TRAIN, shared_overrides={"sede": 7}) == [
         "override sede of a.yaml: unknown key 'sede', did you mean seed?"
     ]
@@ -300,32 +300,32 @@ def test_an_unknown_shared_override_is_told(problems, load):
         load(TRAIN, shared_overrides={"sede": None})
 
 
-def test_a_wrong_value_of_a_shared_override_is_told(problems):
+def test_an_invalid_value_of_a_shared_override_is_reported(problems):
     assert problems(TRAIN, shared_overrides={"seed": "x"}) == [
         "override seed of a.yaml: seed must be a whole number (got 'x')"
     ]
 
 
-def test_a_null_override_takes_a_key_away(load):
+def test_a_null_override_removes_a_key(load):
     text = TRAIN + "val_set_size: 5\nearly_stopping_patience: 2\n"
     loaded = load(text, shared_overrides={"early_stopping_patience": None, "deepspeed": None})
     assert loaded.recipe.early_stopping_patience is None
     assert loaded.document.overridden == [("early_stopping_patience",)]
 
 
-def test_overrides_of_one_recipe_alone_must_be_read_by_it(load, problems):
+def test_an_override_that_its_recipe_does_not_read_is_an_error(load, problems):
     assert load(TRAIN, overrides={"seed": 7}).recipe.seed == 7
     assert problems(TRAIN, overrides={"lora_r": 8}) == [
         "override lora_r of a.yaml: lora_r has no effect without `adapter: lora`; add the adapter or remove the key"
     ]
 
 
-def test_overrides_of_one_recipe_win_over_shared_ones_and_assignments_over_both(load):
+def test_assignments_win_over_a_recipes_own_overrides_which_win_over_shared_ones(load):
     loaded = load(TRAIN, overrides={"seed": 7}, shared_overrides={"seed": 8, "sequence_len": 64})
     assert (loaded.recipe.seed, loaded.recipe.sequence_len) == (7, 64)
     assert load(TRAIN, "seed=9", overrides={"seed": 7}, shared_overrides={"seed": 8}).recipe.seed == 9
 
 
-def test_an_override_of_one_recipe_can_make_it_read_a_shared_one(load):
+def test_an_own_override_can_make_the_recipe_read_a_shared_one(load):
     loaded = load(TRAIN, overrides={"adapter": "lora"}, shared_overrides={"lora_r": 8})
     assert loaded.recipe.lora_r == 8

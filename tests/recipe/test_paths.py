@@ -1,4 +1,4 @@
-"""What the paths of a recipe mean, and what leads nowhere."""
+"""Resolution of a recipe's paths, and paths that do not exist."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def found(project):
     return of
 
 
-def test_local_paths_are_relative_to_the_recipe(found, project):
+def test_local_paths_are_relative_to_the_recipe_file(found, project):
     recipe, problems = found("output_dir=runs/a", "evaluation.metrics=[rouge1, ./model]")
     assert problems == []
     assert recipe.base_model == str(project / "model")
@@ -40,10 +40,14 @@ def test_an_argument_of_a_metric_that_begins_with_a_dot_and_a_slash_is_a_path(fo
         "num_layers": 9,
         "more": str(project / "nowhere"),
     }
-    assert problems == [f"bertscore.more leads nowhere (got ./nowhere, looked at {project / 'nowhere'}); check it"]
+    assert problems == [
+        f"no file for bertscore.more at this path (got ./nowhere, looked at {project / 'nowhere'}); check it"
+    ]
 
 
-def test_a_path_leads_from_where_it_is_written(project, tmp_path_factory, monkeypatch):
+def test_a_relative_path_starts_from_the_folder_of_the_file_command_or_comparison_that_sets_it(
+    project, tmp_path_factory, monkeypatch
+):
     here, compared = tmp_path_factory.mktemp("here"), tmp_path_factory.mktemp("compared")
     for folder in (here, compared):
         (folder / "test.jsonl").touch()
@@ -59,13 +63,13 @@ def test_a_path_leads_from_where_it_is_written(project, tmp_path_factory, monkey
     assert problems == []
 
 
-def test_home_is_expanded(found, project, monkeypatch):
+def test_a_tilde_is_expanded_to_the_home(found, project, monkeypatch):
     monkeypatch.setenv("HOME", str(project))
     recipe, problems = found("base_model=~/model", "output_dir=~/runs")
     assert (recipe.base_model, recipe.output_dir, problems) == (str(project / "model"), str(project / "runs"), [])
 
 
-def test_what_is_not_here_and_looks_like_a_hub_id_is_one(found):
+def test_a_path_that_does_not_exist_and_looks_like_a_hub_id_is_one(found):
     recipe, problems = found("base_model=google/flan-t5-base", "datasets.0.path=knkarthick/dialogsum")
     assert (recipe.base_model, recipe.datasets[0].path, problems) == ("google/flan-t5-base", "knkarthick/dialogsum", [])
     assert model_folder(recipe.base_model) is None
@@ -107,7 +111,7 @@ def test_what_is_not_here_and_looks_like_a_hub_id_is_one(found):
         ("deepspeed=../ds_configs/../../x", "no DeepSpeed config at this path (got ../ds_configs/../../x)"),
     ],
 )
-def test_a_path_that_leads_nowhere_is_told(found, setting, message):
+def test_a_path_that_does_not_exist_is_reported(found, setting, message):
     _, (problem,) = found(setting)
     assert problem.startswith(message)
 
@@ -158,7 +162,7 @@ def test_an_id_of_the_hub_may_hold_dots(found, name):
     assert problems == []
 
 
-def test_all_paths_that_lead_nowhere_are_told_with_their_places(project):
+def test_all_missing_paths_are_reported_with_their_positions(project):
     (project / "a.yaml").write_text(
         "kind: train\nbase_model: ./x\ndatasets:\n  - path: train.jsonl\n  - path: y.csv\n"
         "test_datasets: [{path: ./z}]\nlearning_rate: 1e-3\ndeepspeed: d.json\n"
@@ -167,7 +171,7 @@ def test_all_paths_that_lead_nowhere_are_told_with_their_places(project):
     assert [(problem.line, problem.column) for problem in problems] == [(2, 1), (5, 5), (6, 17), (8, 1)]
 
 
-def test_compared_recipes_are_beside_their_comparison_or_come_along(found, project):
+def test_compared_recipes_are_found_next_to_the_comparison_or_bundled(found, project):
     _, problems = found(name="both.yaml")
     assert problems == []
     _, problems = found(
@@ -179,7 +183,7 @@ def test_compared_recipes_are_beside_their_comparison_or_come_along(found, proje
     ]
 
 
-def test_only_the_folders_that_come_along_are_looked_up_in_the_package(found):
+def test_only_the_bundled_folders_are_looked_up_in_the_package(found):
     recipe, problems = found("deepspeed=ds_configs/zero2.json")
     assert (recipe.deepspeed, problems) == (str(package_path("ds_configs/zero2.json")), [])
     _, (problem,) = found("deepspeed=summtune/commands/cli.py")

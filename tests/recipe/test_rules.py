@@ -23,28 +23,28 @@ def findings(given, **changes):
     return [(".".join(map(str, path)), message) for path, message in check(given, Recipe.model_validate(given))]
 
 
-def test_arguments_belong_to_metrics_that_are_listed():
+def test_metric_arguments_of_an_unlisted_metric_are_reported():
     metrics = {"metrics": ["rouge1", "mine/bertscore.py"], "metric_arguments": {"bertscore": {"num_layers": 9}}}
     assert findings(PROMPT, evaluation=metrics) == []
     metrics["metric_arguments"] = {"bretscore": {}, "rouge1": {}}
     assert findings(PROMPT, evaluation=metrics) == [
         (
             f"evaluation.metric_arguments.{name}",
-            f"metric_arguments of what evaluation.metrics does not list (got '{name}'){more}",
+            f"metric_arguments for a metric that evaluation.metrics does not list (got '{name}'){more}",
         )
         for name, more in (("bretscore", ", did you mean bertscore?"), ("rouge1", "; known: bertscore"))
     ]
     only = findings(PROMPT, evaluation={"metric_arguments": {"bertscore": {}}})
-    assert [message.partition(")")[2] for _, message in only] == ["; it lists ROUGE alone, which takes none"]
+    assert [message.partition(")")[2] for _, message in only] == ["; it lists only ROUGE, which takes no arguments"]
 
 
-def test_predictions_and_references_are_no_arguments():
+def test_predictions_and_references_are_refused_as_metric_arguments():
     metrics = {"metrics": ["bleu"], "metric_arguments": {"bleu": {"references": 1}}}
-    message = "references come from the run (got them in metric_arguments.bleu); remove the key"
+    message = "references are passed by summtune (got them in metric_arguments.bleu); remove the key"
     assert findings(PROMPT, evaluation=metrics) == [("evaluation.metric_arguments.bleu.references", message)]
 
 
-def test_a_tokenizer_needs_rouge():
+def test_a_tokenizer_without_rouge_has_no_effect():
     assert findings(PROMPT, evaluation={"tokenizer": "unicode", "metrics": ["bleu"]}) == [
         (
             "evaluation.tokenizer",
@@ -56,7 +56,7 @@ def test_a_tokenizer_needs_rouge():
 
 
 @pytest.mark.parametrize("given", [PROMPT, TRAIN, COMPARE, SHOTS, LORA])
-def test_a_plain_recipe_has_no_problem(given):
+def test_valid_recipes_have_no_problems(given):
     assert findings(given) == []
 
 
@@ -71,8 +71,12 @@ def test_a_plain_recipe_has_no_problem(given):
         (TRAIN, {"peft_use_rslora": True}, "without `adapter: lora`; add the adapter or remove the key"),
         (PROMPT, {"datasets": [{"path": "c/d"}]}, "with `shots: 0`; set shots, or remove the key"),
         (PROMPT, {"exemplars": {"choose": "first"}}, "with `shots: 0`; set shots, or remove the key"),
-        (TRAIN, {"num_epochs": 2, "max_steps": 10}, "beside max_steps, which decides; keep one of the two"),
-        (TRAIN, {"warmup_ratio": 0.1, "warmup_steps": 10}, "beside warmup_steps; keep one of the two"),
+        (TRAIN, {"num_epochs": 2, "max_steps": 10}, "with max_steps, which takes precedence; keep one of the two"),
+        (
+            TRAIN,
+            {"warmup_ratio": 0.1, "warmup_steps": 10},
+            "with warmup_steps, which takes precedence; keep one of the two",
+        ),
         (
             TRAIN,
             {"warmup_ratio": 0.1, "lr_scheduler": "constant"},
@@ -97,7 +101,7 @@ def test_a_plain_recipe_has_no_problem(given):
         (TRAIN, {"mlflow_experiment_name": "x"}, "without mlflow_tracking_uri; set it, or remove the key"),
     ],
 )
-def test_a_key_that_another_one_makes_ineffective_is_told(given, changes, why):
+def test_a_key_that_another_one_makes_ineffective_is_reported(given, changes, why):
     key = next(iter(changes))
     assert findings(given, **changes) == [(key, f"{key} has no effect {why}")]
 
@@ -130,7 +134,7 @@ def test_a_key_that_another_one_makes_ineffective_is_told(given, changes, why):
         ),
     ],
 )
-def test_a_key_of_a_section_that_has_no_effect_is_told(given, section, keys, found, why):
+def test_a_key_of_a_section_that_has_no_effect_is_reported(given, section, keys, found, why):
     assert findings(given, **{section: keys}) == [(f"{section}.{found}", f"{found} has no effect {why}")]
 
 
@@ -171,7 +175,7 @@ def test_the_same_keys_are_read_beside_what_they_belong_to(given, changes):
         (PROMPT, "baseline", "a", "in `kind: prompt` (only `kind: compare` reads it); remove it"),
     ],
 )
-def test_a_key_of_another_kind_is_told(given, key, value, why):
+def test_a_key_of_another_kind_is_reported(given, key, value, why):
     assert findings(given, **{key: value}) == [(key, f"{key} has no effect {why}")]
 
 
@@ -179,43 +183,43 @@ def test_a_key_of_another_kind_is_told(given, key, value, why):
     ("given", "key", "advice"),
     [
         (PROMPT, "base_model", "name a hub model such as google/flan-t5-base"),
-        (PROMPT, "test_datasets", "list what is to be summarized"),
+        (PROMPT, "test_datasets", "list the dialogues to summarize"),
         (TRAIN, "base_model", "name a hub model such as google/flan-t5-base"),
-        (TRAIN, "datasets", "list what is trained on"),
-        (TRAIN, "test_datasets", "list what is to be summarized and scored"),
+        (TRAIN, "datasets", "list the training data"),
+        (TRAIN, "test_datasets", "list the dialogues to summarize and score"),
         (TRAIN, "learning_rate", "about 1e-4 suits full fine-tuning, 1e-3 suits LoRA"),
-        (COMPARE, "recipes", "list the recipes whose results are compared"),
+        (COMPARE, "recipes", "list the recipes to compare"),
     ],
 )
-def test_a_missing_key_is_told_with_what_it_is_for(given, key, advice):
+def test_a_missing_key_is_reported_with_what_it_is_for(given, key, advice):
     rest = {name: value for name, value in given.items() if name != key}
     ((path, message),) = findings(rest)
     assert path == ""
     assert message.startswith(f"{key} is missing, which `kind: {given['kind']}` needs; {advice}")
 
 
-def test_shots_need_somewhere_to_come_from():
+def test_shots_without_datasets_are_reported():
     assert findings(PROMPT, shots=3) == [
         ("shots", "shots needs exemplars (got shots: 3); list where they come from in datasets")
     ]
 
 
-def test_slurm_needs_its_section():
+def test_the_slurm_launcher_without_its_section_is_reported():
     assert findings(TRAIN, launcher="slurm") == [
         ("launcher", "`launcher: slurm` needs a slurm section; give at least its time and gpus_per_node")
     ]
 
 
-def test_chosen_ids_are_as_many_as_shots():
+def test_the_number_of_exemplar_ids_must_equal_shots():
     assert findings(SHOTS, exemplars={"choose": "ids"}) == [
         ("exemplars", "`choose: ids` needs ids; list the ids of the exemplars")
     ]
     assert findings(SHOTS, exemplars={"choose": "ids", "ids": ["x"]}) == [
-        ("exemplars.ids", "ids must be as many as shots (got 1 ids, shots: 2)")
+        ("exemplars.ids", "give exactly `shots` ids (got 1 ids, shots: 2)")
     ]
 
 
-def test_a_prompted_dialogue_is_never_dropped():
+def test_long_dialogues_drop_is_refused_for_prompts():
     ((path, message),) = findings(PROMPT, long_dialogues="drop")
     assert path == "long_dialogues"
     assert "every dialogue is scored; use truncate_end or truncate_start" in message
@@ -230,30 +234,30 @@ def test_a_prompted_dialogue_is_never_dropped():
         {"test_datasets": [{"path": "a/b", "split": "train"}]},
     ],
 )
-def test_exemplars_do_not_come_from_what_is_tested(changes):
+def test_exemplars_from_the_test_data_are_refused(changes):
     ((path, message),) = findings(SHOTS, **changes)
     split = "train" if "test_datasets" in changes else "test"
     assert path == "datasets.0"
     assert message == (
-        f"exemplars may not come from what is tested (got a/b, split {split}, in both); use another split"
+        f"exemplars must not come from the test data (got a/b, split {split}, in both); use another split"
     )
 
 
-def test_a_validation_set_is_a_share_or_a_whole_count():
+def test_a_val_set_size_above_one_must_be_whole():
     assert findings(TRAIN, val_set_size=1.5) == [
-        ("val_set_size", "val_set_size is a count or a share below 1 (got 1.5); write a whole number")
+        ("val_set_size", "val_set_size is a count or a fraction below 1 (got 1.5); write a whole number")
     ]
     assert findings(TRAIN, val_set_size=2.0) == []
 
 
 @pytest.mark.parametrize(("size", "wrong"), [(9, []), (10, ["val_set_size"]), (12, ["val_set_size"]), (0.5, [])])
-def test_limits_leave_something_to_train_on(size, wrong):
+def test_a_val_set_size_that_leaves_no_training_data_is_reported(size, wrong):
     found = findings(TRAIN, val_set_size=size, datasets=[{"path": "a/b", "limit": 6}, {"path": "c/d", "limit": 4}])
     assert [path for path, _ in found] == wrong
     assert all(f"(got {size}, and the limits of datasets leave 10 dialogues)" in message for _, message in found)
 
 
-def test_the_best_checkpoint_is_one_that_was_evaluated():
+def test_save_steps_must_be_a_multiple_of_eval_steps():
     ((path, message),) = findings(TRAIN, val_set_size=10, eval_steps=10, save_steps=15)
     assert (path, message.split(":")[0]) == (
         "save_steps",
@@ -263,19 +267,19 @@ def test_the_best_checkpoint_is_one_that_was_evaluated():
     assert (path, message.split(":")[0]) == ("save_steps", "save_steps with val_set_size needs eval_steps")
 
 
-def test_systems_have_different_names():
+def test_two_systems_with_the_same_name_are_reported():
     assert findings(COMPARE, recipes=["one.yaml", "sub/one.yml"]) == [
         ("recipes.1", "two systems have the same name (got 'one'); give one of them another `name`")
     ]
     assert findings(COMPARE, recipes=["one.yaml", {"recipe": "sub/one.yml", "name": "two"}]) == []
 
 
-def test_the_baseline_is_one_of_the_systems():
+def test_a_baseline_that_is_not_one_of_the_systems_is_reported():
     assert findings(COMPARE, baseline="tow") == [
-        ("baseline", "baseline is none of the systems (got 'tow'), did you mean two?")
+        ("baseline", "baseline is not one of the systems (got 'tow'), did you mean two?")
     ]
     assert findings(COMPARE, baseline="x") == [
-        ("baseline", "baseline is none of the systems (got 'x'); known: one, two")
+        ("baseline", "baseline is not one of the systems (got 'x'); known: one, two")
     ]
     assert findings(COMPARE, baseline="two") == []
 
@@ -284,7 +288,7 @@ def test_a_system_is_named_after_its_file():
     assert system_name("recipes\\deep/few_shot.yaml") == "few_shot"
 
 
-def test_nothing_is_said_of_a_key_when_the_key_that_decides_is_wrong_itself():
+def test_a_key_is_not_judged_if_the_key_it_depends_on_is_invalid():
     recipe = Recipe.model_validate(TRAIN)
     assert no_effect(("lora_r",), recipe) is not None
     assert no_effect(("lora_r",), recipe, wrong={"adapter"}) is None
@@ -293,9 +297,9 @@ def test_nothing_is_said_of_a_key_when_the_key_that_decides_is_wrong_itself():
     assert list(check(given, Recipe.model_validate(given | {"learning_rate": None}), wrong)) == []
 
 
-def test_a_password_in_an_address_is_refused():
+def test_a_tracking_uri_with_a_password_is_refused():
     given = TRAIN | {"mlflow_tracking_uri": "https://me:secret@host"}
     ((path, message),) = check(given, Recipe.model_validate(given))
     assert path == ("mlflow_tracking_uri",)
-    assert "may not hold a user or password" in message
+    assert "must not contain a user or password" in message
     assert "secret" not in message

@@ -1,11 +1,11 @@
-"""YAML with places, and without its traps."""
+"""YAML with positions, and without its traps."""
 
 import time
 
 import pytest
 
 from summtune.base.errors import InputError
-from summtune.recipe.document import Place
+from summtune.recipe.document import Position
 from summtune.recipe.yaml_reader import read_yaml, read_yaml_file, read_yaml_value
 
 
@@ -40,28 +40,28 @@ from summtune.recipe.yaml_reader import read_yaml, read_yaml_file, read_yaml_val
         ("+7", 7),
     ],
 )
-def test_a_scalar_is_what_it_looks_like(text, value):
+def test_plain_scalars_follow_the_yaml_1_2_core_schema(text, value):
     read = read_yaml(f"key: {text}\n", "a.yaml").value["key"]
     assert read == value
     assert type(read) is type(value)
 
 
 @pytest.mark.parametrize("text", [".inf", "-.INF", "+.Inf", ".nan", ".NaN"])
-def test_infinities_are_read_so_that_the_schema_can_refuse_them(text):
+def test_infinities_and_nan_are_read_as_floats(text):
     value = read_yaml(f"key: {text}", "a.yaml").value["key"]
     assert isinstance(value, float)
     assert value - value != 0
 
 
-def test_every_key_and_item_has_its_place():
+def test_every_key_and_item_has_its_position():
     document = read_yaml("seed: 1\ndatasets:\n  - path: a\n    limit: 3\n  - { path: b }\n", "a.yaml")
-    assert document.places[("seed",)] == Place("a.yaml", 1, 1)
-    assert document.places[("datasets", 0)] == Place("a.yaml", 3, 5)
-    assert document.places[("datasets", 0, "limit")] == Place("a.yaml", 4, 5)
-    assert document.places[("datasets", 1, "path")] == Place("a.yaml", 5, 7)
+    assert document.positions[("seed",)] == Position("a.yaml", 1, 1)
+    assert document.positions[("datasets", 0)] == Position("a.yaml", 3, 5)
+    assert document.positions[("datasets", 0, "limit")] == Position("a.yaml", 4, 5)
+    assert document.positions[("datasets", 1, "path")] == Position("a.yaml", 5, 7)
 
 
-def test_a_problem_without_a_place_of_its_own_stands_at_the_section_around_it():
+def test_a_problem_without_a_position_is_reported_at_the_enclosing_section():
     document = read_yaml("seed: 1\ngeneration:\n  num_beams: 4\n", "a.yaml")
     assert str(document.problem(("generation", "missing"), "odd")) == "a.yaml:2:1: odd"
     assert str(document.problem(("nowhere",), "odd")) == "a.yaml:1:1: odd"
@@ -71,7 +71,7 @@ def problems(text):
     return [str(problem) for problem in read_yaml(text, "a.yaml").problems]
 
 
-def test_duplicate_keys_are_told_with_both_lines_and_the_first_is_kept():
+def test_duplicate_keys_are_reported_with_both_lines_and_the_first_value_is_kept():
     text = "seed: 1\nlora_r: 8\nseed: 2\ngeneration:\n  num_beams: 1\n  num_beams: 2\n"
     assert problems(text) == [
         "a.yaml:3:1: duplicate key 'seed' (first on line 1); keep one of them",
@@ -98,16 +98,16 @@ def test_tags_are_refused(text, shown):
 
 def test_merge_keys_and_nested_keys_are_refused():
     advice = "write the keys out, without merging or nesting"
-    assert problems("base: &b {seed: 1}\n<<: *b\n") == [f"a.yaml:2:1: a key is a plain name (got '<<'); {advice}"]
-    assert problems("? [a, b]\n: 1\n") == [f"a.yaml:1:3: a key is a plain name (got 'a collection'); {advice}"]
+    assert problems("base: &b {seed: 1}\n<<: *b\n") == [f"a.yaml:2:1: a key must be a plain name (got '<<'); {advice}"]
+    assert problems("? [a, b]\n: 1\n") == [f"a.yaml:1:3: a key must be a plain name (got 'a collection'); {advice}"]
 
 
 def test_text_in_double_braces_needs_quotes():
-    advice = "put text in braces in quotes"
-    assert problems("a: {{b}}\n") == [f"a.yaml:1:5: a key is a plain name (got 'a collection'); {advice}"]
+    advice = "quote text that is in braces"
+    assert problems("a: {{b}}\n") == [f"a.yaml:1:5: a key must be a plain name (got 'a collection'); {advice}"]
 
 
-def test_a_number_of_thousands_of_digits_is_a_problem_and_no_crash():
+def test_a_number_of_thousands_of_digits_is_reported():
     assert problems("seed: " + "9" * 5000) == [
         "a.yaml:1:1: a number has at most 100 digits (got 5000); shorten or quote it"
     ]
@@ -120,7 +120,7 @@ def test_an_alias_is_a_copy_of_its_anchor():
     assert document.value["a"] == {"seed": 1}
 
 
-def test_aliases_that_would_fill_the_memory_are_refused_at_once():
+def test_aliases_that_expand_to_gigabytes_are_refused_quickly():
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
     started = time.monotonic()
@@ -130,13 +130,13 @@ def test_aliases_that_would_fill_the_memory_are_refused_at_once():
 
 
 @pytest.mark.parametrize("text", ["a: &a [*a]", "a: &a {b: *a}", "a: " + "[" * 30 + "]" * 30])
-def test_what_contains_itself_or_is_nested_absurdly_deep_is_refused(text):
+def test_recursive_aliases_and_excessive_nesting_are_refused(text):
     with pytest.raises(InputError, match="aliases or nesting expand to more than a recipe can hold"):
         read_yaml(text, "a.yaml")
 
 
-def test_nesting_deeper_than_python_can_follow_is_refused():
-    with pytest.raises(InputError, match=r"a.yaml: nested deeper than a recipe can be; is it the right file\?"):
+def test_nesting_beyond_the_recursion_limit_is_refused():
+    with pytest.raises(InputError, match=r"a.yaml: nested too deeply for a recipe; is it the right file\?"):
         read_yaml("[" * 5000, "a.yaml")
 
 
@@ -152,13 +152,13 @@ def test_nesting_deeper_than_python_can_follow_is_refused():
         ("a: \x01", "a.yaml"),
     ],
 )
-def test_what_is_not_yaml_is_told_with_its_place(text, place):
+def test_invalid_yaml_is_reported_with_its_position(text, place):
     with pytest.raises(InputError, match=rf"^{place}: not YAML \(.+\); check the indentation, colons and quotes"):
         read_yaml(text, "a.yaml")
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n", "---\n", "~"])
-def test_an_empty_recipe_is_told(text):
+def test_an_empty_recipe_is_reported(text):
     with pytest.raises(InputError, match=r"a.yaml: the recipe is empty; `summtune init` writes one to start from"):
         read_yaml(text, "a.yaml")
 
@@ -168,38 +168,38 @@ def test_several_documents_are_refused():
         read_yaml("kind: prompt\n---\nkind: train\n", "a.yaml")
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path):
+def test_a_byte_order_mark_is_not_part_of_the_first_key(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_bytes(b"\xef\xbb\xbfkind: prompt\r\nseed: 1\r\n")
     document = read_yaml_file(path)
     assert document.value == {"kind": "prompt", "seed": 1}
-    assert document.places[("kind",)] == Place(str(path), 1, 1)
+    assert document.positions[("kind",)] == Position(str(path), 1, 1)
 
 
-def test_bytes_that_are_not_utf8_are_told_with_their_line(tmp_path):
+def test_bytes_that_are_not_utf8_are_reported_with_their_line(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_bytes(b"kind: prompt\nbase_model: caf\xe9\n")
     with pytest.raises(InputError, match=r"a.yaml:2: a recipe is UTF-8 text \(got byte 0xe9\); save it as UTF-8"):
         read_yaml_file(path)
 
 
-def test_a_file_that_does_not_exist_is_told(tmp_path):
+def test_a_file_that_does_not_exist_is_reported(tmp_path):
     with pytest.raises(InputError, match=r"no recipe at this path \(got .*nowhere.yaml\); `summtune recipes` lists"):
         read_yaml_file(tmp_path / "nowhere.yaml")
 
 
-def test_a_folder_is_told(tmp_path):
-    with pytest.raises(InputError, match=r"a recipe is a YAML file \(got the folder .*\); name the file in it"):
+def test_a_folder_instead_of_a_recipe_file_is_reported(tmp_path):
+    with pytest.raises(InputError, match=r"a recipe is a YAML file \(got the folder .*\); give the file in it"):
         read_yaml_file(tmp_path)
 
 
-def test_a_path_through_a_file_is_told(tmp_path):
+def test_a_recipe_path_that_goes_through_a_file_is_reported(tmp_path):
     (tmp_path / "a.yaml").write_text("kind: prompt")
     with pytest.raises(InputError, match=r"cannot be read \(got .*b.yaml: Not a directory\); check its permissions"):
         read_yaml_file(tmp_path / "a.yaml" / "b.yaml")
 
 
-def test_a_file_of_the_wrong_kind_is_refused_by_its_size(tmp_path):
+def test_a_recipe_file_above_the_size_limit_is_refused(tmp_path):
     (tmp_path / "a.yaml").write_text("- 1\n" * 50_000)
     with pytest.raises(InputError, match=r"at most 100,000 bytes \(got 200,000 in .*\); is it the right file\?"):
         read_yaml_file(tmp_path / "a.yaml")
@@ -209,7 +209,7 @@ def test_a_file_of_the_wrong_kind_is_refused_by_its_size(tmp_path):
     ("text", "value"),
     [("7", 7), ("1e-4", 1e-4), ("", ""), ("null", None), ("[q, v]", ["q", "v"]), ("{a: 1}", {"a": 1}), ("a b", "a b")],
 )
-def test_the_value_of_an_assignment(text, value):
+def test_the_value_of_an_assignment_is_read_as_yaml(text, value):
     assert read_yaml_value(text) == value
 
 
@@ -220,17 +220,17 @@ def test_the_value_of_an_assignment(text, value):
         ("[1, 2", "not a YAML value"),
         ("\x01", r"not a YAML value \(got '\\x01': unacceptable character #x0001: .*\); quote it"),
         ("1\n---\n2", "found another document"),
-        ("[" * 5000, "nested too deep"),
+        ("[" * 5000, "nested too deeply"),
         ("!!python/name:os.system", "YAML tags are not allowed"),
         ("{a: 1, a: 2}", "duplicate key 'a'"),
         ('"\\UFFFFFFFF"', r"not a YAML value \(got '\"\\\\UFFFFFFFF\"': .*\); quote it"),
         ('"\\U00110000"', r"not a YAML value \(got '\"\\\\U00110000\"': .*\); quote it"),
         ("9" * 5000, r"a number has at most 100 digits \(got 5000\); shorten or quote it"),
-        ('"\\uD800"', r"a text holds no null characters and no lone surrogates \(got '\\ud800'\); remove them"),
-        ('"a\\0"', r"a text holds no null characters and no lone surrogates \(got 'a\\x00'\); remove them"),
-        ('{"\\uD800": 1}', r"a text holds no null characters and no lone surrogates \(got '\\ud800'\); remove them"),
+        ('"\\uD800"', r"text must not contain null characters or lone surrogates \(got '\\ud800'\); remove them"),
+        ('"a\\0"', r"text must not contain null characters or lone surrogates \(got 'a\\x00'\); remove them"),
+        ('{"\\uD800": 1}', r"text must not contain null characters or lone surrogates \(got '\\ud800'\); remove them"),
     ],
 )
-def test_what_is_no_value_is_refused(text, match):
+def test_an_assignment_that_is_not_a_yaml_value_is_refused(text, match):
     with pytest.raises(InputError, match=match):
         read_yaml_value(text)

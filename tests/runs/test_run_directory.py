@@ -231,7 +231,7 @@ def test_predictions_are_read_with_the_line_of_what_is_wrong(tmp_path):
         RecursionError(),
     ],
 )
-def test_files_that_hold_something_else_are_told(tmp_path, error):
+def test_files_that_hold_something_else_are_reported(tmp_path, error):
     match = rf"the files in {tmp_path} are not as summtune writes them \(got {type(error).__name__}: .*\); restore them"
     with pytest.raises(RunDirectoryError, match=match) as told, run_directory.as_written(tmp_path):
         raise error
