@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from summtune.base.errors import SummtuneError, os_error_text
-from summtune.base.output import say
+from summtune.base.printing import say
 from summtune.plan.plan import Plan, read_plan
 from summtune.runs.events import Events
 from summtune.runs.run_directory import mark_complete

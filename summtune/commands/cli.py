@@ -11,7 +11,7 @@ import typer
 from summtune import __version__
 from summtune.base.errors import InputError, RecipeError, SummtuneError
 from summtune.base.files import expanded
-from summtune.base.output import say, say_lines, show
+from summtune.base.printing import say, say_lines, show
 
 app = typer.Typer(
     name="summtune",

@@ -8,7 +8,7 @@ from pathlib import Path
 from summtune.base.console import SafeConsole
 from summtune.base.errors import InputError
 from summtune.base.files import followed, write_bytes, write_json, write_text
-from summtune.base.output import show_json
+from summtune.base.printing import show_json
 from summtune.commands.pipeline import Display, run
 from summtune.commands.results import show_comparison
 from summtune.launchers.machines import OtherMachines

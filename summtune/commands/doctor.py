@@ -11,7 +11,7 @@ from rich.text import Text
 from summtune.base import numbers
 from summtune.base.console import SafeConsole, labelled
 from summtune.base.errors import InputError, RecipeError
-from summtune.base.output import show_json
+from summtune.base.printing import show_json
 from summtune.base.visible import message_line
 from summtune.machine.facts import Fact, facts
 from summtune.machine.fitting import GPU_COUNTS, Fit, fastest, fits, model_shape

@@ -14,12 +14,18 @@ from summtune.base.errors import InputError, RecipeError
 from summtune.base.files import read_json, write_json, write_jsonl
 from summtune.base.hashing import hash_of
 from summtune.base.hints import hint
-from summtune.base.output import say, show_json
 from summtune.base.places import is_local
+from summtune.base.printing import say, show_json
 from summtune.commands.results import show_scores
+from summtune.data.external_predictions import (
+    STDIN,
+    ExternalPredictions,
+    PredictionColumns,
+    read_external_predictions,
+    reference_columns,
+)
 from summtune.data.grouping import repeated_sentence
 from summtune.data.matching import repeated_dialogues, with_dialogues, with_own_references
-from summtune.data.outputs import STDIN, OutputColumns, Outputs, read_outputs, reference_columns
 from summtune.data.reading import first_columns, read_dialogues
 from summtune.evaluator.evaluation import Evaluation, evaluate, write_evaluation
 from summtune.plan.keys import evaluation_identity
@@ -118,13 +124,13 @@ def score(call: Call, say: Callable[[str], None]) -> Scored:
     ids = (call.id_field, *(source.id_field for source in sources), "id")
     if call.reference_id_field is not None:
         ids = (call.id_field, "id", call.reference_id_field)
-    columns = OutputColumns(
+    columns = PredictionColumns(
         prediction=call.prediction_field,
         ids=tuple(dict.fromkeys(name for name in ids if name)),
         dialogue=call.dialogue_field,
         summaries=call.summary_fields,
     )
-    outputs = read_outputs(call.file, columns, with_references=call.references is None)
+    outputs = read_external_predictions(call.file, columns, with_references=call.references is None)
     own_ids = not outputs.lines and (call.references is None or call.reference_id_field is not None)
     if own_ids and call.id_field is not None and call.id_field not in outputs.columns:
         raise InputError(
@@ -281,7 +287,7 @@ def _sources(call: Call, recipe: Recipe) -> list[DatasetSource]:
 
 
 def _matched(
-    outputs: Outputs, sources: Sequence[DatasetSource], say: Callable[[str], None]
+    outputs: ExternalPredictions, sources: Sequence[DatasetSource], say: Callable[[str], None]
 ) -> tuple[list[Prediction], str]:
     """Return the predictions, one for each dialogue of ``sources``, and what to call those."""
     if not sources:

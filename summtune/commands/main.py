@@ -12,7 +12,7 @@ from typing import Any, cast
 import typer
 
 from summtune.base.errors import InputError, RecipeError, StageError, StopAsked, SummtuneError, os_error_text
-from summtune.base.output import say, say_lines, use_any_encoding
+from summtune.base.printing import say, say_lines, use_any_encoding
 from summtune.base.visible import is_utf8
 from summtune.commands.cli import app
 

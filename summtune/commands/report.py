@@ -6,7 +6,7 @@ from pathlib import Path
 
 from summtune.base.errors import RunDirectoryError
 from summtune.base.files import read_json, write_bytes
-from summtune.base.output import show
+from summtune.base.printing import show
 from summtune.commands.results import systems_shown
 from summtune.runs.run_directory import as_written
 

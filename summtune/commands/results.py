@@ -8,7 +8,7 @@ from typing import Any
 
 from summtune.base.console import SafeConsole
 from summtune.base.files import read_json
-from summtune.base.output import say
+from summtune.base.printing import say
 from summtune.base.visible import message_line
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from summtune.base.console import SafeConsole
 from summtune.base.errors import ModelError, RecipeError, RunDirectoryError
 from summtune.base.files import followed, read_json, read_jsonl, write_json, write_jsonl, write_text
-from summtune.base.output import show_data, show_json
 from summtune.base.places import model_folder
+from summtune.base.printing import show_data, show_json
 from summtune.commands.display import TerminalDisplay
 from summtune.data.hub_access import fetch_model
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from summtune.base.errors import DataError
-from summtune.data.rows import BadRow, Place, Row, RowStream, check_names
+from summtune.data.rows import BadRow, Row, RowPosition, RowStream, check_names
 
 _MOST_ROWS_OF_NOTHING = 1 << 20
 """Columns of nulls have no buffers that would bound their length: a damaged one would be read until memory ends."""
@@ -99,9 +99,11 @@ def _batches(shown: str, batches: Iterator[Any], unread: dict[str, None]) -> Row
             rows = [_one_row(batch.slice(index, 1)) for index in range(batch.num_rows)]
         for values in rows:
             number += 1
-            place = Place(shown, "row", number)
+            position = RowPosition(shown, "row", number)
             yield (
-                BadRow(place, values) if isinstance(values, str) else Row(place, unread | values if unread else values)
+                BadRow(position, values)
+                if isinstance(values, str)
+                else Row(position, unread | values if unread else values)
             )
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 from summtune.base.errors import DataError
 from summtune.base.hints import hint
 from summtune.data.formats import json_type
-from summtune.data.rows import BadRow, Place, Row, RowStream
+from summtune.data.rows import BadRow, Row, RowPosition, RowStream
 from summtune.recipe.keys import DatasetSource
 
 _REPORTED = 5
@@ -25,7 +25,7 @@ class Record(NamedTuple):
     """A row whose columns were checked.
 
     Args:
-        place: where it stands.
+        position: where it stands.
         dialogue: the turns, line endings as ``\\n``, not empty.
         references: at least one summary for each summary column, not empty.
         id: what the id column holds; None where the source has none.
@@ -34,7 +34,7 @@ class Record(NamedTuple):
             has them.
     """
 
-    place: Place
+    position: RowPosition
     dialogue: str
     references: tuple[str, ...]
     id: str | None
@@ -46,12 +46,12 @@ class EmptyRow(NamedTuple):
     """A row that is skipped because its dialogue is empty, or all its references are.
 
     Args:
-        place: where it stands.
+        position: where it stands.
         problem: what is empty.
         absent: as in `Record`.
     """
 
-    place: Place
+    position: RowPosition
     problem: str
     absent: Mapping[str, str] = _NONE_ABSENT
 
@@ -98,7 +98,7 @@ class Columns:
         """Return the row's text, or what is wrong with it."""
         absent = self._absent(row) if self.skip_empty else _NONE_ABSENT
         if self.dialogue in absent:
-            return EmptyRow(row.place, absent[self.dialogue], absent)
+            return EmptyRow(row.position, absent[self.dialogue], absent)
         try:
             dialogue = text_of(row, self.dialogue)
             texts = [text for name in self.summaries for text in _texts(row, name, self.skip_empty)]
@@ -108,11 +108,11 @@ class Columns:
             identity = None if self.id is None else identity_of(row, self.id)
         except EmptyError as empty:
             if self.skip_empty:
-                return EmptyRow(row.place, str(empty), absent)
-            return BadRow(row.place, f"{empty}, or skip such rows with `on_empty: skip`")
+                return EmptyRow(row.position, str(empty), absent)
+            return BadRow(row.position, f"{empty}, or skip such rows with `on_empty: skip`")
         except UnusableError as unusable:
-            return BadRow(row.place, str(unusable))
-        return Record(row.place, dialogue, references, identity, len(texts) - len(references), absent)
+            return BadRow(row.position, str(unusable))
+        return Record(row.position, dialogue, references, identity, len(texts) - len(references), absent)
 
     def _absent(self, row: Row) -> Mapping[str, str]:
         # JSON may leave out what a table would hold as null.
@@ -146,12 +146,12 @@ def checked(rows: RowStream, read: Callable[[Row], _Read | BadRow]) -> Iterator[
         elif not bad:
             yield record
     if count == 1:
-        raise DataError(f"{bad[0].place}: {bad[0].problem}")
+        raise DataError(f"{bad[0].position}: {bad[0].problem}")
     if bad and alike and bad[0].problem.startswith(_NO_COLUMN):  # it is missing from every row: said once
-        raise DataError(f"{bad[0].place}{and_more(count)}: {bad[0].problem}")
+        raise DataError(f"{bad[0].position}{and_more(count)}: {bad[0].problem}")
     if bad:
         more = f", the first {len(bad)}" if count > len(bad) else ""
-        lines = "".join(f"\n  {row.place}: {row.problem}" for row in bad)
+        lines = "".join(f"\n  {row.position}: {row.problem}" for row in bad)
         raise DataError(f"{count} rows cannot be used{more}:{lines}")
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from summtune.base.errors import DataError
 from summtune.data.encodings import not_utf8, open_utf8
-from summtune.data.rows import BadRow, Place, Row, RowStream, check_names
+from summtune.data.rows import BadRow, Row, RowPosition, RowStream, check_names
 
 _LONGEST_FIELD = 2**31 - 1
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -88,12 +88,12 @@ def _rows(records: _Records, shown: str, dialect: _Dialect, wanted: Collection[s
     for record in records:
         if not _is_blank(record, header):
             number += 1
-            place = Place(shown, "record", number, dialect.line + line)
+            position = RowPosition(shown, "record", number, dialect.line + line)
             if len(record) < len(header) or any(record[len(header) :]):
                 signs = _SEPARATORS.get(dialect.separator, f"fields that hold {dialect.separator}")
-                yield BadRow(place, f"{len(header)} fields expected (got {len(record)}); quote {signs} and newlines")
+                yield BadRow(position, f"{len(header)} fields expected (got {len(record)}); quote {signs} and newlines")
             else:
-                yield Row(place, {name: text for name, text in zip(header, record, strict=False) if name})
+                yield Row(position, {name: text for name, text in zip(header, record, strict=False) if name})
         line = records.line_num
 
 

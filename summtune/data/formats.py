@@ -11,7 +11,7 @@ from summtune.base.hints import hint
 from summtune.data.columnar import read_arrow, read_parquet
 from summtune.data.delimited import read_delimited
 from summtune.data.encodings import not_utf8, not_utf8_problem, open_utf8, without_mark
-from summtune.data.rows import BadRow, Place, Row, RowStream
+from summtune.data.rows import BadRow, Row, RowPosition, RowStream
 
 TEXT_TABLES = (".csv", ".tsv")
 """Formats in which every value is text."""
@@ -140,13 +140,13 @@ def _json_list_key(shown: str, value: dict[str, Any], split: str | None, default
 
 def _json_rows(shown: str, values: list[Any]) -> RowStream:
     for number, value in enumerate(values, start=1):
-        yield _object_row(Place(shown, "row", number), value)
+        yield _object_row(RowPosition(shown, "row", number), value)
 
 
-def _object_row(place: Place, value: object) -> Row | BadRow:
+def _object_row(position: RowPosition, value: object) -> Row | BadRow:
     if isinstance(value, dict):
-        return Row(place, value)
-    return BadRow(place, f"a row must be an object (got {json_type(value)}); write {{...}}")
+        return Row(position, value)
+    return BadRow(position, f"a row must be an object (got {json_type(value)}); write {{...}}")
 
 
 def _read_jsonl(path: Path, shown: str) -> RowStream:
@@ -155,19 +155,19 @@ def _read_jsonl(path: Path, shown: str) -> RowStream:
         for number, line in enumerate(lines, start=1):
             content = without_mark(line) if number == 1 else line
             if content and not content.isspace():
-                yield _parse_line(Place(shown, "line", number), content, start + len(line) - len(content))
+                yield _parse_line(RowPosition(shown, "line", number), content, start + len(line) - len(content))
             start += len(line)
 
 
-def _parse_line(place: Place, line: bytes, start: int) -> Row | BadRow:
+def _parse_line(position: RowPosition, line: bytes, start: int) -> Row | BadRow:
     try:
-        return _object_row(place, json.loads(line.decode("utf-8"), object_pairs_hook=_once))
+        return _object_row(position, json.loads(line.decode("utf-8"), object_pairs_hook=_once))
     except UnicodeDecodeError as error:
-        return BadRow(place, not_utf8_problem(line, error.start, start))
+        return BadRow(position, not_utf8_problem(line, error.start, start))
     except json.JSONDecodeError as error:
-        return BadRow(place, f"not JSON (got {error.msg} at column {error.colno}); correct it")
+        return BadRow(position, f"not JSON (got {error.msg} at column {error.colno}); correct it")
     except (ValueError, RecursionError) as error:
-        return BadRow(place, f"not JSON that can be read (got {error}); correct it")
+        return BadRow(position, f"not JSON that can be read (got {error}); correct it")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

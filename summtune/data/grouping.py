@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from summtune.base.errors import DataError
 from summtune.data.columns import Record
-from summtune.data.rows import Place
+from summtune.data.rows import RowPosition
 from summtune.runs.records import Dialogue
 
 _NAMED = 3
@@ -19,21 +19,21 @@ class RepeatedId(NamedTuple):
 
     Args:
         id: of the row.
-        place: of the row.
-        first_id, first_place: of the row that it repeats, whose id the dialogue keeps.
+        position: of the row.
+        first_id, first_position: of the row that it repeats, whose id the dialogue keeps.
     """
 
     id: str
-    place: Place
+    position: RowPosition
     first_id: str
-    first_place: Place
+    first_position: RowPosition
 
 
 def repeated_sentence(repeated: Sequence[RepeatedId]) -> str:
     """Return how many rows repeat a dialogue under another id, and which the first of them are."""
     count = len(repeated)
     examples = "; ".join(
-        f"{one.id} of {one.place} repeats {one.first_id} of {one.first_place}" for one in repeated[:_NAMED]
+        f"{one.id} of {one.position} repeats {one.first_id} of {one.first_position}" for one in repeated[:_NAMED]
     )
     rows = f"{count:,} row{'s' if count > 1 else ''} repeat{'s' if count == 1 else ''} a dialogue under another id"
     return f"{rows} ({'for instance ' if count > _NAMED else ''}{examples})"
@@ -60,7 +60,7 @@ class Grouping:
         self._texts: list[str] = []
         self._references: list[dict[str, str]] = []
         self._number_of_text: dict[str, int] = {}
-        self._holder_of_id: dict[str, tuple[int, Place]] = {}
+        self._holder_of_id: dict[str, tuple[int, RowPosition]] = {}
         self._limit: int | None = None
         self._of_source: set[int] = set()
 
@@ -84,7 +84,7 @@ class Grouping:
             if self._limit is not None and len(self._of_source) >= self._limit:
                 return
             self._of_source.add(number)
-        is_new = self._claim(identity, number, record.place)
+        is_new = self._claim(identity, number, record.position)
         self.rows += 1
         if number == len(self._texts):
             # The key is the text itself, not a copy, where there was nothing to strip.
@@ -96,7 +96,7 @@ class Grouping:
             self.repeated_rows += 1
             if is_new and record.id is not None:
                 first = self._ids[number]
-                self.repeated_ids.append(RepeatedId(identity, record.place, first, self._holder_of_id[first][1]))
+                self.repeated_ids.append(RepeatedId(identity, record.position, first, self._holder_of_id[first][1]))
         known = self._references[number]
         for reference in record.references:
             stripped = reference.strip()
@@ -108,13 +108,13 @@ class Grouping:
         parts = zip(self._ids, self._texts, self._references, strict=True)
         return [Dialogue(identity, text, tuple(references.values())) for identity, text, references in parts]
 
-    def _claim(self, identity: str, number: int, place: Place) -> bool:
+    def _claim(self, identity: str, number: int, position: RowPosition) -> bool:
         """Note that dialogue ``number`` has this id; return whether no row had it before."""
         known = identity in self._holder_of_id
-        holder, first = self._holder_of_id.setdefault(identity, (number, place))
+        holder, first = self._holder_of_id.setdefault(identity, (number, position))
         if holder != number:
             raise DataError(
-                f"{place}: the id of another dialogue (got {identity}, which {first} has); make ids unique, or name a"
-                " column that holds unique ones as id_field of every source"
+                f"{position}: the id of another dialogue (got {identity}, which {first} has); make ids unique, or set "
+                "id_field of every source to a column that holds unique ones"
             )
         return not known

@@ -30,7 +30,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from summtune.base.output import say, show_json
+from summtune.base.printing import say, show_json
 from summtune.data.hub_datasets import ProblemError, as_answer, fetched, loaded, plain_files, write_rows
 
 # What an encoder-decoder model and its tokenizer need, at the top of the repository; nothing that may be a pickle.

@@ -12,9 +12,9 @@ from summtune.base.errors import DataError
 from summtune.base.file_endings import COMPRESSED, FILE_EXTENSIONS
 from summtune.data.columns import UnusableError, checked, identity_of, text_of
 from summtune.data.encodings import not_utf8, to_utf8, without_mark
+from summtune.data.external_predictions import STDIN, content_of
 from summtune.data.formats import open_rows
 from summtune.data.locations import locate
-from summtune.data.outputs import STDIN, content_of
 from summtune.data.rows import BadRow, Row, RowStream
 
 
@@ -78,7 +78,7 @@ def _read(rows: RowStream, shown: str, dialogue_field: str | None, id_field: str
             named = id_field or ("id" if isinstance(row.values.get("id"), (str, int)) else None)
             return Input(dialogue, None if named is None else identity_of(row, named))
         except UnusableError as unusable:
-            return BadRow(row.place, str(unusable))
+            return BadRow(row.position, str(unusable))
 
     inputs: list[Input] = list(checked(rows, read))
     if not inputs:

@@ -18,7 +18,7 @@ from summtune.data.formats import open_rows
 from summtune.data.grouping import Grouping, RepeatedId
 from summtune.data.hub_access import fetch_dataset
 from summtune.data.locations import Location, locate
-from summtune.data.rows import Place, Row, RowStream
+from summtune.data.rows import Row, RowPosition, RowStream
 from summtune.recipe.keys import DatasetSource
 from summtune.runs.records import Dialogue
 
@@ -47,7 +47,7 @@ class SourceInfo:
 
 
 @dataclass(frozen=True)
-class Reading:
+class LoadedDialogues:
     """The dialogues of some sources, in the order of their first rows.
 
     Args:
@@ -89,7 +89,7 @@ class _Opened:
     records: Iterator[Record | EmptyRow]
 
 
-def read_dialogues(sources: Sequence[DatasetSource], default_split: str) -> Reading:
+def read_dialogues(sources: Sequence[DatasetSource], default_split: str) -> LoadedDialogues:
     """Return the dialogues of all the sources, rows that repeat a dialogue grouped as its references.
 
     A source's ``limit`` counts its different dialogues; later rows that repeat one of those still add references.
@@ -110,7 +110,7 @@ def read_dialogues(sources: Sequence[DatasetSource], default_split: str) -> Read
         infos = tuple(
             _add(grouping, source, one, prefix) for source, one, prefix in zip(sources, opened, prefixes, strict=True)
         )
-    return Reading(
+    return LoadedDialogues(
         dialogues=grouping.dialogues(),
         rows=grouping.rows,
         repeated_rows=grouping.repeated_rows,
@@ -140,10 +140,10 @@ def _add(grouping: Grouping, source: DatasetSource, opened: _Opened, prefix: str
     row, skipped, left_out = -1, 0, 0
     first: EmptyRow | None = None
     absent: Mapping[str, str] = {}
-    start: Place | None = None
+    start: RowPosition | None = None
     for row, record in enumerate(opened.records):
         if start is None:
-            start, absent = record.place, record.absent
+            start, absent = record.position, record.absent
         elif absent:
             absent = {name: problem for name, problem in absent.items() if name in record.absent}
         if isinstance(record, EmptyRow):
@@ -159,7 +159,7 @@ def _add(grouping: Grouping, source: DatasetSource, opened: _Opened, prefix: str
     if first is not None and skipped > row:
         raise DataError(
             f"{source.path} has nothing but empty rows (got {skipped:,}, all skipped by `on_empty: skip`; the first is "
-            f"{first.place}: {first.problem}); check dialogue_field and summary_field"
+            f"{first.position}: {first.problem}); check dialogue_field and summary_field"
         )
     return SourceInfo(source.path, opened.split, len(grouping) - before, opened.revision, skipped, left_out)
 
@@ -213,7 +213,7 @@ def _builtin_records(split: str, limit: int | None) -> Iterator[Record]:
     from summtune.data.builtin import dialogues
 
     for number, made in enumerate(itertools.islice(dialogues(split), limit), start=1):
-        yield Record(Place(f"{_BUILTIN} (split {split})", "row", number), made.dialogue, made.references, made.id)
+        yield Record(RowPosition(f"{_BUILTIN} (split {split})", "row", number), made.dialogue, made.references, made.id)
 
 
 def _open_local(source: DatasetSource, location: Location, default_split: str) -> _Opened:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from summtune.base.errors import DataError
 
 
-class Place(NamedTuple):
+class RowPosition(NamedTuple):
     """Where a row stands, for error messages.
 
     Args:
@@ -30,14 +30,14 @@ class Place(NamedTuple):
 class Row(NamedTuple):
     """One row: its columns by name, with values as the file holds them."""
 
-    place: Place
+    position: RowPosition
     values: Mapping[str, object]
 
 
 class BadRow(NamedTuple):
     """A row that could not be read at all; reading goes on behind it, so that several can be reported at once."""
 
-    place: Place
+    position: RowPosition
     problem: str
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from summtune.base.output import say_lines
+from summtune.base.printing import say_lines
 from summtune.launchers.local import Place, command, environment
 from summtune.launchers.sbatch_script import STOPPED
 from summtune.plan.plan import read_plan

@@ -14,7 +14,7 @@ from summtune.base.hashing import content_sha256
 from summtune.base.places import BUILTIN_DATASETS, is_local
 from summtune.data.grouping import repeated_sentence
 from summtune.data.leakage import NearCopy, near_copies
-from summtune.data.reading import Reading, read_dialogues
+from summtune.data.reading import LoadedDialogues, read_dialogues
 from summtune.evaluator.diagnostics import unread
 from summtune.prompts.exemplars import check_exemplars
 from summtune.recipe.keys import DatasetSource, Recipe
@@ -150,7 +150,7 @@ def _with_split(sources: Sequence[DatasetSource], split: str | None) -> list[Dat
     return [source if split is None else source.model_copy(update={"split": split}) for source in sources]
 
 
-def _tell(role: str, reading: Reading, warn: Callable[[str], None]) -> None:
+def _tell(role: str, reading: LoadedDialogues, warn: Callable[[str], None]) -> None:
     if reading.skipped_sentence:
         warn(f"{role}: {reading.skipped_sentence}")
     if reading.repeated_ids:

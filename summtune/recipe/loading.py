@@ -182,7 +182,9 @@ def _validated(document: Document) -> Recipe:
     recipe, wrong = _parse(document, problems)
     if recipe is not None:
         given = {key: value for key, value in document.value.items() if key not in wrong}
-        problems += [document.problem(path, message) for path, message in recipe_rules.check(given, recipe, wrong)]
+        problems += [
+            document.problem(path, message) for path, message in recipe_rules.rule_problems(given, recipe, wrong)
+        ]
     if problems:
         unique = dict.fromkeys(problems)
         raise RecipeError(sorted(unique, key=lambda problem: (problem.line == 0, problem.line, problem.column)))

@@ -126,7 +126,7 @@ def no_effect(path: KeyPath, recipe: Recipe, wrong: Collection[str] = ()) -> str
     return None
 
 
-def check(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str] = ()) -> Iterator[Finding]:
+def rule_problems(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str] = ()) -> Iterator[Finding]:
     """Yield what is missing from a recipe, contradicts itself, or would be ignored.
 
     Args:

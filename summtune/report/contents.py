@@ -8,11 +8,11 @@ from typing import Any
 
 from summtune.base import numbers
 from summtune.base.visible import one_line
-from summtune.report.checks import Diagnostics, diagnostics
 from summtune.report.cost_chart import cost_table
-from summtune.report.facts import Details, comparison_details, deed, hours_title, run_details
-from summtune.report.readings import Reading, Scores, gather
+from summtune.report.details import Details, comparison_details, hours_title, run_details, system_description
+from summtune.report.diagnostics import Diagnostics, diagnostics
 from summtune.report.run_files import ComparisonFiles, RunFiles
+from summtune.report.scored_dialogues import DialogueScores, ScoredDialogue, gather_dialogues
 from summtune.report.table import Table, difference_table, score_table
 
 
@@ -40,22 +40,22 @@ class Contents:
     diagnostics: Diagnostics
     comparison: Details | None
     details: tuple[Details, ...]
-    readings: tuple[Reading, ...]
-    example_scores: Scores
+    scored_dialogues: tuple[ScoredDialogue, ...]
+    dialogue_scores: DialogueScores
     pair: tuple[int, int]
 
     @property
-    def dialogues(self) -> int:
+    def dialogue_count(self) -> int:
         """How many there are."""
-        return len(self.readings)
+        return len(self.scored_dialogues)
 
 
 def run_contents(run: RunFiles) -> Contents:
     """Return what the report of one run says."""
-    readings, scores = gather([run.name], [run])
+    scored, scores = gather_dialogues([run.name], [run])
     return Contents(
         title=run.name,
-        subtitle=f"{deed(run)}, scored on {numbers.count(run.metrics['n'])} dialogues",
+        subtitle=f"{system_description(run)}, scored on {numbers.count(run.metrics['n'])} dialogues",
         verdict=(),
         warnings=(*run.metrics["diagnostics"].get("warnings", ()), *stage_warnings(run)),
         systems=(run.as_system(),),
@@ -70,8 +70,8 @@ def run_contents(run: RunFiles) -> Contents:
         diagnostics=diagnostics([run.name], [run.metrics]),
         comparison=None,
         details=(run_details(run.name, run),),
-        readings=readings,
-        example_scores=scores,
+        scored_dialogues=scored,
+        dialogue_scores=scores,
         pair=(0, 0),
     )
 
@@ -97,7 +97,7 @@ def comparison_contents(files: ComparisonFiles) -> Contents:
     systems = comparison["systems"]
     names = [system["name"] for system in systems]
     floor, ceiling = comparison.get("floor"), comparison.get("ceiling")
-    readings, scores = gather(names, files.runs)
+    scored, scores = gather_dialogues(names, files.runs)
     base = names.index(comparison["baseline"]) if comparison["baseline"] else 0
     hours = hours_title(files.runs)
     return Contents(
@@ -117,8 +117,8 @@ def comparison_contents(files: ComparisonFiles) -> Contents:
         diagnostics=diagnostics(names, [run.metrics for run in files.runs], comparison.get("diagnostics")),
         comparison=comparison_details(files),
         details=tuple(run_details(name, run) for name, run in zip(names, files.runs, strict=True)),
-        readings=readings,
-        example_scores=scores,
+        scored_dialogues=scored,
+        dialogue_scores=scores,
         pair=(_rival(systems, base), base),
     )
 

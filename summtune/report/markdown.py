@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from summtune.base.visible import one_line, visible
 from summtune.report.contents import Contents
-from summtune.report.readings import Output, Reading
+from summtune.report.scored_dialogues import ScoredDialogue, SystemSummary
 from summtune.report.table import escape_markdown
 from summtune.report.table import to_markdown as table_to_markdown
 
@@ -30,12 +30,12 @@ def to_markdown(contents: Contents) -> str:
     for details in contents.details:
         parts.append(f"## How {escape_markdown(details.name)} was made")
         versions = ", ".join(f"{package} {version}" for package, version in details.versions.items())
-        facts = [*details.facts, *([("Versions", versions)] if versions else [])]
+        facts = [*details.entries, *([("Versions", versions)] if versions else [])]
         parts.append(_list([f"{title}: {text}" for title, text in facts]))
         parts.append(fenced(details.recipe, "yaml"))
-    shown = contents.readings[:SHOWN_DIALOGUES]
-    parts.append(f"## The first {len(shown)} of {contents.dialogues} dialogues")
-    parts += [_reading(reading) for reading in shown]
+    shown = contents.scored_dialogues[:SHOWN_DIALOGUES]
+    parts.append(f"## The first {len(shown)} of {contents.dialogue_count} dialogues")
+    parts += [_dialogue_section(dialogue) for dialogue in shown]
     return "\n\n".join(parts) + "\n"
 
 
@@ -59,14 +59,14 @@ def _list(sentences: tuple[str, ...] | list[str]) -> str:
     return "\n".join(f"- {escape_markdown(sentence)}" for sentence in sentences)
 
 
-def _reading(reading: Reading) -> str:
-    references = [f"**Reference**: {escape_markdown(text)}" for text in reading.references]
-    lines = [*references, *(_output(output) for output in reading.outputs)]
-    dialogue = [fenced(reading.dialogue), ""] if reading.dialogue else []
-    return "\n".join([f"### {escape_markdown(reading.id)}", "", *dialogue, *(f"- {x}" for x in lines)])
+def _dialogue_section(dialogue: ScoredDialogue) -> str:
+    references = [f"**Reference**: {escape_markdown(text)}" for text in dialogue.references]
+    lines = [*references, *(_output(output) for output in dialogue.outputs)]
+    turns = [fenced(dialogue.dialogue), ""] if dialogue.dialogue else []
+    return "\n".join([f"### {escape_markdown(dialogue.id)}", "", *turns, *(f"- {x}" for x in lines)])
 
 
-def _output(output: Output) -> str:
+def _output(output: SystemSummary) -> str:
     notes = f" ({', '.join(output.notes)})" if output.notes else ""
     score = f" [{output.score}]" if output.score else ""
     return f"**{escape_markdown(output.system)}**{score}: {escape_markdown(output.text) or '*nothing*'}{notes}"

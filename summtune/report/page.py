@@ -49,7 +49,7 @@ def to_html(contents: Contents, *, budget: int = BUDGET) -> bytes:
     names = [system["name"] for system in contents.systems]
     checks = contents.diagnostics.checks
     reader = reader_data(
-        contents.readings, contents.example_scores, names, pair=contents.pair, checks=checks, budget=budget
+        contents.scored_dialogues, contents.dialogue_scores, names, pair=contents.pair, checks=checks, budget=budget
     )
     pieces = environment.get_template("report.html.j2").generate(
         report=contents,

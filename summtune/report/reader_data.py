@@ -9,8 +9,8 @@ from typing import Any
 
 from summtune.base import numbers
 from summtune.base.visible import one_line, visible
-from summtune.report.checks import Check
-from summtune.report.readings import Reading, Scores
+from summtune.report.diagnostics import DiagnosticRow
+from summtune.report.scored_dialogues import DialogueScores, ScoredDialogue
 
 CHUNK = 100
 """Dialogues of one part."""
@@ -38,18 +38,18 @@ class ReaderData:
 
 
 def reader_data(
-    readings: Sequence[Reading],
-    scores: Scores,
+    dialogues: Sequence[ScoredDialogue],
+    scores: DialogueScores,
     names: Sequence[str],
     *,
     pair: tuple[int, int],
-    checks: Sequence[Check] = (),
+    checks: Sequence[DiagnosticRow] = (),
     budget: int = BUDGET,
 ) -> ReaderData:
     """Return the dialogues as JSON, as many of the first as fit ``budget``, and at least one.
 
     Args:
-        readings: all dialogues.
+        dialogues: all dialogues.
         scores: theirs.
         names: the systems.
         pair: the systems whose difference the reader shows first; twice the same for a single one.
@@ -58,19 +58,19 @@ def reader_data(
     """
     rows: list[str] = []
     size = 0
-    for reading in readings:
-        row = to_json(_row(reading))
+    for dialogue in dialogues:
+        row = to_json(_row(dialogue))
         size += len(row.encode()) + _SCORE_BYTES * len(scores.metrics) * len(names)
         if rows and size > budget:
             break
         rows.append(row)
     chunks = tuple(f"[{','.join(rows[start : start + CHUNK])}]" for start in range(0, len(rows), CHUNK))
-    picked = _examples(checks, {reading.id for reading in readings[: len(rows)]})
+    picked = _examples(checks, {dialogue.id for dialogue in dialogues[: len(rows)]})
     index: dict[str, Any] = {
         "systems": [one_line(name) for name in names],
         "pair": pair,
         "chunk": CHUNK,
-        "ids": [visible(reading.id) for reading in readings[: len(rows)]],
+        "ids": [visible(dialogue.id) for dialogue in dialogues[: len(rows)]],
         "metrics": [_metric(name) for name in scores.metrics],
         "scores": [
             [[round(score, 12) for score in column[: len(rows)]] for column in metric] for metric in scores.columns
@@ -85,10 +85,10 @@ def to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).translate(_ESCAPED)
 
 
-def _row(reading: Reading) -> list[Any]:
+def _row(dialogue: ScoredDialogue) -> list[Any]:
     """Return id, dialogue, references, and a summary with its notes for each system."""
-    outputs = [[visible(output.text), *output.notes] for output in reading.outputs]
-    return [visible(reading.id), visible(reading.dialogue), [visible(text) for text in reading.references], outputs]
+    outputs = [[visible(output.text), *output.notes] for output in dialogue.outputs]
+    return [visible(dialogue.id), visible(dialogue.dialogue), [visible(text) for text in dialogue.references], outputs]
 
 
 def _metric(name: str) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def _metric(name: str) -> dict[str, Any]:
     return {"title": visible(numbers.metric_title(name)), "scale": scale, "digits": digits, "better": sign}
 
 
-def _examples(checks: Sequence[Check], held: set[str]) -> dict[str, list[str]]:
+def _examples(checks: Sequence[DiagnosticRow], held: set[str]) -> dict[str, list[str]]:
     """Return, by the titles of the checks that have examples on the page, their ids."""
     found = {
         check.title: list(dict.fromkeys(visible(example.id) for example in check.examples if example.id in held))

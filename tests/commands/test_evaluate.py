@@ -146,7 +146,7 @@ def test_our_own_rows_are_a_data_set(scored, project):
     assert [one.references for one in found.predictions] == [tuple(row["references"]) for row in rows[:3]]
 
 
-def test_a_folder_and_what_comes_along_are_data_sets_too(scored, project):
+def test_references_can_be_a_folder_or_the_builtin_data_set(scored, project):
     (project / "talks").mkdir()
     write_jsonl(project / "talks" / "dev.jsonl", DIALOGSUM)
     given = COLUMNS | {"references": "talks"}
@@ -154,7 +154,7 @@ def test_a_folder_and_what_comes_along_are_data_sets_too(scored, project):
     with pytest.raises(DataError, match=r"talks holds no split test \(got splits: dev\)"):
         scored(**given)
     with pytest.raises(
-        DataError, match=r"out.txt has 4 lines, and builtin/dialogues 200 dialogues \(got 196 too few\)"
+        DataError, match=r"out.txt has 4 lines, and builtin/dialogues has 200 dialogues \(got 196 too few\)"
     ):
         scored(references="builtin/dialogues")
 
@@ -178,7 +178,10 @@ def test_the_protocol_is_set_as_in_a_recipe(scored):
         ("use_stemer=false", "unknown key 'use_stemer' in evaluation, did you mean use_stemmer"),
         ("metrics=rouge1", r"evaluation.metrics must be a list \(got 'rouge1'\)"),
         ("confidence=2", r"evaluation.confidence must be below 1.0 \(got 2\)"),
-        ("metric_arguments={bleu: {}}", r"metric_arguments for a metric that evaluation.metrics does not list \(got 'bleu'\)"),
+        (
+            "metric_arguments={bleu: {}}",
+            r"metric_arguments for a metric that evaluation.metrics does not list \(got 'bleu'\)",
+        ),
     ],
 )
 def test_a_setting_that_is_wrong_is_told_as_in_a_recipe(scored, setting, message):

@@ -88,7 +88,10 @@ def test_a_model_that_holds_a_pipe_is_refused_at_once(project, monkeypatch, name
     os.mkfifo(project / "model" / name)
     done = keeps_its_promise(call("validate", "train.yaml"))
     assert done.code == 2
-    assert f"a model folder must contain only regular files (got {project / 'model' / name}, a pipe); remove it" in done.stderr
+    assert (
+        f"a model folder must contain only regular files (got {project / 'model' / name}, a pipe); remove it"
+        in done.stderr
+    )
 
 
 def test_every_reader_refuses_what_is_no_regular_file(odd):

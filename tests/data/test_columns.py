@@ -6,7 +6,7 @@ import pytest
 
 from summtune.base.errors import DataError
 from summtune.data.columns import Columns, EmptyRow, Record, checked
-from summtune.data.rows import BadRow, Place, Row
+from summtune.data.rows import BadRow, Row, RowPosition
 from summtune.recipe.keys import DatasetSource
 
 COLUMNS = Columns("dialogue", ("summary",), None)
@@ -14,7 +14,7 @@ GOOD = {"dialogue": "A: hi", "summary": "Greets."}
 
 
 def row(values: Mapping[str, object], number: int = 1) -> Row:
-    return Row(Place("a.jsonl", "line", number), values)
+    return Row(RowPosition("a.jsonl", "line", number), values)
 
 
 def read(values: Mapping[str, object], columns: Columns = COLUMNS) -> Record:
@@ -102,7 +102,7 @@ def test_one_reference_of_several_may_not_be_missing() -> None:
 def test_an_empty_row_may_be_skipped(change: dict[str, object], problem: str) -> None:
     values = {"dialogue": "d", "s1": "a", "s2": ["b"], "id": "1"} | change
     skipping = Columns("dialogue", ("s1", "s2"), "id", skip_empty=True)
-    assert skipping.record(row(values)) == EmptyRow(Place("a.jsonl", "line", 1), problem)
+    assert skipping.record(row(values)) == EmptyRow(RowPosition("a.jsonl", "line", 1), problem)
     strict = Columns("dialogue", ("s1", "s2"), "id").record(row(values))
     assert isinstance(strict, BadRow)
     assert strict.problem.endswith("or skip such rows with `on_empty: skip`")
@@ -111,7 +111,7 @@ def test_an_empty_row_may_be_skipped(change: dict[str, object], problem: str) ->
 def test_an_empty_reference_beside_others_may_be_left_out_and_is_counted() -> None:
     skipping = Columns("dialogue", ("s1", "s2"), None, skip_empty=True)
     assert read({"dialogue": "d", "s1": "", "s2": ["b", None, "c"]}, skipping) == Record(
-        Place("a.jsonl", "line", 1), "d", ("b", "c"), None, left_out=2
+        RowPosition("a.jsonl", "line", 1), "d", ("b", "c"), None, left_out=2
     )
 
 
@@ -146,7 +146,7 @@ def test_an_id_is_text_or_a_whole_number(identity: object, message: str) -> None
 
 def test_several_bad_rows_are_reported_together_with_their_number() -> None:
     bad = {"dialogue": "d", "summary": 3}
-    rows = [row(GOOD, 1), row(bad, 2), BadRow(Place("a.jsonl", "line", 3), "not JSON"), row(GOOD, 4)]
+    rows = [row(GOOD, 1), row(bad, 2), BadRow(RowPosition("a.jsonl", "line", 3), "not JSON"), row(GOOD, 4)]
     with pytest.raises(DataError) as caught:
         list(checked(iter(rows), COLUMNS.record))
     assert str(caught.value) == (

@@ -11,8 +11,8 @@ import pytest
 
 from summtune.base.errors import DataError
 from summtune.data.columns import Columns, checked
+from summtune.data.external_predictions import PredictionColumns, read_external_predictions
 from summtune.data.formats import open_rows, read_rows
-from summtune.data.outputs import OutputColumns, read_outputs
 
 ROWS = [
     {
@@ -140,7 +140,7 @@ def test_text_that_is_not_utf_8_is_reported_with_its_row_wherever_it_stands(tmp_
     }[shape]
     save(path := tmp_path / f"data{ending}", id=pa.array(["a", "b"]), dialogue=pa.array(["A", "B"]), summary=text)
     rows = list(read_rows(path, "my data", None))
-    assert [str(row.place) for row in rows] == ["my data, row 1", "my data, row 2"]
+    assert [str(row.position) for row in rows] == ["my data, row 1", "my data, row 2"]
     assert rows[1].problem == "text that is not UTF-8 (got byte 0xff); convert it"
 
 
@@ -158,7 +158,7 @@ def test_damaged_predictions_are_refused_too(tmp_path, kind):
     content = write(path, kind)
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match=r"out\.(parquet|arrow) is not an? \w+ file that can be read"):
-        read_outputs(str(path), OutputColumns(), with_references=False)
+        read_external_predictions(str(path), PredictionColumns(), with_references=False)
 
 
 def test_a_compressed_file_under_another_name_is_refused(tmp_path):

@@ -28,7 +28,7 @@ def write(path: Path, content: str | bytes) -> Path:
 
 def read(path: Path, wanted: frozenset[str] | None = WANTED) -> list[Any]:
     return [
-        dict(row.values) if isinstance(row, Row) else f"{row.place}: {row.problem}"
+        dict(row.values) if isinstance(row, Row) else f"{row.position}: {row.problem}"
         for row in read_rows(path, path.name, wanted)
     ]
 
@@ -55,7 +55,7 @@ def test_the_separator_is_found(tmp_path: Path, name: str, separator: str, wante
 def test_the_separator_that_excel_announces_is_taken_and_lines_are_counted_with_it(tmp_path: Path, line: str) -> None:
     path = write(tmp_path / "a.csv", "\ufeff" + delimited(";", before=line))
     assert read(path) == EXPECTED
-    assert next(read_rows(path, "a.csv", WANTED)).place.line == 3
+    assert next(read_rows(path, "a.csv", WANTED)).position.line == 3
     with pytest.raises(DataError, match=r"a.csv, line 3: not CSV"):
         read(write(path, line + 'id;dialogue;summary\n1;"a"b;c\n'))
 

@@ -37,7 +37,7 @@ def write(path: Path, content: str | bytes) -> Path:
 
 def test_jsonl_rows_are_numbered_by_line_and_blank_lines_are_passed_over(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"dialogue": "a"}\n\n  \n{"dialogue": "b"}')
-    assert [str(row.place) for row in rows(path)] == ["a.jsonl, line 1", "a.jsonl, line 4"]
+    assert [str(row.position) for row in rows(path)] == ["a.jsonl, line 1", "a.jsonl, line 4"]
 
 
 def test_jsonl_reads_a_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_jsonl_reports_each_bad_line_and_reads_on(tmp_path: Path, start: bytes) 
     path = write(
         tmp_path / "a.jsonl", start + b'{"a": 1}\n' + line + b'[1]\n{"a": }\n' + b"[" * 100_000 + b'\n{"a": 2}\n'
     )
-    problems = [f"{row.place}: {row.problem}" for row in rows(path) if isinstance(row, BadRow)]
+    problems = [f"{row.position}: {row.problem}" for row in rows(path) if isinstance(row, BadRow)]
     where = f"a.jsonl, line 2: not UTF-8 (got byte 0xe9 at offset {len(start) + 9 + 17})"
     assert problems[0] == f"{where}; convert it (it looks like Windows-1252)"
     assert problems[1] == "a.jsonl, line 3: a row must be an object (got a list); write {...}"
@@ -100,7 +100,7 @@ def test_jsonl_round_trip(tmp_path: Path, made: list[dict[str, str]], escape: bo
 
 def json_rows(path: Path, split: str | None = None) -> tuple[str | None, list[Any]]:
     chosen, stream = read_json_rows(path, split, "train")
-    return chosen, [row.values if isinstance(row, Row) else f"{row.place}: {row.problem}" for row in stream]
+    return chosen, [row.values if isinstance(row, Row) else f"{row.position}: {row.problem}" for row in stream]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_json_rows_must_be_objects(tmp_path: Path) -> None:
 
 def test_csv_records_know_their_number_and_line(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", '\ufeffdialogue,summary\r\n"A: hi\nB: ""bye""",s\r\n\r\nx,"y,z"\r\n')
-    assert [str(row.place) for row in rows(path)] == ["a.csv, record 1 (line 2)", "a.csv, record 2 (line 5)"]
+    assert [str(row.position) for row in rows(path)] == ["a.csv, record 1 (line 2)", "a.csv, record 2 (line 5)"]
     assert values(path) == [{"dialogue": 'A: hi\nB: "bye"', "summary": "s"}, {"dialogue": "x", "summary": "y,z"}]
 
 
@@ -177,7 +177,7 @@ def test_csv_reads_fields_beyond_the_limit_and_leaves_the_limit_alone(tmp_path: 
 def test_csv_reports_records_of_the_wrong_width_and_reads_on(tmp_path: Path) -> None:
     first, second = rows(write(tmp_path / "a.csv", "a,b\n1,2,3\n1,2\n"))
     assert isinstance(first, BadRow)
-    assert f"{first.place}: {first.problem}" == (
+    assert f"{first.position}: {first.problem}" == (
         "a.csv, record 1 (line 2): 2 fields expected (got 3); quote commas and newlines"
     )
     assert isinstance(second, Row)
@@ -231,7 +231,7 @@ def test_columnar_files_give_the_wanted_columns_and_name_all_where_one_is_missin
     assert values(path) == [ROW] * 1500
     assert values(path, ALL | {"id"}) == [ROW | {"n": None}] * 1500, "n is named, not read"
     assert values(path, frozenset({"id"})) == [{"dialogue": ROW["dialogue"], "summary": None, "n": None}] * 1500
-    assert str(rows(path)[-1].place) == f"{name}, row 1500"
+    assert str(rows(path)[-1].position) == f"{name}, row 1500"
 
 
 def test_arrow_files_with_an_index_are_read(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_columnar_files_with_text_that_is_not_utf8_name_the_row(tmp_path: Path, 
     bad = pyarrow.array([b"ok", b"caf\xe9"]).cast(pyarrow.binary()).view(pyarrow.string())
     _, row = rows(write_arrow(tmp_path / name, pyarrow.table({"dialogue": bad, "summary": ["s", "s"]})))
     assert isinstance(row, BadRow)
-    assert f"{row.place}: {row.problem}" == f"{name}, row 2: text that is not UTF-8 (got byte 0xe9); convert it"
+    assert f"{row.position}: {row.problem}" == f"{name}, row 2: text that is not UTF-8 (got byte 0xe9); convert it"
 
 
 @pytest.mark.parametrize(("name", "kind"), [("a.parquet", "a Parquet"), ("a.arrow", "an Arrow")])

@@ -46,12 +46,12 @@ def write(folder: Path, kind: str, rows: Sequence[dict[str, Any]], stem: str = "
 def outcome(path: Path | str, **keys: Any) -> object:
     """Return the dialogues with their texts, ids and references, or the message without the place."""
     try:
-        reading = read_dialogues([DatasetSource(path=str(path), **keys)], "test")
+        loaded = read_dialogues([DatasetSource(path=str(path), **keys)], "test")
     except DataError as error:
         return re.sub(r"\S[^\n]*?, (line|row|record) \d+( \(line \d+\))?", "HERE", str(error)).replace(
             str(path), "FILE"
         )
-    return [(one.id, one.dialogue, one.references) for one in reading.dialogues], reading.skipped_sentence[:20]
+    return [(one.id, one.dialogue, one.references) for one in loaded.dialogues], loaded.skipped_sentence[:20]
 
 
 NO_EMPTY = "or skip such rows with `on_empty: skip`"

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from summtune.base.errors import DataError
 from summtune.data.columns import Record
 from summtune.data.grouping import Grouping, RepeatedId, repeated_sentence
-from summtune.data.rows import Place
+from summtune.data.rows import RowPosition
 from summtune.runs.records import Dialogue
 
 
 def add(grouping: Grouping, identity: str, dialogue: str, *references: str, number: int = 1) -> None:
-    grouping.add(Record(Place("a", "row", number), dialogue, references, None), identity)
+    grouping.add(Record(RowPosition("a", "row", number), dialogue, references, None), identity)
 
 
 def test_rows_of_the_same_text_become_references_of_the_first() -> None:
@@ -68,9 +68,9 @@ def test_an_id_of_two_dialogues_names_both_rows() -> None:
 def test_a_dialogue_under_a_second_id_is_noted_once_with_both_places() -> None:
     grouping = Grouping()
     for number, (identity, text) in enumerate([("a", "x"), ("b", "y"), ("a", "x"), ("c", " x"), ("c", "x")], start=1):
-        grouping.add(Record(Place("f", "row", number), text, ("s",), identity), identity)
+        grouping.add(Record(RowPosition("f", "row", number), text, ("s",), identity), identity)
     add(grouping, "f_5", "x", "s")  # an id that nobody gave
-    assert grouping.repeated_ids == [RepeatedId("c", Place("f", "row", 4), "a", Place("f", "row", 1))]
+    assert grouping.repeated_ids == [RepeatedId("c", RowPosition("f", "row", 4), "a", RowPosition("f", "row", 1))]
     sentence = repeated_sentence(grouping.repeated_ids)
     assert sentence == "1 row repeats a dialogue under another id (c of f, row 4 repeats a of f, row 1)"
     assert repeated_sentence(grouping.repeated_ids * 1200).startswith(

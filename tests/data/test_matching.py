@@ -3,11 +3,11 @@
 import pytest
 
 from summtune.base.errors import DataError
+from summtune.data.external_predictions import ExternalPrediction, ExternalPredictions
 from summtune.data.grouping import RepeatedId
 from summtune.data.matching import repeated_dialogues, with_dialogues, with_own_references
-from summtune.data.outputs import Output, Outputs
-from summtune.data.reading import Reading
-from summtune.data.rows import Place
+from summtune.data.reading import LoadedDialogues
+from summtune.data.rows import RowPosition
 from summtune.runs.records import Dialogue, Prediction
 
 DIALOGUES = [Dialogue(f"test_{i}", f"A: Hi {i}.", (f"They greet {i}.", f"Greeting {i}.")) for i in range(8)]
@@ -18,17 +18,17 @@ def outputs(*rows, lines=False, **changes):
     made = []
     for number, row in enumerate(rows, start=1):
         text, id_ = row if isinstance(row, tuple) else (row, None)
-        made.append(Output(Place("out", "line", number), text, id_, **changes))
-    return Outputs("out", tuple(made), ("prediction",), lines)
+        made.append(ExternalPrediction(RowPosition("out", "line", number), text, id_, **changes))
+    return ExternalPredictions("out", tuple(made), ("prediction",), lines)
 
 
-def reading(count=8, rows=None):
-    return Reading(DIALOGUES[:count], rows or count, (rows or count) - count, 0, ())
+def loaded(count=8, rows=None):
+    return LoadedDialogues(DIALOGUES[:count], rows or count, (rows or count) - count, 0, ())
 
 
 def test_rows_are_matched_by_id_whatever_their_order():
     given = outputs(("b", "test_1"), ("a", "test_0"), new_tokens=3, hit_length_cap=True)
-    first, second = with_dialogues(given, reading(2), "test.jsonl")
+    first, second = with_dialogues(given, loaded(2), "test.jsonl")
     assert first == Prediction("test_0", "A: Hi 0.", "a", DIALOGUES[0].references, None, 3, None, True)
     assert (second.id, second.prediction) == ("test_1", "b")
 
@@ -36,7 +36,7 @@ def test_rows_are_matched_by_id_whatever_their_order():
 def test_every_id_that_is_wrong_is_counted_and_the_first_ones_named():
     rows = [("a", "test_0"), ("b", "test_0"), *(("x", f"dev_{i}") for i in range(7)), ("c", "test_0")]
     with pytest.raises(DataError) as caught:
-        with_dialogues(outputs(*rows), reading(), "test.jsonl")
+        with_dialogues(outputs(*rows), loaded(), "test.jsonl")
     assert str(caught.value) == (
         "out does not have one prediction for each id of the 8 dialogues of test.jsonl (got 7 missing: test_1, test_2, "
         "test_3, test_4, test_5, …; 7 foreign: dev_0 (line 3), dev_1 (line 4), dev_2 (line 5), dev_3 (line 6), dev_4 "
@@ -55,18 +55,23 @@ def test_every_id_that_is_wrong_is_counted_and_the_first_ones_named():
 )
 def test_one_wrong_id_is_enough(rows, message):
     with pytest.raises(DataError, match=message):
-        with_dialogues(outputs(*rows), reading(2), "test.jsonl")
+        with_dialogues(outputs(*rows), loaded(2), "test.jsonl")
 
 
 def test_lines_are_matched_by_order():
-    found = with_dialogues(outputs("a", "", lines=True), reading(2), "test.jsonl")
+    found = with_dialogues(outputs("a", "", lines=True), loaded(2), "test.jsonl")
     assert [(one.id, one.prediction) for one in found] == [("test_0", "a"), ("test_1", "")]
 
 
 @pytest.mark.parametrize(
     ("texts", "count", "rows", "message"),
     [
-        (["a"], 3, 3, r"^out has 1 line, and test.jsonl 3 dialogues \(got 2 too few\); write one prediction a line"),
+        (
+            ["a"],
+            3,
+            3,
+            r"^out has 1 line, and test.jsonl has 3 dialogues \(got 2 too few\); write one prediction a line",
+        ),
         (
             ["a", "b", "", " "],
             2,
@@ -79,21 +84,21 @@ def test_lines_are_matched_by_order():
 )
 def test_a_number_of_lines_that_differs_is_reported_with_how_and_why(texts, count, rows, message):
     with pytest.raises(DataError, match=message):
-        with_dialogues(outputs(*texts, lines=True), reading(count, rows), "test.jsonl")
+        with_dialogues(outputs(*texts, lines=True), loaded(count, rows), "test.jsonl")
 
 
 def test_rows_that_say_nothing_of_their_dialogue_are_refused():
     with pytest.raises(
         DataError, match=r"nothing says which dialogues the rows of out are of \(got columns: prediction\); name the"
     ):
-        with_dialogues(outputs("a", "b"), reading(2), "test.jsonl")
+        with_dialogues(outputs("a", "b"), loaded(2), "test.jsonl")
 
 
 def test_rows_with_their_dialogue_are_matched_by_order_and_checked():
     given = outputs("a", dialogue="A: Hi 0. \n")
-    assert with_dialogues(given, reading(1), "test.jsonl")[0].dialogue == "A: Hi 0."
+    assert with_dialogues(given, loaded(1), "test.jsonl")[0].dialogue == "A: Hi 0."
     with pytest.raises(DataError, match=r"out has 1 row, .* 2 dialogues \(got 1 too few\); give the rows ids, or one"):
-        with_dialogues(given, reading(2), "test.jsonl")
+        with_dialogues(given, loaded(2), "test.jsonl")
 
 
 @pytest.mark.parametrize("id_", [None, "test_0"])
@@ -103,7 +108,7 @@ def test_another_dialogue_than_the_one_it_is_matched_with_is_refused(id_):
         match=r"out, line 1: another dialogue than that of test.jsonl with the id test_0 \(got 'A: Bye.' instead of "
         r"'A: Hi 0.'\); match them, or remove the column",
     ):
-        with_dialogues(outputs(("a", id_), dialogue="A: Bye."), reading(1), "test.jsonl")
+        with_dialogues(outputs(("a", id_), dialogue="A: Bye."), loaded(1), "test.jsonl")
 
 
 def test_rows_with_their_own_references_need_nothing_else():
@@ -121,11 +126,11 @@ def test_an_id_of_several_rows_is_refused():
 
 
 def test_an_id_whose_dialogue_stands_under_an_earlier_one_is_reported_from_a_foreign_id():
-    place = Place("test", "row", 1)
-    repeated = (RepeatedId("test_0b", place, "test_0", place),)
+    position = RowPosition("test", "row", 1)
+    repeated = (RepeatedId("test_0b", position, "test_0", position),)
     given = outputs(("a", "test_0"), ("b", "test_0b"), ("c", "other"))
     with pytest.raises(DataError) as caught:
-        with_dialogues(given, Reading(DIALOGUES[:1], 2, 1, 0, (), repeated), "test.jsonl")
+        with_dialogues(given, LoadedDialogues(DIALOGUES[:1], 2, 1, 0, (), repeated), "test.jsonl")
     assert (
         "(got 1 foreign: other (line 3); 1 repeating the dialogue of an earlier id: test_0b (line 2) for test_0)"
         in (str(caught.value))
@@ -134,13 +139,15 @@ def test_an_id_whose_dialogue_stands_under_an_earlier_one_is_reported_from_a_for
         DataError, match=r"earlier id: test_0b \(line 2\) for test_0\); keep the predictions of the ear"
     ):
         with_dialogues(
-            outputs(("a", "test_0"), ("b", "test_0b")), Reading(DIALOGUES[:1], 2, 1, 0, (), repeated), "test.jsonl"
+            outputs(("a", "test_0"), ("b", "test_0b")),
+            LoadedDialogues(DIALOGUES[:1], 2, 1, 0, (), repeated),
+            "test.jsonl",
         )
 
 
 def test_rows_that_hold_the_dialogue_of_another_id_are_found():
     given = outputs(("a", "1"), ("b", "2"), dialogue="A: Hi.\n")
     (repeated,) = repeated_dialogues(given)
-    assert repeated == RepeatedId("2", Place("out", "line", 2), "1", Place("out", "line", 1))
+    assert repeated == RepeatedId("2", RowPosition("out", "line", 2), "1", RowPosition("out", "line", 1))
     assert repeated_dialogues(outputs("a", "b", dialogue="A: Hi.")) == []
     assert repeated_dialogues(outputs(("a", "1"), ("b", "2"))) == []

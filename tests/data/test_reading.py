@@ -11,7 +11,7 @@ import pytest
 
 from summtune.base.errors import DataError
 from summtune.data.builtin import dialogues
-from summtune.data.reading import Reading, SourceInfo, read_dialogues
+from summtune.data.reading import LoadedDialogues, SourceInfo, read_dialogues
 from summtune.recipe.keys import DatasetSource
 from summtune.runs.records import Dialogue
 
@@ -19,7 +19,7 @@ TEST_DATA = os.environ.get("SUMMTUNE_TEST_DATA")
 needs_test_data = pytest.mark.skipif(TEST_DATA is None, reason="SUMMTUNE_TEST_DATA is not set")
 
 
-def read(*sources: DatasetSource | Path, split: str = "train") -> Reading:
+def read(*sources: DatasetSource | Path, split: str = "train") -> LoadedDialogues:
     return read_dialogues([DatasetSource(path=str(one)) if isinstance(one, Path) else one for one in sources], split)
 
 
@@ -29,13 +29,13 @@ def jsonl(path: Path, *rows: tuple[str, str]) -> Path:
     return path
 
 
-def ids(reading: Reading) -> list[str]:
-    return [one.id for one in reading.dialogues]
+def ids(loaded: LoadedDialogues) -> list[str]:
+    return [one.id for one in loaded.dialogues]
 
 
 def test_a_file_gives_its_dialogues_with_ids_by_row(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "chats.jsonl", ("x", "1"), ("x", "2"), ("y", "3"))
-    assert read(path) == Reading(
+    assert read(path) == LoadedDialogues(
         dialogues=[Dialogue("chats_0", "x", ("1", "2")), Dialogue("chats_2", "y", ("3",))],
         rows=3,
         repeated_rows=1,
@@ -53,9 +53,9 @@ def test_every_format_gives_the_same(tmp_path: Path) -> None:
         writer.writeheader()
         writer.writerows(rows)
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "x.parquet")
-    readings = [read(tmp_path / f"x.{extension}") for extension in ("jsonl", "json", "csv", "parquet")]
-    assert ids(readings[0]) == ["x_0", "x_1", "x_2", "x_3"]
-    assert all(one.dialogues == readings[0].dialogues for one in readings)
+    loads = [read(tmp_path / f"x.{extension}") for extension in ("jsonl", "json", "csv", "parquet")]
+    assert ids(loads[0]) == ["x_0", "x_1", "x_2", "x_3"]
+    assert all(one.dialogues == loads[0].dialogues for one in loads)
 
 
 def test_a_folder_gives_the_split_that_is_asked_for(tmp_path: Path) -> None:
@@ -64,9 +64,9 @@ def test_a_folder_gives_the_split_that_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "validation.json").write_text('{"data": [], "validation": [{"dialogue": "z", "summary": "3"}]}')
     assert ids(read(tmp_path)) == ["train_0"]
     assert ids(read(tmp_path, split="test")) == ["test_0"]
-    reading = read(DatasetSource(path=str(tmp_path), split="validation"))
-    assert ids(reading) == ["validation_0"]
-    assert reading.sources[0].split == "validation"
+    loaded = read(DatasetSource(path=str(tmp_path), split="validation"))
+    assert ids(loaded) == ["validation_0"]
+    assert loaded.sources[0].split == "validation"
 
 
 def test_shards_are_numbered_through_and_name_their_own_rows(tmp_path: Path) -> None:
@@ -96,21 +96,21 @@ def test_columns_may_have_any_name(tmp_path: Path) -> None:
     source = DatasetSource(
         path=str(tmp_path / "a.csv"), dialogue_field="talk", summary_field=["first", "second"], id_field="n"
     )
-    reading = read(source)
-    assert reading.dialogues == [Dialogue("7", "x", ("1", "2")), Dialogue("8", "y", ("3",))]
-    assert reading.doubled_references == 1
+    loaded = read(source)
+    assert loaded.dialogues == [Dialogue("7", "x", ("1", "2")), Dialogue("8", "y", ("3",))]
+    assert loaded.doubled_references == 1
 
 
 def test_sources_are_grouped_together_and_limited_each(tmp_path: Path) -> None:
     first = jsonl(tmp_path / "a.jsonl", ("x", "1"), ("y", "2"), ("z", "3"))
     second = jsonl(tmp_path / "b.jsonl", ("y", "4"), ("w", "5"), ("v", "6"))
-    reading = read(DatasetSource(path=str(first), limit=2), DatasetSource(path=str(second), limit=2))
-    assert reading.dialogues == [
+    loaded = read(DatasetSource(path=str(first), limit=2), DatasetSource(path=str(second), limit=2))
+    assert loaded.dialogues == [
         Dialogue("a_0", "x", ("1",)),
         Dialogue("a_1", "y", ("2", "4")),
         Dialogue("b_1", "w", ("5",)),
     ]
-    assert [one.count for one in reading.sources] == [2, 1]
+    assert [one.count for one in loaded.sources] == [2, 1]
 
 
 def test_ids_of_sources_with_like_names_are_reported_apart(tmp_path: Path) -> None:
@@ -172,9 +172,9 @@ def test_a_relative_path_is_not_taken_for_a_hub_id(path: str) -> None:
 def test_embedded_dialogues_keep_their_ids() -> None:
     source = DatasetSource(path="builtin/dialogues", limit=2)
     made = list(dialogues("test"))
-    reading = read(source, split="test")
-    assert reading.dialogues == made[:2]
-    assert reading.sources == (SourceInfo("builtin/dialogues", "test", 2, None),)
+    loaded = read(source, split="test")
+    assert loaded.dialogues == made[:2]
+    assert loaded.sources == (SourceInfo("builtin/dialogues", "test", 2, None),)
     assert (
         ids(read(source.model_copy(update={"split": "train"}), split="test"))
         == [one.id for one in dialogues("train")][:2]
@@ -211,13 +211,13 @@ def test_embedded_dialogues_refuse_what_would_be_ignored(keys: dict[str, object]
 
 @needs_test_data
 def test_dialogsum_validation() -> None:
-    reading = read(DatasetSource(path=f"{TEST_DATA}/data/dialogsum/validation.jsonl", id_field="fname"))
-    assert len(reading.dialogues) == reading.rows == 500
-    assert reading.dialogues[0].id == "dev_0"
-    assert reading.dialogues[0].dialogue.startswith("#Person1#: Hello, how are you doing today?\n#Person2#:")
+    loaded = read(DatasetSource(path=f"{TEST_DATA}/data/dialogsum/validation.jsonl", id_field="fname"))
+    assert len(loaded.dialogues) == loaded.rows == 500
+    assert loaded.dialogues[0].id == "dev_0"
+    assert loaded.dialogues[0].dialogue.startswith("#Person1#: Hello, how are you doing today?\n#Person2#:")
 
 
-def dialogsum_test() -> Reading:
+def dialogsum_test() -> LoadedDialogues:
     summaries = ["summary1", "summary2", "summary3"]
     source = DatasetSource(path=f"{TEST_DATA}/data/dialogsum", split="test", summary_field=summaries, id_field="fname")
     return read(source)
@@ -225,9 +225,9 @@ def dialogsum_test() -> Reading:
 
 @needs_test_data
 def test_dialogsum_test_has_three_references_each() -> None:
-    reading = dialogsum_test()
-    assert len(reading.dialogues) == 500
-    assert sum(len(one.references) for one in reading.dialogues) + reading.doubled_references == 1500
+    loaded = dialogsum_test()
+    assert len(loaded.dialogues) == 500
+    assert sum(len(one.references) for one in loaded.dialogues) + loaded.doubled_references == 1500
 
 
 @needs_test_data
@@ -240,14 +240,14 @@ def test_dialogsum_as_the_hub_spreads_it_is_grouped_to_the_same(tmp_path: Path) 
         for row in raw:
             for number in (1, 2, 3):
                 writer.writerow([f"{row['fname']}_{number}", row["dialogue"], row[f"summary{number}"], "t"])
-    reading = read(DatasetSource(path=str(tmp_path), id_field="id"), split="test")
-    assert (reading.rows, reading.repeated_rows) == (1500, 1000)
-    assert [(one.dialogue, one.references) for one in reading.dialogues] == [
+    loaded = read(DatasetSource(path=str(tmp_path), id_field="id"), split="test")
+    assert (loaded.rows, loaded.repeated_rows) == (1500, 1000)
+    assert [(one.dialogue, one.references) for one in loaded.dialogues] == [
         (one.dialogue, one.references) for one in grouped.dialogues
     ]
-    assert ids(reading)[:2] == ["test_0_1", "test_1_1"]
+    assert ids(loaded)[:2] == ["test_0_1", "test_1_1"]
     limited = read(DatasetSource(path=str(tmp_path), id_field="id", limit=10), split="test")
-    assert limited.dialogues == reading.dialogues[:10]
+    assert limited.dialogues == loaded.dialogues[:10]
 
 
 @needs_test_data
@@ -269,10 +269,10 @@ def test_skipped_rows_are_counted_for_each_source(tmp_path: Path) -> None:
     one = jsonl(tmp_path / "one.jsonl", ("a", "1"), ("", "2"), ("c", ""))
     other = tmp_path / "other.jsonl"
     other.write_text('{"dialogue": "d", "summary": ["x", null]}\n')
-    reading = read(*(DatasetSource(path=str(path), on_empty="skip") for path in (one, other)))
-    assert ids(reading) == ["one_0", "other_0"]
-    assert reading.sources == (SourceInfo(str(one), None, 1, None, 2, 0), SourceInfo(str(other), None, 1, None, 0, 1))
-    assert reading.skipped_sentence == (
+    loaded = read(*(DatasetSource(path=str(path), on_empty="skip") for path in (one, other)))
+    assert ids(loaded) == ["one_0", "other_0"]
+    assert loaded.sources == (SourceInfo(str(one), None, 1, None, 2, 0), SourceInfo(str(other), None, 1, None, 0, 1))
+    assert loaded.skipped_sentence == (
         f"skipped 2 empty rows of {one} and 1 empty reference of {other} (on_empty: skip)"
     )
 
@@ -287,8 +287,8 @@ def test_a_source_of_empty_rows_alone_is_refused(tmp_path: Path) -> None:
 def test_a_column_that_some_rows_lack_is_empty_in_them(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"dialogue": "a"}\n{"dialogue": "b", "summary": "s"}\n{"summary": "s"}\n')
-    reading = read(DatasetSource(path=str(path), on_empty="skip"))
-    assert (ids(reading), reading.sources[0].skipped_rows) == (["a_1"], 2)
+    loaded = read(DatasetSource(path=str(path), on_empty="skip"))
+    assert (ids(loaded), loaded.sources[0].skipped_rows) == (["a_1"], 2)
     with pytest.raises(DataError, match=r"a.jsonl, line 1: no column summary \(got columns: dialogue\)"):
         read(path)
 
@@ -308,9 +308,9 @@ def test_the_builtin_dialogues_have_no_empty_rows() -> None:
 def test_rows_that_repeat_a_dialogue_under_another_id_are_named(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("id,dialogue,summary\na,x,1\nb,x,2\nc,y,3\n")
-    reading = read(DatasetSource(path=str(path), id_field="id"))
-    assert ids(reading) == ["a", "c"]
-    (repeated,) = reading.repeated_ids
-    assert (repeated.id, str(repeated.place), repeated.first_id, str(repeated.first_place)) == (
+    loaded = read(DatasetSource(path=str(path), id_field="id"))
+    assert ids(loaded) == ["a", "c"]
+    (repeated,) = loaded.repeated_ids
+    assert (repeated.id, str(repeated.position), repeated.first_id, str(repeated.first_position)) == (
         ("b", f"{path}, record 2 (line 3)", "a", f"{path}, record 1 (line 2)")
     )

@@ -87,7 +87,7 @@ def test_where_nobody_knows_the_dialogues_there_is_no_floor_and_no_hash_of_them(
     assert evaluate(predictions, FAST).dialogues_sha256 is not None
 
 
-def test_per_example_scores_stand_beside_it_and_average_to_the_value(tmp_path, predictions):
+def test_per_dialogue_scores_stand_beside_it_and_average_to_the_value(tmp_path, predictions):
     evaluation = evaluate(predictions, FAST)
     write_evaluation(tmp_path, evaluation)
     rows = list(read_jsonl(tmp_path / "per_example.jsonl"))

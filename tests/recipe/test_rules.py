@@ -3,7 +3,7 @@
 import pytest
 
 from summtune.recipe.keys import Recipe
-from summtune.recipe.rules import check, no_effect, system_name
+from summtune.recipe.rules import no_effect, rule_problems, system_name
 
 PROMPT = {"kind": "prompt", "base_model": "a/b", "test_datasets": [{"path": "a/b"}]}
 TRAIN = {
@@ -20,7 +20,7 @@ LORA = TRAIN | {"adapter": "lora"}
 
 def findings(given, **changes):
     given = given | changes
-    return [(".".join(map(str, path)), message) for path, message in check(given, Recipe.model_validate(given))]
+    return [(".".join(map(str, path)), message) for path, message in rule_problems(given, Recipe.model_validate(given))]
 
 
 def test_metric_arguments_of_an_unlisted_metric_are_reported():
@@ -294,12 +294,12 @@ def test_a_key_is_not_judged_if_the_key_it_depends_on_is_invalid():
     assert no_effect(("lora_r",), recipe, wrong={"adapter"}) is None
     given = TRAIN | {"lora_r": 8, "launcher": "slurm"}
     wrong = {"adapter", "slurm", "learning_rate"}
-    assert list(check(given, Recipe.model_validate(given | {"learning_rate": None}), wrong)) == []
+    assert list(rule_problems(given, Recipe.model_validate(given | {"learning_rate": None}), wrong)) == []
 
 
 def test_a_tracking_uri_with_a_password_is_refused():
     given = TRAIN | {"mlflow_tracking_uri": "https://me:secret@host"}
-    ((path, message),) = check(given, Recipe.model_validate(given))
+    ((path, message),) = rule_problems(given, Recipe.model_validate(given))
     assert path == ("mlflow_tracking_uri",)
     assert "must not contain a user or password" in message
     assert "secret" not in message

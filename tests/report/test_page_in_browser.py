@@ -46,7 +46,7 @@ def opened(browser):
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
         page.goto(path.as_uri() + fragment)
-        page.wait_for_selector("#readings article")
+        page.wait_for_selector("#dialogue-list article")
         assert {url.split("#")[0] for url in requests} == {path.as_uri()}
         return page
 

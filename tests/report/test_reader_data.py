@@ -2,18 +2,20 @@ import json
 
 import pytest
 
-from summtune.report.checks import Check, Example
+from summtune.report.diagnostics import DiagnosticRow, Example
 from summtune.report.reader_data import CHUNK, reader_data, to_json
-from summtune.report.readings import Output, Reading, Scores
+from summtune.report.scored_dialogues import DialogueScores, ScoredDialogue, SystemSummary
 
 
-def reading(place, text="short"):
-    return Reading(f"id_{place}", text, ("a reference",), (Output("A", "a summary", "50.0", ("a note",)),))
+def dialogue(place, text="short"):
+    return ScoredDialogue(
+        f"id_{place}", text, ("a reference",), (SystemSummary("A", "a summary", "50.0", ("a note",)),)
+    )
 
 
-def made(readings, **changes):
-    scores = Scores(("rouge1",), ((tuple(place / 7 for place in range(len(readings))),),))
-    return reader_data(readings, scores, ["A"], pair=(0, 0), **changes)
+def made(dialogues, **changes):
+    scores = DialogueScores(("rouge1",), ((tuple(place / 7 for place in range(len(dialogues))),),))
+    return reader_data(dialogues, scores, ["A"], pair=(0, 0), **changes)
 
 
 @pytest.mark.parametrize("text", ["</script>", "<!--<script>", "\u2028\u2029", 'quote " and \\', "{{ x }}", "é 中"])
@@ -25,7 +27,7 @@ def test_json_ends_no_element_and_comes_back_as_it_was(text):
 
 
 def test_parts_hold_the_dialogues_in_order():
-    data = made([reading(place) for place in range(2 * CHUNK + 1)])
+    data = made([dialogue(place) for place in range(2 * CHUNK + 1)])
     rows = [row for chunk in data.chunks for row in json.loads(chunk)]
     assert [len(json.loads(chunk)) for chunk in data.chunks] == [CHUNK, CHUNK, 1]
     assert rows[CHUNK] == [f"id_{CHUNK}", "short", ["a reference"], [["a summary", "a note"]]]
@@ -33,7 +35,7 @@ def test_parts_hold_the_dialogues_in_order():
 
 
 def test_scores_are_of_the_dialogues_that_are_held():
-    data = made([reading(place) for place in range(5)], budget=160)
+    data = made([dialogue(place) for place in range(5)], budget=160)
     index = json.loads(data.index)
     assert data.held == len(index["ids"]) == len(index["scores"][0][0]) == 2
     assert index["scores"][0][0][1] == pytest.approx(1 / 7, abs=1e-6)
@@ -41,17 +43,20 @@ def test_scores_are_of_the_dialogues_that_are_held():
 
 
 def test_the_first_dialogue_is_held_whatever_its_length():
-    assert made([reading(0, "long " * 1000), reading(1)], budget=100).held == 1
+    assert made([dialogue(0, "long " * 1000), dialogue(1)], budget=100).held == 1
 
 
 def test_the_budget_counts_bytes_of_utf_8():
-    latin, other = ([reading(place, text * 100) for place in range(40)] for text in ("ab", "中中"))
+    latin, other = ([dialogue(place, text * 100) for place in range(40)] for text in ("ab", "中中"))
     assert made(latin, budget=6_000).held > 2 * made(other, budget=6_000).held
 
 
 def test_examples_of_checks_can_be_picked_if_their_dialogues_are_held():
     examples = (Example("A", "id_1", "x"), Example("B", "id_1", "y"), Example("A", "id_4", "z"))
-    checks = [Check("Names", "m", ((1, 5),), "–", examples), Check("Cap", "m", ((1, 5),), "–", examples[2:])]
-    data = made([reading(place) for place in range(5)], budget=160, checks=checks)
+    checks = [
+        DiagnosticRow("Names", "m", ((1, 5),), "–", examples),
+        DiagnosticRow("Cap", "m", ((1, 5),), "–", examples[2:]),
+    ]
+    data = made([dialogue(place) for place in range(5)], budget=160, checks=checks)
     assert data.check_titles == ("Names",)
     assert json.loads(data.index)["checks"] == [["id_1"]]

@@ -23,7 +23,7 @@ const example = (index) => {
   return chunks.get(number)[index % reader.chunk];
 };
 
-const list = byId("readings");
+const list = byId("dialogue-list");
 const search = byId("search");
 const order = byId("order");
 const filter = byId("filter");

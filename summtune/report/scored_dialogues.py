@@ -12,7 +12,7 @@ from summtune.runs.records import Prediction
 
 
 @dataclass(frozen=True)
-class Output:
+class SystemSummary:
     """What one system wrote for a dialogue.
 
     Args:
@@ -29,29 +29,31 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ScoredDialogue:
     """One dialogue of the reader; ``dialogue`` is empty where no system's file holds its text."""
 
     id: str
     dialogue: str
     references: tuple[str, ...]
-    outputs: tuple[Output, ...]
+    outputs: tuple[SystemSummary, ...]
 
 
 @dataclass(frozen=True)
-class Scores:
+class DialogueScores:
     """The score of every dialogue.
 
     Args:
         metrics: names, those that every system has for each dialogue.
-        columns: metrics × systems × dialogues, in the order of the readings.
+        columns: metrics × systems × dialogues, in the order of the dialogues.
     """
 
     metrics: tuple[str, ...]
     columns: tuple[tuple[tuple[float, ...], ...], ...]
 
 
-def gather(names: Sequence[str], runs: Sequence[RunFiles]) -> tuple[tuple[Reading, ...], Scores]:
+def gather_dialogues(
+    names: Sequence[str], runs: Sequence[RunFiles]
+) -> tuple[tuple[ScoredDialogue, ...], DialogueScores]:
     """Return every dialogue, in the order of the first run's predictions, and the scores in the same order.
 
     Args:
@@ -69,16 +71,16 @@ def gather(names: Sequence[str], runs: Sequence[RunFiles]) -> tuple[tuple[Readin
     metrics = tuple(name for name in first[0] if all(name in each for each in first))
     columns = tuple(tuple(tuple(run.per_example[id_][name] for id_ in ids) for run in runs) for name in metrics)
     shown = [tuple(numbers.score(metrics[0], score) for score in column) for column in columns[0]] if metrics else []
-    readings = []
+    dialogues = []
     for row, id_ in enumerate(ids):
         written = [each[id_] for each in predictions]
         outputs = tuple(
-            Output(name, each.prediction, shown[place][row] if shown else "", _notes(each))
+            SystemSummary(name, each.prediction, shown[place][row] if shown else "", _notes(each))
             for place, (name, each) in enumerate(zip(names, written, strict=True))
         )
         dialogue = next((each.dialogue for each in written if each.dialogue), "")
-        readings.append(Reading(id_, dialogue, written[0].references, outputs))
-    return tuple(readings), Scores(metrics, columns)
+        dialogues.append(ScoredDialogue(id_, dialogue, written[0].references, outputs))
+    return tuple(dialogues), DialogueScores(metrics, columns)
 
 
 def _check_ids(run: RunFiles, ids: set[str]) -> None:

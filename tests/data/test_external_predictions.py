@@ -10,8 +10,8 @@ import pyarrow.parquet
 import pytest
 
 from summtune.base.errors import DataError
-from summtune.data import outputs as module
-from summtune.data.outputs import OutputColumns, read_outputs, reference_columns
+from summtune.data import external_predictions as module
+from summtune.data.external_predictions import PredictionColumns, read_external_predictions, reference_columns
 
 ROW = {"id": 7, "dialogue": "A: Hi.", "prediction": "They greet.", "references": ["A greeting.", "Hi."]}
 
@@ -39,7 +39,7 @@ def write(tmp_path, monkeypatch):
 
 
 def read(name, with_references=True, **columns):
-    return read_outputs(name, OutputColumns(**columns), with_references=with_references)
+    return read_external_predictions(name, PredictionColumns(**columns), with_references=with_references)
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.parquet"])
@@ -77,7 +77,7 @@ def test_only_a_line_feed_ends_a_line(write):
 def test_standard_input_is_plain_text(monkeypatch):
     monkeypatch.setattr(module.sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"one\ntwo\n")))
     found = read("-")
-    assert [str(row.place) for row in found.rows] == ["standard input, line 1", "standard input, line 2"]
+    assert [str(row.position) for row in found.rows] == ["standard input, line 1", "standard input, line 2"]
 
 
 @pytest.mark.parametrize(
@@ -226,19 +226,19 @@ def test_a_place_where_no_file_is_is_reported(write, tmp_path):
 def test_an_office_document_is_not_read_as_lines(tmp_path, name):
     (tmp_path / name).write_bytes(b"PK")
     with pytest.raises(DataError, match=rf"this format is not read \(got .*{name}, extension .*\); save it as .csv"):
-        read_outputs(str(tmp_path / name), OutputColumns(), with_references=False)
+        read_external_predictions(str(tmp_path / name), PredictionColumns(), with_references=False)
 
 
 def test_lines_come_from_what_a_shell_opened_but_from_no_named_pipe(tmp_path):
     reading, writing = os.pipe()
     os.write(writing, b"one\ntwo\n")
     os.close(writing)
-    outputs = read_outputs(f"/dev/fd/{reading}", OutputColumns(), with_references=False)
+    outputs = read_external_predictions(f"/dev/fd/{reading}", PredictionColumns(), with_references=False)
     os.close(reading)
     assert [row.prediction for row in outputs.rows] == ["one", "two"]
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match=r"predictions are not read from a named pipe \(got .*pipe\); write them to a"):
-        read_outputs(str(tmp_path / "pipe"), OutputColumns(), with_references=False)
+        read_external_predictions(str(tmp_path / "pipe"), PredictionColumns(), with_references=False)
 
 
 def test_a_file_that_may_not_be_read_is_reported(write, monkeypatch):

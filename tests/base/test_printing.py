@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from summtune.base.output import json_text, say, say_lines, show, show_data, show_json, use_any_encoding
+from summtune.base.printing import json_text, say, say_lines, show, show_data, show_json, use_any_encoding
 
 CLEARS = "\x1b[2J"
 

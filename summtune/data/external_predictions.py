@@ -18,7 +18,7 @@ from summtune.data.columns import UnusableError, checked, identity_of, text_of, 
 from summtune.data.encodings import not_utf8_problem, to_utf8, without_mark
 from summtune.data.formats import TEXT_TABLES, json_type, open_rows
 from summtune.data.locations import locate
-from summtune.data.rows import BadRow, Place, Row, RowStream
+from summtune.data.rows import BadRow, Row, RowPosition, RowStream
 
 STDIN = "-"
 _OPEN_FILES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
@@ -27,11 +27,11 @@ REFERENCE_COLUMNS = ("references", "reference", "summary")
 """Where references are looked for when nobody says where they are."""
 
 
-class Output(NamedTuple):
+class ExternalPrediction(NamedTuple):
     """What a system wrote for one dialogue, with whatever else the row says; None where it does not.
 
     Args:
-        place: where it stands.
+        position: where it stands.
         prediction: the summary, which may be empty.
         id: of the dialogue.
         dialogue: the turns.
@@ -39,7 +39,7 @@ class Output(NamedTuple):
         prompt_tokens, new_tokens, truncated, hit_length_cap: as in ``summtune.runs.records.Prediction``.
     """
 
-    place: Place
+    position: RowPosition
     prediction: str
     id: str | None = None
     dialogue: str | None = None
@@ -51,7 +51,7 @@ class Output(NamedTuple):
 
 
 @dataclass(frozen=True)
-class OutputColumns:
+class PredictionColumns:
     """Which columns hold what; None and empty where nobody said so.
 
     Args:
@@ -68,7 +68,7 @@ class OutputColumns:
 
 
 @dataclass(frozen=True)
-class Outputs:
+class ExternalPredictions:
     """What a file of predictions holds.
 
     Args:
@@ -79,7 +79,7 @@ class Outputs:
     """
 
     shown: str
-    rows: tuple[Output, ...]
+    rows: tuple[ExternalPrediction, ...]
     columns: tuple[str, ...]
     lines: bool
 
@@ -94,7 +94,7 @@ class Outputs:
         return self.rows[0].references is not None
 
 
-def read_outputs(file: str, columns: OutputColumns, *, with_references: bool) -> Outputs:
+def read_external_predictions(file: str, columns: PredictionColumns, *, with_references: bool) -> ExternalPredictions:
     """Return the predictions in ``file``.
 
     A file of a format that data sets have (``FILE_EXTENSIONS``) holds one a row; any other file, and standard input,
@@ -122,7 +122,7 @@ def read_outputs(file: str, columns: OutputColumns, *, with_references: bool) ->
     reader = _Reader.of(first, columns, with_references, typed=Path(file).suffix.lower() not in TEXT_TABLES)
     rows = tuple(checked(itertools.chain([first], stream), reader.read))
     names = tuple(map(str, first.values)) if isinstance(first, Row) else ()
-    return Outputs(shown, rows, names, lines)
+    return ExternalPredictions(shown, rows, names, lines)
 
 
 def reference_columns(names: Collection[str], where: str) -> tuple[str, ...]:
@@ -151,7 +151,7 @@ class _Reader:
     typed: bool
 
     @classmethod
-    def of(cls, first: Row | BadRow, columns: OutputColumns, with_references: bool, typed: bool) -> _Reader:
+    def of(cls, first: Row | BadRow, columns: PredictionColumns, with_references: bool, typed: bool) -> _Reader:
         """Return the reader for a file that begins with ``first``."""
         prediction = columns.prediction or "prediction"
         if isinstance(first, BadRow):
@@ -159,12 +159,12 @@ class _Reader:
         names = [str(name) for name in first.values]
         if prediction not in names:
             raise DataError(
-                f"{first.place}: no column {prediction}{hint(prediction, names)} (got columns: "
+                f"{first.position}: no column {prediction}{hint(prediction, names)} (got columns: "
                 f"{', '.join(names) or 'none'}); name the one that holds the predictions with --prediction-field"
             )
         summaries: tuple[str, ...] = ()
         if with_references:
-            summaries = columns.summaries or reference_columns(set(names) - {prediction}, str(first.place))
+            summaries = columns.summaries or reference_columns(set(names) - {prediction}, str(first.position))
         # --dialogue-field may be of the data set alone.
         dialogue = next((name for name in (columns.dialogue, "dialogue") if name in names), None)
         if with_references and columns.dialogue is not None:
@@ -172,11 +172,11 @@ class _Reader:
         identity = next((name for name in columns.ids if name in names), None)
         return cls(prediction, identity, columns.ids, dialogue, summaries, typed)
 
-    def read(self, row: Row) -> Output | BadRow:
+    def read(self, row: Row) -> ExternalPrediction | BadRow:
         """Return what the row says, or what is wrong with it."""
         try:
-            return Output(
-                place=row.place,
+            return ExternalPrediction(
+                position=row.position,
                 prediction=text_of(row, self.prediction, may_be_empty=True),
                 id=self._id(row),
                 dialogue=None if self.dialogue is None else text_of(row, self.dialogue, may_be_empty=True),
@@ -187,7 +187,7 @@ class _Reader:
                 hit_length_cap=self._flag(row, "hit_length_cap"),
             )
         except UnusableError as unusable:
-            return BadRow(row.place, str(unusable))
+            return BadRow(row.position, str(unusable))
 
     def _id(self, row: Row) -> str | None:
         if self.id is not None:
@@ -261,11 +261,11 @@ def _lines(content: bytes, shown: str) -> RowStream:
     if not lines[-1]:
         lines.pop()  # the last line ends with a line feed, too
     for number, line in enumerate(lines, start=1):
-        place = Place(shown, "line", number)
+        position = RowPosition(shown, "line", number)
         try:
-            yield Row(place, {"prediction": line.decode("utf-8").removesuffix("\r")})
+            yield Row(position, {"prediction": line.decode("utf-8").removesuffix("\r")})
         except UnicodeDecodeError as error:
-            yield BadRow(place, not_utf8_problem(line, error.start))
+            yield BadRow(position, not_utf8_problem(line, error.start))
 
 
 def _refuse_json(first: Row | BadRow) -> None:
@@ -279,5 +279,5 @@ def _refuse_json(first: Row | BadRow) -> None:
         return
     if isinstance(value, dict):
         raise DataError(
-            f"{first.place}: a JSON object where plain text is read (got {text[:40]}); put it in a .jsonl file"
+            f"{first.position}: a JSON object where plain text is read (got {text[:40]}); put it in a .jsonl file"
         )

@@ -2,8 +2,8 @@ import pytest
 
 from summtune.base.errors import RunDirectoryError
 from summtune.base.files import read_jsonl, write_jsonl
-from summtune.report.readings import gather
 from summtune.report.run_files import read_run
+from summtune.report.scored_dialogues import gather_dialogues
 
 
 def rewrite(path, change):
@@ -13,30 +13,30 @@ def rewrite(path, change):
 def test_every_dialogue_has_each_systems_output_whatever_the_order_of_its_file(run_dir):
     one, other = run_dir("one"), run_dir("other", words=7)
     write_jsonl(other / "predictions.jsonl", reversed(list(read_jsonl(other / "predictions.jsonl"))))
-    readings, scores = gather(["A", "B"], [read_run(one), read_run(other)])
-    assert [reading.id for reading in readings] == [f"test_{i}" for i in range(6)]
-    assert [output.system for output in readings[4].outputs] == ["A", "B"]
-    assert readings[4].outputs[1].text == "they meet at noon on day 4"
-    assert readings[1].outputs[0].notes == ("cut at max_new_tokens",)
+    scored, scores = gather_dialogues(["A", "B"], [read_run(one), read_run(other)])
+    assert [dialogue.id for dialogue in scored] == [f"test_{i}" for i in range(6)]
+    assert [output.system for output in scored[4].outputs] == ["A", "B"]
+    assert scored[4].outputs[1].text == "they meet at noon on day 4"
+    assert scored[1].outputs[0].notes == ("cut at max_new_tokens",)
     assert scores.metrics == ("rouge1", "rouge2", "rougeL")
     assert scores.columns[0][1][4] == read_run(other).per_example["test_4"]["rouge1"]
-    assert readings[4].outputs[1].score == f"{100 * scores.columns[0][1][4]:.1f}"
+    assert scored[4].outputs[1].score == f"{100 * scores.columns[0][1][4]:.1f}"
 
 
 def test_only_metrics_that_all_have_are_compared(run_dir):
     runs = [read_run(run_dir("one", metrics=["rouge1", "rouge2"])), read_run(run_dir("other", metrics=["rouge2"]))]
-    assert gather(["A", "B"], runs)[1].metrics == ("rouge2",)
+    assert gather_dialogues(["A", "B"], runs)[1].metrics == ("rouge2",)
     runs = [read_run(run_dir("third", metrics=["rouge1"])), runs[1]]
-    readings, scores = gather(["A", "B"], runs)
+    scored, scores = gather_dialogues(["A", "B"], runs)
     assert scores.columns == ()
-    assert readings[0].outputs[0].score == ""
+    assert scored[0].outputs[0].score == ""
 
 
 def test_a_dialogue_that_one_file_lacks_is_taken_from_another(run_dir):
     theirs, ours = run_dir("theirs"), run_dir("ours")
     rewrite(theirs / "predictions.jsonl", lambda row: row | {"dialogue": ""})
-    readings, _ = gather(["theirs", "ours"], [read_run(theirs), read_run(ours)])
-    assert readings[0].dialogue.startswith("#Person1#: Shall we meet")
+    scored, _ = gather_dialogues(["theirs", "ours"], [read_run(theirs), read_run(ours)])
+    assert scored[0].dialogue.startswith("#Person1#: Shall we meet")
 
 
 def test_scores_of_other_dialogues_are_refused_with_one_of_them(run_dir):
@@ -44,4 +44,4 @@ def test_scores_of_other_dialogues_are_refused_with_one_of_them(run_dir):
     path = folder / "per_example.jsonl"
     write_jsonl(path, list(read_jsonl(path))[1:])
     with pytest.raises(RunDirectoryError, match=r"per_example.jsonl is not of the same dialogues .*\(got 'test_0' in"):
-        gather(["a"], [read_run(folder)])
+        gather_dialogues(["a"], [read_run(folder)])

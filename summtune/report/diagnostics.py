@@ -21,7 +21,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Check:
+class DiagnosticRow:
     """One check on every system.
 
     Args:
@@ -59,7 +59,7 @@ class Diagnostics:
     """
 
     names: tuple[str, ...]
-    checks: tuple[Check, ...]
+    checks: tuple[DiagnosticRow, ...]
     pairs: tuple[str, ...]
     means: Table | None
     notes: tuple[str, ...] = ()
@@ -115,11 +115,11 @@ def count_text(count: tuple[int, int] | None) -> str:
     return f"{numbers.count(count[0])} ({numbers.share(*count)})" if count[0] else "0"
 
 
-def _check(names: Sequence[str], found: Sequence[Mapping[str, Any] | None]) -> Check:
+def _check(names: Sequence[str], found: Sequence[Mapping[str, Any] | None]) -> DiagnosticRow:
     """Return the row of one check; ``found`` holds what it found in each system's outputs."""
     first = next(each for each in found if each is not None)
     references = next((each["references"] for each in found if each and each.get("references") is not None), None)
-    return Check(
+    return DiagnosticRow(
         title=first["title"],
         meaning=first["meaning"],
         counts=tuple(None if each is None else (each["count"], each["of"]) for each in found),

@@ -17,7 +17,7 @@ class Details:
 
     Args:
         name: the system.
-        facts: pairs of a title and a text.
+        entries: pairs of a title and a text, for a table.
         versions: by package.
         given: the recipe as its author wrote it, None where the directory holds none.
         recipe: the resolved recipe as YAML.
@@ -25,7 +25,7 @@ class Details:
     """
 
     name: str
-    facts: tuple[tuple[str, str], ...]
+    entries: tuple[tuple[str, str], ...]
     versions: Mapping[str, str]
     given: str | None
     recipe: str
@@ -36,7 +36,7 @@ def run_details(name: str, run: RunFiles) -> Details:
     """Return how the system called ``name`` came to be."""
     return Details(
         name=name,
-        facts=tuple(_run_facts(run)),
+        entries=tuple(_run_entries(run)),
         versions=run.plan.get("versions") or {},
         given=run.given,
         recipe=recipe_text(run.plan["recipe"]),
@@ -49,7 +49,7 @@ def comparison_details(files: ComparisonFiles) -> Details | None:
     plan = files.plan
     if plan is None:
         return None
-    facts: list[tuple[str, str | None]] = [
+    entries: list[tuple[str, str | None]] = [
         ("Kind", f"comparison of {numbers.count(len(files.runs))} systems"),
         ("Identity", plan.get("identity")),
         ("Git commit", plan.get("git_commit")),
@@ -57,7 +57,7 @@ def comparison_details(files: ComparisonFiles) -> Details | None:
     ]
     return Details(
         name=files.name,
-        facts=tuple((title, text) for title, text in facts if text is not None),
+        entries=tuple((title, text) for title, text in entries if text is not None),
         versions=plan.get("versions") or {},
         given=files.given,
         recipe=recipe_text(plan["recipe"]),
@@ -65,7 +65,7 @@ def comparison_details(files: ComparisonFiles) -> Details | None:
     )
 
 
-def deed(run: RunFiles) -> str:
+def system_description(run: RunFiles) -> str:
     """Return what was done to which model."""
     if run.plan["kind"] == "scored":
         return "Outputs from elsewhere"
@@ -82,14 +82,14 @@ def hours_title(runs: Sequence[RunFiles]) -> str:
     return "GPU-hours" if devices == {"cuda"} else "Device-hours"
 
 
-def _run_facts(run: RunFiles) -> list[tuple[str, str]]:
+def _run_entries(run: RunFiles) -> list[tuple[str, str]]:
     """Return pairs of a title and a text, without those that this run has nothing to say of."""
     stats, training, data = run.stats, run.training or {}, run.plan.get("data") or {}
     batch = run.plan.get("batch") or {}
     total, trainable = stats.get("total_parameters"), stats.get("trainable_parameters")
     trained = run.plan["kind"] == "train"
-    facts: list[tuple[str, str | None]] = [
-        ("Kind", deed(run)),
+    entries: list[tuple[str, str | None]] = [
+        ("Kind", system_description(run)),
         ("Parameters", _with(numbers.count, total)),
         ("Trainable parameters", numbers.parameters(trainable or 0, total) if trained and total else None),
         ("Training data", _sources(data.get("train"))),
@@ -109,7 +109,7 @@ def _run_facts(run: RunFiles) -> list[tuple[str, str]]:
         ("Identity", run.plan.get("identity")),
         ("Git commit", run.plan.get("git_commit")),
     ]
-    return [(title, text) for title, text in facts if text is not None]
+    return [(title, text) for title, text in entries if text is not None]
 
 
 def _sources(role: Mapping[str, Any] | None) -> str | None:

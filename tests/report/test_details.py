@@ -1,5 +1,5 @@
 from summtune.base.files import read_json, write_json
-from summtune.report.facts import comparison_details, deed, hours_title, run_details
+from summtune.report.details import comparison_details, hours_title, run_details, system_description
 from summtune.report.run_files import read_comparison, read_run
 
 
@@ -19,13 +19,13 @@ def test_a_trained_run_says_how(run_dir):
         },
         batch={"micro_batch_size": 8, "global_batch": 16},
     )
-    facts = dict(run_details("LoRA", run).facts)
-    assert facts["Kind"] == "google/flan-t5-base, fine-tuned (lora)"
-    assert facts["Trainable parameters"] == "3,538,944 (1.41 %)"
-    assert facts["Test data"] == "builtin/dialogues (test), x.csv: 200 dialogues; empty rows skipped: 3"
-    assert facts["Batch"] == "micro batch size 8, global batch 16"
-    assert facts["Training time"] == "12 min 05 s"
-    assert "Training data" not in facts
+    entries = dict(run_details("LoRA", run).entries)
+    assert entries["Kind"] == "google/flan-t5-base, fine-tuned (lora)"
+    assert entries["Trainable parameters"] == "3,538,944 (1.41 %)"
+    assert entries["Test data"] == "builtin/dialogues (test), x.csv: 200 dialogues; empty rows skipped: 3"
+    assert entries["Batch"] == "micro batch size 8, global batch 16"
+    assert entries["Training time"] == "12 min 05 s"
+    assert "Training data" not in entries
 
 
 def test_the_recipe_stands_as_given_and_as_resolved(run_dir):
@@ -36,7 +36,7 @@ def test_the_recipe_stands_as_given_and_as_resolved(run_dir):
 
 def test_outputs_from_elsewhere_have_no_model(run_dir):
     run = change_plan(run_dir(), kind="scored", recipe={})
-    assert deed(run) == "Outputs from elsewhere"
+    assert system_description(run) == "Outputs from elsewhere"
 
 
 def test_hours_are_of_gpus_if_all_that_ran_used_some(run_dir):
@@ -55,4 +55,4 @@ def test_a_comparison_with_a_recipe_shows_it_and_one_without_has_none(compare_di
     (folder / "recipe.yaml").write_text("kind: compare\n", encoding="utf-8")
     details = comparison_details(read_comparison(folder))
     assert (details.name, details.given, details.recipe) == ("story", "kind: compare\n", "kind: compare\n")
-    assert dict(details.facts) == {"Kind": "comparison of 2 systems"}
+    assert dict(details.entries) == {"Kind": "comparison of 2 systems"}

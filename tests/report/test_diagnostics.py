@@ -1,6 +1,6 @@
 from made_up_diagnostics import check
 
-from summtune.report.checks import diagnostics
+from summtune.report.diagnostics import diagnostics
 
 EMPTY = check("Empty outputs", 0, references=0.0, of=200)
 CAP = check("At the cap", 24, [("test_1", "64 tokens"), ("test_9", "64 tokens")], of=200)
