@@ -30,9 +30,10 @@ from summtune.data.reading import first_columns, read_dialogues
 from summtune.evaluator.evaluation import Evaluation, evaluate, write_evaluation
 from summtune.plan.keys import evaluation_identity
 from summtune.recipe.document import Document
-from summtune.recipe.keys import DatasetSource, EvaluationSettings, Recipe
+from summtune.recipe.keys import Recipe
 from summtune.recipe.loading import load_document
 from summtune.recipe.paths import resolve_paths
+from summtune.recipe.sections import DatasetSource, EvaluationSettings
 from summtune.recipe.yaml_reader import read_yaml_file
 from summtune.runs.records import Prediction
 from summtune.runs.run_directory import adopt, check_free, identity_in, leaving_nothing, locked, preparing

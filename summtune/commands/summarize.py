@@ -18,7 +18,8 @@ from summtune.data.hub_access import fetch_model
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import Listener, run_stages
 from summtune.machine.model_limits import facts_of, lengths_within
-from summtune.plan.plan import Launch, Plan, StagePlan, read_plan
+from summtune.plan.launch import Launch
+from summtune.plan.plan import Plan, StagePlan, read_plan
 from summtune.plan.resolve import resolve
 from summtune.recipe.keys import Recipe
 from summtune.runs.records import Dialogue

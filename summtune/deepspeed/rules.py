@@ -8,7 +8,7 @@ from typing import Any
 
 from summtune.base.hints import hint
 from summtune.deepspeed.zero_memory import offloads
-from summtune.recipe.keys import Recipe
+from summtune.recipe.keys import TrainRecipe
 
 # DeepSpeed reads these keys (deepspeed/runtime/config.py and its pages) and says nothing of any other.
 _KNOWN = (
@@ -150,12 +150,12 @@ def _leaves_it_open(key: str, value: Any) -> bool:
     return value == "auto" or (isinstance(value, dict) and value.get("enabled") in (False, "auto"))
 
 
-def contradictions(config: Mapping[str, Any], recipe: Recipe, path: Path) -> Iterator[str]:
+def contradictions(config: Mapping[str, Any], recipe: TrainRecipe, path: Path) -> Iterator[str]:
     """Yield where the recipe says one thing and DeepSpeed would do another.
 
     Args:
         config: a DeepSpeed config that `read_ds_config` has read.
-        recipe: a recipe of kind train that names it.
+        recipe: of the training, which names it.
         path: of the file, for the messages.
     """
     zero = config.get("zero_optimization", {})

@@ -19,7 +19,8 @@ from summtune.base.errors import InputError, StageError, SummtuneError
 from summtune.base.whole_number import whole_number
 from summtune.launchers.line import WAIT_SECONDS, Line
 from summtune.launchers.local import Listener, Place, run_stages
-from summtune.plan.plan import Launch, read_plan
+from summtune.plan.launch import Launch
+from summtune.plan.plan import launch_of, read_run_plan
 
 DEFAULT_PORT = 29500
 
@@ -227,8 +228,7 @@ def _run_here(place: Place, message: dict[str, Any], line: Line, listener: Liste
             raise InputError(
                 f"the machines share no file system (got no {run_dir} here); use an --output-dir that all of them see"
             )
-        launch = next(stage.launch for stage in read_plan(run_dir).stages if stage.name == stages[0])
-        assert launch is not None
+        launch = launch_of(read_run_plan(run_dir), stages[0])
         there = Place(place.rank, place.address, message["port"])
         run_stages(launch, run_dir, stages, listener, there, lambda: _check(line))
     except SummtuneError as error:

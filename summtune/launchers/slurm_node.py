@@ -18,7 +18,7 @@ from typing import Any
 from summtune.base.printing import say_lines
 from summtune.launchers.local import Place, command, environment
 from summtune.launchers.sbatch_script import STOPPED
-from summtune.plan.plan import read_plan
+from summtune.plan.plan import launch_of, read_run_plan
 
 _OTHERS_SECONDS = 5.0
 
@@ -29,8 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     SIGUSR1 means that the job is to be requeued; SIGTERM that Slurm, or somebody, has decided what becomes of it.
     """
     run_dir, stages = Path(arguments[0]), arguments[1:]
-    launch = next(stage.launch for stage in read_plan(run_dir).stages if stage.name == stages[0])
-    assert launch is not None
+    launch = launch_of(read_run_plan(run_dir), stages[0])
     rank = int(os.environ.get("SLURM_NODEID", "0"))
     place = Place(rank, os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])) if launch.machines > 1 else None
     came: set[int] = set()

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from summtune.plan.plan import Launch, Plan, StagePlan
+from summtune.plan.plan import Plan, StagePlan
+from summtune.plan.launch import Launch
 from summtune.recipe.keys import Recipe
 
 

@@ -12,7 +12,8 @@ from summtune.launchers import local, machines
 from summtune.launchers.line import Line
 from summtune.launchers.local import Place
 from summtune.launchers.machines import OtherMachines, commands, join, place_here
-from summtune.plan.plan import Launch, StagePlan
+from summtune.plan.plan import StagePlan
+from summtune.plan.launch import Launch
 
 LAUNCH = Launch(distribution="data_parallel", processes=2, machines=2, device="cpu", config_file="accelerate.yaml")
 MINE, THEIRS = "a" * 64, "b" * 64

@@ -4,7 +4,8 @@ import pytest
 
 from summtune.base.errors import RunDirectoryError
 from summtune.base.files import write_json
-from summtune.plan.plan import Batch, Launch, StagePlan, launch_groups, read_plan
+from summtune.plan.plan import StagePlan, launch_groups, read_plan
+from summtune.plan.launch import Batch, Launch
 from summtune.plan.resolve import resolve
 from summtune.recipe.keys import Recipe
 

@@ -9,7 +9,7 @@ from summtune.base.places import package_path
 from summtune.machine.devices import Gpu
 from summtune.machine.fitting import room
 from summtune.plan.checking import check
-from summtune.plan.plan import Batch
+from summtune.plan.launch import Batch
 from summtune.plan.preparation import count_pairs
 from summtune.plan.resolve import resolve
 

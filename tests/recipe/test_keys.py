@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from summtune.recipe.keys import DatasetSource, Recipe, use_of
+from summtune.recipe.keys import Recipe, use_of
+from summtune.recipe.sections import DatasetSource
 
 
 def test_every_key_has_a_description_and_the_kinds_that_read_it():

@@ -17,7 +17,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from summtune.plan.plan import Plan
+from summtune.plan.plan import RunPlan
 from summtune.work.cpu.packed_weights import pack_weights
 from summtune.work.cpu.t5_on_cpu import encode_in_parts, quicken
 from summtune.work.models.global_attention import GLOBAL_ATTENTION, first_token_sees_all, takes_global_attention
@@ -152,7 +152,7 @@ class _FewLeft(StoppingCriteria):
         return (~self.ended).nonzero().flatten()
 
 
-def generation_config(model: PreTrainedModel, plan: Plan) -> GenerationConfig:
+def generation_config(model: PreTrainedModel, plan: RunPlan) -> GenerationConfig:
     """Return the recipe's generation settings with the model's special tokens; nothing else is taken from the model."""
     settings = plan.recipe.generation
     own = model.generation_config

@@ -19,7 +19,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 from summtune.base.errors import StageError
 from summtune.base.files import read_json, read_jsonl, write_json, write_jsonl
 from summtune.base.hashing import content_sha256
-from summtune.plan.plan import Plan
+from summtune.plan.plan import RunPlan
 from summtune.prompts.exemplars import choose_exemplars
 from summtune.prompts.templates import template_text
 from summtune.runs.events import Events
@@ -36,7 +36,7 @@ from summtune.work.tokens.loss_warnings import loss_warnings, tell_losses
 from summtune.work.tokens.tokens import Shown, Tokens, tokens_of
 
 
-def predict(plan: Plan, run_dir: Path, events: Events) -> None:
+def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
     """Summarize the test dialogues and write ``predictions.jsonl`` and ``prediction_stats.json``.
 
     Every prompt is generated once, however many dialogues have it. Batches are the same on any number of processes;
@@ -44,10 +44,7 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
     """
     started = time.perf_counter()
     recipe = plan.recipe
-    launch = next(stage.launch for stage in plan.stages if stage.name == "predict")
-    assert launch is not None
-    assert plan.model is not None
-    assert plan.model.folder is not None
+    launch = plan.predict
     check_device(launch.device)
     state = PartialState(cpu=launch.device == "cpu")
     if state.num_processes != launch.processes:
@@ -174,10 +171,11 @@ def _joined(
         )
 
 
-def _exemplars(plan: Plan, run_dir: Path) -> Shown | None:
-    recipe, chosen = plan.recipe, plan.recipe.exemplars
-    if recipe.kind != "prompt" or recipe.shots == 0:
+def _exemplars(plan: RunPlan, run_dir: Path) -> Shown | None:
+    recipe = plan.recipe
+    if recipe.kind == "train" or recipe.shots == 0:
         return None
+    chosen = recipe.exemplars
     pool_file = run_dir / DATA_FILES["exemplars"]
 
     def choose() -> list[tuple[Dialogue, ...]]:
@@ -190,11 +188,9 @@ def _exemplars(plan: Plan, run_dir: Path) -> Shown | None:
     return Shown([content_sha256(pool_file), recipe.shots, recipe.seed, chosen.model_dump(mode="json")], choose)
 
 
-def _load(plan: Plan, run_dir: Path, bf16: bool) -> tuple[PreTrainedModel, int, int]:
+def _load(plan: RunPlan, run_dir: Path, bf16: bool) -> tuple[PreTrainedModel, int, int]:
     """Return the model that generates, and its trainable and total weights as trained."""
     recipe = plan.recipe
-    assert plan.model is not None
-    assert plan.model.folder is not None
     base = Path(plan.model.folder)
     dtype = torch.bfloat16 if bf16 else torch.float32
     if recipe.kind == "prompt":

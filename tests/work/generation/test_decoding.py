@@ -13,7 +13,8 @@ from transformers import (
     SwitchTransformersForConditionalGeneration,
 )
 
-from summtune.recipe.keys import Generation, Recipe
+from summtune.recipe.keys import Recipe
+from summtune.recipe.sections import Generation
 from summtune.runs.records import Dialogue
 from summtune.work.generation import decoding as generation
 from summtune.work.generation.decoding import generate, generation_config, place
