@@ -23,6 +23,8 @@ RECIPE = Path(__file__).parent.parent / "recipes" / "lora.yaml"
 PROGRAMS = {
     "summtune --help": [str(BIN / "summtune"), "--help"],
     "summtune validate recipes/lora.yaml": [str(BIN / "summtune"), "validate", str(RECIPE)],
+    "import summtune": [sys.executable, "-c", "import summtune"],
+    "import typer": [sys.executable, "-c", "import typer"],
     "accelerate launch --help": [str(BIN / "accelerate"), "launch", "--help"],
     "trl --help": [str(BIN / "trl"), "--help"],
     "trl sft --help": [str(BIN / "trl"), "sft", "--help"],

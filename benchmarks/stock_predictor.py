@@ -109,10 +109,11 @@ def one_by_one(given: argparse.Namespace, dialogues: list[str]) -> tuple[float, 
 
 
 def with_summtune(given: argparse.Namespace, dialogues: list[str]) -> tuple[float, list[str]]:
+    from summtune.generation.distinct import DistinctPrompts
     from summtune.prompts.templates import template_text
     from summtune.runs.records import Dialogue
-    from summtune.work.generation.decoding import generate, place
-    from summtune.work.generation.prediction import make_batches
+    from summtune.work.generation.decoding import place
+    from summtune.work.generation.local import LocalGenerator
     from summtune.work.models.loading import load_model, load_tokenizer
     from summtune.work.tokens.encoding import PromptEncoder
 
@@ -123,15 +124,15 @@ def with_summtune(given: argparse.Namespace, dialogues: list[str]) -> tuple[floa
     end_where_wanted(model, given)
     rows = [Dialogue(id=str(place), dialogue=text, references=()) for place, text in enumerate(dialogues)]
     encoder = PromptEncoder(tokenizer, template_text("summarize"), 512)
-    longest = make_batches(encoder.encode(rows), given.batch_size)[0]
-    generate(model, tokenizer, longest, settings(model, given, WARM_UP_TOKENS))
+    longest = sorted((prompt.ids for prompt in encoder.encode(rows)), key=len)[-given.batch_size :]
+    list(
+        LocalGenerator(model, tokenizer, settings(model, given, WARM_UP_TOKENS), given.batch_size, 0).generate(longest)
+    )
     began = time.perf_counter()
-    prompts = encoder.encode(rows)
-    texts: dict[tuple[int, ...], str] = {}
-    for batch in make_batches(prompts, given.batch_size):
-        for ids, result in zip(batch, generate(model, tokenizer, batch, settings(model, given)), strict=True):
-            texts[tuple(ids)] = result.text
-    return time.perf_counter() - began, [texts[tuple(prompt.ids)] for prompt in prompts]
+    asked = DistinctPrompts.of(prompt.ids for prompt in encoder.encode(rows))
+    generator = LocalGenerator(model, tokenizer, settings(model, given), given.batch_size, seed=0)
+    texts = {index: output.text for index, output in generator.generate(asked.prompts)}
+    return time.perf_counter() - began, [texts[index] for index in asked.indices]
 
 
 def settings(model: Any, given: argparse.Namespace, new_tokens: int | None = None) -> GenerationConfig:

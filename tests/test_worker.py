@@ -102,7 +102,7 @@ def test_other_ranks_mark_nothing(run_dir, stage_does, monkeypatch):
         (DataError("no pair is left (got 0)"), "no pair is left (got 0)", True),
         (
             OSError(28, "No space left on device", "model/x"),
-            "no space is left on the disk (got model/x); free some, and give the same command again: it resumes",
+            "no space is left on the disk (got model/x); free some, and run the same command again: it resumes",
             True,
         ),
         (OSError("odd"), "odd", True),

@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, files, hashing, numbers and text that is safe to show."""
+"""The foundation of all other folders: errors, files, hashing, numbers and safe text output."""

@@ -1,4 +1,4 @@
-"""Says where summtune keeps what it can make again."""
+"""Locates the cache: files that summtune can recreate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def cache_folder(part: str) -> Path:
     """Return the folder of a part of the cache: below ``SUMMTUNE_CACHE``, or ``summtune`` in the user's cache.
 
     Raises:
-        RuntimeError: the user has no home.
+        RuntimeError: the user has no home directory.
     """
     given = os.environ.get(CACHE)
     users = os.environ.get("XDG_CACHE_HOME") or "~/.cache"

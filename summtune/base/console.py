@@ -1,4 +1,4 @@
-"""The console on which runs are shown: text of unknown origin can neither drive the terminal nor mark itself up."""
+"""A rich console that is safe for untrusted text: such text can neither control the terminal nor contain markup."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _PLAIN_WIDTH: Final = 110
 
 
 class SafeConsole(Console):
-    """A console of rich that makes hidden characters visible in whatever it renders, and takes no markup.
+    """A rich console that makes hidden characters visible in everything it renders, and does not interpret markup.
 
-    Rich itself passes escape sequences on, and finds styles, links and emoji in any text. Styles come as `Text` here.
-    Where there is no terminal (a log, a pipe) lines may be longer than the usual eighty columns.
+    Rich itself passes on escape sequences, and interprets styles, links and emoji in any text. Here, styles are given
+    as `Text`. Without a terminal (a log, a pipe), lines may be longer than the usual eighty columns.
 
     Args:
-        options: of rich's console.
+        options: passed to rich's console.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -30,7 +30,7 @@ class SafeConsole(Console):
             self.width = _PLAIN_WIDTH
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Yield the segments of a renderable; their text is safe, control sequences are rich's own."""
+        """Yield the segments of a renderable; their text is safe, and the only control sequences are rich's own."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=visible(segment.text))
 

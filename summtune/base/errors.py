@@ -1,16 +1,16 @@
-"""Every error that summtune raises for its users, as one tree.
+"""The exceptions that summtune raises for its users, as one tree.
 
     SummtuneError
     ├── InputError (ValueError)           the recipe, the data or the call is wrong     exit code 2
     │   ├── RecipeError                   one or more problems in recipe files
     │   ├── DataError                     a data set that cannot be used, with file and row
-    │   ├── ModelError                    a model that cannot be had or loaded
-    │   ├── RunDirectoryError             a directory that holds something else
-    │   └── ComparisonError               systems that may not be put in one table
+    │   ├── ModelError                    a model that cannot be fetched or loaded
+    │   ├── RunDirectoryError             a directory that contains another run, or no run
+    │   └── ComparisonError               systems whose scores are not comparable
     ├── StageError (RuntimeError)         a stage started and failed                     exit code 1
-    └── StageStopped                      its processes were asked to stop, and saved    exit code 75
+    └── StageStopped                      a stage was asked to stop, and saved           exit code 75
 
-A message reads ``problem (got X); what to do``. The command line prints it without a traceback.
+A message has the form ``problem (got X); what to do``. The command line prints it without a traceback.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from summtune.base.visible import message_line
 
 
 class SummtuneError(Exception):
-    """Base of every error that a user can cause or has to read."""
+    """Base of all errors that are reported to the user."""
 
     exit_code = 1
 
 
 class InputError(SummtuneError, ValueError):
-    """What the user gave (recipe, data, arguments) cannot be used; nothing was started."""
+    """The user's input (recipe, data, arguments) cannot be used; nothing was started."""
 
     exit_code = 2
 
 
 class DataError(InputError):
-    """A data set that cannot be read, or holds a row that cannot be used."""
+    """A data set that cannot be read, or contains a row that cannot be used."""
 
 
 class ModelError(InputError):
-    """A model that cannot be had, or that is not an encoder-decoder model."""
+    """A model that cannot be fetched or loaded, or that is not an encoder-decoder model."""
 
 
 class RunDirectoryError(InputError):
-    """A run directory that holds another run, or something that is not a run."""
+    """A run directory that contains another run, or something that is not a run."""
 
 
 class ComparisonError(InputError):
@@ -52,13 +52,13 @@ class ComparisonError(InputError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong in a recipe file.
+    """One problem in a recipe file.
 
     Args:
         message: what is wrong and what to do about it, one sentence.
         file: the file as the user named it, or ``--set`` for a command line override.
-        line: 1-based line, 0 where there is none.
-        column: 1-based column, 0 where there is none.
+        line: 1-based line, 0 if there is none.
+        column: 1-based column, 0 if there is none.
     """
 
     message: str
@@ -72,7 +72,7 @@ class Problem:
 
 
 class RecipeError(InputError):
-    """All the problems of the recipes that were read, in the order of the file."""
+    """All problems of the recipes that were read, in the order of the file."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         assert problems, "a RecipeError needs at least one problem"
@@ -81,7 +81,7 @@ class RecipeError(InputError):
 
 
 class StageError(SummtuneError, RuntimeError):
-    """A stage started and failed; ``log`` says where to read more."""
+    """A stage started and failed; ``log`` is the path of its log, if any."""
 
     def __init__(self, message: str, log: str | None = None) -> None:
         self.log = log
@@ -89,13 +89,13 @@ class StageError(SummtuneError, RuntimeError):
 
 
 class StageStopped(SummtuneError):  # noqa: N818, nothing went wrong
-    """The processes of a stage were asked to stop and have saved what they had: the same command goes on from there."""
+    """The processes of a stage were asked to stop and have saved their state: the same command resumes from there."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h
 
 
 class StopAsked(BaseException):
-    """This command was asked to stop (SIGTERM, SIGUSR1): the processes that it started save what they have first.
+    """This command was asked to stop (SIGTERM, SIGUSR1): the processes that it started save their state first.
 
     Args:
         number: of the signal.
@@ -107,8 +107,8 @@ class StopAsked(BaseException):
 
 
 def os_error_text(error: OSError) -> str:
-    """Return what the system refused, and for which file, as a message."""
+    """Return a message that says what the operating system refused, and for which file."""
     where = f" (got {error.filename})" if error.filename else ""
     if error.errno == errno.ENOSPC:
-        return f"no space is left on the disk{where}; free some, and give the same command again: it resumes"
+        return f"no space is left on the disk{where}; free some, and run the same command again: it resumes"
     return f"{error.strerror or error}{where}"

@@ -1,7 +1,7 @@
-"""The one place that writes files, whole or not at all, and that refuses to read what is no regular file.
+"""Atomic writing of files, and bounded reading of regular files.
 
 A file is written under a temporary name in its own folder, flushed to the disk and renamed, so a reader (or a run that
-goes on after a power cut) sees the old content or the new one and never half of either.
+resumes after a power cut) sees either the old content or the new one, never half of it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from summtune.base.errors import InputError, RunDirectoryError
 
 CONFIG_BYTES = 4 << 20
-"""The most that a JSON file of settings holds: those of models and of DeepSpeed have some kilobytes."""
+"""Largest JSON configuration file that is read: those of models and DeepSpeed have a few kilobytes."""
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
     (stat.S_ISSOCK, "a socket"),
@@ -28,9 +28,9 @@ _KINDS = (
 
 
 def irregular(path: Path) -> str | None:
-    """Return what is at ``path`` where it can be read without end or not at all: "a pipe", "a socket", "a device".
+    """Return the kind of an irregular file, whose reading may never end: "a pipe", "a socket", "a device".
 
-    None for a regular file, a folder, a link to one, and where nothing can be found.
+    None for a regular file, a folder, a link to one, and a path that does not exist.
     """
     try:
         mode = path.stat().st_mode
@@ -40,7 +40,7 @@ def irregular(path: Path) -> str | None:
 
 
 def is_file(path: Path) -> bool:
-    """Return whether there is such a file; none that the system refuses to look at (too long, a loop, locked)."""
+    """Return whether the file exists; False if the system cannot look at it (too long, a loop, no permission)."""
     try:
         return path.is_file()
     except OSError:
@@ -48,27 +48,25 @@ def is_file(path: Path) -> bool:
 
 
 def check_regular(path: Path) -> None:
-    """Raise InputError where ``path`` is a device, a pipe or a socket; a folder or no file fails when it is opened."""
+    """Raise InputError if ``path`` is a device, a pipe or a socket; a folder or missing file fails when opened."""
     kind = irregular(path)
     if kind is not None:
-        raise InputError(f"not a regular file (got {path}, {kind}); name a file")
+        raise InputError(f"not a regular file (got {path}, {kind}); give a file")
 
 
 def read_bounded(path: Path, most_bytes: int) -> bytes:
     """Return the content of a regular file of at most ``most_bytes``.
 
     Raises:
-        InputError: it is larger, or no regular file.
-        OSError: it cannot be read.
+        InputError: the file is larger, or not a regular file.
+        OSError: the file cannot be read.
     """
     check_regular(path)
     with path.open("rb") as file:
         content = file.read(most_bytes + 1)
         size = max(len(content), os.fstat(file.fileno()).st_size)
     if len(content) > most_bytes:
-        raise InputError(
-            f"a file that is read here has at most {most_bytes:,} bytes (got {size:,} in {path}); is it the right file?"
-        )
+        raise InputError(f"the file exceeds {most_bytes:,} bytes (got {size:,} bytes in {path}); is it the right file?")
     return content
 
 
@@ -76,7 +74,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` atomically and durably.
 
     Raises:
-        OSError: the folder cannot be written, or the disk is full; ``path`` is then as it was.
+        OSError: the folder is not writable, or the disk is full; ``path`` is then unchanged.
     """
     with replacing(path) as file:
         file.write(content)
@@ -84,11 +82,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file that takes the place of ``path``, atomically and durably, when the block ends without an exception.
+    """Yield a file that replaces ``path``, atomically and durably, when the block ends without an exception.
 
     Raises:
-        InputError: ``path`` is a device, a pipe or a socket, which a file would replace.
-        OSError: the folder cannot be written, or the disk is full; ``path`` is then as it was.
+        InputError: ``path`` is a device, a pipe or a socket, which must not be replaced by a file.
+        OSError: the folder is not writable, or the disk is full; ``path`` is then unchanged.
     """
     check_regular(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +108,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync(path: Path) -> None:
-    """Have the system put a file, or the names in a folder, on the disk: a power cut then finds them there."""
+    """Flush a file, or the entries of a folder, to the disk, so that they survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -129,7 +127,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write one JSON object a line, atomically."""
+    """Write one JSON object per line, atomically."""
     with replacing(path) as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n")
@@ -139,9 +137,9 @@ def read_json(path: Path) -> Any:
     """Return the value of a JSON file that summtune wrote.
 
     Raises:
-        InputError: it is no regular file.
-        RunDirectoryError: it was damaged since.
-        OSError: there is none.
+        InputError: ``path`` is not a regular file.
+        RunDirectoryError: the file is damaged.
+        OSError: the file does not exist or cannot be read.
     """
     check_regular(path)
     try:
@@ -154,9 +152,9 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects of a ``.jsonl`` file that summtune wrote.
 
     Raises:
-        InputError: it is no regular file.
-        RunDirectoryError: it was damaged since.
-        OSError: there is none.
+        InputError: ``path`` is not a regular file.
+        RunDirectoryError: the file is damaged.
+        OSError: the file does not exist or cannot be read.
     """
     check_regular(path)
     with path.open("rb") as lines:
@@ -172,12 +170,12 @@ def _damaged(place: str, error: Exception) -> RunDirectoryError:
 
 
 def expanded(given: str) -> Path:
-    """Return the path that a text names: ``~`` and ``~user`` at its beginning are the home of that user.
+    """Return the path in a text, with ``~`` and ``~user`` at its start expanded to the home of that user.
 
-    Text, because a `Path` of ``./~/x`` would begin with ``~`` too.
+    Takes text, because a `Path` of ``./~/x`` would also start with ``~``.
 
     Raises:
-        InputError: no home of the user is known.
+        InputError: the user does not exist or has no home.
     """
     if not given.startswith("~"):
         return Path(given)
@@ -190,7 +188,7 @@ def expanded(given: str) -> Path:
 
 
 def followed(path: Path) -> Path:
-    """Return the absolute path with links followed, as far as they lead: a loop of links stays as it is."""
+    """Return the absolute path with links followed as far as possible: a loop of links stays as it is."""
     return Path(os.path.realpath(path))
 
 

@@ -15,7 +15,7 @@ _CHUNK = 1 << 22
 def content_sha256(path: Path) -> str:
     """Return the SHA-256 of a file, or of the names and contents of all files below a folder.
 
-    Hidden files, and what Python or an editor leaves behind, are passed over.
+    Hidden files and ``__pycache__`` folders are ignored.
     """
     stats = [(file, file.stat()) for file in _files(path)]
     return _content_sha256(path, tuple((file, stat.st_size, stat.st_mtime_ns) for file, stat in stats))

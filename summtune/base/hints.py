@@ -1,4 +1,4 @@
-"""The known name that a mistyped one most likely meant."""
+"""Suggests the known name that a mistyped one most likely means."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _LEAST_SIMILARITY = 60.0
 
 
 def hint(name: str, known: Iterable[str]) -> str:
-    """Return ``, did you mean <known name>?``, or nothing where no known name resembles ``name``."""
+    """Return ``, did you mean <known name>?``, or an empty text if no known name resembles ``name``."""
     from rapidfuzz import fuzz, process
 
     best = process.extractOne(name, list(known), scorer=fuzz.ratio, processor=str.lower, score_cutoff=_LEAST_SIMILARITY)
@@ -16,6 +16,6 @@ def hint(name: str, known: Iterable[str]) -> str:
 
 
 def hint_or_list(name: str, known: Iterable[str]) -> str:
-    """Return ``, did you mean <known name>?``, or ``; known: …`` where no known name resembles ``name``."""
+    """Return ``, did you mean <known name>?``, or ``; known: …`` if no known name resembles ``name``."""
     names = list(known)
     return hint(name, names) or f"; known: {', '.join(names)}"

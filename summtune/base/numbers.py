@@ -1,4 +1,4 @@
-"""Formats every number that a person reads: scores, intervals, counts, durations, bytes."""
+"""Formats numbers for people: scores, intervals, counts, durations, bytes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ MINUS = "−"
 
 
 def metric_title(name: str) -> str:
-    """Return how people write a metric: ``ROUGE-1``, ``ROUGE-Lsum``; another metric keeps its name."""
+    """Return the usual spelling of a metric: ``ROUGE-1``, ``ROUGE-Lsum``; other metrics keep their name."""
     return f"ROUGE-{name.removeprefix('rouge')}" if is_fraction(name) else name
 
 
@@ -17,12 +17,12 @@ def is_fraction(name: str) -> bool:
 
 
 def is_lower_better(name: str) -> bool:
-    """Return whether a lower value is the better one; of metrics that nobody knows here, higher is taken for better."""
+    """Return whether lower values of a metric are better; for unknown metrics, higher is assumed to be better."""
     return name.split(".")[0] in {"wer", "cer", "ter", "perplexity"}
 
 
 def score(name: str, value: float) -> str:
-    """Return a score: ×100 with one decimal for ROUGE (``47.3``), on its own scale with three for others."""
+    """Return a score: ×100 with one decimal for ROUGE (``47.3``), unscaled with three decimals for other metrics."""
     return _signless_zero(f"{value * 100:.1f}" if is_fraction(name) else f"{value:.3f}")
 
 
@@ -33,7 +33,7 @@ def difference(name: str, value: float) -> str:
 
 
 def interval(name: str, low: float | None, high: float | None) -> str:
-    """Return an interval, ``45.1 to 49.6``, or a dash where there is none."""
+    """Return an interval, ``45.1 to 49.6``, or a dash if there is none."""
     if low is None or high is None:
         return "–"
     return f"{score(name, low)} to {score(name, high)}"
@@ -56,7 +56,7 @@ def count(value: int) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """Return a share in percent with three significant digits at most: ``1.41 %``, ``100 %``, ``0 %``."""
+    """Return a share in percent with at most three significant digits: ``1.41 %``, ``100 %``, ``0 %``."""
     if whole == 0:
         return "–"
     percentage = 100 * part / whole
@@ -81,7 +81,7 @@ def percent(fraction: float) -> str:
 
 
 def rate(fraction: float) -> str:
-    """Return how often something is found, with two significant digits: ``0.2 %``, ``12 %``."""
+    """Return a rate in percent with two significant digits: ``0.2 %``, ``12 %``."""
     percentage = 100 * fraction
     return f"{percentage:.0f} %" if percentage >= 9.95 else f"{percentage:.2g} %"
 
@@ -110,7 +110,7 @@ def size(count_of_bytes: int) -> str:
 
 
 def _signless_zero(text: str) -> str:
-    """Return the text with a typographic minus, and none before a zero (``-0.04`` rounds to ``0.0``)."""
+    """Return the text with a typographic minus, but without a sign before a zero (``-0.04`` rounds to ``0.0``)."""
     if not text.startswith("-"):
         return text
     return f"{MINUS}{text[1:]}" if text[1:].strip("0.") else text[1:]

@@ -1,8 +1,9 @@
-"""Starts other Pythons, none of which imports a file that happens to be in the current folder.
+"""Starts Python subprocesses that never import files from the current folder.
 
-``python -m`` and ``python -c`` put the current folder before everything else: a user's ``statistics.py`` or
-``tokenizers.py`` there would be imported, and run, instead of the library. On every supported Python the script
-`summtune.base.start` is started instead; from 3.11 on, PYTHONSAFEPATH also protects what the libraries start.
+``python -m`` and ``python -c`` put the current folder first on the path: a user's ``statistics.py`` or
+``tokenizers.py`` there would be imported, and run, instead of the library. Therefore the script
+`summtune.base.start` is started instead, on every supported Python; from 3.11 on, PYTHONSAFEPATH also protects the
+processes that libraries start.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ def python_command(module: str, *arguments: str) -> list[str]:
 
 
 def safe_environment() -> dict[str, str]:
-    """Return the environment for another Python: this process's, with a path that the current folder is not part of.
+    """Return the environment for a Python subprocess: this process's, without the current folder on the path.
 
-    An empty entry in PYTHONPATH (``PYTHONPATH=$PYTHONPATH:/more`` where it was not set) is the current folder to
-    Python. It is left out. An entry that names a folder, ``.`` too, was put there on purpose and stays.
+    Python takes an empty entry in PYTHONPATH (from ``PYTHONPATH=$PYTHONPATH:/more`` when it was not set) as the current
+    folder. It is removed. An entry that names a folder, even ``.``, is deliberate and stays.
     """
     values = os.environ | {"PYTHONSAFEPATH": "1"}
     entries = _named_entries()
@@ -35,7 +36,7 @@ def safe_environment() -> dict[str, str]:
 
 
 def forget_current_folder() -> None:
-    """Take the current folder off this process's path where an empty entry in PYTHONPATH put it there."""
+    """Remove the current folder from this process's path if an empty entry in PYTHONPATH put it there."""
     given = os.environ.get("PYTHONPATH", "")
     named = _named_entries()
     if not given or len(named) == given.count(os.pathsep) + 1:

@@ -1,5 +1,4 @@
-"""Makes text of unknown origin safe to look at: nothing in it can hide, reorder the page, end the file or drive a
-terminal."""
+"""Makes untrusted text safe to display, by replacing hidden characters and control characters."""
 
 from __future__ import annotations
 
@@ -16,11 +15,11 @@ HIDDEN: Final = re.compile(f"[{_CONTROL}{_LINE_ENDS}{_DIRECTION}{_WIDTHLESS}{_UN
 
 
 def visible(text: str) -> str:
-    """Return ``text`` with a sign for every character that would not be seen, or would move others.
+    """Return ``text`` with a visible sign for every character that is invisible or moves others.
 
-    Control characters (a null byte ends the text for some readers, an escape begins a command for a terminal) become
-    the Unicode control pictures, ``␀``. Marks that turn the writing direction, characters without width (but for the
-    joiners that some scripts and emoji need) and lone surrogates (which no UTF-8 file can hold) become their code
+    Control characters (a null byte ends the text for some readers, an escape starts a terminal command) become the
+    Unicode control pictures, ``␀``. Marks that change the writing direction, zero-width characters (except for the
+    joiners that some scripts and emoji need) and lone surrogates (which UTF-8 cannot represent) become their code
     point, ``⟨U+202E⟩``. Line ends become ``\\n``; tabs stay.
     """
     return HIDDEN.sub(_sign, text.replace("\r\n", "\n"))
@@ -32,12 +31,12 @@ def one_line(text: str) -> str:
 
 
 def message_line(text: str) -> str:
-    """Return ``visible(text)`` with a sign for each line end too: no value in a message can begin another message."""
+    """Return ``visible(text)`` with a sign for each line end too, so that no value in a message can forge another."""
     return visible(text).replace("\n", "\u240a")
 
 
 def is_utf8(text: str) -> bool:
-    """Return whether ``text`` can be written as UTF-8: it holds no lone surrogate."""
+    """Return whether ``text`` can be written as UTF-8, that is, has no lone surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 

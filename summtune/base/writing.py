@@ -1,4 +1,4 @@
-"""Divides text of any script into words, and knows which scripts put no spaces between them or have no capitals."""
+"""Splits text of any script into words, including scripts without spaces."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _WORDS = regex.compile(rf"(?V1){_RUN}")
 _CHARACTERS = regex.compile(rf"(?V1){UNSPACED_CHARACTER}|{_SPACED_RUN}")
 _UNSPACED = regex.compile(rf"(?V1){UNSPACED_LETTER}")
 
-# Joiners, soft hyphens, marks of direction, variation selectors, the Arabic tatweel: without them the word is the same.
+# Joiners, soft hyphens, direction marks, variation selectors, the Arabic tatweel: they do not change the word.
 _IGNORED = regex.compile(
     "[\u00ad\u034f\u0640\u061c\u200c-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef]"
 )
 
 
 def unicode_words(text: str) -> list[str]:
-    """Return the runs of letters, digits and the marks on them, in whatever script, folded as `folded` does."""
+    """Return the runs of letters, digits and their combining marks, in any script, folded as `folded` does."""
     return _ASCII_WORDS.findall(text.lower()) if text.isascii() else list(_WORDS.findall(folded(text)))
 
 
 def characters(text: str) -> list[str]:
-    """Return the words of ``text``, in which each character of a script without spaces is a word of its own.
+    """Return the words of ``text``, where each character of a script without spaces is one word.
 
     A character is a grapheme cluster: a Thai consonant with its vowel and tone marks is one. Latin words, numbers and
-    all scripts with spaces, Korean among them, are divided as `unicode_words` divides them.
+    all scripts with spaces, including Korean, are split as by `unicode_words`.
     """
     return _ASCII_WORDS.findall(text.lower()) if text.isascii() else list(_CHARACTERS.findall(folded(text)))
 
@@ -45,11 +45,11 @@ def characters(text: str) -> list[str]:
 def folded(text: str) -> str:
     """Return ``text`` without differences of case, width and composition (Unicode NFKC and full case folding).
 
-    Characters that have no width and no meaning of their own are removed.
+    Zero-width characters that carry no meaning are removed.
     """
     wide = unicodedata.normalize("NFKC", text).casefold()
     plain = str(_IGNORED.sub("", unicodedata.normalize("NFKC", wide)))
-    # NFKC takes the vowels am of Thai and Lao apart, and their second half would be a character of its own.
+    # NFKC decomposes the vowel am of Thai and Lao, and its second half would count as a separate character.
     return plain.replace("\u0e4d\u0e32", "\u0e33").replace("\u0ecd\u0eb2", "\u0eb3")
 
 
@@ -59,12 +59,12 @@ def is_unspaced(text: str) -> bool:
 
 
 def word_count(text: str) -> int:
-    """Return how many words ``text`` has: pieces between spaces; without spaces each character is one."""
+    """Return the number of words in ``text``: pieces between spaces; in scripts without spaces, characters."""
     return len(_CHARACTERS.findall(text)) if is_unspaced(text) else len(text.split())
 
 
 def has_capitals(text: str) -> bool:
-    """Return whether most letters of ``text`` are of a script that has capitals; of no letters this is true."""
+    """Return whether at least half the letters of ``text`` are of a script with capitals; True without letters."""
     if text.isascii():
         return True
     letters = list(filter(str.isalpha, text))
@@ -73,7 +73,7 @@ def has_capitals(text: str) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def script(character: str) -> str | None:
-    """Return the script of a letter or of a mark on one by its English name ("Cyrillic"); None of anything else."""
+    """Return the English name of the script of a letter or combining mark ("Cyrillic"); None for anything else."""
     if unicodedata.category(character)[0] not in "LM":
         return None
     name = unicodedata.name(character, "").split(" ", 1)[0]

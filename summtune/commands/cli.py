@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from summtune import __version__
-from summtune.base.errors import InputError, RecipeError, SummtuneError
+from summtune.base.errors import InputError
 from summtune.base.files import expanded
-from summtune.base.printing import say, say_lines, show
+from summtune.base.printing import show
+from summtune.base.version import __version__
 
 app = typer.Typer(
     name="summtune",
@@ -40,7 +40,7 @@ _Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", parser=_path, help="A
 _Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Lay a value over the recipe; dotted for sections.", show_default=False
+        "--set", metavar="KEY=VALUE", help="Override a key of the recipe; dotted for sections.", show_default=False
     ),
 ]
 _DialogueField = Annotated[
@@ -95,20 +95,12 @@ def validate(
     recipes: Annotated[
         list[Path], typer.Argument(metavar="RECIPE...", parser=_path, help="YAML recipes.", show_default=False)
     ],
+    sets: _Set = None,
 ) -> None:
     """Report every problem of every recipe; exit code 2 if there is one."""
-    from summtune.plan.checking import check
+    from summtune.commands.validate import validate_recipes
 
-    wrong = 0
-    for recipe in recipes:
-        try:
-            check(recipe)
-        except SummtuneError as error:
-            wrong += 1
-            say_lines(map(str, error.problems)) if isinstance(error, RecipeError) else say(str(error))
-        else:
-            say_lines([f"{recipe}: fine"])
-    if wrong:
+    if not validate_recipes(recipes, sets or []):
         raise typer.Exit(2)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from summtune.base.console import SafeConsole
 from summtune.base.errors import InputError
@@ -20,18 +21,33 @@ from summtune.runs.run_directory import as_written, check_free, clear, leaving_n
 
 def compare_runs(run_dirs: Sequence[Path], as_json: bool) -> None:
     """Compare finished runs and print scores, differences and the verdict."""
+    comparison = comparison_of([(None, path) for path in run_dirs])
+    if as_json:
+        show_json(comparison)
+    else:
+        with as_written(*run_dirs):
+            show_comparison(comparison, SafeConsole())
+
+
+def comparison_of(runs: Sequence[tuple[str | None, Path]]) -> dict[str, Any]:
+    """Return what ``comparison.json`` holds, for finished runs; the first is the baseline.
+
+    Args:
+        runs: by two or more, the name of a system (None: that of its directory) and its run directory.
+
+    Raises:
+        InputError: there are fewer than two.
+        ComparisonError: they were scored under different protocols or on different dialogues.
+        RunDirectoryError: a directory does not hold a finished run.
+    """
     from summtune.evaluator.comparison import compare
     from summtune.evaluator.systems import read_system
 
-    if len(run_dirs) < 2:
-        raise InputError(f"a comparison needs at least two runs (got {len(run_dirs)}); name their directories")
-    with as_written(*run_dirs):
-        systems = [read_system(None, followed(path)) for path in run_dirs]
-        comparison = compare(systems, systems[0].name)
-        if as_json:
-            show_json(comparison)
-        else:
-            show_comparison(comparison, SafeConsole())
+    if len(runs) < 2:
+        raise InputError(f"a comparison needs at least two runs (got {len(runs)}); name their directories")
+    with as_written(*(path for _, path in runs)):
+        systems = [read_system(name, followed(path)) for name, path in runs]
+        return compare(systems, systems[0].name)
 
 
 def run_comparison(
@@ -69,7 +85,7 @@ def run_comparison(
         if known and fresh:
             clear(run_dir)
         plan = complete_comparison(draft, begun or origin_now(draft.loaded.path.parent))
-        write_bytes(run_dir / "recipe.yaml", draft.loaded.path.read_bytes())
+        write_bytes(run_dir / "recipe.yaml", draft.loaded.document.text)
         write_json(run_dir / "plan.json", plan.to_json())
         try:
             complete = _run_systems(draft.parts, display, fresh, detach, others)

@@ -161,6 +161,41 @@ class TerminalDisplay:
         self.task = None
 
 
+class WarningsDisplay:
+    """Prints warnings, and nothing else that goes on.
+
+    Args:
+        console: where to.
+    """
+
+    def __init__(self, console: SafeConsole) -> None:
+        self._shown = TerminalDisplay(console)
+
+    def __enter__(self) -> WarningsDisplay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def stage(self, name: str, text: str, *, shows_itself: bool = False) -> None:
+        """Say nothing of a stage."""
+
+    def wait(self, name: str, text: str = "") -> None:
+        """Say nothing of what goes on."""
+
+    def systems(self, done: int, total: int) -> None:
+        """Say nothing of the systems of a comparison."""
+
+    def warn(self, text: str) -> None:
+        """Print what a person should act on."""
+        self._shown.warn(text)
+
+    def listener(self, event: dict[str, Any]) -> None:
+        """Take an event of a worker process."""
+        if event["event"] == "warning":
+            self.warn(event["text"])
+
+
 def _right(name: str) -> str:
     """Return the name at the right of its column; a wide character fills two cells."""
     return " " * (_NAME_CELLS - cell_len(name)) + name

@@ -13,8 +13,8 @@ from summtune.base.console import SafeConsole, labelled
 from summtune.base.errors import InputError, RecipeError
 from summtune.base.printing import show_json
 from summtune.base.visible import message_line
-from summtune.machine.facts import Fact, facts
 from summtune.machine.fitting import GPU_COUNTS, Fit, fastest, fits, model_shape
+from summtune.machine.inventory import Finding, inventory
 from summtune.machine.memory import takes_bf16
 from summtune.recipe.keys import Recipe
 from summtune.recipe.loading import load_recipe
@@ -52,11 +52,11 @@ def doctor(recipe: Path | None, gpu_gib: float | None, model: str | None, as_jso
         assert planned.base_model is not None
         bf16 = takes_bf16(planned, (), "cuda")
         found = fits(planned, model_shape(planned.base_model), int(gpu_gib * 2**30), bf16)
-    said = list(facts())
+    said = list(inventory())
     if as_json:
         show_json({"machine": [asdict(fact) for fact in said], "fits": [_row(fit) for fit in found]})
         return
-    _print_facts(said, console)
+    _print_findings(said, console)
     if planned is not None and gpu_gib is not None:
         _print_fits(planned, found, gpu_gib, console)
 
@@ -80,7 +80,7 @@ def _row(fit: Fit) -> dict[str, object]:
     return {"way": fit.way, "gpus": fit.gpus, "fits": fit.fits, "bytes": memory}
 
 
-def _print_facts(said: list[Fact], console: SafeConsole) -> None:
+def _print_findings(said: list[Finding], console: SafeConsole) -> None:
     # On a narrow terminal the values need the room in which the names would be aligned.
     width = max(len(fact.name) for fact in said) if console.width >= _ALIGNED_FROM else 0
     for fact in said:

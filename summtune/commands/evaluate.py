@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from summtune import __version__
 from summtune.base.console import SafeConsole
 from summtune.base.errors import InputError, RecipeError
 from summtune.base.files import read_json, write_json, write_jsonl
@@ -16,13 +15,16 @@ from summtune.base.hashing import hash_of
 from summtune.base.hints import hint
 from summtune.base.places import is_local
 from summtune.base.printing import say, show_json
+from summtune.base.version import __version__
 from summtune.commands.results import show_scores
 from summtune.data.external_predictions import (
     STDIN,
     ExternalPredictions,
+    GivenRows,
     PredictionColumns,
     read_external_predictions,
     reference_columns,
+    with_texts,
 )
 from summtune.data.grouping import repeated_sentence
 from summtune.data.matching import repeated_dialogues, with_dialogues, with_own_references
@@ -47,8 +49,10 @@ class Call:
     """What is scored against what, as the command line was given it; None and empty where it was not.
 
     Args:
-        file: predictions, ``-`` for plain lines from standard input.
+        file: predictions, ``-`` for plain lines from standard input; or the rows themselves.
         references: the data set that holds the dialogues with their references; default: the file itself.
+        reference_texts: of each prediction, in their order, where a program gives the texts themselves.
+        dialogue_texts: the dialogue of each prediction likewise.
         prediction_field, summary_fields, dialogue_field, id_field, split: which columns and split are read.
         reference_id_field: the column with the ids of ``references`` where it is called otherwise there.
         skip_empty: whether rows of ``references`` without a dialogue or summary are skipped.
@@ -57,8 +61,10 @@ class Call:
         name: how the system is called.
     """
 
-    file: str
+    file: str | GivenRows
     references: str | None = None
+    reference_texts: Sequence[Sequence[str]] | None = None
+    dialogue_texts: Sequence[str] | None = None
     prediction_field: str | None = None
     summary_fields: tuple[str, ...] = ()
     dialogue_field: str | None = None
@@ -131,7 +137,9 @@ def score(call: Call, say: Callable[[str], None]) -> Scored:
         dialogue=call.dialogue_field,
         summaries=call.summary_fields,
     )
-    outputs = read_external_predictions(call.file, columns, with_references=call.references is None)
+    own_references = call.references is None and call.reference_texts is None
+    outputs = read_external_predictions(call.file, columns, with_references=own_references)
+    outputs = with_texts(outputs, call.reference_texts, call.dialogue_texts)
     own_ids = not outputs.lines and (call.references is None or call.reference_id_field is not None)
     if own_ids and call.id_field is not None and call.id_field not in outputs.columns:
         raise InputError(
@@ -151,7 +159,7 @@ def score(call: Call, say: Callable[[str], None]) -> Scored:
         predictions=predictions,
         evaluation=evaluate(predictions, recipe.evaluation),
         settings=recipe.evaluation,
-        file=call.file if call.file == STDIN else str(Path(call.file).absolute()),
+        file=_origin(call.file),
         references=used,
     )
 
@@ -198,6 +206,8 @@ def check_place(into: Path) -> None:
 
 def _run_of(call: Call) -> dict[str, Any] | None:
     """Return the plan of the run whose ``predictions.jsonl`` is scored; None for any other file."""
+    if isinstance(call.file, GivenRows):
+        return None
     path = Path(call.file)
     if path.name != "predictions.jsonl" or not (path.parent / "plan.json").is_file():
         return None
@@ -211,7 +221,16 @@ def _run_of(call: Call) -> dict[str, Any] | None:
 def _name(call: Call, run: dict[str, Any] | None) -> str:
     if run is not None:
         return str(run["name"])
+    if isinstance(call.file, GivenRows):
+        return call.file.shown
     return "standard input" if call.file == STDIN else Path(call.file).stem
+
+
+def _origin(file: str | GivenRows) -> str:
+    """Return where predictions come from, as the plan of scored outputs holds it."""
+    if isinstance(file, GivenRows):
+        return file.shown
+    return file if file == STDIN else str(Path(file).absolute())
 
 
 def _recipe(call: Call, run: dict[str, Any] | None, say: Callable[[str], None]) -> Recipe:
@@ -234,7 +253,7 @@ def _recipe(call: Call, run: dict[str, Any] | None, say: Callable[[str], None]) 
         }
         document = Document("summtune evaluate", least | {"evaluation": run["recipe"]["evaluation"] if run else {}})
     if run is not None and call.recipe is None:
-        say(f"scored with the evaluation settings of the run in {Path(call.file).parent}")
+        say(f"scored with the evaluation settings of the run in {Path(str(call.file)).parent}")
     if call.references is not None:
         document.assign("test_datasets", [_source(call)], f"--references {call.references}", Path.cwd())
     sets = [f"evaluation.{each.removeprefix('evaluation.')}" for each in call.sets]

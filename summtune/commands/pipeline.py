@@ -17,7 +17,7 @@ from summtune.data.hub_access import fetch_model
 from summtune.deepspeed.configs import DS_CONFIG
 from summtune.launchers import slurm
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
-from summtune.launchers.local import Listener, run_stages
+from summtune.launchers.local import Listener, run_processes
 from summtune.launchers.machines import OtherMachines
 from summtune.machine.model_limits import facts_of, misfits
 from summtune.plan.beginning import Beginning, Model, PromptData, TrainData, origin_now
@@ -111,7 +111,7 @@ def run(
 def _resumed(draft: RunDraft) -> RunPlan:
     """Return the plan of a run that has begun, for the layout of this draft, and write it."""
     plan = complete(draft, beginning_of(read_run_plan(draft.run_dir)))
-    write_bytes(draft.run_dir / "recipe.yaml", draft.loaded.path.read_bytes())
+    write_bytes(draft.run_dir / "recipe.yaml", draft.loaded.document.text)
     write_json(draft.run_dir / "plan.json", plan.to_json())
     return plan
 
@@ -132,7 +132,7 @@ def _begun(draft: RunDraft, display: Display) -> RunPlan:
         model = _model(draft, display)
         begun = Beginning(**dict(origin_now(draft.loaded.path.parent)), model=model, data=data)
         plan = complete(draft, begun)
-        shutil.copyfile(draft.loaded.path, prepared / "recipe.yaml")
+        write_bytes(prepared / "recipe.yaml", draft.loaded.document.text)
         write_json(prepared / "plan.json", plan.to_json())
         adopt(prepared, draft.run_dir)
     return plan
@@ -248,10 +248,10 @@ def _launch(
     """Run stages in processes of their own, on this machine or on several."""
     display.stage(names[0], f"starting {launch.processes} process{'es' if launch.processes > 1 else ''}")
     if launch.machines == 1:
-        run_stages(launch, run_dir, names, display.listener)
+        run_processes(launch, run_dir, names, display.listener)
     else:
         assert others is not None, "the command of each machine says which one it is"
-        others.run_stages(launch, run_dir, names, display.listener)
+        others.run_everywhere(launch, run_dir, names, display.listener)
 
 
 def _run_in_the_command(names: Sequence[StageName], plan: RunPlan, run_dir: Path, display: Display) -> None:

@@ -11,8 +11,8 @@ from summtune.commands.compare import run_comparison
 from summtune.commands.display import TerminalDisplay
 from summtune.commands.pipeline import Display, run
 from summtune.commands.results import show_result
-from summtune.launchers.local import Place
-from summtune.launchers.machines import OtherMachines, commands, join, place_here
+from summtune.launchers.local import MachineRank
+from summtune.launchers.machines import OtherMachines, commands, join, this_machine
 from summtune.plan.draft import CompareDraft, Draft, machines_of, runs_of
 from summtune.plan.resolve import resolve
 from summtune.runs.run_directory import as_written, is_complete
@@ -28,15 +28,15 @@ def run_recipe(
         draft = resolve(recipe, sets, output_dir)
         if detach and not any(run.recipe.launcher == "slurm" for run in runs_of(draft)):
             raise InputError("--detach leaves a Slurm job alone (got a recipe without `launcher: slurm`); remove it")
-        place = _place(machines_of(draft), _command(recipe, sets, output_dir, fresh))
-        if place is None:
-            run_dir = _run(draft, display, fresh, detach, None)
-        elif place.rank == 0:
-            with OtherMachines(place, machines_of(draft), draft.identity) as others:
-                run_dir = _run(draft, display, fresh, detach, others)
+        machine = _this_machine(machines_of(draft), _command(recipe, sets, output_dir, fresh))
+        if machine is None:
+            run_dir = run_draft(draft, display, fresh, detach)
+        elif machine.rank == 0:
+            with OtherMachines(machine, machines_of(draft), draft.identity) as others:
+                run_dir = run_draft(draft, display, fresh, detach, others)
         else:
-            join(place, draft.identity, display.listener, lambda: not fresh and _is_done(draft))
-            display.stage("machines", f"machine {place.rank} is done; the result is in {draft.run_dir}")
+            join(machine, draft.identity, display.listener, lambda: not fresh and _is_done(draft))
+            display.stage("machines", f"machine {machine.rank} is done; the result is in {draft.run_dir}")
             return
     if run_dir is not None:
         with as_written(run_dir):
@@ -45,7 +45,14 @@ def run_recipe(
         console.print("the same command shows how it goes, and the result")
 
 
-def _run(draft: Draft, display: Display, fresh: bool, detach: bool, others: OtherMachines | None) -> Path | None:
+def run_draft(
+    draft: Draft,
+    display: Display,
+    fresh: bool = False,
+    detach: bool = False,
+    others: OtherMachines | None = None,
+) -> Path | None:
+    """Run a recipe of any kind; see `summtune.commands.pipeline.run`."""
     if isinstance(draft, CompareDraft):
         return run_comparison(draft, display, fresh, detach, others)
     return run(draft, display, fresh, detach, others)
@@ -63,7 +70,7 @@ def _is_done(draft: Draft) -> bool:
     return all(is_complete(run_dir, name) for run_dir, name in launched)
 
 
-def _place(machines: int, command: Sequence[str]) -> Place | None:
+def _this_machine(machines: int, command: Sequence[str]) -> MachineRank | None:
     """Return which of the machines this is; None when there is only one.
 
     Raises:
@@ -71,14 +78,14 @@ def _place(machines: int, command: Sequence[str]) -> Place | None:
     """
     if machines == 1:
         return None
-    place = place_here(machines)
-    if place is None:
+    machine = this_machine(machines)
+    if machine is None:
         lines = "\n".join(commands(machines, command))
         raise InputError(
             f"num_machines: {machines} needs the same command on each machine (got no MACHINE_RANK); these, "
             f"with the first machine's address where the others can reach it:\n{lines}"
         )
-    return place
+    return machine
 
 
 def _command(recipe: Path, sets: Sequence[str], output_dir: Path | None, fresh: bool) -> list[str]:

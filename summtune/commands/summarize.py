@@ -16,7 +16,7 @@ from summtune.base.printing import show_data, show_json
 from summtune.commands.display import TerminalDisplay
 from summtune.data.hub_access import fetch_model
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
-from summtune.launchers.local import Listener, run_stages
+from summtune.launchers.local import Listener, run_processes
 from summtune.machine.model_limits import facts_of, lengths_within
 from summtune.plan.launch import Launch
 from summtune.plan.plan import Plan, StagePlan, read_plan
@@ -70,7 +70,7 @@ def summarize(source: str, dialogues: Sequence[str], listener: Listener) -> list
         write_jsonl(folder / DATA_FILES["test"], (row.to_json() for row in rows))
         write_json(folder / "plan.json", plan.to_json())
         write_text(folder / launch.config_file, to_yaml(accelerate_config(launch, folder)))
-        run_stages(launch, folder, ["predict"], listener)
+        run_processes(launch, folder, ["predict"], listener)
         return [row["prediction"] for row in read_jsonl(folder / "predictions.jsonl")]
 
 

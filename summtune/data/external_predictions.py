@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,7 +94,25 @@ class ExternalPredictions:
         return self.rows[0].references is not None
 
 
-def read_external_predictions(file: str, columns: PredictionColumns, *, with_references: bool) -> ExternalPredictions:
+@dataclass(frozen=True)
+class GivenRows:
+    """Predictions that a program gives instead of a file.
+
+    Args:
+        rows: at least one, their columns by name; of texts alone, each in the column ``prediction``.
+        lines: whether they are texts alone, as the lines of a file are.
+    """
+
+    rows: tuple[Mapping[str, object], ...]
+    lines: bool = False
+
+    shown = "predictions"
+    """What messages call them."""
+
+
+def read_external_predictions(
+    file: str | GivenRows, columns: PredictionColumns, *, with_references: bool
+) -> ExternalPredictions:
     """Return the predictions in ``file``.
 
     A file of a format that data sets have (``FILE_EXTENSIONS``) holds one a row; any other file, and standard input,
@@ -102,16 +120,27 @@ def read_external_predictions(file: str, columns: PredictionColumns, *, with_ref
     no later one may lack any of them.
 
     Args:
-        file: path, or ``-`` for standard input.
+        file: path, ``-`` for standard input, or the rows themselves.
         columns: which columns hold what.
         with_references: whether references are looked for; not where they come from elsewhere.
 
     Raises:
         DataError: the file cannot be read, is empty, or rows of it cannot be used, with file and line.
     """
+    if isinstance(file, GivenRows):
+        places = (RowPosition(file.shown, "item", number) for number in itertools.count(1))
+        stream: RowStream = iter(map(Row, places, file.rows))
+        return _outputs(stream, file.shown, columns, with_references, lines=file.lines, typed=True)
     shown = "standard input" if file == STDIN else file
-    lines = file == STDIN or Path(file).suffix.lower() not in (*FILE_EXTENSIONS, *COMPRESSED)
+    suffix = Path(file).suffix.lower()
+    lines = file == STDIN or suffix not in (*FILE_EXTENSIONS, *COMPRESSED)
     stream = _lines(content_of(file), shown) if lines else _rows(file)
+    return _outputs(stream, shown, columns, with_references, lines=lines, typed=suffix not in TEXT_TABLES)
+
+
+def _outputs(
+    stream: RowStream, shown: str, columns: PredictionColumns, with_references: bool, lines: bool, typed: bool
+) -> ExternalPredictions:
     first = next(stream, None)
     if first is None:
         raise DataError(f"{shown} holds no predictions (got an empty file); write one a {'line' if lines else 'row'}")
@@ -119,10 +148,37 @@ def read_external_predictions(file: str, columns: PredictionColumns, *, with_ref
         if columns.prediction is not None:
             raise DataError(f"plain lines have no columns (got --prediction-field {columns.prediction} for {shown})")
         _refuse_json(first)
-    reader = _Reader.of(first, columns, with_references, typed=Path(file).suffix.lower() not in TEXT_TABLES)
+    reader = _Reader.of(first, columns, with_references, typed)
     rows = tuple(checked(itertools.chain([first], stream), reader.read))
     names = tuple(map(str, first.values)) if isinstance(first, Row) else ()
     return ExternalPredictions(shown, rows, names, lines)
+
+
+def with_texts(
+    outputs: ExternalPredictions, references: Sequence[Sequence[str]] | None, dialogues: Sequence[str] | None
+) -> ExternalPredictions:
+    """Return the outputs with references, dialogues or both that a program gives, one for each output in its order.
+
+    Args:
+        outputs: what the system wrote.
+        references: the summaries of each dialogue; None where the outputs keep theirs.
+        dialogues: the turns of each; None where the outputs keep theirs.
+
+    Raises:
+        DataError: there are more or fewer of them than outputs.
+    """
+    for what, texts in (("references", references), ("dialogues", dialogues)):
+        if texts is not None and len(texts) != len(outputs.rows):
+            raise DataError(
+                f"{what} are as many as predictions (got {len(texts)} for {len(outputs.rows)}); give one for each, in "
+                "their order"
+            )
+    rows = outputs.rows
+    if references is not None:
+        rows = tuple(row._replace(references=tuple(each)) for row, each in zip(rows, references, strict=True))
+    if dialogues is not None:
+        rows = tuple(row._replace(dialogue=each) for row, each in zip(rows, dialogues, strict=True))
+    return replace(outputs, rows=rows)
 
 
 def reference_columns(names: Collection[str], where: str) -> tuple[str, ...]:

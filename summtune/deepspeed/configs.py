@@ -16,15 +16,15 @@ _AUTO = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumul
 
 
 def sized(config: dict[str, Any], trainable: int | None) -> dict[str, Any]:
-    """Return the config with a reduction bucket for this model, where it names none.
+    """Return the config with a reduction bucket sized for this model, unless it sets one.
 
-    DeepSpeed sets aside its default of 500 million numbers, twice with overlap_comm, however small the model is: 2 GB
-    in bf16 where the gradients of a LoRA adapter have 7 MB. A tenth of the trained weights still overlaps, and 25
-    million numbers are plenty for one message.
+    DeepSpeed's default of 500 million elements, doubled by overlap_comm, is allocated regardless of the model's size:
+    2 GB in bf16 where the gradients of a LoRA adapter take 7 MB. A tenth of the trained weights still overlaps
+    communication with the backward pass, and 25 million elements are enough for one message.
 
     Args:
         config: as `read_ds_config` returns it.
-        trainable: weights that are trained, None where that is not known.
+        trainable: number of trained weights; None if unknown.
     """
     zero = config.get("zero_optimization", {})
     if trainable is None or not zero.get("stage") or "reduce_bucket_size" in zero:
@@ -33,15 +33,15 @@ def sized(config: dict[str, Any], trainable: int | None) -> dict[str, Any]:
 
 
 def bucket_size(trainable: int) -> int:
-    """Return the numbers that are reduced together, for so many trained weights."""
+    """Return how many gradient elements are reduced together, given the number of trained weights."""
     return min(500_000_000, max(trainable // 10, min(trainable, 25_000_000)))
 
 
 def read_ds_config(path: Path) -> dict[str, Any]:
-    """Return a DeepSpeed config that does not contradict the recipe, `filled_in`.
+    """Return the content of a DeepSpeed config, `filled_in`.
 
     Raises:
-        InputError: it cannot be read, or something is wrong with it (`wrong_with_config`).
+        InputError: it cannot be read or is invalid (`wrong_with_config`).
     """
     config = parse_ds_config(path)
     for problem in wrong_with_config(config, path):
@@ -50,7 +50,7 @@ def read_ds_config(path: Path) -> dict[str, Any]:
 
 
 def filled_in(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a DeepSpeed config with "auto" where it says nothing.
+    """Return a DeepSpeed config that leaves to the recipe what the recipe sets: missing keys are set to "auto".
 
     DeepSpeed's own defaults would contradict the recipe, and save no model.
     """
@@ -60,30 +60,30 @@ def filled_in(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_ds_config(path: Path) -> dict[str, Any]:
-    """Return what a DeepSpeed config holds.
+    """Return the content of a DeepSpeed config.
 
     Raises:
-        InputError: it is no regular file, is above 4 MiB, is no JSON object, or has no stage of ZeRO that there is.
+        InputError: it is not a regular file, is larger than 4 MiB, is not a JSON object, or its ZeRO stage is invalid.
     """
     try:
-        config = json.loads(read_bounded(path, CONFIG_BYTES).decode("utf-8"), object_pairs_hook=_without_doubles)
+        config = json.loads(read_bounded(path, CONFIG_BYTES).decode("utf-8"), object_pairs_hook=_without_duplicates)
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"the DeepSpeed config cannot be read (got {path}: {error}); it is a JSON object") from None
+        raise InputError(f"the DeepSpeed config cannot be read (got {path}: {error}); write a JSON object") from None
     if not isinstance(config, dict):
-        raise InputError(f"the DeepSpeed config is no JSON object (got {path}); see ds_configs/ for examples")
+        raise InputError(f"the DeepSpeed config is not a JSON object (got {path}); see ds_configs/ for examples")
     zero = config.get("zero_optimization", {})
     if not isinstance(zero, dict) or zero.get("stage", 0) not in (0, 1, 2, 3):
         shown = zero.get("stage") if isinstance(zero, dict) else zero
         raise InputError(
-            f"zero_optimization is no object with a stage from 0 to 3 (got {shown!r} in {path}); see ds_configs/ for "
-            "examples"
+            f"zero_optimization is not an object with a stage from 0 to 3 (got {shown!r} in {path}); see ds_configs/ "
+            "for examples"
         )
     return config
 
 
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     keys = [key for key, _ in pairs]
-    double = next((key for key in keys if keys.count(key) > 1), None)
-    if double is not None:
-        raise ValueError(f"the key {double!r} stands there twice")
+    duplicate = next((key for key in keys if keys.count(key) > 1), None)
+    if duplicate is not None:
+        raise ValueError(f"duplicate key {duplicate!r}")
     return dict(pairs)

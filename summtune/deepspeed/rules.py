@@ -1,4 +1,4 @@
-"""Where a DeepSpeed config contradicts a recipe, or says what DeepSpeed would pass over in silence."""
+"""Finds where a DeepSpeed config contradicts a recipe, or has keys that DeepSpeed would silently ignore."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from summtune.base.hints import hint
 from summtune.deepspeed.zero_memory import offloads
 from summtune.recipe.keys import TrainRecipe
 
-# DeepSpeed reads these keys (deepspeed/runtime/config.py and its pages) and says nothing of any other.
+# The keys that DeepSpeed reads (deepspeed/runtime/config.py and its documentation); it silently ignores any other.
 _KNOWN = (
     "activation_checkpointing", "aio", "amp", "autotuning", "bf16", "bfloat16", "checkpoint", "comms_logger",
     "communication_data_type", "compile", "compression_training", "csv_monitor", "curriculum_learning",
@@ -23,21 +23,21 @@ _KNOWN = (
     "wall_clock_breakdown", "wandb", "weight_quantization", "zero_allow_untested_optimizer",
     "zero_force_ds_cpu_optimizer", "zero_optimization",
 )  # fmt: skip
-# Each would train another way than the recipe says: other batches, data, weights or numbers.
+# Each would change what the recipe trains: its batches, data, weights or arithmetic.
 _CHANGE_THE_TRAINING = (
     "amp", "autotuning", "bfloat16", "communication_data_type", "compression_training", "curriculum_learning",
     "data_efficiency", "data_types", "elasticity", "gradient_allreduce_op", "hybrid_engine",
     "managed_gradient_accumulation", "progressive_layer_drop", "sequence_parallel_size", "sparse_attention",
     "tensor_parallel", "torch_autocast", "weight_quantization",
 )  # fmt: skip
-# The same inside sections, where they are on.
+# The same inside sections, if enabled.
 _CHANGE_IN_SECTIONS = {
     "checkpoint": ("load_universal",),
     "zero_optimization": (
         "zenflow", "zero_quantized_gradients", "zero_quantized_nontrainable_weights", "zero_quantized_weights",
     ),
 }  # fmt: skip
-# What DeepSpeed's own classes take (deepspeed/runtime/zero/config.py and offload_config.py), aliases included.
+# The fields of DeepSpeed's classes (deepspeed/runtime/zero/config.py and offload_config.py), aliases included.
 ZERO_KEYS = (
     "allgather_bucket_size", "allgather_partitions", "allgather_sequential", "compute_grad_norm",
     "contiguous_gradients", "cpu_offload", "cpu_offload_param", "cpu_offload_use_pin_memory", "elastic_checkpoint",
@@ -61,12 +61,12 @@ OFFLOAD_KEYS = {
     ),
     "offload_param": ("buffer_count", "buffer_size", "device", "max_in_cpu", "nvme_path", "pin_memory"),
 }  # fmt: skip
-# Names that DeepSpeed still takes, and that summtune's own look at the section would miss.
+# Old names that DeepSpeed still accepts; summtune reads only the new ones.
 _OLD_NAMES = {"cpu_offload": "offload_optimizer", "cpu_offload_param": "offload_param"}
 _OFFLOADS = ("offload_optimizer", "offload_param")
 GATHER = "stage3_gather_16bit_weights_on_model_save"
 
-# These come from the recipe; a number beside them in the DeepSpeed config could contradict it.
+# These come from the recipe; a number for them in the DeepSpeed config could contradict it.
 _FROM_RECIPE = {
     "train_batch_size": "micro_batch_size, gradient_accumulation_steps and num_processes",
     "train_micro_batch_size_per_gpu": "micro_batch_size",
@@ -80,15 +80,15 @@ _FROM_RECIPE = {
 
 
 def wrong_with_config(config: Mapping[str, Any], path: Path) -> Iterator[str]:
-    """Yield what is wrong with a DeepSpeed config whatever the recipe says.
+    """Yield what is wrong with a DeepSpeed config regardless of the recipe.
 
     Args:
-        config: as read, with a ``zero_optimization`` section that is an object where there is one.
+        config: as read; its ``zero_optimization`` section, if any, is an object.
         path: of the file, for the messages.
     """
     for key in config:
         if key not in _KNOWN:
-            yield f"DeepSpeed knows no such key and would pass over it (got {key} in {path}){hint(key, _KNOWN)}"
+            yield f"DeepSpeed has no such key and would ignore it (got {key} in {path}){hint(key, _KNOWN)}"
     for key in _CHANGE_THE_TRAINING:
         value = config.get(key)
         if value is not None and not (isinstance(value, Mapping) and value.get("enabled") is False):
@@ -102,12 +102,12 @@ def wrong_with_config(config: Mapping[str, Any], path: Path) -> Iterator[str]:
         )
     if config.get("activation_checkpointing") is not None:
         yield (
-            f"activation_checkpointing has no effect on a model of transformers (got it in {path}); remove it, and set "
+            f"activation_checkpointing has no effect on a transformers model (got it in {path}); remove it, and set "
             "gradient_checkpointing in the recipe"
         )
     yield from _wrong_with_zero(config.get("zero_optimization", {}), path)
     for key, owner in _FROM_RECIPE.items():
-        if not _leaves_it_open(key, config.get(key, "auto")):
+        if not _is_left_to_recipe(key, config.get(key, "auto")):
             yield (
                 f"the DeepSpeed config sets what the recipe sets (got {key} in {path}); "
                 f'write "auto" there and set {owner}'
@@ -115,7 +115,7 @@ def wrong_with_config(config: Mapping[str, Any], path: Path) -> Iterator[str]:
 
 
 def _changes_the_training(key: str, path: Path) -> str:
-    return f"the DeepSpeed config would train another way than the recipe says (got {key} in {path}); remove it"
+    return f"the DeepSpeed config would change the training that the recipe describes (got {key} in {path}); remove it"
 
 
 def _wrong_with_zero(zero: Mapping[str, Any], path: Path) -> Iterator[str]:
@@ -129,9 +129,9 @@ def _wrong_with_zero(zero: Mapping[str, Any], path: Path) -> Iterator[str]:
     for key, least in zip(_OFFLOADS, (1, 3), strict=True):
         section = zero.get(key) or {}
         if not isinstance(section, Mapping):
-            yield f'{key} is no object (got {section!r} in {path}); write {{"device": "cpu"}}'
+            yield f'{key} is not an object (got {section!r} in {path}); write {{"device": "cpu"}}'
         elif section.get("device", "none") not in ("none", "cpu", "nvme"):
-            yield f"{key} goes to cpu or nvme (got device {section['device']!r} in {path}); write cpu"
+            yield f"{key} can use cpu or nvme (got device {section['device']!r} in {path}); write cpu"
         elif offloads(zero, key) and stage < least:
             yield f"{key} has no effect below ZeRO-{least} (got stage {stage} in {path}); remove it or raise the stage"
         if isinstance(section, Mapping):
@@ -142,20 +142,20 @@ def _wrong_with_zero(zero: Mapping[str, Any], path: Path) -> Iterator[str]:
         yield f"without {GATHER} ZeRO-3 saves no model (got {zero[GATHER]!r} in {path}); set it to true"
 
 
-def _leaves_it_open(key: str, value: Any) -> bool:
-    """Whether a value of the DeepSpeed config lets the recipe decide."""
+def _is_left_to_recipe(key: str, value: Any) -> bool:
+    """Return whether this value of the DeepSpeed config lets the recipe decide."""
     if key == "bf16":
-        # Its other keys would keep the optimizer's copy of the weights in bf16 too.
+        # Its other keys would also keep the optimizer's copy of the weights in bf16.
         return value in ("auto", {"enabled": "auto"})
     return value == "auto" or (isinstance(value, dict) and value.get("enabled") in (False, "auto"))
 
 
 def contradictions(config: Mapping[str, Any], recipe: TrainRecipe, path: Path) -> Iterator[str]:
-    """Yield where the recipe says one thing and DeepSpeed would do another.
+    """Yield each setting of the recipe that DeepSpeed could not follow with this config.
 
     Args:
-        config: a DeepSpeed config that `read_ds_config` has read.
-        recipe: of the training, which names it.
+        config: a DeepSpeed config, as `read_ds_config` returns it.
+        recipe: of the training that uses it.
         path: of the file, for the messages.
     """
     zero = config.get("zero_optimization", {})
@@ -163,12 +163,12 @@ def contradictions(config: Mapping[str, Any], recipe: TrainRecipe, path: Path) -
     forced = config.get("zero_force_ds_cpu_optimizer", True)
     if recipe.optimizer == "adafactor" and stage >= 1:
         yield (
-            "ZeRO gives the optimizer flat parts of the weights, in which Adafactor finds no rows and columns (got "
-            f"optimizer: adafactor with stage {stage} in {path}); use adamw_torch_fused, or train without deepspeed"
+            "ZeRO flattens the weights, but Adafactor needs their rows and columns (got optimizer: adafactor with "
+            f"stage {stage} in {path}); use adamw_torch_fused, or train without deepspeed"
         )
     elif not recipe.optimizer.startswith("adamw") and offloads(zero, "offload_optimizer") and forced:
         yield (
-            "with offload_optimizer DeepSpeed's Adam for the CPU would take the place of the optimizer (got optimizer: "
+            "offload_optimizer would replace the optimizer with DeepSpeed's CPU Adam (got optimizer: "
             f"{recipe.optimizer} with {path}); use adamw_torch_fused, or a config without offload"
         )
     if recipe.adapter == "qlora" and stage == 3:

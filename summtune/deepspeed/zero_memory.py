@@ -1,8 +1,7 @@
-"""What the stages of DeepSpeed's ZeRO keep on a device and in the host's memory: DeepSpeed's own estimators, without
-DeepSpeed.
+"""Estimates the memory that each ZeRO stage needs on a device and on the host, as DeepSpeed's own estimators do.
 
-The command line may not import them, so the formulas stand here again, and tests/work/test_deepspeed_estimators.py
-compares every one with the original.
+The command line must not import DeepSpeed, so the formulas are repeated here;
+tests/deepspeed/test_deepspeed_estimators.py compares each with the original.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ _SPARE = 1.5  # DeepSpeed's additional_buffer_factor for host memory
 
 
 def offloads(zero: Mapping[str, Any], what: str) -> bool:
-    """Return whether a ``zero_optimization`` section moves its optimizer or its weights off the device.
+    """Return whether a ``zero_optimization`` section moves the optimizer state or the weights off the device.
 
     Args:
         zero: the section.
@@ -26,15 +25,16 @@ def offloads(zero: Mapping[str, Any], what: str) -> bool:
 
 
 def zero2_needs(parameters: int, gpus_per_node: int, nodes: int, offload: bool) -> tuple[int, int]:
-    """Return the bytes of host memory a node and of memory a GPU under ZeRO-2.
+    """Return the bytes of host memory per node and of GPU memory per GPU under ZeRO-2.
 
-    It is ``estimate_zero2_model_states_mem_needs`` of deepspeed/runtime/zero/stage_1_and_2.py (DeepSpeed 0.19): 2 bytes
-    a weight, and 18 divided over the GPUs: 2 and 4 for gradients, 4 for the fp32 copy, 8 for Adam's moments.
+    The formula is ``estimate_zero2_model_states_mem_needs`` of deepspeed/runtime/zero/stage_1_and_2.py (DeepSpeed
+    0.19): 2 bytes per weight, plus 18 divided by the number of GPUs: 2 + 4 for gradients, 4 for the fp32 copy, 8 for
+    Adam's moments.
 
     Args:
         parameters: of the model, all of them trained.
-        gpus_per_node: processes of each node.
-        nodes: machines.
+        gpus_per_node: processes per node.
+        nodes: number of machines.
         offload: whether the optimizer's state is kept in host memory.
     """
     gpus = gpus_per_node * nodes
@@ -46,18 +46,18 @@ def zero2_needs(parameters: int, gpus_per_node: int, nodes: int, offload: bool) 
 def zero3_needs(
     parameters: int, largest_layer: int, gpus_per_node: int, nodes: int, offload: bool, offload_weights: bool
 ) -> tuple[int, int]:
-    """Return the bytes of host memory a node and of memory a GPU under ZeRO-3.
+    """Return the bytes of host memory per node and of GPU memory per GPU under ZeRO-3.
 
-    It is ``estimate_zero3_model_states_mem_needs`` of deepspeed/runtime/zero/stage3.py (DeepSpeed 0.19), for a model
-    that is sharded as it is loaded (``zero_init``).
+    The formula is ``estimate_zero3_model_states_mem_needs`` of deepspeed/runtime/zero/stage3.py (DeepSpeed 0.19), for a
+    model that is sharded as it is loaded (``zero_init``).
 
     Args:
         parameters: of the model, all of them trained.
         largest_layer: parameters of its largest layer, which are gathered at once.
-        gpus_per_node: processes of each node.
-        nodes: machines.
+        gpus_per_node: processes per node.
+        nodes: number of machines.
         offload: whether the optimizer's state is kept in host memory.
-        offload_weights: whether the weights are too.
+        offload_weights: whether the weights are kept there as well.
     """
     gathered = 4 * largest_layer
     if offload and offload_weights:
@@ -69,15 +69,15 @@ def zero3_needs(
 
 @dataclass(frozen=True)
 class Sharding:
-    """What a DeepSpeed config divides over the processes, and what it keeps elsewhere.
+    """What a DeepSpeed config divides among the processes, and what it moves to host memory.
 
     Args:
         stage: of ZeRO, 0 to 3; None without DeepSpeed.
         offload_optimizer: whether the optimizer's state is kept in host memory.
-        offload_weights: whether the weights are.
-        bucket: gradients that are reduced together, in numbers.
-        buckets: how many of these are held.
-        live: weights that ZeRO-3 keeps gathered on a device, in numbers.
+        offload_weights: whether the weights are kept in host memory.
+        bucket: elements of a reduction bucket.
+        buckets: how many buckets a device holds.
+        live: the most elements that ZeRO-3 keeps gathered on a device.
     """
 
     stage: int | None = None
@@ -89,7 +89,7 @@ class Sharding:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Sharding:
-        """Return the sharding of a complete DeepSpeed config (`accelerate_config.sized`)."""
+        """Return the sharding of a complete DeepSpeed config (`deepspeed.configs.sized`)."""
         zero = config.get("zero_optimization", {})
         stage = zero.get("stage", 0)
         bucket = zero.get("reduce_bucket_size", 500_000_000)

@@ -16,7 +16,7 @@ from summtune.evaluator.diagnostics.checks import warnings_beside
 from summtune.evaluator.identical import identical_outputs
 from summtune.evaluator.identical import warnings as identical_warnings
 from summtune.evaluator.resampling import estimate_means, holm, paired_p_values
-from summtune.evaluator.systems import ScoredSystem, System, read_scores
+from summtune.evaluator.systems import FinishedSystem, ScoredSystem, read_scores
 from summtune.evaluator.verdict import verdict
 from summtune.recipe.sections import Tokenizer
 
@@ -26,7 +26,7 @@ PERMUTATIONS = 100_000
 """Sign flips behind each p-value. The smallest that can result, 1/100,001, stays small when Holm multiplies it."""
 
 
-def compare(systems: Sequence[System], baseline: str | None) -> dict[str, Any]:
+def compare(systems: Sequence[FinishedSystem], baseline: str | None) -> dict[str, Any]:
     """Return ``comparison.json``: every system's scores, and the paired difference of every two.
 
     A difference is ``a`` minus ``b``, with the baseline as ``b`` where it is one of the two and else the system that
@@ -66,7 +66,7 @@ def compare(systems: Sequence[System], baseline: str | None) -> dict[str, Any]:
     return comparison
 
 
-def _check_names(systems: Sequence[System], baseline: str | None) -> None:
+def _check_names(systems: Sequence[FinishedSystem], baseline: str | None) -> None:
     names = [system.name for system in systems]
     if len(names) < 2:
         raise ComparisonError(

@@ -35,8 +35,8 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class System:
-    """One row of a comparison.
+class FinishedSystem:
+    """A system whose run has finished: one row of a comparison.
 
     Args:
         name: how people know it, unique within a comparison.
@@ -67,7 +67,7 @@ class ScoredSystem:
         references: by dialogue id.
     """
 
-    system: System
+    system: FinishedSystem
     metrics: dict[str, Any]
     per_example: dict[str, dict[str, float]]
     outputs: dict[str, str]
@@ -87,7 +87,7 @@ class ScoredSystem:
         }
 
 
-def read_system(name: str | None, run_dir: Path) -> System:
+def read_system(name: str | None, run_dir: Path) -> FinishedSystem:
     """Return the system whose run is in ``run_dir``.
 
     Args:
@@ -106,7 +106,7 @@ def read_system(name: str | None, run_dir: Path) -> System:
         )
     stats = _read(run_dir, "prediction_stats.json")
     training = _read(run_dir, "training.json") if plan["kind"] == "train" else {}
-    return System(
+    return FinishedSystem(
         name=name or one_line(plan["name"] if plan["kind"] == "scored" else run_dir.name),
         run_dir=run_dir,
         kind=plan["kind"],
@@ -116,7 +116,7 @@ def read_system(name: str | None, run_dir: Path) -> System:
     )
 
 
-def read_scores(system: System) -> ScoredSystem:
+def read_scores(system: FinishedSystem) -> ScoredSystem:
     """Return the system with its scores.
 
     Raises:

@@ -1,1 +1,1 @@
-"""Prompts in, outputs out: the interface of generators, and what has been generated so far."""
+"""The torch-free half of generation: the interface of a generator, and what is done once for all of them."""

@@ -1,4 +1,4 @@
-"""Writes the accelerate config of a launch, so that the user's own default config never takes part."""
+"""Writes the accelerate config of a launch, so that the user's default config is never used."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def accelerate_config(launch: Launch, run_dir: Path) -> dict[str, Any]:
     """Return the config that ``accelerate launch`` reads.
 
     On a machine without a GPU, several processes need ``MULTI_GPU`` or ``DEEPSPEED`` with ``use_cpu: false``: with
-    ``use_cpu: true`` accelerate starts a single process and says nothing.
+    ``use_cpu: true`` accelerate silently starts a single process.
 
     Args:
         launch: of the stage.
-        run_dir: where a DeepSpeed config lies as ``ds_config.json``.
+        run_dir: holds the DeepSpeed config, if any, as ``ds_config.json``.
     """
     kinds = {"none": "NO", "data_parallel": "MULTI_GPU", "deepspeed": "DEEPSPEED"}
     config: dict[str, Any] = {
@@ -27,7 +27,7 @@ def accelerate_config(launch: Launch, run_dir: Path) -> dict[str, Any]:
         "debug": False,
         "distributed_type": kinds[launch.distribution],
         "machine_rank": 0,
-        # A free one, so that two runs on one machine do not meet; several machines are told theirs by the command.
+        # 0 is any free port, so that two runs on one machine do not collide; on several the command line sets it.
         "main_process_port": 0 if launch.machines == 1 else None,
         "main_training_function": "main",
         "num_machines": launch.machines,
@@ -41,13 +41,13 @@ def accelerate_config(launch: Launch, run_dir: Path) -> dict[str, Any]:
             "deepspeed_config_file": str(run_dir / DS_CONFIG),
             "zero3_init_flag": launch.zero_stage == 3,
         }
-        if launch.machines > 1:  # by default accelerate would hand everything to pdsh, and that logs in everywhere
+        if launch.machines > 1:  # by default accelerate would use pdsh, which logs in to every machine
             config["deepspeed_config"]["deepspeed_multinode_launcher"] = "standard"
     else:
-        config["mixed_precision"] = "no"  # the worker decides, on the device that it really has
+        config["mixed_precision"] = "no"  # the worker decides, on its actual device
     return config
 
 
 def to_yaml(config: dict[str, Any]) -> str:
-    """Return the config as accelerate reads it."""
+    """Return the config as the YAML that accelerate reads."""
     return yaml.safe_dump(config, sort_keys=True)

@@ -1,4 +1,4 @@
-"""A TCP connection that carries one JSON object a line, and knows when the other side has gone."""
+"""A TCP connection that carries one JSON object per line and detects that the other side has disconnected."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _POLL_SECONDS = 0.1
 
 
 class Line:
-    """One end of it.
+    """One end of the connection.
 
     Args:
-        connection: open.
+        connection: an open socket.
     """
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self.connection.settimeout(WAIT_SECONDS)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        # A machine that lost its power says nothing: half a minute without an answer is the end of it.
+        # A machine that lost power sends nothing: half a minute without an answer ends the connection.
         for option, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
             if hasattr(socket, option):
                 self.connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
@@ -31,17 +31,17 @@ class Line:
         self.ahead: list[dict[str, Any]] = []
 
     def send(self, message: dict[str, Any]) -> None:
-        """Send an object; one to a machine that has gone is dropped, and the next look at the line tells."""
+        """Send an object; it is dropped if the other side has disconnected, which the next read reports."""
         try:
             self.connection.sendall(json.dumps(message).encode() + b"\n")
         except OSError:
             return
 
     def received(self) -> list[dict[str, Any]]:
-        """Return the objects that have come.
+        """Return the objects that have arrived.
 
         Raises:
-            ConnectionError: the other side has gone, and all that it said was returned before.
+            ConnectionError: the other side has disconnected, and everything it sent was already returned.
         """
         self._read()
         messages, self.ahead = self.ahead, []
@@ -56,7 +56,7 @@ class Line:
         self._read()
 
     def next(self, seconds: float | None) -> dict[str, Any] | None:
-        """Return the next object; None when none came in time or the other side has gone."""
+        """Return the next object; None if none arrives in time or the other side has disconnected."""
         end = None if seconds is None else time.monotonic() + seconds
         while end is None or time.monotonic() < end:
             try:
@@ -69,7 +69,7 @@ class Line:
         return None
 
     def close(self) -> None:
-        """Let the other side see that this one has gone."""
+        """Disconnect; the other side detects it."""
         self.connection.close()
 
     def _read(self) -> None:

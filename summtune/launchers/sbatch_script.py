@@ -1,4 +1,4 @@
-"""The script of a Slurm job: it runs the stages that are not complete on every node, and requeues itself."""
+"""Writes the script of a Slurm job, which runs the incomplete stages on every node and requeues itself."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from summtune.runs.run_directory import PARTIAL_PREDICTIONS
 
 JOB_FILE = "job.json"
 STOPPED = 75
-"""Exit code (EX_TEMPFAIL) of processes that were told to stop, and have saved what they had."""
+"""Exit code (EX_TEMPFAIL) of processes that were asked to stop and have saved their state."""
 NOT_REQUEUED = 76
-"""Exit code of a job that saved what it had, and was not allowed to requeue itself."""
+"""Exit code of a job that saved its state but could not requeue itself."""
 
 _BODY = """
 run_dir={run_dir}
 
-# Before the time limit Slurm sends USR1 here, and srun passes it on: the processes save what they have, and end.
-step= told=
-trap 'told=1; echo "told to stop"; [ -n "$step" ] && kill -USR1 "$step"' USR1
+# Before the time limit Slurm sends USR1 to this script, and srun forwards it: the processes save their state and end.
+step= stopping=
+trap 'stopping=1; echo "asked to stop"; [ -n "$step" ] && kill -USR1 "$step"' USR1
 
-# Only the job that job.json names may work there; it is written right after this job was submitted.
+# Only the job that job.json names may work there; that file is written right after this job is submitted.
 for _ in $(seq 60); do
   grep -qF "\\"id\\": \\"$SLURM_JOB_ID\\"" "$run_dir/{job_file}" && break
   sleep 1
@@ -36,19 +36,19 @@ if ! grep -qF "\\"id\\": \\"$SLURM_JOB_ID\\"" "$run_dir/{job_file}"; then
 fi
 touch "$run_dir/{started}"
 {setup}
-# Python imports nothing from the current folder, which an empty entry in PYTHONPATH would be.
+# Python must import nothing from the current folder, which an empty entry in PYTHONPATH stands for.
 export PYTHONSAFEPATH=1
 if [ -n "$PYTHONPATH" ]; then
   PYTHONPATH=$(tr -s : <<< "$PYTHONPATH" | sed 's/^://; s/:$//')
   export PYTHONPATH
 fi
 
-# The batch shell runs on the first node: the processes of all nodes meet there.
+# The batch shell runs on the first node: the processes of all nodes connect to it.
 MASTER_ADDR=$(hostname)
 MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000))
 export MASTER_ADDR MASTER_PORT
 
-# Back into the queue, where something was saved: a time limit that is too short for the start would do that for ever.
+# Requeue only if something was saved: with too short a time limit the job would otherwise be requeued forever.
 requeue() {{
   [ -n "$(find "$run_dir"/checkpoints "$run_dir"/stages "$run_dir"/{partial} \\
     -newer "$run_dir/{started}" -print -quit 2>/dev/null)" ] || return
@@ -60,31 +60,31 @@ requeue() {{
   exit {stopped}
 }}
 
-# SIGTERM is how Slurm announces a preemption with a grace time; after scancel the job does not run on.
+# Slurm announces a preemption with a grace time by SIGTERM; after scancel the job is not RUNNING.
 preempted() {{
   scontrol show job --oneliner "$SLURM_JOB_ID" | grep -q 'JobState=RUNNING .*PreemptTime=[0-9]'
 }}
 
-# The stages of one launch, those that are not complete.
+# Run those stages of one launch that are not complete.
 run() {{
   local stage todo=() code
   for stage in "$@"; do
     [ -f "$run_dir/stages/$stage.json" ] || todo+=("$stage")
   done
   [ "${{#todo[@]}}" = 0 ] && return 0
-  [ -n "$told" ] && requeue
+  [ -n "$stopping" ] && requeue
   {srun} \\
     {node} "$run_dir" "${{todo[@]}}" &
   step=$!
-  # A signal that arrived while it was started: it is told too, and what was saved before counts.
-  [ -n "$told" ] && kill -USR1 "$step"
+  # For a signal that arrived before the step existed; what was saved before counts.
+  [ -n "$stopping" ] && kill -USR1 "$step"
   while wait "$step"; kill -0 "$step" 2>/dev/null; do :; done # a signal ends wait, not the step
   wait "$step" # bash remembers the code of a step that ended while a signal was handled
   code=$?
   step=
   [ "$code" = 0 ] && return 0
-  # The first node that ends has srun end the others, which then may have another code than its own.
-  if [ "$code" = {stopped} ] || [ -n "$told" ] || {{ [ "$code" = 143 ] && preempted; }}; then
+  # When the first node ends, srun ends the others, and the step may have their exit code.
+  if [ "$code" = {stopped} ] || [ -n "$stopping" ] || {{ [ "$code" = 143 ] && preempted; }}; then
     requeue
   fi
   exit "$code"

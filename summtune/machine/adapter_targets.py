@@ -1,4 +1,4 @@
-"""Says which of `lora_target_modules` cannot take an adapter, from the names that a model's files hold."""
+"""Finds `lora_target_modules` that cannot take an adapter, from the tensor names in a model's files."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _EMBEDDINGS = frozenset(
 
 
 def wrong_targets(targets: Sequence[str], base_model: str, folder: Path | None) -> Iterator[str]:
-    """Yield what is wrong with each target that certainly cannot be trained; the train stage looks at the model itself.
+    """Yield what is wrong with each target that certainly cannot be adapted; the train stage checks the model itself.
 
     Args:
-        targets: of the recipe: layers by the end of their name.
-        base_model: the recipe's name of the model.
-        folder: of its files; None while it is on the hub only.
+        targets: of the recipe: the ends of layer names.
+        base_model: the model's name in the recipe.
+        folder: of its files; None if it is not downloaded yet.
 
     Raises:
-        ModelError: a file that ends in .safetensors is something else.
+        ModelError: a file that ends in .safetensors is not a safetensors file.
     """
     for at, target in enumerate(targets):
         if target in targets[:at]:
-            yield f"lora_target_modules names a layer twice (got {target!r}); remove one of the two"
+            yield f"lora_target_modules lists a layer twice (got {target!r}); remove one"
     if folder is not None:
         shapes = stored_tensors(folder)
     elif base_model in KNOWN_MODELS:
@@ -50,15 +50,15 @@ def wrong_targets(targets: Sequence[str], base_model: str, folder: Path | None) 
 
 
 def no_layer(target: str, layers: Collection[str]) -> str:
-    """Return the message for a target that is the name of no linear layer."""
+    """Return the message for a target that matches no linear layer."""
     return (
-        f"lora_target_modules names linear layers by the end of their name (got {target!r}){hint(target, layers)}; "
+        f"lora_target_modules lists the ends of names of linear layers (got {target!r}){hint(target, layers)}; "
         f"the model has {', '.join(sorted(layers))}"
     )
 
 
 def tied_head(target: str, layers: Collection[str]) -> str:
-    """Return the message for a target whose weights are those of the embedding."""
+    """Return the message for a target that shares its weights with the embedding."""
     return (
         f"an adapter on a layer that shares its weights with the embedding cannot be merged (got {target!r} in "
         "lora_target_modules): it would change the embedding too; remove it, or train all weights. Other layers: "

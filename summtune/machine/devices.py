@@ -1,4 +1,4 @@
-"""Finds the accelerators of this machine without importing torch."""
+"""Finds this machine's GPUs without importing torch."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Gpu:
     """A visible CUDA device.
 
     Args:
-        name: as the driver calls it.
-        memory_bytes: all of its memory.
+        name: as the driver reports it.
+        memory_bytes: total memory.
         capability: CUDA compute capability (major, minor).
     """
 
@@ -24,9 +24,9 @@ class Gpu:
 
 
 def visible_gpus() -> list[Gpu]:
-    """Return the CUDA devices that a process started now would see; none where there is no NVIDIA driver.
+    """Return the CUDA devices that a process started now would see; an empty list without an NVIDIA driver.
 
-    ``CUDA_VISIBLE_DEVICES`` is respected, as the processes that are started will respect it.
+    ``CUDA_VISIBLE_DEVICES`` applies, as it will to the processes that are started.
     """
     import pynvml
 
@@ -52,7 +52,7 @@ def visible_gpus() -> list[Gpu]:
 
 
 def _chosen(gpus: list[Gpu], uuids: list[str], chosen: str) -> list[Gpu]:
-    """Return the devices of a CUDA_VISIBLE_DEVICES value: CUDA stops at the first entry that names none."""
+    """Return the devices that CUDA_VISIBLE_DEVICES selects: CUDA stops at the first invalid entry."""
     visible = []
     for entry in filter(None, (part.strip() for part in chosen.split(","))):
         number = whole_number(entry)

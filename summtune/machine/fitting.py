@@ -1,4 +1,4 @@
-"""Says which DeepSpeed config makes a training fit a GPU, and on how many of them."""
+"""Finds the DeepSpeed configs under which a training fits a GPU, and the number of GPUs that it takes."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from summtune.machine.model_shapes import KNOWN_MODELS, T5Shape, shape_of
 from summtune.recipe.keys import TrainRecipe
 
 GPU_COUNTS = (1, 2, 4, 8)
-# From the fastest to the slowest: what is moved to and from the host costs more than what GPUs tell each other.
+# From fastest to slowest: transfers to and from the host cost more than communication between GPUs.
 _CONFIGS = ("none", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
-# CUDA's context and libraries, and the share that the allocator loses in fragments.
+# CUDA's context and libraries, and the share that the allocator loses to fragmentation.
 _CONTEXT_BYTES = 2**30
 _FRAGMENTS = 0.05
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What one way of training needs.
+    """The memory that one way of training needs.
 
     Args:
-        way: ``none``, a shipped config such as ``zero2``, or ``lora``.
-        gpus: processes, all on one node.
-        memory: the estimate.
+        way: ``none``, a bundled config such as ``zero2``, or ``lora``.
+        gpus: number of processes, all on one node.
+        memory: the estimate per device.
         fits: whether a GPU of the given size holds it.
     """
 
@@ -42,17 +42,17 @@ class Fit:
 
 
 def room(gpu_bytes: int) -> int:
-    """Return the bytes of a GPU that tensors can have."""
+    """Return how many bytes of a GPU's memory tensors can use."""
     return int(gpu_bytes * (1 - _FRAGMENTS)) - _CONTEXT_BYTES
 
 
 def fits(
     recipe: TrainRecipe, shape: T5Shape, gpu_bytes: int, bf16: bool, counts: Sequence[int] = GPU_COUNTS
 ) -> list[Fit]:
-    """Return the needs of each shipped DeepSpeed config that can train the recipe, and of LoRA, on so many GPUs each.
+    """Return what LoRA and each bundled DeepSpeed config that can train the recipe need, for each number of GPUs.
 
     Args:
-        recipe: of the training; its lengths, micro batch, optimizer and gradient_checkpointing are what is trained.
+        recipe: of the training, with its lengths, micro batch, optimizer and gradient_checkpointing.
         shape: of its model.
         gpu_bytes: memory of each GPU.
         bf16: whether they compute in bfloat16 (`memory.takes_bf16`).
@@ -72,7 +72,7 @@ def fits(
         if way not in ("none", "lora"):
             path = package_path(f"ds_configs/{way}.json")
             config = read_ds_config(path)
-            if any(contradictions(config, recipe, path)):  # Adafactor under ZeRO: it would be refused
+            if any(contradictions(config, recipe, path)):  # such as Adafactor under ZeRO, which is refused
                 continue
             sharding = Sharding.of(sized(config, trainable))
         for gpus in counts:
@@ -82,7 +82,7 @@ def fits(
 
 
 def fastest(found: Sequence[Fit], gpus: int) -> str | None:
-    """Return the first way to train all weights that fits on so many GPUs; None where none does."""
+    """Return the fastest way to train all weights that fits on this number of GPUs; None if none does."""
     return next((fit.way for fit in found if fit.gpus == gpus and fit.fits and fit.way != "lora"), None)
 
 
@@ -90,13 +90,13 @@ def model_shape(base_model: str) -> T5Shape:
     """Return the sizes of a known model or of a local one.
 
     Raises:
-        InputError: they cannot be told.
+        InputError: the sizes cannot be determined.
     """
     folder = model_folder(base_model) or (Path(base_model) if Path(base_model).is_dir() else None)
     shape = shape_of(base_model, folder)
     if shape is None:
         raise InputError(
-            f"the sizes of this model are not known (got {base_model}){hint_or_list(base_model, KNOWN_MODELS)}; "
-            "or give the folder of a T5"
+            f"the sizes of this model are unknown (got {base_model}){hint_or_list(base_model, KNOWN_MODELS)}; "
+            "or give the folder of a T5 model"
         )
     return shape

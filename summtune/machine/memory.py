@@ -1,4 +1,4 @@
-"""Estimates the memory that training needs on each device, before anything is started."""
+"""Estimates the memory that training needs on each device, before any process is started."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class MemoryEstimate:
     """Bytes on each device, and in the host's memory.
 
     Args:
-        weights: the parameters that forward and backward compute with, gathered ones included.
-        gradients: one for each trainable parameter.
-        optimizer: the optimizer's state, and fp32 master weights where there are any.
-        buffers: what gradients are reduced in.
-        activations: what the backward pass keeps of one micro batch, at sequence_len and target_len.
-        offloaded: what CPU offload keeps in the host's memory for each device.
-        host: what DeepSpeed expects each node to have for all of it, half as much again included; 0 without offload.
+        weights: the parameters that the forward and backward passes use, gathered ones included.
+        gradients: one per trainable parameter.
+        optimizer: the optimizer's state and any fp32 master weights.
+        buffers: for reducing gradients.
+        activations: what is kept for the backward pass of one micro batch, at sequence_len and target_len.
+        offloaded: what CPU offload keeps in host memory per device.
+        host: host memory that DeepSpeed expects on each node, with its reserve of one half; 0 without offload.
     """
 
     weights: int
@@ -35,17 +35,17 @@ class MemoryEstimate:
 
     @property
     def total(self) -> int:
-        """All of what a device holds."""
+        """Bytes that a device holds in all."""
         return self.weights + self.gradients + self.optimizer + self.buffers + self.activations
 
 
 def takes_bf16(recipe: TrainRecipe, gpus: Sequence[Gpu], device: str) -> bool:
-    """Return whether an estimate counts in bfloat16.
+    """Return whether an estimate assumes bfloat16.
 
     Args:
-        recipe: says so itself, or ``bf16: auto``: where the hardware has it.
-        gpus: those that train; none where they cannot be seen from here, and are taken to have it.
-        device: "cuda", or "cpu", whose bfloat16 only the processes look for.
+        recipe: sets ``bf16``, or leaves it at ``auto``: if the hardware supports it.
+        gpus: those that train; empty if they cannot be seen from this machine, and then assumed to support bfloat16.
+        device: "cuda" or "cpu"; whether a CPU supports bfloat16 is found out only in the worker processes.
     """
     if recipe.bf16 != "auto":
         return recipe.bf16
@@ -58,20 +58,20 @@ def estimate(
     """Return the estimate for a training recipe.
 
     The model states are those of DeepSpeed's estimators (`summtune.deepspeed.zero_memory`). They assume that all
-    weights are trained, in bf16; here the same terms count frozen weights (LoRA) and fp32 too. Added is what the
-    estimators leave out and `benchmarks/memory.py` measures: the buffers in which gradients are reduced, and the
-    weights that ZeRO-3 keeps gathered (all of them, for a model below stage3_max_live_parameters). Activations count
-    what each layer keeps (Korthikanti et al., 2022, section 4, with T5's own sizes), so they are an upper bound for
-    batches shorter than sequence_len; the framework's own overhead (about 1 GB a CUDA process) is left out.
+    weights are trained, in bf16; here the same terms also cover frozen weights (LoRA) and fp32. Added to them is what
+    the estimators omit and `benchmarks/memory.py` measures: the buffers in which gradients are reduced, and the
+    weights that ZeRO-3 keeps gathered (all of them, for a model below stage3_max_live_parameters). Activations are
+    what each layer keeps (Korthikanti et al., 2022, section 4, with T5's sizes), so they are an upper bound for
+    batches shorter than sequence_len; the framework's overhead (about 1 GB per CUDA process) is not included.
 
     Args:
         recipe: of the training.
         shape: the model's sizes.
-        trainable: weights that are trained.
-        processes: devices that the states are divided over.
+        trainable: number of trained weights.
+        processes: number of devices among which the states are divided.
         sharding: what DeepSpeed divides.
         bf16: whether bfloat16 is used.
-        nodes: machines.
+        nodes: number of machines.
     """
     activations = _activations(recipe, shape, 2 if bf16 else 4)
     moments = {"adafactor": 0, "sgd": 0}.get(recipe.optimizer, 8) * trainable
@@ -81,7 +81,7 @@ def estimate(
     weights = (shape.parameters + (trainable if recipe.adapter else 0)) * size
     if recipe.adapter == "qlora":
         weights = shape.parameters // 2 + trainable * size
-    # The copy that is updated, in fp32 too, and the gradient as it is added to that.
+    # The fp32 copy that is updated, and its fp32 gradient at the update.
     optimizer = moments + (4 * trainable if bf16 or sharding.stage >= 1 else 0)
     gradients, at_update = size * trainable, 4 * trainable
     gathered, offloaded = 0, 0
@@ -93,15 +93,15 @@ def estimate(
         gathered = min(weights, size * sharding.live)
         weights //= processes
     if sharding.stage == 1 and not sharding.offload_optimizer and recipe.gradient_accumulation_steps == 1:
-        # Measured: that copy is made when the activations are gone.
+        # Measured: that gradient is allocated once the activations are freed.
         at_update = max(0, at_update - activations)
     gradients += at_update
     buffers = sharding.bucket * sharding.buckets * size
-    if sharding.stage == 3:  # the largest layer on its way in, and its gradient on its way out
+    if sharding.stage == 3:  # the largest layer while it is gathered, and its gradient while it is scattered
         buffers += 2 * size * shape.largest_layer
     if sharding.offload_optimizer:
         offloaded, optimizer, gradients = optimizer + gradients, 0, 0
-        if sharding.stage < 3:  # DeepSpeed's temp_grad_buffer on both sides, and what updated weights are sent from
+        if sharding.stage < 3:  # DeepSpeed's temp_grad_buffer on both sides, and the send buffer of updated weights
             largest = min(shape.largest_layer, trainable) * size
             buffers += largest
             offloaded += largest + size * trainable // processes
@@ -114,21 +114,21 @@ def estimate(
 def _without_deepspeed(
     recipe: TrainRecipe, shape: T5Shape, trainable: int, processes: int, moments: int, bf16: bool, activations: int
 ) -> MemoryEstimate:
-    """Return the estimate of plain training: bf16 is autocast over fp32 weights, and over a bf16 base of an adapter."""
+    """Return the estimate without DeepSpeed: bf16 means autocast over fp32 weights, or over an adapter's bf16 base."""
     if recipe.adapter is None:
-        # Autocast keeps the bf16 copy of each weight from its first product to the end of the backward pass.
+        # Autocast keeps the bf16 copy of each weight from its first use to the end of the backward pass.
         copies = 2 * (shape.parameters - shape.vocab_size * shape.d_model) if bf16 else 0
         weights = 4 * shape.parameters + copies
     else:
         base = shape.parameters // 2 if recipe.adapter == "qlora" else shape.parameters * (2 if bf16 else 4)
         weights = base + trainable * (6 if bf16 else 4)
     gradients = 4 * trainable
-    buffers = gradients if processes > 1 else 0  # DistributedDataParallel's buckets, for all gradients at once
+    buffers = gradients if processes > 1 else 0  # DistributedDataParallel's buckets hold all gradients
     return MemoryEstimate(weights, gradients, moments, buffers, activations)
 
 
 def _host(shape: T5Shape, trainable: int, processes: int, nodes: int, sharding: Sharding) -> int:
-    """Return what DeepSpeed's estimator asks of each node under CPU offload, in bytes."""
+    """Return the bytes of host memory that DeepSpeed's estimator expects of each node under CPU offload."""
     if not sharding.offload_optimizer:
         return 0
     of_one_node = max(1, processes // nodes)
@@ -140,7 +140,7 @@ def _host(shape: T5Shape, trainable: int, processes: int, nodes: int, sharding: 
 
 
 def _activations(recipe: TrainRecipe, shape: T5Shape, size: int) -> int:
-    """Bytes kept for the backward pass of one micro batch; ``size`` is the bytes of an activation."""
+    """Return the bytes kept for the backward pass of one micro batch; ``size`` is the bytes per activation."""
     batch, source, target = recipe.micro_batch_size, recipe.sequence_len, recipe.target_len
     inner = shape.num_heads * shape.d_kv
 
@@ -158,7 +158,7 @@ def _activations(recipe: TrainRecipe, shape: T5Shape, size: int) -> int:
         return tokens * (2 * shape.d_model + (5 if shape.gated else 3) * shape.d_ff) * size
 
     def adapters(queries: int, keys: int) -> int:
-        # peft takes each input in fp32 through a dropout of its own: input and mask, for every adapted layer
+        # peft applies a separate dropout to the fp32 input of every adapted layer: input and mask
         if recipe.adapter is None or not recipe.lora_dropout:
             return 0
         rows = {"q": queries, "k": keys, "v": keys, "o": queries}

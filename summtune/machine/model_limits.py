@@ -1,4 +1,4 @@
-"""Compares what a recipe asks of a model with what the files of the model allow, without loading it."""
+"""Compares what a recipe asks of a model with what the model's files allow, without loading it."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from typing import Any, NamedTuple, TypeGuard
 from summtune.base.files import CONFIG_BYTES, read_bounded
 from summtune.recipe.keys import RunRecipe, TrainRecipe
 
-# Relative, rotary or computed positions: a longer text is slower, and nothing fails.
+# Relative, rotary or computed positions: a longer text is slower but does not fail.
 _ANY_LENGTH = frozenset((
     "fsmt", "longt5", "m2m_100", "mt5", "nllb-moe", "pegasus_x", "switch_transformers", "t5", "t5gemma", "t5gemma2",
     "umt5",
 ))  # fmt: skip
-# Families whose positions begin behind the id of the padding token, as fairseq counts them.
+# Families whose positions begin after the id of the padding token, as in fairseq.
 _COUNT_FROM_PADDING = frozenset(("camembert", "data2vec-text", "longformer", "mpnet", "roberta", "xlm-roberta"))
-# Families whose class gives no start token: a config.json without one leaves it open.
-_NO_START_OF_THEIR_OWN = frozenset(
+# Families whose class has no default start token: config.json must name it.
+_NO_DEFAULT_START = frozenset(
     ("encoder-decoder", "longt5", "mbart", "plbart", "switch_transformers", "t5")
 )  # fmt: skip
-# Tokenizer classes that name no special tokens of their own: what tokenizer_config.json leaves out is missing.
+# Tokenizer classes without default special tokens: what tokenizer_config.json omits is missing.
 _PLAIN_TOKENIZERS = frozenset(("PreTrainedTokenizerFast", "TokenizersBackend"))
 
 _TOKENIZER_BYTES = 64 << 20
-"""The most that a tokenizer.json holds; those with 250,000 tokens have some 30 MB."""
+"""Size limit of a tokenizer.json; one with 250,000 tokens has about 30 MB."""
 
 Found = tuple[str, str]
 """The key of the recipe that does not suit the model, and why."""
 
 
 class Limit(NamedTuple):
-    """The most tokens that a part of the model takes.
+    """The most tokens that a part of the model accepts.
 
     Args:
         tokens: how many.
-        key: of config.json that says so.
-        value: what it holds there.
+        key: of config.json that sets it.
+        value: of that key.
     """
 
     tokens: int
@@ -48,16 +48,16 @@ class Limit(NamedTuple):
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What the files of a model say of its sizes and special tokens.
+    """Sizes and special tokens according to a model's files.
 
     Args:
         folder: of the model.
-        config: its config.json; complete with the defaults of its class where ``loaded``.
+        config: its config.json; if ``loaded``, completed with the defaults of its class.
         generation: its generation_config.json.
-        last_token: text and id of the tokenizer's token with the largest id; None where it is not known.
-        special_tokens: what the tokenizer calls ``pad_token`` and ``eos_token``, None for one that it lacks; without an
-            entry where it is not known.
-        loaded: whether transformers has read the files, so that what is missing is missing.
+        last_token: text and id of the tokenizer's token with the largest id; None if unknown.
+        special_tokens: the tokenizer's ``pad_token`` and ``eos_token``; None for one that it lacks, no entry for one
+            that is unknown.
+        loaded: whether transformers has read the files, so that a missing value is certainly missing.
     """
 
     folder: Path
@@ -69,7 +69,7 @@ class ModelFacts:
 
     @property
     def start(self) -> int | None:
-        """The id that the decoder starts from; None where no file names one."""
+        """The id that the decoder starts from; None if no file names one."""
         kind, decoder = _kind(self.config), self.config.get("decoder")
         named = _first_id(self.generation, self.config, key="decoder_start_token_id")
         if named is None and kind in ("t5gemma", "t5gemma2") and isinstance(decoder, Mapping):
@@ -78,9 +78,9 @@ class ModelFacts:
 
     @property
     def ends(self) -> tuple[int, ...]:
-        """The ids that end a summary when it is generated; empty where no file names one."""
-        for place in (self.generation, self.config):
-            ids = place.get("eos_token_id")
+        """The ids that end a generated summary; empty if no file names one."""
+        for file in (self.generation, self.config):
+            ids = file.get("eos_token_id")
             listed = [one for one in (ids if isinstance(ids, list | tuple) else [ids]) if _is_id(one)]
             if listed:
                 return tuple(listed)
@@ -88,10 +88,10 @@ class ModelFacts:
 
 
 def facts_of(folder: Path) -> ModelFacts:
-    """Return what the JSON files of a model's folder say; a file that is missing or damaged says nothing.
+    """Return what the JSON files in a model's folder contain; a missing or damaged file counts as empty.
 
     Raises:
-        InputError: one of them is far larger than such a file can be.
+        InputError: one of them is implausibly large.
     """
     settings = _object(folder / "tokenizer_config.json")
     special: dict[str, str | None] = {}
@@ -110,7 +110,7 @@ def facts_of(folder: Path) -> ModelFacts:
 
 
 def misfits(facts: ModelFacts, recipe: RunRecipe) -> list[Found]:
-    """Return what the recipe asks and the model cannot do: lengths, tokens without an embedding, special tokens.
+    """Return what the recipe needs and the model lacks: positions, embeddings of tokens, special tokens.
 
     Args:
         facts: of the model.
@@ -120,7 +120,7 @@ def misfits(facts: ModelFacts, recipe: RunRecipe) -> list[Found]:
 
 
 def lengths_within(facts: ModelFacts, sequence_len: int, max_new_tokens: int) -> tuple[int, int]:
-    """Return the lengths, lowered to what the model takes."""
+    """Return the two lengths, lowered to what the model accepts."""
     prompt, summary = prompt_limit(facts.config), summary_limit(facts.config)
     return (
         min(sequence_len, prompt.tokens) if prompt else sequence_len,
@@ -129,12 +129,12 @@ def lengths_within(facts: ModelFacts, sequence_len: int, max_new_tokens: int) ->
 
 
 def prompt_limit(config: Mapping[str, Any]) -> Limit | None:
-    """Return the most tokens of a prompt; None where any length is taken or it is not known."""
+    """Return the most tokens of a prompt; None if there is no limit or it is unknown."""
     if _kind(config) == "encoder-decoder":
         return _limit_of_part(config, "encoder")
     limit = _limit(config, ("max_encoder_position_embeddings", "max_position_embeddings"))
     if limit is not None and _kind(config) == "led":
-        # LED pads every prompt to a multiple of its widest window, and the padding has positions too.
+        # LED pads every prompt to a multiple of its widest window, and the padding needs positions too.
         given = config.get("attention_window")
         windows = [one for one in (given if isinstance(given, list) else [given]) if _is_id(one) and one]
         widest = max(windows, default=1)
@@ -143,7 +143,7 @@ def prompt_limit(config: Mapping[str, Any]) -> Limit | None:
 
 
 def summary_limit(config: Mapping[str, Any]) -> Limit | None:
-    """Return the most tokens of a summary; None where any length is taken or it is not known."""
+    """Return the most tokens of a summary; None if there is no limit or it is unknown."""
     if _kind(config) == "encoder-decoder":
         return _limit_of_part(config, "decoder")
     return _limit(config, ("max_decoder_position_embeddings", "max_position_embeddings"))
@@ -179,7 +179,7 @@ def _too_long(facts: ModelFacts, recipe: RunRecipe) -> Iterator[Found]:
         if limit is not None and tokens > limit.tokens:
             yield (
                 key,
-                f"{key} exceeds the positions of the model (got {tokens:,}; {limit.key} is {limit.value:,} in "
+                f"{key} exceeds the model's positions (got {tokens:,}; {limit.key} is {limit.value:,} in "
                 f"{facts.folder / 'config.json'}); set {key} to at most {limit.tokens}",
             )
 
@@ -194,9 +194,9 @@ def _without_embedding(facts: ModelFacts) -> Iterator[Found]:
         text, number = facts.last_token
         yield (
             "base_model",
-            f"the tokenizer has tokens that the model has no embedding for (got {text!r} with id {number} in "
-            f"{facts.folder}; {key} is {known} in {config}); give the model more rows with transformers' "
-            "`resize_token_embeddings` and save it, or take the tokens out of tokenizer.json",
+            f"the tokenizer has tokens without an embedding in the model (got {text!r} with id {number} in "
+            f"{facts.folder}; {key} is {known} in {config}); add rows with transformers' `resize_token_embeddings` and "
+            "save the model, or remove the tokens from tokenizer.json",
         )
     starts = () if facts.start is None else (facts.start,)
     for name, ids in (("decoder_start_token_id", starts), ("eos_token_id", facts.ends)):
@@ -204,54 +204,53 @@ def _without_embedding(facts: ModelFacts) -> Iterator[Found]:
             if one >= known:
                 yield (
                     "base_model",
-                    f"{name} is no token of the model (got {one}; {key} is {known} in {config}); correct it",
+                    f"{name} is not a token of the model (got {one}; {key} is {known} in {config}); correct it",
                 )
 
 
 def _rows(config: Mapping[str, Any]) -> tuple[int, str] | None:
-    """Return how many tokens the model has embeddings for, and which key says so; None where it is not known."""
-    places = {"": config} | {f"{part}.": config.get(part) for part in ("encoder", "decoder")}
+    """Return how many tokens the model has embeddings for and the key that sets it; None if unknown."""
+    configs = {"": config} | {f"{part}.": config.get(part) for part in ("encoder", "decoder")}
     names = ("vocab_size", "src_vocab_size", "tgt_vocab_size", "decoder_vocab_size")
     found = [
-        (place[name], prefix + name)
-        for prefix, place in places.items()
-        if isinstance(place, Mapping)
+        (part[name], prefix + name)
+        for prefix, part in configs.items()
+        if isinstance(part, Mapping)
         for name in names
-        if _is_id(place.get(name)) and place[name]
+        if _is_id(part.get(name)) and part[name]
     ]
     return min(found, default=None)
 
 
 def _missing_tokens(facts: ModelFacts, trained: bool) -> Iterator[Found]:
     where, config = facts.folder / "tokenizer_config.json", facts.folder / "config.json"
-    needed = {"pad_token": "pads a batch", **({"eos_token": "ends what is trained on"} if trained else {})}
+    needed = {"pad_token": "pads a batch", **({"eos_token": "ends each summary in training"} if trained else {})}
     for name, purpose in needed.items():
         if facts.special_tokens.get(name, "") is None:
             number = _first_id(facts.generation, facts.config, key=name + "_id")
-            hint = f"; {config} says {name}_id: {number}" if number is not None else ""
+            hint = f"; {config} has {name}_id: {number}" if number is not None else ""
             yield (
                 "base_model",
-                f"the tokenizer has no {name}, which {purpose} (got none in {where}{hint}); name the token there as "
-                f'"{name}"',
+                f'the tokenizer has no {name}, which {purpose} (got none in {where}{hint}); name it there as "{name}"',
             )
-    no_start = facts.start is None and (facts.loaded or _kind(facts.config) in _NO_START_OF_THEIR_OWN)
+    no_start = facts.start is None and (facts.loaded or _kind(facts.config) in _NO_DEFAULT_START)
     if no_start:
-        which = ": for mBART the id of the summaries' language" if _kind(facts.config) == "mbart" else ""
+        which = " (for mBART: the id of the summaries' language)" if _kind(facts.config) == "mbart" else ""
         yield (
             "base_model",
-            f"the model names no token that its decoder starts from (got no decoder_start_token_id in {config} or "
+            f"the model has no token for its decoder to start from (got no decoder_start_token_id in {config} or "
             f"generation_config.json); add it{which}",
         )
     if facts.loaded and not facts.ends:
         yield (
             "base_model",
-            f"the model names no token that ends a summary (got no eos_token_id in {config} or "
+            f"the model has no token that ends a summary (got no eos_token_id in {config} or "
             "generation_config.json); add it",
         )
 
 
 def _last_token(tokenizer: Mapping[str, Any], mask: str | None) -> tuple[str, int] | None:
-    """Return the token with the largest id, the mask aside, which some models have without an embedding."""
+    """Return the token with the largest id, except the mask, for which some models have no embedding."""
     model = tokenizer.get("model")
     vocabulary = model.get("vocab") if isinstance(model, Mapping) else None
     last: tuple[str, int] | None = None
@@ -271,8 +270,8 @@ def _id_of(token: tuple[str, int]) -> int:
     return token[1]
 
 
-def _first_id(*places: Mapping[str, Any], key: str) -> int | None:
-    return next((place[key] for place in places if _is_id(place.get(key))), None)
+def _first_id(*files: Mapping[str, Any], key: str) -> int | None:
+    return next((file[key] for file in files if _is_id(file.get(key))), None)
 
 
 def _is_id(value: object) -> TypeGuard[int]:
@@ -280,13 +279,13 @@ def _is_id(value: object) -> TypeGuard[int]:
 
 
 def _text_of(token: object) -> str | None:
-    """Return a special token, which is written as a text or as an object with its content."""
+    """Return a special token, which is stored as a string or as an object with its content."""
     text = token.get("content") if isinstance(token, Mapping) else token
     return text if isinstance(text, str) else None
 
 
-def _kind(place: Mapping[str, Any], key: str = "model_type") -> str:
-    value = place.get(key)
+def _kind(config: Mapping[str, Any], key: str = "model_type") -> str:
+    value = config.get(key)
     return value if isinstance(value, str) else ""
 
 

@@ -59,7 +59,7 @@ class T5Shape:
 
     @property
     def layer_sizes(self) -> dict[str, tuple[int, int, int]]:
-        """The linear layers by the end of their name: how many there are, their inputs and outputs."""
+        """Count, inputs and outputs of the linear layers, by the end of their name."""
         inner = self.num_heads * self.d_kv
         attentions = self.num_layers + 2 * self.num_decoder_layers
         layers = self.num_layers + self.num_decoder_layers
@@ -73,9 +73,9 @@ class T5Shape:
         }
 
     def lora_parameters(self, rank: int, targets: list[str], dora: bool = False) -> int | None:
-        """Weights of a LoRA adapter of ``rank`` on ``targets``: rank × (inputs + outputs) a layer (Hu et al., 2021).
+        """Weights of a LoRA adapter of ``rank`` on ``targets``: rank × (inputs + outputs) per layer (Hu et al., 2021).
 
-        DoRA adds one magnitude an output (Liu et al., 2024). None when a target is not a layer of T5 known here.
+        DoRA adds one magnitude per output (Liu et al., 2024). None if a target is not a known layer of T5.
         """
         sizes = self.layer_sizes
         if not set(targets) <= set(sizes):
@@ -85,11 +85,11 @@ class T5Shape:
 
 
 _LARGEST = 2**31
-"""No size of a model comes near it; the sizes of its weights are products of a few."""
+"""Far above any size in a config.json; the sizes of weights are products of a few of these."""
 _HEADER_BYTES = 100_000_000
-"""The most that the safetensors library reads as a header."""
+"""The largest header that the safetensors library reads."""
 
-# The config.json of google/flan-t5-*: sizes can be told before the model is on this machine.
+# The config.json of google/flan-t5-*, so that sizes are known before the model is downloaded.
 KNOWN_MODELS = {
     "google/flan-t5-small": T5Shape(32128, 512, 64, 1024, 8, 8, 6),
     "google/flan-t5-base": T5Shape(32128, 768, 64, 2048, 12, 12, 12),
@@ -100,14 +100,14 @@ KNOWN_MODELS = {
 
 
 def shape_of(base_model: str, folder: Path | None) -> T5Shape | None:
-    """Return the shape of a local T5 model or of a known one; None where it cannot be told.
+    """Return the shape of a local T5 model or of a known one; None if it cannot be determined.
 
     Args:
-        base_model: the recipe's name of it.
-        folder: where it lies, None while it is on the hub only.
+        base_model: the model's name in the recipe.
+        folder: of its files; None if it is not downloaded yet.
 
     Raises:
-        ModelError: a file that ends in .safetensors is something else, or a size in config.json is not a number.
+        ModelError: a file that ends in .safetensors is not one, or a size in config.json is not a valid number.
     """
     if folder is None:
         return KNOWN_MODELS.get(base_model)
@@ -145,24 +145,24 @@ def shape_of(base_model: str, folder: Path | None) -> T5Shape | None:
 
 
 def stored_tensors(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor in the folder's safetensors files, read from their headers alone.
+    """Return the shape of every tensor in the folder's safetensors files, read from their headers.
 
     Raises:
-        InputError: one of them is no regular file.
-        ModelError: a file with that ending is something else, such as a Git LFS pointer, or was cut off.
+        InputError: one of them is not a regular file.
+        ModelError: one of them is not a safetensors file (such as a Git LFS pointer), or is truncated.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     for path in sorted(folder.glob("*.safetensors")):
         check_regular(path)
         with path.open("rb") as file:
-            # A file of anything else would have an absurd length here, and reading it would exhaust the memory.
+            # In any other file this length would be absurd, and reading that much would exhaust the memory.
             content = file.read(min(int.from_bytes(file.read(8), "little"), _HEADER_BYTES))
         try:
             header: dict[str, Any] = json.loads(content)
             shapes |= {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
         except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
             raise ModelError(
-                f"not a safetensors file (got {path}); if it is a Git LFS pointer, fetch it with `git lfs pull`, else "
-                "copy the model again"
+                f"not a safetensors file (got {path}); if it is a Git LFS pointer, run `git lfs pull`, otherwise copy "
+                "the model again"
             ) from None
     return shapes

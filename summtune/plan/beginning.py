@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from summtune import __version__
+from summtune.base.version import __version__
 from summtune.recipe.sections import Section
 from summtune.runs.run_directory import timestamp
 

@@ -20,11 +20,13 @@ from summtune.machine.adapter_targets import wrong_targets
 from summtune.machine.compiling import missing_for_compiling
 from summtune.machine.model_limits import facts_of, misfits
 from summtune.prompts.templates import check_template
+from summtune.recipe.document import Document
 from summtune.recipe.keys import CompareRecipe, PromptRecipe, RunRecipe, TrainRecipe
-from summtune.recipe.loading import LoadedRecipe, Overrides, load_recipe
+from summtune.recipe.loading import LoadedRecipe, Overrides, load_document, load_recipe
 from summtune.recipe.paths import recipe_path, resolve_paths
 from summtune.recipe.rules import Finding, system_name
 from summtune.recipe.sections import ComparedRecipe
+from summtune.recipe.yaml_reader import read_yaml_file
 
 
 @dataclass(frozen=True)
@@ -60,17 +62,18 @@ class CheckedComparison:
 Checked: TypeAlias = CheckedRun | CheckedComparison
 
 
-def check(path: Path, sets: Sequence[str] = ()) -> Checked:
-    """Return a recipe in which nothing is wrong: each file is read once, and so is each that it compares.
+def check(path: Path, sets: Sequence[str] = (), document: Document | None = None) -> Checked:
+    """Return a recipe in which nothing is wrong; its file is read once, and so is each that it compares.
 
     Args:
         path: the file.
         sets: ``--set`` assignments.
+        document: what the file would hold, where there is none.
 
     Raises:
         InputError, RecipeError: it cannot be read, or holds problems: all of them.
     """
-    loaded = load_recipe(path, sets)
+    loaded = load_document(document or read_yaml_file(path), path, sets)
     match loaded.recipe:
         case CompareRecipe():
             return _check_comparison(loaded, loaded.recipe)

@@ -21,6 +21,7 @@ from summtune.plan.checking import CheckedComparison, CheckedRun, check
 from summtune.plan.draft import CompareDraft, Draft, PromptDraft, RunDraft, TrainDraft, parameters_of
 from summtune.plan.keys import identify, model_identity
 from summtune.plan.launch import Launch, global_batch
+from summtune.recipe.document import Document
 from summtune.recipe.keys import PromptRecipe, RunRecipe, TrainRecipe
 from summtune.recipe.launching_rules import fits_script
 from summtune.recipe.loading import LoadedRecipe
@@ -30,18 +31,21 @@ from summtune.runs.run_directory import SYSTEMS
 OUTPUTS = "outputs"
 
 
-def resolve(path: Path, sets: Sequence[str] = (), output_dir: Path | None = None) -> Draft:
+def resolve(
+    path: Path, sets: Sequence[str] = (), output_dir: Path | None = None, document: Document | None = None
+) -> Draft:
     """Return the draft of a recipe's plan.
 
     Args:
         path: the file.
         sets: ``--set`` assignments.
         output_dir: the run directory; default: the recipe's, else one below ``outputs``.
+        document: what the file would hold, where there is none.
 
     Raises:
         InputError: something in the recipe, or a file that it names, is wrong.
     """
-    match checked := check(path, sets):
+    match checked := check(path, sets, document):
         case CheckedRun():
             return draft_of(checked, output_dir)
         case CheckedComparison():

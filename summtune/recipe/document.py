@@ -41,6 +41,7 @@ class Document:
         positions: where each key path was written; for a mapping's entry, the position of its key.
         problems: duplicate keys, tags and the like, in the order of the file.
         overridden: the key paths that `assign` was called for.
+        text: what was read.
     """
 
     file: str
@@ -48,6 +49,7 @@ class Document:
     positions: dict[KeyPath, Position] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     overridden: list[KeyPath] = field(default_factory=list)
+    text: bytes = b""
 
     def position_of(self, path: KeyPath) -> Position:
         """Return where the value at ``path`` was written, or the nearest enclosing key that has a position."""

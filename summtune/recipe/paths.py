@@ -15,7 +15,7 @@ from summtune.base.hints import hint_or_list
 from summtune.base.places import BUILTIN_DATASETS, BUILTIN_MODELS, is_local, package_path
 from summtune.base.visible import is_utf8, visible
 from summtune.recipe.document import KeyPath
-from summtune.recipe.keys import CompareRecipe, PromptRecipe, RunRecipe, TrainRecipe
+from summtune.recipe.keys import CompareRecipe, PromptRecipe, Recipe, RunRecipe, TrainRecipe
 from summtune.recipe.loading import LoadedRecipe
 from summtune.recipe.rules import Finding
 from summtune.recipe.sections import DatasetSource, EvaluationSettings
@@ -194,7 +194,7 @@ def _metric_arguments(
                 kind = irregular(beside)
                 if kind is not None:
                     complaints.append(
-                        (path, f"{metric}.{key} is not a regular file (got {value}, {kind}); name a file")
+                        (path, f"{metric}.{key} is not a regular file (got {value}, {kind}); give a file")
                     )
                 resolved[metric][key] = str(beside)
                 if not _exists(beside):
@@ -234,7 +234,7 @@ def _resource(given: str, folder: Path, builtin: tuple[str, ...], what: str) -> 
     if _looks_local(given) or not _HUB_ID.fullmatch(given):
         advice = "check it, or give a hub id as owner/name"
         if what == "data set" and names_file(given) and wrong_with_format(given):
-            advice = f"check it, and save the data as one of {', '.join(FILE_EXTENSIONS)}: its format is not read"
+            advice = f"check it, and save the data as one of {', '.join(FILE_EXTENSIONS)}: its format is not supported"
         return given, f"no {what} at this path (got {given}, looked at {beside}); {advice}"
     return given, None
 

@@ -22,6 +22,9 @@ _R = TypeVar("_R")
 # key path, the key that it depends on, whether it has no effect in this recipe, why and what to do
 _NoEffect: TypeAlias = tuple[str, str, Callable[[_R], bool], str]
 
+SECTIONS = ("generation", "evaluation", "exemplars", "slurm")
+"""Keys that hold keys."""
+
 _LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora")
 
 _OF_RUNS: Sequence[_NoEffect[RunRecipe]] = (
@@ -175,7 +178,7 @@ def _ignored(path: KeyPath, value: object, recipe: Recipe, wrong: Collection[str
     reason = no_effect(path, recipe, wrong)
     if reason is not None and value is not None:
         yield path, f"{path[-1]} {reason}"
-    elif isinstance(value, Mapping) and path[0] in ("generation", "evaluation", "exemplars", "slurm"):
+    elif isinstance(value, Mapping) and path[0] in SECTIONS:
         for key, inner in value.items():
             yield from _ignored((*path, key), inner, recipe, wrong)
 

@@ -67,7 +67,9 @@ def read_yaml_file(path: Path) -> Document:
         raise InputError(
             f"{file}:{line}: a recipe is UTF-8 text (got byte 0x{content[error.start]:02x}); save it as UTF-8"
         ) from None
-    return read_yaml(text, file)
+    document = read_yaml(text, file)
+    document.text = content  # with the mark that some editors put first
+    return document
 
 
 def read_yaml(text: str, file: str) -> Document:
@@ -87,7 +89,7 @@ def read_yaml(text: str, file: str) -> Document:
         raise InputError(
             f"{file}:{line}: a recipe is one YAML document (got {len(nodes)}); remove the `---` between them"
         )
-    document = Document(file)
+    document = Document(file, text=text.encode())
     if nodes and nodes[0] is not None:
         _Builder(document).build(nodes[0], ())
     if document.value is None and not document.problems:

@@ -1,1 +1,1 @@
-"""What a run directory holds: stages, checkpoints, events and records."""
+"""The content of a run directory: stages, checkpoints, events and records."""

@@ -1,4 +1,4 @@
-"""Checkpoints that can be trusted: each has a manifest, written last, that says what a whole one holds."""
+"""Verifiable checkpoints: each has a manifest, written last, with the size and hash of every file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from summtune.base.files import read_json, sync, write_json
 from summtune.base.whole_number import whole_number
 
 MANIFEST = "manifest.json"
-_THREADS = 8  # that read at once: the files of a large model are many, and the other ranks wait
+_THREADS = 8  # hash in parallel: a large model has many files, and the other ranks wait
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Damaged:
 
 
 def step_of(checkpoint: Path) -> int:
-    """Return the optimizer step after which the checkpoint was taken."""
+    """Return the optimizer step after which the checkpoint was written."""
     return int(checkpoint.name.rsplit("-", 1)[1])
 
 
@@ -39,11 +39,11 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def write_manifest(checkpoint: Path, layout: dict[str, Any]) -> None:
-    """Declare the checkpoint complete: size and SHA-256 of every file in it, all of it on the disk before.
+    """Mark the checkpoint as complete: flush it to the disk, then record the size and SHA-256 of every file.
 
     Args:
         checkpoint: the folder; every rank has finished writing it.
-        layout: what a resume must match (processes, ZeRO stage).
+        layout: what a resumed run must match (processes, ZeRO stage).
     """
     found = list(_files(checkpoint))
     for path in (*found, *(path for path in checkpoint.rglob("*") if path.is_dir()), checkpoint, checkpoint.parent):
@@ -58,13 +58,13 @@ def write_manifest(checkpoint: Path, layout: dict[str, Any]) -> None:
 
 
 def layout_of(checkpoint: Path) -> dict[str, Any]:
-    """Return the layout that the checkpoint was written on."""
+    """Return the layout that the checkpoint was written with."""
     layout: dict[str, Any] = read_json(checkpoint / MANIFEST)["layout"]
     return layout
 
 
 def latest_good(folder: Path) -> tuple[Path | None, list[Damaged]]:
-    """Return the latest complete checkpoint (None when there is none) and those that had to be passed over."""
+    """Return the latest complete checkpoint (None if there is none) and the damaged ones that were skipped."""
     damaged: list[Damaged] = []
     for checkpoint in checkpoints(folder):
         reason = damage(checkpoint)
@@ -75,13 +75,13 @@ def latest_good(folder: Path) -> tuple[Path | None, list[Damaged]]:
 
 
 def damage(checkpoint: Path, contents: bool = True) -> str | None:
-    """Return what is wrong with a checkpoint, None when it is whole; without ``contents`` only sizes are compared."""
+    """Return what is wrong with a checkpoint, None if it is intact; without ``contents`` only sizes are compared."""
     try:
         manifest = read_json(checkpoint / MANIFEST)
         expected: dict[str, dict[str, Any]] = manifest["files"]
         sizes = {name: int(entry["bytes"]) for name, entry in expected.items()}
     except FileNotFoundError:
-        return "it was not written to the end"
+        return "it is incomplete: it has no manifest"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "its manifest cannot be read"
     for name, size in sizes.items():
@@ -105,18 +105,18 @@ def damage(checkpoint: Path, contents: bool = True) -> str | None:
 
 @contextlib.contextmanager
 def written(folder: Path, step: int, first: bool) -> Iterator[Path]:
-    """Yield where the checkpoint of ``step`` is to be written; what fails there is taken away again, and said.
+    """Yield the folder to write the checkpoint of ``step`` into; if writing fails, the folder is removed.
 
     Args:
         folder: where the checkpoints are.
-        step: the optimizer step that is over.
-        first: whether this is the first rank, which takes away.
+        step: the optimizer step that has just finished.
+        first: whether this is the first rank, which does the removing.
 
     Raises:
-        StageError: it could not be written, most often for lack of space; those before it are as they were.
+        StageError: it could not be written, most often for lack of space; earlier checkpoints are unchanged.
     """
     path = folder / f"checkpoint-{step}"
-    if first:  # one that was cut short, or that was passed over because it is damaged
+    if first:  # an incomplete one, or one that was skipped because it is damaged
         shutil.rmtree(path, ignore_errors=True)
     try:
         yield path
@@ -127,29 +127,28 @@ def written(folder: Path, step: int, first: bool) -> Iterator[Path]:
             shutil.rmtree(path, ignore_errors=True)
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise StageError(
-            f"{path.name} could not be written (got {type(error).__name__}: {cause}); the checkpoints before it are "
-            "whole: free space on the disk, and give the same command again"
+            f"{path.name} could not be written (got {type(error).__name__}: {cause}); earlier checkpoints are intact: "
+            "free space on the disk, and run the same command again"
         ) from error
 
 
 def rotate(folder: Path, step: int, keep: int, best: str | None) -> None:
     """Delete all but the latest ``keep`` complete checkpoints and the best one.
 
-    The checkpoint of ``step`` has just been written, and is good. Later ones are of an earlier try, and were passed
-    over when this one began: they never count, whatever they look like. Nor does one that was cut short.
+    The checkpoint of ``step`` has just been written, and is good. Later ones are from an earlier attempt, and were
+    skipped when this one started: they are always deleted, even if they look complete. So are incomplete ones.
 
     Args:
         folder: where the checkpoints are.
         step: of the checkpoint that has just been written.
         keep: at least 1.
-        best: path of the best checkpoint, None when none is kept for that.
+        best: path of the best checkpoint, None if there is none to keep.
     """
     usable = [path for path in checkpoints(folder) if step_of(path) <= step and damage(path, contents=False) is None]
     kept = {path.resolve() for path in usable[:keep]} | ({Path(best).resolve()} if best is not None else set())
     for path in checkpoints(folder):
         if path.resolve() not in kept:
-            # What cannot be deleted (a file that another machine has open) is at least not whole any more, and costs
-            # nothing but its space.
+            # One that cannot be deleted (another machine has a file open) at least no longer counts as complete.
             with contextlib.suppress(OSError):
                 (path / MANIFEST).unlink()
             shutil.rmtree(path, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""What a worker tells the command that started it: JSON lines in the run directory.
+"""Events that a worker reports to the command that started it: JSON lines in the run directory.
 
-A file needs no open connection, survives both sides, and can be read afterwards.
+A file needs no open connection, outlives both processes, and can be read afterwards.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 
 class Events:
-    """Appends events to ``logs/events.jsonl``; silent on every rank but the first, errors excepted.
+    """Appends events to ``logs/events.jsonl``; only the first rank does so, except for errors.
 
     Args:
         run_dir: the run directory.
-        stage: the stage that speaks.
+        stage: the stage that reports.
         rank: rank of this process.
     """
 
@@ -27,49 +27,49 @@ class Events:
         self.rank = rank
 
     def started(self) -> None:
-        """Say that the processes are there and the stage begins."""
+        """Report that the processes have started and the stage begins."""
         self._emit("started")
 
     def progress(self, done: int, total: int, text: str = "") -> None:
-        """Say that ``done`` of ``total`` units of the stage are done."""
+        """Report that ``done`` of ``total`` units of the stage are done."""
         self._emit("progress", done=done, total=total, text=text)
 
     def say(self, text: str) -> None:
-        """Say something that a person should read once."""
+        """Report something that the user should read once."""
         self._emit("message", text=text)
 
     def warn(self, text: str) -> None:
-        """Say something that a person should act on."""
+        """Report something that the user should act on."""
         self._emit("warning", text=text)
 
     def error(self, text: str, expected: bool) -> None:
-        """Say why this rank ends; ``expected`` errors carry a message written for the user."""
+        """Report why this rank ends; ``expected`` errors have a message written for the user."""
         self._emit("error", text=text, expected=expected, always=True)
 
     def finished(self) -> None:
-        """Say that the stage's outputs are written."""
+        """Report that the stage's outputs are written."""
         self._emit("finished")
 
     def _emit(self, event: str, always: bool = False, **fields: Any) -> None:
         if self.rank != 0 and not always:
             return
         line = json.dumps({"event": event, "stage": self.stage, "rank": self.rank, **fields}) + "\n"
-        # One write of one short line: lines of several ranks do not mix. On a full disk nothing can be said.
+        # One write of one short line: lines of several ranks do not mix. On a full disk, nothing can be reported.
         with contextlib.suppress(OSError), self.path.open("a", encoding="utf-8") as file:
             file.write(line)
 
 
 def events_file(run_dir: Path) -> Path:
-    """Return where the events of a run are."""
+    """Return the path of the events file of a run."""
     return run_dir / "logs" / "events.jsonl"
 
 
 class EventReader:
-    """Reads the events that have come since the last look.
+    """Reads the events that were added since the last call.
 
     Args:
         run_dir: the run directory.
-        start: where to begin, in bytes; None passes over what is already in the events file.
+        start: where to start, in bytes; None skips what is already in the events file.
     """
 
     def __init__(self, run_dir: Path, start: int | None = None) -> None:
@@ -78,7 +78,7 @@ class EventReader:
         self.offset = there if start is None else min(start, there)
 
     def new(self) -> Iterator[dict[str, Any]]:
-        """Yield the events written since the last call; a line still being written waits for the next one."""
+        """Yield the events written since the last call; an incomplete line is left for the next call."""
         if not self.path.exists():
             return
         with self.path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""The two records that every stage reads or writes: a dialogue and a prediction."""
+"""The records that the stages exchange: dialogues and predictions."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from summtune.base.errors import DataError
 
 @dataclass(frozen=True)
 class Dialogue:
-    """A dialogue and the summaries people wrote of it.
+    """A dialogue and its reference summaries.
 
     Args:
         id: unique within its data set.
-        dialogue: the turns, one a line.
-        references: at least one summary; several where several people summarized the dialogue.
+        dialogue: the turns, one per line.
+        references: at least one summary; several if several people summarized the dialogue.
     """
 
     id: str
@@ -23,26 +23,26 @@ class Dialogue:
     references: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the object as it stands in a ``.jsonl`` line."""
+        """Return the JSON object of this dialogue, for a ``.jsonl`` line."""
         return {"id": self.id, "dialogue": self.dialogue, "references": list(self.references)}
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Dialogue:
-        """Return the dialogue of a line that ``to_json`` made."""
+        """Return the dialogue of an object that ``to_json`` returned."""
         return cls(id=row["id"], dialogue=row["dialogue"], references=tuple(row["references"]))
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a system wrote for one dialogue: one line of ``predictions.jsonl``.
+    """The summary that a system wrote for one dialogue: one line of ``predictions.jsonl``.
 
     Args:
         id: the dialogue's id.
-        dialogue: the turns, as the data set holds them (not truncated, without the prompt); empty where they are not
-            known, of outputs from elsewhere.
+        dialogue: the turns, as in the data set (not truncated, without the prompt); empty if they are not known, as
+            may be the case for external predictions.
         prediction: the generated summary, special tokens removed.
         references: the summaries it is scored against.
-        prompt_tokens: tokens of the prompt that the encoder read; None where unknown, as the next three.
+        prompt_tokens: tokens of the prompt that the encoder read; None if unknown, as for the next three.
         new_tokens: tokens generated, the end-of-sequence token included.
         truncated: whether the dialogue was cut to fit ``sequence_len``.
         hit_length_cap: whether generation ended at ``max_new_tokens`` without an end-of-sequence token.
@@ -58,24 +58,24 @@ class Prediction:
     hit_length_cap: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the object as it stands in ``predictions.jsonl``."""
+        """Return the JSON object of this prediction, for a line of ``predictions.jsonl``."""
         return asdict(self) | {"references": list(self.references)}
 
     @classmethod
     def from_json(cls, row: object) -> Prediction:
-        """Return the prediction of a line that ``to_json`` made.
+        """Return the prediction of an object that ``to_json`` returned.
 
         Raises:
-            DataError: no object, a key too many or too few, or a value of another type.
+            DataError: not an object, a missing or unknown key, or a value of another type.
         """
         if not isinstance(row, dict):
-            raise DataError(f"a prediction is an object (got {type(row).__name__}); write the file again")
-        for word, names in (("lacks", _KEYS.keys() - row.keys()), ("has a foreign", row.keys() - _KEYS.keys())):
+            raise DataError(f"a prediction must be an object (got {type(row).__name__}); write the file again")
+        for word, names in (("lacks keys", _KEYS.keys() - row.keys()), ("has unknown keys", row.keys() - _KEYS.keys())):
             if names:
-                raise DataError(f"a prediction {word} key (got {', '.join(sorted(names))}); write the file again")
+                raise DataError(f"a prediction {word} (got {', '.join(sorted(names))}); write the file again")
         for key, types in _KEYS.items():
             value = row[key]
-            # A bool is an int to Python, and 1 == True; neither may stand for the other.
+            # In Python a bool is an int, and 1 == True; neither is accepted as the other here.
             if type(value) not in types or (key == "references" and not all(type(text) is str for text in value)):
                 expected = " or ".join(_TYPE_NAMES[type_] for type_ in types)
                 raise DataError(f"{key} of a prediction must be {expected} (got {value!r:.60}); write the file again")

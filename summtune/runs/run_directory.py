@@ -1,4 +1,4 @@
-"""The run directory: who may use it, which stages are complete, and what they left there."""
+"""The run directory: its owner, its lock, and its complete stages."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _PREPARING = ".preparing"
 
 
 def identity_in(run_dir: Path) -> str | None:
-    """Return the identity of the run that a directory holds; None when it is absent or empty.
+    """Return the identity of the run in a directory; None if the directory is missing or empty.
 
     Raises:
-        RunDirectoryError: it holds something that is not a run, or a file is in its place.
+        RunDirectoryError: it contains something that is not a run, or is a file.
     """
     if run_dir.exists() and not run_dir.is_dir():
         raise RunDirectoryError(f"a run directory is a folder (got the file {run_dir}); choose another --output-dir")
@@ -45,22 +45,22 @@ def identity_in(run_dir: Path) -> str | None:
         identity = None
     if not isinstance(identity, str):
         raise RunDirectoryError(
-            f"the directory holds something that is not a run of summtune (got {run_dir}); choose another --output-dir"
+            f"the directory contains something that is not a summtune run (got {run_dir}); choose another --output-dir"
         )
     return identity
 
 
 def check_free(run_dir: Path, identity: str) -> bool:
-    """Return whether the directory already holds this very run; False when nothing is there.
+    """Return whether the directory already contains this run; False if it is missing or empty.
 
     Raises:
-        RunDirectoryError: it holds another run, or something else.
+        RunDirectoryError: it contains another run, or something else.
     """
     found = identity_in(run_dir)
     if found is not None and found != identity:
         name = read_json(run_dir / "plan.json").get("name")
         raise RunDirectoryError(
-            f"the directory holds another run (got {run_dir}: {name}-{found[:8]}, this one is {identity[:8]}); "
+            f"the directory contains another run (got {run_dir}: {name}-{found[:8]}, this one is {identity[:8]}); "
             "choose another --output-dir, or delete it if it is not needed"
         )
     return found is not None
@@ -68,10 +68,10 @@ def check_free(run_dir: Path, identity: str) -> bool:
 
 @contextlib.contextmanager
 def locked(run_dir: Path) -> Iterator[None]:
-    """Keep other summtune commands out of the directory; the system frees it when this process ends, however it ends.
+    """Lock the directory against other summtune commands; the system releases the lock if this process is killed.
 
     Raises:
-        RunDirectoryError: another command is working in it.
+        RunDirectoryError: another command is using it.
     """
     from filelock import FileLock, Timeout
 
@@ -81,7 +81,7 @@ def locked(run_dir: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise RunDirectoryError(
-            f"another summtune command is working in this directory (got {run_dir}); wait for it, or end it first"
+            f"another summtune command is using this directory (got {run_dir}); wait for it, or stop it first"
         ) from None
     try:
         yield
@@ -91,12 +91,12 @@ def locked(run_dir: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def leaving_nothing(run_dir: Path) -> Iterator[None]:
-    """When the body fails before there is a ``plan.json``, delete the directory and the parents made for it."""
+    """If the body fails before there is a ``plan.json``, delete the directory and the parents created for it."""
     made = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
     try:
         yield
     except RunDirectoryError:
-        raise  # another command is working in it
+        raise  # another command is using it
     except BaseException:
         if made and not (run_dir / "plan.json").exists():
             shutil.rmtree(run_dir, ignore_errors=True)
@@ -119,9 +119,9 @@ def preparing(run_dir: Path) -> Iterator[Path]:
 
 
 def adopt(prepared: Path, run_dir: Path) -> None:
-    """Move a completely prepared folder's content into the (empty, locked) run directory, ``plan.json`` last.
+    """Move the content of a fully prepared folder into the (empty, locked) run directory, ``plan.json`` last.
 
-    A directory without ``plan.json`` is never taken for a run, so a kill in between leaves nothing that looks like one.
+    A directory without ``plan.json`` does not count as a run, so a kill in between leaves nothing that looks like one.
     """
     entries = sorted(prepared.iterdir(), key=lambda entry: entry.name == "plan.json")
     for entry in entries:
@@ -134,7 +134,7 @@ def adopt(prepared: Path, run_dir: Path) -> None:
 def clear(run_dir: Path) -> None:
     """Delete everything a run left in its directory (``--fresh``), ``plan.json`` first.
 
-    The systems of a comparison are runs of their own, with a lock of their own, and stay.
+    The systems of a comparison are separate runs, each with its own lock, and stay.
     """
     (run_dir / "plan.json").unlink(missing_ok=True)
     for entry in run_dir.iterdir():
@@ -144,13 +144,13 @@ def clear(run_dir: Path) -> None:
 
 
 def mark_complete(run_dir: Path, stage: str) -> None:
-    """Write down that the outputs of a stage are complete, with the size of each file."""
+    """Record that the outputs of a stage are complete, with the size of each file."""
     outputs = {file.relative_to(run_dir).as_posix(): file.stat().st_size for file in _output_files(run_dir, stage)}
     write_json(_marker(run_dir, stage), {"stage": stage, "finished_at": timestamp(), "outputs": outputs})
 
 
 def is_complete(run_dir: Path, stage: str) -> bool:
-    """Whether a stage was marked complete and every file it left is still there, at its size."""
+    """Return whether a stage was marked complete and every file it wrote still exists with the same size."""
     try:
         outputs: dict[str, Any] = read_json(_marker(run_dir, stage))["outputs"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -166,7 +166,7 @@ def read_predictions(path: Path) -> list[Prediction]:
     """Return the predictions of a ``predictions.jsonl``.
 
     Raises:
-        InputError: it is no regular file.
+        InputError: ``path`` is not a regular file.
         DataError: a line is not what the predict stage writes.
         OSError: the file cannot be read.
     """
@@ -184,12 +184,12 @@ def read_predictions(path: Path) -> list[Prediction]:
 
 @contextlib.contextmanager
 def as_written(*run_dirs: Path) -> Iterator[None]:
-    """Refuse runs whose files hold something else than summtune wrote: edited, damaged, or of another version.
+    """Report a run whose files are not as summtune writes them: edited, damaged, or of another version.
 
-    The files have no schema; whoever reads them takes their keys and types for granted within this block.
+    The files have no schema; code within this block assumes their keys and types.
 
     Raises:
-        RunDirectoryError: the body fails on a value of another kind than it expects.
+        RunDirectoryError: the body fails on an unexpected value.
     """
     try:
         yield
@@ -200,12 +200,12 @@ def as_written(*run_dirs: Path) -> Iterator[None]:
         cause = (str(error).splitlines() or [""])[0]
         raise RunDirectoryError(
             f"the files in {where} are not as summtune writes them (got {type(error).__name__}: {cause:.200}); restore "
-            "them, or give the command that wrote them again with --fresh"
+            "them, or run the command that wrote them again with --fresh"
         ) from error
 
 
 def forget(run_dir: Path, stages: Sequence[str]) -> None:
-    """Take back the marks of stages that are about to run, and of those that build on them."""
+    """Remove the completion marks of stages that are about to run, and of those that depend on them."""
     for stage in stages:
         _marker(run_dir, stage).unlink(missing_ok=True)
 

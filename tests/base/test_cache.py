@@ -3,7 +3,7 @@ import os
 from summtune.base.cache import cache_folder
 
 
-def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
+def test_the_cache_folder_follows_the_environment_variables(monkeypatch, tmp_path):
     assert str(cache_folder("tokens")) == os.environ["SUMMTUNE_CACHE"] + "/tokens"
     monkeypatch.delenv("SUMMTUNE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

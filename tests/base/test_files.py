@@ -11,7 +11,7 @@ from summtune.base import files
 from summtune.base.errors import InputError, RunDirectoryError
 
 
-def test_what_is_written_is_what_is_read(tmp_path):
+def test_written_json_is_read_back_unchanged(tmp_path):
     files.write_json(tmp_path / "new" / "a.json", {"summary": "Tom läuft – 3 km"})
     assert files.read_json(tmp_path / "new" / "a.json") == {"summary": "Tom läuft – 3 km"}
     assert "läuft" in (tmp_path / "new" / "a.json").read_text(encoding="utf-8")
@@ -56,7 +56,7 @@ def test_rows_that_fail_half_way_write_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_number_that_json_does_not_have_is_refused(tmp_path):
+def test_nan_is_refused_when_writing_json(tmp_path):
     with pytest.raises(ValueError, match="Out of range float values"):
         files.write_json(tmp_path / "a.json", {"loss": float("nan")})
     assert list(tmp_path.iterdir()) == []
@@ -74,7 +74,7 @@ def test_files_get_the_permissions_of_the_umask(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, b"", b"9" * 5000])
-def test_a_file_that_was_damaged_is_reported(tmp_path, content):
+def test_a_damaged_json_file_is_reported(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
     (tmp_path / "a.jsonl").write_bytes(b"{}\n" + content + b"\n")
     with pytest.raises(RunDirectoryError, match=r"a\.json: not the JSON that summtune wrote there"):
@@ -83,12 +83,12 @@ def test_a_file_that_was_damaged_is_reported(tmp_path, content):
         list(files.read_jsonl(tmp_path / "a.jsonl"))
 
 
-def test_a_loop_of_links_stays_as_it_is(tmp_path):
+def test_a_loop_of_links_is_not_followed(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     assert files.followed(tmp_path / "loop") == tmp_path / "loop"
 
 
-def test_a_home_is_only_at_the_beginning_of_a_text():
+def test_a_tilde_is_expanded_only_at_the_start():
     assert files.expanded("./~/x") == Path("./~/x")
     assert files.expanded("a~/x") == Path("a~/x")
     with pytest.raises(InputError, match=r"no such user.*\(got ~nobody_of_that_name/x\); correct it"):

@@ -1,9 +1,9 @@
-"""Content decides a hash; places, hidden files and the order of keys do not."""
+"""Hashes depend on content, not on paths, hidden files or the order of keys."""
 
 from summtune.base.hashing import content_sha256, hash_of
 
 
-def test_a_folder_is_its_names_and_contents_without_hidden_files(tmp_path):
+def test_a_folder_hash_covers_names_and_contents_but_not_hidden_files(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "one").write_text("x")
     before = content_sha256(tmp_path / "a")
@@ -15,7 +15,7 @@ def test_a_folder_is_its_names_and_contents_without_hidden_files(tmp_path):
     assert content_sha256(tmp_path / "a") != before
 
 
-def test_where_one_file_ends_and_the_next_begins_matters(tmp_path):
+def test_a_folder_hash_depends_on_where_files_end(tmp_path):
     for folder, parts in (("a", ("xy", "z")), ("b", ("x", "yz"))):
         (tmp_path / folder).mkdir()
         for name, content in zip("12", parts, strict=True):
@@ -23,6 +23,6 @@ def test_where_one_file_ends_and_the_next_begins_matters(tmp_path):
     assert content_sha256(tmp_path / "a") != content_sha256(tmp_path / "b")
 
 
-def test_the_order_of_keys_does_not_matter():
+def test_the_hash_of_a_json_value_ignores_the_order_of_keys():
     assert hash_of({"a": 1, "b": [1, 2]}) == hash_of({"b": [1, 2], "a": 1})
     assert hash_of({"b": [2, 1]}) != hash_of({"b": [1, 2]})

@@ -23,7 +23,7 @@ def test_differences_carry_their_sign_and_zero_has_none(value, text):
     assert numbers.difference("rouge1", value) == text
 
 
-def test_intervals():
+def test_intervals_are_shown_as_range_or_half_width():
     assert numbers.interval("rouge1", 0.156, 0.194) == "15.6 to 19.4"
     assert numbers.interval("rouge1", None, None) == "–"
     assert numbers.with_half_width("rouge1", 0.473, 0.451, 0.495) == "47.3 ± 2.2"
@@ -31,11 +31,11 @@ def test_intervals():
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.0001, "p < 0.001"), (0.001, "p = 0.001"), (0.0344, "p = 0.034")])
-def test_p_values(value, text):
+def test_p_values_have_three_decimals(value, text):
     assert numbers.p_value(value) == text
 
 
-def test_counts_and_shares():
+def test_counts_have_separators_and_shares_three_significant_digits():
     assert numbers.count(247_577_856) == "247,577,856"
     assert numbers.parameters(3_538_944, 251_116_800) == "3,538,944 (1.41 %)"
     assert numbers.parameters(0, 10) == "0"
@@ -47,7 +47,7 @@ def test_counts_and_shares():
 
 
 @pytest.mark.parametrize(("value", "text"), [(23.4123, "23.41"), (1466.4, "1,466"), (0.00012, "0.00012"), (3.0, "3")])
-def test_decimals(value, text):
+def test_decimals_have_four_significant_digits(value, text):
     assert numbers.decimal(value) == text
 
 
@@ -62,25 +62,25 @@ def test_decimals(value, text):
         (11220, "3 h 07 min"),
     ],
 )
-def test_durations(seconds, text):
+def test_durations_have_at_most_two_units(seconds, text):
     assert numbers.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
     ("size", "text"), [(512, "512 B"), (1536, "1.5 KiB"), (1610612736, "1.5 GiB"), (5 * 1024**4, "5.0 TiB")]
 )
-def test_sizes(size, text):
+def test_sizes_are_in_binary_units(size, text):
     assert numbers.size(size) == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(0.00201, "0.2 %"), (0.1149, "11 %"), (0.0, "0 %"), (0.099, "9.9 %"), (0.996, "100 %")]
 )
-def test_rates(value, text):
+def test_rates_have_two_significant_digits(value, text):
     assert numbers.rate(value) == text
 
 
-def test_of_error_rates_the_lower_is_better():
+def test_lower_is_better_for_error_rates():
     assert numbers.is_lower_better("wer")
     assert numbers.is_lower_better("perplexity.mean_perplexity")
     assert not numbers.is_lower_better("rouge1")

@@ -1,4 +1,4 @@
-"""What is printed, for people and for programs."""
+"""Output for people and for programs."""
 
 import io
 import json
@@ -11,12 +11,12 @@ from summtune.base.printing import json_text, say, say_lines, show, show_data, s
 CLEARS = "\x1b[2J"
 
 
-def test_a_message_shows_what_would_drive_the_terminal(capsys):
+def test_a_message_shows_control_characters_as_signs(capsys):
     say(f"error: no such file (got {CLEARS}\x9b1A\r\x08)")
     assert capsys.readouterr().err == "error: no such file (got ␛[2J⟨U+009B⟩1A␍␈)\n"
 
 
-def test_no_value_in_a_message_can_forge_another_message(capsys):
+def test_a_value_in_a_message_cannot_forge_another_message(capsys):
     say("error: no such file (got a\nerror: all is well); check it")
     say_lines(["a.yaml:1:1: wrong (got x\nb.yaml: fine)", "b.yaml: wrong"])
     assert capsys.readouterr().err.splitlines() == [
@@ -27,12 +27,12 @@ def test_no_value_in_a_message_can_forge_another_message(capsys):
     ]
 
 
-def test_an_answer_is_always_safe_to_look_at(capsys):
+def test_printed_answers_show_control_characters_as_signs(capsys):
     show(f"out/{CLEARS}/report.html")
     assert capsys.readouterr().out == "out/␛[2J/report.html\n"
 
 
-def test_data_is_exact_for_a_program_and_visible_on_a_terminal(capsys, monkeypatch):
+def test_data_is_unchanged_in_a_pipe_and_made_visible_on_a_terminal(capsys, monkeypatch):
     show_data(f"A summary{CLEARS}.")
     assert capsys.readouterr().out == f"A summary{CLEARS}.\n"
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
@@ -44,19 +44,19 @@ def test_data_is_exact_for_a_program_and_visible_on_a_terminal(capsys, monkeypat
     "value", ["é 你好 😀", CLEARS, "\x7f\x9b", "\u202e\u2066", "\ud800", "\U000e0041", "a\n\tb", {"\x9b": [1.5, None]}]
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
-def test_json_keeps_its_value_and_drives_no_terminal(value, encoding):
+def test_printed_json_keeps_its_value_and_escapes_control_characters(value, encoding):
     text = json_text(value, encoding)
     assert json.loads(text) == value
     assert text.encode(encoding)
     assert not set(text) & set(map(chr, [*range(9), *range(11, 32), *range(0x7F, 0xA0), 0x202E, 0xD800, 0xE0041]))
 
 
-def test_json_shows_letters_as_they_are(capsys):
+def test_printed_json_does_not_escape_letters(capsys):
     show_json({"name": "Łódź"}, indent=None)
     assert capsys.readouterr().out == '{"name": "Łódź"}\n'
 
 
-def test_a_terminal_that_lacks_letters_gets_their_numbers(monkeypatch):
+def test_characters_that_the_encoding_lacks_are_printed_as_escapes(monkeypatch):
     streams = [io.TextIOWrapper(io.BytesIO(), encoding="ascii") for _ in range(2)]
     monkeypatch.setattr(sys, "stdout", streams[0])
     monkeypatch.setattr(sys, "stderr", streams[1])

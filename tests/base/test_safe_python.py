@@ -1,4 +1,4 @@
-"""No process imports a file of the user that happens to be in the current folder: started for real, with such files."""
+"""Real subprocesses do not import the user's files from the current folder."""
 
 import ast
 import json
@@ -23,7 +23,7 @@ NAMES = (
 
 @pytest.fixture
 def lived_in(tmp_path, monkeypatch):
-    """A current folder with modules of the user, of every name that something might import; each leaves a mark."""
+    """A current folder with user modules of every name that may be imported; importing one leaves a mark."""
     folder = tmp_path / "lived in"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -41,7 +41,7 @@ def lived_in(tmp_path, monkeypatch):
 
 @pytest.fixture
 def as_python_3_10(monkeypatch):
-    """An environment whose safe path Python does not know."""
+    """An environment without PYTHONSAFEPATH, which Python 3.10 does not know."""
     original = safe_environment
     monkeypatch.setattr(
         "summtune.data.hub_access.safe_environment",
@@ -54,7 +54,7 @@ def run(command, environment=None, **options):
 
 
 @pytest.mark.parametrize("safe_path", [True, False])
-def test_a_module_is_run_without_the_current_folder_and_without_that_of_the_script(lived_in, tmp_path, safe_path):
+def test_a_module_is_run_without_the_current_or_the_scripts_folder_on_the_path(lived_in, tmp_path, safe_path):
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "shows_itself.py").write_text(
         "import json, statistics, sys\nprint(json.dumps([__name__, sys.argv[1:], sys.path]))\n"
@@ -83,7 +83,7 @@ def test_a_module_is_run_without_the_current_folder_and_without_that_of_the_scri
         ("/x", "/x"),
     ],
 )
-def test_an_empty_entry_in_pythonpath_is_left_out_and_a_named_one_kept(monkeypatch, given, kept):
+def test_empty_entries_in_pythonpath_are_removed_and_named_ones_kept(monkeypatch, given, kept):
     monkeypatch.delenv("PYTHONPATH", raising=False)
     if given is not None:
         monkeypatch.setenv("PYTHONPATH", given)
@@ -92,7 +92,7 @@ def test_an_empty_entry_in_pythonpath_is_left_out_and_a_named_one_kept(monkeypat
 
 
 @pytest.mark.parametrize(("given", "stays"), [(":/x", False), ("/x", True), (":.", True), (None, True)])
-def test_the_command_forgets_the_current_folder_only_where_an_empty_entry_put_it_there(
+def test_the_current_folder_is_removed_from_the_path_only_if_an_empty_entry_added_it(
     monkeypatch, tmp_path, given, stays
 ):
     monkeypatch.chdir(tmp_path)
@@ -104,7 +104,7 @@ def test_the_command_forgets_the_current_folder_only_where_an_empty_entry_put_it
     assert sys.path == ([str(tmp_path), "/x"] if stays else ["/x"])
 
 
-def test_python_m_summtune_is_the_command(tmp_path):
+def test_python_m_summtune_works_like_the_command(tmp_path):
     (tmp_path / "statistics.py").write_text("raise SystemExit('the user\\'s own')\n")
     (tmp_path / "rich.py").write_text("raise SystemExit('the user\\'s own')\n")
     for environment in (os.environ | {"PYTHONPATH": ":"}, {**os.environ}):
@@ -115,7 +115,7 @@ def test_python_m_summtune_is_the_command(tmp_path):
     assert "no recipe at this path (got no.yaml)" in done.stderr
 
 
-def test_the_processes_that_talk_to_the_hub_import_nothing_of_the_current_folder(lived_in, as_python_3_10, monkeypatch):
+def test_hub_processes_import_nothing_from_the_current_folder(lived_in, as_python_3_10, monkeypatch):
     from summtune.base.errors import ModelError
     from summtune.data.hub_access import fetch_model
 
@@ -141,9 +141,7 @@ class MyMetric(evaluate.Metric):
 """
 
 
-def test_a_folder_metric_is_loaded_by_its_path_with_what_its_folder_holds(
-    lived_in, as_python_3_10, monkeypatch, tmp_path
-):
+def test_a_folder_metric_is_loaded_with_the_modules_of_its_folder(lived_in, as_python_3_10, monkeypatch, tmp_path):
     from summtune.evaluator.extra_metrics import score_extra
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -157,7 +155,7 @@ def test_a_folder_metric_is_loaded_by_its_path_with_what_its_folder_holds(
 
 
 @pytest.mark.parametrize(("kind", "processes"), [("none", 1), ("data_parallel", 2), ("deepspeed", 2)])
-def test_ranks_and_their_launcher_import_nothing_of_the_current_folder(lived_in, tmp_path, kind, processes):
+def test_ranks_and_their_launcher_import_nothing_from_the_current_folder(lived_in, tmp_path, kind, processes):
     """The stages run in ``summtune.worker``; here a module that imports what workers do."""
     from summtune.base.files import write_text
     from summtune.launchers import local
@@ -185,9 +183,9 @@ def test_ranks_and_their_launcher_import_nothing_of_the_current_folder(lived_in,
 
 
 def starts_python(node, parents):
-    """Whether a node names the interpreter, or asks one for a module or a line of code."""
+    """Return whether a node names the interpreter, or is an argument that makes one run a module or code."""
     if isinstance(node, ast.Attribute):
-        # Its folder is where the tools of the environment are.
+        # Path(sys.executable).parent is the folder of the environment's tools.
         named = ast.unparse(node) in ("sys.executable", "sys._base_executable")
         return named and not ast.unparse(parents[node]).startswith("Path(")
     if isinstance(node, ast.Constant) and isinstance(node.value, str) and not isinstance(parents[node], ast.Expr):
@@ -196,17 +194,17 @@ def starts_python(node, parents):
     return False
 
 
-def test_no_module_starts_a_python_in_another_way():
+def test_every_python_subprocess_is_started_by_safe_python():
     found = []
     for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
         found += [path.relative_to(PACKAGE).as_posix() for node in ast.walk(tree) if starts_python(node, parents)]
-    # The second compares with the command that accelerate makes of our own.
+    # The second one compares with the command that accelerate builds.
     assert sorted(found) == ["base/safe_python.py", "work/process/launch.py"]
 
 
-def test_the_script_that_starts_modules_imports_nothing_before_its_path_is_clean():
+def test_the_start_script_imports_only_sys_before_its_path_is_clean():
     first, *rest = [
         node.lineno
         for node in ast.walk(ast.parse(Path(START).read_text(encoding="utf-8")))

@@ -17,7 +17,7 @@ from summtune.base.visible import one_line, visible
         ("שלום 你好 é", "שלום 你好 é"),
     ],
 )
-def test_what_hides_or_turns_text_is_shown(text, shown):
+def test_hidden_and_direction_changing_characters_are_shown(text, shown):
     assert visible(text) == shown
 
 

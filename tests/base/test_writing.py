@@ -44,31 +44,31 @@ def test_words_of_any_script_are_runs_of_letters_marks_and_digits(text, words):
         ("葛\U000e0100城", ["葛", "城"]),
     ],
 )
-def test_without_spaces_each_character_with_its_marks_is_a_word(text, words):
+def test_in_scripts_without_spaces_each_character_with_its_marks_is_a_word(text, words):
     assert characters(text) == words
 
 
 @given(ASCII)
-def test_ascii_has_the_words_of_rouge_score(text):
+def test_ascii_text_is_split_into_the_words_of_rouge_score(text):
     assert unicode_words(text) == characters(text) == re.findall("[a-z0-9]+", text.lower())
 
 
 @given(st.text())
-def test_characters_and_words_hold_the_same(text):
+def test_characters_and_unicode_words_contain_the_same_text(text):
     assert "".join(characters(text)) == "".join(unicode_words(text))
 
 
 @pytest.mark.parametrize(
     ("text", "count"), [("It's a well-known fact.", 4), ("我的 iPhone 15", 4), ("", 0), ("हम हैं", 2)]
 )
-def test_length_is_in_words_or_in_characters_where_there_are_no_spaces(text, count):
+def test_word_count_counts_characters_in_scripts_without_spaces(text, count):
     assert word_count(text) == count
 
 
 @pytest.mark.parametrize(
     ("text", "capitals"), [("abc", True), ("Он", True), ("", True), ("会议 ok", True), ("会议", False), ("हम", False)]
 )
-def test_some_scripts_have_no_capitals(text, capitals):
+def test_has_capitals_depends_on_the_script(text, capitals):
     assert has_capitals(text) is capitals
 
 
@@ -76,5 +76,5 @@ def test_some_scripts_have_no_capitals(text, capitals):
     ("character", "name"),
     [("ж", "Cyrillic"), ("会", "Han"), ("ß", "Latin"), ("ー", "Katakana"), ("1", None), ("\u0301", None)],
 )
-def test_a_letter_belongs_to_a_script(character, name):
+def test_script_names_the_script_of_a_letter(character, name):
     assert script(character) == name

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from summtune.base.console import SafeConsole
-from summtune.commands.display import TerminalDisplay
+from summtune.commands.display import TerminalDisplay, WarningsDisplay
 
 
 @pytest.fixture
@@ -170,3 +170,15 @@ def test_what_workers_and_names_say_drives_no_terminal(terminal):
     assert "\x07" not in shown
     assert "\x9b" not in shown
     assert shown.count("␛]0;x␇[red]:smile:⟨U+009B⟩2J␊") >= 4
+
+
+def test_a_display_of_warnings_says_nothing_else(capsys):
+    with WarningsDisplay(SafeConsole(stderr=True)) as display:
+        display.wait("recipe", "reading")
+        display.stage("predict", "running")
+        display.systems(1, 2)
+        display.listener({"event": "progress", "stage": "predict", "done": 1, "total": 2, "text": ""})
+        display.listener({"event": "warning", "stage": "predict", "text": "look"})
+        display.warn("look")
+        display.warn("and here")
+    assert capsys.readouterr().err == "  warning  look\n  warning  and here\n"

@@ -12,14 +12,16 @@ from summtune.base.errors import InputError, RecipeError
 from summtune.base.places import package_path
 from summtune.commands import doctor as module
 from summtune.commands.doctor import doctor
-from summtune.machine.facts import Fact
+from summtune.machine.inventory import Finding
 
 XL = package_path("recipes") / "flan-t5-xl" / "full_ft.yaml"
 
 
 @pytest.fixture
 def examine(monkeypatch):
-    monkeypatch.setattr(module, "facts", lambda: iter([Fact("GPUs", "none"), Fact("peft", "gone", "pip install peft")]))
+    monkeypatch.setattr(
+        module, "inventory", lambda: iter([Finding("GPUs", "none"), Finding("peft", "gone", "pip install peft")])
+    )
 
     def print_to(recipe=None, gpu_memory=None, model=None, as_json=False):
         console = SafeConsole(file=io.StringIO(), width=120)

@@ -274,14 +274,16 @@ def test_the_same_directory_is_taken_again_by_the_same_outputs_only(scored, proj
     write_scored(scored(**COLUMNS), project / "mine")
     write_scored(scored("out.jsonl", **COLUMNS), project / "mine")
     before = everything_in(project / "mine")
-    with pytest.raises(RunDirectoryError, match=r"the directory holds another run \(got .*mine: out-\w{8}, this one"):
+    with pytest.raises(
+        RunDirectoryError, match=r"the directory contains another run \(got .*mine: out-\w{8}, this one"
+    ):
         write_scored(scored(**COLUMNS, sets=(*FEW, "use_stemmer=false")), project / "mine")
     assert everything_in(project / "mine") == before
 
 
 def test_a_directory_of_something_else_is_refused_before_anything_is_scored(tmp_path):
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(RunDirectoryError, match="holds something that is not a run of summtune"):
+    with pytest.raises(RunDirectoryError, match="contains something that is not a summtune run"):
         check_place(tmp_path)
 
 
@@ -380,5 +382,5 @@ def test_scores_as_json_stand_alone_on_stdout(predictions, tmp_path, capsys):
 
 def test_a_directory_of_something_else_is_refused_before_anything_is_read(tmp_path):
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(RunDirectoryError, match="holds something that is not a run of summtune"):
+    with pytest.raises(RunDirectoryError, match="contains something that is not a summtune run"):
         score_outputs(Call("nowhere.jsonl"), tmp_path, as_json=True)

@@ -96,7 +96,7 @@ def test_a_model_that_holds_a_pipe_is_refused_at_once(project, monkeypatch, name
 
 def test_every_reader_refuses_what_is_no_regular_file(odd):
     path, kind = odd
-    told = re.escape(f"not a regular file (got {path}, {kind}); name a file")
+    told = re.escape(f"not a regular file (got {path}, {kind}); give a file")
     for read in (check_regular, read_json, lambda path: list(read_jsonl(path)), parse_ds_config):
         with pytest.raises(InputError, match=told):
             read(Path(path))
@@ -124,7 +124,7 @@ def test_a_link_to_a_file_is_one(tmp_path):
 def test_settings_are_read_up_to_their_bound(tmp_path):
     (tmp_path / "a").write_bytes(b"x" * 10)
     assert read_bounded(tmp_path / "a", 10) == b"x" * 10
-    with pytest.raises(InputError, match=r"at most 9 bytes \(got 10 in .*a\); is it the right file\?"):
+    with pytest.raises(InputError, match=r"exceeds 9 bytes \(got 10 bytes in .*a\); is it the right file\?"):
         read_bounded(tmp_path / "a", 9)
 
 
@@ -132,12 +132,12 @@ def test_settings_are_read_up_to_their_bound(tmp_path):
 def test_a_file_of_a_model_that_is_far_too_large_is_refused(tmp_path, name):
     with (tmp_path / name).open("wb") as file:
         file.truncate(10**12)  # without a block on the disk
-    with pytest.raises(InputError, match=rf"bytes \(got 1,000,000,000,000 in .*{name}\)"):
+    with pytest.raises(InputError, match=rf"\(got 1,000,000,000,000 bytes in .*{name}\)"):
         facts_of(tmp_path)
 
 
 def test_a_deepspeed_config_that_is_far_too_large_is_refused(tmp_path):
     with (tmp_path / "ds.json").open("wb") as file:
         file.truncate(10**12)
-    with pytest.raises(InputError, match=r"at most 4,194,304 bytes \(got 1,000,000,000,000 in .*ds.json\)"):
+    with pytest.raises(InputError, match=r"exceeds 4,194,304 bytes \(got 1,000,000,000,000 bytes in .*ds.json\)"):
         parse_ds_config(tmp_path / "ds.json")

@@ -82,7 +82,7 @@ def test_an_assignment_that_is_wrong_is_refused(refused, arguments, message):
         (["test.jsonl"], "test.jsonl, line 1: no column prediction (got columns: id, dialogue, summary); name the one"),
         (["test.jsonl", "--prediction-field", "summary"], "test.jsonl holds no references (got columns: id, dialogue"),
         (["train.yaml", "--set", "seed=1"], "--set evaluation.seed=1: unknown key 'seed' in evaluation"),
-        (["train.yaml", "--output-dir", "model"], "the directory holds something that is not a run of summtune"),
+        (["train.yaml", "--output-dir", "model"], "the directory contains something that is not a summtune run"),
     ],
 )
 def test_outputs_that_cannot_be_scored_are_refused(refused, arguments, message):
@@ -167,12 +167,14 @@ def test_a_model_without_safetensors_is_refused(refused, project):
 def test_a_directory_with_another_run_or_something_else_is_refused(refused, project):
     write_json(project / "taken" / "plan.json", {"identity": "f" * 64, "name": "other"})
     message = refused("run", "prompt.yaml", "--output-dir", "taken")
-    assert message.startswith(f"the directory holds another run (got {project / 'taken'}: other-ffffffff, this one is ")
+    assert message.startswith(
+        f"the directory contains another run (got {project / 'taken'}: other-ffffffff, this one is "
+    )
     (project / "thesis").mkdir()
     (project / "thesis" / "thesis.tex").write_text("x")
     for call in (["prompt.yaml"], ["both.yaml", "--fresh"]):
         message = refused("run", *call, "--output-dir", "thesis")
-        assert message.startswith("the directory holds something that is not a run of summtune")
+        assert message.startswith("the directory contains something that is not a summtune run")
     assert refused("run", "prompt.yaml", "--output-dir", "train.yaml").startswith(
         "a run directory is a folder (got the"
     )
@@ -188,7 +190,7 @@ def test_a_directory_that_another_command_works_in_is_refused(refused, project):
     ) as other:
         assert other.stdout.readline() == "in\n"
         message = refused("run", "prompt.yaml", "--output-dir", "run")
-        assert message.startswith(f"another summtune command is working in this directory (got {project / 'run'})")
+        assert message.startswith(f"another summtune command is using this directory (got {project / 'run'})")
         other.kill()
 
 
@@ -220,7 +222,7 @@ def test_a_full_disk_is_said_to_be_full_and_left_as_it_was(refused, project, wri
     finally:
         subprocess.run(["umount", disk], check=True)
     assert message.startswith("no space is left on the disk (got ")
-    assert message.endswith("free some, and give the same command again: it resumes")
+    assert message.endswith("free some, and run the same command again: it resumes")
 
 
 def test_a_full_disk_is_said_to_be_full_in_process(monkeypatch, project, capsys):

@@ -30,7 +30,7 @@ def launched(monkeypatch):
     monkeypatch.setattr("summtune.plan.resolve.visible_gpus", list)
     record = {"launches": [], "fail_in": None}
 
-    def run_stages(launch, run_dir, stages, listener):
+    def run_processes(launch, run_dir, stages, listener):
         record["launches"].append((run_dir.name.rsplit("-", 1)[0], *stages))
         (run_dir / "logs").mkdir(exist_ok=True)
         for stage in stages:
@@ -39,7 +39,7 @@ def launched(monkeypatch):
             STAGES[stage](run_dir)
             mark_complete(run_dir, stage)
 
-    monkeypatch.setattr(pipeline, "run_stages", run_stages)
+    monkeypatch.setattr(pipeline, "run_processes", run_processes)
     return record
 
 
@@ -79,9 +79,9 @@ def test_what_preparation_and_training_found_stands_beside_the_scores(project, l
 def test_a_model_of_the_hub_is_held_against_the_recipe_as_soon_as_it_is_here(project, launched, told, monkeypatch):
     (project / "model" / "config.json").write_text(json.dumps({"model_type": "bart", "max_position_embeddings": 128}))
     monkeypatch.setattr(pipeline, "fetch_model", lambda name, revision: FetchedModel(project / "model", "0" * 40))
-    with pytest.raises(ModelError, match=r"sequence_len exceeds the positions of the model \(got 512; ") as caught:
+    with pytest.raises(ModelError, match=r"sequence_len exceeds the model's positions \(got 512; ") as caught:
         run(project, told, "base_model=acme/bart", "target_len=200", "generation.max_new_tokens=128")
-    assert "target_len exceeds the positions of the model (got 200; " in str(caught.value)
+    assert "target_len exceeds the model's positions (got 200; " in str(caught.value)
     assert not launched["launches"]
     assert not (project / "run").exists()
 
@@ -139,9 +139,9 @@ def test_the_deepspeed_config_is_put_beside_the_plan(project, launched, told):
 def test_another_recipe_is_refused_and_changes_nothing(project, launched, told, everything_in):
     run_dir = run(project, told)
     before = everything_in(run_dir)
-    with pytest.raises(RunDirectoryError, match="holds another run"):
+    with pytest.raises(RunDirectoryError, match="contains another run"):
         run(project, told, "seed=7")
-    with pytest.raises(RunDirectoryError, match="holds another run"):
+    with pytest.raises(RunDirectoryError, match="contains another run"):
         run(project, told, "seed=7", fresh=True)
     assert everything_in(run_dir) == before
 
@@ -269,6 +269,6 @@ def test_a_path_that_fails_in_a_stage_is_not_the_fault_of_the_call(project, monk
     def fail(*_):
         raise PermissionError(errno.EACCES, "Permission denied", "logs")
 
-    monkeypatch.setattr(pipeline, "run_stages", fail)
+    monkeypatch.setattr(pipeline, "run_processes", fail)
     with pytest.raises(StageError, match=r"the predict stage failed: Permission denied \(got logs\)"):
         pipeline.run(resolve(project / "prompt.yaml"), told)

@@ -103,7 +103,7 @@ def test_stages_on_several_machines_are_started_with_the_others(project, slurm, 
     started = []
 
     class Others:
-        def run_stages(self, launch, run_dir, stages, listener):
+        def run_everywhere(self, launch, run_dir, stages, listener):
             started.append((launch.machines, *stages))
             write_training(run_dir)
             mark_complete(run_dir, "train")

@@ -36,8 +36,8 @@ def test_another_machine_joins_and_prepares_nothing(project, monkeypatch, capsys
     for key, value in {"MACHINE_RANK": "1", "MASTER_ADDR": "first", "MASTER_PORT": "1234"}.items():
         monkeypatch.setenv(key, value)
     run.run_recipe(project / "train.yaml", ["num_machines=2", "num_processes=2"], project / "out")
-    ((place, identity, _, complete),) = joined
-    assert place == run.Place(1, "first", 1234)
+    ((machine, identity, _, complete),) = joined
+    assert machine == run.MachineRank(1, "first", 1234)
     assert identity == run.resolve(project / "train.yaml", ["num_machines=2", "num_processes=2"]).plan.identity
     assert not complete()
     assert f"machine 1 is done; the result is in {project / 'out'}" in capsys.readouterr().err
@@ -51,4 +51,4 @@ def test_the_first_machine_runs_with_the_others(project, monkeypatch):
         monkeypatch.setenv(key, value)
     run.run_recipe(project / "train.yaml", ["num_machines=2", "num_processes=2"], project / "out")
     ((*_, others),) = came
-    assert (others.place.rank, others.count) == (0, 2)
+    assert (others.machine.rank, others.count) == (0, 2)

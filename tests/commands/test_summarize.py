@@ -44,11 +44,11 @@ def test_a_bare_model_is_asked_for_no_more_than_it_takes(project, monkeypatch):
     (project / "model" / "config.json").write_text(json.dumps({"model_type": "bart", "max_position_embeddings": 100}))
     plans = []
 
-    def run_stages(launch, run_dir, stages, listener):
+    def run_processes(launch, run_dir, stages, listener):
         plans.append(read_plan(run_dir))
         write_jsonl(run_dir / "predictions.jsonl", [{"prediction": "A."}])
 
-    monkeypatch.setattr("summtune.commands.summarize.run_stages", run_stages)
+    monkeypatch.setattr("summtune.commands.summarize.run_processes", run_processes)
     monkeypatch.setattr(
         "summtune.commands.summarize.fetch_model", lambda name, revision: FetchedModel(project / "model", "0" * 40)
     )

@@ -11,7 +11,13 @@ import pytest
 
 from summtune.base.errors import DataError
 from summtune.data import external_predictions as module
-from summtune.data.external_predictions import PredictionColumns, read_external_predictions, reference_columns
+from summtune.data.external_predictions import (
+    GivenRows,
+    PredictionColumns,
+    read_external_predictions,
+    reference_columns,
+    with_texts,
+)
 
 ROW = {"id": 7, "dialogue": "A: Hi.", "prediction": "They greet.", "references": ["A greeting.", "Hi."]}
 
@@ -181,7 +187,7 @@ GOOD = '{"prediction": "x", "reference": "y", "id": 1}\n'
         ("a.jsonl", b'{"prediction": "caf\xe9"}\n', r"^a.jsonl, line 1: not UTF-8 \(got byte 0xe9 at offset 19\)"),
         ("a.txt", b"x\ncaf\xe9\n", r"^a.txt, line 2: not UTF-8 \(got byte 0xe9\); convert it"),
         ("a.txt", GOOD, r"^a.txt, line 1: a JSON object where plain text is read \(got .*\); put it in a .jsonl file"),
-        ("a.txt.gz", b"\x1f\x8b", r"compressed files are not read \(got .*a.txt.gz\); decompress it first"),
+        ("a.txt.gz", b"\x1f\x8b", r"compressed files are not supported \(got .*a.txt.gz\); decompress it first"),
     ],
 )
 def test_what_cannot_be_used_is_reported_with_its_place(write, name, content, message):
@@ -225,7 +231,9 @@ def test_a_place_where_no_file_is_is_reported(write, tmp_path):
 @pytest.mark.parametrize("name", ["a.xlsx", "A.XLS", "a.ods", "a.docx", "a.pdf"])
 def test_an_office_document_is_not_read_as_lines(tmp_path, name):
     (tmp_path / name).write_bytes(b"PK")
-    with pytest.raises(DataError, match=rf"this format is not read \(got .*{name}, extension .*\); save it as .csv"):
+    with pytest.raises(
+        DataError, match=rf"this format is not supported \(got .*{name}, extension .*\); save it as .csv"
+    ):
         read_external_predictions(str(tmp_path / name), PredictionColumns(), with_references=False)
 
 
@@ -254,3 +262,32 @@ def test_a_file_that_may_not_be_read_is_reported(write, monkeypatch):
 
 def test_no_column_of_references_is_no_error():
     assert reference_columns(["gold"], "a.jsonl") == ()
+
+
+def test_rows_of_a_program_are_read_like_those_of_a_file():
+    rows = ({"prediction": "One.", "id": 7, "new_tokens": 3}, {"prediction": "Two.", "id": 8, "new_tokens": None})
+    outputs = read_external_predictions(GivenRows(rows), PredictionColumns(), with_references=True)
+    assert [(row.prediction, row.id, row.new_tokens) for row in outputs.rows] == [("One.", "7", 3), ("Two.", "8", None)]
+    assert (outputs.columns, outputs.lines) == (("prediction", "id", "new_tokens"), False)
+    with pytest.raises(DataError, match=r"predictions, item 2: .*prediction"):
+        read_external_predictions(
+            GivenRows(({"prediction": ""}, {"prediction": None})), PredictionColumns(), with_references=True
+        )
+
+
+def test_references_and_dialogues_of_a_program_replace_those_of_the_rows():
+    rows = GivenRows(
+        (
+            {"prediction": "One.", "summary": "1.", "dialogue": "A: 1."},
+            {"prediction": "Two.", "summary": "2.", "dialogue": ""},
+        )
+    )
+    outputs = read_external_predictions(rows, PredictionColumns(), with_references=False)
+    given = with_texts(outputs, [["First."], ["Second.", "2nd."]], None)
+    assert [(row.references, row.dialogue) for row in given.rows] == [
+        (("First.",), "A: 1."),
+        (("Second.", "2nd."), ""),
+    ]
+    assert [row.dialogue for row in with_texts(outputs, None, ["B: 1.", "B: 2."]).rows] == ["B: 1.", "B: 2."]
+    with pytest.raises(DataError, match=r"references are as many as predictions \(got 1 for 2\)"):
+        with_texts(outputs, [["First."]], None)

@@ -111,7 +111,7 @@ def test_rows_without_ids_have_none(tmp_path: Path) -> None:
         ("a.jsonl", '{"dialogue": 7}\n', r"a.jsonl, line 1: dialogue must be a string \(got a number\)"),
         ("a.csv", 'dialogue\n" "\n', r"a.csv, record 1 \(line 2\): dialogue is empty \(got only white space\)"),
         ("a.txt", '{"dialogue": "a"\n', r"a.txt, line 1: not JSON \(got .*\); correct it"),
-        ("a.jsonl.gz", "x", r"compressed files are not read \(got .*a.jsonl.gz\)"),
+        ("a.jsonl.gz", "x", r"compressed files are not supported \(got .*a.jsonl.gz\)"),
     ],
 )
 def test_what_is_no_dialogue_is_refused(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:

@@ -115,7 +115,7 @@ def test_other_extensions_are_answered_with_those_that_work(tmp_path: Path) -> N
         locate(tmp_path / "rows.txt", None, "train")
     with pytest.raises(DataError, match=r"extension none\)"):
         locate(tmp_path / "rows", None, "train")
-    with pytest.raises(DataError, match=r"compressed files are not read \(got .*rows.jsonl.gz\); decompress"):
+    with pytest.raises(DataError, match=r"compressed files are not supported \(got .*rows.jsonl.gz\); decompress"):
         locate(tmp_path / "rows.jsonl.gz", None, "train")
 
 

@@ -1,4 +1,4 @@
-"""The estimators of ZeRO's memory are DeepSpeed's own, number by number."""
+"""The memory formulas of ZeRO return the same numbers as DeepSpeed's own estimators."""
 
 import pytest
 

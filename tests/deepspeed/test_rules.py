@@ -1,4 +1,4 @@
-"""What contradicts the recipe in a DeepSpeed config, and what DeepSpeed would pass over, is told."""
+"""Keys of a DeepSpeed config that contradict the recipe, or that DeepSpeed would ignore, are refused."""
 
 from pathlib import Path
 
@@ -22,28 +22,23 @@ def against(zero, config=None, **keys):
     return list(contradictions({"zero_optimization": zero} | (config or {}), recipe, PATH))
 
 
-def test_a_misspelt_key_is_told_with_the_nearest():
-    assert wrong({"zero_optimisation": {"stage": 3}}) == [
-        "DeepSpeed knows no such key and would pass over it (got zero_optimisation in d.json), did you mean "
-        "zero_optimization?"
-    ]
+def test_a_misspelt_key_is_refused_with_the_nearest_one():
+    (problem,) = wrong({"zero_optimisation": {"stage": 3}})
+    assert "(got zero_optimisation in d.json), did you mean zero_optimization?" in problem
 
 
 @pytest.mark.parametrize(
     "key", ["curriculum_learning", "data_efficiency", "torch_autocast", "elasticity", "data_types"]
 )
-def test_what_would_train_another_way_is_told(key):
-    assert wrong({key: {"enabled": True}}) == [
-        f"the DeepSpeed config would train another way than the recipe says (got {key} in d.json); remove it"
-    ]
+def test_a_key_that_changes_the_training_is_refused(key):
+    (problem,) = wrong({key: {"enabled": True}})
+    assert problem.endswith(f"(got {key} in d.json); remove it")
     assert wrong({key: {"enabled": False}}) == []
 
 
-def test_numbers_that_are_sent_in_another_precision_are_told():
-    assert wrong({"communication_data_type": "fp16"}) == [
-        "the DeepSpeed config would train another way than the recipe says (got communication_data_type in d.json); "
-        "remove it"
-    ]
+def test_another_precision_of_communication_is_refused():
+    (problem,) = wrong({"communication_data_type": "fp16"})
+    assert problem.endswith("(got communication_data_type in d.json); remove it")
 
 
 @pytest.mark.parametrize(
@@ -55,26 +50,24 @@ def test_numbers_that_are_sent_in_another_precision_are_told():
         ("zero_optimization", "zero_quantized_gradients"),
     ],
 )
-def test_what_would_train_another_way_is_told_inside_sections_too(section, key):
-    assert wrong({section: {key: True}}) == [
-        f"the DeepSpeed config would train another way than the recipe says (got {section}.{key} in d.json); remove it"
-    ]
+def test_a_key_inside_a_section_that_changes_the_training_is_refused(section, key):
+    (problem,) = wrong({section: {key: True}})
+    assert problem.endswith(f"(got {section}.{key} in d.json); remove it")
     assert wrong({section: {key: False}}) == []
 
 
-def test_zenflow_is_told_whatever_it_holds():
+def test_zenflow_is_refused_regardless_of_its_value():
     (problem,) = wrong({"zero_optimization": {"stage": 2, "zenflow": {"topk_ratio": 0.1}}})
     assert "(got zero_optimization.zenflow in d.json)" in problem
 
 
-def test_deepspeeds_own_recomputing_is_told_where_the_recipes_is():
-    assert wrong({"activation_checkpointing": {"partition_activations": True}}) == [
-        "activation_checkpointing has no effect on a model of transformers (got it in d.json); remove it, and set "
-        "gradient_checkpointing in the recipe"
-    ]
+def test_activation_checkpointing_points_to_the_recipes_key():
+    (problem,) = wrong({"activation_checkpointing": {"partition_activations": True}})
+    assert "activation_checkpointing has no effect" in problem
+    assert "(got it in d.json); remove it, and set gradient_checkpointing in the recipe" in problem
 
 
-def test_a_misspelt_key_of_zero_is_told_with_the_nearest():
+def test_a_misspelt_key_of_zero_is_refused_with_the_nearest_one():
     zero = {"stage": 2, "overlap_com": True, "offload_optimizer": {"device": "cpu", "pin_memori": True}}
     assert wrong({"zero_optimization": zero}) == [
         "zero_optimization has no such key (got overlap_com in d.json), did you mean overlap_comm?",
@@ -82,7 +75,7 @@ def test_a_misspelt_key_of_zero_is_told_with_the_nearest():
     ]
 
 
-def test_an_old_name_of_offload_is_told_with_the_new_one():
+def test_an_old_name_of_offload_is_refused_with_the_new_one():
     assert wrong({"zero_optimization": {"stage": 2, "cpu_offload": True}}) == [
         'cpu_offload is an old name (got it in d.json); write "offload_optimizer": {"device": "cpu"}'
     ]
@@ -125,44 +118,41 @@ def test_harmless_keys_are_left_alone():
         ),
         (
             {"stage": 2, "offload_optimizer": {"device": "gpu"}},
-            "offload_optimizer goes to cpu or nvme (got device 'gpu' in d.json); write cpu",
+            "offload_optimizer can use cpu or nvme (got device 'gpu' in d.json); write cpu",
         ),
         (
             {"stage": 3, "offload_param": "cpu"},
-            'offload_param is no object (got \'cpu\' in d.json); write {"device": "cpu"}',
+            'offload_param is not an object (got \'cpu\' in d.json); write {"device": "cpu"}',
         ),
     ],
 )
-def test_an_offload_without_effect_is_told(zero, message):
+def test_an_offload_without_effect_is_refused(zero, message):
     assert wrong({"zero_optimization": zero}) == [message]
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
-def test_adafactor_cannot_be_divided(stage):
+def test_adafactor_is_refused_under_zero(stage):
     (problem,) = against({"stage": stage}, optimizer="adafactor")
-    assert problem == (
-        "ZeRO gives the optimizer flat parts of the weights, in which Adafactor finds no rows and columns (got "
-        f"optimizer: adafactor with stage {stage} in d.json); use adamw_torch_fused, or train without deepspeed"
-    )
+    assert f"(got optimizer: adafactor with stage {stage} in d.json); use adamw_torch_fused" in problem
     assert against({"stage": 0}, optimizer="adafactor") == []
 
 
-def test_offload_would_replace_sgd_by_adam():
+def test_sgd_is_refused_where_offload_would_replace_it_by_adam():
     (problem,) = against({"stage": 2} | OFFLOAD, optimizer="sgd")
-    assert "Adam for the CPU would take the place of the optimizer (got optimizer: sgd with d.json)" in problem
+    assert "would replace the optimizer with DeepSpeed's CPU Adam (got optimizer: sgd with d.json)" in problem
     assert against({"stage": 2} | OFFLOAD, {"zero_force_ds_cpu_optimizer": False}, optimizer="sgd") == []
     assert against({"stage": 2}, optimizer="sgd") == []
     assert against({"stage": 2} | OFFLOAD, optimizer="adamw_torch") == []
 
 
-def test_four_bits_are_not_sharded():
+def test_qlora_is_refused_under_zero_3():
     assert against({"stage": 3}, adapter="qlora") == [
         "qlora cannot be sharded by ZeRO-3 (got d.json); use ds_configs/zero2.json"
     ]
     assert against({"stage": 2}, adapter="qlora") == []
 
 
-def test_a_bucket_is_no_larger_than_it_need_be():
+def test_a_bucket_is_sized_by_the_trained_weights():
     assert bucket_size(3_538_944) == 3_538_944
     assert bucket_size(247_577_856) == 25_000_000
     assert bucket_size(2_849_757_184) == 284_975_718

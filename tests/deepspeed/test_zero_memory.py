@@ -1,4 +1,4 @@
-"""What a DeepSpeed config divides and keeps elsewhere."""
+"""What a DeepSpeed config divides among the processes and moves to host memory."""
 
 import pytest
 
@@ -24,11 +24,11 @@ def of(name, trainable=100_000_000):
         ),
     ],
 )
-def test_the_shipped_configs(name, sharding):
+def test_sharding_of_the_bundled_configs(name, sharding):
     assert of(name) == sharding
 
 
-def test_what_a_config_names_itself_counts():
+def test_sharding_takes_bucket_and_live_parameters_from_the_config():
     zero = {"stage": 3, "reduce_bucket_size": 5e6, "stage3_max_live_parameters": 1e7}
     assert Sharding.of({"zero_optimization": zero}) == Sharding(stage=3, bucket=5_000_000, buckets=2, live=10_000_000)
     zero = {"stage": 2, "reduce_bucket_size": "auto", "stage3_max_live_parameters": "auto"}
@@ -36,7 +36,7 @@ def test_what_a_config_names_itself_counts():
     assert Sharding.of({}) == Sharding(stage=0)
 
 
-def test_an_offload_to_none_is_none():
+def test_an_offload_to_device_none_is_off():
     assert not offloads({"offload_param": {"device": "none"}}, "offload_param")
     assert not offloads({"offload_param": None}, "offload_param")
     assert offloads({"offload_param": {"device": "nvme"}}, "offload_param")

@@ -3,12 +3,12 @@ from made_up_summaries import GOOD
 
 from summtune.base.errors import RunDirectoryError
 from summtune.base.files import read_json, read_jsonl, write_json, write_jsonl
-from summtune.evaluator.systems import Cost, System, read_scores, read_system
+from summtune.evaluator.systems import Cost, FinishedSystem, read_scores, read_system
 
 
 def test_a_trained_system_is_read_with_its_cost(finished, tmp_path):
     cost = Cost(device_hours=2.0, devices=4, peak_memory_bytes=2**30, size_bytes=1000)
-    assert finished("lora", GOOD, kind="train") == System("lora", tmp_path / "lora", "train", 10, 1000, cost)
+    assert finished("lora", GOOD, kind="train") == FinishedSystem("lora", tmp_path / "lora", "train", 10, 1000, cost)
 
 
 def test_a_prompted_system_costs_no_training_and_no_disk(finished, tmp_path):
@@ -28,7 +28,7 @@ def test_of_outputs_from_elsewhere_nothing_is_known(finished, tmp_path):
     write_json(tmp_path / "theirs" / "plan.json", {"name": "Their system", "kind": "scored"})
     stats = {"trainable_parameters": None, "total_parameters": None}
     write_json(tmp_path / "theirs" / "prediction_stats.json", stats)
-    assert read_system(None, tmp_path / "theirs") == System(
+    assert read_system(None, tmp_path / "theirs") == FinishedSystem(
         "Their system", tmp_path / "theirs", "scored", None, None, Cost()
     )
 

@@ -2,7 +2,7 @@
 
 The ranks are real processes that run the worker's own main, forked from one that has imported torch, so that a training
 takes a second. A kill inside a save is certain: the file ``hold`` in the run directory makes the first rank wait before
-it declares a checkpoint whole. The same with the whole command is in test_going_on.py, and twenty times in
+it declares a checkpoint whole. The same with the whole command is in test_resume.py, and twenty times in
 benchmarks/soak.py.
 """
 
@@ -51,12 +51,12 @@ def prepared(recipe, run_dir, keys, monkeypatch):
     """Write the run directory as the command does, and return the launch of the training."""
     launches = []
 
-    def run_stages(launch, *_):
+    def run_processes(launch, *_):
         launches.append(launch)
         raise Started
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "run_stages", run_stages)
+        patch.setattr(pipeline, "run_processes", run_processes)
         with suppress(Started):
             pipeline.run(resolve(recipe, layout(**keys)[1::2], run_dir), Quiet())
     return launches[0]

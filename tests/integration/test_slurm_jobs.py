@@ -99,7 +99,7 @@ def test_a_run_that_is_left_alone_is_picked_up(cluster, recipe, reference, tmp_p
     follower.send(signal.SIGINT)
     code, said = follower.finish(20)
     assert code == 130
-    assert f"job {job} goes on; `scancel {job}` ends it, the same command follows it again" in said
+    assert f"job {job} continues; `scancel {job}` ends it, the same command follows it again" in said
     assert cluster.state(job) in ("RUNNING", "COMPLETING", "COMPLETED")
 
     run = run_to_the_end(recipe, run_dir, *on_nodes())
@@ -116,7 +116,7 @@ def test_nothing_else_is_done_in_the_directory_of_a_job(cluster, recipe, tmp_pat
     for options in (("--fresh", *on_nodes()), layout(micro_batch_size=8)):
         code, said = command(recipe, run_dir, *options).finish(60)
         assert code == 2, said
-        assert f"Slurm job {job} is at work in this directory (got PENDING for {run_dir}); `scancel {job}` ends" in said
+        assert f"Slurm job {job} is active in this directory (got PENDING for {run_dir}); `scancel {job}` ends" in said
     code, said = command(recipe, run_dir, *on_nodes(), "--detach").finish(60)
     assert code == 0, said
     assert f"job {job}: pending; the same command without --detach follows it" in said

@@ -1,4 +1,4 @@
-"""The config that accelerate is given, and DeepSpeed configs that contradict the recipe."""
+"""The config that accelerate is given."""
 
 import pytest
 import yaml
@@ -22,7 +22,7 @@ def config(tmp_path, **fields):
         ({"distribution": "deepspeed", "processes": 2, "zero_stage": 2}, "DEEPSPEED", False),
     ],
 )
-def test_several_processes_on_a_cpu_are_never_told_that_it_is_one(tmp_path, fields, kind, use_cpu):
+def test_use_cpu_is_set_only_for_a_single_process_on_a_cpu(tmp_path, fields, kind, use_cpu):
     written = config(tmp_path, **fields)
     assert (written["distributed_type"], written["use_cpu"]) == (kind, use_cpu)
     assert written["num_processes"] == fields.get("processes", 1)
@@ -38,7 +38,7 @@ def test_deepspeed_gets_its_config_and_no_precision(tmp_path, stage):
     assert "mixed_precision" not in written
 
 
-def test_several_machines_start_their_own_share(tmp_path):
+def test_accelerate_on_several_machines_starts_without_pdsh(tmp_path):
     written = config(tmp_path, distribution="data_parallel", processes=4, machines=2)
     assert (written["num_machines"], written["num_processes"]) == (2, 4)
     assert written["main_process_port"] is None, "the command of each machine has it"
@@ -47,6 +47,6 @@ def test_several_machines_start_their_own_share(tmp_path):
     assert written["deepspeed_config"]["deepspeed_multinode_launcher"] == "standard"
 
 
-def test_it_is_yaml_that_reads_back(tmp_path):
+def test_the_config_round_trips_through_yaml(tmp_path):
     written = config(tmp_path)
     assert yaml.safe_load(to_yaml(written)) == written

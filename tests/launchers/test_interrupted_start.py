@@ -34,9 +34,9 @@ def test_an_interrupt_in_the_middle_of_a_start_leaves_no_process_behind(monkeypa
     before = signal.signal(number, interrupt)
     try:
         with pytest.raises(Interrupted):
-            local.run_stages(LAUNCH, tmp_path, ["train"], lambda event: None)
+            local.run_processes(LAUNCH, tmp_path, ["train"], lambda event: None)
         assert signal.getsignal(number) is interrupt
     finally:
         signal.signal(number, before)
     (process,) = started
-    assert process.returncode in (-signal.SIGINT, 1)  # in its first moments Python dies of another cause
+    assert process.returncode in (-signal.SIGINT, 1)  # while Python starts, SIGINT makes it exit with 1

@@ -1,4 +1,4 @@
-"""Objects go over the line whole, and each side sees when the other one has gone."""
+"""Objects arrive complete, and each side detects that the other has disconnected."""
 
 import socket
 
@@ -29,16 +29,16 @@ def test_objects_arrive_one_by_one_in_their_order(ends):
     other.look()
 
 
-def test_half_an_object_waits_for_the_rest(ends):
+def test_an_incomplete_object_is_returned_once_it_is_complete(ends):
     one, other = ends
     one.connection.sendall(b'{"a"')
     assert other.next(0.2) is None
     one.connection.sendall(b": 1}\n[2]\n")
     assert other.next(5) == {"a": 1}
-    assert other.next(0.2) is None, "a list is no message"
+    assert other.next(0.2) is None, "a list is not a message"
 
 
-def test_what_was_said_before_the_end_is_heard(ends):
+def test_objects_sent_before_a_disconnection_are_received(ends):
     one, other = ends
     one.send({"a": 1})
     one.close()
@@ -52,7 +52,7 @@ def test_what_was_said_before_the_end_is_heard(ends):
     other.send({"nobody": "hears it"})
 
 
-def test_a_stranger_who_speaks_otherwise_is_as_good_as_gone(ends):
+def test_data_that_is_not_json_ends_the_connection(ends):
     one, other = ends
     one.connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
     assert other.next(5) is None

@@ -1,4 +1,4 @@
-"""Several machines without a scheduler: who is who, who waits for whom, and who says what went wrong."""
+"""Several machines without a scheduler: their ranks, how they meet, and how failures are reported."""
 
 import socket
 import sys
@@ -10,9 +10,8 @@ from summtune.base.errors import InputError, StageError
 from summtune.base.files import write_json
 from summtune.launchers import local, machines
 from summtune.launchers.line import Line
-from summtune.launchers.local import Place
-from summtune.launchers.machines import OtherMachines, commands, join, place_here
-from summtune.plan.plan import StagePlan
+from summtune.launchers.local import MachineRank
+from summtune.launchers.machines import OtherMachines, commands, join, this_machine
 from summtune.plan.launch import Launch
 
 LAUNCH = Launch(distribution="data_parallel", processes=2, machines=2, device="cpu", config_file="accelerate.yaml")
@@ -20,8 +19,8 @@ MINE, THEIRS = "a" * 64, "b" * 64
 
 
 @pytest.fixture
-def said(monkeypatch):
-    """Set what the environment says of this machine."""
+def environment(monkeypatch):
+    """Set the variables that describe this machine."""
 
     def set_to(**variables):
         for key in ("MACHINE_RANK", "MASTER_ADDR", "MASTER_PORT"):
@@ -32,13 +31,13 @@ def said(monkeypatch):
     return set_to
 
 
-def test_the_environment_says_which_machine_this_is(said):
-    said()
-    assert place_here(2) is None
-    said(MACHINE_RANK="1", MASTER_ADDR="first")
-    assert place_here(2) == Place(1, "first", 29500)
-    said(MACHINE_RANK="0", MASTER_ADDR="first", MASTER_PORT="1234")
-    assert place_here(2) == Place(0, "first", 1234)
+def test_the_environment_says_which_machine_this_is(environment):
+    environment()
+    assert this_machine(2) is None
+    environment(MACHINE_RANK="1", MASTER_ADDR="first")
+    assert this_machine(2) == MachineRank(1, "first", 29500)
+    environment(MACHINE_RANK="0", MASTER_ADDR="first", MASTER_PORT="1234")
+    assert this_machine(2) == MachineRank(0, "first", 1234)
 
 
 @pytest.mark.parametrize(
@@ -54,22 +53,22 @@ def test_the_environment_says_which_machine_this_is(said):
         ({"MACHINE_RANK": "1", "MASTER_ADDR": "x", "MASTER_PORT": "70000"}, r"from 1 to 65535 \(got '70000'\)"),
     ],
 )
-def test_an_environment_that_makes_no_sense_is_told(said, variables, match):
-    said(**variables)
+def test_an_invalid_environment_is_refused(environment, variables, match):
+    environment(**variables)
     with pytest.raises(InputError, match=match):
-        place_here(2)
+        this_machine(2)
 
 
-def test_the_command_for_each_machine_is_given(said, tmp_path, monkeypatch):
+def test_commands_lists_one_command_per_machine(environment, tmp_path, monkeypatch):
     folder = tmp_path / "my runs"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    said(MASTER_ADDR="10.0.0.1")
+    environment(MASTER_ADDR="10.0.0.1")
     assert commands(2, ["summtune", "run", "a b.yaml"]) == [
         f"cd '{folder}' && MASTER_ADDR=10.0.0.1 MASTER_PORT=29500 MACHINE_RANK={rank} summtune run 'a b.yaml'"
         for rank in (0, 1)
     ]
-    said()
+    environment()
     assert f"MASTER_ADDR={socket.gethostname()} " in commands(2, ["x"])[0]
 
 
@@ -88,9 +87,9 @@ def programs(tmp_path, slurm_plan, monkeypatch):
     started = []
 
     def of(*by_rank):
-        def command(launch, run_dir, stages, place):
-            started.append((place, list(stages)))
-            return [sys.executable, "-c", by_rank[place.rank]]
+        def command(launch, run_dir, stages, machine):
+            started.append((machine, list(stages)))
+            return [sys.executable, "-c", by_rank[machine.rank]]
 
         monkeypatch.setattr(local, "command", command)
         return started
@@ -103,11 +102,11 @@ def _stages():
 
 
 class Other(threading.Thread):
-    """Another machine, in a thread of its own."""
+    """Another machine, in a separate thread."""
 
-    def __init__(self, place, identity=MINE, complete=lambda: False):
+    def __init__(self, machine, identity=MINE, complete=lambda: False):
         super().__init__(daemon=True)
-        self.arguments = (place, identity, lambda event: None, complete)
+        self.arguments = (machine, identity, lambda event: None, complete)
         self.error = None
         self.start()
 
@@ -124,104 +123,104 @@ class Other(threading.Thread):
 
 
 def first(port, count=2):
-    return OtherMachines(Place(0, "127.0.0.1", port), count, MINE)
+    return OtherMachines(MachineRank(0, "127.0.0.1", port), count, MINE)
 
 
 def test_stages_run_on_every_machine_and_meet_at_one_port(programs, port, tmp_path):
     started = programs("", "")
     heard = []
-    other = Other(Place(1, "127.0.0.1", port))
+    other = Other(MachineRank(1, "127.0.0.1", port))
     with first(port) as others:
-        others.run_stages(LAUNCH, tmp_path, ["train"], heard.append)
-        others.run_stages(LAUNCH, tmp_path, ["predict"], heard.append)
+        others.run_everywhere(LAUNCH, tmp_path, ["train"], heard.append)
+        others.run_everywhere(LAUNCH, tmp_path, ["predict"], heard.append)
     assert other.ended() is None
     assert [event["text"] for event in heard] == [f"waiting for machine 1 at 127.0.0.1:{port}"]
-    assert sorted((place.rank, stages) for place, stages in started) == [
+    assert sorted((machine.rank, stages) for machine, stages in started) == [
         (0, ["predict"]), (0, ["train"]), (1, ["predict"]), (1, ["train"]),
     ]  # fmt: skip
     ports = {tuple(stages): set() for _, stages in started}
-    for place, stages in started:
-        assert place.address == "127.0.0.1"
-        ports[tuple(stages)].add(place.port)
+    for machine, stages in started:
+        assert machine.address == "127.0.0.1"
+        ports[tuple(stages)].add(machine.port)
     assert [len(same) for same in ports.values()] == [1, 1]
     assert {path.name for path in (tmp_path / "logs").iterdir()} == {f"launcher.machine{rank}.log" for rank in (0, 1)}
 
 
 def test_a_machine_that_fails_is_named_and_ends_the_others(programs, port, tmp_path):
     programs("import time; time.sleep(60)", "import sys; sys.exit(3)")
-    other = Other(Place(1, "127.0.0.1", port))
+    other = Other(MachineRank(1, "127.0.0.1", port))
     with (
         pytest.raises(StageError, match=r"on machine 1: the train stage failed: .*exit code 3") as caught,
         first(port) as others,
     ):
-        others.run_stages(LAUNCH, tmp_path, ["train"], lambda event: None)
+        others.run_everywhere(LAUNCH, tmp_path, ["train"], lambda event: None)
     assert caught.value.log == str(tmp_path / "logs" / "launcher.machine1.log")
     assert "exit code 3" in str(other.ended())
 
 
 def test_machines_end_when_the_first_one_fails(programs, port, tmp_path):
     programs("import sys, time; time.sleep(1); sys.exit(3)", "import time; time.sleep(60)")
-    other = Other(Place(1, "127.0.0.1", port))
+    other = Other(MachineRank(1, "127.0.0.1", port))
     with pytest.raises(StageError, match=r"^the train stage failed"), first(port) as others:
-        others.run_stages(LAUNCH, tmp_path, ["train"], lambda event: None)
-    assert "machine 0 has ended before the run was complete (got the end of its connection)" in str(other.ended())
+        others.run_everywhere(LAUNCH, tmp_path, ["train"], lambda event: None)
+    assert "machine 0 ended before the run was complete (got the end of its connection)" in str(other.ended())
 
 
-def test_a_machine_that_has_gone_is_named(programs, port, tmp_path):
+def test_a_machine_that_disconnects_is_named(programs, port, tmp_path):
     programs("import time; time.sleep(60)")
 
-    def come_and_go():
-        line = machines._connect(Place(1, "127.0.0.1", port), lambda event: None, lambda: False)
+    def connect_and_disconnect():
+        line = machines._connect(MachineRank(1, "127.0.0.1", port), lambda event: None, lambda: False)
         line.send({"machine": 1, "identity": MINE})
         assert line.next(30)["stages"] == ["train"]
         line.close()
 
-    thread = threading.Thread(target=come_and_go)
+    thread = threading.Thread(target=connect_and_disconnect)
     thread.start()
-    match = r"machine 1 has gone \(got the end of its connection\)"
+    match = r"machine 1 .*\(got the end of its connection\)"
     with pytest.raises(StageError, match=match), first(port) as others:
-        others.run_stages(LAUNCH, tmp_path, ["train"], lambda event: None)
+        others.run_everywhere(LAUNCH, tmp_path, ["train"], lambda event: None)
     thread.join()
 
 
-def test_a_machine_that_says_nothing_at_the_end_is_named(programs, port, tmp_path, monkeypatch):
+def test_a_machine_that_does_not_report_its_end_is_named(programs, port, tmp_path, monkeypatch):
     programs("", "import time; time.sleep(60)")
     monkeypatch.setattr(machines, "_END_SECONDS", 0.2)
-    other = Other(Place(1, "127.0.0.1", port))
-    match = r"the train stage is done here and not everywhere \(got nothing from machine 1\)"
+    other = Other(MachineRank(1, "127.0.0.1", port))
+    match = r"the train stage .*\(got nothing from machine 1\); give the same commands again"
     with pytest.raises(StageError, match=match), first(port) as others:
-        others.run_stages(LAUNCH, tmp_path, ["train"], lambda event: None)
+        others.run_everywhere(LAUNCH, tmp_path, ["train"], lambda event: None)
     assert isinstance(other.ended(), StageError)
 
 
-def test_a_machine_that_does_not_come_is_named(programs, port, tmp_path, monkeypatch):
+def test_a_machine_that_does_not_connect_is_named(programs, port, tmp_path, monkeypatch):
     monkeypatch.setattr(machines, "_GATHER_SECONDS", 2.0)
-    other = Other(Place(2, "127.0.0.1", port))
+    other = Other(MachineRank(2, "127.0.0.1", port))
     heard = []
-    match = rf"not every machine has come in 0 minutes \(got nothing from machine 1 at 127.0.0.1:{port}\); start the"
+    match = rf"in 0 minutes \(got nothing from machine 1 at 127.0.0.1:{port}\); start the command there"
     with pytest.raises(StageError, match=match), first(port, count=3) as others:
-        others.run_stages(LAUNCH, tmp_path, ["train"], heard.append)
+        others.run_everywhere(LAUNCH, tmp_path, ["train"], heard.append)
     texts = [event["text"] for event in heard]
     assert texts == [f"waiting for {which} at 127.0.0.1:{port}" for which in ("machines 1, 2", "machine 1")]
-    assert "machine 0 has ended" in str(other.ended())
+    assert "machine 0 ended" in str(other.ended())
 
 
 @pytest.mark.parametrize(
-    ("place", "identity", "refusal"),
+    ("machine", "identity", "refusal"),
     [
-        (1, THEIRS, r"machine 0 runs another experiment (got bbbbbbbb here, aaaaaaaa there); give the same recipe"),
-        (0, MINE, r"another machine has this number (got MACHINE_RANK=0); give each machine its own"),
+        (1, THEIRS, "(got bbbbbbbb on this machine, aaaaaaaa on machine 0); use the same recipe"),
+        (0, MINE, "another machine has this number (got MACHINE_RANK=0)"),
     ],
 )
-def test_a_machine_that_does_not_belong_is_refused(programs, port, tmp_path, place, identity, refusal):
+def test_a_machine_with_another_recipe_or_a_taken_rank_is_refused(programs, port, tmp_path, machine, identity, refusal):
     programs("", "")
-    wrong = Other(Place(place, "127.0.0.1", port), identity)
-    with socket.socket():  # one that only looks whether the port is open
+    wrong = Other(MachineRank(machine, "127.0.0.1", port), identity)
+    with socket.socket():  # a port scanner
         threading.Thread(target=lambda: Line(_connected(port)).close(), daemon=True).start()
-    thread = threading.Timer(1.0, lambda: Other(Place(1, "127.0.0.1", port)))
+    thread = threading.Timer(1.0, lambda: Other(MachineRank(1, "127.0.0.1", port)))
     thread.start()
     with first(port) as others:
-        others.run_stages(LAUNCH, tmp_path, ["train"], lambda event: None)
+        others.run_everywhere(LAUNCH, tmp_path, ["train"], lambda event: None)
     error = wrong.ended()
     assert isinstance(error, InputError)
     assert refusal in str(error)
@@ -235,30 +234,30 @@ def _connected(port):
             continue
 
 
-def test_machines_that_share_no_file_system_are_told(programs, port, tmp_path):
+def test_machines_without_a_shared_file_system_are_refused(programs, port, tmp_path):
     programs("import time; time.sleep(60)", "")
-    other = Other(Place(1, "127.0.0.1", port))
+    other = Other(MachineRank(1, "127.0.0.1", port))
     (tmp_path / "plan.json").unlink()
-    match = r"on machine 1: the machines share no file system \(got no .* here\); use an --output-dir that all of them"
+    match = r"on machine 1: .* share no file system \(got no .*\); use an --output-dir that all of"
     with pytest.raises(StageError, match=match), first(port) as others:
-        others.run_stages(LAUNCH, tmp_path, ["train"], lambda event: None)
+        others.run_everywhere(LAUNCH, tmp_path, ["train"], lambda event: None)
     assert isinstance(other.ended(), InputError)
 
 
-def test_a_port_that_is_taken_is_told(port, tmp_path):
+def test_a_taken_port_is_reported(port, tmp_path):
     taken = socket.create_server(("", port))
     match = rf"machine 0 cannot listen \(got MASTER_PORT={port}: .*\); choose another port, the same on all machines"
     with taken, pytest.raises(InputError, match=match), first(port) as others:
-        others.run_stages(LAUNCH, tmp_path, ["train"], lambda event: None)
+        others.run_everywhere(LAUNCH, tmp_path, ["train"], lambda event: None)
 
 
-def test_nobody_waits_for_a_run_that_is_complete(port):
-    assert Other(Place(1, "127.0.0.1", port), complete=lambda: True).ended() is None
+def test_joining_a_complete_run_returns_at_once(port):
+    assert Other(MachineRank(1, "127.0.0.1", port), complete=lambda: True).ended() is None
 
 
-def test_a_machine_says_that_it_waits(port, monkeypatch):
+def test_a_machine_that_waits_for_machine_0_says_so(port, monkeypatch):
     monkeypatch.setattr(machines, "_RETRY_SECONDS", 0.01)
     looks = iter([False, False, True])
     heard = []
-    join(Place(1, "127.0.0.1", port), MINE, heard.append, lambda: next(looks))
+    join(MachineRank(1, "127.0.0.1", port), MINE, heard.append, lambda: next(looks))
     assert [event["text"] for event in heard] == [f"waiting for machine 0 at 127.0.0.1:{port} (Connection refused)"]

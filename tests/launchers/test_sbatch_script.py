@@ -1,4 +1,4 @@
-"""The script of a Slurm job: what it asks for, and what it does, run by bash with made-up commands of Slurm."""
+"""The script of a Slurm job: its directives, and what it does when bash runs it with faked Slurm commands."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ def directives(text):
     return [line.removeprefix("#SBATCH ") for line in text.splitlines() if line.startswith("#SBATCH")]
 
 
-def test_what_the_recipe_says_is_asked_for(slurm_plan, tmp_path):
+def test_directives_follow_the_recipe(slurm_plan, tmp_path):
     plan = slurm_plan(
         partition="gpu", account="lab", time="12:00:00", nodes=4, gpus_per_node=8, cpus_per_node=32,
         constraint="a100&ib", stop_seconds=600, extra=["--mem=200G", "--qos=long"], setup=["module load cuda"],
@@ -30,14 +30,14 @@ def test_what_the_recipe_says_is_asked_for(slurm_plan, tmp_path):
     assert "srun --nodes=4 --ntasks=4 --ntasks-per-node=1 --mpi=none --kill-on-bad-exit=1 --cpus-per-task=32 " in text
 
 
-def test_what_the_recipe_leaves_out_is_left_to_the_cluster(slurm_plan, tmp_path):
+def test_keys_missing_from_the_recipe_give_no_directives(slurm_plan, tmp_path):
     text = sbatch_script(slurm_plan(), tmp_path)
     asked = {line.split("=")[0] for line in directives(text)}
     assert not asked & {"--partition", "--account", "--time", "--constraint", "--gres", "--cpus-per-task"}
     assert "--cpus-per-task" not in text
 
 
-def test_a_type_of_gpu_is_asked_for_by_its_name(slurm_plan, tmp_path):
+def test_gres_names_the_type_of_gpu(slurm_plan, tmp_path):
     text = sbatch_script(slurm_plan(gpus_per_node=4, gpu_type="a100"), tmp_path)
     assert "--gres=gpu:a100:4" in directives(text)
 
@@ -47,13 +47,13 @@ def test_stages_that_are_launched_alike_share_a_step(slurm_plan, tmp_path):
     assert sbatch_script(slurm_plan(deepspeed=True), tmp_path).endswith("\nrun train\nrun predict\n")
 
 
-def test_odd_names_do_no_harm(slurm_plan, tmp_path):
+def test_special_characters_in_names_are_quoted(slurm_plan, tmp_path):
     folder = tmp_path / '50% of $HOME\'s "runs"'
     text = sbatch_script(slurm_plan(name="my recipe; rm -rf"), folder)
     assert "--job-name=summtune-my_recipe__rm_-rf" in directives(text)
     assert "50%% of" in next(line for line in directives(text) if line.startswith("--output"))
-    (said,) = [line for line in text.splitlines() if line.startswith("run_dir=")]
-    done = subprocess.run(["bash", "-c", f'{said}; echo "$run_dir"'], capture_output=True, text=True, check=True)
+    (setting,) = [line for line in text.splitlines() if line.startswith("run_dir=")]
+    done = subprocess.run(["bash", "-c", f'{setting}; echo "$run_dir"'], capture_output=True, text=True, check=True)
     assert done.stdout == f"{folder}\n"
 
 
@@ -84,8 +84,8 @@ def steps(called):
     return [call.split()[-1] for call in called if call.startswith("srun")]
 
 
-# A step during which the signal comes, and what it does then.
-TOLD = "trap '{}' USR1\nkill -USR1 $PPID; for i in $(seq 100); do /bin/sleep 0.1; done"
+# A step during which the signal arrives; the placeholder is what it does then.
+SIGNALLED = "trap '{}' USR1\nkill -USR1 $PPID; for i in $(seq 100); do /bin/sleep 0.1; done"
 MARK = 'mkdir -p "$RUN/stages"; touch "$RUN/stages/${@: -1}.json"'
 
 
@@ -100,12 +100,12 @@ def test_each_launch_is_a_step_on_every_node(run_script):
     assert second.endswith(f"{run_script.run_dir} predict")
 
 
-def test_the_nodes_are_told_where_to_meet(run_script):
+def test_the_nodes_get_the_address_and_port_of_the_first_one(run_script):
     done, _ = run_script('echo "$MASTER_ADDR:$MASTER_PORT"')
     assert done.stdout.splitlines() == ["first:20012"] * 2
 
 
-def test_what_is_complete_is_not_done_again(run_script):
+def test_complete_stages_do_not_run_again(run_script):
     (run_script.run_dir / "stages").mkdir()
     (run_script.run_dir / "stages" / "train.json").touch()
     _, called = run_script("")
@@ -146,21 +146,21 @@ def test_a_preempted_job_requeues_itself(run_script):
 
 
 @pytest.mark.parametrize("state", ["RUNNING Reason=None PreemptTime=None", "CANCELLED PreemptTime=2026-01-01T00:00:00"])
-def test_a_cancelled_job_does_not(run_script, state):
+def test_a_cancelled_job_does_not_requeue_itself(run_script, state):
     done, called = run_script(SAVED_AND_TERMINATED, scontrol=f'echo "JobState={state}"')
     assert done.returncode == 143
     assert called[-1] == "scontrol show job --oneliner 12"
 
 
-def test_a_step_that_fails_while_a_signal_is_handled_fails_the_job_and_is_not_taken_for_the_signal(run_script):
-    slow = ('echo "told to stop"', 'echo "told to stop"; /bin/sleep 1')
+def test_a_step_that_fails_while_a_signal_is_handled_fails_the_job(run_script):
+    slow = ('echo "asked to stop"', 'echo "asked to stop"; /bin/sleep 1')
     done, _ = run_script('trap "" USR1; kill -USR1 $PPID; exit 9', edit=slow)
-    assert done.stdout == "told to stop\n"
-    # On a busy machine bash 5.2 now and then forgets a code in just this window: `wait` returns -1, which is 255.
+    assert done.stdout == "asked to stop\n"
+    # On a busy machine bash 5.2 sometimes forgets a code in this window: `wait` returns -1, which is 255.
     assert done.returncode in (9, 255)
 
 
-def test_a_job_that_came_no_further_does_not_requeue_itself_for_ever(run_script):
+def test_a_job_that_saved_nothing_does_not_requeue_itself(run_script):
     for name in ("checkpoints", "stages", "predictions.partial"):
         (run_script.run_dir / name).mkdir()
     done, called = run_script("exit 75")
@@ -169,33 +169,33 @@ def test_a_job_that_came_no_further_does_not_requeue_itself_for_ever(run_script)
 
 
 def test_the_signal_before_the_time_limit_reaches_the_step(run_script):
-    done, called = run_script(TOLD.format('mkdir "$RUN/checkpoints"; echo saved; exit 75'))
-    assert done.stdout.splitlines() == ["told to stop", "saved", "stopped, and saved; requeueing"]
+    done, called = run_script(SIGNALLED.format('mkdir "$RUN/checkpoints"; echo saved; exit 75'))
+    assert done.stdout.splitlines() == ["asked to stop", "saved", "stopped, and saved; requeueing"]
     assert done.returncode == 75
     assert called[-1] == "scontrol requeue 12"
 
 
 def test_a_slow_node_that_srun_ended_is_requeued_with_the_others(run_script):
-    done, called = run_script(TOLD.format('mkdir "$RUN/checkpoints"; exit 143'))
+    done, called = run_script(SIGNALLED.format('mkdir "$RUN/checkpoints"; exit 143'))
     assert done.returncode == 75
     assert called[-1] == "scontrol requeue 12"
 
 
-def test_a_step_that_fails_when_told_to_stop_and_has_saved_nothing_fails(run_script):
-    done, called = run_script(TOLD.format("exit 9"))
+def test_a_step_that_fails_when_asked_to_stop_without_saving_fails_the_job(run_script):
+    done, called = run_script(SIGNALLED.format("exit 9"))
     assert done.returncode == 9
     assert not any("requeue" in call for call in called)
 
 
 def test_the_signal_between_two_steps_is_not_lost(run_script):
-    done, called = run_script(f"trap '' USR1\nkill -USR1 $PPID\n{MARK}")  # the step was about to end anyway
+    done, called = run_script(f"trap '' USR1\nkill -USR1 $PPID\n{MARK}")  # the step was about to end
     assert done.returncode == 75
     assert steps(called) == ["train"]
     assert called[-1] == "scontrol requeue 12"
 
 
 @pytest.mark.parametrize("job", ["13", "1", None])
-def test_a_job_that_is_not_the_one_of_the_directory_does_nothing(run_script, job):
+def test_a_job_that_job_json_does_not_name_does_nothing(run_script, job):
     done, called = run_script("", job=job)
     assert done.returncode == 1
     assert f"job 12 is not the job of {run_script.run_dir}; ending" in done.stderr
@@ -206,8 +206,8 @@ def test_a_job_that_is_not_the_one_of_the_directory_does_nothing(run_script, job
     ("given", "seen"),
     [(None, ""), (":", ""), (":/x::/y:", "/x:/y"), ("/x", "/x"), (".:/a b", ".:/a b")],
 )
-def test_the_processes_import_nothing_of_the_current_folder(run_script, given, seen):
+def test_the_processes_import_nothing_from_the_current_folder(run_script, given, seen):
     set_up = "" if given is None else f"export PYTHONPATH='{given}'\n"
-    first = "# Python imports nothing"
+    first = "# Python must import nothing"
     done, _ = run_script('echo "[$PYTHONPATH] $PYTHONSAFEPATH"', edit=(first, set_up + first))
     assert done.stdout.splitlines() == [f"[{seen}] 1"] * 2

@@ -1,4 +1,4 @@
-"""A job is submitted, remembered, followed and found again; what became of it is said."""
+"""A job is submitted, recorded, followed and found again, and its end is reported."""
 
 import pytest
 
@@ -25,8 +25,8 @@ def run_dir(tmp_path):
 
 
 @pytest.fixture
-def goes(monkeypatch):
-    """Let a job go through states; one that can be called is done when its turn comes."""
+def job_states(monkeypatch):
+    """Set the states that a job passes through; a callable is called when its turn comes."""
     monkeypatch.setattr(slurm, "_EVENT_SECONDS", 0.001)
     monkeypatch.setattr(slurm, "_STATE_SECONDS", 0.0)
     monkeypatch.setattr(slurm, "_VISIBLE_SECONDS", 0.05)
@@ -47,18 +47,18 @@ def goes(monkeypatch):
 
 @pytest.fixture
 def heard():
-    """A listener that remembers what it is told."""
-    told = []
+    """A listener that records the events."""
+    events = []
 
     def listener(event):
-        told.append(event)
+        events.append(event)
 
-    listener.told = told
+    listener.events = events
     return listener
 
 
 def texts(listener, kind="message"):
-    return [event["text"] for event in listener.told if event["event"] == kind]
+    return [event["text"] for event in listener.events if event["event"] == kind]
 
 
 def complete(run_dir, *stages):
@@ -71,73 +71,71 @@ def complete(run_dir, *stages):
 @pytest.mark.parametrize(
     "found", [{"id": "--help", "events_from": 0}, {"id": 12, "events_from": 0}, {"id": "12", "events_from": -1}, [], 7]
 )
-def test_a_job_that_nobody_submitted_is_refused(tmp_path, found):
+def test_an_invalid_job_file_is_refused(tmp_path, found):
     write_json(tmp_path / "job.json", found)
     with pytest.raises(InputError, match="names the Slurm job cannot be read"):
         job_of(tmp_path)
 
 
-def test_a_job_is_submitted_and_remembered(commands, slurm_plan, run_dir):
+def test_a_submitted_job_is_recorded(commands, slurm_plan, run_dir):
     (run_dir / "logs" / "events.jsonl").write_text("{}\n")
     commands(sbatch="echo 12")
     assert submit(slurm_plan(), run_dir) == Job("12", 3) == job_of(run_dir)
     assert (run_dir / "job.sbatch").read_text().startswith("#!/bin/bash")
-    # The script looks for these very characters.
+    # The script searches for exactly these characters.
     assert '"id": "12"' in (run_dir / "job.json").read_text()
 
 
-def test_a_job_that_is_refused_is_not_remembered(commands, slurm_plan, run_dir):
+def test_a_rejected_job_is_not_recorded(commands, slurm_plan, run_dir):
     commands(sbatch="echo no >&2; exit 1")
-    with pytest.raises(InputError, match=r"sbatch does not take the job \(got 'no' for "):
+    with pytest.raises(InputError, match=r"sbatch rejected the job \(got 'no' for "):
         submit(slurm_plan(), run_dir)
     assert job_of(run_dir) is None
 
 
-def test_a_file_that_should_name_a_job_and_does_not_is_told(run_dir):
+def test_a_job_file_without_an_id_is_refused_with_advice(run_dir):
     (run_dir / "job.json").write_text("{}")
-    with pytest.raises(
-        InputError, match=r"names the Slurm job cannot be read \(got .*job.json: 'id'\); look with squeue"
-    ):
+    with pytest.raises(InputError, match=r"cannot be read \(got .*job.json: 'id'\); check with squeue"):
         job_of(run_dir)
 
 
-def test_following_passes_on_what_the_processes_say_and_how_the_job_stands(goes, run_dir, heard):
+def test_following_forwards_events_and_states_of_the_job(job_states, run_dir, heard):
     def speak():
         Events(run_dir, "train", 0).progress(1, 4)
         complete(run_dir)
         return DONE
 
-    goes(State("PENDING", "Resources"), State("PENDING", "Resources"), RUNNING, speak)
+    job_states(State("PENDING", "Resources"), State("PENDING", "Resources"), RUNNING, speak)
     follow(JOB, run_dir, STAGES, heard)
     assert texts(heard) == ["job 12: pending (Resources)", "job 12: running"]
-    assert [event["done"] for event in heard.told if event["event"] == "progress"] == [1]
+    assert [event["done"] for event in heard.events if event["event"] == "progress"] == [1]
 
 
-def test_what_was_said_before_the_job_is_not_repeated(goes, run_dir, heard):
+def test_events_from_before_the_job_are_not_forwarded(job_states, run_dir, heard):
     Events(run_dir, "train", 0).say("of another job")
     start = (run_dir / "logs" / "events.jsonl").stat().st_size
     Events(run_dir, "train", 0).say("while nobody looked")
     complete(run_dir)
-    goes(DONE)
+    job_states(DONE)
     follow(Job("12", start), run_dir, STAGES, heard)
     assert texts(heard) == ["while nobody looked"]
 
 
-def test_a_controller_that_is_away_for_a_while_is_waited_for(goes, run_dir, heard):
+def test_following_survives_a_controller_that_does_not_answer_for_a_while(job_states, run_dir, heard):
     def away():
-        raise StageError("Slurm does not tell the state of job 12")
+        raise StageError("Slurm does not report the state of job 12")
 
     complete(run_dir)
-    goes(RUNNING, away, away, RUNNING, DONE)
+    job_states(RUNNING, away, away, RUNNING, DONE)
     follow(JOB, run_dir, STAGES, heard)
-    assert texts(heard, "warning") == ["Slurm does not tell the state of job 12; still trying"]
+    assert texts(heard, "warning") == ["Slurm does not report the state of job 12; still trying"]
 
 
-def test_outputs_may_become_visible_later(goes, run_dir, heard, monkeypatch):
+def test_following_waits_until_outputs_become_visible(job_states, run_dir, heard, monkeypatch):
     looks = []
     monkeypatch.setattr(slurm, "is_complete", lambda *_: looks.append(1) or len(looks) > 6)
     monkeypatch.setattr(slurm, "_VISIBLE_SECONDS", 20.0)
-    goes(DONE)
+    job_states(DONE)
     follow(JOB, run_dir, STAGES, heard)
     assert len(looks) > 6
 
@@ -150,67 +148,67 @@ def test_outputs_may_become_visible_later(goes, run_dir, heard, monkeypatch):
             r"ended before its stages were complete \(got TIMEOUT\): a step and a checkpoint did not fit",
         ),
         (State("OUT_OF_MEMORY"), r"\(got OUT_OF_MEMORY\): memory ran out; lower micro_batch_size, or ask for more"),
-        (State("NODE_FAIL"), r"\(got NODE_FAIL\): a node failed; the same command goes on from the last checkpoint"),
-        (State("CANCELLED"), r"\(got CANCELLED\): it was cancelled; the same command goes on"),
-        (State("PREEMPTED"), r"\(got PREEMPTED\): another job took its place"),
+        (State("NODE_FAIL"), r"\(got NODE_FAIL\): a node failed; the same command resumes from the last checkpoint"),
+        (State("CANCELLED"), r"\(got CANCELLED\): it was cancelled; the same command resumes"),
+        (State("PREEMPTED"), r"\(got PREEMPTED\): a job with priority replaced it"),
         (State("FAILED", "NonZeroExitCode", "3:0"), r"\(got FAILED, exit code 3:0\): its script failed"),
         (
             State("FAILED", "", "75:0"),
-            r"\(got FAILED, exit code 75:0\): it was told to stop \(time limit or preemption\)",
+            r"\(got FAILED, exit code 75:0\): it was asked to stop \(time limit or preemption\)",
         ),
         (State("COMPLETED"), r"\(got COMPLETED\): it ended"),
         (State("UNKNOWN"), r"\(got UNKNOWN\): Slurm no longer remembers how it ended"),
     ],
 )
-def test_a_job_that_did_not_finish_is_told_with_its_state_and_log(goes, run_dir, heard, state, match):
+def test_an_unfinished_job_is_reported_with_its_state_and_log(job_states, run_dir, heard, state, match):
     complete(run_dir, "train")
-    goes(RUNNING, state)
+    job_states(RUNNING, state)
     with pytest.raises(StageError, match=f"Slurm job 12 {'' if match.startswith('ended') else '.*'}{match}") as caught:
         follow(JOB, run_dir, STAGES, heard)
     assert caught.value.log == str(run_dir / "logs" / "slurm-12.log")
     assert "share" not in str(caught.value)
 
 
-def test_a_job_that_left_no_log_may_not_see_the_directory(goes, run_dir, heard):
+def test_a_job_without_a_log_suggests_a_missing_shared_file_system(job_states, run_dir, heard):
     (run_dir / "logs" / "slurm-12.log").unlink()
-    goes(State("FAILED", "", "1:0"))
+    job_states(State("FAILED", "", "1:0"))
     with pytest.raises(StageError, match=r"it left no log: is .*run on a file system that the nodes share\?"):
         follow(JOB, run_dir, STAGES, heard)
 
 
-def test_the_cause_that_a_process_gave_comes_before_the_state(goes, run_dir, heard):
+def test_the_error_of_a_process_outranks_the_state_of_the_job(job_states, run_dir, heard):
     def fail():
         Events(run_dir, "train", 1).error("RuntimeError: connection closed by peer", expected=False)
         Events(run_dir, "train", 0).error("no training pair is left", expected=True)
         (run_dir / "logs" / "train.rank0.log").touch()
         return State("FAILED", "NonZeroExitCode", "1:0")
 
-    goes(RUNNING, fail)
+    job_states(RUNNING, fail)
     match = r"the train stage failed in Slurm job 12 \(FAILED, exit code 1:0\): no training pair is left"
     with pytest.raises(StageError, match=match) as caught:
         follow(JOB, run_dir, STAGES, heard)
     assert caught.value.log == str(run_dir / "logs" / "train.rank0.log")
 
 
-def test_errors_before_a_requeue_are_not_the_cause(goes, run_dir, heard):
+def test_errors_before_a_requeue_are_not_the_cause(job_states, run_dir, heard):
     def fail():
         Events(run_dir, "train", 0).error("RuntimeError: of the node that failed", expected=False)
         Events(run_dir, "train", 0).started()
         return State("FAILED", "", "1:0")
 
-    goes(fail)
+    job_states(fail)
     with pytest.raises(StageError, match="its script failed"):
         follow(JOB, run_dir, STAGES, heard)
 
 
-def test_an_interrupt_leaves_the_job_running_and_says_so(goes, run_dir, heard):
+def test_an_interrupt_leaves_the_job_running_and_says_so(job_states, run_dir, heard):
     def interrupt():
         raise KeyboardInterrupt
 
-    goes(RUNNING, interrupt)
+    job_states(RUNNING, interrupt)
     with pytest.raises(KeyboardInterrupt):
         follow(JOB, run_dir, STAGES, heard)
-    assert texts(heard)[-1] == "job 12 goes on; `scancel 12` ends it, the same command follows it again"
+    assert texts(heard)[-1].startswith("job 12 continues; `scancel 12` ends it")
 
 
 def taken_up(run_dir, listener, launcher="slurm", fresh=False, detach=False):
@@ -223,110 +221,108 @@ def left_job(run_dir):
     return run_dir
 
 
-def test_a_directory_without_a_job_is_free(run_dir, heard):
+def test_a_directory_without_a_job_needs_no_handling(run_dir, heard):
     assert taken_up(run_dir, heard)
     assert taken_up(run_dir, heard, launcher="local")
 
 
-def test_a_job_whose_stages_are_complete_is_not_asked_after(left_job, heard, monkeypatch):
+def test_the_state_of_a_complete_job_is_not_queried(left_job, heard, monkeypatch):
     complete(left_job)
     monkeypatch.setattr(slurm, "state_of", None)
     assert taken_up(left_job, heard)
     assert taken_up(left_job, heard, launcher="local")
 
 
-def test_a_job_that_is_at_work_is_followed(goes, left_job, heard):
+def test_an_active_job_is_followed(job_states, left_job, heard):
     def end():
         complete(left_job)
         return DONE
 
-    goes(RUNNING, RUNNING, end)
+    job_states(RUNNING, RUNNING, end)
     assert taken_up(left_job, heard)
     assert texts(heard) == ["job 12: running"]
-    goes(RUNNING, State("CANCELLED"))
+    job_states(RUNNING, State("CANCELLED"))
     (left_job / "predictions.jsonl").unlink()
     with pytest.raises(StageError, match=r"got CANCELLED"):
         taken_up(left_job, heard)
 
 
-def test_a_detached_command_does_not_follow(goes, left_job, heard):
-    goes(State("PENDING"))
+def test_a_detached_command_does_not_follow_an_active_job(job_states, left_job, heard):
+    job_states(State("PENDING"))
     assert not taken_up(left_job, heard, detach=True)
     assert texts(heard) == ["job 12: pending; the same command without --detach follows it"]
 
 
-def test_why_a_job_failed_is_told_before_the_next_one(goes, left_job, heard):
+def test_the_cause_of_a_failed_job_is_a_warning_before_the_next_one(job_states, left_job, heard):
     Events(left_job, "train", 0).error("no training pair is left", expected=True)
-    goes(State("FAILED", "", "1:0"))
+    job_states(State("FAILED", "", "1:0"))
     assert taken_up(left_job, heard)
     assert texts(heard, "warning") == [
         "the train stage failed in Slurm job 12 (FAILED, exit code 1:0): no training pair is left"
     ]
-    heard.told.clear()
+    heard.events.clear()
     assert taken_up(left_job, heard, fresh=True)
-    assert heard.told == []
+    assert heard.events == []
 
 
-def test_a_job_that_slurm_has_forgotten_is_told_too(goes, left_job, heard):
-    goes(State("UNKNOWN"))
+def test_an_incomplete_job_that_slurm_has_forgotten_is_a_warning(job_states, left_job, heard):
+    job_states(State("UNKNOWN"))
     assert taken_up(left_job, heard)
-    (said,) = texts(heard, "warning")
-    assert said.startswith(
-        "Slurm job 12 ended before its stages were complete (got UNKNOWN): Slurm no longer remembers how it ended; "
-    )
+    (warning,) = texts(heard, "warning")
+    assert "(got UNKNOWN): Slurm no longer remembers how it ended; " in warning
     Events(left_job, "train", 0).error("no training pair is left", expected=True)
     assert taken_up(left_job, heard)
     assert texts(heard, "warning")[1:] == ["the train stage failed in Slurm job 12 (UNKNOWN): no training pair is left"]
 
 
-def test_a_job_that_ends_between_the_two_looks_is_no_failure(goes, left_job, heard):
+def test_a_job_that_completes_before_its_state_is_queried_is_not_a_failure(job_states, left_job, heard):
     def end():
         complete(left_job)
         return DONE
 
-    goes(end)
+    job_states(end)
     assert taken_up(left_job, heard)
-    assert heard.told == []
+    assert heard.events == []
 
 
-def test_files_of_an_ended_job_may_become_visible_later(goes, left_job, heard, monkeypatch):
+def test_files_of_an_ended_job_are_waited_for(job_states, left_job, heard, monkeypatch):
     looks = []
     monkeypatch.setattr(slurm, "is_complete", lambda *_: looks.append(1) or len(looks) > 6)
     monkeypatch.setattr(slurm, "_VISIBLE_SECONDS", 20.0)
-    goes(DONE)
+    job_states(DONE)
     assert taken_up(left_job, heard)
-    assert [event["text"] for event in heard.told] == ["job 12: completed; waiting up to 20 s for its files"]
+    assert [event["text"] for event in heard.events] == ["job 12: completed; waiting up to 20 s for its files"]
 
 
-def test_files_that_never_come_are_told(goes, left_job, heard):
-    goes(DONE)
+def test_files_that_never_become_visible_are_a_warning(job_states, left_job, heard):
+    job_states(DONE)
     assert taken_up(left_job, heard)
-    (said,) = texts(heard, "warning")
-    assert said.startswith("Slurm job 12 ended before its stages were complete (got COMPLETED): it ended")
+    (warning,) = texts(heard, "warning")
+    assert warning.startswith("Slurm job 12 ended before its stages were complete (got COMPLETED): it ended")
 
 
 @pytest.mark.parametrize("asked", [{"fresh": True}, {"launcher": "local"}])
-def test_nothing_else_is_done_where_a_job_is_at_work(goes, left_job, heard, asked, monkeypatch):
+def test_fresh_and_local_runs_are_refused_while_a_job_is_active(job_states, left_job, heard, asked, monkeypatch):
     monkeypatch.setattr(slurm.shutil, "which", lambda name: f"/usr/bin/{name}")
-    goes(RUNNING)
+    job_states(RUNNING)
     with pytest.raises(
-        RunDirectoryError, match=r"job 12 is at work in this directory \(got RUNNING for .*\); `scancel 12`"
+        RunDirectoryError, match=r"job 12 is active in this directory \(got RUNNING for .*\); `scancel 12`"
     ):
         taken_up(left_job, heard, **asked)
     complete(left_job)
     if "fresh" in asked:
-        with pytest.raises(RunDirectoryError, match="job 12 is at work"):
+        with pytest.raises(RunDirectoryError, match="job 12 is active"):
             taken_up(left_job, heard, **asked)
 
 
-def test_where_nobody_can_ask_after_the_job_nothing_is_done(left_job, heard, monkeypatch):
+def test_a_local_run_is_refused_where_the_state_of_a_job_cannot_be_queried(left_job, heard, monkeypatch):
     monkeypatch.setattr(slurm.shutil, "which", lambda name: None)
-    match = r"may be at work \(got job 12 in .*job.json, and no scontrol on this machine\); delete that file"
+    match = r"may be active \(got job 12 in .*job.json, and no scontrol on this machine\); delete that file"
     with pytest.raises(RunDirectoryError, match=match):
         taken_up(left_job, heard, launcher="local")
 
 
-def test_a_failure_is_looked_up_by_those_who_did_not_listen(run_dir):
+def test_a_failure_reads_the_cause_from_the_events_file(run_dir):
     Events(run_dir, "predict", 3).error("ValueError: odd", expected=False)
     error = failure(JOB, run_dir, State("UNKNOWN"))
     assert str(error) == "the predict stage failed in Slurm job 12 (UNKNOWN): ValueError: odd"

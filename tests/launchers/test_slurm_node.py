@@ -1,4 +1,4 @@
-"""A node of a job: its share of the processes, and the signals that reach it."""
+"""A node of a Slurm job starts its share of the processes and forwards signals to them."""
 
 import os
 import signal
@@ -35,8 +35,8 @@ def on_node(run_dir, monkeypatch):
     before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)}
 
     def run(program):
-        def command(launch, run_dir, stages, place):
-            run.asked = (launch.distribution, list(stages), place)
+        def command(launch, run_dir, stages, machine):
+            run.asked = (launch.distribution, list(stages), machine)
             return [sys.executable, "-c", program]
 
         monkeypatch.setattr(slurm_node, "command", command)
@@ -47,25 +47,25 @@ def on_node(run_dir, monkeypatch):
         signal.signal(number, handler)
 
 
-def test_a_node_starts_the_launch_of_its_stages_at_its_place(on_node):
+def test_a_node_starts_its_share_with_its_rank_and_the_first_nodes_address(on_node):
     assert on_node("import os; assert 'MASTER_ADDR' not in os.environ") == 0
-    assert on_node.asked == ("deepspeed", ["train"], slurm_node.Place(1, "first", 20012))
+    assert on_node.asked == ("deepspeed", ["train"], slurm_node.MachineRank(1, "first", 20012))
 
 
-def test_what_a_failing_node_said_is_in_the_log_of_the_job(on_node, run_dir, capfd):
+def test_the_output_of_a_failing_node_reaches_the_log_of_the_job(on_node, run_dir, capfd):
     (run_dir / "logs" / "launcher.machine1.log").write_text("of an earlier job\n")
     assert on_node("import sys; sys.exit('no such device')") == 1
     assert capfd.readouterr().err == "no such device\n"
     assert (run_dir / "logs" / "launcher.machine1.log").read_text() == "of an earlier job\nno such device\n"
 
 
-def test_a_signal_that_comes_while_the_processes_are_started_reaches_them(on_node, monkeypatch):
+def test_a_signal_during_the_start_reaches_the_processes(on_node, monkeypatch):
     start = subprocess.Popen
 
     def signalled(*arguments, **named):
         signal.raise_signal(signal.SIGUSR1)
         process = start(*arguments, **named)
-        time.sleep(1)  # until it listens
+        time.sleep(1)  # until it handles signals
         return process
 
     monkeypatch.setattr(slurm_node.subprocess, "Popen", signalled)
@@ -73,10 +73,10 @@ def test_a_signal_that_comes_while_the_processes_are_started_reaches_them(on_nod
 
 
 @pytest.mark.parametrize(
-    ("sent", "code", "told"),
+    ("sent", "code", "returned"),
     [("SIGUSR1", 75, 75), ("SIGTERM", 75, 143), ("SIGTERM", 1, 143), ("SIGUSR1", 1, 1), ("SIGUSR1", 0, 0)],
 )
-def test_signals_are_passed_on_and_what_they_led_to_is_told(run_dir, sent, code, told):
+def test_signals_are_forwarded_and_decide_the_exit_code(run_dir, sent, code, returned):
     program = WAITS.format(name=sent, code=code)
     start = (
         f"{NODE}slurm_node._OTHERS_SECONDS = 0\n"
@@ -91,4 +91,4 @@ def test_signals_are_passed_on_and_what_they_led_to_is_told(run_dir, sent, code,
             assert time.monotonic() < end
             time.sleep(0.05)
         node.send_signal(getattr(signal, sent))
-        assert node.wait(60) == told
+        assert node.wait(60) == returned

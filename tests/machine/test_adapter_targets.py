@@ -25,7 +25,7 @@ def folder(tmp_path):
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("query", r"by the end of their name \(got 'query'\); the model has fc1, q_proj, v_proj"),
+        ("query", r"ends of names of linear layers \(got 'query'\); the model has fc1, q_proj, v_proj"),
         ("q_prog", r"\(got 'q_prog'\), did you mean q_proj\?"),
         (".*q_proj", r"\(got '.\*q_proj'\)"),
         ("encoder", r"\(got 'encoder'\)"),
@@ -37,28 +37,28 @@ def folder(tmp_path):
         ("lm_head", r"shares its weights with the embedding cannot be merged \(got 'lm_head'.*layers: fc1, q_proj"),
     ],
 )
-def test_what_the_files_show_to_be_no_linear_layer_of_its_own_is_refused(folder, target, message):
+def test_a_target_that_is_not_a_separate_linear_layer_is_refused(folder, target, message):
     with pytest.raises(AssertionError, match=message):
         raise AssertionError(*wrong_targets(["q_proj", target], "a", folder))
 
 
-def test_layers_by_any_end_of_their_name_are_fine(folder):
+def test_targets_match_any_end_of_a_layer_name(folder):
     targets = ["q_proj", "self_attn.v_proj", f"{LAYER}.fc1"]
     assert list(wrong_targets(targets, "a", folder)) == []
 
 
-def test_a_layer_named_twice_would_be_counted_twice(folder):
+def test_a_layer_listed_twice_is_refused(folder):
     assert list(wrong_targets(["fc1", "q_proj", "fc1"], "a", folder)) == [
-        "lora_target_modules names a layer twice (got 'fc1'); remove one of the two"
+        "lora_target_modules lists a layer twice (got 'fc1'); remove one"
     ]
 
 
-def test_lm_head_of_its_own_takes_an_adapter(folder):
+def test_an_untied_lm_head_takes_an_adapter(folder):
     save_file({"lm_head.weight": np.zeros((9, 4), np.float32)}, folder / "more.safetensors")
     assert list(wrong_targets(["lm_head"], "a", folder)) == []
 
 
-def test_the_layers_of_a_known_model_on_the_hub_are_known(folder):
+def test_the_layers_of_a_known_hub_model_are_known_without_its_files(folder):
     known = "google/flan-t5-base"
     assert list(wrong_targets(["q", "wi_0", "lm_head"], known, None)) == []
     (message,) = wrong_targets(["q_proj"], known, None)

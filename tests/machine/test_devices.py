@@ -48,12 +48,12 @@ def test_every_device_is_seen_with_its_memory_and_capability(three_gpus):
     ],
 )
 @pytest.mark.usefixtures("three_gpus")
-def test_cuda_visible_devices_is_read_as_cuda_reads_it(monkeypatch, chosen, seen):
+def test_cuda_visible_devices_selects_what_cuda_would_select(monkeypatch, chosen, seen):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
     assert names() == seen
 
 
-def test_without_a_driver_there_are_none(monkeypatch):
+def test_no_gpus_are_visible_without_a_driver(monkeypatch):
     def missing():
         raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
 

@@ -1,4 +1,4 @@
-"""The memory estimate: model states by DeepSpeed's estimators, activations that grow with what they depend on."""
+"""The memory estimate: model states agree with DeepSpeed's estimators, activations grow with batch and lengths."""
 
 import pytest
 
@@ -40,8 +40,8 @@ def test_zero_2_in_bf16_is_deepspeeds_estimate(processes):
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4, 8])
-def test_zero_3_in_bf16_is_deepspeeds_estimate_with_what_is_gathered(processes):
-    # 16-bit gradients and the weights that stay gathered are what its 18 bytes a weight and its largest layer leave out
+def test_zero_3_in_bf16_is_deepspeeds_estimate_plus_gathered_weights(processes):
+    # DeepSpeed's 18 bytes per weight and its largest layer omit 16-bit gradients and the weights that stay gathered.
     gathered = 2 * ALL + 2 * ALL // processes
     memory = of(sharding=zero("zero3"), processes=processes)
     theirs = zero3_needs(ALL, 0, processes, 1, False, False)[1]
@@ -53,17 +53,17 @@ def test_zero_3_in_bf16_is_deepspeeds_estimate_with_what_is_gathered(processes):
 
 def test_zero_1_divides_the_optimizer_alone():
     memory = of(sharding=zero("zero1"))
-    # The gradient's copy is made when the (here larger) activations are gone, unless gradients are added to it.
+    # The gradient's copy is allocated after the (here larger) activations are freed, unless gradients accumulate in it.
     assert (memory.weights, memory.gradients, memory.optimizer) == (2 * ALL, 2 * ALL, 12 * ALL // 4)
     assert of(sharding=zero("zero1"), gradient_accumulation_steps=2).gradients == 2 * ALL + ALL
 
 
-def test_no_more_is_gathered_than_stays_live():
+def test_gathered_weights_are_limited_by_max_live_parameters():
     live = Sharding(stage=3, live=1_000_000)
     assert of(sharding=live).weights == 2_000_000 + 2 * ALL // 4
 
 
-def test_gradients_are_reduced_in_buffers():
+def test_buffers_hold_the_buckets_in_which_gradients_are_reduced():
     assert of(sharding=zero("zero2")).buffers == 2 * 25_000_000 * 2
     assert of(sharding=zero("zero1")).buffers == 25_000_000 * 2
     assert of(sharding=zero("zero2"), bf16=False).buffers == 2 * 25_000_000 * 4
@@ -71,13 +71,13 @@ def test_gradients_are_reduced_in_buffers():
     assert of(processes=1).buffers == 0
 
 
-def test_what_zero_3_gathers_comes_on_top():
+def test_zero_3_buffers_include_the_largest_layer():
     buckets = 2 * 25_000_000 * 2
     assert of(sharding=zero("zero3")).buffers == buckets + 4 * SHAPE.largest_layer, "as in DeepSpeed's estimate"
     assert SHAPE.largest_layer == 32128 * 768
 
 
-def test_offload_below_zero_3_needs_room_for_a_layer_on_both_sides():
+def test_offload_below_zero_3_needs_room_for_a_layer_on_device_and_host():
     largest = 2 * SHAPE.largest_layer
     memory = of(sharding=zero("zero2_offload"))
     assert memory.buffers == 2 * 25_000_000 * 2 + largest
@@ -86,7 +86,7 @@ def test_offload_below_zero_3_needs_room_for_a_layer_on_both_sides():
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
-def test_in_fp32_there_is_a_second_copy_too(stage):
+def test_zero_in_fp32_keeps_a_second_copy_of_the_weights(stage):
     assert of(sharding=zero(f"zero{stage}"), processes=1, bf16=False).optimizer == 12 * ALL
 
 
@@ -98,7 +98,7 @@ def test_without_deepspeed_bf16_is_autocast_over_fp32():
     assert of(processes=1).total == states(of(processes=1)) + of(processes=1).activations
 
 
-def test_an_adapter_has_gradients_and_moments_of_its_own_weights_alone():
+def test_an_adapter_has_gradients_and_moments_of_adapter_weights_only():
     memory = of(trainable=LORA, processes=1, adapter="lora")
     assert (memory.weights, memory.gradients, memory.optimizer) == (2 * ALL + 6 * LORA, 4 * LORA, 8 * LORA)
     assert of(trainable=LORA, processes=1, adapter="lora", bf16=False).weights == 4 * (ALL + LORA)
@@ -108,7 +108,7 @@ def test_an_adapter_has_gradients_and_moments_of_its_own_weights_alone():
     assert sharded.buffers == 2 * LORA * 2, "a bucket is no larger than the adapter"
 
 
-def test_what_an_adapter_offloads_is_its_own():
+def test_host_memory_of_an_offloaded_adapter_counts_adapter_and_frozen_weights():
     memory = of(trainable=LORA, adapter="lora", sharding=zero("zero2_offload", LORA))
     assert memory.host == zero2_needs(LORA, 4, 1, True)[0]
     frozen = of(trainable=LORA, adapter="lora", sharding=zero("zero3_offload", LORA))
@@ -129,7 +129,7 @@ def test_activations_grow_with_the_batch_and_the_lengths():
     assert of(micro_batch_size=1, sequence_len=256, target_len=64, bf16=False).activations > kept
 
 
-def test_an_adapter_keeps_its_own_inputs():
+def test_an_adapter_with_dropout_keeps_its_inputs():
     lengths = {"micro_batch_size": 1, "sequence_len": 16, "target_len": 4}
     lora = {"adapter": "lora", "trainable": LORA}
     plain = of(**lengths).activations
@@ -138,11 +138,11 @@ def test_an_adapter_keeps_its_own_inputs():
     assert of(**lengths, **lora, lora_dropout=0.0).activations == plain
 
 
-def test_gradient_checkpointing_keeps_far_less():
+def test_gradient_checkpointing_keeps_less_than_a_third_of_the_activations():
     assert of(gradient_checkpointing=True).activations < of().activations / 3
 
 
-def test_the_formula_is_what_the_layers_keep():
+def test_activations_are_the_sum_of_what_the_layers_keep():
     recipe = {"micro_batch_size": 1, "sequence_len": 16, "target_len": 4}
 
     def attention(queries, keys):
@@ -168,7 +168,7 @@ def test_the_formula_is_what_the_layers_keep():
         (False, [(8, 0)], "cuda", False),
     ],
 )
-def test_the_precision_is_the_recipes_else_that_of_the_devices(asked, capabilities, device, expected):
+def test_bf16_auto_depends_on_the_devices(asked, capabilities, device, expected):
     recipe = Recipe.model_validate({"kind": "train", "bf16": asked})
     gpus = [Gpu("GPU", 40 << 30, capability) for capability in capabilities]
     assert takes_bf16(recipe, gpus, device) is expected

@@ -1,4 +1,4 @@
-"""Weights are counted from the config: the known FLAN-T5 models, LoRA, and what cannot be told."""
+"""Weights are counted from the config, for FLAN-T5 models and for LoRA."""
 
 import json
 
@@ -20,11 +20,11 @@ BASE = KNOWN_MODELS["google/flan-t5-base"]
         ("google/flan-t5-xxl", 11_135_332_352),
     ],
 )
-def test_the_published_models_have_their_published_sizes(name, parameters):
+def test_known_models_have_their_published_sizes(name, parameters):
     assert shape_of(name, None).parameters == parameters
 
 
-def test_lora_on_q_and_v_of_flan_t5_base():
+def test_lora_on_q_and_v_of_flan_t5_base_has_the_published_size():
     trainable = BASE.lora_parameters(32, ["q", "v"])
     assert trainable == 3_538_944
     assert BASE.parameters + trainable == 251_116_800
@@ -44,7 +44,7 @@ def test_lora_is_rank_times_inputs_and_outputs_of_each_layer(targets, count):
     assert BASE.lora_parameters(8, targets) == count
 
 
-def test_dora_adds_a_magnitude_an_output():
+def test_dora_adds_one_magnitude_per_output():
     assert BASE.lora_parameters(8, ["q"], dora=True) - BASE.lora_parameters(8, ["q"]) == 36 * 768
 
 
@@ -62,7 +62,7 @@ def test_a_local_model_is_counted_from_its_config_and_its_headers(tmp_path, writ
     assert shape.lora_parameters(8, ["wi"]) == 12 * 8 * (768 + 2048)
 
 
-def test_what_is_not_known_is_not_guessed(tmp_path, write_model):
+def test_the_shape_of_an_unknown_model_is_none(tmp_path, write_model):
     assert shape_of("facebook/bart-base", None) is None
     assert shape_of("./model", write_model(tmp_path / "bart", model_type="bart")) is None
     assert shape_of("./model", tmp_path) is None
@@ -74,7 +74,7 @@ def test_what_is_not_known_is_not_guessed(tmp_path, write_model):
     assert shape_of("./model", tmp_path) is None
 
 
-def test_tensors_of_all_shards_are_seen(tmp_path, write_model):
+def test_tensors_of_all_shards_are_found(tmp_path, write_model):
     write_model(tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "model-00001.safetensors")
     write_model(tmp_path, tied=True, vocab_size=512)
@@ -92,7 +92,7 @@ def test_tensors_of_all_shards_are_seen(tmp_path, write_model):
         b"\xff" * 64,
     ],
 )
-def test_a_file_that_only_has_the_name_of_safetensors_is_told(tmp_path, write_model, content):
+def test_a_file_that_is_safetensors_by_name_only_is_refused(tmp_path, write_model, content):
     (write_model(tmp_path) / "model.safetensors").write_bytes(content)
     with pytest.raises(ModelError, match=r"not a safetensors file \(got .*model.safetensors\); .*`git lfs pull`"):
         shape_of("./model", tmp_path)
@@ -100,7 +100,7 @@ def test_a_file_that_only_has_the_name_of_safetensors_is_told(tmp_path, write_mo
 
 @pytest.mark.parametrize("key", ["vocab_size", "d_model", "d_ff", "num_layers", "num_decoder_layers", "num_heads"])
 @pytest.mark.parametrize("value", ["512", -1, 10**25, [1], {}, 1.5, True])
-def test_a_size_that_is_none_is_refused(tmp_path, write_model, key, value):
+def test_a_size_that_is_not_a_positive_number_is_refused(tmp_path, write_model, key, value):
     folder = write_model(tmp_path / "model")
     config = json.loads((folder / "config.json").read_text()) | {key: value}
     (folder / "config.json").write_text(json.dumps(config))
@@ -110,7 +110,7 @@ def test_a_size_that_is_none_is_refused(tmp_path, write_model, key, value):
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, "\ufeff{}", "[]", "7", '{"model_type": []}'])
-def test_a_config_that_says_nothing_is_not_guessed(tmp_path, write_model, content):
+def test_the_shape_of_an_unreadable_config_is_none(tmp_path, write_model, content):
     folder = write_model(tmp_path / "model")
     (folder / "config.json").write_text(content)
     assert shape_of("x", folder) is None

@@ -25,7 +25,7 @@ def problems(path, *sets):
         ("prompt_template='{dialogue} {dialogue}'", "prompt_template needs {dialogue} once (got 2 times in"),
         (
             "lora_target_modules=[q, quary]",
-            "lora_target_modules names linear layers by the end of their name (got 'quary'",
+            "lora_target_modules lists the ends of names of linear layers (got 'quary'",
         ),
         ("base_model=./nowhere", "no model at this path (got ./nowhere"),
     ],
@@ -91,7 +91,12 @@ def test_all_that_is_wrong_with_a_deepspeed_config_is_told_at_once(project):
         '"zero_optimization": {"stage": 2, "offload_param": {"device": "cpu"}, "offload_optimizer": "cpu"}}'
     )
     found = problems(project / "train.yaml", "deepspeed=d.json", "optimizer=adafactor")
-    words = ("no such key", "offload_optimizer is no object", "offload_param has no effect", "got gradient_clipping")
+    words = (
+        "no such key",
+        "offload_optimizer is not an object",
+        "offload_param has no effect",
+        "got gradient_clipping",
+    )
     assert [any(word in problem for problem in found) for word in (*words, "got fp16", "Adafactor")] == [True] * 6
     assert len(found) == 6
 

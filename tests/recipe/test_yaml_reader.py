@@ -201,7 +201,7 @@ def test_a_recipe_path_that_goes_through_a_file_is_reported(tmp_path):
 
 def test_a_recipe_file_above_the_size_limit_is_refused(tmp_path):
     (tmp_path / "a.yaml").write_text("- 1\n" * 50_000)
-    with pytest.raises(InputError, match=r"at most 100,000 bytes \(got 200,000 in .*\); is it the right file\?"):
+    with pytest.raises(InputError, match=r"exceeds 100,000 bytes \(got 200,000 bytes in .*\); is it the right file\?"):
         read_yaml_file(tmp_path / "a.yaml")
 
 

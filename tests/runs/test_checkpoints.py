@@ -1,4 +1,4 @@
-"""Checkpoints are trusted by their manifest alone."""
+"""Checkpoints are verified by their manifest."""
 
 import json
 
@@ -42,7 +42,7 @@ def test_the_latest_complete_checkpoint_is_taken(tmp_path):
     assert layout_of(good) == LAYOUT
 
 
-def test_where_there_is_none_none_is_taken(tmp_path):
+def test_without_checkpoints_none_is_found(tmp_path):
     assert latest_good(tmp_path) == (None, [])
     assert latest_good(tmp_path / "nowhere") == (None, [])
 
@@ -59,12 +59,12 @@ def test_where_there_is_none_none_is_taken(tmp_path):
             lambda path: (path / "global_step" / "optimizer.pt").write_bytes(b"Moments" * 100),
             "global_step/optimizer.pt was altered",
         ),
-        (lambda path: (path / MANIFEST).unlink(), "it was not written to the end"),
+        (lambda path: (path / MANIFEST).unlink(), "it is incomplete: it has no manifest"),
         (lambda path: (path / MANIFEST).write_text('{"files": {"mod'), "its manifest cannot be read"),
         (lambda path: (path / MANIFEST).write_text("[]"), "its manifest cannot be read"),
     ],
 )
-def test_damage_is_noticed_told_and_passed_over(tmp_path, harm, reason):
+def test_a_damaged_checkpoint_is_reported_and_skipped(tmp_path, harm, reason):
     older, newer = write(tmp_path, 10), write(tmp_path, 20)
     assert damage(newer) is None
     harm(newer)
@@ -74,7 +74,7 @@ def test_damage_is_noticed_told_and_passed_over(tmp_path, harm, reason):
     assert [(entry.path, entry.reason) for entry in passed_over] == [(newer, reason)]
 
 
-def test_what_is_added_later_does_no_harm(tmp_path):
+def test_files_added_to_a_checkpoint_do_not_damage_it(tmp_path):
     path = write(tmp_path, 10)
     (path / "note.txt").write_text("x")
     assert damage(path) is None
@@ -109,8 +109,8 @@ def test_rotation_never_deletes_the_last_good_one(tmp_path):
     assert module.step_of(good) == 10
 
 
-def test_damaged_ones_of_an_earlier_try_count_for_nothing(tmp_path):
-    """Their sizes are right: only who went on from before them knows that they are damaged."""
+def test_rotation_deletes_later_checkpoints_of_an_earlier_attempt(tmp_path):
+    """Their sizes are right, so only the run that resumed from an earlier checkpoint knows that they are damaged."""
     write(tmp_path, 10)
     for step in (20, 30):
         (write(tmp_path, step) / "model.safetensors").write_bytes(b"Weights" * 100)
@@ -131,30 +131,27 @@ def save_that_fails(folder, error, first=True):
         raise error
 
 
-def test_what_could_not_be_written_is_taken_away_and_the_one_before_it_stays(tmp_path):
+def test_a_checkpoint_that_cannot_be_written_is_removed_and_the_previous_one_stays(tmp_path):
     before = write(tmp_path, 10)
-    message = (
-        r"checkpoint-20 could not be written \(got RuntimeError: \[enforce fail\] unexpected pos 64\); the checkpoints "
-        "before it are whole: free space on the disk"
-    )
+    message = r"\(got RuntimeError: \[enforce fail\] unexpected pos 64\); earlier checkpoints are intact: free space"
     with pytest.raises(StageError, match=message):
         save_that_fails(tmp_path, RuntimeError("[enforce fail] unexpected pos 64\nmore"))
     assert latest_good(tmp_path) == (before, [])
     assert left(tmp_path) == [10]
 
 
-def test_other_ranks_take_nothing_away(tmp_path):
+def test_only_the_first_rank_removes_a_failed_checkpoint(tmp_path):
     with pytest.raises(StageError, match="checkpoint-20 could not be written"):
         save_that_fails(tmp_path, OSError(28, "No space left on device"), first=False)
     assert left(tmp_path) == [20]
 
 
-def test_what_has_a_message_of_its_own_keeps_it(tmp_path):
+def test_a_summtune_error_while_writing_keeps_its_message(tmp_path):
     with pytest.raises(StageError, match=r"^a weight is not a number$"):
         save_that_fails(tmp_path, StageError("a weight is not a number"))
 
 
-def test_a_checkpoint_that_was_cut_short_is_written_anew(tmp_path):
+def test_an_incomplete_checkpoint_is_removed_before_it_is_written_again(tmp_path):
     cut = write(tmp_path, 20, manifest=False)
     (cut / "old").write_text("x")
     with written(tmp_path, 20, first=True) as path:

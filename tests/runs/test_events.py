@@ -1,4 +1,4 @@
-"""What a worker says reaches the command that started it, line by line."""
+"""Events of a worker reach the command that started it, line by line."""
 
 import json
 
@@ -30,7 +30,7 @@ def test_events_arrive_once_and_in_order(run_dir):
     assert list(reader.new()) == []
 
 
-def test_only_the_first_rank_speaks_but_every_rank_may_fail(run_dir):
+def test_only_the_first_rank_reports_except_for_errors(run_dir):
     reader = EventReader(run_dir)
     events = Events(run_dir, "train", 1)
     events.progress(1, 2)
@@ -43,14 +43,14 @@ def test_only_the_first_rank_speaks_but_every_rank_may_fail(run_dir):
     ]
 
 
-def test_what_an_earlier_run_said_is_passed_over(run_dir):
+def test_events_from_before_the_reader_are_skipped(run_dir):
     Events(run_dir, "train", 0).say("yesterday")
     reader = EventReader(run_dir)
     Events(run_dir, "train", 0).say("today – läuft")
     assert [event["text"] for event in reader.new()] == ["today – läuft"]
 
 
-def test_half_a_line_waits_for_its_other_half(run_dir):
+def test_an_incomplete_line_is_read_once_it_is_complete(run_dir):
     reader = EventReader(run_dir)
     line = json.dumps({"event": "message", "stage": "train", "rank": 0, "text": "whole"}) + "\n"
     with events_file(run_dir).open("a") as file:
@@ -61,21 +61,21 @@ def test_half_a_line_waits_for_its_other_half(run_dir):
     assert [event["text"] for event in reader.new()] == ["whole"]
 
 
-def test_where_nothing_can_be_written_nothing_is_said_and_nothing_fails(tmp_path):
+def test_events_that_cannot_be_written_are_dropped_without_error(tmp_path):
     Events(tmp_path, "train", 0).error("no space is left", expected=True)
     assert list(EventReader(tmp_path).new()) == []
 
 
-def test_a_reader_may_begin_where_a_job_did(run_dir):
+def test_a_reader_can_start_at_an_offset(run_dir):
     Events(run_dir, "train", 0).say("of another job")
     start = events_file(run_dir).stat().st_size
     Events(run_dir, "train", 0).say("while nobody looked")
     assert [event["text"] for event in EventReader(run_dir, start).new()] == ["while nobody looked"]
     assert [event["text"] for event in EventReader(run_dir, 0).new()] == ["of another job", "while nobody looked"]
-    assert list(EventReader(run_dir, 10_000).new()) == [], "the file was begun anew since"
+    assert list(EventReader(run_dir, 10_000).new()) == [], "the file has been replaced since"
 
 
-def test_a_line_that_two_machines_wrote_at_once_is_passed_over(run_dir):
+def test_a_garbled_line_is_skipped(run_dir):
     reader = EventReader(run_dir)
     with events_file(run_dir).open("a") as file:
         file.write('{"event": {"event": "error"}\n')
@@ -83,6 +83,6 @@ def test_a_line_that_two_machines_wrote_at_once_is_passed_over(run_dir):
     assert [event["text"] for event in reader.new()] == ["fine"]
 
 
-def test_lines_that_are_no_events_are_passed_over(run_dir):
+def test_lines_that_are_not_events_are_skipped(run_dir):
     events_file(run_dir).write_bytes(b"[1]\n7\nnull\n" + b"[" * 100_000 + b'\n\xff\n{"event": "started"}\n')
     assert list(EventReader(run_dir, 0).new()) == [{"event": "started"}]

@@ -1,4 +1,4 @@
-"""The two records, to JSON and back."""
+"""Dialogues and predictions, to JSON and back."""
 
 import json
 
@@ -8,14 +8,14 @@ from summtune.base.errors import DataError
 from summtune.runs.records import Dialogue, Prediction
 
 
-def test_a_dialogue_survives_its_line():
+def test_a_dialogue_is_unchanged_after_json():
     dialogue = Dialogue("test_0", "#Person1#: Hi.\n#Person2#: Hello.", ("They greet.", "A greeting."))
     line = json.loads(json.dumps(dialogue.to_json()))
     assert line == {"id": "test_0", "dialogue": dialogue.dialogue, "references": ["They greet.", "A greeting."]}
     assert Dialogue.from_json(line) == dialogue
 
 
-def test_a_prediction_survives_its_line():
+def test_a_prediction_is_unchanged_after_json():
     prediction = Prediction(
         "test_0", "A: Hi.", "They greet.", ("A greeting.",), 12, 5, truncated=True, hit_length_cap=False
     )
@@ -26,7 +26,7 @@ def test_a_prediction_survives_its_line():
     assert Prediction.from_json(line) == prediction
 
 
-def test_what_is_unknown_of_outputs_from_elsewhere_is_null():
+def test_unknown_fields_of_external_predictions_are_null():
     line = json.loads(json.dumps(Prediction("a", "", "They greet.", ("A greeting.",)).to_json()))
     assert line["prompt_tokens"] is line["new_tokens"] is line["truncated"] is line["hit_length_cap"] is None
     assert Prediction.from_json(line) == Prediction("a", "", "They greet.", ("A greeting.",))
@@ -38,7 +38,7 @@ LINE = Prediction("a", "A: Hi.", "They greet.", ("A greeting.",), 12, 5, True, F
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"surprise": 1}, r"a prediction has a foreign key \(got surprise\); write the file again"),
+        ({"surprise": 1}, r"a prediction has unknown keys \(got surprise\); write the file again"),
         ({"id": 7}, r"id of a prediction must be text \(got 7\)"),
         ({"prediction": None}, r"prediction of a prediction must be text \(got None\)"),
         ({"references": "one"}, r"references of a prediction must be a list of texts \(got 'one'\)"),
@@ -48,13 +48,13 @@ LINE = Prediction("a", "A: Hi.", "They greet.", ("A greeting.",), 12, 5, True, F
         ({"truncated": 1}, r"truncated of a prediction must be true or false or null \(got 1\)"),
     ],
 )
-def test_a_line_of_something_else_is_no_prediction(change, message):
+def test_a_prediction_with_a_wrong_value_is_refused(change, message):
     with pytest.raises(DataError, match=message):
         Prediction.from_json(LINE | change)
 
 
-def test_a_line_without_everything_is_no_prediction():
-    with pytest.raises(DataError, match=r"a prediction lacks key \(got id, new_tokens\); write the file again"):
+def test_a_prediction_with_missing_keys_is_refused():
+    with pytest.raises(DataError, match=r"a prediction lacks keys \(got id, new_tokens\); write the file again"):
         Prediction.from_json({key: value for key, value in LINE.items() if key not in ("id", "new_tokens")})
-    with pytest.raises(DataError, match=r"a prediction is an object \(got list\)"):
+    with pytest.raises(DataError, match=r"a prediction must be an object \(got list\)"):
         Prediction.from_json([])

@@ -1,4 +1,4 @@
-"""The run directory: whose it is, who works in it, what is complete."""
+"""The run directory: its owner, its lock, its complete stages."""
 
 import json
 import subprocess
@@ -22,20 +22,20 @@ def run_dir(tmp_path):
     return folder
 
 
-def test_a_place_where_nothing_is_is_free(tmp_path):
+def test_a_missing_or_empty_directory_is_free(tmp_path):
     assert run_directory.check_free(tmp_path / "nowhere", MINE) is False
     assert run_directory.check_free(tmp_path, MINE) is False
     (tmp_path / ".lock").touch()
     (tmp_path / ".preparing").mkdir()
-    assert run_directory.check_free(tmp_path, MINE) is False, "what a killed beginning leaves is no run"
+    assert run_directory.check_free(tmp_path, MINE) is False, "leftovers of a killed command are not a run"
 
 
-def test_its_own_run_is_found_again(run_dir):
+def test_a_directory_with_the_same_run_is_recognized(run_dir):
     assert run_directory.check_free(run_dir, MINE) is True
 
 
-def test_another_run_is_refused_and_named(run_dir):
-    match = r"holds another run \(got .*run: lora-aaaaaaaa, this one is bbbbbbbb\); choose another --output-dir"
+def test_a_directory_with_another_run_is_refused_and_the_run_named(run_dir):
+    match = r"contains another run \(got .*run: lora-aaaaaaaa, this one is bbbbbbbb\); choose another --output-dir"
     with pytest.raises(RunDirectoryError, match=match):
         run_directory.check_free(run_dir, OTHER)
 
@@ -50,21 +50,21 @@ def test_another_run_is_refused_and_named(run_dir):
         ("plan.json", '{"identity": 5}'),
     ],
 )
-def test_something_else_is_refused_and_left_alone(tmp_path, everything_in, name, content):
+def test_a_directory_with_foreign_files_is_refused_and_unchanged(tmp_path, everything_in, name, content):
     (tmp_path / name).write_text(content)
     before = everything_in(tmp_path)
-    with pytest.raises(RunDirectoryError, match=r"something that is not a run of summtune \(got .*\); choose another"):
+    with pytest.raises(RunDirectoryError, match=r"something that is not a summtune run \(got .*\); choose another"):
         run_directory.check_free(tmp_path, MINE)
     assert everything_in(tmp_path) == before
 
 
-def test_a_file_in_its_place_is_refused(tmp_path):
+def test_a_file_instead_of_a_run_directory_is_refused(tmp_path):
     (tmp_path / "run").write_text("x")
     with pytest.raises(RunDirectoryError, match=r"a run directory is a folder \(got the file .*run\)"):
         run_directory.check_free(tmp_path / "run", MINE)
 
 
-def test_one_command_works_in_it_at_a_time(run_dir):
+def test_only_one_command_can_lock_a_run_directory(run_dir):
     program = (
         "import sys; from pathlib import Path; from summtune.runs.run_directory import locked\n"
         "with locked(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
@@ -74,9 +74,7 @@ def test_one_command_works_in_it_at_a_time(run_dir):
     ) as other:
         assert other.stdout.readline() == "in\n"
         with (
-            pytest.raises(
-                RunDirectoryError, match=r"another summtune command is working in this directory \(got .*run\)"
-            ),
+            pytest.raises(RunDirectoryError, match=r"another summtune command is using this directory \(got .*run\)"),
             run_directory.locked(run_dir),
         ):
             pytest.fail("two commands in one directory")
@@ -91,14 +89,14 @@ def fail(run_dir, error, begin):
         raise error
 
 
-def test_a_failed_beginning_leaves_nothing_behind(tmp_path):
+def test_a_failure_before_the_plan_exists_leaves_nothing_behind(tmp_path):
     run_dir = tmp_path / "outputs" / "run"
     with pytest.raises(KeyboardInterrupt):
         fail(run_dir, KeyboardInterrupt(), lambda: (run_dir / "data").mkdir(parents=True))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_that_has_begun_stays_and_so_does_what_was_there(tmp_path):
+def test_a_failure_keeps_runs_with_a_plan_and_existing_parents(tmp_path):
     run_dir, other = tmp_path / "outputs" / "run", tmp_path / "outputs" / "other"
     with pytest.raises(ValueError, match="later"):
         fail(run_dir, ValueError("later"), lambda: write_json(run_dir / "plan.json", {}))
@@ -109,20 +107,20 @@ def test_a_run_that_has_begun_stays_and_so_does_what_was_there(tmp_path):
     assert run_dir.exists()
 
 
-def test_an_empty_directory_of_the_user_stays(tmp_path):
+def test_a_failure_keeps_an_empty_directory_of_the_user(tmp_path):
     with pytest.raises(ValueError, match="at once"):
         fail(tmp_path, ValueError("at once"), lambda: None)
     assert tmp_path.exists()
 
 
-def test_the_directory_of_a_command_at_work_is_not_deleted_by_one_that_came_too_late(tmp_path):
+def test_a_command_that_finds_the_directory_locked_does_not_delete_it(tmp_path):
     run_dir = tmp_path / "run"
     with pytest.raises(RunDirectoryError, match="another"):
-        fail(run_dir, RunDirectoryError("another summtune command is working in this directory"), run_dir.mkdir)
+        fail(run_dir, RunDirectoryError("another summtune command is using this directory"), run_dir.mkdir)
     assert run_dir.exists()
 
 
-def test_the_folder_of_preparation_is_empty_and_goes_away(tmp_path):
+def test_the_preparation_folder_starts_empty_and_is_deleted(tmp_path):
     (tmp_path / ".preparing" / "data").mkdir(parents=True)
     with run_directory.preparing(tmp_path) as folder:
         assert list(folder.iterdir()) == []
@@ -130,7 +128,7 @@ def test_the_folder_of_preparation_is_empty_and_goes_away(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_plan_is_the_last_to_be_adopted(tmp_path, monkeypatch):
+def test_the_plan_is_moved_last(tmp_path, monkeypatch):
     prepared, run_dir = tmp_path / "prepared", tmp_path / "run"
     for name in ("plan.json", "recipe.yaml", "data/test.jsonl", "zzz"):
         (prepared / name).parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +145,7 @@ def test_the_plan_is_the_last_to_be_adopted(tmp_path, monkeypatch):
     assert list(prepared.iterdir()) == []
 
 
-def test_clearing_takes_the_plan_first_and_keeps_the_lock(run_dir):
+def test_clearing_keeps_only_the_lock(run_dir):
     (run_dir / "model").mkdir()
     (run_dir / "model" / "x").write_text("x")
     with run_directory.locked(run_dir):
@@ -164,7 +162,7 @@ def complete_training(run_dir):
     run_directory.mark_complete(run_dir, "train")
 
 
-def test_a_stage_is_complete_when_it_was_marked_and_its_files_are_there(run_dir):
+def test_a_stage_is_complete_if_it_is_marked_and_its_files_exist(run_dir):
     assert not run_directory.is_complete(run_dir, "train")
     complete_training(run_dir)
     assert run_directory.is_complete(run_dir, "train")
@@ -176,7 +174,7 @@ def test_a_stage_is_complete_when_it_was_marked_and_its_files_are_there(run_dir)
 
 @pytest.mark.parametrize("name", ["model/model.safetensors", "train_log.jsonl", "training.json"])
 @pytest.mark.parametrize("harm", ["missing", "short"])
-def test_a_missing_or_short_file_is_noticed(run_dir, name, harm):
+def test_a_stage_with_a_missing_or_truncated_file_is_not_complete(run_dir, name, harm):
     complete_training(run_dir)
     path = run_dir / name
     content = path.read_bytes()
@@ -186,33 +184,33 @@ def test_a_missing_or_short_file_is_noticed(run_dir, name, harm):
     assert not run_directory.is_complete(run_dir, "train")
 
 
-def test_the_model_card_may_change(run_dir):
+def test_a_stage_stays_complete_when_its_model_card_changes(run_dir):
     complete_training(run_dir)
     (run_dir / "model" / "README.md").write_text("with the scores, which are known now")
     assert run_directory.is_complete(run_dir, "train")
 
 
 @pytest.mark.parametrize("content", ["{", "{}", json.dumps({"outputs": {}})])
-def test_a_mark_that_says_nothing_is_no_mark(run_dir, content):
+def test_an_empty_or_damaged_mark_does_not_count(run_dir, content):
     complete_training(run_dir)
     (run_dir / "stages" / "train.json").write_text(content)
     assert not run_directory.is_complete(run_dir, "train")
 
 
-def test_marks_are_taken_back(run_dir):
+def test_forget_removes_the_marks_of_stages(run_dir):
     complete_training(run_dir)
     run_directory.forget(run_dir, ["train", "predict"])
     assert not run_directory.is_complete(run_dir, "train")
 
 
-def test_predictions_are_read_with_the_line_of_what_is_wrong(tmp_path):
+def test_a_wrong_line_in_predictions_is_reported_with_its_number(tmp_path):
     path, good = tmp_path / "predictions.jsonl", Prediction("a", "A: Hi.\u2028B: Hi.", "They greet.", ("Hi.",), 3, 4)
     write_jsonl(path, [good.to_json()])
     assert read_predictions(path) == [good]
     line = path.read_bytes()
     for second, message in (
         (line[:30], r"not JSON \(got .*\); write"),
-        (b"{}\n", "a prediction lacks key"),
+        (b"{}\n", "a prediction lacks keys"),
         (b"\xff", "not JSON"),
     ):
         path.write_bytes(line + second)
@@ -231,19 +229,19 @@ def test_predictions_are_read_with_the_line_of_what_is_wrong(tmp_path):
         RecursionError(),
     ],
 )
-def test_files_that_hold_something_else_are_reported(tmp_path, error):
+def test_unexpected_content_of_run_files_is_reported(tmp_path, error):
     match = rf"the files in {tmp_path} are not as summtune writes them \(got {type(error).__name__}: .*\); restore them"
     with pytest.raises(RunDirectoryError, match=match) as told, run_directory.as_written(tmp_path):
         raise error
     assert told.value.__cause__ is error
 
 
-def test_an_error_with_a_message_of_its_own_keeps_it(tmp_path):
+def test_a_summtune_error_within_as_written_is_not_replaced(tmp_path):
     with pytest.raises(DataError, match="mine"), run_directory.as_written(tmp_path):
         raise DataError("mine")
 
 
 @pytest.mark.parametrize("marker", [[], {}, {"outputs": [1]}, {"outputs": {"a": "1"}}, {"outputs": None}, 7])
-def test_a_mark_that_was_edited_marks_nothing(run_dir, marker):
+def test_an_edited_mark_does_not_count(run_dir, marker):
     write_json(run_dir / "stages" / "evaluate.json", marker)
     assert not run_directory.is_complete(run_dir, "evaluate")

@@ -1,10 +1,9 @@
-"""The generator: what a model writes for a batch of prompts."""
+"""Decodes one batch of prompts with a transformers model."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,34 +16,24 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from summtune.plan.plan import RunPlan
+from summtune.generation.generator import Output
+from summtune.recipe.sections import Generation
 from summtune.work.cpu.packed_weights import pack_weights
 from summtune.work.cpu.t5_on_cpu import encode_in_parts, quicken
 from summtune.work.models.global_attention import GLOBAL_ATTENTION, first_token_sees_all, takes_global_attention
 
-_LEFT = 0.75  # of the rows still write: time to go on without the others
-_FEW = 4  # rows that go on together to the end
-
-
-@dataclass(frozen=True)
-class Generated:
-    """What the model wrote for one prompt.
-
-    Args:
-        text: special tokens removed.
-        new_tokens: tokens generated, the end-of-sequence token included.
-        hit_length_cap: whether max_new_tokens ended it: it has no end-of-sequence token, or one in the last place where
-            the model forces it (``forced_eos_token_id`` of BART and Pegasus). Whether the model would have ended there
-            by itself cannot be told.
-    """
-
-    text: str
-    new_tokens: int
-    hit_length_cap: bool
+_LEFT = 0.75  # when at most this share of the rows is unfinished, the finished rows are left out
+_FEW = 4  # so few rows stay together until the last one ends
 
 
 def place(model: PreTrainedModel, device: torch.device, say: Callable[[str], None]) -> None:
-    """Put a model where it generates, in the form that is fast there; say what it sees, and what is slow."""
+    """Move a model to the device that generates, in the form that is fast there.
+
+    Args:
+        model: to be changed in place.
+        device: that generates.
+        say: told which tokens have global attention, and what is slow on this machine.
+    """
     if takes_global_attention(model):
         say(GLOBAL_ATTENTION)
     model.to(device)
@@ -56,16 +45,16 @@ def place(model: PreTrainedModel, device: torch.device, say: Callable[[str], Non
 
 def generate(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[list[int]], config: GenerationConfig
-) -> list[Generated]:
+) -> list[Output]:
     """Return what the model writes for each prompt.
 
     Args:
         model: on the device that generates.
         tokenizer: pads the batch and decodes.
-        prompts: token ids, of like length for speed.
+        prompts: token ids of each; similar lengths waste little on padding.
         config: with max_new_tokens set.
     """
-    model.generation_config = config  # transformers takes from the model's own what the given one leaves open
+    model.generation_config = config  # transformers fills what the given one leaves open from the model's own
     padded = tokenizer.pad({"input_ids": list(prompts)}, return_attention_mask=True, return_tensors="pt")
     batch = padded.to(model.device)
     if takes_global_attention(model):
@@ -79,10 +68,13 @@ def generate(
     ends = _ends(config)
     forced = config.forced_eos_token_id is not None
     results = []
-    for row, text in zip(output[:, 1:].tolist(), texts, strict=True):  # the first token is the decoder's start token
+    new = output[:, 1:].tolist()  # the first token is the decoder's start token
+    for ids, row, text in zip(prompts, new, texts, strict=True):
         tokens = next((count for count, token in enumerate(row, 1) if token in ends), None)
         cut = tokens is None or (forced and tokens == config.max_new_tokens)
-        results.append(Generated(text.strip(), tokens or len(row), cut))
+        results.append(
+            Output(text=text.strip(), prompt_tokens=len(ids), new_tokens=tokens or len(row), hit_length_cap=cut)
+        )
     return results
 
 
@@ -93,17 +85,17 @@ def _ends(config: GenerationConfig) -> list[int]:
 
 
 def _is_greedy(model: PreTrainedModel, config: GenerationConfig) -> bool:
-    """Whether rows that end can be left out: one path a row, nothing drawn at random, and on a CPU, where it pays."""
+    """Return whether finished rows can be left out: one path a row, no sampling, and on a CPU, where it is faster."""
     one_path = (config.num_beams or 1) == 1 and not config.do_sample
     known = bool(_ends(config)) and config.pad_token_id is not None and isinstance(config.decoder_start_token_id, int)
     return one_path and known and model.device.type == "cpu"
 
 
 def _greedy(model: PreTrainedModel, batch: Mapping[str, torch.Tensor], config: GenerationConfig) -> torch.Tensor:
-    """Return (rows, tokens) as `model.generate` does; rows that have ended are left out of the steps that follow.
+    """Return tokens of shape (rows, tokens) as `model.generate` does; finished rows take no part in further steps.
 
     transformers takes all rows through all steps until the last one ends. Here it is stopped when a quarter of them
-    has ended, and goes on with the others from where they are.
+    has ended, and resumes with the others from its own cache.
     """
     mask, encoded, cache = batch["attention_mask"], model.get_encoder()(**batch), None
     rows = torch.arange(len(mask))
@@ -135,7 +127,7 @@ def _greedy(model: PreTrainedModel, batch: Mapping[str, torch.Tensor], config: G
 
 
 class _FewLeft(StoppingCriteria):
-    """Ends all rows as soon as so many have ended that it is time to go on without these."""
+    """Ends all rows as soon as so many have ended that it is faster to resume without these."""
 
     def __init__(self, config: GenerationConfig) -> None:
         self.ends = EosTokenCriteria(config.eos_token_id)
@@ -152,9 +144,8 @@ class _FewLeft(StoppingCriteria):
         return (~self.ended).nonzero().flatten()
 
 
-def generation_config(model: PreTrainedModel, plan: RunPlan) -> GenerationConfig:
-    """Return the recipe's generation settings with the model's special tokens; nothing else is taken from the model."""
-    settings = plan.recipe.generation
+def generation_config(model: PreTrainedModel, settings: Generation) -> GenerationConfig:
+    """Return the recipe's generation settings with the model's special tokens; nothing else comes from the model."""
     own = model.generation_config
     assert own is not None
     sampling = {"temperature": settings.temperature, "top_p": settings.top_p} if settings.do_sample else {}

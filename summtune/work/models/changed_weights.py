@@ -1,4 +1,4 @@
-"""Counts the weights that training left as they were: a model that equals its base is not a new one."""
+"""Counts the weights that training did not change: a model that equals its base was not trained."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from summtune.work.models.saved_model import saved_tensors
 
 
 def unchanged_weights(trained: Path, base: Path) -> dict[str, int | None]:
-    """Return ``unchanged_tensors`` of ``compared_tensors``, as ``training.json`` holds them.
+    """Return ``unchanged_tensors`` and ``compared_tensors``, as ``training.json`` holds them.
 
-    Tensors of one name are compared, one at a time, so that two of them are in memory and never two models. What is
-    stored in another precision than the base is compared in its own: fp32 weights that came from bf16 equal them if
-    they did not move. Both counts are None where no name is in both folders, as for an adapter, whose weights the base
+    Tensors of the same name are compared one pair at a time, so that two models are never in memory. The base's tensor
+    is first converted to the precision of the trained one: fp32 weights that were read from bf16 equal it if they did
+    not move. Both counts are None where no name is in both folders. That is so for an adapter, whose weights the base
     does not have.
 
     Args:
         trained: folder of the trained model's safetensors.
-        base: folder of the checkpoint that training began with.
+        base: folder of the checkpoint that training started from.
     """
     files = {name: file for file in sorted(base.glob("*.safetensors")) for name in _names(file)}
     unchanged = compared = 0

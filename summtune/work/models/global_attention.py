@@ -1,4 +1,4 @@
-"""Tells encoders that attend within a window which token sees the whole prompt, and is seen by all of it."""
+"""Global attention: the token that encoders with a window let see the whole prompt, and be seen by all of it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ GLOBAL_ATTENTION = "global attention on the first token of each prompt, as LED w
 
 
 def takes_global_attention(model: torch.nn.Module) -> bool:
-    """Whether the encoder attends within a window unless it is told of tokens that see all others (LED, Longformer).
+    """Return whether the encoder attends within a window, except for tokens it is given that see all others.
 
-    Without any it still runs, and sees no further than its window. LED was trained for summarization with the first
-    token of the prompt (Beltagy et al., 2020, section 7).
+    LED and Longformer do. Without such tokens they still run, and see no further than the window. LED was trained for
+    summarization with the first token of the prompt (Beltagy et al., 2020, section 7).
     """
     get_encoder: Any = model.get_encoder
     return "global_attention_mask" in inspect.signature(get_encoder().forward).parameters
 
 
 def first_token_sees_all(input_ids: torch.Tensor) -> torch.Tensor:
-    """Return the global attention mask of prompts: (batch, source), 1 on the first token of each, else 0."""
+    """Return the global attention mask of prompts, of shape (batch, source): 1 on the first token of each, else 0."""
     mask = torch.zeros_like(input_ids)
     mask[:, 0] = 1
     return mask

@@ -1,4 +1,4 @@
-"""Writes model/ and reopens it: what a reader will find there is what was trained, or the stage fails."""
+"""Writes model/ and reopens it: a reader finds there what was trained, or the stage fails."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from summtune.work.models.loading import mark_untied, publish
 
 
 def save_model(trainer: Any, run_dir: Path) -> None:
-    """Write ``model/`` from the trainer's model: under another name first, so that it is whole or absent.
+    """Write ``model/`` from the trainer's model, under another name first, so that it is whole or absent.
 
     Raises:
-        StageError: what was written is not what is in memory, or not usable (`check_saved`); the first rank says so.
+        StageError: what was written is not what is in memory, or not usable (`check_saved`).
     """
     partial = run_dir / "model.partial"
     if trainer.is_world_process_zero():
@@ -41,10 +41,11 @@ def save_model(trainer: Any, run_dir: Path) -> None:
 
 
 def on_first_rank(act: Callable[[], None]) -> None:
-    """Do something on the first rank, while the others wait; if it fails, it fails on all of them.
+    """Call ``act`` on the first rank while the others wait; if it fails, it fails on all ranks.
 
     Raises:
-        StageError: on the others, with the message of what the first rank raised; there it is the error itself.
+        Exception: on the first rank, what ``act`` raised.
+        StageError: on the others, with the message of that exception.
     """
     several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
     first = not several or torch.distributed.get_rank() == 0
@@ -52,7 +53,7 @@ def on_first_rank(act: Callable[[], None]) -> None:
     if first:
         try:
             act()
-        except Exception as error:  # raised below: the others must hear of it first, whatever it is
+        except Exception as error:  # raised below: any error must reach the others first
             failure = error
     told = [None if failure is None else str(failure) or type(failure).__name__]
     if several:
@@ -66,17 +67,17 @@ def on_first_rank(act: Callable[[], None]) -> None:
 def check_saved(folder: Path, model: torch.nn.Module) -> None:
     """Reopen a saved model or adapter and compare it with the one in memory.
 
-    Each weight in memory is stored exactly once, under one of its names, with its shape and (where this process holds
-    all of it, so not under ZeRO-3) bitwise its value; `computed_weights` are left out. All are finite; lm_head is not
-    the embedding unless they are one in memory; config.json says so, and describes a model of these very shapes; an
-    adapter is not zero.
+    Each weight in memory is stored exactly once, under one of its names, with its shape. Its value is bitwise equal,
+    which is not checked under ZeRO-3, where this process holds a part. `computed_weights` are left out. All weights are
+    finite. lm_head is not the embedding unless they are one in memory, and config.json agrees. config.json describes a
+    model of these very shapes. An adapter is not zero.
 
     Args:
         folder: with safetensors, and config.json unless it is an adapter.
         model: in memory, a `PeftModel` for an adapter.
 
     Raises:
-        StageError: something of this does not hold.
+        StageError: one of these does not hold.
     """
     expected = weights_to_save(model)
     names = check_names(folder, expected)
@@ -95,7 +96,7 @@ def check_saved(folder: Path, model: torch.nn.Module) -> None:
 
 
 def weights_to_save(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Return the weights that belong into the file, under each of their names."""
+    """Return the weights that belong in the file, under each of their names."""
     state: Mapping[str, torch.Tensor] = model.state_dict(keep_vars=True)
     if isinstance(model, PeftModel):
         return dict(get_peft_model_state_dict(model, state_dict=state, save_embedding_layers=False))
@@ -104,7 +105,7 @@ def weights_to_save(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def freeze_computed(model: torch.nn.Module) -> None:
-    """Keep what `computed_weights` names as it is: a reader computes it, so what training made of it would be lost."""
+    """Exclude `computed_weights` from training: a reader computes them, so what training changes would be lost."""
     for name in computed_weights(model):
         model.get_parameter(name).requires_grad_(False)
 
@@ -119,19 +120,19 @@ def saved_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield name and value of each tensor in the safetensors of a folder, one at a time."""
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118, an open safetensors file is no mapping
+            for name in tensors.keys():  # noqa: SIM118, an open safetensors file is not a mapping
                 yield name, tensors.get_tensor(name)
 
 
 def check_names(folder: Path, expected: Mapping[str, torch.Tensor]) -> set[str]:
-    """Make sure that each weight is stored once, and return the stored names.
+    """Check that each weight is stored once, and return the stored names.
 
     Args:
         folder: with safetensors.
         expected: the weights in memory, under each of their names.
 
     Raises:
-        StageError: a weight is not stored, or more than once, or something else is.
+        StageError: a weight is not stored, or is stored more than once, or a stored tensor is not a weight.
     """
     names: list[str] = []
     for file in sorted(folder.glob("*.safetensors")):
@@ -161,12 +162,12 @@ def _check_value(name: str, stored: torch.Tensor, weight: torch.Tensor) -> None:
 
 
 def shape_of(weight: torch.Tensor) -> tuple[int, ...]:
-    """Return the whole shape of a weight, also where this process holds a part of it (ZeRO-3)."""
+    """Return the whole shape of a weight, even where this process holds a part of it (ZeRO-3)."""
     return tuple(getattr(weight, "ds_shape", weight.shape))
 
 
 def check_config(folder: Path, model: torch.nn.Module, names: set[str]) -> None:
-    """Make sure that config.json leads every reader to the stored tensors.
+    """Check that config.json leads every reader to the stored tensors.
 
     Args:
         folder: with config.json.
@@ -174,7 +175,7 @@ def check_config(folder: Path, model: torch.nn.Module, names: set[str]) -> None:
         names: of the stored tensors.
 
     Raises:
-        StageError: it says the wrong thing of lm_head, or describes a model with other weights.
+        StageError: it is wrong about lm_head, or describes a model with other weights.
     """
     own_head = "lm_head.weight" in names
     written = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("tie_word_embeddings", True)

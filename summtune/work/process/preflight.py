@@ -48,14 +48,14 @@ class Company:
     Its ``group`` connects them over gloo, from CPU to CPU, once `reduce_once` has been through.
 
     Args:
-        facts: what each rank said of itself, in the order of the ranks.
+        reports: what each rank reports about itself, by rank.
         rank: of this process.
         store: where the ranks leave word for each other.
         limit: seconds until a rank that is silent is named.
     """
 
-    def __init__(self, facts: Sequence[dict[str, Any]], rank: int, store: Any, limit: float) -> None:
-        self.facts = facts
+    def __init__(self, reports: Sequence[dict[str, Any]], rank: int, store: Any, limit: float) -> None:
+        self.reports = reports
         self.rank = rank
         self.limit = limit
         self.group: Any = None
@@ -71,7 +71,7 @@ class Company:
             StageError: the sum did not come within the limit, or is wrong; the ranks that are stuck are named.
         """
         started = time.monotonic()
-        world = len(self.facts)
+        world = len(self.reports)
         sums: list[float] = []
         failures: list[Exception] = []
 
@@ -108,15 +108,15 @@ class Company:
     def _stuck(self) -> str:
         time.sleep(0.5)  # for those that are about to say that they are through
         try:
-            stuck = [rank for rank in range(len(self.facts)) if not self._store.check([f"reduced/{rank}"])]
+            stuck = [rank for rank in range(len(self.reports)) if not self._store.check([f"reduced/{rank}"])]
         except (RuntimeError, OSError):
-            return f"rank {self.rank} on {self.facts[self.rank]['host']}, and rank 0 is gone"
-        return _named(stuck, self.facts)
+            return f"rank {self.rank} on {self.reports[self.rank]['host']}, and rank 0 is gone"
+        return _named(stuck, self.reports)
 
     def __str__(self) -> str:
-        machines = Counter(str(facts["host"]) for facts in self.facts)
+        machines = Counter(str(report["host"]) for report in self.reports)
         where = ", ".join(f"{count} on {host}" for host, count in machines.items())
-        return f"{len(self.facts)} processes ({where}) have the same packages and data"
+        return f"{len(self.reports)} processes ({where}) have the same packages and data"
 
 
 def meet(run_dir: Path, precision: str, limit: float = LIMIT_SECONDS) -> Company | None:
@@ -139,11 +139,11 @@ def meet(run_dir: Path, precision: str, limit: float = LIMIT_SECONDS) -> Company
     end = time.monotonic() + limit
     store = _store(rank, world, limit)
     try:
-        store.set(f"facts/{rank}", json.dumps(facts_of_this_rank(run_dir, precision, world)))
-        missing = _wait(store, [f"facts/{other}" for other in range(world)], end)
+        store.set(f"reports/{rank}", json.dumps(report_of_this_rank(run_dir, precision, world)))
+        missing = _wait(store, [f"reports/{other}" for other in range(world)], end)
         # Rank 0 may keep the store: it must not go while another one still reads.
-        there = [other for other in range(world) if f"facts/{other}" not in missing]
-        facts = [json.loads(store.get(f"facts/{other}")) for other in there]
+        there = [other for other in range(world) if f"reports/{other}" not in missing]
+        reports = [json.loads(store.get(f"reports/{other}")) for other in there]
         store.set(f"read/{rank}", b"1")
         if rank == 0:
             _wait(store, [f"read/{other}" for other in there], time.monotonic() + _FAREWELL_SECONDS)
@@ -154,11 +154,11 @@ def meet(run_dir: Path, precision: str, limit: float = LIMIT_SECONDS) -> Company
         ) from None
     if missing:
         raise StageError(_absence(missing, world, rank, limit))
-    _compare(facts)
-    return Company(facts, rank, store, limit)
+    _compare(reports)
+    return Company(reports, rank, store, limit)
 
 
-def facts_of_this_rank(run_dir: Path, precision: str, world: int) -> dict[str, Any]:
+def report_of_this_rank(run_dir: Path, precision: str, world: int) -> dict[str, Any]:
     """Return what must be the same on every rank, and where this one runs."""
     digest = hashlib.sha256()
     for role in ("train", "validation"):
@@ -236,30 +236,30 @@ def _wait(store: Any, keys: Sequence[str], end: float) -> list[str]:
         time.sleep(_POLL_SECONDS)
 
 
-def _compare(facts: Sequence[dict[str, Any]]) -> None:
+def _compare(reports: Sequence[dict[str, Any]]) -> None:
     """Name the ranks that differ from most of the others, or from rank 0 where there is no majority."""
-    for name, what in _differences(facts):
-        values = [_value(one, name) for one in facts]
+    for name, what in _differences(reports):
+        values = [_value(one, name) for one in reports]
         usual = Counter(values).most_common(1)[0][0]  # of equally frequent ones the first
         odd = [rank for rank, value in enumerate(values) if value != usual]
         if odd:
-            raise StageError(f"{_named(odd, facts)}: {what.format(got=values[odd[0]], usual=usual)}")
-    places = Counter((one["host"], one["device"]) for one in facts if one["device"] != "cpu")
+            raise StageError(f"{_named(odd, reports)}: {what.format(got=values[odd[0]], usual=usual)}")
+    places = Counter((one["host"], one["device"]) for one in reports if one["device"] != "cpu")
     for (host, device), count in places.items():
         if count > 1:
-            ranks = [rank for rank, one in enumerate(facts) if (one["host"], one["device"]) == (host, device)]
+            ranks = [rank for rank, one in enumerate(reports) if (one["host"], one["device"]) == (host, device)]
             raise StageError(
-                f"{_named(ranks, facts)}: several processes use one GPU (got {device}); see CUDA_VISIBLE_DEVICES"
+                f"{_named(ranks, reports)}: several processes use one GPU (got {device}); see CUDA_VISIBLE_DEVICES"
             )
 
 
-def _differences(facts: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+def _differences(reports: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     packages = [
         (
             f"versions/{name}",
             f"another version of {name} than the others (got {{got}}, not {{usual}}); give every machine the same one",
         )
-        for name in facts[0]["versions"]
+        for name in reports[0]["versions"]
     ]
     return [
         (
@@ -281,15 +281,15 @@ def _differences(facts: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     ]
 
 
-def _value(facts: dict[str, Any], name: str) -> Any:
+def _value(report: dict[str, Any], name: str) -> Any:
     if name == "kind":
-        return str(facts["device"]).split()[0]
+        return str(report["device"]).split()[0]
     section, _, key = name.partition("/")
-    return facts[section][key] if key else facts[section]
+    return report[section][key] if key else report[section]
 
 
-def _named(ranks: Sequence[int], facts: Sequence[dict[str, Any]]) -> str:
-    return ", ".join(f"rank {rank} on {facts[rank]['host']}" for rank in ranks)
+def _named(ranks: Sequence[int], reports: Sequence[dict[str, Any]]) -> str:
+    return ", ".join(f"rank {rank} on {reports[rank]['host']}" for rank in ranks)
 
 
 def _first_line(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from summtune.plan.launch import Launch
 from summtune.runs import checkpoints
 from summtune.runs.events import Events
 
-GOING_ON = "going_on.json"
+RESUME_FILE = "resume.json"
 _WHOLE_OPTIMIZER = "optimizer.pt"  # every rank holds all of it; DeepSpeed writes a part a process instead
 
 
@@ -118,9 +118,9 @@ def _look(run_dir: Path, layout: dict[str, Any], deepspeed: bool, events: Events
             f"{found.name} was written with {kernels} kernels, and this machine has {layout['kernels']} ones: from "
             "here on the numbers are others, those of dropout too"
         )
-    taken_up = read_json(found / GOING_ON) if (found / GOING_ON).is_file() else {}
-    losses, logged_step = tuple(taken_up.get("losses", ())), taken_up.get("since_step", checkpoints.step_of(found))
-    spent = [taken_up.get(key, 0) for key in ("seconds", "device_seconds", "peak_memory_bytes")]
+    kept = read_json(found / RESUME_FILE) if (found / RESUME_FILE).is_file() else {}
+    losses, logged_step = tuple(kept.get("losses", ())), kept.get("since_step", checkpoints.step_of(found))
+    spent = [kept.get(key, 0) for key in ("seconds", "device_seconds", "peak_memory_bytes")]
     return Start(found, _best(found, events), losses, logged_step, *spent), None
 
 

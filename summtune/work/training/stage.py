@@ -173,7 +173,7 @@ def _model(plan: TrainPlan, device: str, bf16: bool, events: Events) -> tuple[Pr
     if device == "cpu" and not recipe.torch_compile:
         quicken(model, events.say)
     # What predict generates with is saved with the model; settings of the base that nobody asked for are not.
-    model.generation_config = generation_config(model, plan)
+    model.generation_config = generation_config(model, plan.recipe.generation)
     freeze_computed(model)
     aliases = alias_names(model)
     if recipe.adapter is not None:

@@ -31,7 +31,7 @@ from summtune.work.process.peak_memory import peak_memory_bytes
 from summtune.work.process.stopping import Stopped
 from summtune.work.tokens.pairs import IGNORED
 from summtune.work.training.batches import GlobalBatchSampler
-from summtune.work.training.resuming import GOING_ON, Start
+from summtune.work.training.resuming import RESUME_FILE, Start
 from summtune.work.training.step_guard import StepGuard, broken
 from summtune.work.training.target_tokens import TargetTokens
 from summtune.work.training.train_log import TrainLog
@@ -238,7 +238,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         pending = self.accelerator.gather(self._tr_loss.detach().reshape(1)).tolist()
         if self.is_world_process_zero():
             kept = {"since_step": self._globalstep_last_logged, "losses": pending}
-            write_json(folder / GOING_ON, kept | self._spent())
+            write_json(folder / RESUME_FILE, kept | self._spent())
 
 
 class Recorder(TrainerCallback):

@@ -13,10 +13,9 @@ from transformers import (
     SwitchTransformersForConditionalGeneration,
 )
 
-from summtune.recipe.keys import Recipe
 from summtune.recipe.sections import Generation
 from summtune.runs.records import Dialogue
-from summtune.work.generation import decoding as generation
+from summtune.work.generation import decoding
 from summtune.work.generation.decoding import generate, generation_config, place
 from summtune.work.models.loading import load_model
 from summtune.work.tokens.encoding import PromptEncoder
@@ -33,35 +32,28 @@ def prompts(tokenizer):
     return [prompt.ids for prompt in PromptEncoder(tokenizer, "{dialogue}", 512).encode(asked)]
 
 
-class PlanOf:
-    """The part of a plan that generation reads."""
-
-    def __init__(self, **settings):
-        self.recipe = Recipe(kind="prompt", generation=Generation(**settings))
-
-
 def test_settings_of_the_model_do_not_leak_into_generation(model, tokenizer, prompts, monkeypatch):
-    expected = generate(model, tokenizer, prompts, generation_config(model, PlanOf(max_new_tokens=12)))
+    expected = generate(model, tokenizer, prompts, generation_config(model, Generation(max_new_tokens=12)))
     own = copy.deepcopy(model.generation_config)
     own.no_repeat_ngram_size, own.max_new_tokens = 1, 12
     monkeypatch.setattr(model, "generation_config", own)
     assert generate(model, tokenizer, prompts, own) != expected
     monkeypatch.setattr(model, "generation_config", copy.deepcopy(own))
-    assert generate(model, tokenizer, prompts, generation_config(model, PlanOf(max_new_tokens=12))) == expected
+    assert generate(model, tokenizer, prompts, generation_config(model, Generation(max_new_tokens=12))) == expected
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 3, "length_penalty": 2.0}, {"no_repeat_ngram_size": 2}])
 def test_the_text_does_not_depend_on_the_batch_size(model, tokenizer, prompts, settings):
-    config = generation_config(model, PlanOf(max_new_tokens=10, **settings))
+    config = generation_config(model, Generation(max_new_tokens=10, **settings))
     together = [one for start in (0, 4) for one in generate(model, tokenizer, prompts[start : start + 4], config)]
     alone = [generate(model, tokenizer, [ids], config)[0] for ids in prompts]
     assert together == alone
-    # Beams of a random model all find the same text; without them the prompts can be told apart.
+    # Beams of a random model all find the same text; without beams the texts differ.
     assert "num_beams" in settings or len({one.text for one in alone}) > 1
 
 
 class Scripted(torch.nn.Module):
-    """A model whose output is given: what ``generate`` makes of it is what is tested."""
+    """A model with a fixed output: the tests are about what ``generate`` makes of it."""
 
     device = torch.device("cpu")
 
@@ -76,18 +68,19 @@ class Scripted(torch.nn.Module):
         return self.rows
 
 
-def test_new_tokens_and_the_length_cap_are_told_from_the_end_of_sequence(tokenizer):
+def test_new_tokens_and_the_length_cap_follow_from_the_end_of_sequence(tokenizer):
     word = tokenizer("They")["input_ids"][0]
     rows = [[0, word, word, 1, 0], [0, word, word, word, word], [0, 1, 0, 0, 0], [0, word, word, word, 1]]
     results = generate(Scripted(rows), tokenizer, [[5, 1]] * 4, GenerationConfig(num_beams=2, eos_token_id=1))
     assert [one.new_tokens for one in results] == [3, 4, 1, 4]
+    assert [one.prompt_tokens for one in results] == [2, 2, 2, 2]
     assert [one.hit_length_cap for one in results] == [False, True, False, False]
     assert results[2].text == ""
     assert results[0].text == tokenizer.decode([word, word])
 
 
 @pytest.mark.parametrize("forced", [1, [1, 7]])
-def test_an_end_that_is_forced_in_the_last_place_is_the_length_cap(tokenizer, forced):
+def test_an_end_forced_at_the_last_position_counts_as_the_length_cap(tokenizer, forced):
     word = tokenizer("They")["input_ids"][0]
     rows = [[0, word, word, 1, 0], [0, word, word, word, 1], [0, 1, 0, 0, 0]]
     config = GenerationConfig(num_beams=2, eos_token_id=[1, 7], forced_eos_token_id=forced, max_new_tokens=4)
@@ -99,30 +92,32 @@ def test_an_end_that_is_forced_in_the_last_place_is_the_length_cap(tokenizer, fo
 def test_a_bart_that_does_not_end_by_itself_hits_the_length_cap(tmp_path, tokenizer, prompts, settings):
     model = load_model(write_bart(tmp_path), torch.float32).eval()
     model.final_logits_bias[0, EOS] = -1e4
-    results = generate(model, tokenizer, prompts[:3], generation_config(model, PlanOf(max_new_tokens=5, **settings)))
+    results = generate(
+        model, tokenizer, prompts[:3], generation_config(model, Generation(max_new_tokens=5, **settings))
+    )
     assert [(one.new_tokens, one.hit_length_cap) for one in results] == [(5, True)] * 3
 
 
 def test_padding_that_the_model_itself_generates_counts_as_tokens(model, tokenizer, prompts):
     with torch.no_grad():
-        model.lm_head.weight.zero_()  # the first token of all, the padding, is the most probable one
-    (one,) = generate(model, tokenizer, prompts[:1], generation_config(model, PlanOf(max_new_tokens=5)))
+        model.lm_head.weight.zero_()  # the first token of the vocabulary, the padding, is the most probable one
+    (one,) = generate(model, tokenizer, prompts[:1], generation_config(model, Generation(max_new_tokens=5)))
     assert (one.text, one.new_tokens, one.hit_length_cap) == ("", 5, True)
 
 
 @pytest.mark.parametrize("cap", [1, 7])
 def test_generation_ends_at_max_new_tokens(model, tokenizer, prompts, cap):
-    model.generation_config.max_length = 3  # a limit of the model's own takes no part
+    model.generation_config.max_length = 3  # the model's own limit has no effect
     with torch.no_grad():
         model.lm_head.weight[tokenizer.eos_token_id] = 0.0
-    results = generate(model, tokenizer, prompts[:3], generation_config(model, PlanOf(max_new_tokens=cap)))
+    results = generate(model, tokenizer, prompts[:3], generation_config(model, Generation(max_new_tokens=cap)))
     assert [(one.new_tokens, one.hit_length_cap) for one in results if one.hit_length_cap] != []
     assert all(one.new_tokens == cap for one in results if one.hit_length_cap)
 
 
 @pytest.mark.parametrize("settings", [{}, {"max_new_tokens": 9}, {"num_beams": 4}, {"do_sample": True, "top_p": 0.9}])
 def test_the_config_always_has_a_cap_and_the_special_tokens(model, settings):
-    config = generation_config(model, PlanOf(**settings))
+    config = generation_config(model, Generation(**settings))
     assert config.max_new_tokens == settings.get("max_new_tokens", 128)
     assert (config.decoder_start_token_id, config.eos_token_id, config.pad_token_id) == (0, 1, 0)
     assert config.num_beams == settings.get("num_beams", 1)
@@ -133,16 +128,16 @@ def test_special_tokens_come_from_the_model_config_where_there_is_no_generation_
     own = model.generation_config
     own.decoder_start_token_id = own.eos_token_id = own.pad_token_id = None
     model.config.decoder_start_token_id = 7
-    config = generation_config(model, PlanOf())
+    config = generation_config(model, Generation())
     assert (config.decoder_start_token_id, config.eos_token_id, config.pad_token_id) == (7, 1, 0)
 
 
 def ending(model, ends, end=1):
-    """Let each row write its end-of-sequence token as the n-th one, n by the length of its prompt, and never before."""
+    """Make each row end with its n-th token, n by the length of its prompt, and never before."""
 
     def force(_, __, given, output):
         if given.get("decoder_input_ids") is not None:
-            written = output.past_key_values.get_seq_length()  # with the one that is chosen now
+            written = output.past_key_values.get_seq_length()  # including the token that is chosen now
             logits = output.logits[:, -1]
             logits[:, end] = -1e4
             due = [ends[int(length)] == written for length in given["attention_mask"].sum(1)]
@@ -152,7 +147,7 @@ def ending(model, ends, end=1):
 
 
 def counted(model):
-    """The rows of each step of the decoder."""
+    """Return a list that gets the number of rows of each step of the decoder."""
     rows = []
     model.get_decoder().register_forward_hook(lambda _, __, output: rows.append(len(output.last_hidden_state)))
     return rows
@@ -163,7 +158,7 @@ RAGGED = [[5 + (3 * length + place) % 50 for place in range(length - 1)] + [1] f
 
 
 def bart():
-    """Like the real one it starts with the token that also ends."""
+    """Return a BART that, like the real one, starts with the token that also ends."""
     torch.manual_seed(0)
     config = BartConfig(
         vocab_size=100, d_model=16, encoder_layers=2, decoder_layers=2, encoder_ffn_dim=16, decoder_ffn_dim=16,
@@ -175,13 +170,13 @@ def bart():
 
 @pytest.mark.parametrize("settings", [{}, {"no_repeat_ngram_size": 2}, {"max_new_tokens": 12}])
 @pytest.mark.parametrize("which", ["t5", "t5 as placed", "bart"])
-def test_rows_that_have_ended_are_left_out_and_the_text_stays_the_same(which, settings, checkpoint, tokenizer):
+def test_finished_rows_are_left_out_and_the_text_stays_the_same(which, settings, checkpoint, tokenizer):
     model = bart() if which == "bart" else load_model(checkpoint, torch.float32).eval()
-    config = generation_config(model, PlanOf(**({"max_new_tokens": 30} | settings)))
+    config = generation_config(model, Generation(**({"max_new_tokens": 30} | settings)))
     ending(model, ENDS, config.eos_token_id)
     steps = counted(model)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generation, "_is_greedy", lambda *_: False)
+        patch.setattr(decoding, "_is_greedy", lambda *_: False)
         whole = generate(model, tokenizer, RAGGED, config)
     cap = config.max_new_tokens
     assert steps == [10] * cap
@@ -191,21 +186,21 @@ def test_rows_that_have_ended_are_left_out_and_the_text_stays_the_same(which, se
     steps.clear()
     assert generate(model, tokenizer, RAGGED, config) == whole
     assert len(steps) == cap
-    assert steps == [10] * 3 + [6] * 6 + [4] * (cap - 9)  # three quarters and less are left; four go on together
+    assert steps == [10] * 3 + [6] * 6 + [4] * (cap - 9)  # at most three quarters are left; four stay together
 
 
-def test_few_rows_go_on_together(checkpoint, tokenizer):
+def test_four_rows_stay_together_until_the_last_one_ends(checkpoint, tokenizer):
     model = load_model(checkpoint, torch.float32).eval()
     ending(model, ENDS)
     steps = counted(model)
-    generate(model, tokenizer, RAGGED[:4], generation_config(model, PlanOf()))
+    generate(model, tokenizer, RAGGED[:4], generation_config(model, Generation()))
     assert steps == [4] * 12
 
 
 @pytest.mark.parametrize("settings", [{"num_beams": 2}, {"do_sample": True}])
-def test_beams_and_samples_are_those_of_transformers(checkpoint, tokenizer, settings):
+def test_beams_and_samples_equal_those_of_transformers(checkpoint, tokenizer, settings):
     model = load_model(checkpoint, torch.float32).eval()
-    config = generation_config(model, PlanOf(max_new_tokens=7, **settings))
+    config = generation_config(model, Generation(max_new_tokens=7, **settings))
     torch.manual_seed(5)
     ours = generate(model, tokenizer, RAGGED, config)
     torch.manual_seed(5)
@@ -214,9 +209,9 @@ def test_beams_and_samples_are_those_of_transformers(checkpoint, tokenizer, sett
     assert [one.text for one in ours] == [text.strip() for text in expected]
 
 
-def test_without_an_end_of_sequence_all_rows_go_on_to_the_cap(checkpoint, tokenizer):
+def test_without_an_end_of_sequence_token_all_rows_run_to_the_cap(checkpoint, tokenizer):
     model = load_model(checkpoint, torch.float32).eval()
-    config = generation_config(model, PlanOf(max_new_tokens=6))
+    config = generation_config(model, Generation(max_new_tokens=6))
     config.eos_token_id = None
     ending(model, ENDS)
     steps = counted(model)
@@ -225,9 +220,9 @@ def test_without_an_end_of_sequence_all_rows_go_on_to_the_cap(checkpoint, tokeni
 
 
 @pytest.mark.parametrize("missing", ["pad_token_id", "decoder_start_token_id"])
-def test_what_transformers_has_to_guess_is_left_to_it(checkpoint, tokenizer, missing):
+def test_rows_stay_together_where_transformers_has_to_guess_a_special_token(checkpoint, tokenizer, missing):
     model = load_model(checkpoint, torch.float32).eval()
-    config = generation_config(model, PlanOf(max_new_tokens=20))
+    config = generation_config(model, Generation(max_new_tokens=20))
     config.bos_token_id = 0
     ending(model, ENDS)
     steps = counted(model)
@@ -239,19 +234,19 @@ def test_what_transformers_has_to_guess_is_left_to_it(checkpoint, tokenizer, mis
     assert steps == [10] * 20
 
 
-def test_on_a_gpu_all_rows_go_on(checkpoint):
+def test_finished_rows_are_left_out_on_a_cpu_and_not_on_a_gpu(checkpoint):
     config = GenerationConfig(eos_token_id=1, pad_token_id=0, decoder_start_token_id=0)
-    on = {name: generation._is_greedy(SimpleNamespace(device=torch.device(name)), config) for name in ("cpu", "cuda")}
+    on = {name: decoding._is_greedy(SimpleNamespace(device=torch.device(name)), config) for name in ("cpu", "cuda")}
     assert on == {"cpu": True, "cuda": False}
 
 
-def test_one_of_several_ends_is_enough(checkpoint, tokenizer):
+def test_a_row_ends_at_any_of_several_end_of_sequence_tokens(checkpoint, tokenizer):
     model = load_model(checkpoint, torch.float32).eval()
-    config = generation_config(model, PlanOf(max_new_tokens=60))
+    config = generation_config(model, Generation(max_new_tokens=60))
     config.eos_token_id = [1, 9]
     ending(model, ENDS, end=9)
 
-    def never(_, __, output):  # the other one
+    def never(_, __, output):  # no row ends with the other one
         output.logits[:, -1, 1] = -1e4
 
     model.register_forward_hook(never)
@@ -259,23 +254,23 @@ def test_one_of_several_ends_is_enough(checkpoint, tokenizer):
     assert [(one.new_tokens, one.hit_length_cap) for one in results] == [(end, False) for end in ENDS.values()]
 
 
-def test_what_an_encoder_returns_besides_its_states_is_kept(tokenizer):
+def test_an_encoder_may_return_more_than_its_states(tokenizer):
     torch.manual_seed(0)
     shape = {"vocab_size": 100, "d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 2, "num_heads": 2}
     shape |= {"num_decoder_layers": 2, "num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1}
     config = SwitchTransformersConfig(**shape, num_experts=2, expert_capacity=64, decoder_start_token_id=0)
     model = SwitchTransformersForConditionalGeneration(config).eval()
     ending(model, ENDS)
-    results = generate(model, tokenizer, RAGGED, generation_config(model, PlanOf(max_new_tokens=50)))
+    results = generate(model, tokenizer, RAGGED, generation_config(model, Generation(max_new_tokens=50)))
     assert [one.new_tokens for one in results] == list(ENDS.values())
 
 
-def test_what_is_placed_on_a_cpu_writes_the_same(checkpoint, tokenizer, prompts):
+def test_a_model_placed_on_a_cpu_writes_the_same_text(checkpoint, tokenizer, prompts):
     model = load_model(checkpoint, torch.float32).eval()
-    config = generation_config(model, PlanOf(max_new_tokens=12))
+    config = generation_config(model, Generation(max_new_tokens=12))
     before = generate(model, tokenizer, prompts, config)
     place(model, torch.device("cpu"), print)
     assert generate(model, tokenizer, prompts, config) == before
     encoder = model.get_encoder()
-    assert encoder.forward.__func__ is not type(encoder).forward, "it encodes all rows at once"
+    assert encoder.forward.__func__ is not type(encoder).forward, "the encoder still encodes all rows at once"
     assert model.lm_head.weight.is_mkldnn == (platform.machine() == "x86_64" and torch.backends.mkldnn.is_available())

@@ -4,53 +4,13 @@ import pytest
 
 from summtune.base.errors import StageError
 from summtune.base.files import read_json, read_jsonl, write_jsonl
+from summtune.generation.distinct import key_of
 from summtune.plan.launch import Launch
 from summtune.runs.records import Dialogue
-from summtune.work.generation import prediction
+from summtune.work.generation import local, prediction
 from summtune.work.generation.decoding import generate
-from summtune.work.generation.prediction import key_of, make_batches, predict, read_partial
-from summtune.work.tokens.encoding import EncodedPrompt, PromptEncoder
-
-
-def prompt(*ids):
-    return EncodedPrompt(list(ids), truncated=False)
-
-
-def test_identical_prompts_are_generated_once_and_the_longest_first():
-    batches = make_batches([prompt(3, 1), prompt(3, 4, 5, 1), prompt(3, 1), prompt(2, 1), prompt(9, 9, 1)], 2)
-    assert batches == [[[3, 4, 5, 1], [9, 9, 1]], [[2, 1], [3, 1]]]
-
-
-def test_batches_do_not_depend_on_the_order_of_the_dialogues():
-    prompts = [prompt(*range(length), 1) for length in (3, 9, 4, 4, 7)]
-    assert make_batches(prompts, 2) == make_batches(reversed(prompts), 2)
-    assert make_batches([], 2) == []
-
-
-def write_partial(folder, rank, keys, tail=""):
-    rows = [{"key": key, "text": f"text {key}", "new_tokens": 3, "hit_length_cap": False} for key in keys]
-    path = folder / f"rank{rank}.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + tail)
-    return path
-
-
-def test_what_all_ranks_have_generated_is_read(tmp_path):
-    write_partial(tmp_path, 0, ["a", "b"])
-    write_partial(tmp_path, 1, ["c"])
-    assert {key: one.text for key, one in read_partial(tmp_path).items()} == {
-        "a": "text a",
-        "b": "text b",
-        "c": "text c",
-    }
-
-
-def test_a_line_that_a_kill_cut_short_is_taken_out_of_the_file(tmp_path):
-    path = write_partial(tmp_path, 0, ["a"], tail='{"key": "b", "te')
-    assert list(read_partial(tmp_path)) == ["a"]
-    assert path.read_text().count("\n") == 1
-    with path.open("a") as file:
-        file.write('{"key": "b", "text": "whole", "new_tokens": 1, "hit_length_cap": true}\n')
-    assert list(read_partial(tmp_path)) == ["a", "b"]
+from summtune.work.generation.prediction import predict
+from summtune.work.tokens.encoding import PromptEncoder
 
 
 @pytest.fixture
@@ -62,7 +22,7 @@ def generated_batches(monkeypatch):
         sizes.append(len(prompts))
         return generate(model, tokenizer, prompts, config)
 
-    monkeypatch.setattr(prediction, "generate", counted)
+    monkeypatch.setattr(local, "generate", counted)
     return sizes
 
 
@@ -93,14 +53,14 @@ def test_predictions_are_written_in_the_order_of_the_test_dialogues(prompted, ge
     assert all(0 < row["new_tokens"] <= 6 for row in rows)
 
 
-def test_a_killed_prediction_goes_on_with_the_missing_batches(prompted, generated_batches):
+def test_a_killed_prediction_resumes_with_the_missing_batches(prompted, generated_batches):
     whole = prompted(name="whole")
     predict(whole.plan, whole.folder, whole.events("predict"))
     run = prompted(name="killed")
     folder = run.folder / "predictions.partial"
     folder.mkdir()
     done = sorted(predictions_of(whole), key=lambda row: -row["prompt_tokens"])[:2]
-    kept = {"text": "as it was", "new_tokens": 2, "hit_length_cap": False}
+    kept = {"text": "as it was", "prompt_tokens": 90, "new_tokens": 2, "hit_length_cap": False}
     tokenizer = prediction.load_tokenizer(run.plan.model.folder)
     encoder = PromptEncoder(tokenizer, prediction.template_text("summarize"), 512)
     asked = [Dialogue(row["id"], row["dialogue"], ()) for row in done]
@@ -116,7 +76,7 @@ def test_a_killed_prediction_goes_on_with_the_missing_batches(prompted, generate
     assert {row["id"]: row["prediction"] for row in predictions_of(run)} == expected
 
 
-def test_cut_dialogues_are_counted_and_said(prompted):
+def test_cut_dialogues_are_counted_and_warned_of(prompted):
     run = prompted(sequence_len=90)
     predict(run.plan, run.folder, run.events("predict"))
     cut = sum(row["truncated"] for row in predictions_of(run))
@@ -126,7 +86,7 @@ def test_cut_dialogues_are_counted_and_said(prompted):
     assert all(row["prompt_tokens"] <= 90 for row in predictions_of(run))
 
 
-def test_references_that_the_tokenizer_cannot_write_are_warned_of_and_written_down(prompted):
+def test_references_that_the_tokenizer_cannot_write_are_warned_of_and_recorded(prompted):
     run = prompted()
     test = run.folder / "data" / "test.jsonl"
     rows = list(read_jsonl(test))
@@ -140,16 +100,16 @@ def test_references_that_the_tokenizer_cannot_write_are_warned_of_and_written_do
     assert stats["lost_text"]["summaries"]["lost"]["unknown"]["characters"] == 2
 
 
-def test_exemplars_are_shown_and_named(prompted, tmp_path):
+def test_the_ids_of_the_exemplars_are_recorded(prompted, tmp_path):
     run = prompted(shots=2, sequence_len=2000, datasets=[{"path": str(tmp_path / "run.train.jsonl"), "id_field": "id"}])
     predict(run.plan, run.folder, run.events("predict"))
     used = read_json(run.folder / "prediction_stats.json")["exemplars"]
     pool = {row["id"]: row for row in read_jsonl(run.folder / "data" / "exemplars.jsonl")}
-    assert 2 < len(used) <= 12  # two for each of six dialogues, drawn anew
+    assert 2 < len(used) <= 12  # two for each of six dialogues, drawn for each
     assert set(used) <= pool.keys()
 
 
-def test_another_number_of_processes_than_planned_is_an_error(prompted):
+def test_a_number_of_processes_other_than_planned_is_refused(prompted):
     run = prompted()
     launch = Launch(distribution="data_parallel", processes=2, device="cpu", config_file="accelerate.yaml")
     stages = [stage.model_copy(update={"launch": launch}) for stage in run.plan.stages]

@@ -26,7 +26,7 @@ def test_equal_tensors_are_counted_over_all_files(folders):
     assert unchanged_weights(trained, base) == {"unchanged_tensors": 2, "compared_tensors": 3}
 
 
-def test_another_precision_is_compared_in_that_of_the_trained_model(folders):
+def test_tensors_are_compared_in_the_precision_of_the_trained_model(folders):
     """Weights that were read from bf16 are the same in fp32, and fp32 weights stored in bf16 lose their last bits."""
     exact = torch.tensor([0.1, 3.0])
     rounded = exact.to(torch.bfloat16)
@@ -35,13 +35,13 @@ def test_another_precision_is_compared_in_that_of_the_trained_model(folders):
     assert unchanged_weights(trained, base) == {"unchanged_tensors": 2, "compared_tensors": 3}
 
 
-def test_an_adapter_has_nothing_of_its_base(folders):
+def test_an_adapter_has_no_tensor_to_compare_with_its_base(folders):
     base = folders("base", model={"q.weight": torch.ones(2)})
     adapter = folders("trained", adapter_model={"base_model.q.lora_A.weight": torch.ones(2)})
     assert unchanged_weights(adapter, base) == {"unchanged_tensors": None, "compared_tensors": None}
 
 
-def test_another_shape_is_a_change(folders):
+def test_a_tensor_of_another_shape_counts_as_changed(folders):
     base = folders("base", model={"a": torch.ones(2)})
     assert unchanged_weights(folders("trained", model={"a": torch.ones(3)}), base)["unchanged_tensors"] == 0
 

@@ -1,4 +1,4 @@
-"""LED and its kin see beyond their window through the first token, in training and in generation."""
+"""LED and similar models see beyond their window through the first token, in training and in generation."""
 
 import pytest
 import torch
@@ -22,18 +22,18 @@ def led(tmp_path_factory):
     return write_model(tmp_path_factory.mktemp("models") / "led", "led")
 
 
-def test_only_models_with_windows_take_it(led, checkpoint, tmp_path):
+def test_only_models_with_a_window_take_global_attention(led, checkpoint, tmp_path):
     assert takes_global_attention(load_model(led, torch.float32))
     for folder in (checkpoint, write_model(tmp_path / "bart", "bart")):
         assert not takes_global_attention(load_model(folder, torch.float32))
 
 
-def test_the_first_token_of_each_prompt_is_the_one():
+def test_the_mask_marks_the_first_token_of_each_prompt():
     assert first_token_sees_all(torch.tensor([[5, 6], [7, 1]])).tolist() == [[1, 0], [1, 0]]
 
 
 @pytest.mark.parametrize("beams", [1, 2])
-def test_what_is_generated_is_what_transformers_generates_with_it(led, beams):
+def test_the_text_is_what_transformers_generates_with_global_attention(led, beams):
     model, tokenizer = load_model(led, torch.float32).eval(), load_tokenizer(led)
     prompts = [[0, *range(20 + row, 60 + row), 2] for row in range(3)]
     config = GenerationConfig(
@@ -41,16 +41,16 @@ def test_what_is_generated_is_what_transformers_generates_with_it(led, beams):
     )
     ids = torch.tensor(prompts)
     with torch.inference_mode():
-        told, untold = (
+        with_it, without = (
             model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config, **given)
             for given in ({"global_attention_mask": first_token_sees_all(ids)}, {})
         )
-    texts = [text.strip() for text in tokenizer.batch_decode(told, skip_special_tokens=True)]
+    texts = [text.strip() for text in tokenizer.batch_decode(with_it, skip_special_tokens=True)]
     assert [one.text for one in generate(model, tokenizer, prompts, config)] == texts
-    assert told.tolist() != untold.tolist()
+    assert with_it.tolist() != without.tolist()
 
 
-def test_training_moves_its_weights_and_the_run_says_so(led, tmp_path):
+def test_training_moves_the_weights_of_global_attention_and_the_run_reports_it(led, tmp_path):
     run = prepared_run(tmp_path, led, train=4, num_epochs=1, generation={"max_new_tokens": 4}, **LENGTHS)
     train(run.plan, run.folder, run.events(), StopRequest())
     predict(run.plan, run.folder, run.events("predict"))

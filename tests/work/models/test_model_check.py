@@ -1,4 +1,4 @@
-"""What transformers makes of a model's files, held against the recipe before any weight is loaded."""
+"""What transformers makes of a model's files is checked against the recipe before any weight is loaded."""
 
 import json
 
@@ -22,18 +22,18 @@ def edit(path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_what_batches_need_is_returned_for_a_model_that_suits(checkpoint, tmp_path):
+def test_a_suitable_model_yields_what_batches_need(checkpoint, tmp_path):
     assert checked(checkpoint) == (PAD, PAD, EOS, None, None)
     assert checked(write_model(tmp_path / "bart", "bart")) == (1, END, END, 64, 64)
 
 
-def test_lengths_are_held_against_the_defaults_of_the_class_too(tmp_path):
+def test_lengths_are_checked_against_the_defaults_of_the_class_too(tmp_path):
     folder = write_model(tmp_path / "bart", "bart")
     config = json.loads((folder / "config.json").read_text())
     del config["max_position_embeddings"]  # BART's own is 1,024
     (folder / "config.json").write_text(json.dumps(config))
     checked(folder, sequence_len=1024)
-    with pytest.raises(ModelError, match=r"sequence_len exceeds the positions of the model \(got 1,025; "):
+    with pytest.raises(ModelError, match=r"sequence_len exceeds .* \(got 1,025; "):
         checked(folder, sequence_len=1025)
 
 
@@ -44,8 +44,8 @@ def test_a_model_that_names_no_start_or_end_is_refused(tmp_path):
     with pytest.raises(ModelError) as caught:
         checked(folder, "prompt")
     first, second = str(caught.value).splitlines()
-    assert first.startswith("the model names no token that its decoder starts from (got no decoder_start_token_id in ")
-    assert second.startswith("the model names no token that ends a summary (got no eos_token_id in ")
+    assert "(got no decoder_start_token_id in " in first
+    assert "(got no eos_token_id in " in second
 
 
 @pytest.mark.parametrize(("name", "kinds"), [("pad_token", ("train", "prompt")), ("eos_token", ("train",))])
@@ -59,13 +59,13 @@ def test_a_tokenizer_without_a_token_that_is_needed_is_refused(tmp_path, name, k
         checked(folder, "prompt")
 
 
-def test_tokens_that_were_added_to_the_tokenizer_alone_are_refused(tmp_path):
+def test_tokens_added_to_the_tokenizer_but_not_to_the_model_are_refused(tmp_path):
     tokenizer = byte_tokenizer()
     folder = write_model(tmp_path / "bart", "bart", tokenizer)
     tokenizer.add_tokens(["#Person1#"])
     tokenizer.save_pretrained(folder)
     for kind in ("train", "prompt"):
-        with pytest.raises(ModelError, match=r"no embedding for \(got '#Person1#' with id"):
+        with pytest.raises(ModelError, match=r"without an embedding .* \(got '#Person1#' with id"):
             checked(folder, kind)
 
 

@@ -81,11 +81,11 @@ def prepared(tmp_path, monkeypatch):
     def prepare(recipe):
         launches = []
 
-        def run_stages(launch, *_):
+        def run_processes(launch, *_):
             launches.append(launch)
             raise StartedError
 
-        monkeypatch.setattr(pipeline, "run_stages", run_stages)
+        monkeypatch.setattr(pipeline, "run_processes", run_processes)
         (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
         with suppress(StartedError):
             pipeline.run(resolve(tmp_path / "recipe.yaml", [], tmp_path / "run"), Quiet())

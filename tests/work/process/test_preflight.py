@@ -94,8 +94,8 @@ def test_processes_that_share_a_gpu_are_named(folders):
 
 
 def bf16_on_rank_0(rank):
-    real = preflight.facts_of_this_rank
-    preflight.facts_of_this_rank = lambda *given: real(*given) | ({"precision": "bf16"} if rank == 0 else {})
+    real = preflight.report_of_this_rank
+    preflight.report_of_this_rank = lambda *given: real(*given) | ({"precision": "bf16"} if rank == 0 else {})
 
 
 def test_a_rank_that_computes_in_another_precision_is_named(folders):
@@ -136,8 +136,8 @@ def test_a_rank_without_the_others_device_is_named(folders):
 
 
 def another_world_on_rank_0(rank):
-    real = preflight.facts_of_this_rank
-    preflight.facts_of_this_rank = lambda *given: real(*given) | {"world_size": 3 - (rank == 0)}
+    real = preflight.report_of_this_rank
+    preflight.report_of_this_rank = lambda *given: real(*given) | {"world_size": 3 - (rank == 0)}
 
 
 def test_a_rank_that_counts_otherwise_is_named(folders):
@@ -168,8 +168,8 @@ def test_a_sum_that_does_not_come_ends_in_time(folders):
 
 
 def leaving(folders, rank):
-    real = preflight.facts_of_this_rank
-    preflight.facts_of_this_rank = lambda *given: time.sleep(2 * rank) or real(*given)
+    real = preflight.report_of_this_rank
+    preflight.report_of_this_rank = lambda *given: time.sleep(2 * rank) or real(*given)
     if rank == 0:
         preflight._wait = lambda store, keys, end: time.sleep(1) or os._exit(0)
     return met(folders, rank)[0]

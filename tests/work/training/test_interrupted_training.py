@@ -87,7 +87,7 @@ def damage_listing(folder):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (damage_manifest, "it was not written to the end"),
+        (damage_manifest, "it is incomplete: it has no manifest"),
         (damage_weights, "bytes instead of"),
         (damage_state, "optimizer.pt was altered"),
         (damage_listing, "scheduler.pt is missing"),
@@ -219,7 +219,7 @@ def test_a_save_that_finds_no_space_leaves_the_checkpoint_before_it_whole(prepar
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert str(caught.value).startswith("checkpoint-3 could not be written (got ")
     assert str(caught.value).endswith(
-        "the checkpoints before it are whole: free space on the disk, and give the same command again"
+        "earlier checkpoints are intact: free space on the disk, and run the same command again"
     )
     good, damaged = checkpoints.latest_good(run.folder / "checkpoints")
     assert (good.name, damaged) == ("checkpoint-2", [])
@@ -275,7 +275,7 @@ def test_a_checkpoint_that_cannot_be_deleted_costs_no_other_one(killed_after, mo
     run = killed_after(3, save_total_limit=1)
     good, damaged = checkpoints.latest_good(run.folder / "checkpoints")
     assert (checkpoints.step_of(good), damaged) == (3, [])
-    assert checkpoints.damage(run.folder / "checkpoints" / "checkpoint-2") == "it was not written to the end"
+    assert checkpoints.damage(run.folder / "checkpoints" / "checkpoint-2") == "it is incomplete: it has no manifest"
 
 
 def test_an_evaluation_without_a_number_stops_the_training(prepare, monkeypatch):

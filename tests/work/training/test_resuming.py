@@ -150,7 +150,7 @@ def test_a_best_checkpoint_that_cannot_be_used_is_said(run_dir, damage):
 def test_what_was_lost_since_the_last_line_of_the_log_is_found_again(run_dir):
     path = write(run_dir, 5, launch())
     assert start(run_dir).pending_losses == ()
-    (path / "going_on.json").write_text(
+    (path / "resume.json").write_text(
         '{"since_step": 3, "losses": [1.5, 2.5], "seconds": 7.5, "device_seconds": 15, "peak_memory_bytes": 9}'
     )
     found = start(run_dir)

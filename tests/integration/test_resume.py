@@ -26,7 +26,7 @@ STEPS = 20
 @pytest.fixture(scope="session")
 def recipe(write_recipe):
     generation = {"max_new_tokens": 24, "batch_size": 1}
-    return write_recipe("going_on", max_steps=STEPS, save_steps=1, generation=generation)
+    return write_recipe("resume", max_steps=STEPS, save_steps=1, generation=generation)
 
 
 @pytest.fixture(scope="session")
@@ -217,7 +217,7 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step(reference, recipe, t
     assert code == 75, said
     step = last_checkpoint(run_dir)
     assert f"checkpoint-{step} is written, the processes end as they were asked to" in said
-    assert "error: the train stage was asked to stop (got SIGTERM or SIGUSR1); the same command goes on from" in said
+    assert "error: the train stage was asked to stop (got SIGTERM or SIGUSR1); the same command resumes" in said
     assert 2 <= step < STEPS
     # And on one process: nothing but the number of processes changes.
     run = run_to_the_end(recipe, run_dir, *layout(num_processes=1))

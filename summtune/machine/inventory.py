@@ -1,4 +1,4 @@
-"""Says what this machine has for summtune to run on, without importing torch."""
+"""Lists what this machine has for summtune to run on, without importing torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from summtune import __version__
+from summtune.base.version import __version__
 from summtune.machine.compiling import compiler, missing_for_compiling
 from summtune.machine.devices import Gpu, visible_gpus
 
@@ -22,13 +22,13 @@ _HUB_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Fact:
-    """One thing about the machine.
+class Finding:
+    """One entry of the inventory.
 
     Args:
-        name: what it is about.
+        name: of the entry, such as ``GPUs``.
         value: what was found.
-        problem: what does not work because of it and what to do; None where nothing is wrong.
+        problem: what does not work because of it and what to do; None if nothing is wrong.
     """
 
     name: str
@@ -36,45 +36,47 @@ class Fact:
     problem: str | None = None
 
 
-def facts() -> Iterator[Fact]:
-    """Yield what the machine has: versions, devices, memory, what DeepSpeed compiles with, network, Slurm."""
-    yield Fact(
+def inventory() -> Iterator[Finding]:
+    """Yield what the machine has: versions, devices, memory, compilers, network, Slurm."""
+    yield Finding(
         "summtune", f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     )
     versions = {name: _version(name) for name in _PACKAGES}
     for name, version in versions.items():
         advice = None if version or not _is_needed(name) else f"pip install {name}"
-        yield Fact(name, version or "not installed", advice)
-    yield gpu_fact(visible_gpus(), versions["torch"])
+        yield Finding(name, version or "not installed", advice)
+    yield gpu_finding(visible_gpus(), versions["torch"])
     yield _host()
     missing = missing_for_compiling()
-    offload = f"not without {', '.join(missing)}" if missing else "can be compiled, once, in about a minute"
-    yield Fact("CPU offload", offload)
+    offload = (
+        f"cannot be compiled without {', '.join(missing)}" if missing else "can be compiled once, in about a minute"
+    )
+    yield Finding("CPU offload", offload)
     can = compiler() is not None and platform.system() == "Linux"
-    kernels = "can be compiled, once, in about a second" if can else "in torch's own operations, which are slower"
-    yield Fact("T5 on a CPU", kernels)
+    kernels = "can be compiled once, in about a second" if can else "uses torch's own operations, which are slower"
+    yield Finding("T5 on a CPU", kernels)
     yield _accelerate_config()
     yield _hub()
     found = [command for command in _SLURM if shutil.which(command)]
-    yield Fact("Slurm", ", ".join(found) if len(found) == len(_SLURM) else "not here")
+    yield Finding("Slurm", ", ".join(found) if len(found) == len(_SLURM) else "not available")
 
 
-def gpu_fact(gpus: Sequence[Gpu], torch_version: str | None) -> Fact:
-    """Return what the GPUs are, and whether this torch can use them.
+def gpu_finding(gpus: Sequence[Gpu], torch_version: str | None) -> Finding:
+    """Return which GPUs there are, and whether this torch can use them.
 
     Args:
         gpus: the visible ones.
-        torch_version: of the package, None where it is not installed.
+        torch_version: of the installed package; None if it is not installed.
     """
     if not gpus:
-        return Fact("GPUs", "none visible: everything runs on the CPU")
+        return Finding("GPUs", "none visible; everything runs on the CPU")
     names = [f"{gpu.name}, {gpu.memory_bytes / 2**30:.0f} GiB" for gpu in gpus]
     value = "; ".join(f"{names.count(name)} × {name}" for name in dict.fromkeys(names))
     if min(gpu.capability for gpu in gpus) < (8, 0):
         value += "; without bfloat16, so training is in fp32"
     if torch_version is not None and torch_version.endswith("+cpu"):
-        return Fact("GPUs", value, f"torch {torch_version} is built for CPUs; install the build for CUDA")
-    return Fact("GPUs", value)
+        return Finding("GPUs", value, f"torch {torch_version} is built for CPUs; install a CUDA build")
+    return Finding("GPUs", value)
 
 
 def _version(package: str) -> str | None:
@@ -88,28 +90,28 @@ def _is_needed(package: str) -> bool:
     return package != "deepspeed" or platform.system() == "Linux"
 
 
-def _host() -> Fact:
+def _host() -> Finding:
     import psutil
 
     memory = psutil.virtual_memory()
     free = shutil.disk_usage(Path.cwd()).free
-    return Fact(
+    return Finding(
         "host",
         f"{os.cpu_count()} cores, {memory.available / 2**30:.0f} of {memory.total / 2**30:.0f} GiB memory available, "
         f"{free / 2**30:.0f} GiB disk free here",
     )
 
 
-def _accelerate_config() -> Fact:
+def _accelerate_config() -> Finding:
     home = os.environ.get("HF_HOME", str(Path.home() / ".cache" / "huggingface"))
     path = Path(home) / "accelerate" / "default_config.yaml"
-    value = f"{path} is there and ignored: every launch names its own" if path.is_file() else "none"
-    return Fact("accelerate's own default config", value)
+    value = f"{path} exists and is ignored: every launch has its own config" if path.is_file() else "none"
+    return Finding("accelerate's default config", value)
 
 
-def _hub() -> Fact:
+def _hub() -> Finding:
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        return Fact("hub", "offline (HF_HUB_OFFLINE is set): local models and data only")
+        return Finding("hub", "offline (HF_HUB_OFFLINE is set): local models and data only")
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     try:
         with urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=_HUB_SECONDS):
@@ -118,5 +120,5 @@ def _hub() -> Fact:
         pass  # it answered
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        return Fact("hub", f"{endpoint} cannot be reached ({reason}): local models and data only")
-    return Fact("hub", f"{endpoint} answers")
+        return Finding("hub", f"{endpoint} cannot be reached ({reason}): local models and data only")
+    return Finding("hub", f"{endpoint} answers")

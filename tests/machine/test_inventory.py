@@ -1,17 +1,17 @@
-"""What the machine has is found without torch."""
+"""The inventory of the machine is made without torch."""
 
 import urllib.error
 
 import pytest
 
-from summtune.machine import facts as machine
+from summtune.machine import inventory as machine
 from summtune.machine.devices import Gpu
-from summtune.machine.facts import facts, gpu_fact
+from summtune.machine.inventory import gpu_finding, inventory
 
 
 @pytest.fixture
-def said(monkeypatch, tmp_path):
-    """What is said of a machine whose network, GPUs, compiler and home are made up."""
+def listed(monkeypatch, tmp_path):
+    """The inventory, by name, of a machine whose network, GPUs, compiler and home are faked."""
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.delenv("HF_ENDPOINT", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -19,53 +19,53 @@ def said(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "missing_for_compiling", list)
     monkeypatch.setattr(machine, "compiler", lambda: ["c++"])
     monkeypatch.setattr(machine.platform, "system", lambda: "Linux")
-    return lambda: {fact.name: fact for fact in facts()}
+    return lambda: {finding.name: finding for finding in inventory()}
 
 
-def test_versions_devices_and_the_rest_are_said(said):
-    found = said()
+def test_the_inventory_lists_versions_devices_network_and_slurm(listed):
+    found = listed()
     assert list(found) == [
         "summtune", "torch", "transformers", "accelerate", "deepspeed", "peft", "datasets", "evaluate", "rouge_score",
-        "GPUs", "host", "CPU offload", "T5 on a CPU", "accelerate's own default config", "hub", "Slurm",
+        "GPUs", "host", "CPU offload", "T5 on a CPU", "accelerate's default config", "hub", "Slurm",
     ]  # fmt: skip
     assert ", Python 3." in found["summtune"].value
-    assert found["GPUs"].value == "none visible: everything runs on the CPU"
+    assert found["GPUs"].value == "none visible; everything runs on the CPU"
     assert "GiB memory available" in found["host"].value
-    assert found["CPU offload"].value == "can be compiled, once, in about a minute"
+    assert found["CPU offload"].value == "can be compiled once, in about a minute"
     assert found["hub"].value == "offline (HF_HUB_OFFLINE is set): local models and data only"
 
 
-def test_a_package_that_is_needed_and_not_there_is_a_problem(said, monkeypatch):
+def test_a_missing_package_is_a_problem_with_advice(listed, monkeypatch):
     monkeypatch.setattr(machine, "_version", lambda name: None)
-    assert (said()["peft"].value, said()["peft"].problem) == ("not installed", "pip install peft")
+    assert (listed()["peft"].value, listed()["peft"].problem) == ("not installed", "pip install peft")
     monkeypatch.setattr(machine.platform, "system", lambda: "Darwin")
-    assert said()["deepspeed"].problem is None
+    assert listed()["deepspeed"].problem is None
 
 
-def test_gpus_are_counted_and_held_against_torch():
+def test_gpus_are_counted_and_compared_with_the_build_of_torch():
     a100, t4 = Gpu("A100", 40 << 30, (8, 0)), Gpu("T4", 16 << 30, (7, 5))
-    assert gpu_fact([a100, a100], "2.13.0+cu130").value == "2 × A100, 40 GiB"
-    mixed = gpu_fact([a100, t4], "2.13.0+cpu")
+    assert gpu_finding([a100, a100], "2.13.0+cu130").value == "2 × A100, 40 GiB"
+    mixed = gpu_finding([a100, t4], "2.13.0+cpu")
     assert mixed.value == "1 × A100, 40 GiB; 1 × T4, 16 GiB; without bfloat16, so training is in fp32"
-    assert mixed.problem == "torch 2.13.0+cpu is built for CPUs; install the build for CUDA"
+    assert mixed.problem == "torch 2.13.0+cpu is built for CPUs; install a CUDA build"
 
 
-def test_what_cannot_be_compiled_is_said(said, monkeypatch):
+def test_the_inventory_lists_what_cannot_be_compiled(listed, monkeypatch):
     monkeypatch.setattr(machine, "missing_for_compiling", lambda: ["ninja", "g++"])
-    assert said()["CPU offload"].value == "not without ninja, g++"
-    assert said()["T5 on a CPU"].value == "can be compiled, once, in about a second"
+    assert listed()["CPU offload"].value == "cannot be compiled without ninja, g++"
+    assert listed()["T5 on a CPU"].value == "can be compiled once, in about a second"
     monkeypatch.setattr(machine, "compiler", lambda: None)
-    assert said()["T5 on a CPU"].value == "in torch's own operations, which are slower"
+    assert listed()["T5 on a CPU"].value == "uses torch's own operations, which are slower"
 
 
-def test_accelerates_own_config_is_ignored(said, tmp_path):
-    assert said()["accelerate's own default config"].value == "none"
+def test_accelerates_default_config_is_listed_as_ignored(listed, tmp_path):
+    assert listed()["accelerate's default config"].value == "none"
     (tmp_path / "accelerate").mkdir()
     (tmp_path / "accelerate" / "default_config.yaml").write_text("debug: true")
-    assert "is there and ignored: every launch names its own" in said()["accelerate's own default config"].value
+    assert "exists and is ignored" in listed()["accelerate's default config"].value
 
 
-def test_the_hub_answers_or_not(said, monkeypatch):
+def test_the_inventory_says_whether_the_hub_answers(listed, monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.example")
 
@@ -75,7 +75,7 @@ def test_the_hub_answers_or_not(said, monkeypatch):
             raise error
 
         monkeypatch.setattr(machine.urllib.request, "urlopen", urlopen)
-        return said()["hub"].value
+        return listed()["hub"].value
 
     assert asked(urllib.error.URLError("no route")) == (
         "https://hub.example cannot be reached (no route): local models and data only"
@@ -83,8 +83,8 @@ def test_the_hub_answers_or_not(said, monkeypatch):
     assert asked(urllib.error.HTTPError("https://hub.example", 405, "no", {}, None)) == "https://hub.example answers"
 
 
-def test_slurm_is_there_with_all_its_commands(said, monkeypatch):
+def test_slurm_is_available_only_with_all_its_commands(listed, monkeypatch):
     monkeypatch.setattr(machine.shutil, "which", lambda name: f"/usr/bin/{name}")
-    assert said()["Slurm"].value == "sbatch, squeue, scancel, sinfo"
+    assert listed()["Slurm"].value == "sbatch, squeue, scancel, sinfo"
     monkeypatch.setattr(machine.shutil, "which", lambda name: None if name == "sinfo" else f"/usr/bin/{name}")
-    assert said()["Slurm"].value == "not here"
+    assert listed()["Slurm"].value == "not available"

@@ -1,0 +1,284 @@
+"""Does for a program what the commands do for a person: results are returned, errors are raised."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from summtune.base.console import SafeConsole
+from summtune.base.errors import DataError, InputError
+from summtune.base.files import expanded, read_json
+from summtune.base.printing import say
+from summtune.commands.compare import comparison_of
+from summtune.commands.display import TerminalDisplay, WarningsDisplay
+from summtune.commands.evaluate import Call, check_place, score, write_scored
+from summtune.commands.run import run_draft
+from summtune.data.external_predictions import GivenRows
+from summtune.evaluator.resampling import Estimate
+from summtune.plan.draft import machines_of
+from summtune.plan.resolve import resolve
+from summtune.recipe.document import Document
+from summtune.recipe.given import assignments, document_of
+from summtune.runs.records import Prediction
+from summtune.runs.run_directory import as_written, read_predictions
+
+AnyPath: TypeAlias = "str | os.PathLike[str]"
+
+REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One system with its scores.
+
+    Args:
+        name: what tables call it.
+        metrics: by metric the mean over dialogues, ``value``, with its interval, ``ci_low`` and ``ci_high``; ROUGE as
+            fractions from 0 to 1, other metrics on their own scale.
+        warnings: what a reader of the scores must know, one sentence each.
+        predictions: one for each dialogue, with its references.
+        run_dir: its run directory, absolute; None where nothing was written.
+    """
+
+    name: str
+    metrics: dict[str, Estimate]
+    warnings: tuple[str, ...]
+    predictions: list[Prediction] = field(repr=False)
+    run_dir: Path | None
+
+    @property
+    def report(self) -> Path | None:
+        """The HTML report; None where nothing was written."""
+        return None if self.run_dir is None else self.run_dir / REPORT
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far apart two systems are in one metric.
+
+    Args:
+        a: the system whose scores come first in the difference.
+        b: the system whose scores are subtracted.
+        metric: its name.
+        difference: mean over dialogues of a's score minus b's.
+        ci_low: lower end of its interval.
+        ci_high: upper end.
+        p_value: of the paired permutation test.
+        p_adjusted: with Holm's correction for all differences of the comparison.
+    """
+
+    a: str
+    b: str
+    metric: str
+    difference: float
+    ci_low: float | None
+    ci_high: float | None
+    p_value: float
+    p_adjusted: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Systems that were scored on the same dialogues under one protocol.
+
+    Args:
+        systems: by name, in the order of the table.
+        baseline: the system that the others are compared with; None where there is none.
+        differences: for every two systems and metric.
+        verdict: which system is better, one sentence each.
+        warnings: what a reader of the scores must know, one sentence each.
+        run_dir: of a recipe of kind compare, its directory, absolute.
+    """
+
+    systems: dict[str, Result] = field(repr=False)
+    baseline: str | None
+    differences: tuple[Difference, ...] = field(repr=False)
+    verdict: tuple[str, ...]
+    warnings: tuple[str, ...]
+    run_dir: Path | None = None
+
+    @property
+    def report(self) -> Path | None:
+        """The HTML report of a recipe of kind compare."""
+        return None if self.run_dir is None else self.run_dir / REPORT
+
+
+def run(
+    recipe: AnyPath | Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    *,
+    output_dir: AnyPath | None,
+    fresh: bool,
+    quiet: bool,
+    name: str | None,
+) -> Result | Comparison:
+    """Run a recipe; see `summtune.run`."""
+    path, document = _recipe(recipe, name)
+    console = SafeConsole(stderr=True, force_jupyter=False)  # lines on stderr, also where rich could write HTML
+    with WarningsDisplay(console) if quiet else TerminalDisplay(console) as display:
+        display.wait("recipe", "reading and checking")
+        draft = resolve(path, assignments(overrides), _path(output_dir), document=document)
+        if machines_of(draft) > 1:
+            raise InputError(
+                f"a run on several machines is started by a command on each (got num_machines: {machines_of(draft)}); "
+                "use `summtune run` on each of them, or launcher: slurm"
+            )
+        run_dir = run_draft(draft, display, fresh)
+    assert run_dir is not None, "only a detached job leaves no run behind"
+    return _read(run_dir)
+
+
+def evaluate(
+    predictions: AnyPath | Iterable[str] | Iterable[Mapping[str, Any]],
+    references: AnyPath | Iterable[str] | Iterable[Iterable[str]] | None,
+    dialogues: Iterable[str] | None,
+    evaluation: Mapping[str, Any],
+    *,
+    summary_field: str | Iterable[str],
+    recipe: AnyPath | None,
+    output_dir: AnyPath | None,
+    **options: Any,
+) -> Result:
+    """Score what a system wrote; see `summtune.evaluate`. ``options`` are fields of `summtune.commands.evaluate.Call`
+    that are passed on as they are."""
+    into = _path(output_dir)
+    if into is not None:
+        check_place(into)
+    dataset, texts = None, None
+    if isinstance(references, (str, os.PathLike)):
+        dataset = _given_path(references)
+    elif references is not None:
+        texts = _references(references)
+    call = Call(
+        file=_predictions(predictions),
+        references=dataset,
+        reference_texts=texts,
+        dialogue_texts=None if dialogues is None else _texts("dialogues", dialogues),
+        summary_fields=(summary_field,) if isinstance(summary_field, str) else tuple(summary_field),
+        sets=assignments(evaluation),
+        recipe=_path(recipe),
+        **options,
+    )
+    scored = score(call, say)
+    if into is not None:
+        write_scored(scored, into)
+    return Result(
+        name=scored.name,
+        metrics=scored.evaluation.metrics,
+        warnings=tuple(scored.evaluation.diagnostics["warnings"]),
+        predictions=scored.predictions,
+        run_dir=None if into is None else into.resolve(),
+    )
+
+
+def compare(runs: Sequence[AnyPath | Result] | Mapping[str, AnyPath | Result]) -> Comparison:
+    """Compare finished runs; see `summtune.compare`."""
+    named = runs.items() if isinstance(runs, Mapping) else [(None, each) for each in runs]
+    directories = [(name, _run_dir(each)) for name, each in named]
+    comparison = comparison_of(directories)
+    with as_written(*(run_dir for _, run_dir in directories)):
+        return _comparison(comparison, None)
+
+
+def _recipe(recipe: AnyPath | Mapping[str, Any], name: str | None) -> tuple[Path, Document | None]:
+    """Return the path of a recipe, and its document where it is given as a mapping, which has no file."""
+    if isinstance(recipe, Mapping):
+        chosen = name or str(recipe.get("kind", "recipe"))
+        if not chosen.strip(" .") or "/" in chosen:
+            raise InputError(f"a name is part of the name of a folder (got {chosen!r}); give letters and digits")
+        return Path.cwd() / f"{chosen}.yaml", document_of(recipe, chosen)
+    if name is not None:
+        raise InputError(f"a recipe in a file has the name of the file (got name={name!r} for {recipe}); remove name")
+    path = _path(recipe)
+    assert path is not None
+    return path, None
+
+
+def _path(given: AnyPath | None) -> Path | None:
+    return None if given is None else expanded(_given_path(given))
+
+
+def _given_path(given: AnyPath) -> str:
+    """Return a path, or what may be the id of a data set, as it was given but for a ``~``."""
+    text = os.fspath(given)
+    return str(expanded(text)) if text.startswith("~") else text
+
+
+def _predictions(given: AnyPath | Iterable[str] | Iterable[Mapping[str, Any]]) -> str | GivenRows:
+    if isinstance(given, (str, os.PathLike)):
+        return _given_path(given)
+    items: list[object] = list(given)
+    if not items:
+        raise DataError("there is nothing to score (got no predictions); give one for each dialogue")
+    rows = [item for item in items if isinstance(item, Mapping)]
+    if not rows:
+        return GivenRows(tuple({"prediction": text} for text in _texts("predictions", items)), lines=True)
+    if len(rows) < len(items):
+        number, other = next((at, item) for at, item in enumerate(items, start=1) if not isinstance(item, Mapping))
+        raise DataError(f"predictions, item {number}: not a row (got {_type(other)}); give rows only, or texts only")
+    return GivenRows(tuple(rows))
+
+
+def _references(given: Iterable[str] | Iterable[Iterable[str]]) -> list[list[str]]:
+    return [
+        [item] if isinstance(item, str) else _texts(f"references, item {number}", item)
+        for number, item in enumerate(given, start=1)
+    ]
+
+
+def _texts(what: str, given: object) -> list[str]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise DataError(f"{what}: a list of texts is needed (got {_type(given)}); put it in a list")
+    texts: list[str] = []
+    for number, text in enumerate(given, start=1):
+        if not isinstance(text, str):
+            raise DataError(f"{what}, item {number}: not a text (got {_type(text)}); correct or remove it")
+        texts.append(text)
+    return texts
+
+
+def _type(value: object) -> str:
+    return type(value).__name__
+
+
+def _run_dir(given: AnyPath | Result) -> Path:
+    if isinstance(given, Result):
+        if given.run_dir is None:
+            raise InputError(
+                f"what is compared has a directory (got {given.name}, of which nothing was written); give evaluate an "
+                "output_dir"
+            )
+        return given.run_dir
+    return expanded(os.fspath(given))
+
+
+def _read(run_dir: Path) -> Result | Comparison:
+    with as_written(run_dir):
+        if (run_dir / "comparison.json").is_file():
+            return _comparison(read_json(run_dir / "comparison.json"), run_dir)
+        return _result(run_dir, read_json(run_dir / "plan.json")["name"])
+
+
+def _comparison(comparison: dict[str, Any], run_dir: Path | None) -> Comparison:
+    return Comparison(
+        systems={each["name"]: _result(Path(each["run_dir"]), each["name"]) for each in comparison["systems"]},
+        baseline=comparison["baseline"],
+        differences=tuple(Difference(**each) for each in comparison["differences"]),
+        verdict=tuple(comparison["verdict"]),
+        warnings=tuple(comparison["warnings"]),
+        run_dir=run_dir,
+    )
+
+
+def _result(run_dir: Path, name: str) -> Result:
+    metrics = read_json(run_dir / "metrics.json")
+    return Result(
+        name=name,
+        metrics={metric: Estimate(**estimate) for metric, estimate in metrics["metrics"].items()},
+        warnings=tuple(metrics["diagnostics"].get("warnings", ())),
+        predictions=read_predictions(run_dir / "predictions.jsonl"),
+        run_dir=run_dir,
+    )

@@ -1,0 +1,58 @@
+"""The interface of a generator: one method from prompts to outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from typing import Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+GeneratorName = Literal["local"]
+"""The generators that a plan can name; `summtune.plan` matches them all."""
+
+P_contra = TypeVar("P_contra", contravariant=True)
+
+
+class Output(BaseModel):
+    """What a generator wrote for one prompt.
+
+    Args:
+        text: special tokens removed.
+        prompt_tokens: tokens of the prompt as the model read it.
+        new_tokens: tokens generated, the end-of-sequence token included.
+        hit_length_cap: whether ``max_new_tokens`` ended it: it has no end-of-sequence token, or one in the last place
+            where the model forces it (``forced_eos_token_id`` of BART and Pegasus). Whether the model would have ended
+            there by itself is not known.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    text: str
+    prompt_tokens: int
+    new_tokens: int
+    hit_length_cap: bool
+
+
+class Generator(Protocol[P_contra]):
+    """A model that answers prompts: in this process, or behind an API.
+
+    The type of a prompt is the generator's: token ids where the model is in this process, a text or chat messages where
+    a server tokenizes. It can be written as JSON: `summtune.generation.distinct.key_of` hashes that.
+    """
+
+    def generate(self, prompts: Sequence[P_contra], done: Container[int] = ()) -> Iterator[tuple[int, Output]]:
+        """Yield an output and the index of its prompt, each as soon as it is there, in any order.
+
+        A generator batches, sends requests concurrently, or divides the prompts among ranks as it sees fit. On each
+        rank it yields that rank's share only.
+
+        Args:
+            prompts: distinct, and the same on every rank and whenever a run resumes.
+            done: indices of prompts whose outputs are known. A generator skips them, unless another output depends on
+                them: prompts of one batch are generated together, so that a resumed run yields what an undisturbed one
+                does. An output that is yielded again is ignored.
+
+        Raises:
+            StageError: a prompt cannot be answered. What was yielded before is kept.
+        """
+        ...

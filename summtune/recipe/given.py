@@ -1,0 +1,90 @@
+"""Reads the keys of a recipe that a program gives, by the same rules as those in a file."""
+
+from __future__ import annotations
+
+import json
+import numbers
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from summtune.base.errors import InputError
+from summtune.recipe.document import Document
+from summtune.recipe.rules import SECTIONS
+from summtune.recipe.yaml_reader import read_yaml
+
+# JSON leaves them as they are, and in YAML they end a line, or may not be there.
+_TO_ESCAPE = re.compile("[\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+
+
+def document_of(keys: Mapping[str, Any], name: str) -> Document:
+    """Return the keys as the document of a file would be, without lines and columns.
+
+    Args:
+        keys: those of a recipe; dotted ones stand for keys of a section.
+        name: what problems are reported under.
+
+    Raises:
+        InputError: a value is of a type that a recipe cannot hold.
+    """
+    nested: dict[str, Any] = {}
+    for key, value in _flat(keys):
+        section, dot, inner = key.partition(".")
+        if dot and section in SECTIONS and isinstance(nested.setdefault(section, {}), dict):
+            nested[section][inner] = value
+        else:
+            nested[key] = value
+    document = read_yaml(json_as_yaml(nested, name, indent=2), name)
+    document.positions.clear()
+    return document
+
+
+def assignments(keys: Mapping[str, Any]) -> list[str]:
+    """Return keys as assignments ``key=value``, those of a section one by one: the others of it stay as they are.
+
+    Raises:
+        InputError: a value is of a type that a recipe cannot hold.
+    """
+    return [f"{key}={json_as_yaml(value, key)}" for key, value in _flat(keys)]
+
+
+def json_as_yaml(value: Any, name: str, indent: int | None = None) -> str:
+    """Return a value as JSON that a reader of YAML takes for the same value.
+
+    Raises:
+        InputError: it is, or holds, something of a type that a recipe cannot hold; ``name`` says where.
+    """
+    text = json.dumps(_plain(value, name), ensure_ascii=False, indent=indent)
+    return _TO_ESCAPE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+
+
+def _flat(keys: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in keys.items():
+        if key in SECTIONS and isinstance(value, Mapping):
+            yield from ((f"{key}.{inner}", each) for inner, each in _plain(value, key).items())
+        else:
+            yield key, value
+
+
+def _plain(value: Any, name: str) -> Any:
+    """Return paths as text, any mapping as a dict, tuples as lists, and numbers of other libraries as Python's own."""
+    match value:
+        case None | bool() | str():
+            return value
+        case os.PathLike():
+            return os.fspath(value)
+        case numbers.Integral():
+            return int(value)
+        case numbers.Real():
+            return float(value)
+        case Mapping():
+            if wrong := [key for key in value if not isinstance(key, str)]:
+                raise InputError(f"{name}: a key is text (got {wrong[0]!r:.60}); put it in quotes")
+            return {key: _plain(each, f"{name}.{key}") for key, each in value.items()}
+        case list() | tuple():
+            return [_plain(each, f"{name}.{at}") for at, each in enumerate(value)]
+    raise InputError(
+        f"{name}: a recipe cannot hold such a value (got {type(value).__name__}); give text, a number, True, False, "
+        "None, a list or a mapping"
+    )

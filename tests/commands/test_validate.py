@@ -1,0 +1,30 @@
+"""Every problem of every recipe, also of one with overrides."""
+
+from in_process import call
+
+
+def test_an_override_is_checked_in_every_recipe(project):
+    done = call("validate", "prompt.yaml", "train.yaml", "--set", "seed=yes", "--set", "sede=1")
+    assert done.code == 2
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) == 4
+    for line in (lines[0], lines[2]):
+        assert line == "--set seed=yes: seed must be a whole number (got 'yes')"
+    for line in (lines[1], lines[3]):
+        assert line.startswith("--set sede=1: unknown key 'sede', did you mean seed?")
+
+
+def test_an_override_repairs_a_recipe(project):
+    (project / "train.yaml").write_text((project / "train.yaml").read_text().replace("1e-3", "1000"))
+    assert call("validate", "train.yaml").code == 2
+    done = call("validate", "train.yaml", "--set", "learning_rate=1e-3")
+    assert (done.code, done.stderr) == (0, "train.yaml: fine\n")
+
+
+def test_a_key_that_one_of_the_recipes_does_not_read_is_reported_of_that_one(project):
+    done = call("validate", "prompt.yaml", "train.yaml", "--set", "num_epochs=2")
+    assert done.code == 2
+    first, second = done.stderr.splitlines()
+    assert first.startswith("--set num_epochs=2: num_epochs has no effect in `kind: prompt`")
+    assert second == "train.yaml: fine"

@@ -1,0 +1,70 @@
+import pytest
+from made_up_outputs import output
+
+from summtune.base.errors import StageError
+from summtune.base.files import read_json, read_jsonl, write_jsonl
+from summtune.generation.distinct import DistinctPrompts
+from summtune.generation.partial import appending
+from summtune.generation.results import predictions_of, write_results
+from summtune.runs.records import Dialogue, Prediction
+from summtune.runs.run_directory import read_predictions
+
+DIALOGUES = [
+    Dialogue("x", "A: hi", ("greeting",)),
+    Dialogue("y", "A: bye", ("farewell", "parting")),
+    Dialogue("z", "A: hi", ()),
+]
+ASKED = DistinctPrompts.of([dialogue.dialogue for dialogue in DIALOGUES])
+HI, BYE = output("Hi.", 2, 3), output("Bye.", 4, 5, hit_length_cap=True)
+PREDICTIONS = [
+    Prediction("x", "A: hi", "Hi.", ("greeting",), 2, 3, truncated=False, hit_length_cap=False),
+    Prediction("y", "A: bye", "Bye.", ("farewell", "parting"), 4, 5, truncated=True, hit_length_cap=True),
+    Prediction("z", "A: hi", "Hi.", (), 2, 3, truncated=False, hit_length_cap=False),
+]
+CUT = [False, True, False]
+
+
+def outputs():
+    return dict(zip(ASKED.keys, (HI, BYE), strict=True))
+
+
+def test_dialogues_with_the_same_prompt_get_the_same_output():
+    assert list(predictions_of(DIALOGUES, ASKED, CUT, outputs())) == PREDICTIONS
+
+
+def test_dialogues_and_prompts_of_different_numbers_are_not_joined():
+    with pytest.raises(ValueError, match="is longer than"):
+        list(predictions_of(DIALOGUES[:2], ASKED, CUT, outputs()))
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    write_jsonl(tmp_path / "data" / "test.jsonl", (dialogue.to_json() for dialogue in DIALOGUES))
+    folder = tmp_path / "predictions.partial"
+    folder.mkdir()
+    for rank, (key, one) in enumerate(outputs().items()):
+        with appending(folder, rank) as append:
+            append(key, one)
+    return tmp_path
+
+
+def test_results_are_written_in_the_order_of_the_dialogues_and_partial_files_are_deleted(run_dir):
+    write_results(run_dir, ASKED, CUT, {"dialogues": 3})
+    assert read_predictions(run_dir / "predictions.jsonl") == PREDICTIONS
+    assert read_json(run_dir / "prediction_stats.json") == {"dialogues": 3}
+    assert not (run_dir / "predictions.partial").exists()
+
+
+def test_a_prompt_without_output_is_refused_with_the_files_that_were_found(run_dir):
+    (run_dir / "predictions.partial" / "rank1.jsonl").unlink()
+    with pytest.raises(StageError, match=r"got 1 of 2, in .*predictions\.partial: rank0\.jsonl\); check that all"):
+        write_results(run_dir, ASKED, CUT, {})
+    assert (run_dir / "predictions.partial" / "rank0.jsonl").exists()
+    assert not (run_dir / "predictions.jsonl").exists()
+
+
+def test_partial_files_are_kept_where_the_results_cannot_be_written(run_dir):
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        write_results(run_dir, ASKED, CUT, {"dialogues": object()})
+    assert {path.name for path in (run_dir / "predictions.partial").iterdir()} == {"rank0.jsonl", "rank1.jsonl"}
+    assert len(list(read_jsonl(run_dir / "predictions.jsonl"))) == 3

@@ -1,0 +1,66 @@
+"""Keys that a program gives are read as those in a file."""
+
+import pathlib
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+
+from summtune.base.errors import InputError
+from summtune.recipe.given import assignments, document_of, json_as_yaml
+from summtune.recipe.yaml_reader import read_yaml_value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        3,
+        2.5e-5,
+        "1e-4",
+        "no",
+        "a: {b}",
+        "",
+        "\n\ttwo lines\r\n",
+        "Łódź 😀",
+        "\x85\u2028\x7f\u00a0\ufeff",
+        [1, {"a": "b"}],
+    ],
+)
+def test_a_value_is_the_same_after_reading(value):
+    assert read_yaml_value(json_as_yaml(value, "key")) == value
+
+
+def test_paths_tuples_mappings_and_numbers_of_other_libraries_are_taken():
+    given = OrderedDict(a=pathlib.Path("b/c"), d=(np.int64(2), np.float32(0.5)))
+    assert read_yaml_value(json_as_yaml(given, "key")) == {"a": "b/c", "d": [2, 0.5]}
+
+
+def test_a_value_that_no_recipe_holds_is_refused_with_its_place():
+    with pytest.raises(InputError, match=r"datasets\.0\.path: a recipe cannot hold such a value \(got set\)"):
+        assignments({"datasets": [{"path": {1}}]})
+    with pytest.raises(InputError, match=r"generation: a key is text \(got 3\); put it in quotes"):
+        document_of({"generation": {3: 4}}, "generation")
+
+
+@pytest.mark.parametrize("text", ["\0", "\ud800"])
+def test_a_text_that_no_file_can_hold_is_a_problem(text):
+    (problem,) = document_of({"base_model": text}, "mine").problems
+    assert problem.message.startswith("text must not contain null characters or lone surrogates")
+
+
+def test_keys_of_a_section_are_assigned_one_by_one():
+    assert assignments({"generation": {"num_beams": 4, "top_p": 0.5}, "seed": 7}) == [
+        "generation.num_beams=4",
+        "generation.top_p=0.5",
+        "seed=7",
+    ]
+
+
+def test_dotted_keys_of_a_mapping_are_those_of_a_section():
+    keys = {"generation": {"num_beams": 4}, "generation.top_p": 0.5, "evaluation.use_stemmer": False}
+    assert document_of(keys, "mine").value == {
+        "generation": {"num_beams": 4, "top_p": 0.5},
+        "evaluation": {"use_stemmer": False},
+    }
