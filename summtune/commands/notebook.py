@@ -14,7 +14,8 @@ from summtune.base.files import expanded, read_json
 from summtune.base.printing import say
 from summtune.commands.compare import comparison_of
 from summtune.commands.display import TerminalDisplay, WarningsDisplay
-from summtune.commands.evaluate import Call, check_place, score, write_scored
+from summtune.commands.evaluate import check_place, score, write_scored
+from summtune.commands.evaluate_terms import Call
 from summtune.commands.run import run_draft
 from summtune.data.external_predictions import GivenRows
 from summtune.evaluator.resampling import Estimate

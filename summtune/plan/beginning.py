@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,10 +14,11 @@ from summtune.base.version import __version__
 from summtune.recipe.sections import Section
 from summtune.runs.run_directory import timestamp
 
-_VERSIONED = (
+PACKAGES = (
     "accelerate", "datasets", "deepspeed", "evaluate", "peft", "rouge_score", "safetensors", "tokenizers", "torch",
     "transformers",
 )  # fmt: skip
+"""Those that can change the result of a run."""
 
 
 class Parameters(Section):
@@ -92,7 +94,7 @@ class Origin(Section):
     """When and with what a run or a comparison was begun."""
 
     created_at: str = Field(description="UTC, ISO 8601")
-    git_commit: str | None = Field(description="that the recipe's folder is at; None outside a repository")
+    git_commit: str | None = Field(description="of the folder of the recipe; None outside a repository")
     versions: dict[str, str] = Field(description="of the packages that can change a result")
 
 
@@ -103,14 +105,14 @@ class Beginning(Origin):
     data: PromptData | TrainData
 
 
-def origin_now(folder: Path) -> Origin:
-    """Return the origin of what is begun now with a recipe in ``folder``."""
-    return Origin(created_at=timestamp(), git_commit=_git_commit(folder), versions=_versions())
+def origin_now(folder: Path, packages: Sequence[str] = PACKAGES) -> Origin:
+    """Return the origin of what is begun now in ``folder``, with the versions of summtune and ``packages``."""
+    return Origin(created_at=timestamp(), git_commit=_git_commit(folder), versions=_versions(packages))
 
 
-def _versions() -> dict[str, str]:
+def _versions(packages: Sequence[str]) -> dict[str, str]:
     found = {"summtune": __version__}
-    for package in _VERSIONED:
+    for package in packages:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

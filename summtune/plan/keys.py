@@ -30,7 +30,6 @@ def identify(recipe: RunRecipe, global_batch: int | None, model_sha256: str | No
     for key in ("datasets", "test_datasets"):
         for source in values.get(key) or ():
             source["path"] = _data_identity(source["path"])
-    values["evaluation"] = evaluation_identity(values["evaluation"])
     values["generation"].pop("batch_size")  # how many at once, like the micro batch, changes nothing
     metrics = values["evaluation"]["metrics"]
     values["evaluation"]["metrics"] = [content_sha256(Path(name)) if is_local(name) else name for name in metrics]
@@ -39,11 +38,6 @@ def identify(recipe: RunRecipe, global_batch: int | None, model_sha256: str | No
             if isinstance(value, str) and is_local(value) and Path(value).exists():
                 arguments[key] = content_sha256(Path(value))
     return hash_of(values)
-
-
-def evaluation_identity(section: dict[str, Any]) -> dict[str, Any]:
-    """Return the evaluation section for a hash: older runs, without ``tokenizer``, keep their identity."""
-    return {key: value for key, value in section.items() if (key, value) != ("tokenizer", "rouge")}
 
 
 def model_identity(recipe: RunRecipe) -> str | None:

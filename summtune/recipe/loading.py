@@ -89,19 +89,28 @@ def load_document(
                 _override(document, key, waiting.pop(key), f"override {key} of {path.name}", overrides.folder)
         for key, value in overrides.own.items():  # again: these take precedence over the shared ones
             _override(document, key, value, f"override {key} of {path.name}", overrides.folder)
-        for assignment in sets:
-            key, equals, text = assignment.partition("=")
-            if not equals or not key.strip():
-                raise InputError(f"--set takes key=value (got {assignment!r}); for instance --set seed=7")
-            try:
-                value = read_yaml_value(text)
-            except InputError as error:
-                raise InputError(f"--set {key}: {error}") from None
-            _override(document, key.strip(), value, f"--set {assignment}", Path.cwd())
+        apply_sets(document, sets)
     place = followed(path)
     if not is_utf8(str(place)):
         raise InputError(f"the path of a recipe is UTF-8 text (got {place}); rename the file or its folder")
     return LoadedRecipe(_validated(document), document, place)
+
+
+def apply_sets(document: Document, sets: Sequence[str]) -> None:
+    """Apply assignments ``key=value`` to the document; relative paths in them start from the current folder.
+
+    Raises:
+        InputError: one is not an assignment, or does not fit into the document.
+    """
+    for assignment in sets:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set takes key=value (got {assignment!r}); for instance --set seed=7")
+        try:
+            value = read_yaml_value(text)
+        except InputError as error:
+            raise InputError(f"--set {key}: {error}") from None
+        _override(document, key.strip(), value, f"--set {assignment}", Path.cwd())
 
 
 def _override(document: Document, key: str, value: Any, origin: str, folder: Path | None) -> None:

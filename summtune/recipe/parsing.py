@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -14,6 +14,7 @@ from summtune.base.hints import hint, hint_or_list
 from summtune.recipe.document import KeyPath
 from summtune.recipe.json_schema import recipe_schema
 from summtune.recipe.keys import KINDS_OF, RECIPES, Kind, Recipe, required_keys
+from summtune.recipe.sections import Section
 
 _TYPE_NAMES = {
     "string_type": "text",
@@ -61,6 +62,7 @@ _ADVICE = {
     },
     "compare": {"recipes": "list the recipes to compare"},
 }
+_S = TypeVar("_S", bound=Section)
 _KIND: TypeAdapter[Kind] = TypeAdapter(Kind)
 
 
@@ -102,6 +104,20 @@ def parse(values: Mapping[str, Any]) -> Parsed:
     stand_ins = {key: example(str(kind), key) for key in required_keys(str(kind)) if valid.get(key) is None}
     recipe = RECIPES[str(kind)].model_validate(valid | stand_ins)
     return Parsed(recipe, frozenset(wrong | set(stand_ins)), problems, unknown)
+
+
+def parse_keys(model: type[_S], values: Mapping[str, Any]) -> tuple[_S | None, dict[KeyPath, str]]:
+    """Return the object that ``values`` holds, None where it holds none, and a sentence for each path with an error.
+
+    Args:
+        model: whose keys are keys of recipes too.
+        values: of these keys.
+    """
+    try:
+        return model.model_validate(values), {}
+    except ValidationError as error:
+        groups = _by_path(error.errors(include_url=False), values)
+    return None, {path: _describe(path, group, "") for path, group in groups.items()}
 
 
 def example(kind: str, key: str) -> Any:

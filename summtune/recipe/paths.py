@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 from summtune.base.errors import InputError, Problem
 from summtune.base.file_endings import FILE_EXTENSIONS, names_file, wrong_with_format
@@ -45,7 +45,24 @@ def resolve_paths(recipe: _R, loaded: LoadedRecipe) -> tuple[_R, list[Problem]]:
         found += _missing_recipes(given, loaded.path.parent)
     else:
         changes |= _run(given, loaded.folder_of, found)
-    return recipe.model_copy(update=changes), [loaded.document.problem(path, message) for path, message in found]
+    resolved = cast("_R", recipe.model_copy(update=changes))
+    return resolved, [loaded.document.problem(path, message) for path, message in found]
+
+
+def resolve_model(base_model: str, folder: Path) -> tuple[str, list[str]]:
+    """Return the model's path or id, and what is wrong with it."""
+    resolved, wrong = _resource(base_model, folder, BUILTIN_MODELS, "model")
+    if wrong:
+        return resolved, [wrong]
+    if not is_local(resolved):
+        return resolved, []
+    held = sorted(Path(resolved).iterdir()) if os.access(resolved, os.R_OK) and Path(resolved).is_dir() else []
+    odd = [f"{file}, {kind}" for file in held if not file.name.startswith(".") and (kind := irregular(file))]
+    if odd:  # the libraries that load the model would wait for it forever
+        return resolved, [f"a model folder must contain only regular files (got {odd[0]}); remove it"]
+    if not is_file(Path(resolved) / "config.json"):
+        return resolved, [f"a model is a folder with config.json (got {resolved}); give the folder that has it"]
+    return resolved, []
 
 
 def resolve_source(source: DatasetSource, folder: Path) -> tuple[DatasetSource, list[str]]:
@@ -91,7 +108,7 @@ def resolve_evaluation(settings: EvaluationSettings, folder_of: FolderOf) -> tup
 def _run(recipe: RunRecipe, folder_of: FolderOf, found: list[Finding]) -> dict[str, Any]:
     """Return the keys of a prompt or train recipe that name paths, resolved; what is wrong is added to ``found``."""
     changes: dict[str, Any] = {}
-    changes["base_model"], complaints = _model(recipe.base_model, folder_of("base_model"))
+    changes["base_model"], complaints = resolve_model(recipe.base_model, folder_of("base_model"))
     found += [(("base_model",), complaint) for complaint in complaints]
     if recipe.revision_of_model and (is_local(changes["base_model"]) or changes["base_model"] in BUILTIN_MODELS):
         found.append((("revision_of_model",), "revision_of_model has no effect for a local model; remove it"))
@@ -202,22 +219,6 @@ def _metric_arguments(
                         (path, f"no file for {metric}.{key} at this path (got {value}, looked at {beside}); check it")
                     )
     return resolved, complaints
-
-
-def _model(base_model: str, folder: Path) -> tuple[str, list[str]]:
-    """Return the model's path or id, and what is wrong with it."""
-    resolved, wrong = _resource(base_model, folder, BUILTIN_MODELS, "model")
-    if wrong:
-        return resolved, [wrong]
-    if not is_local(resolved):
-        return resolved, []
-    held = sorted(Path(resolved).iterdir()) if os.access(resolved, os.R_OK) and Path(resolved).is_dir() else []
-    odd = [f"{file}, {kind}" for file in held if not file.name.startswith(".") and (kind := irregular(file))]
-    if odd:  # the libraries that load the model would wait for it forever
-        return resolved, [f"a model folder must contain only regular files (got {odd[0]}); remove it"]
-    if not is_file(Path(resolved) / "config.json"):
-        return resolved, [f"a model is a folder with config.json (got {resolved}); give the folder that has it"]
-    return resolved, []
 
 
 def _resource(given: str, folder: Path, builtin: tuple[str, ...], what: str) -> tuple[str, str | None]:

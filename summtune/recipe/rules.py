@@ -7,7 +7,7 @@ Each such rule is one line of a table: the key, when it has no effect, and why.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from typing_extensions import assert_never
 
@@ -22,12 +22,30 @@ _R = TypeVar("_R")
 # key path, the key that it depends on, whether it has no effect in this recipe, why and what to do
 _NoEffect: TypeAlias = tuple[str, str, Callable[[_R], bool], str]
 
+
+class HasEvaluation(Protocol):
+    """What has an evaluation section."""
+
+    @property
+    def evaluation(self) -> EvaluationSettings:
+        """The section."""
+
+
 SECTIONS = ("generation", "evaluation", "exemplars", "slurm")
 """Keys that hold keys."""
 
 _LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora")
 
+_OF_EVALUATION: Sequence[_NoEffect[HasEvaluation]] = (
+    (
+        "evaluation.tokenizer",
+        "evaluation",
+        lambda r: r.evaluation.tokenizer != "rouge" and not any(map(_may_be_rouge, r.evaluation.metrics)),
+        "without ROUGE among evaluation.metrics; add rouge1, or remove the key",
+    ),
+)
 _OF_RUNS: Sequence[_NoEffect[RunRecipe]] = (
+    *_OF_EVALUATION,
     *(
         (
             f"generation.{key}",
@@ -42,12 +60,6 @@ _OF_RUNS: Sequence[_NoEffect[RunRecipe]] = (
         "generation",
         lambda r: r.generation.num_beams == 1,
         "with one beam; set num_beams above 1, or remove the key",
-    ),
-    (
-        "evaluation.tokenizer",
-        "evaluation",
-        lambda r: r.evaluation.tokenizer != "rouge" and not any(map(_may_be_rouge, r.evaluation.metrics)),
-        "without ROUGE among evaluation.metrics; add rouge1, or remove the key",
     ),
     (
         "num_machines",
@@ -172,6 +184,20 @@ def rule_problems(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[st
             yield from _training(recipe)
         case _:
             assert_never(recipe)
+
+
+def evaluation_problems(given: Mapping[str, Any], holder: HasEvaluation) -> Iterator[Finding]:
+    """Yield the problems of an evaluation section by itself.
+
+    Args:
+        given: the section as written.
+        holder: of its values, defaults filled in.
+    """
+    for key in given:
+        reason = _first(_OF_EVALUATION, holder, ("evaluation", key), ())
+        if reason is not None:
+            yield ("evaluation", key), f"{key} {reason}"
+    yield from _metric_arguments(holder.evaluation)
 
 
 def _ignored(path: KeyPath, value: object, recipe: Recipe, wrong: Collection[str]) -> Iterator[Finding]:

@@ -85,14 +85,13 @@ def _is_held(lock: Path) -> bool:
     return False
 
 
-def prepare(plan: TrainPlan, run_dir: Path, events: Events) -> None:
+def prepare(plan: TrainPlan, events: Events) -> None:
     """Import what DeepSpeed needs, and compile what a training with CPU offload needs.
 
     That takes about a minute, once on each machine; a training that says nothing meanwhile looks like one that hangs.
 
     Args:
         plan: of a training.
-        run_dir: with its ``ds_config.json``.
         events: to the command that waits.
 
     Raises:

@@ -85,7 +85,7 @@ def train(plan: TrainPlan, run_dir: Path, events: Events, stop: StopRequest, com
     if company is not None:
         took = company.reduce_once(arguments.device)
         events.say(f"{company}; all-reduce in {1000 * took:.0f} ms")
-    operators.prepare(plan, run_dir, events)
+    operators.prepare(plan, events)
     model, aliases = _model(plan, launch.device, bf16, events)
     trainable, total = count_parameters(model)
     events.say(f"training {trainable:,} of {total:,} parameters ({100 * trainable / total:.2f} %)")
