@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from typing_extensions import assert_never
-
 from summtune.base.errors import ModelError, StageError, os_error_text
 from summtune.base.files import read_json, write_bytes, write_json, write_text
 from summtune.base.places import BUILTIN_DATASETS, is_local
@@ -20,12 +18,12 @@ from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import Listener, run_processes
 from summtune.launchers.machines import OtherMachines
 from summtune.machine.model_limits import facts_of, misfits
-from summtune.plan.beginning import Beginning, Model, PromptData, TrainData, origin_now
-from summtune.plan.draft import PromptDraft, RunDraft, TrainDraft, complete, parameters_of
+from summtune.plan.beginning import Model
+from summtune.plan.draft import RunDraft, TrainDraft, begin, complete, model_of
 from summtune.plan.keys import identify
 from summtune.plan.launch import Launch, StageName, global_batch, stage_groups
 from summtune.plan.plan import RunPlan, TrainPlan, beginning_of, read_plan, read_run_plan
-from summtune.plan.preparation import prepare_prompt_data, prepare_train_data
+from summtune.plan.preparation import prepare_data
 from summtune.recipe.keys import RunRecipe
 from summtune.runs import checkpoints
 from summtune.runs.run_directory import (
@@ -121,17 +119,8 @@ def _begun(draft: RunDraft, display: Display) -> RunPlan:
     _warn_of_another_batch(draft, display)
     with preparing(draft.run_dir) as prepared:
         display.stage("data", "reading and checking", shows_itself=_on_the_hub(draft.recipe))
-        data: PromptData | TrainData
-        match draft:
-            case PromptDraft():
-                data = prepare_prompt_data(draft.recipe, prepared, display.warn)
-            case TrainDraft():
-                data = prepare_train_data(draft.recipe, prepared, display.warn)
-            case _:
-                assert_never(draft)
-        model = _model(draft, display)
-        begun = Beginning(**dict(origin_now(draft.loaded.path.parent)), model=model, data=data)
-        plan = complete(draft, begun)
+        data = prepare_data(draft.recipe, prepared, display.warn)
+        plan = begin(draft, _model(draft, display), data)
         write_bytes(prepared / "recipe.yaml", draft.loaded.document.text)
         write_json(prepared / "plan.json", plan.to_json())
         adopt(prepared, draft.run_dir)
@@ -157,13 +146,7 @@ def _model(draft: RunDraft, display: Display) -> Model:
             f"the model has no safetensors (got {folder}); pickled weights are not loaded: convert it with "
             "`save_pretrained` of transformers"
         )
-    return Model(
-        base_model=recipe.base_model,
-        folder=str(folder),
-        revision=revision,
-        content_sha256=draft.content_sha256,
-        parameters=parameters_of(recipe, folder),
-    )
+    return model_of(draft, folder, revision)
 
 
 def _warn_of_another_batch(draft: RunDraft, display: Display) -> None:

@@ -11,7 +11,7 @@ from summtune.deepspeed.configs import sized
 from summtune.machine.devices import Gpu
 from summtune.machine.memory import MemoryEstimate
 from summtune.machine.model_shapes import shape_of
-from summtune.plan.beginning import Beginning, Origin, Parameters, PromptData, TrainData
+from summtune.plan.beginning import Beginning, Model, Origin, Parameters, PromptData, TrainData, origin_now
 from summtune.plan.launch import Batch, Launch, StageGroup, stage_groups
 from summtune.plan.plan import ComparedRun, ComparePlan, PromptPlan, RunPlan, TrainPlan
 from summtune.recipe.keys import CompareRecipe, PromptRecipe, RunRecipe, TrainRecipe
@@ -133,6 +133,22 @@ def parameters_of(recipe: RunRecipe, folder: Path | None) -> Parameters | None:
         return Parameters(total=shape.parameters, trainable=shape.parameters)
     added = shape.lora_parameters(recipe.lora_r, recipe.lora_target_modules, recipe.peft_use_dora)
     return None if added is None else Parameters(total=shape.parameters + added, trainable=added)
+
+
+def model_of(draft: RunDraft, folder: Path, revision: str | None) -> Model:
+    """Return the model of a run, whose files are in ``folder``."""
+    return Model(
+        base_model=draft.recipe.base_model,
+        folder=str(folder),
+        revision=revision,
+        content_sha256=draft.content_sha256,
+        parameters=parameters_of(draft.recipe, folder),
+    )
+
+
+def begin(draft: RunDraft, model: Model, data: PromptData | TrainData) -> RunPlan:
+    """Return the plan of a run that begins now."""
+    return complete(draft, Beginning(**dict(origin_now(draft.loaded.path.parent)), model=model, data=data))
 
 
 def complete(draft: RunDraft, begun: Beginning) -> RunPlan:

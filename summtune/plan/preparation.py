@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from typing_extensions import assert_never
+
 from summtune.base import numbers
 from summtune.base.errors import DataError
 from summtune.base.files import write_jsonl
@@ -28,18 +30,27 @@ LEAKAGE_EXAMPLES = 5
 """Test dialogues that the plan names among those that are trained on."""
 
 
-def prepare_prompt_data(recipe: PromptRecipe, into: Path, warn: Callable[[str], None]) -> PromptData:
-    """Write the dialogues that a prompted model reads below ``into`` and return what the plan says of them.
+def prepare_data(recipe: RunRecipe, into: Path, warn: Callable[[str], None]) -> PromptData | TrainData:
+    """Write the dialogues of each role below ``into`` and return what the plan says of them.
 
     Args:
         recipe: paths resolved.
         into: folder that gets ``data/*.jsonl``.
-        warn: called with what a person should know: grouped rows, test dialogues among the exemplars, references that
-            ROUGE cannot read.
+        warn: called with what a person should know: grouped rows, test dialogues that are trained on or are among the
+            exemplars, references that ROUGE cannot read.
 
     Raises:
-        DataError: a data set cannot be read, or a row cannot be used.
+        DataError: a data set cannot be read, a row cannot be used, or too little is left.
     """
+    match recipe:
+        case PromptRecipe():
+            return _prompt_data(recipe, into, warn)
+        case TrainRecipe():
+            return _train_data(recipe, into, warn)
+    assert_never(recipe)
+
+
+def _prompt_data(recipe: PromptRecipe, into: Path, warn: Callable[[str], None]) -> PromptData:
     test = _read(recipe.test_datasets, "test")
     chosen = recipe.exemplars
     pool = None if recipe.datasets is None else _read(_with_split(recipe.datasets, chosen.split), "exemplars")
@@ -57,18 +68,7 @@ def prepare_prompt_data(recipe: PromptRecipe, into: Path, warn: Callable[[str], 
     )
 
 
-def prepare_train_data(recipe: TrainRecipe, into: Path, warn: Callable[[str], None]) -> TrainData:
-    """Write the dialogues that a training reads below ``into`` and return what the plan says of them.
-
-    Args:
-        recipe: paths resolved.
-        into: folder that gets ``data/*.jsonl``.
-        warn: called with what a person should know: grouped rows, test dialogues that are trained on, references that
-            ROUGE cannot read.
-
-    Raises:
-        DataError: a data set cannot be read, a row cannot be used, or too little is left.
-    """
+def _train_data(recipe: TrainRecipe, into: Path, warn: Callable[[str], None]) -> TrainData:
     test, train = _read(recipe.test_datasets, "test"), _read(recipe.datasets, "train")
     for role in (test, train):
         _tell(role, warn)

@@ -172,7 +172,7 @@ def _by_path(details: Sequence[ErrorDetails], values: Any) -> dict[KeyPath, list
                 continue
             path.append(part)
             value = value[part]
-        if detail["type"] == "missing":
+        if detail["type"] == "missing" and path[-1:] != [detail["loc"][-1]]:  # null is like a missing key
             path.append(detail["loc"][-1])
         groups.setdefault(tuple(path), []).append(detail)
     # If one member of a union accepts the value and finds an error inside it, errors of the other members are noise.
