@@ -195,9 +195,8 @@ def test_evaluation_that_is_never_reached_is_said(trained):
 def test_another_number_of_processes_than_planned_is_an_error(prepare):
     run = prepare()
     launch = Launch(distribution="data_parallel", processes=2, device="cpu", config_file="accelerate.yaml")
-    stages = [run.plan.stages[0].model_copy(update={"launch": launch}), *run.plan.stages[1:]]
     with pytest.raises(StageError, match=r"the plan is for 2 processes \(got 1\); see the launcher's log"):
-        train(run.plan.model_copy(update={"stages": stages}), run.folder, run.events(), StopRequest())
+        train(run.plan.model_copy(update={"train": launch}), run.folder, run.events(), StopRequest())
 
 
 def test_a_loss_that_is_not_a_number_stops_the_training(prepare, checkpoint, tmp_path):
