@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from summtune.base.errors import InputError, Problem, RecipeError, RunDirectoryError
+from summtune.base.files import followed
 from summtune.base.hints import hint
 from summtune.base.places import is_local
 from summtune.data.external_predictions import GivenRows, reference_columns
@@ -16,8 +17,9 @@ from summtune.plan.plan import ComparePlan, PromptPlan, ScoredPlan, TrainPlan, r
 from summtune.recipe.document import Document
 from summtune.recipe.keys import CompareRecipe
 from summtune.recipe.loading import load_document
+from summtune.recipe.overriding import Setting
 from summtune.recipe.paths import resolve_evaluation, resolve_source
-from summtune.recipe.scoring import load_scoring
+from summtune.recipe.scoring import LoadedScoring, load_scoring
 from summtune.recipe.sections import DatasetSource, EvaluationSettings
 from summtune.recipe.yaml_reader import read_yaml_file
 from summtune.runs.run_directory import identity_in
@@ -53,7 +55,7 @@ class Call:
     reference_id_field: str | None = None
     skip_empty: bool = False
     split: str | None = None
-    sets: Sequence[str] = ()
+    sets: Sequence[str | Setting] = ()
     recipe: Path | None = None
     name: str | None = None
 
@@ -117,15 +119,16 @@ def terms_of(call: Call, run: ScorablePlan | None, say: Callable[[str], None]) -
             say(f"scored with the evaluation settings of the run in {Path(str(call.file)).parent}")
     if call.references is not None:
         document.assign("test_datasets", [_source(call)], f"--references {call.references}", Path.cwd())
-    sets = [f"evaluation.{each.removeprefix('evaluation.')}" for each in call.sets]
-    if call.recipe is None:
-        keys = load_scoring(document, sets)
-        terms = _resolved(document, Path.cwd(), keys.evaluation, keys.test_datasets)
-    else:
-        loaded = load_document(document, call.recipe, sets)
-        recipe = loaded.recipe
-        assert not isinstance(recipe, CompareRecipe), "refused above"
-        terms = _resolved(document, loaded.path.parent, recipe.evaluation, recipe.test_datasets)
+    sets = [
+        each if isinstance(each, Setting) else f"evaluation.{each.removeprefix('evaluation.')}" for each in call.sets
+    ]
+    loaded = load_scoring(document, sets) if call.recipe is None else load_document(document, call.recipe, sets)
+    for sentence in loaded.displaced:
+        say(sentence)
+    keys = loaded.keys if isinstance(loaded, LoadedScoring) else loaded.recipe
+    assert not isinstance(keys, CompareRecipe), "refused above"
+    folder = Path.cwd() if call.recipe is None else followed(call.recipe).parent
+    terms = _resolved(loaded.document, folder, keys.evaluation, keys.test_datasets)
     if call.references is None:
         return terms
     (source,) = terms.sources

@@ -22,7 +22,7 @@ from summtune.evaluator.resampling import Estimate
 from summtune.plan.draft import machines_of
 from summtune.plan.resolve import resolve
 from summtune.recipe.document import Document
-from summtune.recipe.given import assignments, document_of
+from summtune.recipe.given import document_of, settings_of
 from summtune.runs.records import Prediction
 from summtune.runs.run_directory import as_written, read_predictions
 
@@ -121,7 +121,7 @@ def run(
     console = SafeConsole(stderr=True, force_jupyter=False)  # lines on stderr, also where rich could write HTML
     with WarningsDisplay(console) if quiet else TerminalDisplay(console) as display:
         display.wait("recipe", "reading and checking")
-        draft = resolve(path, assignments(overrides), _path(output_dir), document=document)
+        draft = resolve(path, settings_of(overrides), _path(output_dir), document=document)
         if machines_of(draft) > 1:
             raise InputError(
                 f"a run on several machines is started by a command on each (got num_machines: {machines_of(draft)}); "
@@ -159,7 +159,7 @@ def evaluate(
         reference_texts=texts,
         dialogue_texts=None if dialogues is None else _texts("dialogues", dialogues),
         summary_fields=(summary_field,) if isinstance(summary_field, str) else tuple(summary_field),
-        sets=assignments(evaluation),
+        sets=settings_of({f"evaluation.{key.removeprefix('evaluation.')}": each for key, each in evaluation.items()}),
         recipe=_path(recipe),
         **options,
     )

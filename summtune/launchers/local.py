@@ -185,8 +185,8 @@ def interrupts_held_back() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    for number in received:
-        signal.raise_signal(number)
+    for held_back in received:
+        signal.raise_signal(held_back)
 
 
 def _let_stop(process: subprocess.Popen[bytes], reader: EventReader, listener: Listener) -> None:

@@ -22,7 +22,8 @@ from summtune.machine.model_limits import facts_of, misfits
 from summtune.prompts.templates import check_template
 from summtune.recipe.document import Document
 from summtune.recipe.keys import CompareRecipe, PromptRecipe, RunRecipe, TrainRecipe
-from summtune.recipe.loading import LoadedRecipe, Overrides, load_document, load_recipe
+from summtune.recipe.loading import LoadedRecipe, load_document, load_recipe
+from summtune.recipe.overriding import Overrides, Setting
 from summtune.recipe.paths import recipe_path, resolve_paths
 from summtune.recipe.rules import Finding, system_name
 from summtune.recipe.sections import ComparedRecipe
@@ -62,7 +63,7 @@ class CheckedComparison:
 Checked: TypeAlias = CheckedRun | CheckedComparison
 
 
-def check(path: Path, sets: Sequence[str] = (), document: Document | None = None) -> Checked:
+def check(path: Path, sets: Sequence[str | Setting] = (), document: Document | None = None) -> Checked:
     """Return a recipe in which nothing is wrong; its file is read once, and so is each that it compares.
 
     Args:

@@ -25,6 +25,7 @@ from summtune.recipe.document import Document
 from summtune.recipe.keys import PromptRecipe, RunRecipe, TrainRecipe
 from summtune.recipe.launching_rules import fits_script
 from summtune.recipe.loading import LoadedRecipe
+from summtune.recipe.overriding import Setting
 from summtune.recipe.sections import Slurm
 from summtune.runs.run_directory import SYSTEMS
 
@@ -32,7 +33,10 @@ OUTPUTS = "outputs"
 
 
 def resolve(
-    path: Path, sets: Sequence[str] = (), output_dir: Path | None = None, document: Document | None = None
+    path: Path,
+    sets: Sequence[str | Setting] = (),
+    output_dir: Path | None = None,
+    document: Document | None = None,
 ) -> Draft:
     """Return the draft of a recipe's plan.
 

@@ -23,12 +23,17 @@ class Position:
         line: 1-based; 0 for an override.
         column: 1-based; 0 for an override.
         folder: the folder that relative paths in an override start from; None for the file's own folder.
+        rank: of what was written; of two overrides, and of an override and the file, the higher one takes precedence.
     """
 
     file: str
     line: int = 0
     column: int = 0
     folder: Path | None = None
+    rank: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 @dataclass
@@ -41,7 +46,7 @@ class Document:
         positions: where each key path was written; for a mapping's entry, the position of its key.
         problems: duplicate keys, tags and the like, in the order of the file.
         overridden: the key paths that `assign` was called for.
-        text: what was read.
+        text: the content of the file.
     """
 
     file: str
@@ -61,7 +66,12 @@ class Document:
         position = self.position_of(path)
         return Problem(message, position.file, position.line, position.column)
 
-    def assign(self, dotted: str, value: Any, origin: str, folder: Path | None = None) -> None:
+    def rank_of(self, path: KeyPath) -> int:
+        """Return the highest rank of what was written at or below ``path``."""
+        ranks = [position.rank for key, position in self.positions.items() if key[: len(path)] == path]
+        return max(ranks, default=self.position_of(path).rank)
+
+    def assign(self, dotted: str, value: Any, origin: str, folder: Path | None = None, rank: int = 0) -> None:
         """Set the key at ``dotted`` to ``value``; None removes the key.
 
         Args:
@@ -69,14 +79,24 @@ class Document:
             value: the new value.
             origin: what problems of this value are reported under, such as ``--set seed=7``.
             folder: the folder that relative paths in the value start from.
+            rank: of the value, see `Position`.
 
         Raises:
             InputError: the path leads through something that is neither a section nor a list item.
         """
         try:
-            self.overridden.append(self._set(dotted.split("."), value, Position(origin, folder=folder)))
+            self.overridden.append(self._set(dotted.split("."), value, Position(origin, folder=folder, rank=rank)))
         except InputError as error:
             raise InputError(f"{origin}: {error}") from None
+
+    def remove(self, path: KeyPath) -> None:
+        """Remove the key at ``path``, which the document holds."""
+        container: Any = self.value
+        for part in path[:-1]:
+            container = container[part]
+        del container[path[-1]]
+        for known in [key for key in self.positions if key[: len(path)] == path]:
+            del self.positions[known]
 
     def holds(self, dotted: str) -> bool:
         """Return whether there is a value at ``dotted``."""

@@ -7,7 +7,7 @@ Each such rule is one line of a table: the key, when it has no effect, and why.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from typing_extensions import assert_never
 
@@ -20,7 +20,7 @@ from summtune.recipe.sections import ComparedRecipe, EvaluationSettings, metric_
 Finding: TypeAlias = tuple[KeyPath, str]
 _R = TypeVar("_R")
 # key path, the key that it depends on, whether it has no effect in this recipe, why and what to do
-_NoEffect: TypeAlias = tuple[str, str, Callable[[_R], bool], str]
+_Rule: TypeAlias = tuple[str, str, Callable[[_R], bool], str]
 
 
 class HasEvaluation(Protocol):
@@ -32,11 +32,12 @@ class HasEvaluation(Protocol):
 
 
 SECTIONS = ("generation", "evaluation", "exemplars", "slurm")
-"""Keys that hold keys."""
+"""Keys that contain other keys."""
 
+_ALTERNATIVES = ((("num_epochs",), ("max_steps",)), (("warmup_ratio",), ("warmup_steps",)))
 _LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora")
 
-_OF_EVALUATION: Sequence[_NoEffect[HasEvaluation]] = (
+_OF_EVALUATION: Sequence[_Rule[HasEvaluation]] = (
     (
         "evaluation.tokenizer",
         "evaluation",
@@ -44,7 +45,7 @@ _OF_EVALUATION: Sequence[_NoEffect[HasEvaluation]] = (
         "without ROUGE among evaluation.metrics; add rouge1, or remove the key",
     ),
 )
-_OF_RUNS: Sequence[_NoEffect[RunRecipe]] = (
+_OF_RUNS: Sequence[_Rule[RunRecipe]] = (
     *_OF_EVALUATION,
     *(
         (
@@ -75,7 +76,7 @@ _OF_RUNS: Sequence[_NoEffect[RunRecipe]] = (
     ),
     ("slurm", "launcher", lambda r: r.launcher != "slurm", "without `launcher: slurm`; set it, or remove the section"),
 )
-_OF_PROMPTS: Sequence[_NoEffect[PromptRecipe]] = (
+_OF_PROMPTS: Sequence[_Rule[PromptRecipe]] = (
     *_OF_RUNS,
     (
         "datasets",
@@ -91,7 +92,7 @@ _OF_PROMPTS: Sequence[_NoEffect[PromptRecipe]] = (
         "without `choose: ids`; set it, or remove ids",
     ),
 )
-_OF_TRAINING: Sequence[_NoEffect[TrainRecipe]] = (
+_OF_TRAINING: Sequence[_Rule[TrainRecipe]] = (
     *_OF_RUNS,
     *(
         (key, "adapter", lambda r: r.adapter is None, "without `adapter: lora`; add the adapter or remove the key")
@@ -135,7 +136,32 @@ _OF_TRAINING: Sequence[_NoEffect[TrainRecipe]] = (
 )
 
 
-def no_effect(path: KeyPath, recipe: Recipe, wrong: Collection[str] = ()) -> str | None:
+class NoEffect(NamedTuple):
+    """Why a key would be ignored.
+
+    Args:
+        why: ends a sentence that begins with the key.
+        decisive: the key, or the section, that it depends on.
+    """
+
+    why: str
+    decisive: KeyPath
+
+
+class Ineffective(NamedTuple):
+    """A key that would be ignored; ``decisive`` is the key, or the section, that it depends on."""
+
+    path: KeyPath
+    message: str
+    decisive: KeyPath
+
+
+def are_alternatives(one: KeyPath, other: KeyPath) -> bool:
+    """Return whether two keys say the same thing in two ways, so that one of them has to go."""
+    return (one, other) in _ALTERNATIVES or (other, one) in _ALTERNATIVES
+
+
+def no_effect(path: KeyPath, recipe: Recipe, wrong: Collection[str] = ()) -> NoEffect | None:
     """Return why the key at ``path`` would be ignored by ``recipe``, or None when it is read.
 
     If the key that it depends on is among the ``wrong`` ones, the effect is unknown and the result is None.
@@ -143,7 +169,8 @@ def no_effect(path: KeyPath, recipe: Recipe, wrong: Collection[str] = ()) -> str
     kinds = KINDS_OF[str(path[0])]
     if recipe.kind not in kinds:
         readers = " and ".join(f"`kind: {kind}`" for kind in kinds)
-        return f"has no effect in `kind: {recipe.kind}` (only {readers} reads it); remove it"
+        why = f"has no effect in `kind: {recipe.kind}` (only {readers} reads it); remove it"
+        return NoEffect(why, ("kind",))
     match recipe:
         case PromptRecipe():
             return _first(_OF_PROMPTS, recipe, path, wrong)
@@ -154,12 +181,27 @@ def no_effect(path: KeyPath, recipe: Recipe, wrong: Collection[str] = ()) -> str
     assert_never(recipe)
 
 
-def _first(rules: Sequence[_NoEffect[_R]], recipe: _R, path: KeyPath, wrong: Collection[str]) -> str | None:
+def _first(rules: Sequence[_Rule[_R]], recipe: _R, path: KeyPath, wrong: Collection[str]) -> NoEffect | None:
     dotted = ".".join(str(part) for part in path)
     for key, decided_by, ignored, why in rules:
         if dotted == key and decided_by not in wrong and ignored(recipe):
-            return f"has no effect {why}"
+            return NoEffect(f"has no effect {why}", (decided_by,))
     return None
+
+
+def ineffective(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str] = ()) -> Iterator[Ineffective]:
+    """Yield each key that would be ignored; see `rule_problems`."""
+    for key, value in given.items():
+        yield from _ignored((key,), value, recipe, wrong)
+    if isinstance(recipe, CompareRecipe):
+        return
+    for key, sources in (("datasets", recipe.datasets), ("test_datasets", recipe.test_datasets)):
+        for index, source in enumerate(sources or ()):
+            if key not in wrong and source.on_empty == "skip" and source.path.startswith("builtin/"):
+                message = f"on_empty has no effect for {source.path}, which has no empty rows; remove it"
+                yield Ineffective((key, index, "on_empty"), message, (key, index, "path"))
+    if "evaluation" not in wrong:
+        yield from _unread_metric_arguments(recipe.evaluation)
 
 
 def rule_problems(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str] = ()) -> Iterator[Finding]:
@@ -170,8 +212,8 @@ def rule_problems(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[st
         recipe: the values, defaults filled in.
         wrong: keys that have an invalid value or are missing; no rule that reads them applies.
     """
-    for key, value in given.items():
-        yield from _ignored((key,), value, recipe, wrong)
+    for each in ineffective(given, recipe, wrong):
+        yield each.path, each.message
     match recipe:
         case CompareRecipe():
             if "recipes" not in wrong:
@@ -186,8 +228,8 @@ def rule_problems(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[st
             assert_never(recipe)
 
 
-def evaluation_problems(given: Mapping[str, Any], holder: HasEvaluation) -> Iterator[Finding]:
-    """Yield the problems of an evaluation section by itself.
+def unread_evaluation(given: Mapping[str, Any], holder: HasEvaluation) -> Iterator[Ineffective]:
+    """Yield each key of an evaluation section by itself that would be ignored.
 
     Args:
         given: the section as written.
@@ -196,14 +238,21 @@ def evaluation_problems(given: Mapping[str, Any], holder: HasEvaluation) -> Iter
     for key in given:
         reason = _first(_OF_EVALUATION, holder, ("evaluation", key), ())
         if reason is not None:
-            yield ("evaluation", key), f"{key} {reason}"
+            yield Ineffective(("evaluation", key), f"{key} {reason.why}", reason.decisive)
+    yield from _unread_metric_arguments(holder.evaluation)
+
+
+def evaluation_problems(given: Mapping[str, Any], holder: HasEvaluation) -> Iterator[Finding]:
+    """Yield the problems of an evaluation section by itself; see `unread_evaluation`."""
+    for each in unread_evaluation(given, holder):
+        yield each.path, each.message
     yield from _metric_arguments(holder.evaluation)
 
 
-def _ignored(path: KeyPath, value: object, recipe: Recipe, wrong: Collection[str]) -> Iterator[Finding]:
+def _ignored(path: KeyPath, value: object, recipe: Recipe, wrong: Collection[str]) -> Iterator[Ineffective]:
     reason = no_effect(path, recipe, wrong)
     if reason is not None and value is not None:
-        yield path, f"{path[-1]} {reason}"
+        yield Ineffective(path, f"{path[-1]} {reason.why}", reason.decisive)
     elif isinstance(value, Mapping) and path[0] in SECTIONS:
         for key, inner in value.items():
             yield from _ignored((*path, key), inner, recipe, wrong)
@@ -213,26 +262,24 @@ def _run(recipe: RunRecipe, wrong: Collection[str]) -> Iterator[Finding]:
     if recipe.launcher == "slurm" and recipe.slurm is None and "slurm" not in wrong:
         yield ("launcher",), "`launcher: slurm` needs a slurm section; give at least its time and gpus_per_node"
     yield from check_launching(recipe, wrong)
-    for key, sources in (("datasets", recipe.datasets), ("test_datasets", recipe.test_datasets)):
-        for index, source in enumerate(sources or ()):
-            if key not in wrong and source.on_empty == "skip" and source.path.startswith("builtin/"):
-                yield (
-                    (key, index, "on_empty"),
-                    f"on_empty has no effect for {source.path}, which has no empty rows; remove it",
-                )
     if "evaluation" not in wrong:
         yield from _metric_arguments(recipe.evaluation)
 
 
-def _metric_arguments(settings: EvaluationSettings) -> Iterator[Finding]:
+def _unread_metric_arguments(settings: EvaluationSettings) -> Iterator[Ineffective]:
     names = [metric_name(name) for name in settings.metrics if not _may_be_rouge(name)]
-    for name, arguments in settings.metric_arguments.items():
-        path: KeyPath = ("evaluation", "metric_arguments", name)
+    for name in settings.metric_arguments:
         if name not in names:
             known = hint_or_list(name, names) if names else "; it lists only ROUGE, which takes no arguments"
-            yield path, f"metric_arguments for a metric that evaluation.metrics does not list (got {name!r}){known}"
+            message = f"metric_arguments for a metric that evaluation.metrics does not list (got {name!r}){known}"
+            yield Ineffective(("evaluation", "metric_arguments", name), message, ("evaluation", "metrics"))
+
+
+def _metric_arguments(settings: EvaluationSettings) -> Iterator[Finding]:
+    for name, arguments in settings.metric_arguments.items():
         for key in {"predictions", "references"} & arguments.keys():
-            yield (*path, key), f"{key} are passed by summtune (got them in metric_arguments.{name}); remove the key"
+            path: KeyPath = ("evaluation", "metric_arguments", name, key)
+            yield path, f"{key} are passed by summtune (got them in metric_arguments.{name}); remove the key"
 
 
 def _may_be_rouge(name: str) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from pydantic import Field
 
 from summtune.base.errors import RecipeError
-from summtune.recipe.document import Document
-from summtune.recipe.loading import apply_sets
+from summtune.recipe.document import Document, KeyPath
+from summtune.recipe.overriding import NO_OVERRIDES, Setting, overridden
 from summtune.recipe.parsing import parse_keys
-from summtune.recipe.rules import evaluation_problems
+from summtune.recipe.rules import evaluation_problems, unread_evaluation
 from summtune.recipe.sections import DatasetSource, EvaluationSettings, Section
 
 
@@ -21,7 +23,22 @@ class ScoringKeys(Section):
     test_datasets: list[DatasetSource] = Field(default=[])
 
 
-def load_scoring(document: Document, sets: Sequence[str]) -> ScoringKeys:
+@dataclass(frozen=True)
+class LoadedScoring:
+    """Valid keys, and the positions of them.
+
+    Args:
+        keys: the values.
+        document: values and positions, with overrides applied.
+        displaced: a sentence for each key that an override displaced.
+    """
+
+    keys: ScoringKeys
+    document: Document
+    displaced: tuple[str, ...]
+
+
+def load_scoring(document: Document, sets: Sequence[str | Setting]) -> LoadedScoring:
     """Return the keys in ``document`` with overrides applied, checked as those of a recipe are.
 
     Args:
@@ -32,11 +49,18 @@ def load_scoring(document: Document, sets: Sequence[str]) -> ScoringKeys:
         InputError: an assignment does not fit.
         RecipeError: there are problems; all of them.
     """
-    apply_sets(document, sets)
+    document, displaced = overridden(document, document.file, sets, NO_OVERRIDES, _ineffective)
     keys, problems = parse_keys(ScoringKeys, document.value)
     found = list(problems.items())
     if keys is not None:
-        found += evaluation_problems(document.value.get("evaluation") or {}, keys)
+        found += evaluation_problems(document.value.get("evaluation", {}), keys)
     if found or keys is None:
         raise RecipeError([document.problem(path, message) for path, message in found])
-    return keys
+    return LoadedScoring(keys, document, displaced)
+
+
+def _ineffective(values: Mapping[str, Any]) -> dict[KeyPath, KeyPath]:
+    keys, _ = parse_keys(ScoringKeys, values)
+    if keys is None:
+        return {}
+    return {each.path: each.decisive for each in unread_evaluation(values.get("evaluation", {}), keys)}

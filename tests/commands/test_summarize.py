@@ -25,7 +25,7 @@ def test_a_model_that_is_not_there_is_refused():
         summarize("builtin/flan", ["a"], refuse)
 
 
-def test_outputs_from_elsewhere_have_no_model(tmp_path):
+def test_external_predictions_have_no_model(tmp_path):
     recipe = Scoring(evaluation=EvaluationSettings(), predictions="theirs.csv", references=None)
     plan = ScoredPlan(name="theirs", identity="0" * 64, recipe=recipe, **dict(origin_now(tmp_path)))
     write_json(tmp_path / "plan.json", plan.to_json())
@@ -36,14 +36,16 @@ def test_outputs_from_elsewhere_have_no_model(tmp_path):
 def test_a_run_that_has_not_finished_its_training_is_refused(project):
     plan = begun_plan(project / "train.yaml", (), project / "run")
     write_json(project / "run" / "plan.json", plan.to_json())
-    with pytest.raises(RunDirectoryError, match="the run has not finished its training .got .*; run its recipe to the"):
+    with pytest.raises(
+        RunDirectoryError, match=r"the run has not finished its training .got .*; run its recipe to the"
+    ):
         summarize(str(project / "run"), ["a"], refuse)
 
 
 def test_a_comparison_is_refused_because_it_has_several_models(project):
     plan = complete_comparison(resolve(project / "both.yaml"), origin_now(project))
     write_json(project / "run" / "plan.json", plan.to_json())
-    with pytest.raises(RunDirectoryError, match="a comparison has several models .got .*; name the run of one of its"):
+    with pytest.raises(RunDirectoryError, match=r"a comparison has several models .got .*; name the run of one of its"):
         summarize(str(project / "run"), ["a"], refuse)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from summtune.base.errors import InputError
-from summtune.recipe.given import assignments, document_of, json_as_yaml
+from summtune.recipe.given import document_of, json_as_yaml, settings_of
+from summtune.recipe.overriding import Setting
 from summtune.recipe.yaml_reader import read_yaml_value
 
 
@@ -39,7 +40,7 @@ def test_paths_tuples_mappings_and_numbers_of_other_libraries_are_taken():
 
 def test_a_value_that_no_recipe_holds_is_refused_with_its_place():
     with pytest.raises(InputError, match=r"datasets\.0\.path: a recipe cannot hold such a value \(got set\)"):
-        assignments({"datasets": [{"path": {1}}]})
+        settings_of({"datasets": [{"path": {1}}]})
     with pytest.raises(InputError, match=r"generation: a key is text \(got 3\); put it in quotes"):
         document_of({"generation": {3: 4}}, "generation")
 
@@ -50,11 +51,12 @@ def test_a_text_that_no_file_can_hold_is_a_problem(text):
     assert problem.message.startswith("text must not contain null characters or lone surrogates")
 
 
-def test_keys_of_a_section_are_assigned_one_by_one():
-    assert assignments({"generation": {"num_beams": 4, "top_p": 0.5}, "seed": 7}) == [
-        "generation.num_beams=4",
-        "generation.top_p=0.5",
-        "seed=7",
+def test_keys_of_a_section_are_set_one_by_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert settings_of({"generation": {"num_beams": 4, "top_p": 0.5}, "seed": 7}) == [
+        Setting("generation.num_beams", 4, "generation.num_beams=4", tmp_path),
+        Setting("generation.top_p", 0.5, "generation.top_p=0.5", tmp_path),
+        Setting("seed", 7, "seed=7", tmp_path),
     ]
 
 

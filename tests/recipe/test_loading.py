@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from summtune.base.errors import InputError, RecipeError
-from summtune.recipe.loading import Overrides, load_recipe
+from summtune.recipe.loading import load_recipe
+from summtune.recipe.overriding import Overrides
 
 TRAIN = """\
 kind: train

@@ -3,7 +3,8 @@
 import pytest
 
 from summtune.base.places import model_folder, package_path
-from summtune.recipe.loading import Overrides, load_recipe
+from summtune.recipe.loading import load_recipe
+from summtune.recipe.overriding import Overrides
 from summtune.recipe.paths import resolve_paths
 
 

@@ -1,0 +1,207 @@
+"""Applies what outranks a recipe's file: the overrides of a comparison, then ``--set``.
+
+A higher rank wins. A key of a lower rank that would then have no effect is displaced, which is reported; between two
+keys of one rank that is an error, as it is in a file.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from summtune.base.errors import InputError
+from summtune.recipe import rules
+from summtune.recipe.document import Document, KeyPath, key_path
+from summtune.recipe.keys import KINDS_OF
+from summtune.recipe.parsing import known_keys, parse, unknown_key
+from summtune.recipe.yaml_reader import read_yaml_value
+
+
+class Rank(IntEnum):
+    """Whose value of a key counts: that of the highest rank."""
+
+    FILE = 0
+    SHARED = 1
+    OWN = 2
+    SET = 3
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value for one key, from outside the recipe's file.
+
+    Args:
+        key: dotted for sections and list items.
+        value: None removes the key.
+        origin: what problems of it are reported under, such as ``--set seed=7``.
+        folder: the folder that relative paths in the value start from.
+    """
+
+    key: str
+    value: Any
+    origin: str
+    folder: Path | None = None
+
+    @classmethod
+    def parse(cls, assignment: str) -> Setting:
+        """Return the setting that ``--set`` gives as ``key=value``; paths in it start from the current folder.
+
+        Raises:
+            InputError: it is not an assignment, or its value is not YAML.
+        """
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set takes key=value (got {assignment!r}); for instance --set seed=7")
+        try:
+            value = read_yaml_value(text)
+        except InputError as error:
+            raise InputError(f"--set {key}: {error}") from None
+        return cls(key.strip(), value, f"--set {assignment}", Path.cwd())
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What a comparison overrides in one of its recipes.
+
+    Args:
+        own: keys for this recipe only.
+        shared: keys for every recipe that reads them; ``own`` takes precedence.
+        folder: of the comparison; relative paths in the overrides start from it.
+        sets: what ``--set`` gives the comparison for every recipe that reads it; takes precedence over both.
+    """
+
+    own: Mapping[str, Any] = field(default_factory=dict)
+    shared: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+    sets: Sequence[Setting] = ()
+
+
+NO_OVERRIDES = Overrides()
+_FindIneffective: TypeAlias = Callable[[Mapping[str, Any]], dict[KeyPath, KeyPath]]
+
+
+def ineffective_keys(values: Mapping[str, Any]) -> dict[KeyPath, KeyPath]:
+    """Return the keys of a recipe that have no effect, each with the key that decides so.
+
+    Nothing where nobody can tell.
+    """
+    parsed = parse(values)
+    if parsed.recipe is None:
+        return {}
+    given = {key: value for key, value in values.items() if key not in parsed.wrong}
+    return {each.path: each.decisive for each in rules.ineffective(given, parsed.recipe, parsed.wrong)}
+
+
+def overridden(
+    document: Document,
+    name: str,
+    sets: Sequence[str | Setting],
+    overrides: Overrides,
+    ineffective: _FindIneffective = ineffective_keys,
+) -> tuple[Document, tuple[str, ...]]:
+    """Return a copy of the document with everything applied that outranks it, and a sentence for each displaced key.
+
+    Args:
+        document: of a mapping; it stays as it is.
+        name: of the file, for the problems of overrides.
+        sets: what ``--set`` gives this recipe.
+        overrides: what a comparison overrides in it.
+        ineffective: returns the keys of a mapping that have no effect, each with the key that decides so.
+
+    Raises:
+        InputError: a setting does not fit into the document.
+    """
+
+    def settings(values: Mapping[str, Any]) -> list[Setting]:
+        return [Setting(key, value, f"override {key} of {name}", overrides.folder) for key, value in values.items()]
+
+    given = [Setting.parse(each) if isinstance(each, str) else each for each in sets]
+    applied: dict[Rank, list[Setting]] = {Rank.SHARED: [], Rank.OWN: settings(overrides.own), Rank.SET: given}
+    waiting = [(Rank.SHARED, each) for each in settings(overrides.shared)]
+    waiting += [(Rank.SET, each) for each in overrides.sets]
+    result = _applied(document, applied, ineffective)
+    # One override can make the recipe read another one, regardless of their order.
+    while read := [(rank, each) for rank, each in waiting if _is_read(result[0], each, rank)]:
+        waiting = [each for each in waiting if each not in read]
+        for rank, setting in read:
+            applied[rank].append(setting)
+        result = _applied(document, applied, ineffective)
+    return result
+
+
+def _applied(
+    document: Document, settings: Mapping[Rank, Sequence[Setting]], ineffective: _FindIneffective
+) -> tuple[Document, tuple[str, ...]]:
+    document = copy.deepcopy(document)
+    displaced: list[str] = []
+    for rank, each in settings.items():
+        if each:
+            tolerated = set(ineffective(document.value))
+            for setting in each:
+                _assign(document, setting, rank)
+            displaced += _displace(document, each, rank, tolerated, ineffective)
+    return document, tuple(displaced)
+
+
+def _assign(document: Document, setting: Setting, rank: Rank) -> None:
+    """Apply a setting; removing a key that no recipe has is an error, as setting it would be."""
+    if setting.value is None and not document.holds(setting.key):
+        path = key_path(setting.key)
+        if path[-1] not in known_keys(path[:-1]):
+            raise InputError(f"{setting.origin}: {unknown_key(path)}")
+        return
+    document.assign(setting.key, setting.value, setting.origin, setting.folder, rank)
+
+
+def _displace(
+    document: Document,
+    settings: Sequence[Setting],
+    rank: Rank,
+    tolerated: set[KeyPath],
+    ineffective: _FindIneffective,
+) -> Iterator[str]:
+    """Remove keys of lower ranks that the settings leave without effect; yield a sentence for each.
+
+    ``tolerated`` had no effect before: these are mistakes in the file, and stay errors.
+    """
+    origins = {key_path(setting.key): setting.origin for setting in settings}
+    while found := next(_to_displace(document, rank, tolerated, ineffective), None):
+        path, cause = found
+        origin = next((origins[key] for key in origins if key[: len(cause)] == cause or cause[: len(key)] == key), None)
+        yield f"{origin or settings[0].origin} displaces {'.'.join(map(str, path))} of {document.position_of(path)}"
+        document.remove(path)
+
+
+def _to_displace(
+    document: Document, rank: Rank, tolerated: set[KeyPath], ineffective: _FindIneffective
+) -> Iterator[tuple[KeyPath, KeyPath]]:
+    """Yield each key that gives way, and the key that it gives way to."""
+    for path, decisive in ineffective(document.value).items():
+        if path in tolerated:
+            continue
+        if document.rank_of(path) < rank:
+            yield path, decisive
+        elif rules.are_alternatives(path, decisive) and document.rank_of(decisive) < rank:
+            yield decisive, path
+
+
+def _is_read(document: Document, setting: Setting, rank: Rank) -> bool:
+    """Return whether the recipe, as written, would read a setting; an unknown key counts, so that it is reported."""
+    path: KeyPath = key_path(setting.key)
+    top = str(path[0])
+    if top not in KINDS_OF:
+        return True
+    if setting.value is None:
+        return document.holds(setting.key)
+    parsed = parse(document.value)
+    if parsed.recipe is None:
+        return True
+    found = [rules.no_effect(part, parsed.recipe, parsed.wrong) for part in ((top,), path)]
+    return all(
+        each is None or (rules.are_alternatives(path, each.decisive) and document.rank_of(each.decisive) < rank)
+        for each in found
+    )
