@@ -19,10 +19,11 @@ from summtune.data.grouping import repeated_sentence
 from summtune.data.leakage import NearCopy, near_copies
 from summtune.data.reading import LoadedDialogues, read_dialogues
 from summtune.evaluator.diagnostics import unread
-from summtune.plan.beginning import Leakage, LeakedDialogue, PromptData, RoleData, Source, TrainData
+from summtune.plan.beginning import PromptData, RoleData, Source, TrainData
 from summtune.prompts.exemplars import check_exemplars
 from summtune.recipe.keys import PromptRecipe, RunRecipe, TrainRecipe
 from summtune.recipe.sections import DatasetSource
+from summtune.runs.diagnostics import Finding, LeakedDialogues
 from summtune.runs.records import Dialogue
 from summtune.runs.run_directory import DATA_FILES
 
@@ -56,7 +57,7 @@ def _prompt_data(recipe: PromptRecipe, into: Path, warn: Callable[[str], None]) 
     pool = None if recipe.datasets is None else _read(_with_split(recipe.datasets, chosen.split), "exemplars")
     for role in filter(None, (test, pool)):
         _tell(role, warn)
-    leakage: dict[Literal["exemplars"], Leakage] = {}
+    leakage: dict[Literal["exemplars"], LeakedDialogues] = {}
     if pool is not None:
         check_exemplars(pool.dialogues, test.dialogues, recipe.shots, chosen.choose, chosen.ids or ())
         leakage["exemplars"] = _leakage("exemplars", test, pool, warn)
@@ -110,7 +111,7 @@ def _write(role: _Role, into: Path) -> RoleData:
     )
 
 
-def _leakage(name: str, test: _Role, training: _Role, warn: Callable[[str], None]) -> Leakage:
+def _leakage(name: str, test: _Role, training: _Role, warn: Callable[[str], None]) -> LeakedDialogues:
     found = find_leakage(test.dialogues, training.dialogues)
     if found.count:
         warn(_leakage_sentence(name, found))
@@ -124,7 +125,7 @@ def _warn_of_unread_letters(recipe: RunRecipe, test: _Role, warn: Callable[[str]
             warn(sentence)
 
 
-def find_leakage(tests: Sequence[Dialogue], training: Sequence[Dialogue]) -> Leakage:
+def find_leakage(tests: Sequence[Dialogue], training: Sequence[Dialogue]) -> LeakedDialogues:
     """Return how many of the ``tests`` are, wholly or nearly, in ``training``.
 
     The examples name the training dialogue that has most of the test dialogue, and how much
@@ -137,11 +138,11 @@ def find_leakage(tests: Sequence[Dialogue], training: Sequence[Dialogue]) -> Lea
     examples = []
     for copy in sorted(best.values(), key=lambda copy: copy.test)[:LEAKAGE_EXAMPLES]:
         found = f"{training[copy.training].id}: {int(100 * copy.similarity)} % of its five-word runs"
-        examples.append(LeakedDialogue(id=tests[copy.test].id, found=found))
-    return Leakage(count=len(best), of=len(tests), examples=examples)
+        examples.append(Finding(id=tests[copy.test].id, found=found))
+    return LeakedDialogues(count=len(best), of=len(tests), examples=tuple(examples))
 
 
-def _leakage_sentence(role: str, found: Leakage) -> str:
+def _leakage_sentence(role: str, found: LeakedDialogues) -> str:
     where = "in the train data" if role == "train" else "among the exemplars"
     examples = "; ".join(f"{each.id} in {each.found}" for each in found.examples[:3])
     return (
