@@ -23,7 +23,7 @@ from summtune.evaluator.diagnostics.unread import draws_no_verdict
 from summtune.evaluator.extra_metrics import score_extra
 from summtune.evaluator.resampling import estimate_means
 from summtune.evaluator.sentences import splitting
-from summtune.recipe.keys import EvaluationSettings
+from summtune.recipe.sections import EvaluationSettings
 from summtune.runs.diagnostics import LeakedDialogues
 from summtune.runs.metrics import (
     METRICS_FILE,

@@ -17,7 +17,7 @@ from summtune.machine.model_limits import wrong_family
 from summtune.machine.model_shapes import KNOWN_MODELS, ModelShape, shape_of
 from summtune.recipe.adapters import Adapter, adapter_of
 from summtune.recipe.families import layer_names
-from summtune.recipe.keys import Recipe
+from summtune.recipe.keys import TrainRecipe
 
 GPU_COUNTS = (1, 2, 4, 8)
 # From fastest to slowest: transfers to and from the host cost more than communication between GPUs.
@@ -50,14 +50,14 @@ def room(gpu_bytes: int) -> int:
 
 
 def fits(
-    recipe: Recipe, shape: ModelShape, gpu_bytes: int, bf16: bool, counts: Sequence[int] = GPU_COUNTS
+    recipe: TrainRecipe, shape: ModelShape, gpu_bytes: int, bf16: bool, counts: Sequence[int] = GPU_COUNTS
 ) -> list[Fit]:
     """Return what an adapter and each bundled DeepSpeed config that can train the recipe need, by number of GPUs.
 
     A recipe with an adapter is estimated with that alone; for the others the adapter is LoRA.
 
     Args:
-        recipe: of kind train, with its lengths, micro batch, optimizer and gradient_checkpointing.
+        recipe: of the training, with its lengths, micro batch, optimizer and gradient_checkpointing.
         shape: of its model.
         gpu_bytes: memory of each GPU.
         bf16: whether they compute in bfloat16 (`memory.takes_bf16`).
@@ -66,7 +66,7 @@ def fits(
     names = layer_names(shape.config)
     adapter = adapter_of(recipe, names)
     lora = recipe.model_copy(update={"adapter": "lora"})
-    ways: list[tuple[str, Recipe, Adapter | None]] = []
+    ways: list[tuple[str, TrainRecipe, Adapter | None]] = []
     if adapter is None:
         ways = [(way, recipe, None) for way in CONFIGS]
         adapter, recipe = adapter_of(lora, names), lora

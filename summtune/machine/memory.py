@@ -9,7 +9,7 @@ from summtune.deepspeed.zero_memory import Sharding, zero2_needs, zero3_needs
 from summtune.machine.devices import Gpu
 from summtune.machine.model_shapes import ModelShape
 from summtune.recipe.adapters import Adapter, Quantization, quantization_of
-from summtune.recipe.keys import Recipe
+from summtune.recipe.keys import TrainRecipe
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class MemoryEstimate:
         return self.weights + self.gradients + self.optimizer + self.buffers + self.activations
 
 
-def takes_bf16(recipe: Recipe, gpus: Sequence[Gpu], device: str) -> bool:
+def takes_bf16(recipe: TrainRecipe, gpus: Sequence[Gpu], device: str) -> bool:
     """Return whether an estimate assumes bfloat16.
 
     Args:
@@ -54,7 +54,7 @@ def takes_bf16(recipe: Recipe, gpus: Sequence[Gpu], device: str) -> bool:
 
 
 def estimate(
-    recipe: Recipe,
+    recipe: TrainRecipe,
     shape: ModelShape,
     adapter: Adapter | None,
     processes: int,
@@ -72,7 +72,7 @@ def estimate(
     batches shorter than sequence_len; the framework's overhead (about 1 GB per CUDA process) is not included.
 
     Args:
-        recipe: a recipe of kind train.
+        recipe: of the training.
         shape: the model's sizes.
         adapter: that is trained; None for all weights.
         processes: number of devices among which the states are divided.

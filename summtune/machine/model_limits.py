@@ -11,7 +11,7 @@ from typing import Any
 from summtune.base.files import CONFIG_BYTES, read_bounded
 from summtune.recipe.families import Family, facts_about, family_of, no_family
 from summtune.recipe.families.facts import FamilyFacts, first_id, is_id
-from summtune.recipe.keys import Recipe
+from summtune.recipe.keys import RunRecipe, TrainRecipe
 
 # Tokenizer classes without default special tokens: what tokenizer_config.json omits is missing.
 _PLAIN_TOKENIZERS = frozenset(("PreTrainedTokenizerFast", "TokenizersBackend"))
@@ -108,7 +108,7 @@ def facts_of(folder: Path) -> ModelFacts:
     )
 
 
-def misfits(facts: ModelFacts, recipe: Recipe) -> list[Found]:
+def misfits(facts: ModelFacts, recipe: RunRecipe) -> list[Found]:
     """Return what the recipe needs and the model lacks: positions, embeddings of tokens, special tokens.
 
     Of a model of a family that summtune does not know, it is this alone.
@@ -133,13 +133,13 @@ def lengths_within(facts: ModelFacts, sequence_len: int, max_new_tokens: int) ->
     )
 
 
-def _too_long(facts: ModelFacts, recipe: Recipe) -> Iterator[Found]:
+def _too_long(facts: ModelFacts, recipe: RunRecipe) -> Iterator[Found]:
     prompt, summary = facts.about.prompt_limit(facts.config), facts.about.summary_limit(facts.config)
     asked = [
         ("sequence_len", recipe.sequence_len, prompt),
         ("generation.max_new_tokens", recipe.generation.max_new_tokens, summary),
     ]
-    if recipe.kind == "train":
+    if isinstance(recipe, TrainRecipe):
         asked.append(("target_len", recipe.target_len, summary))
     for key, tokens, limit in asked:
         if limit is not None and tokens > limit.tokens:

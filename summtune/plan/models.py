@@ -1,4 +1,4 @@
-"""The model of a run: its family, and what is trained of it."""
+"""The model of a run: its family, its size, and what is trained of it."""
 
 from __future__ import annotations
 
@@ -7,84 +7,84 @@ from pathlib import Path
 from typing import Any
 
 from summtune.base.errors import ModelError
-from summtune.base.places import model_folder
 from summtune.machine.adapter_targets import wrong_targets
 from summtune.machine.memory import trained_weights
 from summtune.machine.model_limits import config_of, facts_of, misfits
-from summtune.machine.model_shapes import KNOWN_MODELS, ModelShape, shape_of
-from summtune.plan.plan import ModelPlan
-from summtune.recipe.adapters import adapter_of, quantization_of
-from summtune.recipe.families import family_of, layer_names
-from summtune.recipe.keys import Recipe
+from summtune.machine.model_shapes import KNOWN_MODELS, shape_of
+from summtune.plan.beginning import Model, Parameters
+from summtune.recipe.adapters import Adapter, adapter_of
+from summtune.recipe.families import family_of, layer_names, no_family
+from summtune.recipe.keys import PromptRecipe, RunRecipe, TrainRecipe
 
 
-def plan_of_model(recipe: Recipe, content: str | None) -> tuple[ModelPlan, ModelShape | None]:
-    """Return the model of a recipe, as far as it is known before anything is fetched, and its sizes.
+def planned_adapter(recipe: TrainRecipe, folder: Path | None) -> Adapter | None:
+    """Return the adapter of a training, on the layers of its model as far as they are known; None for all weights.
 
     Args:
-        recipe: of kind prompt or train, paths resolved.
-        content: hash of a local model's files.
+        recipe: paths resolved.
+        folder: of the model's files; None while it is on the hub only.
     """
-    assert recipe.base_model is not None
-    folder = model_folder(recipe.base_model)
-    shape = shape_of(recipe.base_model, folder)
-    config = known_config(recipe.base_model, folder)
-    adapter = adapter_of(recipe, layer_names(config))
-    total = trainable = None
-    if shape is not None:
-        total, trainable = shape.parameters, 0
-        if recipe.kind == "train":
-            trainable = trained_weights(shape, adapter)
-        if adapter is not None:
-            total = total + trainable if trainable is not None else None
-    model = ModelPlan(
-        base_model=recipe.base_model,
-        family=None if config is None else family_of(config),
-        folder=None if folder is None else str(folder),
-        revision=recipe.revision_of_model,
-        content_sha256=content,
-        adapter=adapter,
-        quantization=quantization_of(recipe),
-        total_parameters=total,
-        trainable_parameters=trainable,
-    )
-    return model, shape
+    return adapter_of(recipe, layer_names(known_config(recipe.base_model, folder)))
 
 
-def fetched_model(model: ModelPlan, recipe: Recipe, folder: Path, revision: str | None) -> ModelPlan:
-    """Return the model of a recipe once its files are on this machine.
+def parameters_of(recipe: RunRecipe, folder: Path | None) -> Parameters | None:
+    """Return how many weights the model of a recipe has and trains; None where its sizes cannot be told.
 
     Args:
-        model: as `plan_of_model` returned it.
-        recipe: of the run.
+        recipe: paths resolved.
+        folder: of the model's files; None while it is on the hub only.
+    """
+    shape = shape_of(recipe.base_model, folder)
+    if shape is None:
+        return None
+    if isinstance(recipe, PromptRecipe):
+        return Parameters(total=shape.parameters, trainable=0)
+    adapter = planned_adapter(recipe, folder)
+    trainable = trained_weights(shape, adapter)
+    if trainable is None:
+        return None
+    return Parameters(total=shape.parameters + (0 if adapter is None else trainable), trainable=trainable)
+
+
+def model_of(recipe: RunRecipe, folder: Path, revision: str | None, content_sha256: str | None) -> Model:
+    """Return the model of a run, whose files are on this machine.
+
+    Args:
+        recipe: of the run, paths resolved.
         folder: of the files.
-        revision: the commit that was fetched.
+        revision: the commit of a hub model.
+        content_sha256: over the files of a local model.
 
     Raises:
-        ModelError: the model is of another family, or cannot do what the recipe asks; all that is wrong.
+        ModelError: the model is of another family.
     """
-    wrong = problems_of_model(recipe, folder)
-    if wrong:
-        raise ModelError("\n".join(message for _, message in wrong))
     config = config_of(folder)
-    known = {"folder": str(folder), "revision": revision, "family": family_of(config)}
-    return model.model_copy(update=known | {"adapter": adapter_of(recipe, layer_names(config))})
+    family = family_of(config)
+    if family is None:
+        raise ModelError(no_family(config, folder / "config.json"))
+    return Model(
+        base_model=recipe.base_model,
+        family=family,
+        folder=str(folder),
+        revision=revision,
+        content_sha256=content_sha256,
+        parameters=parameters_of(recipe, folder),
+    )
 
 
-def problems_of_model(recipe: Recipe, folder: Path | None) -> list[tuple[str, str]]:
+def problems_of_model(recipe: RunRecipe, folder: Path | None) -> list[tuple[str, str]]:
     """Return what a recipe asks of its model that this cannot do: the key of the recipe, and why.
 
     Args:
-        recipe: of kind prompt or train.
+        recipe: paths resolved.
         folder: of the model's files; None while it is on the hub only.
 
     Raises:
         InputError: one of the files is far larger than such a file can be, or is something else.
     """
-    assert recipe.base_model is not None
     config = known_config(recipe.base_model, folder)
     found = [] if folder is None else misfits(facts_of(folder), recipe)
-    adapter = adapter_of(recipe, layer_names(config))
+    adapter = planned_adapter(recipe, folder) if isinstance(recipe, TrainRecipe) else None
     if config is None or family_of(config) is None or adapter is None:
         return found
     wrong = wrong_targets(adapter, config, recipe.base_model, folder)

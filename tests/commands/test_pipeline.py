@@ -56,7 +56,7 @@ def test_a_run_goes_through_its_stages_and_leaves_their_files(project, launched,
     assert not (run_dir / ".preparing").exists()
     plan = read_plan(run_dir)
     assert (plan.batch.pairs, plan.batch.optimizer_steps) == (12, 6)
-    assert plan.data["test"]["dialogues"] == 6
+    assert plan.data.test.dialogues == 6
     assert (run_dir / "recipe.yaml").read_bytes() == (project / "train.yaml").read_bytes()
 
 

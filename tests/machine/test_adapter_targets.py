@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
+from made_up_recipes import train_recipe
 from safetensors.numpy import save_file
 
 from summtune.machine.adapter_targets import wrong_targets
 from summtune.recipe.adapters import adapter_of
 from summtune.recipe.families import layer_names
-from summtune.recipe.keys import Recipe
 
 LAYER = "model.decoder.layers.0"
 BART = {
@@ -24,7 +24,7 @@ T5_CONFIG = {"model_type": "t5"}
 
 
 def wrong(targets, folder, base_model="a", config=BART_CONFIG):
-    recipe = Recipe(kind="train", adapter="lora", lora_target_modules=targets)
+    recipe = train_recipe(adapter="lora", lora_target_modules=targets)
     found = list(wrong_targets(adapter_of(recipe, layer_names(config)), config, base_model, folder))
     assert {key for key, _ in found} <= {"lora_target_modules"}
     return [message for _, message in found]

@@ -1,6 +1,7 @@
 """The memory estimate: model states agree with DeepSpeed's estimators, activations grow with batch and lengths."""
 
 import pytest
+from made_up_recipes import train_recipe
 
 from summtune.base.places import package_path
 from summtune.deepspeed.configs import read_ds_config, sized
@@ -10,7 +11,6 @@ from summtune.machine.memory import estimate, takes_bf16
 from summtune.machine.model_shapes import KNOWN_MODELS
 from summtune.recipe.adapters import adapter_of
 from summtune.recipe.families import layer_names
-from summtune.recipe.keys import Recipe
 
 SHAPE = KNOWN_MODELS["google/flan-t5-base"]
 ALL = SHAPE.parameters
@@ -25,7 +25,7 @@ def zero(name, trainable=ALL):
 
 
 def of(processes=4, sharding=NONE, bf16=True, nodes=1, **keys):
-    recipe = Recipe.model_validate({"kind": "train", "base_model": "google/flan-t5-base"} | keys)
+    recipe = train_recipe(**keys)
     adapter = adapter_of(recipe, layer_names(SHAPE.config))
     return estimate(recipe, SHAPE, adapter, processes, sharding, bf16, nodes)
 
@@ -172,6 +172,6 @@ def test_activations_are_the_sum_of_what_the_layers_keep():
     ],
 )
 def test_bf16_auto_depends_on_the_devices(asked, capabilities, device, expected):
-    recipe = Recipe.model_validate({"kind": "train", "bf16": asked})
+    recipe = train_recipe(bf16=asked)
     gpus = [Gpu("GPU", 40 << 30, capability) for capability in capabilities]
     assert takes_bf16(recipe, gpus, device) is expected

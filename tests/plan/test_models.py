@@ -3,31 +3,24 @@
 import json
 
 import pytest
+from made_up_recipes import begun_plan, made_up_plan, train_recipe
 
 from summtune.base.errors import ModelError, RecipeError
 from summtune.plan.checking import check
-from summtune.plan.models import fetched_model, plan_of_model
+from summtune.plan.draft import begin
+from summtune.plan.models import model_of, problems_of_model
 from summtune.plan.plan import read_plan
 from summtune.plan.resolve import resolve
 from summtune.recipe.adapters import Lora, Quantization
-from summtune.recipe.keys import Recipe
 
 LLAMA = {"model_type": "llama", "vocab_size": 100, "max_position_embeddings": 64}
 HUB = "facebook/bart-base"
-
-
-def recipe(**keys):
-    return Recipe.model_validate({"kind": "train", "base_model": "google/flan-t5-base"} | keys)
 
 
 def write_config(folder, config):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
     return folder
-
-
-def model_of(project, *sets):
-    return resolve(project / "train.yaml", sets).plan.model
 
 
 def test_a_decoder_only_folder_is_refused_at_base_model_and_nothing_else_is_asked_of_it(project):
@@ -57,30 +50,29 @@ def test_what_cannot_read_and_write_text_is_refused(project, config):
         check(project / "train.yaml", ["base_model=./other"])
 
 
-def test_the_plan_holds_the_family_of_a_local_and_of_a_known_model(project, write_model):
+def test_the_plan_holds_the_family_of_the_model(project, write_model):
     write_model(project / "bart", model_type="bart")
-    assert model_of(project).family == "encoder_decoder"
-    assert model_of(project, "base_model=./bart").family == "encoder_decoder"
-    assert model_of(project, f"base_model={HUB}").family is None
+    for sets in ([], ["base_model=./bart"]):
+        assert begun_plan(project / "train.yaml", sets, project / "run").model.family == "encoder_decoder"
 
 
 def test_the_plan_holds_adapter_and_quantization_and_is_read_as_it_was_written(project, tmp_path):
-    resolved = resolve(project / "train.yaml", ["adapter=qlora", "lora_r=4"])
-    model = resolved.plan.model
-    assert model.adapter == Lora(r=4, alpha=32, dropout=0.05, targets=["q", "v"], dora=False, rslora=False)
-    assert model.quantization == Quantization()
-    (tmp_path / "plan.json").write_text(json.dumps(resolved.plan.to_json()))
-    assert read_plan(tmp_path) == resolved.plan
-    assert (model_of(project).adapter, model_of(project).quantization) == (None, None)
+    plan = begun_plan(project / "train.yaml", ["adapter=qlora", "lora_r=4"], project / "run")
+    assert plan.adapter == Lora(r=4, alpha=32, dropout=0.05, targets=["q", "v"], dora=False, rslora=False)
+    assert plan.quantization == Quantization()
+    (tmp_path / "plan.json").write_text(json.dumps(plan.to_json()))
+    assert read_plan(tmp_path) == plan
+    without = begun_plan(project / "train.yaml", [], project / "run")
+    assert (without.adapter, without.quantization) == (None, None)
 
 
 def test_layers_that_the_recipe_leaves_out_are_shown_and_do_not_change_its_identity(project):
     write_config(project / "bart", {"model_type": "bart", "max_position_embeddings": 1024})
     for base_model, layers in (("./model", ["q", "v"]), ("./bart", ["q_proj", "v_proj"])):
         sets = [f"base_model={base_model}", "adapter=lora"]
-        left_out = resolve(project / "train.yaml", sets).plan
-        written = resolve(project / "train.yaml", [*sets, f"lora_target_modules={json.dumps(layers)}"]).plan
-        other = resolve(project / "train.yaml", [*sets, "lora_target_modules=[k]"]).plan if layers[0] == "q" else None
+        left_out = resolve(project / "train.yaml", sets)
+        written = resolve(project / "train.yaml", [*sets, f"lora_target_modules={json.dumps(layers)}"])
+        other = resolve(project / "train.yaml", [*sets, "lora_target_modules=[k]"]) if layers[0] == "q" else None
         assert left_out.recipe.lora_target_modules == layers
         assert (left_out.identity, left_out.recipe) == (written.identity, written.recipe)
         assert other is None or other.identity != left_out.identity
@@ -96,26 +88,22 @@ def test_a_default_that_does_not_suit_the_weights_is_told_where_the_adapter_is_a
     assert {(problem.line, problem.column) for problem in caught.value.problems} == {(line, 1)}
 
 
-def test_a_hub_model_is_known_once_it_is_fetched(tmp_path):
-    planned, shape = plan_of_model(recipe(base_model=HUB, adapter="lora"), None)
-    assert (planned.family, planned.adapter.targets, shape) == (None, [], None)
+def test_the_layers_of_a_hub_models_adapter_are_known_once_it_is_fetched(project, tmp_path):
+    draft = resolve(project / "train.yaml", [f"base_model={HUB}", "adapter=lora"])
+    assert (draft.model_folder, draft.parameters, draft.adapter.targets) == (None, None, [])
     folder = write_config(tmp_path / "bart", {"model_type": "bart", "decoder_start_token_id": 2})
-    fetched = fetched_model(planned, recipe(base_model=HUB, adapter="lora"), folder, "abc")
-    assert (fetched.folder, fetched.revision, fetched.family) == (str(folder), "abc", "encoder_decoder")
-    assert fetched.adapter.targets == ["q_proj", "v_proj"]
+    model = model_of(draft.recipe, folder, "abc", None)
+    assert (model.folder, model.revision, model.family) == (str(folder), "abc", "encoder_decoder")
+    plan = begin(draft, model, made_up_plan().data)
+    assert plan.adapter.targets == plan.recipe.lora_target_modules == ["q_proj", "v_proj"]
+    assert plan.identity == draft.identity
 
 
 def test_a_hub_model_of_another_family_is_refused_once_it_is_fetched(tmp_path):
-    given = recipe(base_model="owner/llama", adapter="lora")
+    recipe = train_recipe(base_model="owner/llama", adapter="lora")
     folder = write_config(tmp_path / "llama", LLAMA)
     with pytest.raises(ModelError, match=r"got model_type 'llama' in .*; use a T5, BART"):
-        fetched_model(plan_of_model(given, None)[0], given, folder, None)
-
-
-def test_plans_of_older_runs_take_from_their_recipe_what_they_do_not_hold(project, tmp_path):
-    resolved = resolve(project / "train.yaml", ["adapter=qlora", "base_model=builtin/flan-t5-nano"])
-    older = resolved.plan.to_json()
-    for key in ("family", "adapter", "quantization"):
-        del older["model"][key]
-    (tmp_path / "plan.json").write_text(json.dumps(older))
-    assert read_plan(tmp_path) == resolved.plan
+        model_of(recipe, folder, None, None)
+    ((key, message),) = problems_of_model(recipe, folder)
+    assert key == "base_model"
+    assert "got model_type 'llama'" in message

@@ -1,11 +1,11 @@
 """Adapters and quantization, as a recipe names them and as a plan holds them."""
 
 import pytest
+from made_up_recipes import train_recipe
 
 from summtune.machine.model_shapes import KNOWN_MODELS
 from summtune.recipe.adapters import Ia3, Lora, Quantization, adapter_of, quantization_of, with_layers
 from summtune.recipe.families import layer_names
-from summtune.recipe.keys import Recipe
 
 BASE = KNOWN_MODELS["google/flan-t5-base"]
 SIZES = BASE.layer_sizes
@@ -13,7 +13,7 @@ T5 = layer_names({"model_type": "t5"})
 
 
 def recipe(**keys):
-    return Recipe.model_validate({"kind": "train"} | keys)
+    return train_recipe(**keys)
 
 
 def lora(targets, r=8, **keys):

@@ -112,7 +112,7 @@ def test_the_chart_is_a_picture_and_the_same_scores_give_the_same_bytes(comparis
 
 def test_a_seed_reaches_all_five_systems_and_gives_separate_runs():
     one, two = (resolve(package_path("recipes/quickstart.yaml"), [f"overrides.seed={seed}"]) for seed in (1, 2))
-    assert [part.plan.recipe.seed for _, part in one.parts] == [1] * 5
+    assert [part.recipe.seed for _, part in one.parts] == [1] * 5
     runs = [resolved.run_dir for each in (one, two) for resolved in (each, *(part for _, part in each.parts))]
     assert len(set(runs)) == 12
 

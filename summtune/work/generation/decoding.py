@@ -8,7 +8,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from summtune.generation.generator import Output
-from summtune.recipe.keys import Generation
+from summtune.recipe.sections import Generation
 from summtune.work.cpu.packed_weights import pack_weights
 from summtune.work.cpu.t5_on_cpu import encode_in_parts, quicken
 from summtune.work.models.families import family_of_model

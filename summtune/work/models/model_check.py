@@ -8,12 +8,12 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from summtune.base.errors import ModelError
 from summtune.machine.model_limits import ModelFacts, misfits
-from summtune.recipe.keys import Recipe
+from summtune.recipe.keys import RunRecipe
 from summtune.work.models.family import BatchNeeds
 from summtune.work.models.loading import load_config
 
 
-def check_model(folder: Path, tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> BatchNeeds:
+def check_model(folder: Path, tokenizer: PreTrainedTokenizerBase, recipe: RunRecipe) -> BatchNeeds:
     """Return what batches need to know of the model, having found nothing that the recipe asks of the model in vain.
 
     `summtune validate` has compared the files as they are; here the defaults of their classes are filled in, and the

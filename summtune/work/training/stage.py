@@ -14,7 +14,7 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, PreTrainedToken
 from summtune.base.errors import DataError
 from summtune.base.files import write_json
 from summtune.base.places import BUILTIN_MODELS
-from summtune.plan.plan import Plan
+from summtune.plan.plan import TrainPlan
 from summtune.prompts.templates import template_text
 from summtune.runs import checkpoints
 from summtune.runs.events import Events
@@ -53,7 +53,7 @@ from summtune.work.training.train_log import TrainLog
 from summtune.work.training.trainer import LayoutInvariantTrainer, Recorder
 
 
-def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company: Company | None = None) -> None:
+def train(plan: TrainPlan, run_dir: Path, events: Events, stop: StopRequest, company: Company | None = None) -> None:
     """Train as planned and write ``model/``, ``train_log.jsonl`` and ``training.json``.
 
     Args:
@@ -69,12 +69,8 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
         ModelError, DataError: the model or the data cannot be used.
     """
     started = time.perf_counter()
-    assert plan.model is not None
-    assert plan.model.folder is not None
-    assert plan.batch is not None
     recipe = plan.recipe
-    launch = plan.stages[0].launch
-    assert launch is not None
+    launch = plan.train
     check_device(launch.device)
     bf16 = use_bf16(recipe.bf16, launch.device)
     precision: Precision = "bf16" if bf16 else "fp32"
@@ -91,7 +87,7 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
     if company is not None:
         took = company.reduce_once(arguments.device)
         events.say(f"{company}; all-reduce in {1000 * took:.0f} ms")
-    operators.prepare(plan, run_dir, events)
+    operators.prepare(plan, events)
     model, aliases = _model(plan, launch.device, bf16, events)
     family = family_of_model(model)
     trainable, total = count_parameters(model)
@@ -175,28 +171,26 @@ def _evaluated(tokenized: dict[str, Tokens], arguments: Any, end: int, family: M
     return Pairs(tokens.pairs, at_once, end, family.example) if tokens else None
 
 
-def _model(plan: Plan, device: str, bf16: bool, events: Events) -> tuple[PreTrainedModel | PeftModel, set[str]]:
+def _model(plan: TrainPlan, device: str, bf16: bool, events: Events) -> tuple[PreTrainedModel | PeftModel, set[str]]:
     """Return the model to train, with its adapter, and the names of weights that also have another name."""
     recipe = plan.recipe
-    assert plan.model is not None
-    assert plan.model.folder is not None
     torch.manual_seed(recipe.seed)  # the adapter's random weights
     # Frozen weights need no more precision than the computation; peft keeps the adapter's weights in fp32.
-    dtype = torch.bfloat16 if plan.model.adapter is not None and bf16 else torch.float32
-    model: PreTrainedModel | PeftModel = load_model(Path(plan.model.folder), dtype, plan.model.quantization)
+    dtype = torch.bfloat16 if plan.adapter is not None and bf16 else torch.float32
+    model: PreTrainedModel | PeftModel = load_model(Path(plan.model.folder), dtype, plan.quantization)
     if device == "cpu" and not recipe.torch_compile:
         quicken(model, events.say)
     # The settings of the predict stage are saved with the model; generation settings of the base are not.
     model.generation_config = generation_config(model, plan.recipe.generation)
     freeze_computed(model)
     aliases = alias_names(model)
-    if plan.model.adapter is not None:
+    if plan.adapter is not None:
         # Only summtune knows the names of bundled models, so peft gets the folder.
         bundled = plan.model.base_model in BUILTIN_MODELS
         base_model = plan.model.folder if bundled else plan.model.base_model
-        if plan.model.quantization is not None:
+        if plan.quantization is not None:
             model = train_quantized(model, recipe.gradient_checkpointing)
-        model = add_adapter(model, plan.model.adapter, base_model, plan.model.revision)
+        model = add_adapter(model, plan.adapter, base_model, plan.model.revision)
     model.config.use_cache = False
     note = family_of_model(model).note(model)
     if note is not None:
@@ -209,13 +203,13 @@ def _best_step(trainer: LayoutInvariantTrainer) -> int | None:
     return checkpoints.step_of(Path(best)) if best else None
 
 
-def _tokenized(plan: Plan, run_dir: Path, tokenizer: PreTrainedTokenizerBase, events: Events) -> dict[str, Tokens]:
+def _tokenized(plan: TrainPlan, run_dir: Path, tokenizer: PreTrainedTokenizerBase, events: Events) -> dict[str, Tokens]:
     """Return the tokens of the training data and of any validation data."""
     roles = [role for role in ("train", "validation") if (run_dir / DATA_FILES[role]).exists()]
     return {role: _tokens(plan, run_dir, role, tokenizer, events) for role in roles}
 
 
-def _tokens(plan: Plan, run_dir: Path, role: str, tokenizer: PreTrainedTokenizerBase, events: Events) -> Tokens:
+def _tokens(plan: TrainPlan, run_dir: Path, role: str, tokenizer: PreTrainedTokenizerBase, events: Events) -> Tokens:
     """Return the tokens of a role, with one pair per reference of each dialogue."""
     recipe = plan.recipe
     template = template_text(recipe.prompt_template)

@@ -4,13 +4,13 @@ import json
 
 import pytest
 import torch
+from made_up_recipes import train_recipe
 from tiny_inputs import CONFIG
 
 from summtune.base.errors import ModelError
 from summtune.machine.t5_shape import T5Shape
 from summtune.recipe.adapters import adapter_of
 from summtune.recipe.families import layer_names
-from summtune.recipe.keys import Recipe
 from summtune.work.models.adapters import add_adapter, load_adapter, starting_value
 from summtune.work.models.loading import count_parameters, load_model
 
@@ -21,7 +21,7 @@ SHAPE = T5Shape(CONFIG["vocab_size"], 32, 8, 64, 2, 1, 4, buckets=8)
 
 
 def adapter(name, **keys):
-    return adapter_of(Recipe(kind="train", adapter=name, **keys), layer_names(CONFIG))
+    return adapter_of(train_recipe(adapter=name, **keys), layer_names(CONFIG))
 
 
 def lora(**keys):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import transformers
+from made_up_recipes import train_recipe
 from peft.utils.constants import (
     TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING,
     TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING,
@@ -11,7 +12,6 @@ from transformers import CONFIG_MAPPING, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
 
 from summtune.recipe.adapters import adapter_of
 from summtune.recipe.families import facts_about, family_of, layer_names
-from summtune.recipe.keys import Recipe
 from summtune.work.models.adapter_layers import check_targets
 from summtune.work.models.families import family_named, family_of_config
 
@@ -60,12 +60,12 @@ def test_the_auto_class_and_the_task_are_those_of_transformers_and_peft():
 
 def test_loras_default_layers_are_those_of_peft_where_it_has_any():
     theirs = {kind: TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(kind) for kind in LAYERED}
-    recipe = Recipe(kind="train", adapter="lora")
+    recipe = train_recipe(adapter="lora")
     ours = {kind: adapter_of(recipe, layer_names({"model_type": kind})).targets for kind in LAYERED}
     assert {kind: ours[kind] for kind, layers in theirs.items() if layers} == {k: v for k, v in theirs.items() if v}
     assert {"t5", "mt5", "bart"} <= {kind for kind, layers in theirs.items() if layers}
     for kind in ("t5", "bart"):
-        inputs = adapter_of(Recipe(kind="train", adapter="ia3"), layer_names({"model_type": kind})).feedforward
+        inputs = adapter_of(train_recipe(adapter="ia3"), layer_names({"model_type": kind})).feedforward
         assert inputs == TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING[kind]
 
 
@@ -76,6 +76,6 @@ def test_the_default_layers_are_linear_layers_of_a_real_model(kind):
     with torch.device("meta"):
         model = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING[config_class](config)
     for name in ("lora", "ia3"):
-        adapter = adapter_of(Recipe(kind="train", adapter=name), layer_names({"model_type": kind}))
+        adapter = adapter_of(train_recipe(adapter=name), layer_names({"model_type": kind}))
         for key, layers in adapter.layers().items():
             check_targets(model, layers, key)

@@ -13,7 +13,7 @@ from transformers import AutoModelForSeq2SeqLM
 from summtune.base.errors import DataError, ModelError, StageError
 from summtune.base.files import read_jsonl
 from summtune.base.places import package_path
-from summtune.plan.plan import Launch
+from summtune.plan.launch import Launch
 from summtune.runs import checkpoints
 from summtune.work.models.loading import load_model
 from summtune.work.models.saved_model import save_model
@@ -194,15 +194,14 @@ def test_training_stops_early_and_keeps_the_best_model(trained):
 
 def test_an_evaluation_that_is_never_reached_is_a_warning(trained):
     run = trained(val_set_size=3, eval_steps=50, max_steps=2, num_epochs=None)
-    assert run.texts("warning") == ["eval_steps 50 is never reached in 2 steps: no best checkpoint is chosen"]
+    assert run.texts("warning") == ["eval_steps 50 is never reached in 2 steps, so no best checkpoint is chosen"]
 
 
 def test_another_number_of_processes_than_planned_is_an_error(prepare):
     run = prepare()
     launch = Launch(distribution="data_parallel", processes=2, device="cpu", config_file="accelerate.yaml")
-    stages = [run.plan.stages[0].model_copy(update={"launch": launch}), *run.plan.stages[1:]]
     with pytest.raises(StageError, match=r"the plan is for 2 processes \(got 1\); see the launcher's log"):
-        train(run.plan.model_copy(update={"stages": stages}), run.folder, run.events(), StopRequest())
+        train(run.plan.model_copy(update={"train": launch}), run.folder, run.events(), StopRequest())
 
 
 def test_a_loss_that_is_not_a_number_stops_the_training(prepare, checkpoint, tmp_path):
