@@ -7,19 +7,20 @@ keys of one rank that is an error, as it is in a file.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
+from typing import Any, TypeAlias
 
 from summtune.base.errors import InputError
-from summtune.recipe import rules
 from summtune.recipe.document import Document, KeyPath, key_path
-from summtune.recipe.keys import Recipe
+from summtune.recipe.keys import KINDS_OF
+from summtune.recipe.parsing import known_keys, parse, unknown_key
+from summtune.recipe.rules import Ineffective, are_alternatives, ineffective, no_effect
 from summtune.recipe.yaml_reader import read_yaml_value
+
+Reader: TypeAlias = Callable[[Mapping[str, Any]], Iterable[Ineffective]]
 
 
 class Rank(IntEnum):
@@ -85,9 +86,9 @@ NO_OVERRIDES = Overrides()
 
 
 def overridden(
-    document: Document, name: str, sets: Sequence[Setting], overrides: Overrides
+    document: Document, name: str, sets: Sequence[str | Setting], overrides: Overrides
 ) -> tuple[Document, tuple[str, ...]]:
-    """Return a copy of the document with everything applied that outranks it, and a sentence for each displaced key.
+    """Return a copy of a recipe with everything applied that outranks it, and a sentence for each displaced key.
 
     Args:
         document: of a mapping; it stays as it is.
@@ -102,36 +103,57 @@ def overridden(
     def settings(values: Mapping[str, Any]) -> list[Setting]:
         return [Setting(key, value, f"override {key} of {name}", overrides.folder) for key, value in values.items()]
 
-    applied: dict[Rank, list[Setting]] = {Rank.SHARED: [], Rank.OWN: settings(overrides.own), Rank.SET: list(sets)}
+    applied = {Rank.SHARED: [], Rank.OWN: settings(overrides.own), Rank.SET: _parsed(sets)}
     waiting = [(Rank.SHARED, each) for each in settings(overrides.shared)]
     waiting += [(Rank.SET, each) for each in overrides.sets]
-    result = _applied(document, applied)
+    result = _applied(document, applied, _ineffective)
     # One override can make the recipe read another one, regardless of their order.
     while read := [(rank, each) for rank, each in waiting if _is_read(result[0], each, rank)]:
         waiting = [each for each in waiting if each not in read]
         for rank, setting in read:
             applied[rank].append(setting)
-        result = _applied(document, applied)
+        result = _applied(document, applied, _ineffective)
     return result
 
 
-def _applied(document: Document, settings: Mapping[Rank, Sequence[Setting]]) -> tuple[Document, tuple[str, ...]]:
+def with_sets(
+    document: Document, sets: Sequence[str | Setting], ineffective: Reader
+) -> tuple[Document, tuple[str, ...]]:
+    """Return a copy of a document with ``--set`` applied, and a sentence for each displaced key.
+
+    Args:
+        document: of a mapping; it stays as it is.
+        sets: what ``--set`` gives.
+        ineffective: returns the keys of a document's values that have no effect.
+
+    Raises:
+        InputError: a setting does not fit into the document.
+    """
+    return _applied(document, {Rank.SET: _parsed(sets)}, ineffective)
+
+
+def _parsed(sets: Sequence[str | Setting]) -> list[Setting]:
+    return [Setting.parse(each) if isinstance(each, str) else each for each in sets]
+
+
+def _applied(
+    document: Document, settings: Mapping[Rank, Sequence[Setting]], ineffective: Reader
+) -> tuple[Document, tuple[str, ...]]:
     document = copy.deepcopy(document)
     displaced: list[str] = []
     for rank, each in settings.items():
         if each:
-            tolerated = set(_ineffective(document))
+            # What had no effect before is a mistake in the file, and stays an error.
+            tolerated = {key.path for key in ineffective(document.value)}
             for setting in each:
                 _assign(document, setting, rank)
-            displaced += _displace(document, each, rank, tolerated)
+            while found := next(_to_displace(document, rank, tolerated, ineffective(document.value)), None):
+                displaced.append(_displace(document, *found, each))
     return document, tuple(displaced)
 
 
 def _assign(document: Document, setting: Setting, rank: Rank) -> None:
     """Apply a setting; removing a key that no recipe has is an error, as setting it would be."""
-    from summtune.recipe.loading import _known_keys as known_keys
-    from summtune.recipe.loading import _unknown_key as unknown_key
-
     if setting.value is None and not document.holds(setting.key):
         path = key_path(setting.key)
         if path[-1] not in known_keys(path[:-1]):
@@ -140,56 +162,51 @@ def _assign(document: Document, setting: Setting, rank: Rank) -> None:
     document.assign(setting.key, setting.value, setting.origin, setting.folder, rank)
 
 
-def _displace(document: Document, settings: Sequence[Setting], rank: Rank, tolerated: set[KeyPath]) -> Iterator[str]:
-    """Remove keys of lower ranks that the settings leave without effect; yield a sentence for each.
-
-    ``tolerated`` had no effect before: these are mistakes in the file, and stay errors.
-    """
-    origins = {key_path(setting.key): setting.origin for setting in settings}
-    while found := next(_to_displace(document, rank, tolerated), None):
-        path, cause = found
-        origin = next((origins[key] for key in origins if key[: len(cause)] == cause or cause[: len(key)] == key), None)
-        yield f"{origin or settings[0].origin} displaces {'.'.join(map(str, path))} of {document.position_of(path)}"
-        document.remove(path)
-
-
-def _to_displace(document: Document, rank: Rank, tolerated: set[KeyPath]) -> Iterator[tuple[KeyPath, KeyPath]]:
-    """Yield each key that gives way, and the key that it gives way to."""
-    for path, decisive in _ineffective(document).items():
+def _to_displace(
+    document: Document, rank: Rank, tolerated: Collection[KeyPath], found: Iterable[Ineffective]
+) -> Iterator[tuple[KeyPath, KeyPath]]:
+    """Yield each key that gives way to settings of ``rank``, and the key that it gives way to."""
+    for path, _, decisive in found:
         if path in tolerated:
             continue
         if document.rank_of(path) < rank:
             yield path, decisive
-        elif rules.are_alternatives(path, decisive) and document.rank_of(decisive) < rank:
+        elif are_alternatives(path, decisive) and document.rank_of(decisive) < rank:
             yield decisive, path
+
+
+def _displace(document: Document, path: KeyPath, cause: KeyPath, settings: Sequence[Setting]) -> str:
+    """Remove the key at ``path`` and return what is said of it."""
+    keys = {key_path(setting.key): setting.origin for setting in settings}
+    origins = [keys[key] for key in keys if key[: len(cause)] == cause or cause[: len(key)] == key]
+    origin = origins[0] if origins else settings[0].origin
+    sentence = f"{origin} displaces {'.'.join(map(str, path))} of {document.position_of(path)}"
+    document.remove(path)
+    return sentence
 
 
 def _is_read(document: Document, setting: Setting, rank: Rank) -> bool:
     """Return whether the recipe, as written, would read a setting; an unknown key counts, so that it is reported."""
     path: KeyPath = key_path(setting.key)
     top = str(path[0])
-    if top not in Recipe.model_fields:
+    if top not in KINDS_OF:
         return True
     if setting.value is None:
         return document.holds(setting.key)
-    recipe = _parsed(document)
-    if recipe is None:
+    parsed = parse(document.value)
+    if parsed.recipe is None:
         return True
-    found = [rules.no_effect(part, recipe) for part in ((top,), path)]
+    found = [no_effect(part, parsed.recipe, parsed.wrong) for part in ((top,), path)]
     return all(
-        each is None or (rules.are_alternatives(path, each.decisive) and document.rank_of(each.decisive) < rank)
+        each is None or (are_alternatives(path, each.decisive) and document.rank_of(each.decisive) < rank)
         for each in found
     )
 
 
-def _ineffective(document: Document) -> dict[KeyPath, KeyPath]:
-    """Return the keys that have no effect, each with the key that decides so; nothing where nobody can tell."""
-    recipe = _parsed(document)
-    return {} if recipe is None else {each.path: each.decisive for each in rules.ineffective(document.value, recipe)}
-
-
-def _parsed(document: Document) -> Recipe | None:
-    try:
-        return Recipe.model_validate(document.value)
-    except ValidationError:
-        return None
+def _ineffective(values: Mapping[str, Any]) -> list[Ineffective]:
+    """Return the keys of a recipe that have no effect; none where nobody can tell."""
+    parsed = parse(values)
+    if parsed.recipe is None:
+        return []
+    given = {key: value for key, value in values.items() if key not in parsed.wrong}
+    return list(ineffective(given, parsed.recipe, parsed.wrong))
