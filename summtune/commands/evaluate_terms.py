@@ -130,7 +130,7 @@ def terms_of(call: Call, run: ScorablePlan | None, say: Callable[[str], None]) -
         recipe = loaded.recipe
         assert not isinstance(recipe, CompareRecipe), "refused above"
         terms = _resolved(loaded.document, loaded.path.parent, recipe.evaluation, recipe.test_datasets)
-    for sentence in loaded.displaced:
+    for sentence in loaded.document.displaced:
         say(sentence)
     if call.references is None:
         return terms

@@ -47,6 +47,7 @@ class Document:
         problems: duplicate keys, tags and the like, in the order of the file.
         overridden: the key paths that `assign` was called for.
         text: what was read.
+        displaced: a sentence for each key that `displace` was called for.
     """
 
     file: str
@@ -55,6 +56,7 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
     overridden: list[KeyPath] = field(default_factory=list)
     text: bytes = b""
+    displaced: list[str] = field(default_factory=list)
 
     def position_of(self, path: KeyPath) -> Position:
         """Return where the value at ``path`` was written, or the nearest enclosing key that has a position."""
@@ -89,8 +91,16 @@ class Document:
         except InputError as error:
             raise InputError(f"{origin}: {error}") from None
 
-    def remove(self, path: KeyPath) -> None:
-        """Remove the key at ``path``, which the document holds."""
+    def gives_way(self, path: KeyPath, to: KeyPath) -> bool:
+        """Return whether the key at ``path`` is outranked by the one at ``to``; it is displaced then."""
+        if self.rank_of(path) >= self.rank_of(to):
+            return False
+        self.displace(path, self.position_of(to).file)
+        return True
+
+    def displace(self, path: KeyPath, origin: str) -> None:
+        """Remove the key at ``path``, which ``origin`` leaves without effect, and note it."""
+        self.displaced.append(f"{origin} displaces {'.'.join(map(str, path))} of {self.position_of(path)}")
         container: Any = self.value
         for part in path[:-1]:
             container = container[part]

@@ -85,10 +85,8 @@ class Overrides:
 NO_OVERRIDES = Overrides()
 
 
-def overridden(
-    document: Document, name: str, sets: Sequence[str | Setting], overrides: Overrides
-) -> tuple[Document, tuple[str, ...]]:
-    """Return a copy of a recipe with everything applied that outranks it, and a sentence for each displaced key.
+def overridden(document: Document, name: str, sets: Sequence[str | Setting], overrides: Overrides) -> Document:
+    """Return a copy of a recipe with everything applied that outranks it.
 
     Args:
         document: of a mapping; it stays as it is.
@@ -108,7 +106,7 @@ def overridden(
     waiting += [(Rank.SET, each) for each in overrides.sets]
     result = _applied(document, applied, _ineffective)
     # One override can make the recipe read another one, regardless of their order.
-    while read := [(rank, each) for rank, each in waiting if _is_read(result[0], each, rank)]:
+    while read := [(rank, each) for rank, each in waiting if _is_read(result, each, rank)]:
         waiting = [each for each in waiting if each not in read]
         for rank, setting in read:
             applied[rank].append(setting)
@@ -116,40 +114,36 @@ def overridden(
     return result
 
 
-def with_sets(
-    document: Document, sets: Sequence[str | Setting], ineffective: Reader
-) -> tuple[Document, tuple[str, ...]]:
-    """Return a copy of a document with ``--set`` applied, and a sentence for each displaced key.
+def with_sets(document: Document, sets: Sequence[str | Setting], ignored: Reader) -> Document:
+    """Return a copy of a document with ``--set`` applied.
 
     Args:
         document: of a mapping; it stays as it is.
         sets: what ``--set`` gives.
-        ineffective: returns the keys of a document's values that have no effect.
+        ignored: returns the keys of a document's values that have no effect.
 
     Raises:
         InputError: a setting does not fit into the document.
     """
-    return _applied(document, {Rank.SET: _parsed(sets)}, ineffective)
+    return _applied(document, {Rank.SET: _parsed(sets)}, ignored)
 
 
 def _parsed(sets: Sequence[str | Setting]) -> list[Setting]:
     return [Setting.parse(each) if isinstance(each, str) else each for each in sets]
 
 
-def _applied(
-    document: Document, settings: Mapping[Rank, Sequence[Setting]], ineffective: Reader
-) -> tuple[Document, tuple[str, ...]]:
+def _applied(document: Document, settings: Mapping[Rank, Sequence[Setting]], ignored: Reader) -> Document:
     document = copy.deepcopy(document)
-    displaced: list[str] = []
     for rank, each in settings.items():
         if each:
             # What had no effect before is a mistake in the file, and stays an error.
-            tolerated = {key.path for key in ineffective(document.value)}
+            tolerated = {key.path for key in ignored(document.value)}
             for setting in each:
                 _assign(document, setting, rank)
-            while found := next(_to_displace(document, rank, tolerated, ineffective(document.value)), None):
-                displaced.append(_displace(document, *found, each))
-    return document, tuple(displaced)
+            while found := next(_to_displace(document, rank, tolerated, ignored(document.value)), None):
+                path, cause = found
+                document.displace(path, _origin(cause, each))
+    return document
 
 
 def _assign(document: Document, setting: Setting, rank: Rank) -> None:
@@ -175,14 +169,11 @@ def _to_displace(
             yield decisive, path
 
 
-def _displace(document: Document, path: KeyPath, cause: KeyPath, settings: Sequence[Setting]) -> str:
-    """Remove the key at ``path`` and return what is said of it."""
+def _origin(cause: KeyPath, settings: Sequence[Setting]) -> str:
+    """Return the origin of the setting of a key, or of one below or above it."""
     keys = {key_path(setting.key): setting.origin for setting in settings}
     origins = [keys[key] for key in keys if key[: len(cause)] == cause or cause[: len(key)] == key]
-    origin = origins[0] if origins else settings[0].origin
-    sentence = f"{origin} displaces {'.'.join(map(str, path))} of {document.position_of(path)}"
-    document.remove(path)
-    return sentence
+    return origins[0] if origins else settings[0].origin
 
 
 def _is_read(document: Document, setting: Setting, rank: Rank) -> bool:

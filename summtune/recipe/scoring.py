@@ -30,12 +30,10 @@ class LoadedScoring:
     Args:
         keys: the values.
         document: the values and their positions, with overrides applied.
-        displaced: a sentence for each key that an override displaced.
     """
 
     keys: ScoringKeys
     document: Document
-    displaced: tuple[str, ...]
 
 
 def load_scoring(document: Document, sets: Sequence[str | Setting]) -> LoadedScoring:
@@ -49,14 +47,14 @@ def load_scoring(document: Document, sets: Sequence[str | Setting]) -> LoadedSco
         InputError: an assignment does not fit.
         RecipeError: there are problems; all of them.
     """
-    document, displaced = with_sets(document, sets, _ineffective)
+    document = with_sets(document, sets, _ineffective)
     keys, problems = parse_keys(ScoringKeys, document.value)
     found = list(problems.items())
     if keys is not None:
         found += evaluation_problems(document.value.get("evaluation") or {}, keys)
     if found or keys is None:
         raise RecipeError([document.problem(path, message) for path, message in found])
-    return LoadedScoring(keys, document, displaced)
+    return LoadedScoring(keys, document)
 
 
 def _ineffective(values: Mapping[str, Any]) -> list[Ineffective]:

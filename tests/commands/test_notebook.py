@@ -36,7 +36,7 @@ def keys_of_a_prompt(**more):
 
 def test_a_run_returns_its_scores_predictions_and_report(project, launches, capsys):
     result = summtune.run("prompt.yaml", seed=7, generation={"num_beams": 2})
-    plan = resolve(project / "prompt.yaml", ["seed=7", "generation.num_beams=2"]).plan
+    plan = resolve(project / "prompt.yaml", ["seed=7", "generation.num_beams=2"])
     assert result.run_dir == project / "outputs" / f"prompt-{plan.identity[:8]}"
     assert result.name == "prompt"
     assert list(result.metrics) == ["rouge1", "rouge2", "rougeL", "rougeLsum"]
@@ -68,9 +68,9 @@ def test_a_mapping_is_the_same_run_as_the_file_with_its_keys(project, launches):
     result = summtune.run(keys_of_a_prompt(), name="mine", output_dir=pathlib.Path("here"))
     assert result.run_dir == project / "here"
     plan = read_plan(result.run_dir)
-    assert (plan.name, plan.identity) == ("mine", resolve(project / "prompt.yaml").plan.identity)
+    assert (plan.name, plan.identity) == ("mine", resolve(project / "prompt.yaml").identity)
     (project / "copy.yaml").write_bytes((result.run_dir / "recipe.yaml").read_bytes())
-    assert resolve(project / "copy.yaml").plan.identity == plan.identity
+    assert resolve(project / "copy.yaml").identity == plan.identity
 
 
 def test_problems_of_a_mapping_name_its_keys(project):
@@ -150,7 +150,7 @@ def test_one_reference_each_and_dialogues_are_taken_as_texts(tmp_path):
     assert [each.references for each in result.predictions] == [(each[0],) for each in REFERENCES]
     assert result.predictions[1].dialogue == "B: My keys!"
     assert result.report.is_file()
-    with pytest.raises(RunDirectoryError, match="the directory holds another run"):
+    with pytest.raises(RunDirectoryError, match="the directory contains another run"):
         summtune.evaluate(TEXTS[:2], REFERENCES[:2], output_dir=tmp_path / "scored")
 
 
