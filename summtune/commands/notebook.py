@@ -13,6 +13,7 @@ from summtune.base.errors import DataError, InputError
 from summtune.base.files import expanded, read_json
 from summtune.base.printing import say
 from summtune.commands.compare import comparison_of
+from summtune.commands.displaced import displaced_keys
 from summtune.commands.display import TerminalDisplay, WarningsDisplay
 from summtune.commands.evaluate import check_place, score, write_scored
 from summtune.commands.evaluate_terms import Call
@@ -122,6 +123,8 @@ def run(
     with WarningsDisplay(console) if quiet else TerminalDisplay(console) as display:
         display.wait("recipe", "reading and checking")
         draft = resolve(path, settings_of(overrides), _path(output_dir), document=document)
+        for text in displaced_keys(draft):
+            display.stage("recipe", text)
         if machines_of(draft) > 1:
             raise InputError(
                 f"a run on several machines is started by a command on each (got num_machines: {machines_of(draft)}); "

@@ -32,9 +32,6 @@ class Position:
     folder: Path | None = None
     rank: int = 0
 
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}" if self.line else self.file
-
 
 @dataclass
 class Document:
@@ -100,7 +97,9 @@ class Document:
 
     def displace(self, path: KeyPath, origin: str) -> None:
         """Remove the key at ``path``, which ``origin`` leaves without effect, and note it."""
-        self.displaced.append(f"{origin} displaces {'.'.join(map(str, path))} of {self.position_of(path)}")
+        position = self.position_of(path)
+        where = f"of {position.file}:{position.line}" if position.line else f"({position.file})"
+        self.displaced.append(f"{origin} displaces {'.'.join(map(str, path))} {where}")
         container: Any = self.value
         for part in path[:-1]:
             container = container[part]

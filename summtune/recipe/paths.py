@@ -14,7 +14,7 @@ from summtune.base.files import check_regular, expanded, followed, irregular, is
 from summtune.base.hints import hint_or_list
 from summtune.base.places import BUILTIN_DATASETS, BUILTIN_MODELS, is_local, package_path
 from summtune.base.visible import is_utf8, visible
-from summtune.recipe.document import KeyPath
+from summtune.recipe.document import Document, KeyPath
 from summtune.recipe.keys import CompareRecipe, PromptRecipe, Recipe, RunRecipe, TrainRecipe
 from summtune.recipe.loading import LoadedRecipe
 from summtune.recipe.rules import Finding
@@ -132,16 +132,10 @@ def _run(recipe: RunRecipe, loaded: LoadedRecipe, found: list[Finding]) -> dict[
             found.append((("revision_of_model",), "revision_of_model has no effect for a local model; remove it"))
     for key, sources in (("datasets", recipe.datasets), ("test_datasets", recipe.test_datasets)):
         if sources is not None:
-            resolved = []
-            for at, source in enumerate(sources):
-                place: KeyPath = (key, at)
-                resolved.append(
-                    resolve_source(
-                        source,
-                        folder_of(*place, "path"),
-                        lambda name, place=place: document.gives_way((*place, name), to=(*place, "path")),
-                    )
-                )
+            resolved = [
+                resolve_source(source, folder_of(key, at, "path"), _giving_way(document, (key, at)))
+                for at, source in enumerate(sources)
+            ]
             changes[key] = [source for source, _ in resolved]
             found += [((key, at), complaint) for at, (_, complaints) in enumerate(resolved) for complaint in complaints]
     if isinstance(recipe, TrainRecipe) and recipe.deepspeed is not None:
@@ -150,6 +144,11 @@ def _run(recipe: RunRecipe, loaded: LoadedRecipe, found: list[Finding]) -> dict[
     changes["evaluation"], wrong = resolve_evaluation(recipe.evaluation, folder_of)
     found += wrong
     return changes
+
+
+def _giving_way(document: Document, source: KeyPath) -> Callable[[str], bool]:
+    """Return what displaces a key of the data set at ``source`` where its path outranks it, and says whether it did."""
+    return lambda key: document.gives_way((*source, key), to=(*source, "path"))
 
 
 def recipe_path(path: str, folder: Path) -> Path | None:
