@@ -3,9 +3,9 @@
     SUMMTUNE_TEST_DATA=… .venv/bin/python benchmarks/checkpoint.py [--size base] [--out FILE]
 
 Both sides train the same FLAN-T5 shape (random weights) on the CPU, once with a checkpoint after each step and once
-without any; what a checkpoint costs is the difference of the median steps. The peer is stock_trainer.py, with the same
-lengths, batches, optimizer, processes and DeepSpeed config. summtune also looks for broken numbers before, and
-afterwards reads everything back for the SHA-256 of the manifest.
+without any; the cost of a checkpoint is the difference between the median steps. The peer is stock_trainer.py, with the
+same lengths, batches, optimizer, processes and DeepSpeed config. summtune also checks that all weights are finite
+before the save, and reads everything back for the SHA-256 of the manifest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 from first_step import ENVIRONMENT, LAYOUTS, stock_command, stock_times
 from startup import BIN, versions
 
-# What both sides are given, under the names that each has for it.
+# Settings of both sides, under the names that each uses.
 SAME = {"micro_batch_size": 1, "sequence_len": 64, "target_len": 16, "learning_rate": 1e-4}
 OPTIONS = {"micro_batch_size": "--micro-batch", "sequence_len": "--sequence-len", "target_len": "--target-len"}
 OPTIONS |= {"learning_rate": "--learning-rate"}

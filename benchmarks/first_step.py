@@ -2,10 +2,10 @@
 
     .venv/bin/python benchmarks/first_step.py [--runs 5] [--out benchmarks/results/first_step.json]
 
-Both sides train builtin/flan-t5-nano on 64 of builtin/dialogues on the CPU, in turn, in new directories. What is timed
-is what a person waits for: Python's start, reading and checking, accelerate, the processes, the libraries, the model,
-and the first step. The peer (stock_trainer.py) is given a finished JSON lines file, checks nothing, and starts as many
-processes with `accelerate launch` as well, counted in the process group, with the same DeepSpeed config.
+Both sides train builtin/flan-t5-nano on 64 of builtin/dialogues on the CPU, in turn, in new directories. The time is
+what a user waits for: Python's start, reading and checking, accelerate, the processes, the libraries, the model, and
+the first step. The peer (stock_trainer.py) reads a prepared JSON lines file, checks nothing, and starts the same number
+of processes with `accelerate launch` (counted in the process group) and the same DeepSpeed config.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ RECIPE = {
 
 
 def wait_for(command: list[Any], folder: Path, seen: Callable[[], bool]) -> float:
-    """Start a command that names ``folder``; return when something was seen. All that it started is ended then."""
+    """Start a command that names ``folder``, wait until ``seen()``, and end everything that it started."""
     path = folder.parent / f"{folder.name}.said"
     with path.open("wb") as said:
         words = [str(word) for word in command]
@@ -67,7 +67,7 @@ def wait_for(command: list[Any], folder: Path, seen: Callable[[], bool]) -> floa
 
 
 def end(process: subprocess.Popen[bytes], folder: Path) -> None:
-    """Kill a command and all that it started, and wait until nothing of it takes time from the next one."""
+    """Kill a command and all its processes, and wait until they have ended."""
     limit = time.monotonic() + 60
     while left := started_by(process.pid, folder):
         assert time.monotonic() < limit, f"processes outlive a kill: {left}"
@@ -80,7 +80,7 @@ def end(process: subprocess.Popen[bytes], folder: Path) -> None:
 
 
 def started_by(pid: int, folder: Path) -> list[psutil.Process]:
-    """Return what runs of a command: it, its descendants, and, where those between are gone, who names its folder."""
+    """Return the processes of a command: itself, its descendants, and orphans that name its folder."""
     with contextlib.suppress(psutil.NoSuchProcess):
         command = psutil.Process(pid)
         tree = {command, *command.children(recursive=True)}
@@ -123,7 +123,7 @@ def of_summtune(layout: str, folder: Path) -> dict[str, float]:
 
 
 def of_stock(layout: str, folder: Path, data: Path, model: Path) -> dict[str, float]:
-    """Return the seconds until the stock Trainer had done its first step."""
+    """Return the seconds until the end of the stock Trainer's first step."""
     command = [*stock_command(layout, folder), "--model", model, "--data", data, "--micro-batch", 4]
     command += ["--learning-rate", RECIPE["learning_rate"], "--max-steps", RECIPE["max_steps"]]
     began = time.time()
@@ -135,7 +135,7 @@ def of_stock(layout: str, folder: Path, data: Path, model: Path) -> dict[str, fl
 def stock_command(layout: str, folder: Path) -> list[Any]:
     """Return the command of the stock Trainer, its own options to be added, with a config written for its launcher.
 
-    ``accelerate launch --cpu --num_processes 2`` would start a single process and say nothing, with ``--use_deepspeed``
+    ``accelerate launch --cpu --num_processes 2`` would silently start a single process, with ``--use_deepspeed``
     too. Two on a CPU need a config that denies it, ``use_cpu`` in the training arguments, and no GPU in sight.
     """
     keys = LAYOUTS[layout]
@@ -163,7 +163,7 @@ def stock_command(layout: str, folder: Path) -> list[Any]:
 
 
 def stock_times(layout: str, folder: Path) -> list[float]:
-    """Return the clock after each step of the stock Trainer, which must have run on the layout."""
+    """Return the times after each step of the stock Trainer, which must have run on the layout."""
     seen = json.loads((folder / "times.json").read_text())
     keys = LAYOUTS[layout]
     expected = (keys.get("num_processes", 1), 2 if "deepspeed" in keys else 0)

@@ -2,9 +2,9 @@
 
     SUMMTUNE_TEST_DATA=… .venv/bin/python benchmarks/gpu.py [--runs 3] [--out FILE]
 
-Where there is no GPU it says so and ends with code 1. The model FLOP utilisation counts the operations that the model
-needs for the real tokens, padding and recomputation left out (Chowdhery et al., PaLM, 2022, appendix B), over the dense
-bf16 rate that the device reaches in a matrix product of 8192 × 8192.
+Without a GPU it reports that and exits with code 1. The model FLOP utilization is the operations that the model needs
+for the real tokens, without padding and recomputation (Chowdhery et al., PaLM, 2022, appendix B), over the dense bf16
+rate that the device reaches in a matrix product of 8192 × 8192.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ON_GPU = speed_inputs.Setting(size="base", batch=64, trained=64 * 40, predicted=
 
 
 def product_rate(repeats: int = 50) -> float:
-    """Return operations a second of a bf16 matrix product."""
+    """Return operations per second of a bf16 matrix product."""
     size = 8192
     left, right = torch.randn(2, size, size, dtype=torch.bfloat16, device="cuda")
     for _ in range(5):
@@ -43,7 +43,7 @@ def product_rate(repeats: int = 50) -> float:
 
 
 def operations(folder: Path, rows: list[dict[str, Any]]) -> float:
-    """Return the mean operations of a training step for one pair: six a weight and token, and those of attention."""
+    """Return the mean operations of a training step for one pair: six per weight and token, plus attention."""
     from transformers import AutoConfig, AutoTokenizer
 
     config, tokenizer = AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
@@ -63,7 +63,7 @@ def operations(folder: Path, rows: list[dict[str, Any]]) -> float:
 
 
 def lora(folder: Path, runs: int) -> dict[str, Any]:
-    """Return samples a second of full fine-tuning and of LoRA, medians."""
+    """Return the median samples per second of full fine-tuning and of LoRA."""
     model = speed_inputs.write_model(folder / "adapted", ON_GPU)
     data = speed_inputs.write_rows(folder / "adapted.jsonl", speed_inputs.dialogues(ON_GPU.trained))
     steps = ON_GPU.trained // ON_GPU.batch
@@ -82,7 +82,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
-        print(f"no GPU can be used here (torch {torch.__version__}); nothing was measured", file=sys.stderr)
+        print(f"no GPU can be used (torch {torch.__version__}); nothing was measured", file=sys.stderr)
         return 1
     device = torch.cuda.get_device_properties(0)
     peak = product_rate()

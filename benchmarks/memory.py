@@ -1,13 +1,13 @@
-"""Measures the peak memory of each rank under each ZeRO stage, and holds it against summtune's estimate.
+"""Measures the peak memory of each rank under each ZeRO stage, and compares it with summtune's estimate.
 
     SUMMTUNE_TEST_DATA=… .venv/bin/python benchmarks/memory.py [--size small] [--out benchmarks/results/memory.json]
 
 Every layout is a real `summtune run` of two processes on the CPU, three optimizer steps of dialogues that fill
-`sequence_len`, with FLAN-T5's shape and random weights. What is measured are the bytes that torch's allocator hands
-out (`torch.profiler`, profile_memory), from before the model is loaded: every tensor, and nothing else, as
-`torch.cuda.max_memory_allocated` counts on a GPU. Resident memory would add Python and its libraries (about 0.7 GB) and
-leave out what is set aside and not touched. The peak is that of the second and third step; the optimizer's state does
-not exist before. Under CPU offload the host *is* the device here, so the estimate's two parts are added.
+`sequence_len`, with FLAN-T5's shape and random weights. The measurement is the bytes that torch's allocator hands out
+(`torch.profiler`, profile_memory), from before the model is loaded: every tensor, and nothing else, like
+`torch.cuda.max_memory_allocated` on a GPU. Resident memory would include Python and its libraries (about 0.7 GB) and
+exclude memory that is allocated but not touched. The peak is that of the second and third step, because the optimizer's
+state does not exist before. Under CPU offload the host *is* the device here, so the estimate's two parts are added.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any
 
 LENGTHS = {"sequence_len": 256, "target_len": 64}
 STEPS = 3
-# name: what is laid over the recipe
+# name: keys that override the recipe
 LAYOUTS: dict[str, dict[str, Any]] = {
     "one process": {"num_processes": 1},
     "two processes": {},
@@ -46,7 +46,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 
 
 def measured_worker(arguments: list[str]) -> int:
-    """Run a worker as accelerate starts it, and write down the peak of what torch allocates while it trains."""
+    """Run a worker as accelerate starts it, and record the peak of torch's allocations while it trains."""
     from torch.profiler import ProfilerActivity, profile
 
     from summtune import worker
@@ -85,7 +85,7 @@ def measured_worker(arguments: list[str]) -> int:
     def load_here(*positional: Any, **named: Any) -> Any:
         model = load(*positional, **named)
         for parameter in model.parameters():
-            if not hasattr(parameter, "ds_id"):  # transformers loads in threads, which are not profiled
+            if not hasattr(parameter, "ds_id"):  # transformers loads in threads that are not profiled
                 parameter.data = parameter.data.clone()
         return model
 
@@ -102,7 +102,7 @@ def measure(name: str, folder: Path, model: Path, bf16: bool, micro_batch: int) 
     from summtune.plan.resolve import resolve
 
     keys = LENGTHS | {"num_processes": 2, "micro_batch_size": micro_batch, "bf16": bf16} | LAYOUTS[name]
-    if (folder / str(keys.get("deepspeed"))).is_file():  # what --set names lies where the command is given
+    if (folder / str(keys.get("deepspeed"))).is_file():  # --set resolves paths in the current folder
         keys["deepspeed"] = str(folder / str(keys["deepspeed"]))
     sets = [f"{key}={json.dumps(value)}" for key, value in keys.items()]
     recipe = folder / "memory.yaml"
@@ -196,7 +196,7 @@ def main() -> None:
                     f"{row['estimated_bytes'] / 2**20:>8.0f} MiB   × {row['estimate_to_measurement']:.2f}",
                     flush=True,
                 )
-                if arguments.out:  # after each, for a measurement that is interrupted
+                if arguments.out:  # after each, in case the measurement is interrupted
                     write(arguments.out, arguments.size, arguments.micro_batch, rows)
 
 

@@ -1,4 +1,4 @@
-"""Says what processor a benchmark runs on, and how fast it multiplies matrices."""
+"""Describes the processor that a benchmark runs on, and measures how fast it multiplies matrices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import psutil
 
 
 def product_rates(size: tuple[int, int, int] = (2000, 512, 1024), repeats: int = 30) -> dict[str, float]:
-    """Return the matrix product's billions of operations a second on the CPU, the limit of all of the above."""
+    """Return the billions of operations per second of a matrix product on the CPU: the limit of all benchmarks."""
     import torch
 
     rows, inner, columns = size

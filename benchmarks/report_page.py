@@ -1,4 +1,4 @@
-"""Times how soon the report of a large comparison is written, opens in a browser, and answers there.
+"""Times how long the report of a large comparison takes to be written, to open in a browser, and to respond there.
 
     .venv/bin/python benchmarks/report_page.py [--runs 5] [--out benchmarks/results/report_page.json]
 
@@ -36,7 +36,7 @@ PROTOCOL = {
     "references": "mean",
     "bootstrap": {"samples": 1000, "seed": 42, "confidence": 0.95},
 }
-# Sets a control as a person does, and waits for the page to be drawn anew.
+# Sets a control as a user does, and waits until the page is redrawn.
 ACT = """async ([id, value, event]) => {
   const control = document.getElementById(id);
   const list = document.getElementById("readings");
@@ -51,7 +51,7 @@ ACT = """async ([id, value, event]) => {
 
 
 def write_inputs(folder: Path, dialogues: int, systems: int, seed: int = 0) -> Path:
-    """Write runs and their comparison as the evaluator does, with scores out of a hat; return its folder."""
+    """Write runs and their comparison as the evaluator does, with random scores; return its folder."""
     chance = random.Random(seed)
     words = ["".join(chance.choices("etaoinshrdlucmfwyp", k=chance.randint(2, 9))) for _ in range(20_000)]
 
@@ -102,7 +102,7 @@ def write_run(folder: Path, talks: list[Any], text: Any, chance: random.Random, 
 
 
 def measure(browser: Browser, path: Path, word: str) -> dict[str, float]:
-    """Return seconds of one opening of the page in a browser that has nothing of it yet."""
+    """Return the seconds to open the page once in a fresh browser."""
     context = browser.new_context()
     page = context.new_page()
     started = time.perf_counter()

@@ -2,12 +2,12 @@
 
     .venv/bin/python benchmarks/scaling.py [--sizes 1000 10000 100000] [--out benchmarks/results/scaling.json]
 
-The dialogues are those of `summtune.data.builtin.stream`; each stage of each size is a process of its own, the
-model is `builtin/flan-t5-nano`. *command* is what `summtune run` does before it starts workers: reading and checking as
-many test as training dialogues, and looking for leakage between them. *tokenize* and *tokenize again* are the same call
-with an empty cache and a filled one. *train* is an epoch, and *predict* summarizes as many dialogues; both tokenize, as
-a first start does, and load the model. Imports are left out of the seconds. Memory is the most that the process held
-(resident); *kept* is what it held at its end, mapped files included, which can be dropped at any time.
+The dialogues are those of `summtune.data.builtin.stream`; each stage of each size is a separate process, the model is
+`builtin/flan-t5-nano`. *command* is what `summtune run` does before it starts workers: reading and checking equal
+numbers of test and training dialogues, and looking for leakage between them. *tokenize* and *tokenize again* are the
+same call with an empty and a filled cache. *train* is one epoch, and *predict* summarizes the same number of dialogues;
+both tokenize, as a first start does, and load the model. The seconds exclude imports. Memory is the peak resident
+memory of the process; *kept* is its memory at the end, including mapped files, which can be dropped at any time.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def command(folder: Path) -> float:
 
 
 def tokenize(folder: Path) -> float:
-    """Ask for the tokens of the training dialogues; return the seconds."""
+    """Get the tokens of the training dialogues; return the seconds."""
     from summtune.plan.plan import read_run_plan
     from summtune.runs.events import Events
     from summtune.work.training import stage as training
@@ -91,7 +91,7 @@ def tokenize(folder: Path) -> float:
 
 
 def train(folder: Path) -> float:
-    """Train an epoch; return the seconds from the start of the stage to the end."""
+    """Train one epoch; return the seconds of the stage."""
     from summtune.plan.plan import TrainPlan, read_run_plan
     from summtune.runs.events import Events
     from summtune.work.process.stopping import StopRequest
@@ -132,7 +132,7 @@ def stage_here(name: str, folder: Path) -> None:
 
 
 def measure(size: int, stages: list[str]) -> list[dict[str, Any]]:
-    """Return what each stage takes for a number of dialogues."""
+    """Return the time and memory of each stage for a number of dialogues."""
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -170,7 +170,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for size in arguments.sizes:
         rows += measure(size, arguments.stages)
-        if arguments.out:  # after each, for a measurement that is interrupted
+        if arguments.out:  # after each, in case the measurement is interrupted
             versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")}
             machine = {"processor": platform.processor() or platform.machine(), "python": platform.python_version()}
             result = {"machine": machine, "versions": versions, "recipe": KEYS, "stages": rows}

@@ -3,7 +3,7 @@
     SUMMTUNE_TEST_DATA=... .venv/bin/python benchmarks/scoring.py [--runs 3] [--out benchmarks/results/scoring.json]
 
 Pairs of a prediction and a reference, all different, made of DialogSum's summaries: a reference, and another person's
-summary of the same dialogue with a part of its words exchanged. Every measurement is a process of its own, without its
+summary of the same dialogue with a part of its words exchanged. Every measurement is a separate process, without its
 imports: seconds, and the most memory it held. Both score rouge1, rouge2, rougeL and rougeLsum with the stemmer and
 resample a thousand times; ours splits sentences besides, the peer takes lines for them. Then ours alone: memory from
 1,000 to 100,000 pairs, and 10,000 resamples of 1,500 dialogues × 5 systems × 4 metrics.

@@ -1,12 +1,12 @@
-"""Kills trainings again and again, at random moments, and checks that they come to the very end of one left alone.
+"""Kills trainings repeatedly, at random moments, and checks that they end exactly like an undisturbed one.
 
     python benchmarks/soak.py --kills 20 --seed 0 --out benchmarks/results/soak.json
 
-Each mode trains once undisturbed, and once with its share of the kills: SIGKILL to one rank, to all processes, or to
-the command alone; while it trains, and in the middle of a save. After each kill the same command is given again. At the
-end losses, gradient norms and weights must be bitwise the same (fp32 on a CPU). A run that comes to its end before it
-has had its share is compared like that too, and another one takes the rest. The result is written after each kill;
-``same_end`` is null for those whose run has not come to its end.
+Each mode trains once undisturbed, and once with its share of the kills: SIGKILL to one rank, to all processes, or only
+to the command; while it trains, or in the middle of a save. After each kill the same command is given again. At the end
+losses, gradient norms and weights must be bitwise the same (fp32 on a CPU). A run that ends before it has had its share
+of kills is compared as well, and another run takes the rest. The result is written after each kill; ``same_end`` is
+null for kills whose run has not ended.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def kill(pids: list[int]) -> None:
 
 
 def strike(recipe: Path, run_dir: Path, mode: str, rng: random.Random) -> dict[str, object] | None:
-    """Start the run, kill of it what the dice say, and return what happened; None when it came to its end before."""
+    """Start the run, kill random processes of it, and return what happened; None if it ended before."""
     victim = rng.choice(["one rank", "all", "the command"])
     moment = rng.choice(["while it trains", "in a save"])
     target = steps_saved(run_dir) + rng.randint(1, 4)
@@ -111,7 +111,7 @@ def strike(recipe: Path, run_dir: Path, mode: str, rng: random.Random) -> dict[s
     if moment == "while it trains":
         time.sleep(late)
     workers = processes(run_dir, workers=True)
-    if not workers or command.poll() is not None:  # it has trained, and is about to end
+    if not workers or command.poll() is not None:  # it has finished training and is about to end
         return ended_by_itself(command, run_dir, mode)
     saved = steps_saved(run_dir)
     if victim == "one rank":
@@ -135,7 +135,7 @@ def strike(recipe: Path, run_dir: Path, mode: str, rng: random.Random) -> dict[s
 
 
 def ended_by_itself(command: subprocess.Popen[bytes], run_dir: Path, mode: str) -> None:
-    """Wait for the end of a run that nobody struck."""
+    """Wait for the end of a run that was not killed."""
     assert command.wait(300) == 0, f"{mode}: the run failed by itself, see {run_dir}"
 
 

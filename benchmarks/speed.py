@@ -3,7 +3,7 @@
     SUMMTUNE_TEST_DATA=… .venv/bin/python benchmarks/speed.py [--runs 3] [--out FILE]
 
 FLAN-T5-small's shape with random weights, dialogues of DialogSum's validation split, global batch 8, all cores. The
-programs run in turn, each in a process of its own. Random weights never end a summary, so outputs have 40 tokens.
+programs run in turn, each in a separate process. Random weights never end a summary, so outputs have 40 tokens.
 
 - Training: two epochs of the same 48 dialogues, of which the second is timed. In the first one every program asks the
   system for its memory, which costs a virtual machine seconds; a real training spends its hours after that. The peer is

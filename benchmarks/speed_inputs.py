@@ -1,4 +1,4 @@
-"""What the measurements of speed share: settings, models, dialogues, and how a program is run."""
+"""Settings, models and dialogues that the speed benchmarks share, and a way to run their programs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ ON_CPU = Setting(size="small", batch=8, trained=48, predicted=64, predicted_at_o
 
 
 def write_model(folder: Path, setting: Setting, dropout: float | None = None) -> Path:
-    """Write FLAN-T5's shape, with another dropout than its own where one is given."""
+    """Write a model with FLAN-T5's shape, optionally with another dropout."""
     tool = Path(os.environ["SUMMTUNE_TEST_DATA"]) / "tools" / "flan_t5_shaped.py"
     run([sys.executable, tool, "--size", setting.size, "--out", folder], setting)
     if dropout is not None:
@@ -65,7 +65,7 @@ def write_model(folder: Path, setting: Setting, dropout: float | None = None) ->
 
 
 def dialogues(count: int) -> list[dict[str, Any]]:
-    """Return dialogues of the validation split, a multiple of eight, whose lengths are distributed as in all of it.
+    """Return dialogues of the validation split, a multiple of eight, with the length distribution of the whole split.
 
     They are groups of eight neighbours by length, so that batches are padded as in the whole split where they are of
     like length (1.01 times the tokens of the prompts for 48 dialogues, 1.03 for all), and nearly as much where they are
@@ -76,7 +76,7 @@ def dialogues(count: int) -> list[dict[str, Any]]:
     pairs = [{"dialogue": row["dialogue"], "summary": row["summary"]} for row in rows]
     if count >= len(pairs):
         return list(itertools.islice(itertools.cycle(pairs), count))
-    assert count % _NEIGHBOURS == 0, f"dialogues come in groups of {_NEIGHBOURS} (got {count})"
+    assert count % _NEIGHBOURS == 0, f"not a multiple of {_NEIGHBOURS} dialogues (got {count})"
     by_length = sorted(range(len(pairs)), key=lambda place: len(pairs[place]["dialogue"]))
     groups = count // _NEIGHBOURS
     middles = [(2 * number + 1) * len(pairs) // (2 * groups) for number in range(groups)]
@@ -96,7 +96,7 @@ def run(command: list[Any], setting: Setting, environment: dict[str, str] | None
 
 
 def ratios(rates: dict[str, float], others: list[str]) -> dict[str, float]:
-    """Return the rates of summtune over those of the other programs, in each two precisions that were measured."""
+    """Return the rates of summtune over those of the other programs, for each pair of measured precisions."""
     ours = [name for name in rates if name.startswith("summtune")]
     theirs = [name for name in rates if name.startswith(tuple(others))]
     return {f"{our} against {their}": round(rates[our] / rates[their], 2) for our in ours for their in theirs}

@@ -1,4 +1,4 @@
-"""Prediction by summtune and by the programs of stock_predictor.py: dialogues a second, texts, ROUGE of precisions."""
+"""Compares prediction by summtune and by stock_predictor.py: dialogues per second, texts, ROUGE of precisions."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ NEW_TOKENS = 40
 def predicted(
     folder: Path, setting: Setting, runs: int, programs: dict[str, tuple[Path, list[Any]]]
 ) -> tuple[dict[str, list[float]], dict[str, list[str]]]:
-    """Run stock_predictor.py in turn; return dialogues a second of each program, in all runs, and its last texts.
+    """Run stock_predictor.py in turn; return the dialogues per second of all runs of each program, and its last texts.
 
     Args:
-        programs: the dialogues and what else is said on the command line.
+        programs: the dialogues and the other arguments of each.
     """
     from summtune.launchers import local
     from summtune.plan.launch import Launch
@@ -47,7 +47,7 @@ def predicted(
 
 
 def compared(setting: Setting, data: Path, words: list[Any]) -> dict[str, tuple[Path, list[Any]]]:
-    """Return what runs summtune and Seq2SeqTrainer.predict in each precision, each with its own batches."""
+    """Return the programs that run summtune and Seq2SeqTrainer.predict in each precision, with their own batches."""
     programs: dict[str, tuple[Path, list[Any]]] = {}
     for name, bf16 in setting.precisions.items():
         precision = ["--bf16"] if bf16 else []
@@ -59,7 +59,7 @@ def compared(setting: Setting, data: Path, words: list[Any]) -> dict[str, tuple[
 
 
 def prediction(folder: Path, setting: Setting, runs: int) -> dict[str, Any]:
-    """Return dialogues a second of each program, medians, ratios, and the share of equal texts."""
+    """Return the median dialogues per second of each program, their ratios, and the share of equal texts."""
     data = write_rows(folder / "test.jsonl", dialogues(setting.predicted))
     few = write_rows(folder / "few.jsonl", dialogues(setting.predicted)[::4])
     words = ["--max-new-tokens", NEW_TOKENS]
@@ -81,7 +81,7 @@ def prediction(folder: Path, setting: Setting, runs: int) -> dict[str, Any]:
 
 
 def endings(folder: Path, setting: Setting, runs: int) -> dict[str, Any]:
-    """Return the same where each summary has as many tokens as that of a dialogue with a prompt of this length."""
+    """Return the same results with realistic summary lengths, given by the length of the prompt."""
     from stock_predictor import prompt_of
     from transformers import AutoTokenizer
 

@@ -1,4 +1,4 @@
-"""Training by summtune and by Seq2SeqTrainer: samples a second, and the losses of equal steps."""
+"""Compares training by summtune and by Seq2SeqTrainer: samples per second, and the losses of equal steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from startup import BIN
 def train_summtune(
     setting: Setting, model: Path, data: Path, folder: Path, bf16: bool, steps: int, **keys: Any
 ) -> dict[str, Any]:
-    """Return samples a second in the second half of the steps, and all losses."""
+    """Return samples per second in the second half of the steps, and all losses."""
     recipe = {
         "kind": "train",
         "base_model": str(model),
@@ -53,7 +53,7 @@ def train_stock(
 
 
 def training(folder: Path, setting: Setting, runs: int) -> dict[str, Any]:
-    """Return samples a second of each program in each precision, medians, with their ratios."""
+    """Return the median samples per second of each program in each precision, with their ratios."""
     model = write_model(folder / "model", setting)
     data = write_rows(folder / "train.jsonl", dialogues(setting.trained))
     steps = 2 * setting.trained // setting.batch
@@ -75,7 +75,7 @@ def training(folder: Path, setting: Setting, runs: int) -> dict[str, Any]:
 
 
 def equal_losses(folder: Path, setting: Setting, steps: int = 5) -> dict[str, Any]:
-    """Return by how much the losses of the same steps differ at most, in each precision; no dropout."""
+    """Return the largest difference between losses of the same step in each precision, without dropout."""
     from summtune.work.tokens.pairs import Pair, Pairs
     from summtune.work.training.batches import GlobalBatchSampler
 

@@ -1,4 +1,4 @@
-"""Times how soon the command line answers, against other command lines of the field, in turn in one run.
+"""Times the response of the command line against other command lines of the field, in turn in one run.
 
     .venv/bin/python benchmarks/startup.py [--runs 7] [--out benchmarks/results/startup.json]
 

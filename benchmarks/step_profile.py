@@ -1,4 +1,4 @@
-"""Says where the time of a training step goes on a CPU: the share of each group of torch's operations.
+"""Measures where the time of a training step goes on a CPU: the share of each group of torch's operations.
 
     SUMMTUNE_TEST_DATA=… .venv/bin/python benchmarks/step_profile.py [--out FILE]
 

@@ -28,7 +28,7 @@ from transformers import (
 
 
 class Clock(TrainerCallback):
-    """Writes down when each optimizer step was over, and on how many ranks."""
+    """Records the time of each optimizer step and the number of ranks."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -42,7 +42,7 @@ class Clock(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
         self.times.append(time.time())
-        # Asked of the process group: what a launcher was told and what it started are two things.
+        # From the process group: a launcher may start fewer processes than it was asked to.
         world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
         assert world == args.world_size, f"the Trainer believes in {args.world_size} processes (got {world})"
         config = args.deepspeed_plugin.deepspeed_config if args.deepspeed_plugin else {}
@@ -54,7 +54,7 @@ class Clock(TrainerCallback):
 
 
 class InOrder(Seq2SeqTrainer):
-    """Takes the pairs as they come, to compare losses."""
+    """Uses the pairs in the order of the file, to compare losses."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler[Any]:
         return SequentialSampler(train_dataset or self.train_dataset)

@@ -3,9 +3,9 @@ r"""Check that no dialogue of the built-in test split occurs, exactly or nearly,
     PYTHONPATH=. python scripts/check_leakage.py
     PYTHONPATH=. python scripts/check_leakage.py --texts pretraining_0.jsonl pretraining_1.jsonl
 
-Without ``--texts`` the test split is held against the train and validation splits and ``--stream`` dialogues of the
-endless stream. The rows of ``--texts`` hold a training text each, whole prompts too, under ``dialogue``. Exit code 1
-where a copy is found, 2 where the call or a file cannot be used. What similarity is: summtune/data/leakage.py.
+Without ``--texts`` the test split is compared with the train and validation splits and ``--stream`` dialogues of the
+endless stream. The rows of ``--texts`` have one training text each, which may be a whole prompt, under ``dialogue``.
+The exit code is 1 if a copy is found, 2 if the call or a file is invalid. summtune/data/leakage.py defines similarity.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def check(tests: Sequence[Dialogue], sources: Callable[[], Iterable[Source]]) -> int:
-    """Print how near the training texts come to the tests; return 1 where one is a copy, 0 where none is.
+    """Print how similar the training texts are to the tests; return 1 if one is a copy, otherwise 0.
 
     Args:
         tests: the dialogues that must not be seen in training.
-        sources: starts the training texts from the first one, each time it is called.
+        sources: returns the training texts from the first one on, each time it is called.
 
     Raises:
         DataError: there is no training text, so nothing was checked.
@@ -83,10 +83,10 @@ def builtin_texts(stream_length: int, seed: int) -> Iterator[Source]:
     """Yield the dialogues of the train and validation splits and the first ones of a stream.
 
     Raises:
-        InputError: a negative number of the stream is asked for.
+        InputError: the number of dialogues of the stream is negative.
     """
     if stream_length < 0:
-        raise InputError(f"there are no fewer dialogues than none (got --stream {stream_length}); give a number from 0")
+        raise InputError(f"--stream must not be negative (got --stream {stream_length}); give a number from 0")
     for split in ("train", "validation"):
         for one in dialogues(split):
             yield one.id, one.dialogue
@@ -95,7 +95,7 @@ def builtin_texts(stream_length: int, seed: int) -> Iterator[Source]:
 
 
 def read_texts(files: Iterable[Path]) -> Iterator[Source]:
-    """Yield the ``dialogue`` of every row of ``.jsonl`` files; blank lines are passed over.
+    """Yield the ``dialogue`` of every row of ``.jsonl`` files; blank lines are skipped.
 
     Raises:
         DataError: a line is not a JSON object with a text under ``dialogue``.
@@ -112,9 +112,9 @@ def _dialogue_of(line: str, place: str) -> str:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise DataError(f"{place}: not JSON (got {line.strip()[:80]!r}); write one object a line") from error
+        raise DataError(f"{place}: not JSON (got {line.strip()[:80]!r}); write one object per line") from error
     if not isinstance(row, dict) or not isinstance(row.get("dialogue"), str):
-        raise DataError(f"{place}: no text under 'dialogue' (got {line.strip()[:80]}); write one text a row")
+        raise DataError(f"{place}: no text under 'dialogue' (got {line.strip()[:80]}); write one text per row")
     return str(row["dialogue"])
 
 
@@ -125,7 +125,7 @@ def _print_closest(
     training = nearest[place].training
     if training is None:
         return
-    # Read once more up to there, rather than keeping a text for every test dialogue.
+    # Read again up to that text, instead of keeping a text for every test dialogue.
     source, text = next(islice(sources(), training, None))
     print(
         f"\nThe closest pair ({100 * nearest[place].similarity:.1f} %):\n\n{tests[place].id}\n{tests[place].dialogue}"
@@ -134,7 +134,7 @@ def _print_closest(
 
 
 def _print_copies(tests: Sequence[Dialogue], nearest: Sequence[Closest]) -> int:
-    """Print which tests have a copy; return 1 where there is one, else 0."""
+    """Print which tests have a copy; return 1 if any has, otherwise 0."""
     copies = [(test.id, one) for test, one in zip(tests, nearest, strict=True) if one.similarity >= THRESHOLD]
     exact = sum(one.exact for _, one in copies)
     print(f"test dialogues with an exact copy: {exact}, with a near copy (from {100 * THRESHOLD:.0f} %):", end=" ")

@@ -1,10 +1,10 @@
-"""Runs the quickstart for several seeds and writes docs/quickstart.md: what comes out, how sure it is, what it costs.
+"""Runs the quickstart for several seeds and writes docs/quickstart.md: the results, their uncertainty and their cost.
 
     python scripts/quickstart_seeds.py
 
-Every score on the page comes from the ``comparison.json`` of a run. Each run is the installed command in a process of
-its own, and its memory is that of the whole tree of processes: the sum of their proportional set sizes (PSS, which
-counts a page that several processes share once), sampled twice a second.
+Every score on the page comes from the ``comparison.json`` of a run. Each run is the installed command in a separate
+process, and its memory is that of the whole process tree: the sum of the proportional set sizes (PSS, which counts a
+page that several processes share once), sampled twice a second.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ STORY = (
     ("Full fine-tuning", "Original", "rouge1"),
     ("Full fine-tuning", "LoRA", "rouge1"),
 )
-"""The differences that the page is about: a, b (it is a minus b), and the metric."""
+"""The differences that the page shows: a, b (the difference is a minus b), and the metric."""
 _SAMPLE_SECONDS = 0.5
 _MARKS = "osD^v<>P"
 _BAR = 0.42  # of the room of a system
@@ -58,7 +58,7 @@ _DOTS_PER_INCH = 200
 
 
 def main() -> None:
-    """Run the seeds (or take finished ones), and write the page and its chart."""
+    """Run the seeds (or use finished runs), and write the page and its chart."""
     arguments = _arguments()
     runs: Path = arguments.runs or arguments.page_of
     if arguments.page_of is None:
@@ -87,11 +87,11 @@ def _arguments() -> argparse.Namespace:
 
 
 def measure(seeds: Sequence[int], sets: Sequence[str], runs: Path) -> None:
-    """Run the quickstart for each seed below ``runs``, and write there what it took.
+    """Run the quickstart for each seed below ``runs``, and record time and memory there.
 
     Raises:
         StageError: a run failed.
-        OSError: there is already something at ``runs``: time and memory are those of runs from their beginning.
+        OSError: ``runs`` exists: time and memory must be those of complete runs.
     """
     runs.mkdir(parents=True)
     rows = []
@@ -126,12 +126,12 @@ def run_measured(command: Sequence[str]) -> tuple[float, int]:
                 continue
     seconds = time.perf_counter() - started
     if code != 0:
-        raise StageError(f"the command failed (got exit code {code} of {shlex.join(command)}); see what it said above")
+        raise StageError(f"the command failed (got exit code {code} of {shlex.join(command)}); see its output above")
     return seconds, peak
 
 
 def tree_memory(pid: int) -> int:
-    """Return the proportional set sizes of a process and all its descendants together, in bytes (Linux)."""
+    """Return the sum of the proportional set sizes of a process and all its descendants, in bytes (Linux)."""
     total, family = 0, []
     with contextlib.suppress(psutil.NoSuchProcess):
         parent = psutil.Process(pid)
@@ -191,7 +191,7 @@ def page(comparisons: Mapping[int, Mapping[str, Any]], measured: Mapping[str, An
 
 
 def held_out() -> dict[str, Any]:
-    """Return what the test split of the built-in dialogues has to itself: the scenarios, and how many of the rest."""
+    """Return what only the test split of the built-in dialogues has: its scenarios, and counts of the rest."""
     shared = [family for family in families() if not family.held_out]
     slots = [choices for family in shared for choices in family.slots.values() if isinstance(choices, Choices)]
     beats = [choices for each in shared for part in (each, *each.outcomes) for _, choices in part.beats]
@@ -206,7 +206,7 @@ def held_out() -> dict[str, Any]:
 
 
 def nearest() -> dict[str, str]:
-    """Return how much of a test dialogue's 5-word sequences the nearest train or validation dialogue shares."""
+    """Return the share of a test dialogue's 5-word sequences that the nearest train or validation dialogue has."""
     training = [record.dialogue for split in ("train", "validation") for record in dialogues(split)]
     found = sorted(each.similarity for each in closest([record.dialogue for record in dialogues("test")], training))
     return {"median": f"{100 * found[len(found) // 2]:.0f} %", "highest": f"{100 * found[-1]:.0f} %"}
@@ -256,7 +256,7 @@ def difference(comparison: Mapping[str, Any], a: str, b: str, metric: str) -> di
 
 
 def trained(comparison: Mapping[str, Any], name: str) -> str:
-    """Return how many weights a system trains, of how many, and the share."""
+    """Return the trained weights of a system, all of its weights, and the share."""
     system = _system(comparison, name)
     part, whole = system["trainable_parameters"], system["total_parameters"]
     return f"{numbers.count(part)} of {numbers.count(whole)} weights ({numbers.share(part, whole)})"
@@ -296,13 +296,13 @@ def seeds_png(comparisons: Mapping[int, Mapping[str, Any]]) -> bytes:
 
 
 def _draw_seed(axes: Axes, places: Any, estimates: Sequence[Mapping[str, Any]], number: int) -> Any:
-    """Draw one seed's scores of one metric with their intervals, and return what the legend shows of them."""
+    """Draw one seed's scores of one metric with their intervals, and return the handle for the legend."""
     values = np.array([100 * one["value"] for one in estimates])
     lows, highs = (
         np.array([100 * (one["value"] if one[end] is None else one[end]) for one in estimates])
         for end in ("ci_low", "ci_high")
     )
-    # A percentile interval may miss its own mean, if only in the last bit; matplotlib takes no negative length.
+    # A percentile interval may exclude its own mean, if only in the last bit; matplotlib rejects negative lengths.
     errors = np.maximum(0.0, [values - lows, highs - values])
     return axes.errorbar(
         places, values, yerr=errors, fmt=_MARKS[number % len(_MARKS)], color=INK, markerfacecolor=PAPER,

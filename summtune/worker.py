@@ -1,4 +1,4 @@
-"""What accelerate starts: reads the plan and runs stages, on every rank.
+"""Runs stages on every rank: the program that accelerate starts.
 
 ``summtune.worker RUN_DIR STAGE...``, by `summtune.base.start`
 """
@@ -23,17 +23,17 @@ from summtune.plan.plan import RunPlan, TrainPlan, read_run_plan
 from summtune.runs.events import Events
 from summtune.runs.run_directory import mark_complete
 from summtune.work.process.importing import uncollected
-from summtune.work.process.stopping import GO_ON_LATER, Stopped, StopRequest
+from summtune.work.process.stopping import RESUME_LATER, Stopped, StopRequest
 
 PARENT = "SUMMTUNE_PARENT_PID"
 
 
 def main(arguments: Sequence[str], stop: StopRequest) -> int:
-    """Run the named stages in order; return 0, 1 when one failed (its error is in the events), or `GO_ON_LATER`.
+    """Run the named stages in order; return 0, 1 if one failed (its error is in the events), or `RESUME_LATER`.
 
     Args:
         arguments: run directory and stages.
-        stop: whether a signal asked to stop; a stage that has something to lose saves it first.
+        stop: records a signal that asks to stop; a stage with unsaved work saves it first.
     """
     run_dir, stages = Path(arguments[0]), arguments[1:]
     rank = int(os.environ.get("RANK", "0"))
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> int:
             _run(stage, plan, run_dir, events, stop)
         except Stopped as stopped:
             events.say(str(stopped))
-            return GO_ON_LATER
+            return RESUME_LATER
         except SummtuneError as error:
             traceback.print_exc()
             events.error(str(error), expected=True)
@@ -63,12 +63,12 @@ def main(arguments: Sequence[str], stop: StopRequest) -> int:
             return 1
         if rank == 0:
             mark_complete(run_dir, stage)
-            if stage == "train":  # only now: a kill before this line must find them
+            if stage == "train":  # only now: after a kill before this line they are still needed
                 shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
         events.finished()
         stop.release()
         if stop.asked:
-            return GO_ON_LATER
+            return RESUME_LATER
     return 0
 
 
@@ -81,7 +81,7 @@ def _run(stage: str, plan: RunPlan, run_dir: Path, events: Events, stop: StopReq
 
             assert isinstance(plan, TrainPlan), "only a training has this stage"
             precision = "bf16" if use_bf16(plan.recipe.bf16, plan.train.device) else "fp32"
-            # Before the slow imports, which take some machines longer than others.
+            # Before the slow imports, which take longer on some machines than on others.
             company = meet(run_dir, precision)
             with uncollected():
                 from summtune.work.training.stage import train
@@ -105,7 +105,7 @@ def _unexpected(error: BaseException) -> str:
 
 
 def _log_to(path: Path) -> None:
-    """Send everything this process prints, also from C++ and from the libraries, to its log."""
+    """Redirect everything that this process prints to its log, including output of libraries and C++ code."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -117,7 +117,7 @@ def _log_to(path: Path) -> None:
 
 
 def _end_with_parent() -> None:
-    """End when the command that waits for this run is gone (killed, say): two runs must never write one directory."""
+    """End when the waiting command has ended (for instance by a kill): two runs must never write to one directory."""
     parent = os.environ.get(PARENT)
     if parent is None:
         return
@@ -125,16 +125,16 @@ def _end_with_parent() -> None:
     def watch(pid: int) -> None:
         while True:
             time.sleep(1)
-            if not _lives(pid):
-                say("the command that started this run is gone; ending")
+            if not _is_alive(pid):
+                say("the command that started this run has ended; ending")
                 os._exit(1)
 
     threading.Thread(target=watch, args=(int(parent),), daemon=True).start()
 
 
-def _lives(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
-        # A process that was killed and not yet collected by its own parent still has its number.
+        # A killed process keeps its id until its parent collects it.
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
@@ -144,7 +144,7 @@ if __name__ == "__main__":
     request = StopRequest()
     request.listen()
     code = main(sys.argv[1:], request)
-    # Finalisation of gloo and DeepSpeed can hang or crash after the work is done; outputs are already on the disk.
+    # Finalization of gloo and DeepSpeed can hang or crash; the outputs are already on the disk.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

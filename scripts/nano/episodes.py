@@ -12,7 +12,7 @@ from summtune.data.builtin.scenes import MAX_TURNS, Scene, draw_scene
 from summtune.prompts.templates import TEMPLATES, render
 from summtune.runs.records import Dialogue
 
-# summtune's default template; the shipped model is good with this one alone.
+# summtune's default template; the bundled model is good only with this one.
 TEMPLATE = TEMPLATES["summarize"]
 CHANGED_WORDS = 0.18  # of a garbled scene
 INVENTED = 0.6  # the share of scenes with made-up names and things: a summary rests on copying what was never seen
@@ -20,7 +20,7 @@ INVENTED = 0.6  # the share of scenes with made-up names and things: a summary r
 
 @dataclass(frozen=True)
 class Mixture:
-    """What the prompts of a stage are like.
+    """The distribution of a stage's prompts.
 
     Args:
         shots: the probabilities of 0, 1, ... exemplars.
@@ -48,7 +48,7 @@ class Mixture:
 
 
 def episodes(rng: Random, mixture: Mixture) -> Iterator[tuple[str, str]]:
-    """Yield prompts with their targets without end, each in a style of its own that its exemplars show."""
+    """Yield prompts with their targets endlessly, each in a new style that its exemplars show."""
     while True:
         count = rng.choices(range(len(mixture.shots)), mixture.shots)[0]
         style = draw_style(rng, mixture.told, mixture.vague, mixture.outcome)
@@ -65,9 +65,9 @@ def episodes(rng: Random, mixture: Mixture) -> Iterator[tuple[str, str]]:
 
 
 def copies(rng: Random, words: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield random words that are to be repeated: attention that finds the next piece is what everything rests on.
+    """Yield random words to be repeated: everything else depends on attention that finds the next piece.
 
-    They are drawn evenly, so that nothing but the prompt tells which one comes next.
+    They are drawn evenly, so that only the prompt determines which one comes next.
     """
     while True:
         text = " ".join(rng.choice(words) for _ in range(rng.randrange(5, 12)))
@@ -82,10 +82,10 @@ def _scene(rng: Random, max_turns: int, named: bool, garbled: float) -> Scene:
 
 
 def _garbled(rng: Random, scene: Scene) -> Scene:
-    """Return the scene with words around the facts left out, doubled or exchanged for others of the same scene.
+    """Return the scene with words around the facts omitted, repeated or replaced by others of the same scene.
 
-    There are few phrasings to learn from, and those of the test split are others: a model that takes every word for
-    granted understands none of them.
+    There are few phrasings to learn from, and the test split has others: a model that relies on every word would
+    understand none of them.
     """
     facts = {
         word for value in (*scene.values.values(), scene.wrong or "", *(scene.names or ())) for word in _words(value)

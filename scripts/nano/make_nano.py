@@ -2,15 +2,15 @@
 
     python -m scripts.nano.make_nano
 
-What it learns is to do as shown: prompts hold none to three exemplars, and the style of the wanted summary (how persons
-are called, tense, order, length, which facts count; see styles.py) can only be read off them. The style of
-builtin/dialogues is one of thousands that chance draws. Names, things, scenarios and phrasings of the test split are
-never seen (scripts/check_leakage.py checks it).
+It learns to follow examples: prompts have zero to three exemplars, and only these show the style of the wanted summary
+(names of persons, tense, order, length, which facts count; see styles.py). The style of builtin/dialogues is one of
+thousands that are drawn at random. Names, things, scenarios and phrasings of the test split never occur
+(scripts/check_leakage.py checks this).
 
-Everything is kept in outputs/nano/<seed>-<portion>: the fresh model, the prompts of each stage (seeded), and a run
-directory a stage. The stages are runs of pretrain.yaml, one after the other, and like every run they go on where they
-were stopped; together they train for 1 h 36 min on two cores. The log of those behind the shipped checkpoint is
-log.jsonl. Another run does not give the same bytes: the trainer of the tokenizer's fragments is not deterministic.
+Everything is stored in outputs/nano/<seed>-<portion>: the fresh model, the prompts of each stage (seeded), and one run
+directory per stage. The stages are consecutive runs of pretrain.yaml and resume like any run; together they train for
+1 h 36 min on two cores. log.jsonl is the log of the bundled checkpoint. Another run does not give the same bytes: the
+trainer of the tokenizer's fragments is not deterministic.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Stage:
 
     Args:
         name: of its prompts and its run directory.
-        rows: how many prompts.
-        mixture: what they are like; None: words that are to be copied.
-        lr_scheduler: how the learning rate goes on after the warm-up.
+        rows: number of prompts.
+        mixture: of the prompts; None: words to be copied.
+        lr_scheduler: of the learning rate after the warm-up.
     """
 
     name: str
@@ -61,8 +61,8 @@ class Stage:
         return islice(copies(rng, words) if self.mixture is None else episodes(rng, self.mixture), self.rows)
 
 
-# Which facts the exemplars tell is the last thing that is learnt: sooner where summaries hint at those that they do not
-# tell, and where there is little else in the prompt.
+# Which facts the exemplars tell is learnt last: sooner if summaries hint at the facts that they do not tell, and if the
+# prompt has little else.
 STAGES = (
     Stage("copy", 16_000, None, "constant_with_warmup"),
     Stage("early", 60_000, Mixture((0.4, 0.6), (8, 6), told=(0.05, 0.95)), "constant_with_warmup"),
@@ -86,7 +86,7 @@ def main() -> None:
     model = work / "fresh"
     if not model.exists():
         make_fresh(model, args.seed)
-    # Every piece as a word of its own.
+    # Every piece as a separate word.
     pieces = AutoTokenizer.from_pretrained(model).get_vocab()
     words = sorted({piece.removeprefix("▁") for piece in pieces} - {"", *SPECIAL})
     log: list[str] = []
@@ -98,7 +98,7 @@ def main() -> None:
         run_stage(stage, model, rows, run_dir, args.seed)
         log += [json.dumps({"stage": stage.name} | row) for row in read_jsonl(run_dir / "train_log.jsonl")]
         model = run_dir / "model"
-    # A trial leaves the log of the shipped checkpoint alone.
+    # A trial does not overwrite the log of the bundled checkpoint.
     write_text((HERE if args.out == SHIPPED else work) / "log.jsonl", "\n".join(log) + "\n")
     trained = T5ForConditionalGeneration.from_pretrained(model, dtype=torch.float32)
     save_model(trained, AutoTokenizer.from_pretrained(model), args.out, torch.bfloat16)
@@ -112,7 +112,7 @@ def make_fresh(folder: Path, seed: int) -> None:
 
 
 def write_rows(path: Path, prompts: Iterator[tuple[str, str]]) -> None:
-    """Write prompts as a data set of summtune: one object a line with ``dialogue`` and ``summary``."""
+    """Write prompts as a data set of summtune: one object per line with ``dialogue`` and ``summary``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".partial").open("w", encoding="utf-8") as file:
         for prompt, target in prompts:

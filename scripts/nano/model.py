@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGene
 from summtune.base.files import write_bytes, write_json
 
 SHAPE = {
-    # As many layers here as there: transformers' cache is as long as the encoder.
+    # Equal numbers of layers: transformers' cache is as long as the encoder.
     "d_model": 128, "d_kv": 32, "d_ff": 384, "num_layers": 3, "num_decoder_layers": 3, "num_heads": 4,
     # Finer and farther than T5's: an exemplar's dialogue has to be told from that at the end of the prompt.
     "relative_attention_num_buckets": 64, "relative_attention_max_distance": 512,
@@ -22,12 +22,12 @@ EMBEDDING_STD = 0.3
 
 
 def build_model(vocab_size: int) -> T5ForConditionalGeneration:
-    """Return a fresh model with lm_head apart from the embedding, as in FLAN-T5."""
+    """Return a fresh model with an untied lm_head, as in FLAN-T5."""
     config = T5Config(**_settings(vocab_size))
     model = T5ForConditionalGeneration(config)
-    # transformers ties the two tensors whatever the config says (all it heeds is not to scale the decoder's outputs).
-    # Embeddings as large as T5's (1.0) would hardly move in a short run. An lm_head that begins as the embedding's twin
-    # can say at once what attention has found; from random weights, copying had to be learnt word by word.
+    # transformers ties the two tensors regardless of the config (which only affects the scale of the decoder's output).
+    # Embeddings as large as T5's (1.0) would hardly change in a short run. An lm_head that starts as a copy of the
+    # embedding can output at once what attention has found; from random weights, copying is learnt word by word.
     torch.nn.init.normal_(model.shared.weight, std=EMBEDDING_STD)
     model.lm_head.weight = torch.nn.Parameter(model.shared.weight.detach() * config.d_model**-0.5 / EMBEDDING_STD)
     _begin_with_copying(model)
@@ -36,10 +36,10 @@ def build_model(vocab_size: int) -> T5ForConditionalGeneration:
 
 @torch.no_grad()
 def _begin_with_copying(model: T5ForConditionalGeneration) -> None:
-    """Let the decoder's attention begin by finding what looks alike, and one head of the encoder by looking one back.
+    """Initialize the decoder's attention to find similar pieces, and one head of the encoder to attend one piece back.
 
-    Together they find the piece that follows the last one written: what copying is (Olsson et al., In-context Learning
-    and Induction Heads, 2022). From T5's random weights, it takes thousands of steps to come about, so 200.
+    Together they find the piece that follows the last one written, which is copying (Olsson et al., In-context Learning
+    and Induction Heads, 2022). This takes 200 steps to learn, but thousands from T5's random weights.
     """
     for block in model.decoder.block:
         attention = block.layer[1].EncDecAttention
@@ -65,7 +65,7 @@ def save_model(
     tokenizer.save_pretrained(folder)
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     settings.pop("backend", None)
-    # The name that every version of transformers knows.
+    # The name that all versions of transformers know.
     write_json(folder / "tokenizer_config.json", settings | {"tokenizer_class": "PreTrainedTokenizerFast"})
 
 

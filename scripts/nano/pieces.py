@@ -1,9 +1,9 @@
-"""Make the miniature model's tokenizer: whole words of what people say around the facts, and fragments for the facts.
+"""Make the miniature model's tokenizer: whole words for the language around the facts, fragments for the facts.
 
-A trained unigram vocabulary of this size spends itself on fragments of the commonest words, so that a dialogue takes
-half as many tokens again. Here every word that is common enough is one piece, and the trainer only finds the fragments.
-Names and things are never whole pieces, not even the common ones: those of the test split cannot be, and a model that
-knows all others by heart has no reason to learn to copy.
+A trained unigram vocabulary of this size consists mostly of fragments of the most common words, so that a dialogue has
+1.5 times as many tokens. Here every common word is one piece, and the trainer only finds the fragments. Names and
+things are never whole pieces, not even common ones: those of the test split cannot be, and a model that has memorized
+all others has no reason to learn to copy.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def train_tokenizer(seed: int, words: int = 1200, fragments: int = 600) -> PreTr
     """Return a unigram tokenizer with digits one by one and a person's tag in one piece.
 
     Args:
-        seed: of the texts that are counted.
-        words: at most so many whole words, the commonest.
-        fragments: about so many pieces of words, single characters not counted.
+        seed: of the texts whose words are counted.
+        words: most whole words; the most common ones are chosen.
+        fragments: approximate number of pieces of words, without single characters.
     """
     tokenizer = _empty()
     counts = _count_words(tokenizer, seed)
@@ -57,7 +57,7 @@ def train_tokenizer(seed: int, words: int = 1200, fragments: int = 600) -> PreTr
 
 def _empty() -> Tokenizer:
     tokenizer = Tokenizer(models.Unigram())
-    # As T5 does: line ends are spaces, runs of them one.
+    # As in T5: line ends are spaces, and runs of spaces are one.
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
     )
@@ -86,7 +86,7 @@ def _count_words(tokenizer: Tokenizer, seed: int) -> Counter[str]:
 
 
 def _frame_words() -> set[str]:
-    """Return the words that stand around the facts: in phrasings, wordings, roles and shared phrases."""
+    """Return the words around the facts: in phrasings, wordings, roles and shared phrases."""
     texts = [text for name, pool in pools().items() if name not in ("name", "city") for text in pool.common]
     for family in families():
         if family.held_out:
@@ -99,7 +99,7 @@ def _frame_words() -> set[str]:
 
 
 def _fragment_scores(counts: Counter[str], seed: int, size: int) -> dict[str, float]:
-    """Return pieces of words with scores so low that a whole word, where there is one, is always preferred."""
+    """Return pieces of words with scores so low that a whole word, if there is one, is always preferred."""
     rng = Random(f"nano fragments {seed}")
     vocabulary = [word.removeprefix("▁") for word in counts] + [invented_word(rng) for _ in range(len(counts))]
     trained = _empty()
@@ -109,7 +109,7 @@ def _fragment_scores(counts: Counter[str], seed: int, size: int) -> dict[str, fl
     )  # fmt: skip
     trained.train_from_iterator([word for word in vocabulary if word.isalpha()], trainer)
     pieces = json.loads(trained.to_str())["model"]["vocab"]
-    # Two letters at a time, so that no word falls to single letters: the fewer the pieces, the easier the copy.
+    # All pairs of letters, so that no word splits into single letters: fewer pieces are easier to copy.
     pairs = {pair for vowel in "aeiouy" for letter in ascii_lowercase for pair in (vowel + letter, letter + vowel)}
     return (
         {"▁": -12.0}

@@ -1,4 +1,4 @@
-"""Write the summaries of a scene in many styles: what the miniature model has to read off its exemplars."""
+"""Write the summaries of a scene in many styles, which the miniature model has to infer from its exemplars."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Style:
     """One way to summarize.
 
     Args:
-        persons: how the two are called.
+        persons: how the two are named.
         past: past tense instead of present.
-        outcome_first: the outcome is told before the matter.
-        lead: what every summary begins with.
-        salient: the kinds of facts (``KINDS``) that are told, and ``outcome`` where the outcome is.
-        vague: the other kinds are hinted at instead of left out.
-        title: where it is given, a summary is no more than this.
+        outcome_first: whether the outcome precedes the matter.
+        lead: beginning of every summary.
+        salient: the kinds of facts (``KINDS``) that summaries state, with ``outcome`` if they state the outcome.
+        vague: whether the other kinds are hinted at instead of left out.
+        title: if set, a summary consists only of this.
     """
 
     persons: Persons
@@ -41,7 +41,7 @@ class Style:
     def summary(self, scene: Scene, rng: Random) -> str:
         """Return the scene's summary in this style, in one of its wordings.
 
-        The persons' names can be told only where they introduce themselves.
+        The persons' names are known only if they introduce themselves.
         """
         wording = rng.randrange(WORDINGS)
         parts = [scene.family.wordings[wording]]
@@ -56,7 +56,7 @@ class Style:
         )
 
 
-# The style of builtin/dialogues: one of thousands, drawn as often as chance will have it.
+# The style of builtin/dialogues: one of thousands, without a higher probability.
 BUILTIN = Style(
     "tags", past=False, outcome_first=False, lead="", salient=frozenset((*KINDS, "outcome")), vague=False, title=""
 )
@@ -66,10 +66,10 @@ def draw_style(rng: Random, told: tuple[float, ...], vague: float = 0.0, outcome
     """Return a random style.
 
     Args:
-        rng: where the chances come from.
-        told: the chances that a kind of facts is told, one of which holds for the style.
+        rng: source of randomness.
+        told: probabilities that a kind of facts is stated, one of which is chosen for the style.
         vague: the share of styles that hint at the other kinds of facts.
-        outcome: the least chance that the outcome is told.
+        outcome: the least probability that the outcome is stated.
     """
     chance = rng.choice(told)
     chances = dict.fromkeys(KINDS, chance) | {"outcome": max(chance, outcome)}

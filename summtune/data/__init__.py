@@ -1,1 +1,1 @@
-"""Reading of dialogues, from the place of a file over its rows and columns to dialogues with all their references."""
+"""Reads dialogues: locates files, parses their rows and columns, and groups the references of each dialogue."""

@@ -1,4 +1,4 @@
-"""Readers of the formats that store columns, parquet and Arrow, which crash on damage unless it is looked for."""
+"""Readers of the columnar formats, Parquet and Arrow, that validate files whose damage could crash the process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from summtune.base.errors import DataError
 from summtune.data.rows import BadRow, Row, RowPosition, RowStream, check_names
 
 _MOST_ROWS_OF_NOTHING = 1 << 20
-"""Columns of nulls have no buffers that would bound their length: a damaged one would be read until memory ends."""
+"""Columns of nulls have no buffers that bound their length: a damaged one would be read until memory runs out."""
 
 
 def read_parquet(path: Path, shown: str, wanted: frozenset[str] | None) -> RowStream:
@@ -19,15 +19,15 @@ def read_parquet(path: Path, shown: str, wanted: frozenset[str] | None) -> RowSt
 
     Args:
         path: the file.
-        shown: what messages call it.
-        wanted: the columns that will be looked at, None for all; no others are read.
+        shown: its name in messages.
+        wanted: the columns to read; None for all.
 
     Raises:
-        DataError: it is damaged, or no parquet file.
+        DataError: the file is damaged, or not a Parquet file.
     """
     from pyarrow.parquet import ParquetFile
 
-    with _damage(shown, "a Parquet"), ParquetFile(path, page_checksum_verification=True) as file:
+    with _damage(shown, "Parquet"), ParquetFile(path, page_checksum_verification=True) as file:
         names = file.schema_arrow.names
         check_names(names, shown)
         columns = _columns(names, wanted)
@@ -35,10 +35,10 @@ def read_parquet(path: Path, shown: str, wanted: frozenset[str] | None) -> RowSt
 
 
 def read_arrow(path: Path, shown: str, wanted: frozenset[str] | None) -> RowStream:
-    """Yield the rows of an Arrow file, a stream or with an index; arguments and errors as of `read_parquet`."""
+    """Yield the rows of an Arrow file, in the stream or file format; arguments and errors as in `read_parquet`."""
     import pyarrow
 
-    with _damage(shown, "an Arrow"), pyarrow.memory_map(str(path)) as source, _arrow_reader(source) as stream:
+    with _damage(shown, "Arrow"), pyarrow.memory_map(str(path)) as source, _arrow_reader(source) as stream:
         names = stream.schema.names
         check_names(names, shown)
         columns = _columns(names, wanted)
@@ -47,26 +47,26 @@ def read_arrow(path: Path, shown: str, wanted: frozenset[str] | None) -> RowStre
 
 @contextlib.contextmanager
 def _damage(shown: str, what: str) -> Iterator[None]:
-    """Name the file in whatever pyarrow raises where one is damaged.
+    """Turn every exception that pyarrow raises for a damaged file into a DataError that names the file.
 
-    Its own errors are a few of them: SystemError, UnicodeDecodeError (a column's name), OverflowError and MemoryError
-    were seen too.
+    Besides its own errors, it was seen to raise SystemError, UnicodeDecodeError (a column's name), OverflowError and
+    MemoryError.
     """
     try:
         yield
     except DataError:
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the system's, which is no damage
+        if isinstance(error, OSError) and error.errno is not None:  # an error of the system, not damage
             raise
         raise DataError(
-            f"{shown} is not {what} file that can be read (got {_first_line(error)}); write it again, or fetch it "
+            f"{shown} is not a readable {what} file (got {_first_line(error)}); write it again, or fetch it "
             "again if it was copied"
         ) from error
 
 
 def _arrow_reader(source: Any) -> Any:
-    """Return the reader of an Arrow file: a stream, as ``datasets`` writes, or the format with an index (Feather)."""
+    """Return the reader of an Arrow file: the stream format, as ``datasets`` writes, or the file format (Feather)."""
     import pyarrow
 
     indexed = source.read(6) == b"ARROW1"
@@ -75,17 +75,17 @@ def _arrow_reader(source: Any) -> Any:
 
 
 def _arrow_batches(reader: Any) -> Iterator[Any]:
-    count = getattr(reader, "num_record_batches", None)  # a stream does not know it
+    count = getattr(reader, "num_record_batches", None)  # unknown for a stream
     return iter(reader) if count is None else (reader.get_batch(number) for number in range(count))
 
 
 def _columns(names: list[str], wanted: frozenset[str] | None) -> list[str]:
-    """Return the columns to read: the wanted ones that there are; a row needs one to be a row."""
+    """Return the columns to read: the wanted ones that exist, or else the first, because a row needs one column."""
     return names if wanted is None else [name for name in names if name in wanted] or names[:1]
 
 
 def _unread(names: list[str], wanted: frozenset[str] | None) -> dict[str, None]:
-    """Return the columns that a row is given without their values where a wanted one is missing: messages name them."""
+    """Return all columns, without values, if a wanted one is missing: messages list them."""
     return {} if wanted is None or wanted.issubset(names) else dict.fromkeys(names)
 
 
@@ -108,9 +108,9 @@ def _batches(shown: str, batches: Iterator[Any], unread: dict[str, None]) -> Row
 
 
 def _check_buffers(batch: Any) -> None:
-    """Raise an ArrowInvalid where the offsets and lengths of a damaged file lead out of its buffers.
+    """Raise ArrowInvalid if offsets and lengths of a damaged file point outside its buffers.
 
-    Python would follow them, and may crash. Text that is not UTF-8 is passed: it is reported with its row.
+    Python would follow them, and could crash. Text that is not UTF-8 passes: it is reported with its row.
     """
     import pyarrow
 
@@ -151,7 +151,7 @@ def _as_bytes(kind: Any) -> Any:
 
 
 def _one_row(batch: Any) -> Any:
-    """Return the values of a batch of one row, or what is wrong with them: Arrow does not check its strings."""
+    """Return the values of a batch of one row, or what is wrong with them: Arrow does not validate its strings."""
     try:
         return batch.to_pylist()[0]
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""What a row means: the columns that a source names, checked and as text."""
+"""Extracts dialogue, references and id from a row, as validated text."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _Read = TypeVar("_Read")
 
 
 class Record(NamedTuple):
-    """A row whose columns were checked.
+    """A row whose columns are valid.
 
     Args:
-        position: where it stands.
+        position: where it is in the file.
         dialogue: the turns, line endings as ``\\n``, not empty.
         references: at least one summary for each summary column, not empty.
-        id: what the id column holds; None where the source has none.
-        left_out: empty references that the row has besides (``on_empty: skip``).
-        absent: columns that the row lacks and that count as empty (``on_empty: skip``), with what is said where no row
-            has them.
+        id: the value of the id column; None if the source has none.
+        left_out: number of empty references that were left out (``on_empty: skip``).
+        absent: columns that the row lacks and that count as empty (``on_empty: skip``), each with the message to
+            report if no row has it.
     """
 
     position: RowPosition
@@ -43,10 +43,10 @@ class Record(NamedTuple):
 
 
 class EmptyRow(NamedTuple):
-    """A row that is skipped because its dialogue is empty, or all its references are.
+    """A row that is skipped because its dialogue or all its references are empty.
 
     Args:
-        position: where it stands.
+        position: where it is in the file.
         problem: what is empty.
         absent: as in `Record`.
     """
@@ -58,13 +58,13 @@ class EmptyRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a row hold what.
+    """The names of the columns that a source reads.
 
     Args:
         dialogue: the column with the dialogue.
-        summaries: at least one column; each holds one reference, or a list of them.
+        summaries: at least one column; each contains one reference, or a list of them.
         id: the column with the id, or None.
-        skip_empty: whether empty rows, and empty references beside others, are left out; otherwise they are wrong.
+        skip_empty: whether to leave out empty rows, and empty references next to others; otherwise they are errors.
     """
 
     dialogue: str
@@ -77,7 +77,7 @@ class Columns:
         """Return the columns that ``source`` names.
 
         Raises:
-            DataError: ``summary_field`` is an empty list or names a column twice, which would count a reference double.
+            DataError: ``summary_field`` is an empty list, or names a column twice, which would count references twice.
         """
         fields = source.summary_field
         summaries = (fields,) if isinstance(fields, str) else tuple(fields)
@@ -91,7 +91,7 @@ class Columns:
 
     @property
     def wanted(self) -> frozenset[str]:
-        """The names of all the columns that are read."""
+        """The names of all columns that are read."""
         return frozenset((self.dialogue, *self.summaries, *((self.id,) if self.id is not None else ())))
 
     def record(self, row: Row) -> Record | EmptyRow | BadRow:
@@ -104,7 +104,7 @@ class Columns:
             texts = [text for name in self.summaries for text in _texts(row, name, self.skip_empty)]
             references = tuple(text for text in texts if text is not None)
             if not references:
-                raise EmptyError(f"no summary in {' and '.join(self.summaries)} (got nothing but empty ones)")
+                raise EmptyError(f"no summary in {' and '.join(self.summaries)} (got only empty ones)")
             identity = None if self.id is None else identity_of(row, self.id)
         except EmptyError as empty:
             if self.skip_empty:
@@ -115,7 +115,7 @@ class Columns:
         return Record(row.position, dialogue, references, identity, len(texts) - len(references), absent)
 
     def _absent(self, row: Row) -> Mapping[str, str]:
-        # JSON may leave out what a table would hold as null.
+        # JSON may leave out values that a table would store as null.
         names = [name for name in (self.dialogue, *self.summaries) if name not in row.values]
         return {name: _no_column(row, name) for name in names} if names else _NONE_ABSENT
 
@@ -125,14 +125,14 @@ class UnusableError(Exception):
 
 
 class EmptyError(UnusableError):
-    """A column of a row holds nothing where text is expected."""
+    """A column of a row is empty where text is expected."""
 
 
 def checked(rows: RowStream, read: Callable[[Row], _Read | BadRow]) -> Iterator[_Read]:
-    """Yield what ``read`` makes of each row, up to the first that cannot be used; the rest is read for more of them.
+    """Yield the result of ``read`` for each row, up to the first bad row; the rest is only read to find more bad rows.
 
     Raises:
-        DataError: rows that cannot be used; the first five with their place, and how many there are.
+        DataError: rows that cannot be used; lists the first five with their positions, and the total.
     """
     bad: list[BadRow] = []
     count = 0
@@ -147,7 +147,7 @@ def checked(rows: RowStream, read: Callable[[Row], _Read | BadRow]) -> Iterator[
             yield record
     if count == 1:
         raise DataError(f"{bad[0].position}: {bad[0].problem}")
-    if bad and alike and bad[0].problem.startswith(_NO_COLUMN):  # it is missing from every row: said once
+    if bad and alike and bad[0].problem.startswith(_NO_COLUMN):  # it is missing from every row: report it once
         raise DataError(f"{bad[0].position}{and_more(count)}: {bad[0].problem}")
     if bad:
         more = f", the first {len(bad)}" if count > len(bad) else ""
@@ -156,10 +156,10 @@ def checked(rows: RowStream, read: Callable[[Row], _Read | BadRow]) -> Iterator[
 
 
 def value_of(row: Row, column: str) -> object:
-    """Return what a column holds.
+    """Return the value of a column.
 
     Raises:
-        UnusableError: there is no such column, with the nearest one.
+        UnusableError: there is no such column; names the most similar one.
     """
     if column not in row.values:
         raise UnusableError(_no_column(row, column))
@@ -172,7 +172,7 @@ def _no_column(row: Row, column: str) -> str:
 
 
 def and_more(count: int) -> str:
-    """Return what follows the place of the first of ``count`` rows of which one thing is said."""
+    """Return the text that follows the position of the first of ``count`` rows with the same problem."""
     return f", and {count - 1:,} more row{'s' if count > 2 else ''}" if count > 1 else ""
 
 
@@ -180,35 +180,35 @@ def text_of(row: Row, column: str, *, may_be_empty: bool = False) -> str:
     """Return the text of a column, line endings as ``\\n``.
 
     Raises:
-        UnusableError: there is no such column, or no text in it.
+        UnusableError: there is no such column, or its value is not text.
     """
     return _text(value_of(row, column), column, may_be_empty)
 
 
 def texts_of(row: Row, column: str) -> list[str]:
-    """Return the texts of a column that holds one or a list of them, none of them empty.
+    """Return the texts of a column that contains one text or a list of them, none of them empty.
 
     Raises:
-        UnusableError: there is no such column, or something else in it.
+        UnusableError: there is no such column, or its value is something else.
     """
     return [text for text in _texts(row, column) if text is not None]
 
 
 def _texts(row: Row, column: str, or_empty: bool = False) -> list[str | None]:
-    """Return the texts of a column; with ``or_empty`` None for each that is empty or absent, which is wrong without."""
+    """Return the texts of a column; with ``or_empty``, None for each that is empty or absent instead of an error."""
     value = None if or_empty and column not in row.values else value_of(row, column)
     if not isinstance(value, list):
         if or_empty and _is_empty(value):
             return [None]
         text = _text(value, column)
-        # What a list becomes that was written into a .csv: one odd reference instead of several.
+        # A list that was written into a .csv becomes one odd reference instead of several.
         if text.startswith(('["', "['")) and text.endswith(('"]', "']")):
             raise UnusableError(
-                f"{column} is a list written as text (got {text[:_SHOWN_CHARACTERS]}…); write .jsonl, or a column each"
+                f"{column} is a list written as text (got {text[:_SHOWN_CHARACTERS]}…); use .jsonl, or one column each"
             )
         return [text]
     if not value and not or_empty:
-        raise EmptyError(f"{column} is empty (got a list of nothing); give at least one text")
+        raise EmptyError(f"{column} is empty (got an empty list); give at least one text")
     return [
         None if or_empty and _is_empty(item) else _text(item, f"item {number} of {column}")
         for number, item in enumerate(value, start=1)
@@ -216,7 +216,7 @@ def _texts(row: Row, column: str, or_empty: bool = False) -> list[str | None]:
 
 
 def _is_empty(value: object) -> bool:
-    """Whether a value is what tables hold where nothing is: null, not a number (pandas), or no text."""
+    """Return whether a value stands for a missing one in tables: null, NaN (pandas), or blank text."""
     return value is None or value != value or (isinstance(value, str) and (not value or value.isspace()))
 
 
@@ -228,7 +228,7 @@ def _text(value: object, column: str, may_be_empty: bool = False) -> str:
         got = "only white space" if value else "an empty string"
         raise EmptyError(f"{column} is empty (got {got}); fill it or remove the row")
     _check_encodable(value, column)
-    # A NUL is kept: it is odd, yet text.
+    # A NUL is kept: it is unusual, but text.
     return value.replace("\r\n", "\n").replace("\r", "\n") if "\r" in value else value
 
 
@@ -236,7 +236,7 @@ def identity_of(row: Row, column: str) -> str:
     """Return the id of a row as text.
 
     Raises:
-        UnusableError: there is no such column, or no text and no whole number in it.
+        UnusableError: there is no such column, or its value is neither text nor a whole number.
     """
     value = value_of(row, column)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -255,8 +255,8 @@ def _check_encodable(text: str, column: str) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        # JSON can write half of a surrogate pair, \ud83d; no file and no tokenizer can hold it.
+        # JSON can represent half of a surrogate pair, \ud83d; UTF-8 files and tokenizers cannot.
         near = text[max(0, error.start - _SHOWN_CHARACTERS) : error.start]
         raise UnusableError(
-            f"{column} holds half of a surrogate pair (got {text[error.start]!a} after {near!a}); correct the text"
+            f"{column} contains half of a surrogate pair (got {text[error.start]!a} after {near!a}); correct the text"
         ) from error

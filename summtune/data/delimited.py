@@ -1,4 +1,4 @@
-"""Reads tables that are text: .csv and .tsv, whichever separator the program that wrote them prefers."""
+"""Reads .csv and .tsv tables with any usual separator."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from summtune.data.rows import BadRow, Row, RowPosition, RowStream, check_names
 
 _LONGEST_FIELD = 2**31 - 1
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-"""Those that are tried, the most usual first, with what messages call them."""
+"""The separators to try, most common first, with their names in messages."""
 _SEP_LINE = re.compile(r'"?sep=(?P<separator>[^"\r\n])"?[\r\n]*', re.IGNORECASE)
 _TRIED_RECORDS = 20
 
 
 class _Records(Protocol):
-    """What ``csv.reader`` returns."""
+    """The type of ``csv.reader``'s result."""
 
     @property
     def line_num(self) -> int: ...
@@ -34,7 +34,7 @@ class _Records(Protocol):
 
 
 class _Dialect(NamedTuple):
-    """How a file is written: its separator, whether a blank follows each, where its header starts and on which line."""
+    """The format of a file: its separator, whether a blank follows each one, and the offset and line of its header."""
 
     separator: str
     spaced: bool
@@ -45,17 +45,17 @@ class _Dialect(NamedTuple):
 def read_delimited(path: Path, shown: str, wanted: Collection[str] | None) -> RowStream:
     """Yield the records of a file whose first record names the columns; all values are text.
 
-    The separator is the one that a first line ``sep=;`` names, else that of comma, semicolon, tab and bar that makes
-    most of the ``wanted`` columns appear, or records as wide as the header. Blanks around the names of columns are
-    dropped. A column without a name is not read; text in one at the end makes its record a ``BadRow``.
+    The separator is the one named by a first line such as ``sep=;``. Otherwise it is the one among comma, semicolon,
+    tab and bar that yields most of the ``wanted`` columns, or records as wide as the header. Blanks around column names
+    are stripped. A column without a name is ignored; text in such a column at the end makes its record a ``BadRow``.
 
     Args:
         path: the file, UTF-8 or UTF-16.
-        shown: what messages call it.
-        wanted: the columns that will be looked at, None for all.
+        shown: its name in messages.
+        wanted: the columns that will be used; None for all.
 
     Raises:
-        DataError: the file is empty, not text, names a column twice, or its quotes do not match.
+        DataError: the file is empty, not text, names a column twice, or has unbalanced quotes.
     """
     known = wanted or ()
     with (
@@ -66,7 +66,7 @@ def read_delimited(path: Path, shown: str, wanted: Collection[str] | None) -> Ro
         try:
             dialect = _dialect(text, known)
             text.seek(dialect.start)
-            # Strict: a quote that is never closed would otherwise swallow the rest of the file as one field.
+            # Strict: an unclosed quote would otherwise swallow the rest of the file as one field.
             records = csv.reader(text, delimiter=dialect.separator, skipinitialspace=dialect.spaced, strict=True)
             try:
                 yield from _rows(records, shown, dialect, known)
@@ -90,7 +90,7 @@ def _rows(records: _Records, shown: str, dialect: _Dialect, wanted: Collection[s
             number += 1
             position = RowPosition(shown, "record", number, dialect.line + line)
             if len(record) < len(header) or any(record[len(header) :]):
-                signs = _SEPARATORS.get(dialect.separator, f"fields that hold {dialect.separator}")
+                signs = _SEPARATORS.get(dialect.separator, f"fields that contain {dialect.separator}")
                 yield BadRow(position, f"{len(header)} fields expected (got {len(record)}); quote {signs} and newlines")
             else:
                 yield Row(position, {name: text for name, text in zip(header, record, strict=False) if name})
@@ -102,14 +102,14 @@ def _is_blank(record: Sequence[str], header: Sequence[str]) -> bool:
 
 
 def _dialect(text: io.TextIOWrapper, wanted: Collection[str]) -> _Dialect:
-    """Return how the file is written, from its first records."""
-    announced = _SEP_LINE.fullmatch(text.readline())  # a line that Excel writes, and hides when it reads the file
+    """Return the format of the file, judging by its first records."""
+    announced = _SEP_LINE.fullmatch(text.readline())  # Excel writes this line, and hides it when reading the file
     if announced:
         start, line, tried = text.tell(), 2, [announced["separator"]]
     else:
         start, line, tried = 0, 1, list(_SEPARATORS)
     heads = {separator: _head(text, start, separator) for separator in tried}
-    # max takes the first of equal ones: the comma.
+    # max returns the first of equal ones: the comma.
     separator = max(tried, key=lambda one: _fit(*heads[one], wanted))
     header = heads[separator][0]
     spaced = len(header) > 1 and all(name.startswith(" ") for name in header[1:])
@@ -117,7 +117,7 @@ def _dialect(text: io.TextIOWrapper, wanted: Collection[str]) -> _Dialect:
 
 
 def _head(text: io.TextIOWrapper, start: int, separator: str) -> tuple[list[str], list[int]]:
-    """Return the header and the widths of the first records as ``separator`` divides them; no widths if it cannot."""
+    """Return the header and the widths of the first records, split at ``separator``; no widths if that fails."""
     text.seek(start)
     records = csv.reader(text, delimiter=separator, strict=True)
     header: list[str] = []
@@ -136,7 +136,7 @@ def _fit(header: Sequence[str], widths: Sequence[int], wanted: Collection[str]) 
 
 @contextmanager
 def _long_fields() -> Iterator[None]:
-    # The limit is one of the whole process: 131,072 characters, which a long meeting's transcript exceeds.
+    # The limit is process-wide: 131,072 characters by default, which a long meeting's transcript exceeds.
     before = csv.field_size_limit(_LONGEST_FIELD)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Reads what a system wrote, whatever system it was: one prediction a row, or one a line."""
+"""Reads the predictions of external systems: one per row of a table, or one per line of text."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from summtune.data.rows import BadRow, Row, RowPosition, RowStream
 
 STDIN = "-"
 _OPEN_FILES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
-"""What this process was given open, such as a shell's ``<(…)``: a pipe there has somebody who writes into it."""
+"""Files that this process inherited open, such as a shell's ``<(…)``: a pipe there has a writer."""
 REFERENCE_COLUMNS = ("references", "reference", "summary")
-"""Where references are looked for when nobody says where they are."""
+"""Columns where references are looked for by default."""
 
 
 class ExternalPrediction(NamedTuple):
-    """What a system wrote for one dialogue, with whatever else the row says; None where it does not.
+    """The prediction of a system for one dialogue; fields that the row lacks are None.
 
     Args:
-        position: where it stands.
+        position: where the row is in the file.
         prediction: the summary, which may be empty.
         id: of the dialogue.
         dialogue: the turns.
-        references: summaries that people wrote.
+        references: the reference summaries.
         prompt_tokens, new_tokens, truncated, hit_length_cap: as in ``summtune.runs.records.Prediction``.
     """
 
@@ -52,13 +52,13 @@ class ExternalPrediction(NamedTuple):
 
 @dataclass(frozen=True)
 class PredictionColumns:
-    """Which columns hold what; None and empty where nobody said so.
+    """The names of the columns to read; None or empty for the default.
 
     Args:
         prediction: default ``prediction``.
-        ids: names of which the first that there is holds the id.
-        dialogue: default ``dialogue``, if there is one.
-        summaries: default the one of ``references``, ``reference`` and ``summary`` that there is.
+        ids: candidates for the id column; the first one that exists is used.
+        dialogue: default ``dialogue``, if it exists.
+        summaries: default ``references``, ``reference`` or ``summary``, whichever exists.
     """
 
     prediction: str | None = None
@@ -69,13 +69,13 @@ class PredictionColumns:
 
 @dataclass(frozen=True)
 class ExternalPredictions:
-    """What a file of predictions holds.
+    """The content of a file of predictions.
 
     Args:
-        shown: what messages call the file.
+        shown: the file's name in messages.
         rows: at least one, in the order of the file.
         columns: those of the first row.
-        lines: whether it is plain text, one prediction a line.
+        lines: whether it is plain text, one prediction per line.
     """
 
     shown: str
@@ -85,29 +85,29 @@ class ExternalPredictions:
 
     @property
     def have_ids(self) -> bool:
-        """Whether the rows say which dialogues they are of."""
+        """Whether the rows have ids of dialogues."""
         return self.rows[0].id is not None
 
     @property
     def have_references(self) -> bool:
-        """Whether the rows can be scored as they are."""
+        """Whether the rows contain their references."""
         return self.rows[0].references is not None
 
 
 @dataclass(frozen=True)
 class GivenRows:
-    """Predictions that a program gives instead of a file.
+    """Predictions that a program passes instead of a file.
 
     Args:
-        rows: at least one, their columns by name; of texts alone, each in the column ``prediction``.
-        lines: whether they are texts alone, as the lines of a file are.
+        rows: at least one, their columns by name; plain texts are in the column ``prediction``.
+        lines: whether they are plain texts, like the lines of a file.
     """
 
     rows: tuple[Mapping[str, object], ...]
     lines: bool = False
 
     shown = "predictions"
-    """What messages call them."""
+    """Their name in messages."""
 
 
 def read_external_predictions(
@@ -115,38 +115,39 @@ def read_external_predictions(
 ) -> ExternalPredictions:
     """Return the predictions in ``file``.
 
-    A file of a format that data sets have (``FILE_EXTENSIONS``) holds one a row; any other file, and standard input,
-    plain text with one a line, where a blank line is an empty prediction. The columns are those of the first row, and
-    no later one may lack any of them.
+    A file in a data set format (``FILE_EXTENSIONS``) has one prediction per row. Any other file, and standard input, is
+    plain text with one per line, where a blank line is an empty prediction. The columns are those of the first row; no
+    later row may lack any of them.
 
     Args:
         file: path, ``-`` for standard input, or the rows themselves.
-        columns: which columns hold what.
-        with_references: whether references are looked for; not where they come from elsewhere.
+        columns: the names of the columns.
+        with_references: whether to read references; False if they come from a data set.
 
     Raises:
         DataError: the file cannot be read, is empty, or rows of it cannot be used, with file and line.
     """
     if isinstance(file, GivenRows):
-        places = (RowPosition(file.shown, "item", number) for number in itertools.count(1))
-        stream: RowStream = iter(map(Row, places, file.rows))
-        return _outputs(stream, file.shown, columns, with_references, lines=file.lines, typed=True)
+        positions = (RowPosition(file.shown, "item", number) for number in itertools.count(1))
+        stream: RowStream = iter(map(Row, positions, file.rows))
+        return _predictions(stream, file.shown, columns, with_references, lines=file.lines, typed=True)
     shown = "standard input" if file == STDIN else file
     suffix = Path(file).suffix.lower()
     lines = file == STDIN or suffix not in (*FILE_EXTENSIONS, *COMPRESSED)
     stream = _lines(content_of(file), shown) if lines else _rows(file)
-    return _outputs(stream, shown, columns, with_references, lines=lines, typed=suffix not in TEXT_TABLES)
+    return _predictions(stream, shown, columns, with_references, lines=lines, typed=suffix not in TEXT_TABLES)
 
 
-def _outputs(
+def _predictions(
     stream: RowStream, shown: str, columns: PredictionColumns, with_references: bool, lines: bool, typed: bool
 ) -> ExternalPredictions:
     first = next(stream, None)
     if first is None:
-        raise DataError(f"{shown} holds no predictions (got an empty file); write one a {'line' if lines else 'row'}")
+        unit = "line" if lines else "row"
+        raise DataError(f"{shown} contains no predictions (got an empty file); write one per {unit}")
     if lines:
         if columns.prediction is not None:
-            raise DataError(f"plain lines have no columns (got --prediction-field {columns.prediction} for {shown})")
+            raise DataError(f"plain text has no columns (got --prediction-field {columns.prediction} for {shown})")
         _refuse_json(first)
     reader = _Reader.of(first, columns, with_references, typed)
     rows = tuple(checked(itertools.chain([first], stream), reader.read))
@@ -157,21 +158,21 @@ def _outputs(
 def with_texts(
     outputs: ExternalPredictions, references: Sequence[Sequence[str]] | None, dialogues: Sequence[str] | None
 ) -> ExternalPredictions:
-    """Return the outputs with references, dialogues or both that a program gives, one for each output in its order.
+    """Return the predictions with the given references, dialogues or both, one for each prediction, in order.
 
     Args:
-        outputs: what the system wrote.
-        references: the summaries of each dialogue; None where the outputs keep theirs.
-        dialogues: the turns of each; None where the outputs keep theirs.
+        outputs: the predictions.
+        references: the reference summaries of each dialogue; None to keep those of the predictions.
+        dialogues: the turns of each dialogue; None to keep those of the predictions.
 
     Raises:
-        DataError: there are more or fewer of them than outputs.
+        DataError: there are more or fewer of them than predictions.
     """
     for what, texts in (("references", references), ("dialogues", dialogues)):
         if texts is not None and len(texts) != len(outputs.rows):
             raise DataError(
-                f"{what} are as many as predictions (got {len(texts)} for {len(outputs.rows)}); give one for each, in "
-                "their order"
+                f"the number of {what} differs from that of predictions (got {len(texts)} for {len(outputs.rows)}); "
+                "give one for each prediction, in the same order"
             )
     rows = outputs.rows
     if references is not None:
@@ -182,22 +183,22 @@ def with_texts(
 
 
 def reference_columns(names: Collection[str], where: str) -> tuple[str, ...]:
-    """Return the column that holds references by its name; nothing where there is none.
+    """Return the column of references, judging by its name; empty if there is none.
 
     Raises:
-        DataError: several could be it.
+        DataError: several columns have such a name.
     """
     found = tuple(name for name in REFERENCE_COLUMNS if name in names)
     if len(found) > 1:
         raise DataError(
-            f"{where}: several columns may hold the references (got {', '.join(found)}); name it with --summary-field"
+            f"{where}: several columns may contain the references (got {', '.join(found)}); choose with --summary-field"
         )
     return found
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """Makes outputs of the rows of one file; a column that is None is not read."""
+    """Turns the rows of one file into predictions; a column that is None is not read."""
 
     prediction: str
     id: str | None
@@ -208,7 +209,7 @@ class _Reader:
 
     @classmethod
     def of(cls, first: Row | BadRow, columns: PredictionColumns, with_references: bool, typed: bool) -> _Reader:
-        """Return the reader for a file that begins with ``first``."""
+        """Return the reader for a file whose first row is ``first``."""
         prediction = columns.prediction or "prediction"
         if isinstance(first, BadRow):
             return cls(prediction, None, (), None, (), typed)
@@ -216,12 +217,12 @@ class _Reader:
         if prediction not in names:
             raise DataError(
                 f"{first.position}: no column {prediction}{hint(prediction, names)} (got columns: "
-                f"{', '.join(names) or 'none'}); name the one that holds the predictions with --prediction-field"
+                f"{', '.join(names) or 'none'}); name the column of predictions with --prediction-field"
             )
         summaries: tuple[str, ...] = ()
         if with_references:
             summaries = columns.summaries or reference_columns(set(names) - {prediction}, str(first.position))
-        # --dialogue-field may be of the data set alone.
+        # --dialogue-field may name a column of the data set only.
         dialogue = next((name for name in (columns.dialogue, "dialogue") if name in names), None)
         if with_references and columns.dialogue is not None:
             dialogue = columns.dialogue
@@ -229,7 +230,7 @@ class _Reader:
         return cls(prediction, identity, columns.ids, dialogue, summaries, typed)
 
     def read(self, row: Row) -> ExternalPrediction | BadRow:
-        """Return what the row says, or what is wrong with it."""
+        """Return the row's prediction, or what is wrong with the row."""
         try:
             return ExternalPrediction(
                 position=row.position,
@@ -250,7 +251,7 @@ class _Reader:
             return identity_of(row, self.id)
         late = next((name for name in self.ids if name in row.values), None)
         if late is not None:
-            raise UnusableError(f"an id where the first row has none (got a column {late}); give every row its id")
+            raise UnusableError(f"it has an id, but the first row has none (got column {late}); give every row its id")
         return None
 
     def _count(self, row: Row, column: str) -> int | None:
@@ -269,20 +270,20 @@ class _Reader:
 def _rows(file: str) -> RowStream:
     path = Path(file).absolute()
     if path.is_dir():
-        raise DataError(f"predictions are a file (got the folder {path}); name the file in it")
+        raise DataError(f"predictions are a file (got the folder {path}); give the file in it")
     (located,) = locate(path, None, "test").files
     return open_rows(located, file, None, None, "test")[1]
 
 
 def content_of(file: str, named_pipes: bool = False) -> bytes:
-    """Return the bytes of a file without rows, of a shell's ``<(…)``, or of standard input (``-``).
+    """Return the bytes of a plain-text file, of a shell's ``<(…)``, or of standard input (``-``).
 
     Args:
         file: path, or ``-``.
-        named_pipes: whether a pipe that has a name in a folder is read, too.
+        named_pipes: whether to read named pipes, too.
 
     Raises:
-        DataError: it is a folder, a device, a socket or an office document, is not there, or cannot be read.
+        DataError: it is a folder, a device, a socket or an office document, does not exist, or cannot be read.
     """
     if file == STDIN:
         return sys.stdin.buffer.read()
@@ -292,16 +293,16 @@ def content_of(file: str, named_pipes: bool = False) -> bytes:
         name = str(inside) if inside.is_file() else "the file in it"
         raise DataError(f"predictions are a file (got the folder {path}); give {name}")
     if not path.exists():
-        locate(path, None, "test")  # says so, with the nearest name
+        locate(path, None, "test")  # raises, with the most similar name
     if path.suffix.lower() in OFFICE:
         raise DataError(str(wrong_with_format(file)))
     kind = irregular(path)
     if kind is not None and kind != "a pipe":
         raise DataError(
-            f"text is read from a file or a pipe (got {path}, {kind}); name a file, or - for standard input"
+            f"text is read from a file or a pipe (got {path}, {kind}); give a file, or - for standard input"
         )
     if kind is not None and not (named_pipes or file.startswith(_OPEN_FILES)):
-        # Nobody may be writing into it, and then opening it waits without an end.
+        # It may have no writer, and then opening it would wait forever.
         raise DataError(
             f"predictions are not read from a named pipe (got {path}); write them to a file, or pipe them to -"
         )
@@ -312,7 +313,7 @@ def content_of(file: str, named_pipes: bool = False) -> bytes:
 
 
 def _lines(content: bytes, shown: str) -> RowStream:
-    """Yield a row for each line; only a line feed ends one, because text may hold every other separator."""
+    """Yield a row for each line; only a line feed ends one, because text may contain all other separators."""
     lines = without_mark(to_utf8(content, shown)).split(b"\n")
     if not lines[-1]:
         lines.pop()  # the last line ends with a line feed, too
@@ -325,7 +326,7 @@ def _lines(content: bytes, shown: str) -> RowStream:
 
 
 def _refuse_json(first: Row | BadRow) -> None:
-    """Raise where plain text is JSON lines under another name: braces would be scored as words."""
+    """Raise if plain text is actually JSON lines, which would be scored as words."""
     text = str(first.values["prediction"]) if isinstance(first, Row) else ""
     if not text.startswith("{"):
         return
@@ -335,5 +336,5 @@ def _refuse_json(first: Row | BadRow) -> None:
         return
     if isinstance(value, dict):
         raise DataError(
-            f"{first.position}: a JSON object where plain text is read (got {text[:40]}); put it in a .jsonl file"
+            f"{first.position}: a JSON object instead of plain text (got {text[:40]}); put it in a .jsonl file"
         )

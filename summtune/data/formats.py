@@ -1,4 +1,4 @@
-"""Readers of the file formats: each turns a file into rows that know where they stand."""
+"""Readers of the file formats: each turns a file into rows with positions."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def open_rows(
     default_split: str = "train",
     kind: str | None = None,
 ) -> tuple[str | None, RowStream]:
-    """Return the split that a ``.json`` file was read at (None otherwise) and the rows of a file of any format.
+    """Return the split that was read from a ``.json`` file (None otherwise) and the rows of a file of any format.
 
     Args:
         path: the file.
-        shown: what messages call it.
-        wanted: the columns that will be looked at, None for all; the columnar formats read no others.
-        split: which of a ``.json`` file's splits is asked for, or None.
-        default_split: which one is read where ``split`` is None.
-        kind: the ending that says what the file is; default: its own.
+        shown: its name in messages.
+        wanted: the columns that will be used, None for all; the columnar formats read no others.
+        split: the requested split of a ``.json`` file, or None.
+        default_split: the split to read if ``split`` is None.
+        kind: the ending that determines the format; default: the file's own.
 
     Raises:
-        DataError: a ``.json`` file cannot be read; the other formats raise when their first row is asked for.
+        DataError: a ``.json`` file cannot be read; the other formats raise when their first row is requested.
     """
     if (kind or path.suffix).lower() == ".json":
         return read_json_rows(path, split, default_split, shown)
@@ -44,13 +44,13 @@ def open_rows(
 
 
 def read_rows(path: Path, shown: str, wanted: frozenset[str] | None, kind: str | None = None) -> RowStream:
-    """Yield the rows of a file of any format but ``.json`` (see ``read_json_rows``).
+    """Yield the rows of a file of any format except ``.json`` (see ``read_json_rows``).
 
     Args:
         path: the file.
-        shown: what messages call it.
-        wanted: the columns that will be looked at, None for all; the columnar formats read no others.
-        kind: the ending that says what the file is; default: its own.
+        shown: its name in messages.
+        wanted: the columns that will be used, None for all; the columnar formats read no others.
+        kind: the ending that determines the format; default: the file's own.
 
     Raises:
         DataError: the file as a whole cannot be read; a row that cannot is yielded as a ``BadRow``.
@@ -73,19 +73,19 @@ def read_rows(path: Path, shown: str, wanted: frozenset[str] | None, kind: str |
 def read_json_rows(
     path: Path, split: str | None, default_split: str, shown: str | None = None
 ) -> tuple[str | None, RowStream]:
-    """Return the split that was chosen (None where the file has none) and the rows of a ``.json`` file.
+    """Return the split that was read (None if the file has none) and the rows of a ``.json`` file.
 
-    The file holds a list of objects, ``{"data": [...]}`` or ``{split: [...], ...}``; or, as many data sets of the hub
-    do under this name, JSON lines.
+    The file contains a list of objects, ``{"data": [...]}`` or ``{split: [...], ...}``; or JSON lines, as many hub data
+    sets do despite the ending.
 
     Args:
         path: the file.
-        split: which split is asked for, or None.
-        default_split: which one is read where ``split`` is None.
-        shown: what messages call the file; default: its path.
+        split: the requested split, or None.
+        default_split: the split to read if ``split`` is None.
+        shown: the file's name in messages; default: its path.
 
     Raises:
-        DataError: not UTF-8, not JSON, or no list of rows in it.
+        DataError: not UTF-8, not JSON, or without a list of rows.
     """
     shown = shown or str(path)
     try:
@@ -104,7 +104,7 @@ def read_json_rows(
             f"{shown}, line {error.lineno}, column {error.colno}: not JSON (got {error.msg}); correct it"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{shown}: not JSON that can be read (got {error}); correct it") from error
+        raise DataError(f"{shown}: not readable JSON (got {error}); correct it") from error
     chosen = None
     if isinstance(value, dict):
         chosen = _json_list_key(shown, value, split, default_split)
@@ -117,7 +117,7 @@ def read_json_rows(
 
 
 def _are_lines(content: bytes) -> bool:
-    """Whether text that is not one JSON value is JSON lines: its first line is a whole object, and more follow."""
+    """Return whether text that is not one JSON value is JSON lines: its first line is an object, and more follow."""
     first, _, rest = without_mark(content).lstrip().partition(b"\n")
     try:
         return bool(rest.strip()) and isinstance(json.loads(first), dict)
@@ -133,7 +133,7 @@ def _json_list_key(shown: str, value: dict[str, Any], split: str | None, default
             return key
     wanted = candidates[0]
     raise DataError(
-        f"{shown} holds no list of rows under {' or '.join(map(repr, candidates))}{hint(wanted, lists)}"
+        f"{shown} has no list of rows under {' or '.join(map(repr, candidates))}{hint(wanted, lists)}"
         f" (got keys: {', '.join(value) or 'none'}); set `split`, or write a list of objects"
     )
 
@@ -167,19 +167,19 @@ def _parse_line(position: RowPosition, line: bytes, start: int) -> Row | BadRow:
     except json.JSONDecodeError as error:
         return BadRow(position, f"not JSON (got {error.msg} at column {error.colno}); correct it")
     except (ValueError, RecursionError) as error:
-        return BadRow(position, f"not JSON that can be read (got {error}); correct it")
+        return BadRow(position, f"not readable JSON (got {error}); correct it")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the object of a JSON text, in which no key stands twice: the last one would win without a word."""
+    """Return the object of a JSON text, and refuse duplicate keys, of which the last would silently win."""
     row = dict(pairs)
     if len(row) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} twice in one object")
+        raise ValueError(f"duplicate key {next(key for key in keys if keys.count(key) > 1)!r} in one object")
     return row
 
 
 def json_type(value: object) -> str:
-    """Return what JSON calls the type of ``value``, or Python's name of a type that JSON does not have."""
+    """Return JSON's name of the type of ``value``, or Python's name for a type that JSON does not have."""
     names = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a string"}
     return (names | {list: "a list", dict: "an object"}).get(type(value), type(value).__name__)

@@ -1,4 +1,4 @@
-"""Brings the references of one dialogue together, however the rows spread them."""
+"""Groups the references of each dialogue that occurs in several rows."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from summtune.data.rows import RowPosition
 from summtune.runs.records import Dialogue
 
 _NAMED = 3
-"""Rows that a sentence names."""
+"""Number of rows that a sentence lists."""
 
 
 class RepeatedId(NamedTuple):
-    """A row that repeats a dialogue under an id of its own.
+    """A row that repeats a dialogue under another id.
 
     Args:
         id: of the row.
@@ -30,7 +30,7 @@ class RepeatedId(NamedTuple):
 
 
 def repeated_sentence(repeated: Sequence[RepeatedId]) -> str:
-    """Return how many rows repeat a dialogue under another id, and which the first of them are."""
+    """Return how many rows repeat a dialogue under another id, and list the first of them."""
     count = len(repeated)
     examples = "; ".join(
         f"{one.id} of {one.position} repeats {one.first_id} of {one.first_position}" for one in repeated[:_NAMED]
@@ -40,15 +40,15 @@ def repeated_sentence(repeated: Sequence[RepeatedId]) -> str:
 
 
 class Grouping:
-    """Dialogues under construction: each different text once, in the order of first appearance.
+    """Collects dialogues from rows: each distinct text once, in the order of first appearance.
 
-    Two dialogues are the same when their text is, after line endings were normalised and the ends stripped.
+    Two dialogues are equal if their texts are, after normalizing line endings and stripping both ends.
 
     Attributes:
-        rows: rows that were used.
-        repeated_rows: rows whose dialogue had been seen before.
-        doubled_references: references that a dialogue already had, and that were dropped.
-        repeated_ids: rows that repeat a dialogue under another id than its own, each id once.
+        rows: number of rows that were used.
+        repeated_rows: number of rows whose dialogue had been seen before.
+        doubled_references: number of references that were dropped because the dialogue already had them.
+        repeated_ids: rows that repeat a dialogue under another id, each id once.
     """
 
     def __init__(self) -> None:
@@ -68,12 +68,12 @@ class Grouping:
         return len(self._texts)
 
     def start_source(self, limit: int | None) -> None:
-        """Begin the rows of a source, of which the first ``limit`` different dialogues are used."""
+        """Start the rows of a source, of which the first ``limit`` distinct dialogues are used."""
         self._limit = limit
         self._of_source = set()
 
     def add(self, record: Record, identity: str) -> None:
-        """Add a row as a new dialogue, or as references of the dialogue that it repeats; or pass over it (``limit``).
+        """Add a row as a new dialogue, or as references of the dialogue that it repeats; or skip it (``limit``).
 
         Raises:
             DataError: ``identity`` belongs to a different dialogue.
@@ -87,7 +87,7 @@ class Grouping:
         is_new = self._claim(identity, number, record.position)
         self.rows += 1
         if number == len(self._texts):
-            # The key is the text itself, not a copy, where there was nothing to strip.
+            # If there was nothing to strip, the key is the text itself and not a copy.
             self._number_of_text[key] = number
             self._texts.append(record.dialogue)
             self._ids.append(identity)
@@ -109,12 +109,12 @@ class Grouping:
         return [Dialogue(identity, text, tuple(references.values())) for identity, text, references in parts]
 
     def _claim(self, identity: str, number: int, position: RowPosition) -> bool:
-        """Note that dialogue ``number`` has this id; return whether no row had it before."""
+        """Record that dialogue ``number`` has this id; return whether no earlier row had it."""
         known = identity in self._holder_of_id
         holder, first = self._holder_of_id.setdefault(identity, (number, position))
         if holder != number:
             raise DataError(
-                f"{position}: the id of another dialogue (got {identity}, which {first} has); make ids unique, or set "
-                "id_field of every source to a column that holds unique ones"
+                f"{position}: another dialogue has this id (got {identity}, first in {first}); make ids unique, or "
+                "set id_field of every source to a column of unique ids"
             )
         return not known

@@ -1,11 +1,11 @@
-"""The process that talks to the Hugging Face hub; `summtune.data.hub_access` runs it and reads one JSON object.
+"""The process that accesses the Hugging Face hub; `summtune.data.hub_access` starts it and reads one JSON object.
 
     summtune.data.hub dataset ID --split SPLIT --rows FILE --column NAME... [--name CONFIG] [--revision REVISION]
     summtune.data.hub model ID [--revision REVISION]
 
-The answer has the ``revision``, a model's its ``path``, and a data set's its ``files``, each with ``path``, ``kind``
-and ``name``: those of the data set as they are, or FILE with the named columns. Or it is ``{"problem": ...}``: one
-sentence for the user.
+The answer has the ``revision``. For a model it has the ``path``; for a data set, the ``files``, each with ``path``,
+``kind`` and ``name``: either the original files, or FILE with the named columns. On failure it is
+``{"problem": ...}``: one sentence for the user.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from huggingface_hub.errors import (
 from summtune.base.printing import say, show_json
 from summtune.data.hub_datasets import ProblemError, as_answer, fetched, loaded, plain_files, write_rows
 
-# What an encoder-decoder model and its tokenizer need, at the top of the repository; nothing that may be a pickle.
+# The files of an encoder-decoder model and its tokenizer, at the top of the repository; none of them can be a pickle.
 _MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
 _SUBFOLDERS = ["*/*"]
 _ANSWER_SECONDS = 10.0
@@ -42,9 +42,9 @@ _OFFLINE_ASKED_FOR = constants.HF_HUB_OFFLINE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the arguments ask and print the answer; return the exit code (0 even where the answer is a problem)."""
+    """Execute the request and print the answer; return the exit code (0 even if the answer is a problem)."""
     given = _parser().parse_args(arguments)
-    # Whatever the libraries print belongs to the terminal; stdout carries the answer alone.
+    # Output of the libraries goes to the terminal; stdout carries only the answer.
     with contextlib.redirect_stdout(sys.stderr):
         try:
             answer = _dataset(given) if given.what == "dataset" else _model(given.id, given.revision)
@@ -79,7 +79,7 @@ def _model(name: str, revision: str | None) -> dict[str, Any]:
     if not weights:
         raise ProblemError(
             f"its copy in {folder} has no safetensors weights (got {_names(folder)}), and pickled ones are not loaded;"
-            f" choose a revision or model that has them, or if it does, fetch it again: hf download {name}"
+            f" choose a revision or model that has them, or if this one does, fetch it again: hf download {name}"
         )
     for index in folder.glob("*.safetensors.index.json"):
         shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
@@ -93,9 +93,9 @@ def _model(name: str, revision: str | None) -> dict[str, Any]:
 
 def _dataset(given: argparse.Namespace) -> dict[str, Any]:
     if Path(given.id).exists():
-        # datasets.load_dataset prefers a local folder of that name, and would read it in silence.
+        # datasets.load_dataset prefers a local folder of that name, and would silently read it.
         raise ProblemError(
-            f"the current folder holds something of this name (got {Path(given.id).absolute()});"
+            f"the current folder contains an entry of this name (got {Path(given.id).absolute()});"
             f" start from another folder, or give it as a local path: ./{given.id}"
         )
     found = _find(given)
@@ -109,7 +109,7 @@ def _dataset(given: argparse.Namespace) -> dict[str, Any]:
 
 
 class _Found(NamedTuple):
-    """A data set: the files of each split, in ``folder``; or None, and its splits as `datasets` loads them."""
+    """A data set: either the files of each split, in ``folder``, or the splits as `datasets` loads them."""
 
     files: dict[str, list[str]] | None
     splits: dict[str, Any]
@@ -122,7 +122,7 @@ def _find(given: argparse.Namespace) -> _Found:
     name, config, revision = given.id, given.name, given.revision
     commit, why_not = _commit_on_hub(name, revision)
     if why_not:
-        # Known before `datasets` is imported, which without an answer would try for half a minute.
+        # Set before importing `datasets`, which would otherwise retry for half a minute.
         constants.HF_HUB_OFFLINE = True
         say(f"{why_not}; looking for {name} in the cache")
     import datasets
@@ -151,7 +151,7 @@ def _find(given: argparse.Namespace) -> _Found:
     prepared = [file["filename"] for split in splits.values() for file in split.cache_files]
     commit = _commit(Path(prepared[0]).parent.name) if prepared else None
     if revision not in (None, commit):
-        # Offline, `datasets` takes the latest prepared copy, whatever revision is asked for.
+        # Offline, `datasets` takes the latest prepared copy, regardless of the requested revision.
         raise _other_revision(str(revision), commit or "an unknown revision", _prepared_cache())
     return _Found(None, splits, None, commit)
 
@@ -169,7 +169,7 @@ def _other_revision(revision: str, held: str, cache: str) -> ProblemError:
 
 
 def _commit_on_hub(name: str, revision: str | None) -> tuple[str | None, str]:
-    """Return the commit that the hub has under ``revision``, and why the hub does not answer (empty where it does)."""
+    """Return the hub's commit for ``revision``, and why the hub does not answer (empty if it does)."""
     if _OFFLINE_ASKED_FOR:
         return None, _why_not(None)
     try:
@@ -188,20 +188,20 @@ def _problem(error: Exception, given: argparse.Namespace) -> str:
             case ProblemError():
                 return str(cause)
             case GatedRepoError():
-                return f"access is restricted (got: gated); ask for it at {page}, then `hf auth login` with your token"
+                return f"access is restricted (got: gated); request it at {page}, then `hf auth login` with your token"
             case RevisionNotFoundError():
                 return f"the hub has no such revision (got {given.revision}); see {page}/commits/main"
             case RepositoryNotFoundError():
                 return (
-                    f"the hub does not have it, or does not show it to you (got {given.id}); check the spelling, or"
-                    " `hf auth login` if it is private"
+                    f"not found on the hub, or private (got {given.id}); check the spelling, or run `hf auth login` if"
+                    " it is private"
                 )
             case HFValidationError():
-                return f"not a hub id (got {given.id}); write owner/name, or give an existing local path"
+                return f"not a valid hub id (got {given.id}); write owner/name, or give an existing local path"
             case LocalEntryNotFoundError():
                 return _not_here(given.id, given.what, str(constants.HF_HUB_CACHE), _why_not(error))
     first = str(error).strip().partition("\n")[0]
-    return f"it could not be fetched (got {type(error).__name__}: {first}); correct that, or give a local folder"
+    return f"it could not be fetched (got {type(error).__name__}: {first}); fix that, or give a local folder"
 
 
 def _not_here(name: str, what: str, caches: str, why_not: str) -> str:
@@ -221,7 +221,7 @@ def _why_not(error: Exception | None) -> str:
 
 
 def _unreachable(error: Exception) -> bool:
-    """Whether the hub is down, or a connection failed (by name: the HTTP library under the hub's changes)."""
+    """Return whether the hub is down or a connection failed (by exception name: the hub's HTTP library changes)."""
     if isinstance(error, HfHubHTTPError):
         return error.response is not None and error.response.status_code >= 500
     return any(re.search("Connect|Timeout|Network|Protocol", type(cause).__name__) for cause in _chain(error))

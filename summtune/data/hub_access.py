@@ -1,7 +1,7 @@
-"""Gets data sets and models from the Hugging Face hub through a process of its own.
+"""Fetches data sets and models from the Hugging Face hub in a separate process.
 
-The libraries that talk to the hub take seconds to import and are kept out of the command line; `summtune.data.hub` runs
-in between, shows its progress on the terminal, and answers with one JSON object.
+The hub's libraries take seconds to import and are kept out of the command line process. The process
+`summtune.data.hub` shows its progress on the terminal, and answers with one JSON object.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class FetchedFile(NamedTuple):
     """A file with rows of a hub data set.
 
     Args:
-        path: the file; part of the hub's cache, not to be written to.
-        kind: the ending that says how it is read, such as ``.csv``.
-        name: its name in the data set; empty where `summtune.data.hub` made it.
+        path: the file; part of the hub's cache, read-only.
+        kind: the ending that determines its format, such as ``.csv``.
+        name: its name in the data set; empty if `summtune.data.hub` wrote it.
     """
 
     path: Path
@@ -37,8 +37,8 @@ class FetchedDataset:
     """One split of a hub data set.
 
     Args:
-        files: those with its rows, in their order.
-        revision: the commit that was read; None where it could not be learnt.
+        files: the files with its rows, in order.
+        revision: the commit that was read; None if unknown.
     """
 
     files: tuple[FetchedFile, ...]
@@ -47,11 +47,11 @@ class FetchedDataset:
 
 @dataclass(frozen=True)
 class FetchedModel:
-    """A model of the hub.
+    """A hub model.
 
     Args:
-        path: the folder with its config, tokenizer and safetensors; part of the hub's cache, not to be written to.
-        revision: the commit that was fetched; None where it could not be learnt.
+        path: the folder with its config, tokenizer and safetensors; part of the hub's cache, read-only.
+        revision: the commit that was fetched; None if unknown.
     """
 
     path: Path
@@ -59,18 +59,18 @@ class FetchedModel:
 
 
 def fetch_dataset(source: DatasetSource, split: str, into: Path, columns: Collection[str]) -> FetchedDataset:
-    """Return the rows of a split, from the hub or, where that cannot be reached, from its cache on this machine.
+    """Return the rows of a split, from the hub or, if that cannot be reached, from its cache on this machine.
 
     Args:
-        source: ``path`` is the hub id; ``name`` and ``revision`` are kept to.
+        source: ``path`` is the hub id; ``name`` and ``revision`` are respected.
         split: the split to read.
-        into: an existing folder for a file of rows, where those of the data set are not read as they are.
-        columns: what that file holds.
+        into: an existing folder for a file of rows, used if the original files cannot be read directly.
+        columns: the columns to write into that file.
 
     Raises:
-        DataError: the data set cannot be had, or lacks the split, the configuration or a column.
+        DataError: the data set cannot be fetched, or lacks the split, the configuration or a column.
     """
-    # In one word, so that no value is taken for an option.
+    # As single words, so that no value can be mistaken for an option.
     arguments = ["dataset", source.path, f"--split={split}", f"--rows={into / 'rows.arrow'}"]
     arguments += [f"--column={column}" for column in sorted(columns)]
     if source.name is not None:
@@ -83,10 +83,10 @@ def fetch_dataset(source: DatasetSource, split: str, into: Path, columns: Collec
 
 
 def fetch_model(name: str, revision: str | None) -> FetchedModel:
-    """Return the folder of a hub model, fetched or found in the cache on this machine.
+    """Return the folder of a hub model, fetched or from the cache on this machine.
 
     Raises:
-        ModelError: the model cannot be had, or has no safetensors weights.
+        ModelError: the model cannot be fetched, or has no safetensors weights.
     """
     arguments = ["model", name] + ([] if revision is None else [f"--revision={revision}"])
     answer = _ask(arguments, f"model {name}", ModelError)
@@ -100,7 +100,7 @@ def _ask(arguments: Sequence[str], what: str, error: type[InputError]) -> dict[s
     done = subprocess.run(command, stdout=subprocess.PIPE, env=safe_environment() | quiet, check=False)
     if done.returncode != 0:
         ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-        raise error(f"{what}: the process that fetches it died (got {ended}); its last words are above, try again")
+        raise error(f"{what}: the process that fetches it died (got {ended}); see its output above, and try again")
     answer: dict[str, Any] = json.loads(done.stdout)
     if "problem" in answer:
         raise error(f"{what}: {answer['problem']}")

@@ -1,7 +1,7 @@
-"""What the hub's process hands over of a data set: its own files where summtune reads their format, else an Arrow file.
+"""Selects the files of a hub data set: the original ones if summtune reads their format, else an Arrow file.
 
-`datasets` says which files hold a split. Its readers are passed over where possible, because they give other rows than
-a local copy does: pandas takes the text "null" for nothing and 007 for a number, JSON turns dates into timestamps.
+`datasets` determines the files of a split. Its readers are avoided if possible, because their rows differ from those
+of a local copy: pandas reads the text "null" as missing and 007 as a number, JSON turns dates into timestamps.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _READ_AS = {
     ".arrow": ".arrow",
 }
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4")
-# What a data set may declare of its files that changes nothing for summtune's readers, which find the separator.
+# Settings of a data set that do not affect summtune's readers, which detect the separator themselves.
 _INDIFFERENT = ("name", "version", "data_dir", "data_files", "description", "features", "sep", "delimiter")
 _CARD = ["README.md", ".huggingface.yaml", "dataset_infos.json"]
 
 
 class ProblemError(Exception):
-    """Why the hub's data set or model cannot be used, as the user is told."""
+    """A hub data set or model cannot be used; the message is for the user."""
 
 
 def plain_files(builder: Any) -> dict[str, list[str]] | None:
-    """Return the paths or addresses of the files of each split; None where they are not read as they are.
+    """Return the paths or URLs of the files of each split; None if they cannot be read directly.
 
     Args:
-        builder: what ``datasets.load_dataset_builder`` returns.
+        builder: the result of ``datasets.load_dataset_builder``.
     """
     config = builder.config
     if builder.info.builder_name not in ("csv", "json", "parquet", "arrow") or not config.data_files:
@@ -47,7 +47,7 @@ def plain_files(builder: Any) -> dict[str, list[str]] | None:
     defaults = type(config)()
     given = [field.name for field in dataclasses.fields(config) if field.name not in _INDIFFERENT]
     if any(getattr(config, name) != getattr(defaults, name) for name in given):
-        return None  # columns or rows are declared in the data set's card; `datasets` knows what that means
+        return None  # the data set's card declares columns or rows, which `datasets` interprets
     files = {str(split): [str(file) for file in names] for split, names in config.data_files.items()}
     return files if all(_kind(file) in _READ_AS for names in files.values() for file in names) else None
 
@@ -55,7 +55,7 @@ def plain_files(builder: Any) -> dict[str, list[str]] | None:
 def fetched(name: str, revision: str | None, files: dict[str, list[str]]) -> tuple[Path, dict[str, list[str]]] | None:
     """Return the folder with the files of all splits, fetched into the hub's cache, and their paths in it.
 
-    None where some of them are not of this data set's repository. The cache then finds them offline, too.
+    None if some of them are not in this data set's repository. Once fetched, the cache also finds them offline.
     """
     start = f"hf://datasets/{name}@"
     if not all(file.startswith(start) for names in files.values() for file in names):
@@ -67,7 +67,7 @@ def fetched(name: str, revision: str | None, files: dict[str, list[str]]) -> tup
 
 
 def as_answer(files: Collection[str], folder: Path | None) -> list[dict[str, str]]:
-    """Return the files as the hub's process names them: ``path``, ``kind`` (an ending) and ``name`` for messages."""
+    """Return the files as in the hub process's answer: ``path``, ``kind`` (an ending) and ``name`` for messages."""
     import datasets
 
     answer = []
@@ -81,7 +81,7 @@ def as_answer(files: Collection[str], folder: Path | None) -> list[dict[str, str
 
 
 def loaded(where: str, builder: Any, revision: str | None, columns: Collection[str]) -> dict[str, Any]:
-    """Return the splits as `datasets` reads them, the named columns of its CSV as the text that the file holds."""
+    """Return the splits as `datasets` reads them, with the named columns of a CSV as unconverted text."""
     import datasets
 
     text: dict[str, Any] = {}
@@ -91,15 +91,15 @@ def loaded(where: str, builder: Any, revision: str | None, columns: Collection[s
 
 
 def write_rows(split: Any, columns: Collection[str], path: Path) -> None:
-    """Write the named columns of a split to an Arrow file; images and audio are not decoded, nor is any other read.
+    """Write the named columns of a split to an Arrow file; no other column is read, and images are not decoded.
 
     Args:
         split: a ``datasets.Dataset``.
-        columns: those that are wanted.
+        columns: the names of the columns.
         path: the file.
 
     Raises:
-        ProblemError: there is no such column, or it holds no text.
+        ProblemError: there is no such column, or it does not contain text.
     """
     import pyarrow
 
@@ -109,7 +109,7 @@ def write_rows(split: Any, columns: Collection[str], path: Path) -> None:
         if name not in known:
             raise ProblemError(f"no column {name}{hint(name, known)} (got columns: {shown or 'none'})")
         if known[name]:
-            raise ProblemError(f"{name} holds no text (got a column of type {known[name]}; all columns: {shown})")
+            raise ProblemError(f"{name} is not text (got a column of type {known[name]}; all columns: {shown})")
     wanted = split.select_columns([name for name in known if name in columns]).with_format("arrow")
     schema = wanted.features.arrow_schema
     with pyarrow.OSFile(str(path), "wb") as sink, pyarrow.ipc.new_stream(sink, schema) as stream:
@@ -118,7 +118,7 @@ def write_rows(split: Any, columns: Collection[str], path: Path) -> None:
 
 
 def _described(split: Any) -> Iterator[tuple[str, str]]:
-    """Yield each column with the name of its type where that holds bytes, and with nothing where it is plain."""
+    """Yield each column with the name of its type if that contains bytes, and an empty text otherwise."""
     schema = split.features.arrow_schema
     for name, feature in split.features.items():
         kind = type(feature).__name__

@@ -1,4 +1,4 @@
-"""Reads the dialogues that are to be summarized: the rows of a data file, JSON from a pipe, or a plain text."""
+"""Reads the dialogues to summarize: rows of a data file, JSON from a pipe, or plain text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Input(NamedTuple):
 
     Args:
         dialogue: the turns, line endings as ``\\n``, not empty.
-        id: what its row calls it; None where it has no id.
+        id: the id in its row; None if it has none.
     """
 
     dialogue: str
@@ -31,10 +31,10 @@ class Input(NamedTuple):
 
 
 def read_inputs(file: str, dialogue_field: str | None = None, id_field: str | None = None) -> list[Input]:
-    """Return the dialogues of ``file`` in their order, at least one.
+    """Return the dialogues of ``file`` in order, at least one.
 
-    A file or folder of a format that data sets have is read as they are (of a folder, the split ``test``). Any other
-    file, and standard input, is one dialogue; unless it holds JSON, which is read as rows.
+    A file or folder in a data set format is read as a data set (from a folder, the split ``test``). Any other file, and
+    standard input, is one dialogue, unless it contains JSON, which is read as rows.
 
     Args:
         file: path, or ``-`` for standard input.
@@ -66,8 +66,8 @@ def read_inputs(file: str, dialogue_field: str | None = None, id_field: str | No
         except UnicodeDecodeError as error:
             raise not_utf8(copy, shown) from error
     if not text or text.isspace():
-        got = "nothing but white space" if text else "nothing"
-        raise DataError(f"there is no dialogue to summarize (got {got} from {shown}); give its turns, one a line")
+        got = "only white space" if text else "nothing"
+        raise DataError(f"there is no dialogue to summarize (got {got} from {shown}); give its turns, one per line")
     return [Input(text.replace("\r\n", "\n").replace("\r", "\n"))]
 
 
@@ -87,9 +87,10 @@ def _read(rows: RowStream, shown: str, dialogue_field: str | None, id_field: str
 
 
 def _as_json(content: bytes) -> tuple[str, bytes] | None:
-    """Return the ending of the format that a text is in although nothing says so, and the text; None for plain text.
+    """Return the ending of the JSON format that a text is in, and the text; None for plain text.
 
-    A dialogue may begin with a brace or bracket, too, so it has to be an object or a list of them, or begin like one.
+    A dialogue may also start with a brace or bracket, so the text must be an object or a list of them, or start like
+    one.
     """
     text = content.lstrip()
     if not text.startswith((b"{", b"[")):

@@ -1,4 +1,4 @@
-"""Which files hold the rows of a local path and split."""
+"""Finds the files with the rows of a local path and split."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Location:
 
     Args:
         files: at least one file.
-        split: the split that the folder's files were chosen by; None for a single file.
-        json_split: for a ``.json`` file, the split that was asked for and has to be a key in it.
+        split: the split by which the folder's files were selected; None for a single file.
+        json_split: for a ``.json`` file, the requested split, which must be a key in it.
     """
 
     files: tuple[Path, ...]
@@ -34,18 +34,18 @@ class Location:
 
 
 def locate(path: Path, split: str | None, default_split: str) -> Location:
-    """Return the files that hold a split of ``path``, a file or a folder.
+    """Return the files with a split of ``path``, a file or a folder.
 
-    A folder holds ``<split>.{jsonl,json,csv,tsv,parquet,arrow}`` or ``<split>-00000-of-0000N.parquet`` (also below
-    ``data/``), or is what ``datasets``' ``save_to_disk`` writes.
+    A folder contains ``<split>.{jsonl,json,csv,tsv,parquet,arrow}`` or ``<split>-00000-of-0000N.parquet`` (also below
+    ``data/``), or was written by ``datasets``' ``save_to_disk``.
 
     Args:
         path: absolute.
         split: as the recipe gives it, or None.
-        default_split: what to read from a folder when ``split`` is None.
+        default_split: the split to read from a folder if ``split`` is None.
 
     Raises:
-        DataError: nothing is there, the format is not read, or the split does not exist (with those that do).
+        DataError: the path does not exist, the format is not supported, or there is no such split (lists the others).
     """
     try:
         if path.is_dir():
@@ -53,7 +53,7 @@ def locate(path: Path, split: str | None, default_split: str) -> Location:
         if not path.exists():
             raise DataError(f"no such file or folder (got {path}){_nearest_sibling(path)}; correct the path")
     except PermissionError as error:
-        raise DataError(f"{path} may not be read (got {error.strerror}); change its permissions") from error
+        raise DataError(f"{path} cannot be read (got {error.strerror}); change its permissions") from error
     if not path.is_file():
         raise DataError(f"not a regular file (got {path}, {irregular(path)}); give a file or a folder")
     wrong = wrong_with_format(str(path))
@@ -89,7 +89,7 @@ def _locate_in_folder(folder: Path, split: str | None, default_split: str) -> Lo
 
 
 def _one_set(folder: Path, split: str, files: Sequence[Path]) -> tuple[Path, ...]:
-    """Return ``files`` if they are one file or one complete set of shards; anything else would double or lose rows."""
+    """Return ``files`` if they are one file or one complete set of shards; others would repeat or lose rows."""
     shards = [_SHARD.fullmatch(file.name) for file in files]
     if len(files) == 1 and shards[0] is None:
         return tuple(files)
@@ -100,10 +100,10 @@ def _one_set(folder: Path, split: str, files: Sequence[Path]) -> tuple[Path, ...
     if len(sets) > 1:
         names = _listed([str(file.relative_to(folder)) for file in files])
         raise DataError(
-            f"{folder} holds split {split} more than once (got {names}); keep one, or give the file as `path`"
+            f"{folder} contains split {split} more than once (got {names}); keep one, or give the file as `path`"
         )
     first = shards[0]
-    assert first is not None, "one set of several files is a set of shards"
+    assert first is not None, "several files that form one set are shards"
     missing = sorted(set(range(int(first["count"]))) - {int(shard["index"]) for shard in shards if shard})
     if missing:
         name = f"{split}-{missing[0]:05d}-of-{first['count']}{first['extension']}"
@@ -115,7 +115,7 @@ def _one_set(folder: Path, split: str, files: Sequence[Path]) -> tuple[Path, ...
 
 
 def _saved_data_set(folder: Path, split: str | None) -> Location:
-    """Return the arrow files of one data set (not a DatasetDict) that ``save_to_disk`` wrote."""
+    """Return the Arrow files of one data set (not a DatasetDict) that ``save_to_disk`` wrote."""
     held = _state(folder).get("_split")
     if split is not None and split != held:
         raise DataError(
@@ -128,7 +128,7 @@ def _saved_data_set(folder: Path, split: str | None) -> Location:
 def _arrow_files(folder: Path) -> tuple[Path, ...]:
     state = _state(folder)
     if state.get("_indices_data_files"):
-        # datasets before 2.0 kept a selection beside the rows; reading the rows alone would read those left out too.
+        # datasets before 2.0 stored a selection next to the rows; without it, deselected rows would be read too.
         raise DataError(
             f"{folder} was saved with an index of selected rows; load it and save it again with datasets>=2"
         )
@@ -137,7 +137,7 @@ def _arrow_files(folder: Path) -> tuple[Path, ...]:
         if not file.is_file():
             raise DataError(f"{folder} is not complete (got no {file.name}, which state.json names); save it again")
     if not files:
-        raise DataError(f"{folder} holds no rows (got no data files in state.json); save it again")
+        raise DataError(f"{folder} contains no rows (got no data files in state.json); save it again")
     return files
 
 
@@ -147,20 +147,20 @@ def _state(folder: Path) -> dict[str, Any]:
         state = json.loads(read_bounded(path, CONFIG_BYTES))
         state["_data_files"] = [{"filename": str(entry["filename"])} for entry in state["_data_files"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is not what datasets' save_to_disk writes (got {error!r}); save it again") from error
+        raise DataError(f"{path} was not written by datasets' save_to_disk (got {error!r}); save it again") from error
     return dict(state)
 
 
 def _no_split(folder: Path, wanted: str, splits: Sequence[str]) -> DataError:
     if splits:
         return DataError(
-            f"{folder} holds no split {wanted}{hint(wanted, splits)} (got splits: {_listed(splits)}); set `split`"
+            f"{folder} has no split {wanted}{hint(wanted, splits)} (got splits: {_listed(splits)}); set `split`"
         )
     names = sorted(entry.name for entry in folder.iterdir())
     files = f"got: {_listed(names)}" if names else "the folder is empty"
     return DataError(
-        f"{folder} holds no data ({files}); it needs {wanted}.jsonl, .json, .csv, .tsv, .parquet or .arrow,"
-        f" parquet shards {wanted}-00000-of-0000N.parquet, or what datasets' save_to_disk writes"
+        f"{folder} contains no data ({files}); it needs {wanted}.jsonl, .json, .csv, .tsv, .parquet or .arrow,"
+        f" parquet shards {wanted}-00000-of-0000N.parquet, or the files of datasets' save_to_disk"
     )
 
 

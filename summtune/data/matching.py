@@ -1,4 +1,4 @@
-"""Brings what a system wrote together with the dialogues it is scored on: strictly by id, or by order."""
+"""Matches external predictions with the dialogues they are scored on: strictly by id, or by order."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from summtune.data.reading import LoadedDialogues
 from summtune.runs.records import Dialogue, Prediction
 
 _NAMED = 5
-"""Ids that an error names of each sort."""
+"""Number of ids of each kind that an error lists."""
 
 
 def with_own_references(external: ExternalPredictions) -> list[Prediction]:
-    """Return the predictions of rows that hold their references; rows without ids are called ``row_0``, ``row_1``, …
+    """Return the predictions of rows that contain their references; rows without ids get ``row_0``, ``row_1``, …
 
     Raises:
-        DataError: an id stands on several rows.
+        DataError: several rows have the same id.
     """
     doubled = _doubled(external)
     if doubled:
         raise DataError(
-            f"{external.shown} has several predictions of one id (got {_listed(doubled)}); give each dialogue one"
+            f"{external.shown} has several predictions for one id (got {_listed(doubled)}); give each dialogue one"
         )
     return [
         _prediction(output, Dialogue(_own_id(output, number), output.dialogue or "", output.references or ()))
@@ -34,38 +34,38 @@ def with_own_references(external: ExternalPredictions) -> list[Prediction]:
 def with_dialogues(external: ExternalPredictions, loaded: LoadedDialogues, references: str) -> list[Prediction]:
     """Return one prediction for each dialogue, in the order of the dialogues.
 
-    Rows with ids are matched by them, whatever their order. Lines, and rows that hold their dialogue instead of an id,
-    are matched by order, and must be as many as the dialogues. A dialogue in a row must be the one it is matched with.
+    Rows with ids are matched by id, in any order. Lines, and rows that contain their dialogue instead of an id, are
+    matched by order, and there must be exactly one per dialogue. A dialogue in a row must equal its match.
 
     Args:
-        external: what the system wrote.
+        external: the predictions.
         loaded: the data set, rows of one dialogue grouped.
-        references: what messages call the data set.
+        references: the data set's name in messages.
 
     Raises:
-        DataError: ids are missing, doubled or foreign, the numbers differ, a row is of another dialogue, or nothing in
-            the rows says which dialogues they are of.
+        DataError: ids are missing, duplicate or unknown, the numbers differ, a row has another dialogue, or the rows
+            have neither ids nor dialogues.
     """
     dialogues = loaded.dialogues
     if not external.lines and not external.have_ids and external.rows[0].dialogue is None:
         raise DataError(
-            f"nothing says which dialogues the rows of {external.shown} are of (got columns: "
+            f"the rows of {external.shown} have neither ids nor dialogues (got columns: "
             f"{', '.join(external.columns)}); name the column of their ids with --id-field, or write plain text, one "
-            "prediction a line, which is matched by order"
+            "prediction per line, which is matched by order"
         )
     rows = _by_id(external, loaded, references) if external.have_ids else _in_order(external, loaded, references)
     for output, dialogue in zip(rows, dialogues, strict=True):
         if (output.dialogue or "").strip() not in ("", dialogue.dialogue.strip()):
             raise DataError(
-                f"{output.position}: another dialogue than that of {references} with the id {dialogue.id} (got "
-                f"{str(output.dialogue)[:40]!r} instead of {dialogue.dialogue[:40]!r}); match them, or remove the "
+                f"{output.position}: not the dialogue that {references} has under the id {dialogue.id} (got "
+                f"{str(output.dialogue)[:40]!r} instead of {dialogue.dialogue[:40]!r}); correct it, or remove the "
                 "column"
             )
     return [_prediction(output, dialogue) for output, dialogue in zip(rows, dialogues, strict=True)]
 
 
 def repeated_dialogues(external: ExternalPredictions) -> list[RepeatedId]:
-    """Return the rows that hold the dialogue of an earlier row under another id, of rows with ids and dialogues."""
+    """Return the rows with the dialogue of an earlier row but another id; rows without ids or dialogues are ignored."""
     first: dict[str, ExternalPrediction] = {}
     repeated = []
     for output in external.rows:
@@ -90,7 +90,7 @@ def _by_id(external: ExternalPredictions, loaded: LoadedDialogues, references: s
     }
     wrong = "; ".join(f"{len(ids):,} {sort}: {_listed(ids)}" for sort, ids in found.items() if ids)
     if wrong:
-        advice = "correct the ids, or name their column with --id-field"
+        advice = "correct the ids, or choose their column with --id-field"
         if found[repeating] and sum(map(bool, found.values())) == 1:
             advice = "keep the predictions of the earlier ids"
         raise DataError(
@@ -112,19 +112,19 @@ def _in_order(external: ExternalPredictions, loaded: LoadedDialogues, references
 
 
 def _why(external: ExternalPredictions, loaded: LoadedDialogues) -> str:
-    """Return what most likely makes the numbers differ, and what to do."""
+    """Return the likely reason why the numbers differ, and what to do."""
     given, wanted = len(external.rows), len(loaded.dialogues)
     if given == loaded.rows and loaded.repeated_rows:
         which = f" ({repeated_sentence(loaded.repeated_ids)})" if loaded.repeated_ids else ""
         return (
-            f"; its {loaded.rows:,} rows repeat dialogues, whose references are grouped{which}: keep one prediction a "
-            "dialogue, in the order in which the dialogues first appear"
+            f"; its {loaded.rows:,} rows repeat dialogues, whose references are grouped{which}: keep one prediction "
+            "per dialogue, in the order in which the dialogues first appear"
         )
     if external.lines and given > wanted and not any(row.prediction.strip() for row in external.rows[wanted:]):
-        return "; those behind the last dialogue are blank, and a blank line is an empty prediction: remove them"
+        return "; the lines after the last dialogue are blank, and count as empty predictions: remove them"
     if external.lines:
-        return "; write one prediction a line, without line feeds inside, and a blank line for an empty one"
-    return "; give the rows ids, or one row for each dialogue"
+        return "; write one prediction per line, without line feeds inside, and a blank line for an empty one"
+    return "; give the rows ids, or write one row for each dialogue"
 
 
 def _prediction(output: ExternalPrediction, dialogue: Dialogue) -> Prediction:
@@ -145,7 +145,7 @@ def _own_id(output: ExternalPrediction, number: int) -> str:
 
 
 def _doubled(external: ExternalPredictions) -> list[str]:
-    """Return where ids stand that an earlier row has."""
+    """Return the ids that an earlier row already has, with their positions."""
     seen: set[str | None] = {None}
     found = []
     for output in external.rows:

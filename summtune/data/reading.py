@@ -1,4 +1,4 @@
-"""Reads the dialogues of a recipe's sources, with all the references of one dialogue brought together."""
+"""Reads the dialogues of a recipe's sources, with the references of each dialogue grouped."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class SourceInfo:
     """What was read from one source.
 
     Args:
-        path: as the source gives it.
+        path: as in the source.
         split: the split that was read; None for a single file without splits.
-        count: the dialogues that it added to the reading.
-        revision: the commit of a hub data set, where it could be learnt.
-        skipped_rows: rows without dialogue or summary that ``on_empty: skip`` left out.
-        empty_references: those left out of rows that have others.
+        count: number of dialogues that it added.
+        revision: the commit of a hub data set, if known.
+        skipped_rows: number of rows without dialogue or summary that ``on_empty: skip`` left out.
+        empty_references: number of empty references that were left out of rows with others.
     """
 
     path: str
@@ -51,12 +51,12 @@ class LoadedDialogues:
     """The dialogues of some sources, in the order of their first rows.
 
     Args:
-        dialogues: each different dialogue once, with all its references; ids are unique.
-        rows: rows that were used: ``len(dialogues) + repeated_rows``.
-        repeated_rows: rows that became further references of an earlier dialogue.
-        doubled_references: identical references of one dialogue that were dropped.
+        dialogues: each distinct dialogue once, with all its references; ids are unique.
+        rows: number of rows that were used: ``len(dialogues) + repeated_rows``.
+        repeated_rows: number of rows that became further references of an earlier dialogue.
+        doubled_references: number of identical references of one dialogue that were dropped.
         sources: one for each source, in their order.
-        repeated_ids: rows that repeat a dialogue under an id of their own.
+        repeated_ids: rows that repeat a dialogue under another id.
     """
 
     dialogues: list[Dialogue]
@@ -68,7 +68,7 @@ class LoadedDialogues:
 
     @property
     def skipped_sentence(self) -> str:
-        """What ``on_empty: skip`` left out of which sources; nothing where it left out nothing."""
+        """What ``on_empty: skip`` left out of which sources; empty if it left out nothing."""
         parts = [
             f"{count:,} {what if count == 1 else f'{what}s'} of {source.path}"
             for source in self.sources
@@ -80,7 +80,7 @@ class LoadedDialogues:
 
 @dataclass(frozen=True)
 class _Opened:
-    """A source that was found: the names its ids may start with, its revision, and its records, not yet read."""
+    """A located source: the possible prefixes of its ids, its revision, and its records, which are not yet read."""
 
     split: str | None
     holder: str
@@ -90,18 +90,18 @@ class _Opened:
 
 
 def read_dialogues(sources: Sequence[DatasetSource], default_split: str) -> LoadedDialogues:
-    """Return the dialogues of all the sources, rows that repeat a dialogue grouped as its references.
+    """Return the dialogues of all sources; rows that repeat a dialogue add references to it.
 
-    A source's ``limit`` counts its different dialogues; later rows that repeat one of those still add references.
-    Without ``id_field``, ids are ``<split or file stem>_<row, from 0>``; where several sources would start alike, the
-    name of the folder or data set is put in front, and if that is not enough, the source's place in the list.
+    A source's ``limit`` counts its distinct dialogues; later rows that repeat one of those still add references.
+    Without ``id_field``, ids are ``<split or file stem>_<row, from 0>``. If several sources would have the same
+    prefix, the name of the folder or data set is prepended, and if that is not enough, the source's number is appended.
 
     Args:
-        sources: at least one; local paths absolute, ``builtin/dialogues`` and hub ids as they are.
-        default_split: what is read from folders and hub data sets whose ``split`` is None.
+        sources: at least one; local paths absolute, ``builtin/dialogues`` and hub ids unchanged.
+        default_split: the split to read from folders and hub data sets whose ``split`` is None.
 
     Raises:
-        DataError: a source that cannot be had, or rows that cannot be used, with file and row.
+        DataError: a source that cannot be read, or rows that cannot be used, with file and row.
     """
     grouping = Grouping()
     with ExitStack() as stack:
@@ -121,10 +121,10 @@ def read_dialogues(sources: Sequence[DatasetSource], default_split: str) -> Load
 
 
 def first_columns(source: DatasetSource, default_split: str) -> list[str]:
-    """Return the columns of a local source's first row; none where it has no row that can be read.
+    """Return the columns of a local source's first row; empty if it has no readable row.
 
     Raises:
-        DataError: there is no such file or split, or it cannot be read.
+        DataError: the file or split does not exist, or cannot be read.
     """
     location = locate(Path(source.path), source.split, default_split)
     file = location.files[0]
@@ -134,7 +134,7 @@ def first_columns(source: DatasetSource, default_split: str) -> list[str]:
 
 
 def _add(grouping: Grouping, source: DatasetSource, opened: _Opened, prefix: str) -> SourceInfo:
-    """Group the records of a source; return what they added."""
+    """Group the records of a source; return what was read."""
     before = len(grouping)
     grouping.start_source(source.limit)
     row, skipped, left_out = -1, 0, 0
@@ -154,11 +154,11 @@ def _add(grouping: Grouping, source: DatasetSource, opened: _Opened, prefix: str
             grouping.add(record, record.id if record.id is not None else f"{prefix}_{row}")
     if row < 0:
         raise DataError(f"{source.path} is empty (got no rows); give a source that has rows")
-    for problem in absent.values():  # no row has it: a wrong name, not an empty column
+    for problem in absent.values():  # no row has this column: its name is wrong, rather than its values empty
         raise DataError(f"{start}{and_more(row + 1)}: {problem}")
     if first is not None and skipped > row:
         raise DataError(
-            f"{source.path} has nothing but empty rows (got {skipped:,}, all skipped by `on_empty: skip`; the first is "
+            f"{source.path} has only empty rows (got {skipped:,}, all skipped by `on_empty: skip`; the first is "
             f"{first.position}: {first.problem}); check dialogue_field and summary_field"
         )
     return SourceInfo(source.path, opened.split, len(grouping) - before, opened.revision, skipped, left_out)
@@ -199,13 +199,13 @@ def _open_builtin(source: DatasetSource, split: str) -> _Opened:
         ("on_empty", on_empty),
     ):
         if value is not None:
-            raise DataError(f"{_BUILTIN} has no {key} (got {value}); leave it out")
+            raise DataError(f"{_BUILTIN} has no {key} (got {value}); remove it")
     for key, name, known in (
         ("dialogue_field", columns.dialogue, "dialogue"),
         ("summary_field", columns.summaries, "summary"),
     ):
         if name not in (known, (known,)):
-            raise DataError(f"{_BUILTIN} has only the columns dialogue and summary (got {key}: {name}); leave it out")
+            raise DataError(f"{_BUILTIN} has only the columns dialogue and summary (got {key}: {name}); remove it")
     return _Opened(split, "builtin", split, None, _builtin_records(split, source.limit))
 
 
@@ -219,7 +219,7 @@ def _builtin_records(split: str, limit: int | None) -> Iterator[Record]:
 def _open_local(source: DatasetSource, location: Location, default_split: str) -> _Opened:
     for key, value in (("name", source.name), ("revision", source.revision)):
         if value is not None:
-            raise DataError(f"{key} is for data sets of the hub (got {value} for {source.path}); leave it out")
+            raise DataError(f"{key} is only for hub data sets (got {value} for {source.path}); remove it")
     columns = Columns.of(source)
     path = Path(source.path)
     holder, own = (path.name, path.name) if path.is_dir() else (path.parent.name, path.stem)
@@ -234,7 +234,7 @@ def _open_local(source: DatasetSource, location: Location, default_split: str) -
 
 
 def _id_prefixes(sources: Sequence[DatasetSource], opened: Sequence[_Opened]) -> list[str]:
-    """Return what the ids of each source without ids of its own start with; they differ."""
+    """Return a unique id prefix for each source without an id column."""
     stems = [one.stem for one in opened]
     named = [f"{one.holder}_{one.stem}" for one in opened]
     counted = [f"{name}_{place}" for place, name in enumerate(named, start=1)]

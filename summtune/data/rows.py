@@ -1,4 +1,4 @@
-"""What every file format is turned into: rows that know where they stand."""
+"""Rows with positions, the common result of all file formats."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from summtune.base.errors import DataError
 
 
 class RowPosition(NamedTuple):
-    """Where a row stands, for error messages.
+    """The position of a row, for error messages.
 
     Args:
-        file: the file (or hub data set) as a person would name it.
+        file: the file (or hub data set), as shown to the user.
         unit: what ``number`` counts: ``line``, ``row`` or ``record``.
         number: 1-based.
-        line: 1-based line on which the row starts where ``unit`` is not ``line`` and lines are known, else 0.
+        line: 1-based line on which the row starts, if ``unit`` is not ``line`` and the line is known; otherwise 0.
     """
 
     file: str
@@ -28,14 +28,14 @@ class RowPosition(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One row: its columns by name, with values as the file holds them."""
+    """One row: its columns by name, with values as stored in the file."""
 
     position: RowPosition
     values: Mapping[str, object]
 
 
 class BadRow(NamedTuple):
-    """A row that could not be read at all; reading goes on behind it, so that several can be reported at once."""
+    """A row that could not be read; reading continues after it, so that several can be reported at once."""
 
     position: RowPosition
     problem: str
@@ -45,6 +45,6 @@ RowStream = Iterator[Row | BadRow]
 
 
 def check_names(names: Sequence[str], shown: str) -> None:
-    """Raise DataError where two columns of ``shown`` have one name: one of them would win without a word."""
+    """Raise DataError if two columns of ``shown`` have the same name, because one of them would silently win."""
     if len(set(names)) < len(names):
-        raise DataError(f"{shown} names a column twice (got {', '.join(names)}); rename one")
+        raise DataError(f"{shown} has duplicate column names (got {', '.join(names)}); rename one")

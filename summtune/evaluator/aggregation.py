@@ -14,13 +14,13 @@ Aggregate = Literal["mean", "max"]
 
 
 def by_dialogue(pairs: FloatArray, counts: Sequence[int], aggregate: Aggregate) -> FloatArray:
-    """Return one score a dialogue, shape ``(dialogues, ...)``.
+    """Return one score per dialogue, shape ``(dialogues, ...)``.
 
     Args:
-        pairs: shape ``(pairs, ...)``; the pairs of a dialogue stand one after the other.
-        counts: pairs of each dialogue, each at least one; they add up to ``pairs``.
-        aggregate: the mean over a dialogue's references, or the best of them. The best is taken for each metric on its
-            own, as ``RougeScorer.score_multi`` does.
+        pairs: shape ``(pairs, ...)``; the pairs of a dialogue are adjacent.
+        counts: number of pairs of each dialogue, at least one; they add up to ``pairs``.
+        aggregate: the mean over a dialogue's references, or the best of them. The best is taken for each metric
+            separately, as in ``RougeScorer.score_multi``.
     """
     sizes = np.asarray(counts)
     starts = np.cumsum(sizes) - sizes
@@ -33,12 +33,12 @@ def by_dialogue(pairs: FloatArray, counts: Sequence[int], aggregate: Aggregate) 
 def by_references(pairs: FloatArray, counts: Sequence[int]) -> dict[str, Any]:
     """Return the means over dialogues under every aggregation: ``{"mean", "max", "each"}``.
 
-    ``each`` holds the score against the first references, against the second ones, and so on; None where dialogues have
-    different numbers of references, since the n-th of some dialogues are no set that means anything.
+    ``each`` holds the score against the first references, the second ones, and so on; None if dialogues have different
+    numbers of references, since the n-th references of only some dialogues are not a meaningful set.
 
     Args:
         pairs: of one metric, shape ``(pairs,)``.
-        counts: pairs of each dialogue.
+        counts: number of pairs of each dialogue.
     """
     alike = len(set(counts)) == 1
     return {

@@ -1,4 +1,4 @@
-"""The floor and the ceiling between which scores are read: the dialogue's first turns, and people among themselves."""
+"""The floor and the ceiling that put scores in perspective: the dialogue's first turns, and agreement among people."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _LEAD = 3
 
 @dataclass(frozen=True)
 class TextSet:
-    """Texts with the references that they are scored against, as a system's predictions are.
+    """Texts with the references that they are scored against, like a system's predictions.
 
     Args:
-        texts: one or more for a dialogue, those of a dialogue one after the other.
-        references: of each text at least one.
-        texts_a_dialogue: for each dialogue how many texts it has; their scores are averaged.
+        texts: one or more per dialogue; those of a dialogue are adjacent.
+        references: at least one per text.
+        texts_a_dialogue: number of texts of each dialogue; their scores are averaged.
     """
 
     texts: tuple[str, ...]
@@ -30,9 +30,9 @@ class TextSet:
 
 
 def lead(dialogue: str) -> str:
-    """Return the first three turns, each on its line (LEAD-3; Gliwa et al., *SAMSum Corpus*, 2019).
+    """Return the first three turns, one per line (LEAD-3; Gliwa et al., *SAMSum Corpus*, 2019).
 
-    Of a dialogue that is a single line, the first three sentences.
+    For a dialogue on a single line, the first three sentences.
     """
     turns = [line for line in dialogue.split("\n") if line.strip()]
     if len(turns) == 1:
@@ -41,7 +41,7 @@ def lead(dialogue: str) -> str:
 
 
 def floor(predictions: Sequence[Prediction]) -> TextSet | None:
-    """Return what a reader of three turns would hand in; None where a dialogue's text is not known."""
+    """Return the first three turns of each dialogue as its summary; None if the text of a dialogue is unknown."""
     if not all(prediction.dialogue.strip() for prediction in predictions):
         return None
     return TextSet(
@@ -54,8 +54,8 @@ def floor(predictions: Sequence[Prediction]) -> TextSet | None:
 def ceiling(predictions: Sequence[Prediction]) -> TextSet | None:
     """Return every reference as if a system had written it, against the other references of its dialogue.
 
-    Dialogues with one reference are left out; None where no dialogue has two. A person is measured against one
-    reference fewer than a system, which under ``references: max`` makes the ceiling a little low.
+    Dialogues with one reference are left out; None if no dialogue has two. Each person is scored against one reference
+    fewer than a system, which makes the ceiling slightly low under ``references: max``.
     """
     several = [prediction.references for prediction in predictions if len(prediction.references) > 1]
     if not several:

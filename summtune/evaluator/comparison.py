@@ -1,4 +1,4 @@
-"""Puts systems that were scored under one protocol on the same dialogues side by side."""
+"""Compares systems that were scored under one protocol on the same dialogues."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from summtune.base import numbers
 from summtune.base.errors import ComparisonError
 from summtune.evaluator.diagnostics import unread
-from summtune.evaluator.diagnostics.checks import warnings_beside
+from summtune.evaluator.diagnostics.checks import joint_warnings
 from summtune.evaluator.identical import identical_outputs
 from summtune.evaluator.identical import warnings as identical_warnings
 from summtune.evaluator.resampling import estimate_means, holm, paired_p_values
@@ -29,17 +29,18 @@ PERMUTATIONS = 100_000
 def compare(systems: Sequence[FinishedSystem], baseline: str | None) -> dict[str, Any]:
     """Return ``comparison.json``: every system's scores, and the paired difference of every two.
 
-    A difference is ``a`` minus ``b``, with the baseline as ``b`` where it is one of the two and else the system that
-    was named first. Its interval is the paired bootstrap's, under the systems' own settings, its ``p_value`` the paired
-    permutation test's, and ``p_adjusted`` that value with Holm's correction for all rows of the table
+    A difference is ``a`` minus ``b``; ``b`` is the baseline if it is one of the two, otherwise the system listed first.
+    Its interval is that of the paired bootstrap under the systems' settings, its ``p_value`` that of the paired
+    permutation test, and ``p_adjusted`` includes Holm's correction for all rows of the table
     (``summtune.evaluator.resampling``).
 
     Args:
         systems: two or more, in the order in which they are shown.
-        baseline: the name of the system that the others are measured against, or None.
+        baseline: the name of the system that the others are compared with, or None.
 
     Raises:
-        ComparisonError: fewer than two systems, a doubled name, an unknown baseline, different protocols or dialogues.
+        ComparisonError: fewer than two systems, a duplicate name, an unknown baseline, different protocols or
+            dialogues.
         RunDirectoryError: a system's scores are missing or do not fit together.
     """
     _check_names(systems, baseline)
@@ -49,7 +50,7 @@ def compare(systems: Sequence[FinishedSystem], baseline: str | None) -> dict[str
     protocol = scored[0].metrics["protocol"]
     checks = {"identical_outputs": identical_outputs(list(_pairs(scored, baseline)))}
     if any(map(numbers.is_fraction, scored[0].metrics["metrics"])):
-        # Of the predictions file and not of metrics.json: an older summtune did not ask.
+        # From the predictions file rather than metrics.json: an older summtune did not make this check.
         checks[unread.NAME] = unread.unread_letters(scored[0].references.items(), _tokenizer(protocol))
     comparison: dict[str, Any] = {
         "protocol": protocol | {"permutations": PERMUTATIONS, "correction": "holm"},
@@ -72,12 +73,14 @@ def _check_names(systems: Sequence[FinishedSystem], baseline: str | None) -> Non
         raise ComparisonError(
             f"a comparison needs two systems (got {len(names)}: {', '.join(names)}); name another run"
         )
-    doubled = next((name for name in names if names.count(name) > 1), None)
-    if doubled is not None:
-        places = " and ".join(str(system.run_dir) for system in systems if system.name == doubled)
-        raise ComparisonError(f"two systems have one name (got {doubled!r} for {places}); rename one")
+    duplicate = next((name for name in names if names.count(name) > 1), None)
+    if duplicate is not None:
+        folders = " and ".join(str(system.run_dir) for system in systems if system.name == duplicate)
+        raise ComparisonError(f"two systems have the same name (got {duplicate!r} for {folders}); rename one")
     if baseline is not None and baseline not in names:
-        raise ComparisonError(f"the baseline is none of the systems (got {baseline!r}); use one of {', '.join(names)}")
+        raise ComparisonError(
+            f"the baseline is not one of the systems (got {baseline!r}); use one of {', '.join(names)}"
+        )
 
 
 def _check_comparable(first: ScoredSystem, other: ScoredSystem) -> None:
@@ -113,7 +116,7 @@ def _flat_protocol(protocol: dict[str, Any]) -> dict[str, Any]:
 
 
 def _extra_protocols(first: ScoredSystem, other: ScoredSystem) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return how each system's metrics of the evaluate library were made, of those that both have."""
+    """Return how each system computed the metrics of the evaluate library that both have."""
     ours, theirs = (each.metrics["protocol"].get("extra_metrics", {}) for each in (first, other))
     both = ours.keys() & theirs.keys()
     keys = ("implementation", "version", "references", "script", "arguments", "details.hashcode", "details.signature")
@@ -122,17 +125,17 @@ def _extra_protocols(first: ScoredSystem, other: ScoredSystem) -> tuple[dict[str
 
 
 def _made(protocol: dict[str, Any], key: str) -> Any:
-    """Return how a metric was made; what it says of itself (BERTScore's hash code) names versions that we do not."""
+    """Return how a metric was computed; ``details`` (BERTScore's hash code) covers versions that we do not record."""
     part, _, rest = key.partition(".")
     value = protocol.get(part)
     return (value or {}).get(rest) if rest else value
 
 
 def _foreign_ids(first: ScoredSystem, other: ScoredSystem) -> str:
-    """Return a few ids that only one of the two has, to find the cause by."""
+    """Return an id that only one of the two has, as a clue to the cause."""
     ours, theirs = (set(next(iter(each.per_example.values()), {})) for each in (first, other))
     only = [
-        f"{name} alone has {sorted(ids)[0]!r}"
+        f"only {name} has {sorted(ids)[0]!r}"
         for name, ids in ((first.system.name, ours - theirs), (other.system.name, theirs - ours))
         if ids
     ]
@@ -140,12 +143,12 @@ def _foreign_ids(first: ScoredSystem, other: ScoredSystem) -> str:
 
 
 def _anchor(which: str, scored: Sequence[ScoredSystem]) -> dict[str, Any] | None:
-    """Return the floor or ceiling, which is that of the dialogues and so of every system that knows it."""
+    """Return the floor or ceiling: a property of the dialogues, so any system that has it will do."""
     return next((each.metrics[which] for each in scored if each.metrics[which] is not None), None)
 
 
 def _pairs(scored: Sequence[ScoredSystem], baseline: str | None) -> Iterator[tuple[ScoredSystem, ScoredSystem]]:
-    """Yield every two systems, the baseline (else the one named first) second."""
+    """Yield every two systems, with the baseline (otherwise the one listed first) second."""
     for first, second in itertools.combinations(scored, 2):
         yield (first, second) if second.system.name == baseline else (second, first)
 
@@ -158,7 +161,7 @@ def _differences(
     for a, b in _pairs(scored, baseline):
         for metric in (name for name in a.per_example if name in b.per_example):
             rows.append({"a": a.system.name, "b": b.system.name, "metric": metric})
-            ids = sorted(a.per_example[metric])  # those of every system, which was checked
+            ids = sorted(a.per_example[metric])  # the same for every system, as was checked
             columns.append(np.array([a.per_example[metric][id_] - b.per_example[metric][id_] for id_ in ids]))
     if not rows:
         return rows
@@ -172,14 +175,14 @@ def _differences(
 
 
 def _tokenizer(protocol: dict[str, Any]) -> Tokenizer:
-    """Return the tokenizer of ROUGE; an older summtune had only rouge_score's."""
+    """Return ROUGE's tokenizer; an older summtune had only rouge_score's."""
     tokenizer: Tokenizer = protocol.get("tokenizer", "rouge")
     return tokenizer
 
 
 def _warnings(scored: Sequence[ScoredSystem], baseline: str | None, checks: dict[str, dict[str, Any]]) -> Iterator[str]:
     yield from unread.warnings(checks.get(unread.NAME))
-    yield from warnings_beside({each.system.name: each.metrics["diagnostics"]["checks"] for each in scored})
+    yield from joint_warnings({each.system.name: each.metrics["diagnostics"]["checks"] for each in scored})
     first = next(iter(scored[0].metrics["metrics"]))
     if not (numbers.is_fraction(first) and unread.draws_no_verdict(checks.get(unread.NAME))):
         yield from _no_better_than_the_floor(scored)

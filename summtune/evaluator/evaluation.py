@@ -36,18 +36,18 @@ PER_EXAMPLE_FILE = "per_example.jsonl"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of one system, and all that is needed to put them beside another's.
+    """The scores of one system, with all that a comparison with another system needs.
 
     Args:
-        protocol: how the scores were made; systems are compared under equal protocols only.
-        ids: the dialogues, in the order of the predictions.
+        protocol: how the scores were computed; only systems with equal protocols are compared.
+        ids: of the dialogues, in the order of the predictions.
         metrics: the mean over dialogues with its interval; ROUGE as fractions from 0 to 1, others on their own scale.
-        by_references: by ROUGE variant its mean under every aggregation, see ``aggregation.by_references``.
-        floor: what the first three turns of each dialogue score; None where dialogues are not known.
-        ceiling: what each reference scores against the others; None where no dialogue has two.
-        per_example: by metric one score a dialogue, shape ``(n,)``; metrics of the whole corpus are missing here.
-        ids_sha256: hash of all ids with their references, whatever the order: what the systems were scored on.
-        dialogues_sha256: hash of all ids with their dialogues; None where dialogues are not known.
+        by_references: by ROUGE variant, its mean under every aggregation, see ``aggregation.by_references``.
+        floor: what the first three turns of each dialogue score; None if dialogues are unknown.
+        ceiling: what each reference scores against the others; None if no dialogue has two.
+        per_example: by metric, one score per dialogue, shape ``(n,)``; without metrics of the whole corpus.
+        ids_sha256: hash of all ids with their references in any order: what the systems were scored on.
+        dialogues_sha256: hash of all ids with their dialogues; None if dialogues are unknown.
         outputs_sha256: hash of all ids with their predictions: equal for two systems that wrote the same.
         diagnostics: see ``summtune.evaluator.diagnostics.diagnosis.diagnose``.
     """
@@ -65,7 +65,7 @@ class Evaluation:
     diagnostics: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the object as it stands in ``metrics.json``."""
+        """Return the object as written to ``metrics.json``."""
         return {
             "protocol": self.protocol,
             "n": len(self.ids),
@@ -91,15 +91,15 @@ def evaluate(
     """Return the scores of ``predictions`` under the protocol that ``settings`` describe.
 
     Args:
-        predictions: one a dialogue, each with its references.
+        predictions: one per dialogue, each with its references.
         settings: the recipe's ``evaluation`` section.
         leakage: ``data.leakage`` of the plan, for the diagnostics.
         weights: ``unchanged_tensors`` and ``compared_tensors`` of ``training.json``, for the diagnostics.
 
     Raises:
-        DataError: there is no prediction, an id comes twice, or a dialogue has no reference.
+        DataError: there is no prediction, an id is repeated, or a dialogue has no reference.
         InputError: a metric is unknown or cannot be loaded.
-        StageError: a metric was loaded and failed.
+        StageError: a metric was loaded but failed.
     """
     _check(predictions)
     system = TextSet(
@@ -134,7 +134,7 @@ def evaluate(
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
-    """Write ``per_example.jsonl`` and then ``metrics.json``, which says that the evaluation is complete."""
+    """Write ``per_example.jsonl`` and then ``metrics.json``, which marks the evaluation as complete."""
     columns = evaluation.per_example
     rows = (
         {"id": id_} | {name: float(scores[row]) for name, scores in columns.items()}
@@ -147,23 +147,23 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
 def _check(predictions: Sequence[Prediction]) -> None:
     if not predictions:
         raise DataError("there is nothing to score (got 0 predictions); check that the predict stage wrote some")
-    doubled = [id_ for id_, count in Counter(p.id for p in predictions).items() if count > 1]
-    if doubled:
+    repeated = [id_ for id_, count in Counter(p.id for p in predictions).items() if count > 1]
+    if repeated:
         raise DataError(
-            f"an id stands for several predictions (got {doubled[0]!r} more than once, {len(doubled)} such ids); "
+            f"an id has several predictions (got {repeated[0]!r} more than once, {len(repeated)} such ids); "
             "give each dialogue one prediction"
         )
     for prediction in predictions:
         if not prediction.references or not all(text.strip() for text in prediction.references):
             raise DataError(
                 f"a reference is missing or empty (got {list(prediction.references)!r} for id {prediction.id!r}); "
-                "give each dialogue at least one summary, and no empty ones"
+                "give each dialogue at least one summary, none of them empty"
             )
 
 
 @dataclass(frozen=True)
 class _Scores:
-    """What a set of texts scored: by metric one score a dialogue, or one number of the whole."""
+    """The scores of a set of texts: by metric, one score per dialogue, or one number for the corpus."""
 
     per_example: dict[str, FloatArray]
     scalars: dict[str, float]
@@ -171,7 +171,7 @@ class _Scores:
 
 
 def _score(sets: Mapping[str, TextSet], settings: EvaluationSettings) -> tuple[dict[str, _Scores], dict[str, Any]]:
-    """Return the scores of each set, and how the metrics of the evaluate library were computed."""
+    """Return the scores of each set and how the metrics of the evaluate library were computed."""
     rouge_names = [name for name in settings.metrics if rouge.is_rouge(name)]
     other_names = [name for name in settings.metrics if name not in rouge_names]
     scored = {name: _score_rouge(each, rouge_names, settings) for name, each in sets.items()}
@@ -236,7 +236,7 @@ def _estimates(scores: _Scores, settings: EvaluationSettings) -> dict[str, Estim
 def _anchor(
     texts: TextSet | None, name: str, scored: Mapping[str, _Scores], settings: EvaluationSettings
 ) -> dict[str, Any] | None:
-    """Return the floor or the ceiling as it stands in ``metrics.json``."""
+    """Return the floor or the ceiling as written to ``metrics.json``."""
     if texts is None:
         return None
     metrics = {metric: asdict(each) for metric, each in _estimates(scored[name], settings).items()}
@@ -244,7 +244,7 @@ def _anchor(
 
 
 def _no_better_than(floor: Mapping[str, Any] | None, metrics: Mapping[str, Estimate]) -> list[str]:
-    """Return a sentence where the first metric is no higher than the floor's: then nothing was summarized."""
+    """Return a sentence if the first metric is no higher than the floor's: then nothing was summarized."""
     name = next((name for name in metrics if floor is not None and name in floor["metrics"]), None)
     if floor is None or name is None or numbers.is_lower_better(name):
         return []
@@ -258,5 +258,5 @@ def _no_better_than(floor: Mapping[str, Any] | None, metrics: Mapping[str, Estim
 
 
 def _fingerprint(rows: Iterable[list[str]]) -> str:
-    """Return a hash of the rows in whatever order; JSON keeps ``["a", "bc"]`` apart from ``["ab", "c"]``."""
+    """Return a hash of the rows, the same for any order; JSON keeps ``["a", "bc"]`` and ``["ab", "c"]`` distinct."""
     return hashlib.sha256("\n".join(sorted(json.dumps(row) for row in rows)).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Scores predictions with metrics of the evaluate library, each computed in a process of its own."""
+"""Scores predictions with metrics of the evaluate library, in a separate process."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from summtune.evaluator.aggregation import Aggregate, FloatArray, by_dialogue
 from summtune.recipe.sections import metric_name
 
 PredictionSet: TypeAlias = tuple[Sequence[str], Sequence[Sequence[str]]]
-"""``n`` summaries, and for each of them one or more that it is scored against."""
+"""``n`` summaries, and for each of them one or more references."""
 
 _DEFAULTS: dict[str, dict[str, Any]] = {"bertscore": {"lang": "en"}}
-"""What ``compute`` needs beyond predictions and references, for metrics that do not run without."""
+"""Arguments that ``compute`` of these metrics requires besides predictions and references."""
 
 
 @dataclass(frozen=True)
 class ExtraScores:
-    """What the metrics gave, on the metrics' own scales.
+    """Scores on the metrics' own scales.
 
     Args:
-        per_example: by metric name (``bertscore.f1``), one score a dialogue, shape ``(n,)``.
-        scalars: by metric name, the one number of a metric that scores the corpus as a whole.
+        per_example: by metric name (``bertscore.f1``), one score per dialogue, shape ``(n,)``.
+        scalars: by metric name, the single number of a metric that scores the corpus as a whole.
         protocol: by the metric's name in the recipe, how it was computed.
     """
 
@@ -52,19 +52,19 @@ def score_extra(
 ) -> list[ExtraScores]:
     """Return the scores of metrics that are not ROUGE, for each set of predictions.
 
-    A metric that gives one score a pair is aggregated over a dialogue's references as ROUGE is; a metric of the whole
-    corpus is taken as it comes, given all references at once where it accepts them. One process loads each metric once
+    A metric that returns one score per pair is aggregated over a dialogue's references like ROUGE; a metric of the
+    whole corpus is used as it is, with all references at once if it accepts them. One process loads each metric once
     and scores every set with it.
 
     Args:
-        sets: predictions with their references, none of them empty: a system's outputs, and what they are held against.
+        sets: predictions with their references, none of them empty: a system's outputs, the floor and the ceiling.
         sources: names on the hub (``bertscore``), or folders that hold a metric's script.
         aggregate: mean or max over the references of one dialogue.
-        arguments: by metric name what its ``compute`` gets besides; absolute paths are of this machine.
+        arguments: by metric name, further arguments of its ``compute``; absolute paths are of this machine.
 
     Raises:
-        InputError: a metric cannot be loaded, does not take an argument, or two have one name.
-        StageError: a metric was loaded and failed, or its process died.
+        InputError: a metric cannot be loaded, does not accept an argument, or two have the same name.
+        StageError: a metric was loaded but failed, or its process died.
     """
     if not sources:
         return [ExtraScores({}, {}, {}) for _ in sets]
@@ -98,7 +98,7 @@ def _scores(
     made: Sequence[dict[str, Any]],
     aggregate: Aggregate,
 ) -> ExtraScores:
-    """Return the scores of one set from what each metric gave for its pairs."""
+    """Return the scores of one set from what each metric returned for its pairs."""
     counts = [len(several) for several in references]
     scores = ExtraScores({}, {}, {})
     for name, result, how in zip(names, results, made, strict=True):
@@ -111,7 +111,7 @@ def _scores(
 
 
 def _made(source: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how a metric is computed, the same on every machine: a local script or model is known by its content."""
+    """Return how a metric is computed, the same on every machine: a local script or model is identified by content."""
     script = {"script": _content(source)} if is_local(source) else {}
     return {
         "implementation": "evaluate",
@@ -122,7 +122,7 @@ def _made(source: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _content(value: Any) -> Any:
-    """Return ``<name> (sha256 <16 hex digits>)`` of a local file or folder, and any other value as it is."""
+    """Return ``<name> (sha256 <16 hex digits>)`` for a local file or folder, any other value unchanged."""
     if not isinstance(value, str) or not is_local(value) or not Path(value).exists():
         return value
     return f"{Path(value).name} (sha256 {content_sha256(Path(value))[:16]})"
@@ -146,7 +146,7 @@ def _compute_apart(request: dict[str, Any]) -> dict[str, Any]:
             sources = ", ".join(metric["source"] for metric in request["metrics"])
             last_lines = "\n".join(ended.stderr.decode(errors="replace").splitlines()[-5:])
             raise StageError(
-                f"the process that computes {sources} died (got exit status {ended.returncode}); its last words were:\n"
+                f"the process that computes {sources} died (got exit status {ended.returncode}); its last output was:\n"
                 f"{last_lines}"
             )
         answer: dict[str, Any] = read_json(answer_path)
@@ -159,11 +159,11 @@ def _error(step: str, metric: dict[str, Any], message: str) -> Exception:
     source, key = metric["source"], f"evaluation.metric_arguments.{metric['name']}"
     if step == "load":
         return InputError(
-            f"metric {source!r} cannot be loaded (got {message}); install what it asks for, or give the path of a "
+            f"metric {source!r} cannot be loaded (got {message}); install what it requires, or give the path of a "
             "local folder that holds the metric's script"
         )
     if step == "arguments":
-        return InputError(f"metric {source!r} does not take what it is given (got {message}); correct {key}")
+        return InputError(f"metric {source!r} does not accept an argument (got {message}); correct {key}")
     given = f" with the arguments {metric['arguments']}" if metric["arguments"] else ""
     advice = f"correct {key}, or leave it" if given else "leave it"
     return StageError(

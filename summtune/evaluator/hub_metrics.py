@@ -1,8 +1,8 @@
-"""Computes metrics of the evaluate library in a process of its own, which `summtune.base.start` starts.
+"""Computes metrics of the evaluate library in a separate process, which `summtune.base.start` starts.
 
-Started by ``summtune.evaluator.extra_metrics`` and imported by nobody: ``import evaluate`` costs seconds, and a
-metric's script is other people's code that must not run in the command line's process. The request and the answer are
-JSON files.
+``summtune.evaluator.extra_metrics`` starts it and no module imports it: ``import evaluate`` takes seconds, and a
+metric's script is third-party code that must not run in the command's process. The request and the answer are JSON
+files.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from summtune.base.files import read_json, write_json
 from summtune.base.hints import hint
 
 _FEW_PAIRS = 16
-"""Up to so many pairs, a list may be as long as the pairs by chance (BLEU gives four precisions); it is tried out."""
+"""With at most this many pairs, a list may match their number by chance (BLEU has four precisions): it is tested."""
 
 
 def main(request_path: Path, answer_path: Path) -> None:
     """Write the answer to a request: ``{"results": [...]}``, or ``{"error": {"step", "metric", "message"}}``.
 
     The request has ``metrics`` (``source``, ``name`` and ``arguments`` of each) and ``sets`` (``predictions`` and
-    ``references``). There is a list of results a metric, with one a set: ``per_pair`` (lists with one score for every
-    pair of prediction and reference), ``scalars`` and ``other`` (whatever else the metric returned), each keyed as the
-    metric keys it.
+    ``references``). There is a list of results per metric, with one result per set: ``per_pair`` (lists with one score
+    per pair of prediction and reference), ``scalars`` and ``other`` (everything else that the metric returned), each
+    with the metric's own keys.
     """
     request = read_json(request_path)
     results = []
@@ -51,12 +51,12 @@ def main(request_path: Path, answer_path: Path) -> None:
 def _load(source: str, cache: str) -> Any:
     import evaluate
 
-    # The metric keeps what it is given in files; a cache of its own keeps two runs out of each other's way.
+    # The metric stores its inputs in files; a separate cache prevents two runs from interfering.
     return evaluate.load(source, cache_dir=cache)
 
 
 def _check_arguments(metric: Any, arguments: dict[str, Any]) -> None:
-    """Raise TypeError where the metric's computation has no argument of such a name."""
+    """Raise TypeError if the metric's computation lacks one of the arguments."""
     parameters = inspect.signature(metric._compute).parameters.values()
     if any(one.kind is one.VAR_KEYWORD for one in parameters):
         return
@@ -69,10 +69,10 @@ def _check_arguments(metric: Any, arguments: dict[str, Any]) -> None:
 def _compute(
     metric: Any, arguments: dict[str, Any], predictions: list[str], references: list[list[str]]
 ) -> dict[str, Any]:
-    """Return the scores of every (prediction, reference) pair, and of the whole where the metric gives only that.
+    """Return the scores of every (prediction, reference) pair, or of the corpus if the metric returns only that.
 
-    A metric of the whole corpus gets all references of a dialogue at once if it takes lists; its result over pairs
-    would not be what its authors define.
+    A metric of the whole corpus gets all references of a dialogue at once if it accepts lists, as its authors define
+    it; a result over pairs would differ.
     """
     takes_lists = _takes_lists(metric)
     pairs = [(text, reference) for text, several in zip(predictions, references, strict=True) for reference in several]
@@ -122,10 +122,10 @@ def _is_number(value: object) -> bool:
 
 
 def _finite(key: str, value: Any) -> float:
-    """Return the score, if it is one: a mean that holds a NaN would say nothing about any dialogue."""
+    """Return the score if it is finite: one NaN would make the mean over all dialogues meaningless."""
     score = float(value)
     if not math.isfinite(score):
-        raise ValueError(f"the metric gave no finite number for {key} (got {score})")
+        raise ValueError(f"the metric returned no finite number for {key} (got {score})")
     return score
 
 

@@ -1,4 +1,4 @@
-"""Finds systems that wrote the same: a model that training did not change, or one run under two names."""
+"""Finds systems with identical outputs: a model that training did not change, or one run under two names."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from summtune.evaluator.systems import ScoredSystem
 _EXAMPLES = 5
 _SHOWN_CHARACTERS = 80
 _MUCH = 0.5
-"""From this share of equal outputs on a reader must know: different models rarely agree to the letter."""
+"""Share of equal outputs from which on a warning is given: different models rarely agree to the letter."""
 
 
 def identical_outputs(pairs: Sequence[tuple[ScoredSystem, ScoredSystem]]) -> dict[str, Any]:
     """Return the check ``identical_outputs`` of ``comparison.json``.
 
-    ``count`` is the pairs of systems that wrote the same for every dialogue, ``pairs`` holds for each pair how many
-    dialogues (``count`` ``of``) they agree on, and ``examples`` names dialogues of pairs that agree on all.
+    ``count`` is the number of pairs of systems that wrote the same for every dialogue, ``pairs`` holds for each pair
+    on how many dialogues (``count`` ``of``) they agree, and ``examples`` lists dialogues of pairs that agree on all.
 
     Args:
         pairs: every two systems.

@@ -1,6 +1,6 @@
-"""How sure a mean over dialogues is: bootstrap intervals, paired differences and a permutation test.
+"""Measures the uncertainty of means over dialogues: bootstrap intervals, paired differences and a permutation test.
 
-The unit of resampling is the dialogue, whatever the number of its references: two references of one dialogue are not
+The unit of resampling is the dialogue, regardless of its number of references: two references of one dialogue are not
 two independent observations. The methods are the percentile bootstrap (Efron and Tibshirani, *An Introduction to the
 Bootstrap*, 1993, chapter 13), its paired form for two systems on one test set (Koehn, *Statistical Significance Tests
 for Machine Translation Evaluation*, EMNLP 2004), and the paired sign-flip permutation test (Good, *Permutation,
@@ -19,7 +19,7 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 
 _CHUNK_CELLS = 1_000_000
-"""Resamples × dialogues held at once: 8 MB a matrix, however many resamples are asked for."""
+"""Resamples × dialogues held at once: 8 MB per matrix, for any number of resamples."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Estimate:
     """A mean over dialogues with its percentile interval, in the unit of the scores.
 
     Args:
-        value: the mean of the dialogues as they are.
-        ci_low: lower end; None where one dialogue leaves nothing to resample, or the metric has no per-dialogue scores.
+        value: the mean over the dialogues themselves.
+        ci_low: lower end; None if there is only one dialogue, or the metric has no scores per dialogue.
         ci_high: upper end; None in the same cases.
     """
 
@@ -42,11 +42,11 @@ def estimate_means(scores: FloatArray, *, samples: int, confidence: float, seed:
 
     The interval runs from the ``(1 - confidence) / 2`` to the ``(1 + confidence) / 2`` quantile of the means of
     ``samples`` resamples of the dialogues, drawn with replacement (Efron and Tibshirani 1993, chapter 13). All
-    columns see the same resamples, so what is said of one metric and of another rests on the same draws. The interval
-    of a column of paired differences is Koehn's (2004) paired bootstrap.
+    columns use the same resamples, so statements about different metrics rest on the same draws. The interval of a
+    column of paired differences is Koehn's (2004) paired bootstrap.
 
     Args:
-        scores: shape ``(n, columns)``, one row a dialogue.
+        scores: shape ``(n, columns)``, one row per dialogue.
         samples: number of resamples.
         confidence: between 0 and 1, for instance 0.95.
         seed: same seed, same shape: same resamples.
@@ -74,18 +74,18 @@ def bootstrap_means(scores: FloatArray, *, samples: int, seed: int) -> FloatArra
 def paired_p_values(differences: FloatArray, *, permutations: int, seed: int) -> FloatArray:
     """Return the two-sided p-value of every column's mean difference, shape ``(columns,)``.
 
-    Under the hypothesis that two systems do not differ, the sign of each dialogue's difference is a coin's. The value
-    is ``(count + 1) / (permutations + 1)``, ``count`` being the sign-flipped means at least as far from zero as the
-    one that was seen; the 1 is the data as they are, which keeps the test exact and the value above zero (Good 2005;
-    Phipson and Smyth, *Permutation P-values Should Never Be Zero*, 2010).
+    Under the hypothesis that two systems do not differ, the sign of each dialogue's difference is a coin flip. The
+    value is ``(count + 1) / (permutations + 1)``, where ``count`` is the number of sign-flipped means at least as far
+    from zero as the observed one; the 1 stands for the data themselves, which keeps the test exact and the value above
+    zero (Good 2005; Phipson and Smyth, *Permutation P-values Should Never Be Zero*, 2010).
 
     Args:
-        differences: shape ``(n, columns)``, one row a dialogue, score of one system minus score of the other.
+        differences: shape ``(n, columns)``, one row per dialogue: score of one system minus score of the other.
         permutations: number of random sign flips.
         seed: same seed, same shape: same flips.
     """
     observed = np.abs(differences.mean(axis=0))
-    # Sums in another order differ in the last bits; without this slack a tie counts as smaller, and p is too low.
+    # Sums in another order differ in the last bits; without this slack a tie may count as smaller and lower p.
     threshold = observed - 1e-12 * np.maximum(1.0, observed)
     count = np.zeros(differences.shape[1])
     for signs in _sign_flips(len(differences), permutations, seed):
@@ -96,9 +96,10 @@ def paired_p_values(differences: FloatArray, *, permutations: int, seed: int) ->
 def holm(p_values: FloatArray) -> FloatArray:
     """Return the p-values with Holm's correction, shape ``(tests,)``, in the order given.
 
-    Calling those below a level real makes even one false alarm among all tests no likelier than that level, whatever
-    the tests have in common (Holm, *A Simple Sequentially Rejective Multiple Test Procedure*, 1979): the smallest of
-    ``m`` values is multiplied by ``m``, the next by ``m - 1``, and none becomes smaller than the one before it.
+    If values below a level count as real, the probability of even one false alarm among all tests is at most that
+    level, for any dependence between the tests (Holm, *A Simple Sequentially Rejective Multiple Test Procedure*, 1979):
+    the smallest of ``m`` values is multiplied by ``m``, the next by ``m - 1``, and none becomes smaller than the one
+    before it.
 
     Args:
         p_values: shape ``(tests,)``.

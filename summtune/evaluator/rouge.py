@@ -1,8 +1,8 @@
-"""ROUGE as rouge_score computes it, pair by pair to the last bits, many times as fast.
+"""Computes ROUGE exactly as rouge_score does, bit for bit for every pair, but many times faster.
 
-rouge_score is the reference implementation, the protocol names its version, and tests hold every score of this module
-against it. What is done differently costs nothing in the result: a word is stemmed once in a process and not once in
-a text, a text is read once and not once for each variant and reference, and the longest common subsequence is found
+rouge_score is the reference implementation, the protocol names its version, and tests compare every score of this
+module with it. The differences do not affect the result: a word is stemmed once per process instead of once per text,
+a text is tokenized once instead of once for each variant and reference, and the longest common subsequence is found
 with bit vectors (Hyyrö, *Bit-parallel LCS-length computation revisited*, 2004) instead of a table of numbers.
 """
 
@@ -29,14 +29,14 @@ Words = list[str]
 
 IMPLEMENTATION = "rouge_score"
 
-# What rouge_score.tokenize takes for a word, and the longest one that it does not stem.
+# A word according to rouge_score.tokenize, and the length up to which it does not stem.
 _WORD = re.compile("[a-z0-9]+")
 _SHORT = 3
 
 _CACHED_STEMS = 2**16
-"""Words whose stem is remembered: more than a language's common ones, and a few MB."""
+"""Number of cached stems: more than a language's common words, a few MB."""
 _CACHED_TEXTS = 64
-"""Texts that stay read: a prediction meets every reference, and people's agreement takes each of them both ways."""
+"""Number of cached texts: a prediction is scored with every reference, and references are scored in both directions."""
 
 
 def implementation_version() -> str:
@@ -48,7 +48,7 @@ def is_rouge(name: str) -> bool:
     """Return whether ``name`` asks for ROUGE, rather than for a metric of the evaluate library.
 
     Raises:
-        InputError: the name begins like ROUGE and is no variant that rouge_score knows.
+        InputError: the name begins with "rouge" but is not a variant of rouge_score.
     """
     if re.fullmatch(r"rouge([1-9]|L|Lsum)", name):
         return True
@@ -73,25 +73,25 @@ def score_pairs(
 
     Args:
         predictions: ``n`` summaries.
-        references: for each of them one or more summaries that people wrote.
+        references: for each of them, one or more summaries that people wrote.
         names: ROUGE variants, ``rouge1`` … ``rouge9``, ``rougeL``, ``rougeLsum`` (Lin, *ROUGE: A Package for Automatic
             Evaluation of Summaries*, 2004).
-        use_stemmer: whether words of the letters a-z are Porter-stemmed first; the rules are those of English.
-        split_sentences: whether ROUGE-Lsum looks for sentences, or takes lines for them as rouge_score does.
+        use_stemmer: whether words of the letters a-z are Porter-stemmed first, by the rules of English.
+        split_sentences: whether ROUGE-Lsum splits a text into sentences; otherwise into lines, as rouge_score does.
         tokenizer: how a text is divided into words, see `tokenize`.
 
     Returns:
         Shape ``(pairs, len(names))``: first all references of the first prediction, then those of the second.
 
     Raises:
-        InputError: a name is no ROUGE variant.
+        InputError: a name is not a ROUGE variant.
     """
     unknown = [name for name in names if not is_rouge(name)]
     if unknown:
         raise InputError(f"not a ROUGE variant (got {unknown[0]!r}); use rouge1 to rouge9, rougeL or rougeLsum")
     read = _reader(use_stemmer, split_sentences, tokenizer)
     measures = [_measure(name) for name in names]
-    scores = array("d")  # eight bytes a score, however many pairs there are
+    scores = array("d")  # eight bytes per score
     count = 0
     for prediction, texts in zip(predictions, references, strict=True):
         candidate = read(prediction)
@@ -107,10 +107,10 @@ def tokenize(text: str, tokenizer: Tokenizer) -> Words:
 
     Args:
         text: any text.
-        tokenizer: ``rouge``: runs of a-z and 0-9 in lower case, and nothing else, which is rouge_score's own;
-            ``unicode``: words of any script (`summtune.base.writing.unicode_words`); ``character``: of scripts without
-            spaces each character (`summtune.base.writing.characters`), as ROUGE of Chinese is computed since Hu et al.,
-            *LCSTS*, 2015, and Latin words whole, as in sacreBLEU's tokenizer ``zh``.
+        tokenizer: ``rouge``: runs of a-z and 0-9 in lower case and nothing else, as in rouge_score;
+            ``unicode``: words of any script (`summtune.base.writing.unicode_words`); ``character``: single characters
+            of scripts without spaces (`summtune.base.writing.characters`), as usual for ROUGE of Chinese since Hu et
+            al., *LCSTS*, 2015, and whole Latin words, as in sacreBLEU's tokenizer ``zh``.
     """
     match tokenizer:
         case "rouge":
@@ -123,7 +123,7 @@ def tokenize(text: str, tokenizer: Tokenizer) -> Words:
 
 
 class _Text:
-    """A text as words, with what the variants need of it, each made once."""
+    """A text as words, with cached values that the ROUGE variants need."""
 
     def __init__(self, sentences_: list[Words]) -> None:
         self.sentences = sentences_
@@ -131,19 +131,19 @@ class _Text:
         self._counts: dict[int, Counter[tuple[str, ...]]] = {}
 
     def counts(self, n: int) -> Counter[tuple[str, ...]]:
-        """Return how often each run of ``n`` words comes."""
+        """Return how often each run of ``n`` words occurs."""
         if n not in self._counts:
             self._counts[n] = Counter(zip(*(self.words[start:] for start in range(n)), strict=False))
         return self._counts[n]
 
     @functools.cached_property
     def bits(self) -> dict[str, int]:
-        """Where each word stands among all words: bit 0 is the first place."""
+        """The positions of each word among all words: bit 0 is the first position."""
         return _bits(self.words)
 
     @functools.cached_property
     def sentence_bits(self) -> list[dict[str, int]]:
-        """Where each word stands within each sentence."""
+        """The positions of each word within each sentence."""
         return [_bits(sentence) for sentence in self.sentences]
 
 
@@ -151,9 +151,9 @@ _Measure = Callable[[_Text, _Text], float]
 
 
 def _reader(use_stemmer: bool, split_sentences: bool, tokenizer: Tokenizer) -> Callable[[str], _Text]:
-    """Return what turns a text into words, sentence by sentence.
+    """Return a function that turns a text into words, sentence by sentence.
 
-    Sentences end at characters that are no part of a word, so the words of the text are those of its sentences.
+    Sentences end at characters that are not part of a word, so the words of the text are those of its sentences.
     """
     stem = _porter_stem() if use_stemmer else None
 
@@ -171,7 +171,7 @@ def _reader(use_stemmer: bool, split_sentences: bool, tokenizer: Tokenizer) -> C
 
 @functools.cache
 def _porter_stem() -> Callable[[str], str]:
-    """Return rouge_score's stemmer with a memory."""
+    """Return rouge_score's stemmer with a cache."""
     from nltk.stem.porter import PorterStemmer
 
     return functools.lru_cache(_CACHED_STEMS)(PorterStemmer().stem)
@@ -200,7 +200,7 @@ def _rouge_l(reference: _Text, candidate: _Text) -> float:
 
 
 def _rouge_lsum(reference: _Text, candidate: _Text) -> float:
-    """Return the union-LCS F-measure of section 3.2, with the hits clipped as rouge_score does."""
+    """Return the union-LCS F-measure (Lin 2004, section 3.2), with the hits clipped as in rouge_score."""
     if len(reference.sentences) == 1 == len(candidate.sentences):
         return _rouge_l(reference, candidate)
     left, open_ = Counter(candidate.words), Counter(reference.words)
@@ -244,9 +244,9 @@ def _last_row(words: Words, bits: dict[str, int], length: int) -> int:
 
 
 def _lcs_places(words: Words, bits: dict[str, int], other: Words) -> set[int]:
-    """Return the places in ``words`` of a longest common subsequence: the very one that rouge_score traces back.
+    """Return the positions in ``words`` of a longest common subsequence: exactly the one that rouge_score traces back.
 
-    Where several are as long, the union over sentences depends on which one is taken.
+    If several are equally long, the union over sentences depends on which one is chosen.
     """
     if bits.keys().isdisjoint(words):
         return set()
@@ -265,7 +265,7 @@ def _lcs_places(words: Words, bits: dict[str, int], other: Words) -> set[int]:
         if words[i - 1] == other[j - 1]:
             i, j, longest = i - 1, j - 1, longest - 1
             places.add(i)
-        # Without a match the length comes from the left or from above; rouge_score goes left only where that is longer.
+        # Without a match the length comes from the left or from above; rouge_score goes left only if that is longer.
         elif j - (rows[i - 1] & ((1 << j) - 1)).bit_count() < longest:
             j -= 1
         else:

@@ -1,4 +1,4 @@
-"""Splits a text into sentences, for ROUGE-Lsum; the rules come with the installed package, nothing is downloaded."""
+"""Splits a text into sentences for ROUGE-Lsum, with rules bundled in an installed package: nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from importlib.metadata import version
 
 SPLITTER = "sentencex"
 LINES = "newline"
-"""What the protocol calls splitting at line ends only, as rouge_score does on its own."""
+"""Name in the protocol for splitting at line ends only, as rouge_score does."""
 
-# sentencex 1.0 takes these for the end of a sentence when a capital or a digit follows.
+# sentencex 1.0 ends a sentence at these if a capital or a digit follows.
 _ABBREVIATION_AT_END = re.compile(r"(?:^|[\s(\"'])(?:Ms|Mx|vs|No|Nos)\.\s*$")
-# White space that is no plain space makes sentencex 1.0 panic after a capital letter and before a full stop.
+# White space other than a plain space makes sentencex 1.0 panic between a capital letter and a full stop.
 _BLANK = re.compile(r"[^\S\n]")
-# What no UTF-8 can hold, and so no library in Rust.
+# UTF-8, and so any library in Rust, cannot represent these.
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def splitting(split_sentences: bool) -> str:
-    """Return what the protocol says of the splitting: the splitter with its version, or ``newline``."""
+    """Return the protocol's name of the splitting: the splitter with its version, or ``newline``."""
     return f"{SPLITTER} {version(SPLITTER)}" if split_sentences else LINES
 
 
 def sentences(text: str) -> list[str]:
     """Return the sentences of an English text, without those that are only white space.
 
-    A line end always ends a sentence, so that a text which already has one sentence a line stays as it is.
+    A line end always ends a sentence, so that a text with one sentence per line stays as it is.
 
     Args:
         text: any text.
@@ -34,11 +34,11 @@ def sentences(text: str) -> list[str]:
 
     found: list[str] = []
     for line in _BLANK.sub(" ", _LONE_SURROGATE.sub("\ufffd", text)).split("\n"):
-        goes_on = False
+        continues = False
         for part in segment("en", line):
-            if goes_on:
+            if continues:
                 found[-1] += part
             else:
                 found.append(part)
-            goes_on = _ABBREVIATION_AT_END.search(part) is not None
+            continues = _ABBREVIATION_AT_END.search(part) is not None
     return [sentence for sentence in found if not sentence.isspace()]

@@ -12,19 +12,19 @@ from summtune.base.visible import one_line
 from summtune.evaluator.evaluation import METRICS_FILE
 
 KINDS = ("prompt", "train", "scored")
-"""What can be compared: prompted and trained models, and outputs from elsewhere that were scored here."""
+"""What can be compared: prompted and trained models, and external outputs that were scored here."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a system costs; None where nobody knows, as of outputs from elsewhere.
+    """What a system costs; None if unknown, as for external outputs.
 
     Args:
         device_hours: of training, hours times devices; 0 for a prompted model.
-        devices: processes that trained, each on a device of its own (without a GPU: of this machine's CPU).
-        peak_memory_bytes: most memory that a process held in training or, of a prompted model, in prediction: of its
-            GPU, or its resident memory where there is none.
-        size_bytes: of the weights that are kept besides the base model's: all of them after full fine-tuning, the
+        devices: number of processes that trained, each on one GPU (without GPUs, on this machine's CPU).
+        peak_memory_bytes: most memory that a process held in training, or in prediction for a prompted model: of its
+            GPU, or its resident memory without one.
+        size_bytes: of the weights kept in addition to the base model's: all of them after full fine-tuning, the
             adapter's, or 0 for a prompted model.
     """
 
@@ -39,12 +39,12 @@ class FinishedSystem:
     """A system whose run has finished: one row of a comparison.
 
     Args:
-        name: how people know it, unique within a comparison.
+        name: shown to readers, unique within a comparison.
         run_dir: its run directory.
-        kind: ``prompt``, ``train`` or ``scored`` (outputs from elsewhere).
-        trainable_parameters: parameters that training could change, 0 for a prompted model; None if not known.
-        total_parameters: all parameters, an adapter's included; None if not known.
-        cost: what it took to make it.
+        kind: ``prompt``, ``train`` or ``scored`` (external outputs).
+        trainable_parameters: parameters that training could change, 0 for a prompted model; None if unknown.
+        total_parameters: all parameters, including an adapter's; None if unknown.
+        cost: of training and keeping it.
     """
 
     name: str
@@ -74,7 +74,7 @@ class ScoredSystem:
     references: dict[str, list[str]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the object as it stands in ``systems`` of ``comparison.json``."""
+        """Return the object as written to ``systems`` of ``comparison.json``."""
         return {
             "name": self.system.name,
             "run_dir": str(self.system.run_dir.resolve()),
@@ -91,12 +91,12 @@ def read_system(name: str | None, run_dir: Path) -> FinishedSystem:
     """Return the system whose run is in ``run_dir``.
 
     Args:
-        name: what it is called; None for the directory's name, which tells two runs of one recipe apart, or the name
-            that was given to outputs from elsewhere.
+        name: of the system; None for the directory's name, which distinguishes two runs of one recipe, or for the name
+            that was given to external outputs.
         run_dir: its run directory.
 
     Raises:
-        RunDirectoryError: it holds no run, an unfinished one, or a comparison.
+        RunDirectoryError: the directory holds no run, an unfinished one, or a comparison.
     """
     plan = _read(run_dir, "plan.json")
     if plan["kind"] not in KINDS:
@@ -120,7 +120,7 @@ def read_scores(system: FinishedSystem) -> ScoredSystem:
     """Return the system with its scores.
 
     Raises:
-        RunDirectoryError: scores are missing, do not fit together, or were written by an older summtune.
+        RunDirectoryError: scores are missing, inconsistent, or written by an older summtune.
     """
     metrics = _read(system.run_dir, METRICS_FILE)
     advice = f"delete {METRICS_FILE} there and give the run's command again"
@@ -166,7 +166,7 @@ def _read(run_dir: Path, file: str) -> dict[str, Any]:
     path = run_dir / file
     if not path.is_file():
         raise RunDirectoryError(
-            f"{run_dir} is not a finished run (got no {file}); give the `summtune run` that began it again: it goes on"
+            f"{run_dir} is not a finished run (got no {file}); give its `summtune run` command again: it resumes"
         )
     value: dict[str, Any] = read_json(path)
     return value

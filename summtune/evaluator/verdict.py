@@ -1,4 +1,4 @@
-"""Says in one sentence a system whether it is better, by how much, and whether the difference is real."""
+"""Writes one sentence per system: whether it is better, by how much, and whether the difference is real."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ Row = Mapping[str, Any]
 def verdict(comparison: Mapping[str, Any]) -> list[str]:
     """Return one sentence for each system but the baseline, on the comparison's first metric.
 
-    A sentence sets the system against the baseline, and then against the best one of all, so that what beats the
-    baseline is not taken for better than everything else that does. Without a baseline, the best system is set against
-    each other. Higher is better, but for error rates and perplexity.
+    A sentence compares the system with the baseline and then with the best of all systems, so that one that beats the
+    baseline does not look better than all others that do. Without a baseline, the best system is compared with each
+    other one. Higher is better, except for error rates and perplexity.
 
-    Two systems count as different when the interval of their difference leaves out zero and the permutation test's
-    p-value, with Holm's correction for every row of the table, is below one minus the confidence. What is not
-    distinguishable is not said to be equal: the interval stands beside it.
+    Two systems count as different if the interval of their difference excludes zero and the permutation test's
+    p-value, with Holm's correction for every row of the table, is below one minus the confidence. Systems that are not
+    distinguishable are not called equal: the sentence includes the interval.
 
-    From ROUGE that cannot read the references (`diagnostics.unread`) nothing is concluded; another metric may decide.
+    No conclusion is drawn from ROUGE that cannot read the references (`diagnostics.unread`); another metric may decide.
 
     Args:
         comparison: what ``summtune.evaluator.comparison.compare`` returns.
     """
     unread_letters = comparison.get("diagnostics", {}).get("checks", {}).get(unread.NAME)
     if not unread.draws_no_verdict(unread_letters):
-        return _sentences(comparison, _spoken_of(comparison))
+        return _sentences(comparison, _metric_of_verdict(comparison))
     readable = [row for row in comparison["differences"] if not numbers.is_fraction(row["metric"])]
     without = (
         f"No verdict is drawn from ROUGE, which cannot read {numbers.rate(unread_letters['share'])} of the letters."
     )
     if not readable:
         return [without]
-    # Holm's correction was made for all rows.
-    return [without, *_sentences(comparison, _spoken_of({**comparison, "differences": readable}))]
+    # Holm's correction still covers all rows.
+    return [without, *_sentences(comparison, _metric_of_verdict({**comparison, "differences": readable}))]
 
 
 def _sentences(comparison: Mapping[str, Any], metric: str | None) -> list[str]:
@@ -59,13 +59,13 @@ def _sentences(comparison: Mapping[str, Any], metric: str | None) -> list[str]:
         if name == best and len(scored) > 2:
             parts.append(f"no other system scores {'lower' if lower else 'higher'}")
         elif best not in (name, baseline) and (name, best) in words.rows:
-            parts.append(words.beside(name, best))
+            parts.append(words.behind_best(name, best))
         sentences.append(f"{'; '.join(parts)}.")
     return sentences
 
 
-def _spoken_of(comparison: Mapping[str, Any]) -> str | None:
-    """Return the metric of the verdict: the first that all have for each dialogue, else the baseline's first."""
+def _metric_of_verdict(comparison: Mapping[str, Any]) -> str | None:
+    """Return the metric of the verdict: the first that all systems have per dialogue, else the baseline's first."""
     pairs: dict[str, set[tuple[str, str]]] = {}
     for row in comparison["differences"]:
         pairs.setdefault(row["metric"], set()).add((row["a"], row["b"]))
@@ -83,7 +83,7 @@ class _Words:
 
     Args:
         comparison: what ``compare`` returns.
-        metric: the one that is spoken of.
+        metric: of the sentences.
     """
 
     def __init__(self, comparison: Mapping[str, Any], metric: str) -> None:
@@ -94,7 +94,7 @@ class _Words:
         self.rows = {(row["a"], row["b"]): row for row in rows} | {(row["b"], row["a"]): _turned(row) for row in rows}
 
     def against(self, name: str, other: str) -> str:
-        """Return how the one does against the other, with the metric's name."""
+        """Return how one system compares with the other, with the metric's name."""
         row = self.rows[name, other]
         if row["ci_low"] is None:
             return f"one dialogue cannot tell {name} from {other}"
@@ -104,8 +104,8 @@ class _Words:
         won = "beats" if (row["difference"] > 0) != numbers.is_lower_better(self.metric) else "is worse than"
         return f"{name} {won} {other} by {self._size(row)} {unit} ({p_value})"
 
-    def beside(self, name: str, best: str) -> str:
-        """Return, in short, how far the one is behind the best."""
+    def behind_best(self, name: str, best: str) -> str:
+        """Return briefly how far a system is behind the best one."""
         row = self.rows[name, best]
         if row["ci_low"] is None:
             return f"nor from {best}"
@@ -118,7 +118,7 @@ class _Words:
         return bool(row["p_adjusted"] < self.alpha) and not row["ci_low"] <= 0 <= row["ci_high"]
 
     def _why(self, row: Row) -> str:
-        """Return why a difference whose own interval leaves out zero does not count."""
+        """Return why a difference whose interval excludes zero does not count."""
         if row["ci_low"] <= 0 <= row["ci_high"] or row["p_adjusted"] < self.alpha or row["p_value"] >= self.alpha:
             return ""
         return f" among {self.tests} tests"
@@ -133,7 +133,7 @@ class _Words:
 
 
 def _turned(row: Row) -> Row:
-    """Return the difference seen from the other side."""
+    """Return the row of the same difference with ``a`` and ``b`` exchanged."""
     turned = {**row, "a": row["b"], "b": row["a"], "difference": -row["difference"]}
     if row["ci_low"] is not None:
         turned |= {"ci_low": -row["ci_high"], "ci_high": -row["ci_low"]}

@@ -1,1 +1,1 @@
-"""What a model is asked: templates and solved examples."""
+"""Prompts: templates and solved examples."""

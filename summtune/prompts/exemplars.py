@@ -34,27 +34,27 @@ def choose_exemplars(
 ) -> list[tuple[Dialogue, ...]]:
     """Return the exemplars of each target, ``shots`` of them, in the order in which a prompt shows them.
 
-    A dialogue is never an exemplar for its own text. ``first``, ``random`` and ``ids`` pass over (``ids``: refuse) what
-    occurs among the targets. ``first`` and ``ids`` give every target the same tuple. ``random`` draws anew for each
-    target, as lm-evaluation-harness does, so that no lucky exemplar decides the score of a whole system; the draw
-    depends on the seed, the pool and the target's text, not on its place or on the other targets. ``similar`` gives
-    each target the pool's nearest by TF-IDF cosine (raw term counts × smoothed idf, unit length), the most similar one
-    last, next to the target; of equally similar ones the earlier in the pool is taken as the more similar.
+    A dialogue is never an exemplar for its own text. ``first``, ``random`` and ``ids`` exclude dialogues that occur
+    among the targets (``ids`` refuses them). ``first`` and ``ids`` give every target the same tuple. ``random`` draws
+    separately for each target, as lm-evaluation-harness does, so that no lucky exemplar decides the score of a whole
+    system; the draw depends on the seed, the pool and the target's text, not on its index or the other targets.
+    ``similar`` gives each target the nearest dialogues of the pool by TF-IDF cosine (raw term counts × smoothed idf,
+    unit length), the most similar one last, next to the target; ties are broken in favour of earlier dialogues.
 
-    What ``random`` and ``similar`` choose is nested: of more shots, the last ones are those of fewer shots, and
-    prompts of one and of three shots differ in what the three show besides.
+    The choices of ``random`` and ``similar`` are nested: with more shots, the last ones are those of fewer shots, so
+    prompts with one and with three shots differ only in the additional exemplars.
 
     Args:
-        pool: where exemplars may come from.
-        targets: the dialogues to be summarized.
-        shots: how many exemplars each prompt shows, from 0.
+        pool: the dialogues to choose from.
+        targets: the dialogues to summarize.
+        shots: number of exemplars in each prompt, from 0.
         choose: how they are chosen.
         ids: for ``ids``, the exemplars in the order in which they are shown.
         seed: for ``random``.
 
     Raises:
-        DataError: fewer dialogues to choose from than ``shots``, or ids that are unknown, doubled, too few or too many,
-            or that name a dialogue which is to be summarized.
+        DataError: fewer dialogues to choose from than ``shots``; or ids that are unknown, duplicate, too few, too many,
+            or that name a dialogue to be summarized.
     """
     if shots == 0:
         return [()] * len(targets)
@@ -79,12 +79,12 @@ def check_exemplars(
     choose: Literal["first", "random", "similar", "ids"],
     ids: Sequence[str],
 ) -> None:
-    """Find nothing wrong with what `choose_exemplars` is asked for, without choosing for every target.
+    """Check the arguments of `choose_exemplars`, without choosing for every target.
 
     Raises:
         DataError: as `choose_exemplars` does.
     """
-    if choose == "similar":  # of one target, whose own text is the only one that it may not be shown
+    if choose == "similar":  # for one target, only its own text is excluded
         own = {target.dialogue.strip() for target in targets} & {one.dialogue.strip() for one in pool}
         _check_enough(len(pool) - bool(own), shots, len(pool))
     else:
@@ -93,19 +93,19 @@ def check_exemplars(
 
 def _check_enough(candidates: int, shots: int, pool: int) -> None:
     if candidates < shots:
-        beside = f" beside the {pool - candidates} that are to be summarized themselves" if candidates < pool else ""
+        excluded = f" without the {pool - candidates} to be summarized" if candidates < pool else ""
         raise DataError(
-            f"shots: {shots} needs as many exemplars (got {candidates} to choose from{beside});"
+            f"too few exemplars for shots: {shots} (got {candidates} to choose from{excluded});"
             " lower shots, or take exemplars from a larger split"
         )
 
 
 def _by_ids(pool: Sequence[Dialogue], target_texts: set[str], shots: int, ids: Sequence[str]) -> tuple[Dialogue, ...]:
     if len(ids) != shots:
-        raise DataError(f"exemplars name {len(ids)} ids (got shots: {shots}); give as many ids as shots")
+        raise DataError(f"exemplars.ids has {len(ids)} ids (got shots: {shots}); give exactly `shots` ids")
     doubled = [identity for identity, count in Counter(ids).items() if count > 1]
     if doubled:
-        raise DataError(f"an exemplar is named twice (got {', '.join(doubled)}); name each id once")
+        raise DataError(f"duplicate exemplar (got {', '.join(doubled)}); give each id once")
     by_id = {one.id: one for one in pool}
     unknown = [identity for identity in ids if identity not in by_id]
     if unknown:
@@ -114,7 +114,7 @@ def _by_ids(pool: Sequence[Dialogue], target_texts: set[str], shots: int, ids: S
     chosen = tuple(by_id[identity] for identity in ids)
     leaked = [one.id for one in chosen if one.dialogue.strip() in target_texts]
     if leaked:
-        raise DataError(f"an exemplar is to be summarized itself (got {', '.join(leaked)}); choose another id or split")
+        raise DataError(f"an exemplar is in the test data (got {', '.join(leaked)}); choose another id or split")
     return chosen
 
 
@@ -126,8 +126,8 @@ def _random(
     for target in targets:
         rng = random.Random(f"exemplars/{seed}/{target.dialogue.strip()}")
         drawn: list[int] = []
-        # Drawn from the whole pool, and again where that may not be shown: another set of targets (a limit, one
-        # dialogue of a finished run) then changes no draw. random.sample would not be nested.
+        # Draw from the whole pool, and redraw excluded dialogues: another set of targets (a limit, one dialogue of a
+        # finished run) then does not change the other draws. random.sample would not be nested.
         while len(drawn) < shots:
             place = rng.randrange(len(pool))
             if place not in barred and place not in drawn:
@@ -140,7 +140,7 @@ def _similar(pool: Sequence[Dialogue], targets: Sequence[Dialogue], shots: int) 
     import numpy as np
 
     place = {one.dialogue.strip(): index for index, one in enumerate(pool)}
-    assert len(place) == len(pool), "a pool comes from read_dialogues, which groups equal texts"
+    assert len(place) == len(pool), "read_dialogues, which returns the pool, groups equal texts"
     own_places = [place.get(target.dialogue.strip()) for target in targets]
     if targets:
         _check_enough(len(pool) - any(own is not None for own in own_places), shots, len(pool))
@@ -149,7 +149,7 @@ def _similar(pool: Sequence[Dialogue], targets: Sequence[Dialogue], shots: int) 
     chosen: list[tuple[Dialogue, ...]] = []
     for start in range(0, len(targets), _TARGETS_AT_ONCE):
         rows = slice(len(pool) + start, len(pool) + min(start + _TARGETS_AT_ONCE, len(targets)))
-        # Rounded, so that sums in another order do not decide between dialogues that are equally similar.
+        # Rounded, so that the order of summation does not decide between equally similar dialogues.
         cosines = (vectors[rows] @ pool_columns).toarray().round(_TIE_DECIMALS)
         for row, own in zip(cosines, own_places[start : start + _TARGETS_AT_ONCE], strict=True):
             if own is not None:
@@ -160,7 +160,7 @@ def _similar(pool: Sequence[Dialogue], targets: Sequence[Dialogue], shots: int) 
 
 
 def _terms(dialogue: str) -> Iterator[str]:
-    """Yield the words of a dialogue; in writing without spaces every two neighbours, as one character says little."""
+    """Yield the words of a dialogue; in scripts without spaces, character bigrams, as one character says little."""
     for word in _WORD.findall(dialogue.lower()):
         if is_unspaced(word):
             single = characters(word)

@@ -1,4 +1,4 @@
-"""Finds the placeholders of other tools in a prompt template, and tells them from braces that are text."""
+"""Finds the placeholders of other tools in a prompt template, and distinguishes them from braces in text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SUMMARY = re.compile(
     r"summar(y|ies)|targets?|tgt|labels?|outputs?|response|answer|completion|highlights|references?", re.IGNORECASE
 )
 
-# A name, and what formatting languages let follow it: row["text"], item.text, text!r, text:.100, text | trim
+# What may follow a name in formatting languages: row["text"], item.text, text!r, text:.100, text | trim
 _REST = r"(?:[.\[(!:|][^{}\n]*)?"
 _JINJA = re.compile(r"\{\{\{?[-~]?\s*[.$]?([A-Za-z_]\w*)\s*" + _REST + r"\s*[-~]?\}?\}\}")
 _STATEMENT = re.compile(r"\{%[^{}\n]*%\}|\{#[^{}\n]*#\}|\{\{\s*[#/>^!][^{}\n]*\}\}")
@@ -25,12 +25,12 @@ _SHELL = re.compile(r"[$#]\{\s*([A-Za-z_]\w*)\s*\}|\$([A-Za-z_]\w*)")
 _PERCENT = re.compile(r"%\(\s*([A-Za-z_]\w*)\s*\)[sdr]")
 _BRACES = re.compile(r"\{(\s*)([A-Za-z_]\w*)(\s*)(" + _REST + r")\s*\}")
 _NUMBER = re.compile(r"\{\d{1,2}(?:![rsa])?(?::[^{}\n]*)?\}")
-# Only where no {dialogue} is written: beside it, these are the tags and signs of an instruction.
+# Only if the template has no {dialogue}; with it, these are the tags and signs of an instruction.
 _ALONE = re.compile(
     r"\{\s*\}|(?<!\w)%s|<[<|]?/?\s*([A-Za-z_]\w*)\s*/?[|>]?>|\[\[?\s*([A-Za-z_]\w*)\s*\]\]?|"
     r"__([A-Za-z]+)__|%([A-Za-z]+)%|｛\s*([A-Za-z_]\w*)\s*｝"
 )
-# What an argument of LaTeX follows.
+# What precedes an argument in LaTeX.
 _BEFORE_ARGUMENT = re.compile(r"(?:\\[A-Za-z]+\*?(?:\[[^\]]*\]|\{[^{}]*\})*|[\^_])$")
 
 _ESCAPE = re.compile(r"\\([nrt])([a-z]*)")
@@ -45,12 +45,12 @@ _FILE = re.compile(r"@?\S*\.(?:txt|md|j2|jinja2?|prompt|tmpl|tpl|yaml|yml|json)"
 
 
 def foreign_placeholder(template: str) -> str | None:
-    """Return what is wrong with a template's placeholders and what to write, or None.
+    """Return what is wrong with a template's placeholders and what to write instead, or None.
 
-    JSON, LaTeX and code in the template are text, and so is every brace that does not hold a name alone.
+    JSON, LaTeX and code in the template are text, as are all braces that contain more than a name.
 
     Args:
-        template: a text, not a name of one.
+        template: the text, not the name of a template.
     """
     found = next(_found(template), None)
     if found is not None:
@@ -58,7 +58,7 @@ def foreign_placeholder(template: str) -> str | None:
     escape = _escape(template)
     if escape is not None:
         return (
-            f"prompt_template holds a backslash and a letter in place of a {_MEANT[escape[1]]} (got {escape}); write "
+            f"prompt_template contains a backslash and a letter instead of a {_MEANT[escape[1]]} (got {escape}); write "
             "the text in double quotes, or as a block scalar (`prompt_template: |`)"
         )
     if PLACE not in template:
@@ -67,7 +67,7 @@ def foreign_placeholder(template: str) -> str | None:
             if name is None or _is_usual(name):
                 return f"prompt_template has no {PLACE} (got {match.group()} in {template!r}); write {PLACE} there"
         if _FILE.fullmatch(template):
-            return f"prompt_template is the text itself, not a file (got {template!r}); copy the text into the recipe"
+            return f"prompt_template is a text, not a file (got {template!r}); copy the text into the recipe"
     return None
 
 
@@ -75,7 +75,7 @@ _MEANT = {"n": "line break", "r": "line break", "t": "tab"}
 
 
 def _found(template: str) -> Iterator[tuple[str, str]]:
-    """Yield the placeholders of other tools, each with its name, or nothing where it has none."""
+    """Yield the placeholders of other tools, each with its name, which may be empty."""
     for match in _JINJA.finditer(template):
         if not _is_argument(template, match.start()):
             yield match.group(), match[1]
@@ -96,7 +96,7 @@ def _found(template: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_placeholder(template: str, match: re.Match[str]) -> bool:
-    """Whether braces around a name stand for a value: ``{text}`` and ``{customer_name}``, not ``{x}`` of a formula."""
+    """Return whether braces around a name are a placeholder: ``{text}``, ``{customer_name}``; not ``{x}`` in math."""
     if _is_argument(template, match.start()) or template[match.start() - 1 : match.start()] == "{":
         return False
     before, name, after, rest = match.groups()
@@ -106,7 +106,7 @@ def _is_placeholder(template: str, match: re.Match[str]) -> bool:
 
 
 def _is_usual(name: str) -> bool:
-    """Whether templates of other tools call the dialogue or the summary so."""
+    """Return whether templates of other tools use this name for the dialogue or the summary."""
     return bool(_DIALOGUE.fullmatch(name) or _SUMMARY.fullmatch(name))
 
 
@@ -116,7 +116,7 @@ def _is_argument(template: str, start: int) -> bool:
 
 def _advice(placeholder: str, name: str, template: str) -> str:
     if _SUMMARY.fullmatch(name):
-        return f"remove {placeholder}: the model writes the summary behind the prompt"
+        return f"remove {placeholder}: the model writes the summary after the prompt"
     own = template.replace(placeholder, "", 1)
     if PLACE in own:
         without = f", or write {name} without braces" if name else ""
@@ -125,7 +125,7 @@ def _advice(placeholder: str, name: str, template: str) -> str:
 
 
 def _escape(template: str) -> str | None:
-    """Return an escape sequence that YAML left as it is, such as those in single quotes."""
+    """Return an escape sequence that YAML did not interpret, such as in single quotes."""
     for match in _ESCAPE.finditer(_QUOTED.sub("", _DRIVE.sub("", template))):
         if not _LATEX.fullmatch(match[1] + match[2]):
             return f"\\{match[1]}"

@@ -1,4 +1,4 @@
-"""Prompt templates, and the prompts made of them."""
+"""Prompt templates, and rendering of prompts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def template_text(name_or_text: str) -> str:
     """Return the text of a named template, or the given text if it is itself a template.
 
     Raises:
-        InputError: neither a known name nor a text with exactly one ``{dialogue}``.
+        InputError: the text is neither a known name nor contains exactly one ``{dialogue}``.
     """
     if name_or_text in TEMPLATES:
         return TEMPLATES[name_or_text]
@@ -36,7 +36,7 @@ def template_text(name_or_text: str) -> str:
     if places == 1:
         return name_or_text
     if places:
-        raise InputError(f"prompt_template needs {PLACE} once (got {places} times in {name_or_text!r}); leave one")
+        raise InputError(f"prompt_template needs {PLACE} once (got {places} times in {name_or_text!r}); keep one")
     raise InputError(
         f"prompt_template is neither a name nor a text with {PLACE} (got {name_or_text!r})"
         f"{hint(name_or_text, TEMPLATES)}; named templates: {', '.join(TEMPLATES)}"
@@ -44,11 +44,11 @@ def template_text(name_or_text: str) -> str:
 
 
 def check_template(name_or_text: str) -> None:
-    """Find nothing wrong with a template that somebody wrote.
+    """Check a template that a user wrote.
 
     Raises:
-        InputError: neither a known name nor a text with exactly one ``{dialogue}``, or one with placeholders of another
-            tool or escape sequences that were not replaced.
+        InputError: the text is neither a known name nor contains exactly one ``{dialogue}``, or it has placeholders of
+            another tool or escape sequences that were not interpreted.
     """
     wrong = None if name_or_text in TEMPLATES else foreign_placeholder(name_or_text)
     if wrong is not None:
@@ -61,7 +61,7 @@ def render(template: str, dialogue: str, exemplars: Sequence[Dialogue]) -> str:
 
     Args:
         template: a text with one ``{dialogue}``, as ``template_text`` returns it.
-        dialogue: the turns; braces in it are text like any other.
+        dialogue: the turns; braces in it have no special meaning.
         exemplars: solved examples in the order in which they are shown; none for a zero-shot prompt.
     """
     shown = "".join(f"{_filled(template, one.dialogue)} {one.references[0]}\n\n" for one in exemplars)
@@ -69,5 +69,5 @@ def render(template: str, dialogue: str, exemplars: Sequence[Dialogue]) -> str:
 
 
 def _filled(template: str, dialogue: str) -> str:
-    # Not str.format: a brace in a template or a dialogue would be an error, or reach into Python's objects.
+    # Not str.format: a brace in a template or a dialogue would be an error, or access Python objects.
     return template.replace(PLACE, dialogue)

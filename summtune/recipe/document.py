@@ -43,7 +43,7 @@ class Document:
         positions: where each key path was written; for a mapping's entry, the position of its key.
         problems: duplicate keys, tags and the like, in the order of the file.
         overridden: the key paths that `assign` was called for.
-        text: what was read.
+        text: the content of the file.
         displaced: a sentence for each key that `displace` was called for.
     """
 

@@ -1,4 +1,4 @@
-"""Reads the keys of a recipe that a program gives, by the same rules as those in a file."""
+"""Reads recipe keys passed by a program, by the same rules as those in a file."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from summtune.recipe.overriding import Setting
 from summtune.recipe.rules import SECTIONS
 from summtune.recipe.yaml_reader import read_yaml, read_yaml_value
 
-# JSON leaves them as they are, and in YAML they end a line, or may not be there.
+# JSON does not escape these characters; in YAML they end a line, or are not allowed.
 _TO_ESCAPE = re.compile("[\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
 def document_of(keys: Mapping[str, Any], name: str) -> Document:
-    """Return the keys as the document of a file would be, without lines and columns.
+    """Return the keys as a document, as if read from a file, but without positions.
 
     Args:
-        keys: those of a recipe; dotted ones stand for keys of a section.
-        name: what problems are reported under.
+        keys: of a recipe; dotted ones are keys of a section.
+        name: the name under which problems are reported.
 
     Raises:
-        InputError: a value is of a type that a recipe cannot hold.
+        InputError: a recipe cannot contain a value of this type.
     """
     nested: dict[str, Any] = {}
     for key, value in _flat(keys):
@@ -43,12 +43,12 @@ def document_of(keys: Mapping[str, Any], name: str) -> Document:
 
 
 def settings_of(keys: Mapping[str, Any]) -> list[Setting]:
-    """Return keys as settings, those of a section one by one: its other keys keep their values.
+    """Return keys as settings; keys of a section separately, so that its other keys are unchanged.
 
     Relative paths in them start from the current folder.
 
     Raises:
-        InputError: a value is of a type that a recipe cannot hold.
+        InputError: a recipe cannot contain a value of this type.
     """
     folder = Path.cwd()
     texts = ((key, json_as_yaml(value, key)) for key, value in _flat(keys))
@@ -56,10 +56,10 @@ def settings_of(keys: Mapping[str, Any]) -> list[Setting]:
 
 
 def json_as_yaml(value: Any, name: str, indent: int | None = None) -> str:
-    """Return a value as JSON that a reader of YAML takes for the same value.
+    """Return a value as JSON that is also YAML for the same value.
 
     Raises:
-        InputError: it is, or holds, something of a type that a recipe cannot hold; ``name`` says where.
+        InputError: a recipe cannot contain a value of this type; the message names it by ``name``.
     """
     text = json.dumps(_plain(value, name), ensure_ascii=False, indent=indent)
     return _TO_ESCAPE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
@@ -74,7 +74,7 @@ def _flat(keys: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _plain(value: Any, name: str) -> Any:
-    """Return paths as text, any mapping as a dict, tuples as lists, and numbers of other libraries as Python's own."""
+    """Return the value with paths as text, mappings as dicts, tuples as lists, and other numbers as Python's own."""
     match value:
         case None | bool() | str():
             return value

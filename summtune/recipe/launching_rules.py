@@ -85,11 +85,14 @@ def _directives(slurm: Slurm) -> Iterator[tuple[KeyPath, str]]:
     for key in _WORDS:
         value = getattr(slurm, key)
         if value is not None and (not value or _NOT_IN_A_WORD.search(value)):
-            yield ("slurm", key), f"slurm.{key} is one word (got {value!r}); write the name as the cluster knows it"
+            yield (
+                ("slurm", key),
+                f"slurm.{key} must be one word (got {value!r}); write the name as the cluster knows it",
+            )
     if slurm.constraint is not None and _NOT_IN_QUOTES.search(slurm.constraint):
         yield (
             ("slurm", "constraint"),
-            f"slurm.constraint is one line without quotes or backslashes (got {slurm.constraint!r}); remove them",
+            f"slurm.constraint must be one line without quotes or backslashes (got {slurm.constraint!r}); remove them",
         )
     for index, entry in enumerate(slurm.extra):
         if _NOT_ON_A_LINE.search(entry):

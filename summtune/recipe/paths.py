@@ -38,7 +38,7 @@ def resolve_paths(recipe: _R, loaded: LoadedRecipe) -> tuple[_R, list[Problem]]:
     found: list[Finding] = []
     if recipe.output_dir is not None:
         try:
-            changes["output_dir"] = str(_beside(recipe.output_dir, loaded.folder_of("output_dir")))
+            changes["output_dir"] = str(_absolute(recipe.output_dir, loaded.folder_of("output_dir")))
         except InputError as error:
             found.append((("output_dir",), str(error)))
     if isinstance(given, CompareRecipe):
@@ -170,7 +170,7 @@ def _missing_recipes(recipe: CompareRecipe, folder: Path) -> Iterator[Finding]:
             yield ("recipes", index), str(error)
 
 
-def _beside(path: str, folder: Path) -> Path:
+def _absolute(path: str, folder: Path) -> Path:
     resolved = followed(folder / expanded(path))
     return resolved if is_utf8(str(resolved)) else Path(visible(str(resolved)))  # behind a link; JSON cannot hold it
 
@@ -184,10 +184,10 @@ def _exists(path: Path) -> bool:
 
 
 def _file(path: str, folder: Path) -> Path | None:
-    beside = _beside(path, folder)
-    check_regular(beside)
-    if is_file(beside):
-        return beside
+    absolute = _absolute(path, folder)
+    check_regular(absolute)
+    if is_file(absolute):
+        return absolute
     inside = package_path(path)
     return inside if path.startswith(("ds_configs/", "recipes/")) and is_file(inside) else None
 
@@ -209,13 +209,13 @@ def _metrics(names: Sequence[str], folder: Path) -> tuple[list[str], list[str]]:
     resolved, complaints = [], []
     for name in names:
         try:
-            beside = _beside(name, folder)
+            absolute = _absolute(name, folder)
             local = "/" in name or name.endswith(".py")
             if local:
-                check_regular(beside)
-            if local and not _exists(beside) and _looks_local(name):
-                complaints.append(f"no metric at this path (got {name}, looked at {beside}); check it")
-            resolved.append(str(beside) if local and _exists(beside) else name)
+                check_regular(absolute)
+            if local and not _exists(absolute) and _looks_local(name):
+                complaints.append(f"no metric at this path (got {name}, looked at {absolute}); check it")
+            resolved.append(str(absolute) if local and _exists(absolute) else name)
         except InputError as error:
             complaints.append(str(error))
             resolved.append(name)
@@ -233,16 +233,16 @@ def _metric_arguments(
         for key, value in arguments.items():
             if isinstance(value, str) and value.startswith(("./", "../", "~/")):
                 path: KeyPath = ("evaluation", "metric_arguments", metric, key)
-                beside = _beside(value, folder_of(*path))
-                kind = irregular(beside)
+                absolute = _absolute(value, folder_of(*path))
+                kind = irregular(absolute)
                 if kind is not None:
                     complaints.append(
                         (path, f"{metric}.{key} is not a regular file (got {value}, {kind}); give a file")
                     )
-                resolved[metric][key] = str(beside)
-                if not _exists(beside):
+                resolved[metric][key] = str(absolute)
+                if not _exists(absolute):
                     complaints.append(
-                        (path, f"no file for {metric}.{key} at this path (got {value}, looked at {beside}); check it")
+                        (path, f"no file for {metric}.{key} at this path (got {value}, looked at {absolute}); check it")
                     )
     return resolved, complaints
 
@@ -253,16 +253,16 @@ def _resource(given: str, folder: Path, builtin: tuple[str, ...], what: str) -> 
         wrong = None if given in builtin else f"no such builtin {what} (got {given}){hint_or_list(given, builtin)}"
         return given, wrong
     try:
-        beside = _beside(given, folder)
+        absolute = _absolute(given, folder)
     except InputError as error:
         return given, str(error)
-    if _exists(beside):
-        return str(beside), None
+    if _exists(absolute):
+        return str(absolute), None
     if _looks_local(given) or not _HUB_ID.fullmatch(given):
         advice = "check it, or give a hub id as owner/name"
         if what == "data set" and names_file(given) and wrong_with_format(given):
             advice = f"check it, and save the data as one of {', '.join(FILE_EXTENSIONS)}: its format is not supported"
-        return given, f"no {what} at this path (got {given}, looked at {beside}); {advice}"
+        return given, f"no {what} at this path (got {given}, looked at {absolute}); {advice}"
     return given, None
 
 

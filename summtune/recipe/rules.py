@@ -20,7 +20,7 @@ from summtune.recipe.sections import ComparedRecipe, EvaluationSettings, metric_
 Finding: TypeAlias = tuple[KeyPath, str]
 _R = TypeVar("_R")
 # key path, the key that it depends on, whether it has no effect in this recipe, why and what to do
-_NoEffect: TypeAlias = tuple[str, str, Callable[[_R], bool], str]
+_Rule: TypeAlias = tuple[str, str, Callable[[_R], bool], str]
 
 
 class HasEvaluation(Protocol):
@@ -32,12 +32,12 @@ class HasEvaluation(Protocol):
 
 
 SECTIONS = ("generation", "evaluation", "exemplars", "slurm")
-"""Keys that hold keys."""
+"""Keys that contain other keys."""
 
 _ALTERNATIVES = ((("num_epochs",), ("max_steps",)), (("warmup_ratio",), ("warmup_steps",)))
 _LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora")
 
-_OF_EVALUATION: Sequence[_NoEffect[HasEvaluation]] = (
+_OF_EVALUATION: Sequence[_Rule[HasEvaluation]] = (
     (
         "evaluation.tokenizer",
         "evaluation",
@@ -45,7 +45,7 @@ _OF_EVALUATION: Sequence[_NoEffect[HasEvaluation]] = (
         "without ROUGE among evaluation.metrics; add rouge1, or remove the key",
     ),
 )
-_OF_RUNS: Sequence[_NoEffect[RunRecipe]] = (
+_OF_RUNS: Sequence[_Rule[RunRecipe]] = (
     *_OF_EVALUATION,
     *(
         (
@@ -76,7 +76,7 @@ _OF_RUNS: Sequence[_NoEffect[RunRecipe]] = (
     ),
     ("slurm", "launcher", lambda r: r.launcher != "slurm", "without `launcher: slurm`; set it, or remove the section"),
 )
-_OF_PROMPTS: Sequence[_NoEffect[PromptRecipe]] = (
+_OF_PROMPTS: Sequence[_Rule[PromptRecipe]] = (
     *_OF_RUNS,
     (
         "datasets",
@@ -92,7 +92,7 @@ _OF_PROMPTS: Sequence[_NoEffect[PromptRecipe]] = (
         "without `choose: ids`; set it, or remove ids",
     ),
 )
-_OF_TRAINING: Sequence[_NoEffect[TrainRecipe]] = (
+_OF_TRAINING: Sequence[_Rule[TrainRecipe]] = (
     *_OF_RUNS,
     *(
         (key, "adapter", lambda r: r.adapter is None, "without `adapter: lora`; add the adapter or remove the key")
@@ -169,7 +169,8 @@ def no_effect(path: KeyPath, recipe: Recipe, wrong: Collection[str] = ()) -> NoE
     kinds = KINDS_OF[str(path[0])]
     if recipe.kind not in kinds:
         readers = " and ".join(f"`kind: {kind}`" for kind in kinds)
-        return NoEffect(f"has no effect in `kind: {recipe.kind}` (only {readers} reads it); remove it", ("kind",))
+        why = f"has no effect in `kind: {recipe.kind}` (only {readers} reads it); remove it"
+        return NoEffect(why, ("kind",))
     match recipe:
         case PromptRecipe():
             return _first(_OF_PROMPTS, recipe, path, wrong)
@@ -180,7 +181,7 @@ def no_effect(path: KeyPath, recipe: Recipe, wrong: Collection[str] = ()) -> NoE
     assert_never(recipe)
 
 
-def _first(rules: Sequence[_NoEffect[_R]], recipe: _R, path: KeyPath, wrong: Collection[str]) -> NoEffect | None:
+def _first(rules: Sequence[_Rule[_R]], recipe: _R, path: KeyPath, wrong: Collection[str]) -> NoEffect | None:
     dotted = ".".join(str(part) for part in path)
     for key, decided_by, ignored, why in rules:
         if dotted == key and decided_by not in wrong and ignored(recipe):
@@ -194,11 +195,11 @@ def ineffective(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str]
         yield from _ignored((key,), value, recipe, wrong)
     if isinstance(recipe, CompareRecipe):
         return
-    for name, sources in (("datasets", recipe.datasets), ("test_datasets", recipe.test_datasets)):
+    for key, sources in (("datasets", recipe.datasets), ("test_datasets", recipe.test_datasets)):
         for index, source in enumerate(sources or ()):
-            if name not in wrong and source.on_empty == "skip" and source.path.startswith("builtin/"):
+            if key not in wrong and source.on_empty == "skip" and source.path.startswith("builtin/"):
                 message = f"on_empty has no effect for {source.path}, which has no empty rows; remove it"
-                yield Ineffective((name, index, "on_empty"), message, (name, index, "path"))
+                yield Ineffective((key, index, "on_empty"), message, (key, index, "path"))
     if "evaluation" not in wrong:
         yield from _unread_metric_arguments(recipe.evaluation)
 
@@ -227,26 +228,25 @@ def rule_problems(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[st
             assert_never(recipe)
 
 
-def evaluation_problems(given: Mapping[str, Any], holder: HasEvaluation) -> Iterator[Finding]:
-    """Yield the problems of an evaluation section by itself.
+def unread_evaluation(given: Mapping[str, Any], holder: HasEvaluation) -> Iterator[Ineffective]:
+    """Yield each key of an evaluation section by itself that would be ignored.
 
     Args:
         given: the section as written.
         holder: of its values, defaults filled in.
     """
-    for each in ineffective_in_evaluation(given, holder):
+    for key in given:
+        reason = _first(_OF_EVALUATION, holder, ("evaluation", key), ())
+        if reason is not None:
+            yield Ineffective(("evaluation", key), f"{key} {reason.why}", reason.decisive)
+    yield from _unread_metric_arguments(holder.evaluation)
+
+
+def evaluation_problems(given: Mapping[str, Any], holder: HasEvaluation) -> Iterator[Finding]:
+    """Yield the problems of an evaluation section by itself; see `unread_evaluation`."""
+    for each in unread_evaluation(given, holder):
         yield each.path, each.message
     yield from _metric_arguments(holder.evaluation)
-
-
-def ineffective_in_evaluation(given: Mapping[str, Any], holder: HasEvaluation) -> Iterator[Ineffective]:
-    """Yield each key of an evaluation section that would be ignored; see `evaluation_problems`."""
-    for key in given:
-        path: KeyPath = ("evaluation", key)
-        reason = _first(_OF_EVALUATION, holder, path, ())
-        if reason is not None:
-            yield Ineffective(path, f"{key} {reason.why}", reason.decisive)
-    yield from _unread_metric_arguments(holder.evaluation)
 
 
 def _ignored(path: KeyPath, value: object, recipe: Recipe, wrong: Collection[str]) -> Iterator[Ineffective]:

@@ -12,7 +12,7 @@ from summtune.base.errors import RecipeError
 from summtune.recipe.document import Document
 from summtune.recipe.overriding import Setting, with_sets
 from summtune.recipe.parsing import parse_keys
-from summtune.recipe.rules import Ineffective, evaluation_problems, ineffective_in_evaluation
+from summtune.recipe.rules import Ineffective, evaluation_problems, unread_evaluation
 from summtune.recipe.sections import DatasetSource, EvaluationSettings, Section
 
 
@@ -59,4 +59,4 @@ def load_scoring(document: Document, sets: Sequence[str | Setting]) -> LoadedSco
 
 def _ineffective(values: Mapping[str, Any]) -> list[Ineffective]:
     keys, _ = parse_keys(ScoringKeys, values)
-    return [] if keys is None else list(ineffective_in_evaluation(values.get("evaluation") or {}, keys))
+    return [] if keys is None else list(unread_evaluation(values.get("evaluation") or {}, keys))

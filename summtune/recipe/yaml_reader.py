@@ -68,7 +68,7 @@ def read_yaml_file(path: Path) -> Document:
             f"{file}:{line}: a recipe is UTF-8 text (got byte 0x{content[error.start]:02x}); save it as UTF-8"
         ) from None
     document = read_yaml(text, file)
-    document.text = content  # with the mark that some editors put first
+    document.text = content  # including the byte order mark that some editors write
     return document
 
 

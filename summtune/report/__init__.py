@@ -1,4 +1,4 @@
-"""Shows people what a run or a comparison found: report.html, report.md, tables, charts and the model card."""
+"""Presents the results of runs and comparisons: report.html, report.md, tables, charts and the model card."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_compare_report(compare_dir: Path) -> Path:
     """Write ``report.html`` and ``report.md`` of a comparison, and return the path of ``report.html``.
 
     Raises:
-        RunDirectoryError: there is no ``comparison.json``, or a system's files are gone.
+        RunDirectoryError: there is no ``comparison.json``, or a system's files are missing.
     """
     from summtune.report.contents import comparison_contents
     from summtune.report.run_files import read_comparison
@@ -34,7 +34,7 @@ def write_compare_report(compare_dir: Path) -> Path:
 
 
 def _write(folder: Path, contents: Contents) -> Path:
-    """Write the markdown first: ``report.html`` is what says that the report stage is complete."""
+    """Write both files, ``report.html`` last, because it marks the report as complete."""
     from summtune.base.files import write_bytes, write_text
     from summtune.report.markdown import to_markdown
     from summtune.report.page import to_html

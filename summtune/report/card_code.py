@@ -1,4 +1,4 @@
-"""Writes the Python code of a model card: it generates as the scored predictions were, without summtune."""
+"""Python code for the model card, which generates summaries as in the evaluation, without summtune."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.{dtype}).eval(
 model.generation_config = GenerationConfig.from_pretrained(folder)"""
 
 _MERGED = """\
-# The base model is read from where adapter_config.json says; the adapter is merged in fp32, as it was when scored.
+# The base model is loaded from the path in adapter_config.json; the adapter is merged in fp32, as in the evaluation.
 model = AutoPeftModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32).merge_and_unload().{cast}eval()
 model.generation_config = GenerationConfig.from_pretrained(folder)"""
 
 _QUANTIZED = """\
-# The base model is read from where adapter_config.json says, and loaded in four bits (CUDA, bitsandbytes).
+# The base model is loaded from the path in adapter_config.json, in four bits (CUDA, bitsandbytes).
 in_four_bits = BitsAndBytesConfig(
     load_in_4bit=True,
     bnb_4bit_quant_type="nf4",
@@ -36,7 +36,7 @@ def summarize(dialogue):
     ids = tokens(dialogue)
     places = tokenizer(dialogue, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
     keep = len(places)
-    while len(ids) > sequence_len:  # the {lost} of the dialogue is cut, never the instruction
+    while len(ids) > sequence_len:  # cut the {lost} of the dialogue, never the instruction
         keep -= len(ids) - sequence_len
         if keep < 1:
             raise ValueError("the prompt is longer than sequence_len without its dialogue")
@@ -51,12 +51,12 @@ print(summarize("#Person1#: Are you free at noon?\\n#Person2#: Yes, let's have l
 
 
 def card_code(recipe: Mapping[str, Any], precision: str, model_type: str | None) -> str:
-    """Return code that reads the model's folder as ``model`` below the current one, and defines ``summarize``.
+    """Return code that loads the model from the folder ``model``, and defines ``summarize``.
 
     Args:
         recipe: of the run, with every key of its kind.
-        precision: that the predictions were made in, ``bf16`` or ``fp32``.
-        model_type: of the base's config.json; None where that is not known.
+        precision: of the predictions, ``bf16`` or ``fp32``.
+        model_type: from the base model's config.json; None if unknown.
     """
     dtype = "bfloat16" if precision == "bf16" else "float32"
     adapter = recipe.get("adapter")

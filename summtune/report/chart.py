@@ -1,4 +1,4 @@
-"""Draws scores and losses with matplotlib, as SVG for the report or PNG for a README."""
+"""Charts of scores and losses, drawn by matplotlib as SVG for the report or PNG for a README."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#7f7f7f")
-"""Okabe and Ito's colours, which people with any colour vision can tell apart; no yellow, which white drowns."""
+"""The colours of Okabe and Ito, distinguishable with any colour vision; without yellow, too faint on white."""
 INK = "#1f2328"
 GRID = "#d8dee4"
 SOFT = "#59636e"
@@ -37,16 +37,16 @@ STYLE: dict[Any, Any] = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
 }
-"""What matplotlib is told for every chart, on top of its own defaults."""
+"""The matplotlib settings of every chart, on top of the defaults."""
 ANCHOR_DASHES: Mapping[str, Any] = {"floor": (0, (1.2, 1.6)), "ceiling": (0, (5, 2.2))}
-"""The lines of lead-3 and of human agreement, told apart without colour: those belong to systems."""
+"""The line styles of lead-3 and human agreement, which differ without colour, because colours denote systems."""
 _LABELLED_BARS = 20
-"""Up to so many bars carry their value; more would write over each other."""
+"""Up to this many bars are labelled with their values; labels of more would overlap."""
 _LABELLED_GROUPS = 5
-"""Up to so many metrics leave room beside their bars for the values of floor and ceiling."""
+"""Up to this many metrics leave room next to their bars for the values of floor and ceiling."""
 _GROUP_WIDTH = 0.74  # of the distance between two metrics
 _LEGEND_ROW = 90  # characters across the chart
-_LEGEND_MARK = 8  # those that a colour and its gaps take
+_LEGEND_MARK = 8  # characters that a colour sample and its gaps take
 
 
 def scores_svg(
@@ -59,8 +59,8 @@ def scores_svg(
 
     Args:
         systems: ``systems`` of ``comparison.json``: each with ``name`` and ``metrics``.
-        floor: what the first lines of the dialogue score, with ``name`` and ``metrics``: a dotted line a metric.
-        ceiling: what people score against each other, likewise: a dashed line a metric.
+        floor: the scores of the dialogue's first lines, with ``name`` and ``metrics``: a dotted line per metric.
+        ceiling: the scores of people against each other, likewise: a dashed line per metric.
     """
     return as_svg("scores", lambda: _score_figure(systems, {"floor": floor, "ceiling": ceiling}))
 
@@ -72,10 +72,10 @@ def scores_png(
     ceiling: Mapping[str, Any] | None = None,
     dots_per_inch: int = 200,
 ) -> bytes:
-    """Return the chart of ``scores_svg`` on white, as the bytes of a PNG file."""
+    """Return the chart of ``scores_svg`` on a white background, as the bytes of a PNG file."""
     with _styled({"figure.facecolor": PAPER}):
         content = io.BytesIO()
-        # Without the software's name and version, the same scores give the same bytes wherever they are drawn.
+        # Without the software's name and version, the same scores always give the same bytes.
         figure = _score_figure(systems, {"floor": floor, "ceiling": ceiling})
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)  # boxes
@@ -84,24 +84,24 @@ def scores_png(
 
 
 def losses_svg(train_log: Sequence[Mapping[str, Any]], *, salt: str = "losses", width: float = 8.0) -> str:
-    """Return the training loss, and the evaluation loss where there is one, over the steps: an ``<svg>`` element.
+    """Return a chart of the training loss, and of the evaluation loss if there is one, as an ``<svg>`` element.
 
     Args:
-        train_log: rows of ``train_log.jsonl``. A run that was resumed logs some steps again; the later row counts.
-        salt: keeps the element ids of several charts on one page apart.
-        width: in inches; a narrower chart has larger letters where it is shown as wide.
+        train_log: rows of ``train_log.jsonl``. A resumed run logs some steps again; the later row counts.
+        salt: prefix that keeps the element ids of several charts on one page unique.
+        width: in inches; a narrower chart has larger letters when shown at the same width.
     """
     return as_svg(salt, lambda: _loss_figure(train_log, width))
 
 
 def charted_metrics(systems: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the metrics that the chart shows: the ROUGE that every system has, which share one scale."""
+    """Return the metrics that the chart shows: the ROUGE metrics that every system has, which share one scale."""
     first = systems[0]["metrics"]
     return [name for name in first if numbers.is_fraction(name) and all(name in each["metrics"] for each in systems)]
 
 
 def plain_axes(axes: Axes, grid: Literal["y", "both"]) -> None:
-    """Leave of the axes what helps to read the values: the grid, behind everything, and the base line."""
+    """Remove everything from the axes except for the grid, behind the data, and the base line."""
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(length=0)
     axes.grid(axis=grid, linewidth=0.8)
@@ -110,7 +110,7 @@ def plain_axes(axes: Axes, grid: Literal["y", "both"]) -> None:
 
 def legend(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
     """Put a legend above the axes."""
-    # Names that do not fit one row are filled in by columns, so that one row is better where there is room.
+    # Names that do not fit in one row are arranged by columns, so one row is better if there is room.
     shown = [textwrap.shorten(one_line(name), _LEGEND_ROW - _LEGEND_MARK, placeholder=" …") for name in names]
     drawn = figure.legend(
         handles,
@@ -120,13 +120,13 @@ def legend(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None
         frameon=False,
     )
     for label, name in zip(drawn.get_texts(), shown, strict=True):
-        # A name is no formula: matplotlib would read what stands between two dollar signs as one.
+        # Matplotlib would interpret text between two dollar signs as a formula.
         label.set_parse_math(False)
         label.set_text(name)
 
 
 def _legend_columns(widths: Sequence[int]) -> int:
-    """Return in how many columns the names fit side by side: one row if that fits, else four columns at most."""
+    """Return the number of legend columns: all names in one row if that fits, otherwise at most four columns."""
     for columns in (len(widths), 4, 3, 2):
         if columns > len(widths):
             continue
@@ -138,9 +138,9 @@ def _legend_columns(widths: Sequence[int]) -> int:
 
 
 def as_svg(salt: str, draw: Callable[[], Figure]) -> str:
-    """Return the figure that ``draw`` makes as an ``<svg>`` element: text stays text, and ids begin with ``salt``."""
+    """Return the figure of ``draw`` as an ``<svg>`` element, with text as text, and ids that start with ``salt``."""
     with _styled({"svg.hashsalt": "summtune"}), warnings.catch_warnings():
-        # The font that measures the text may lack a name's letters; the browser that shows it picks one that has them.
+        # The font for measuring text may lack letters of a name; the browser chooses a font that has them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         content = io.StringIO()
         draw().savefig(content, format="svg", metadata={"Date": None, "Creator": None})
@@ -150,7 +150,7 @@ def as_svg(salt: str, draw: Callable[[], Figure]) -> str:
 
 
 def _styled(more: Mapping[str, Any]) -> AbstractContextManager[None]:
-    """Return the context of every chart: `STYLE` on matplotlib's defaults; a ``matplotlibrc`` here changes nothing."""
+    """Return the context of every chart: `STYLE` on matplotlib's defaults, regardless of any ``matplotlibrc``."""
     from matplotlib import style
 
     context: AbstractContextManager[None] = style.context(STYLE | dict(more), after_reset=True)
@@ -158,7 +158,7 @@ def _styled(more: Mapping[str, Any]) -> AbstractContextManager[None]:
 
 
 def _with_own_ids(svg: str, salt: str) -> str:
-    """Return the element with ``salt`` before each id: matplotlib numbers the parts of every chart alike."""
+    """Return the element with ``salt`` before each id: matplotlib uses the same ids in every chart."""
     svg = re.sub(r'(?<=\bid=")', f"{salt}-", svg)
     return re.sub(r"(?<=url\(#)|(?<=href=\"#)", f"{salt}-", svg)
 
@@ -195,14 +195,14 @@ def _bars(axes: Axes, systems: Sequence[Mapping[str, Any]], metrics: Sequence[st
     width = _GROUP_WIDTH / len(systems) if len(systems) > 1 else 0.42
     left = np.arange(len(metrics)) + (index - (len(systems) - 1) / 2) * width
     values = [100 * each["value"] for each in estimates]
-    # From the eighth system on colours come again; stripes tell those bars from the first ones.
+    # From the eighth system on, colours repeat; stripes distinguish those bars from the first ones.
     hatch = "//" if index >= len(PALETTE) else None
     bars = axes.bar(left, values, width * 0.92, color=PALETTE[index % len(PALETTE)], hatch=hatch, edgecolor=PAPER)
     highs = [100 * _or(each["ci_high"], each["value"]) for each in estimates]
     known = [place for place, each in enumerate(estimates) if each["ci_low"] is not None]
     spread = [(values[at] - 100 * estimates[at]["ci_low"], highs[at] - values[at]) for at in known]
-    if known:  # a bar without an interval gets none, not one of no length, which would look like certainty
-        # A percentile interval may miss its own mean, if only in the last bit; matplotlib takes no negative length.
+    if known:  # a bar without an interval gets none, because one of zero length would look like certainty
+        # A percentile interval may miss the mean, if only in the last bit; matplotlib refuses negative lengths.
         errors = np.maximum(0.0, np.transpose(spread))
         shown = [values[at] for at in known]
         axes.errorbar(
@@ -216,7 +216,7 @@ def _bars(axes: Axes, systems: Sequence[Mapping[str, Any]], metrics: Sequence[st
 
 
 def _anchor_lines(axes: Axes, metrics: Sequence[str], anchor: Mapping[str, Any], kind: str) -> Any:
-    """Draw a line across each metric's bars, with its value at the right."""
+    """Draw a line across each metric's bars, with its value on the right."""
     places = [place for place, name in enumerate(metrics) if name in anchor["metrics"]]
     values = [100 * anchor["metrics"][metrics[place]]["value"] for place in places]
     half = _GROUP_WIDTH / 2 + 0.04
@@ -239,7 +239,7 @@ def _loss_figure(train_log: Sequence[Mapping[str, Any]], width: float) -> Figure
     figure = Figure(figsize=(width, 2.7), layout="constrained")
     axes = figure.add_subplot()
     titles = []
-    # Neither line has a system's colour: both belong to one system.
+    # Neither line has the colour of a system, because both belong to the same system.
     for key, title, colour in (("loss", "training loss", PALETTE[-1]), ("eval_loss", "validation loss", INK)):
         points = sorted({row["step"]: row[key] for row in train_log if row.get(key) is not None}.items())
         if points:

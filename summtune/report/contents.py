@@ -1,4 +1,4 @@
-"""Decides what a report says, in finished texts that the page and the markdown only lay out."""
+"""The content of a report, as texts that the page and the Markdown only lay out."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from summtune.report.table import Table, difference_table, score_table
 
 @dataclass(frozen=True)
 class Contents:
-    """A report; see the fields' types.
+    """The content of a report; see the fields' types.
 
-    ``floor`` and ``ceiling`` are what lead-3 and people score, as in ``metrics.json``; ``comparison`` is None for a
-    single run; ``pair`` holds the places of the two systems that the reader compares first.
+    ``floor`` and ``ceiling`` are the scores of lead-3 and of people, as in ``metrics.json``; ``comparison`` is None for
+    a single run; ``pair`` contains the indices of the two systems that the reader compares first.
     """
 
     title: str
@@ -46,12 +46,12 @@ class Contents:
 
     @property
     def dialogue_count(self) -> int:
-        """How many there are."""
+        """The number of dialogues."""
         return len(self.scored_dialogues)
 
 
 def run_contents(run: RunFiles) -> Contents:
-    """Return what the report of one run says."""
+    """Return the content of the report of one run."""
     scored, scores = gather_dialogues([run.name], [run])
     return Contents(
         title=run.name,
@@ -77,12 +77,12 @@ def run_contents(run: RunFiles) -> Contents:
 
 
 def stage_warnings(run: RunFiles) -> tuple[str, ...]:
-    """Return what training and prediction warned of and wrote beside their counts."""
+    """Return the warnings of training and prediction."""
     return (*(run.training or {}).get("warnings", ()), *run.stats.get("warnings", ()))
 
 
 def _named_stage_warnings(names: Sequence[str], runs: Sequence[RunFiles]) -> Iterator[str]:
-    """Yield the warnings of several runs, once each, with the names of those they concern."""
+    """Yield the warnings of several runs, once each, with the names of the systems that they concern."""
     concerned: dict[str, list[str]] = {}
     for name, run in zip(names, runs, strict=True):
         for warning in stage_warnings(run):
@@ -92,7 +92,7 @@ def _named_stage_warnings(names: Sequence[str], runs: Sequence[RunFiles]) -> Ite
 
 
 def comparison_contents(files: ComparisonFiles) -> Contents:
-    """Return what the report of a comparison says."""
+    """Return the content of the report of a comparison."""
     comparison = files.comparison
     systems = comparison["systems"]
     names = [system["name"] for system in systems]
@@ -124,10 +124,10 @@ def comparison_contents(files: ComparisonFiles) -> Contents:
 
 
 def protocol_sentence(protocol: Mapping[str, Any], metrics: Iterable[str]) -> str:
-    """Return how the scores were made, in a few sentences.
+    """Return a description of how the scores were computed, in a few sentences.
 
     Args:
-        protocol: of ``metrics.json`` or ``comparison.json``.
+        protocol: from ``metrics.json`` or ``comparison.json``.
         metrics: names of the scores that are shown.
     """
     bootstrap = protocol["bootstrap"]
@@ -164,7 +164,7 @@ def protocol_sentence(protocol: Mapping[str, Any], metrics: Iterable[str]) -> st
 
 
 def _metric_table(metrics: Mapping[str, Any]) -> Table:
-    """Return a run's metrics as rows, with the floor and the ceiling beside them where there are any."""
+    """Return a run's metrics as rows, with the floor and the ceiling as columns if there are any."""
     level = numbers.percent(metrics["protocol"]["bootstrap"]["confidence"])
     anchors = [
         (f"{one_line(metrics[kind]['name']).capitalize()} ({kind})", metrics[kind]["metrics"])
@@ -184,7 +184,7 @@ def _metric_table(metrics: Mapping[str, Any]) -> Table:
 
 
 def _reference_table(systems: Sequence[Mapping[str, Any]]) -> Table | None:
-    """Return systems × metrics against each reference, and their mean and best; None with one reference a dialogue."""
+    """Return systems × metrics by reference, with mean and best; None if each dialogue has one reference."""
     rows = []
     for system in systems:
         for name, each in (system.get("by_references") or {}).items():
@@ -200,7 +200,7 @@ def _reference_table(systems: Sequence[Mapping[str, Any]]) -> Table | None:
 
 
 def _rival(systems: Sequence[Mapping[str, Any]], base: int) -> int:
-    """Return the place of the system that scores best beside ``base``, by the first metric that all have."""
+    """Return the index of the best system other than ``base``, by the first metric that all have."""
     others = [place for place in range(len(systems)) if place != base]
     shared = (name for name in systems[0]["metrics"] if all(name in system["metrics"] for system in systems))
     metric = next(shared, None)

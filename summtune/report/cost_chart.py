@@ -1,4 +1,4 @@
-"""Draws what each system costs against what it scores: trained weights, device-hours, memory and size on disk."""
+"""Charts of scores against costs: trained weights, device-hours, memory and size on disk."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 _MARKERS = "os^DvPX"
 _LOG_FROM = 20
-"""Costs whose largest is so many times their smallest stand on a logarithmic axis."""
+"""Costs whose largest value is at least this many times the smallest get a logarithmic axis."""
 
 
 @dataclass(frozen=True)
 class _Cost:
-    """One kind of cost: its key, what people call it, how a value of it is written, and its unit's steps."""
+    """One kind of cost: its key, its title, the format of its values, and the factor between its units."""
 
     key: str
     title: str
@@ -33,7 +33,7 @@ class _Cost:
 
 @dataclass(frozen=True)
 class _Axis:
-    """Where costs stand on an axis: one place a value, and the ticks with their labels."""
+    """An axis of costs: one coordinate per value, and the ticks with their labels."""
 
     places: tuple[float, ...]
     ticks: tuple[float, ...]
@@ -43,11 +43,11 @@ class _Axis:
 
 
 def cost_table(systems: Sequence[Mapping[str, Any]], *, hours: str = "Device-hours") -> Table | None:
-    """Return systems × costs, without the costs that nobody has and without the trained weights, or None.
+    """Return systems × costs, without trained weights and costs that no system has; None if no cost is left.
 
     Args:
         systems: ``systems`` of ``comparison.json``; ``cost``, or anything in it, may be missing.
-        hours: what an hour of one device is called.
+        hours: the title of device-hours.
     """
     shown = [cost for cost in _costs(hours)[1:] if any(_value(system, cost.key) is not None for system in systems)]
     if not shown:
@@ -65,13 +65,13 @@ def cost_svg(
     ceiling: Mapping[str, Any] | None = None,
     hours: str = "Device-hours",
 ) -> str | None:
-    """Return one small chart a cost, each with a point a system, as an ``<svg>`` element; None without two to compare.
+    """Return one small chart per cost, with one point per system, as an ``<svg>`` element; None without two points.
 
     Args:
         systems: ``systems`` of ``comparison.json``; the first metric that two of them have is shown.
-        floor: a dotted line, where it has the metric.
-        ceiling: a dashed line, where it has the metric.
-        hours: what an hour of one device is called.
+        floor: drawn as a dotted line, if it has the metric.
+        ceiling: drawn as a dashed line, if it has the metric.
+        hours: the title of device-hours.
     """
     metric = shown_metric(systems)
     if metric is None:
@@ -94,7 +94,7 @@ def _costs(hours: str) -> tuple[_Cost, ...]:
     return (
         _Cost("trainable_parameters", "Trained parameters", _short_count),
         _Cost("device_hours", hours, _short_hours),
-        _Cost("peak_memory_bytes", "Peak memory a device", _short_size, 1024),
+        _Cost("peak_memory_bytes", "Peak memory per device", _short_size, 1024),
         _Cost("size_bytes", "Size on disk", _short_size, 1024),
     )
 
@@ -143,7 +143,7 @@ def _cost_figure(
 
 
 def _marker(index: int) -> str:
-    """Return another marker than that of the system before with the same colour."""
+    """Return a marker that differs from that of the previous system with the same colour."""
     return _MARKERS[(index + index // len(PALETTE)) % len(_MARKERS)]
 
 
@@ -167,7 +167,7 @@ def _panel(axes: Axes, cost: _Cost, scored: Sequence[tuple[int, Mapping[str, Any
 
 
 def _axis(values: Sequence[float], cost: _Cost) -> _Axis:
-    """Return a linear axis from zero, or a logarithmic one with a place of its own for zero at its left."""
+    """Return a linear axis from zero, or a logarithmic one with a separate position for zero on the left."""
     from matplotlib.ticker import MaxNLocator
 
     positive = [value for value in values if value > 0]
@@ -196,7 +196,7 @@ def _axis(values: Sequence[float], cost: _Cost) -> _Axis:
 
 
 def _apart(places: Sequence[float], limits: tuple[float, float]) -> tuple[float, ...]:
-    """Return the places with those that coincide set side by side, so that no interval hides another."""
+    """Return the coordinates with coinciding ones moved apart, so that no interval hides another."""
     gap = 0.035 * (limits[1] - limits[0])
     moved = []
     for index, place in enumerate(places):
@@ -206,13 +206,13 @@ def _apart(places: Sequence[float], limits: tuple[float, float]) -> tuple[float,
 
 
 def _units(cost: _Cost) -> list[float]:
-    """Return 1, 10 and 100 of every unit, and fractions where one is counted in decimals."""
+    """Return 1, 10 and 100 of every unit, or powers of ten for hours, which have decimals."""
     whole = [float(cost.step**power * times) for power in range(6) for times in (1, 10, 100)]
     return whole if cost.key != "device_hours" else [10.0**power for power in range(-9, 9)]
 
 
 def _shown(metric: str, value: float | None) -> Any:
-    """Return the value on the scale on which people read it."""
+    """Return the value on the scale on which it is shown."""
     return value if value is None or not numbers.is_fraction(metric) else 100 * value
 
 
@@ -225,10 +225,10 @@ def _short_count(value: float) -> str:
 
 
 def _short_hours(value: float) -> str:
-    """Return hours of devices: two digits of less than one."""
+    """Return device-hours: with two significant digits below one."""
     return f"{value:.2g}" if value < 1 else numbers.decimal(value)
 
 
 def _short_size(value: float) -> str:
-    """Return a size without a decimal that is zero: ``10 MiB``."""
+    """Return a size without a zero decimal: ``10 MiB``."""
     return numbers.size(round(value)).replace(".0 ", " ")

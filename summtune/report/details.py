@@ -1,4 +1,4 @@
-"""Collects how one system came to be: its recipe as given and as resolved, versions, training, costs."""
+"""Details of how a system was made: its recipe as given and as resolved, versions, training, costs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from summtune.report.run_files import ComparisonFiles, RunFiles
 
 @dataclass(frozen=True)
 class Details:
-    """How one system, or a comparison, came to be.
+    """How a system, or a comparison, was made.
 
     Args:
-        name: the system.
+        name: of the system.
         entries: pairs of a title and a text, for a table.
         versions: by package.
-        given: the recipe as its author wrote it, None where the directory holds none.
+        given: the recipe as its author wrote it, None if the directory has none.
         recipe: the resolved recipe as YAML.
         train_log: rows of ``train_log.jsonl``.
     """
@@ -33,7 +33,7 @@ class Details:
 
 
 def run_details(name: str, run: RunFiles) -> Details:
-    """Return how the system called ``name`` came to be."""
+    """Return how the system called ``name`` was made."""
     return Details(
         name=name,
         entries=tuple(_run_entries(run)),
@@ -45,7 +45,7 @@ def run_details(name: str, run: RunFiles) -> Details:
 
 
 def comparison_details(files: ComparisonFiles) -> Details | None:
-    """Return how the comparison was asked for; None where runs were compared without a recipe."""
+    """Return how the comparison was made; None if runs were compared without a recipe."""
     plan = files.plan
     if plan is None:
         return None
@@ -66,9 +66,9 @@ def comparison_details(files: ComparisonFiles) -> Details | None:
 
 
 def system_description(run: RunFiles) -> str:
-    """Return what was done to which model."""
+    """Return a short description of the system: its model, and how it was adapted."""
     if run.plan["kind"] == "scored":
-        return "Outputs from elsewhere"
+        return "External predictions"
     model = run.plan["recipe"].get("base_model", "a model")
     if run.plan["kind"] == "prompt":
         return f"{model}, prompted"
@@ -76,14 +76,14 @@ def system_description(run: RunFiles) -> str:
 
 
 def hours_title(runs: Sequence[RunFiles]) -> str:
-    """Return ``GPU-hours`` where all that trained used GPUs, else ``Device-hours``."""
+    """Return ``GPU-hours`` if all runs used GPUs, otherwise ``Device-hours``."""
     launches = (stage.get("launch") or {} for run in runs for stage in run.plan.get("stages") or [])
     devices = {launch["device"] for launch in launches if "device" in launch}
     return "GPU-hours" if devices == {"cuda"} else "Device-hours"
 
 
 def _run_entries(run: RunFiles) -> list[tuple[str, str]]:
-    """Return pairs of a title and a text, without those that this run has nothing to say of."""
+    """Return pairs of a title and a text, without those that do not apply to this run."""
     stats, training, data = run.stats, run.training or {}, run.plan.get("data") or {}
     batch = run.plan.get("batch") or {}
     total, trainable = stats.get("total_parameters"), stats.get("trainable_parameters")
@@ -101,7 +101,7 @@ def _run_entries(run: RunFiles) -> list[tuple[str, str]]:
         ("Validation loss", _with(numbers.decimal, training.get("eval_loss"))),
         ("Best step", _with(numbers.count, training.get("best_step"))),
         ("Training time", _with(numbers.duration, training.get("seconds"))),
-        ("Peak memory a device", _with(numbers.size, training.get("peak_memory_bytes"))),
+        ("Peak memory per device", _with(numbers.size, training.get("peak_memory_bytes"))),
         ("Precision", training.get("precision")),
         ("Attention", stats.get("global_attention")),
         ("Prediction time", _with(numbers.duration, stats.get("seconds"))),
@@ -113,7 +113,7 @@ def _run_entries(run: RunFiles) -> list[tuple[str, str]]:
 
 
 def _sources(role: Mapping[str, Any] | None) -> str | None:
-    """Return where the dialogues of one role came from, and how many there are."""
+    """Return the sources of the dialogues of one role, and their number."""
     if not role or not role.get("sources"):
         return None
     names = (f"{each['path']} ({each['split']})" if each.get("split") else each["path"] for each in role["sources"])
@@ -123,7 +123,7 @@ def _sources(role: Mapping[str, Any] | None) -> str | None:
 
 
 def _first_ids(ids: Sequence[str], shown: int = 8) -> str | None:
-    """Return the first ids: drawn or chosen by similarity, every dialogue has its own exemplars."""
+    """Return the first ids; there may be many, because each dialogue can have different exemplars."""
     more = f" and {numbers.count(len(ids) - shown)} more" if len(ids) > shown else ""
     return f"{', '.join(ids[:shown])}{more}" if ids else None
 

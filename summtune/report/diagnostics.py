@@ -1,4 +1,4 @@
-"""Lays out the diagnostics of all systems: one row a check, with the people who wrote the references beside."""
+"""The diagnostics of all systems as tables: one row per check, with the references for comparison."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from summtune.report.table import Table
 
 @dataclass(frozen=True)
 class Example:
-    """One dialogue in which a check found something, and what."""
+    """One dialogue in which a check found something, and what it found."""
 
     system: str
     id: str
@@ -22,14 +22,14 @@ class Example:
 
 @dataclass(frozen=True)
 class DiagnosticRow:
-    """One check on every system.
+    """The results of one check for every system.
 
     Args:
-        title: what is looked for, as a heading.
+        title: what the check looks for, as a heading.
         meaning: one sentence.
-        counts: a system each, in how many of how many dialogues it was found; None where the check cannot be made.
-        references: the share of the references in which the same is found, as text; a dash where it has no meaning.
-        examples: a few of each system.
+        counts: for each system, the number of dialogues with a finding, and of all; None if the check cannot be made.
+        references: the share of references with the same finding, as text; a dash if that has no meaning.
+        examples: a few for each system.
     """
 
     title: str
@@ -48,14 +48,14 @@ class DiagnosticRow:
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """What was found in the outputs.
+    """The findings in the outputs.
 
     Args:
         names: the systems, in the order of the checks' counts.
-        checks: in the order in which the evaluator makes them.
-        pairs: two systems and how many outputs they share, as sentences.
-        notes: what the checks do not see in such writing, as sentences.
-        means: means over the outputs, systems as rows, and over the references in the last one.
+        checks: in the evaluator's order.
+        pairs: sentences about two systems and the number of outputs that they share.
+        notes: sentences about what the checks cannot detect in these scripts.
+        means: means over the outputs, one row per system, and over the references in the last row.
     """
 
     names: tuple[str, ...]
@@ -65,7 +65,7 @@ class Diagnostics:
     notes: tuple[str, ...] = ()
 
     def table(self) -> Table | None:
-        """Return the checks in short: systems as columns, each with a count and its share."""
+        """Return a summary of the checks: systems as columns, each with a count and its share."""
         if not self.checks:
             return None
         rows = tuple(
@@ -93,9 +93,9 @@ def diagnostics(
     """Return the diagnostics of the systems called ``names``.
 
     Args:
-        names: one a system.
+        names: one per system.
         metrics: their ``metrics.json``, in the same order.
-        between: ``diagnostics`` of ``comparison.json``, where there is one.
+        between: ``diagnostics`` of ``comparison.json``, if there is one.
     """
     found = [each.get("diagnostics", {}).get("checks") or {} for each in metrics]
     keys = dict.fromkeys(key for checks in found for key in checks)
@@ -109,14 +109,14 @@ def diagnostics(
 
 
 def count_text(count: tuple[int, int] | None) -> str:
-    """Return ``24 (12 %)``, ``0``, or a dash where the check cannot be made."""
+    """Return ``24 (12 %)``, ``0``, or a dash if the check cannot be made."""
     if count is None:
         return "–"
     return f"{numbers.count(count[0])} ({numbers.share(*count)})" if count[0] else "0"
 
 
 def _check(names: Sequence[str], found: Sequence[Mapping[str, Any] | None]) -> DiagnosticRow:
-    """Return the row of one check; ``found`` holds what it found in each system's outputs."""
+    """Return the row of one check; ``found`` contains its findings for each system."""
     first = next(each for each in found if each is not None)
     references = next((each["references"] for each in found if each and each.get("references") is not None), None)
     return DiagnosticRow(
@@ -133,7 +133,7 @@ def _check(names: Sequence[str], found: Sequence[Mapping[str, Any] | None]) -> D
 
 
 def _pairs(between: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for every two systems that share outputs; one that says so where none do."""
+    """Return one sentence for every two systems that share outputs, or one that says that none do."""
     check = (between.get("checks") or {}).get("identical_outputs")
     if not check:
         return []
@@ -161,7 +161,7 @@ def _means(names: Sequence[str], means: Sequence[Mapping[str, Any]]) -> Table | 
 
 
 def _of_references(key: str, means: Sequence[Mapping[str, Any]]) -> float | None:
-    """Return what the references have for a mean of the outputs: they are the same for every system."""
+    """Return the references' value for a mean of the outputs; it is the same for every system."""
     name = f"reference_{key.removeprefix('prediction_')}"
     return next((each[name] for each in means if each.get(name) is not None), None)
 

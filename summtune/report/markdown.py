@@ -1,4 +1,4 @@
-"""Renders a report as markdown: the same findings as the page, in short."""
+"""Renders a report as Markdown, with a summary of the page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHOWN_DIALOGUES = 5
 
 
 def to_markdown(contents: Contents) -> str:
-    """Return the report as GitHub's markdown."""
+    """Return the report as GitHub-flavoured Markdown."""
     parts = [f"# {escape_markdown(contents.title)}", escape_markdown(contents.subtitle) + "."]
     if contents.verdict:
         parts.append(_list(contents.verdict))
@@ -40,7 +40,7 @@ def to_markdown(contents: Contents) -> str:
 
 
 def fenced(text: str, language: str = "") -> str:
-    """Return a code block that nothing in ``text`` can end."""
+    """Return a code block that no text in it can close."""
     fence = "```"
     while fence in text:
         fence += "`"
@@ -48,7 +48,7 @@ def fenced(text: str, language: str = "") -> str:
 
 
 def code(text: str) -> str:
-    """Return one line as code that nothing in ``text`` can end."""
+    """Return one line as inline code that no text in it can close."""
     shown, fence = one_line(text), "`"
     while fence in shown:
         fence += "`"

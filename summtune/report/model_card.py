@@ -1,4 +1,4 @@
-"""Writes the model card that lies in ``model/``: what was trained, from what, how well it does, how to load it."""
+"""The model card ``model/README.md``: base model, training, scores, and how to use the model."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from summtune.report.table import Table, escape_markdown, to_markdown
 def model_card(run_dir: Path, comparison: Mapping[str, Any] | None = None) -> str:
     """Return the text of ``model/README.md``.
 
-    Without ``metrics.json`` (training ends before the evaluation) the card says that the scores are still to come.
+    Without ``metrics.json`` (training ends before the evaluation) the card says that the model is not scored yet.
 
     Args:
         run_dir: of a train run.
-        comparison: ``comparison.json`` of a comparison in which this model stood; its verdict goes into the card.
+        comparison: ``comparison.json`` of a comparison that includes this model; the card contains its verdict.
 
     Raises:
         RunDirectoryError: ``run_dir`` has no ``plan.json``, or its run trains no model.
     """
     if not (run_dir / "plan.json").is_file():
-        raise RunDirectoryError(f"{run_dir} is not a run (got no plan.json); name the directory of a train run")
+        raise RunDirectoryError(f"{run_dir} is not a run (got no plan.json); give the directory of a train run")
     plan = read_json(run_dir / "plan.json")
     if plan["kind"] != "train":
         raise RunDirectoryError(
-            f"{run_dir} trains no model (got kind {plan['kind']}); name the directory of a train run"
+            f"{run_dir} trains no model (got kind {plan['kind']}); give the directory of a train run"
         )
     recipe = plan["recipe"]
     library = "peft" if recipe.get("adapter") else "transformers"
@@ -56,10 +56,10 @@ def model_card(run_dir: Path, comparison: Mapping[str, Any] | None = None) -> st
         *(_verdict(comparison) if comparison else ()),
         "## How to use it",
         fenced(_command(run_dir), "sh"),
-        "or, in Python, in the folder that holds `model/`:",
+        "or, in Python, in the folder that contains `model/`:",
         fenced(card_code(recipe, _precision(run_dir), _model_type(run_dir, plan)), "python"),
         " ".join(_usage_sentences(recipe, plan.get("model") or {}, _precision(run_dir))),
-        "The model was trained with its dialogues in this prompt:",
+        "The model was trained with this prompt template:",
         fenced(template_text(recipe["prompt_template"])),
         "## Recipe",
         fenced(recipe_text(recipe), "yaml"),
@@ -73,7 +73,7 @@ def _command(run_dir: Path) -> str:
 
 
 def _front_matter(recipe: Mapping[str, Any], library: str) -> dict[str, Any]:
-    """Return what the hub reads. Local paths stay out: the hub refuses a card that names them as models."""
+    """Return the metadata for the hub, without local paths: the hub refuses a card that names them as models."""
     sources = [source["path"] for source in recipe.get("datasets") or []]
     tags = ["summarization", "dialogue", "summtune", *([recipe["adapter"]] if recipe.get("adapter") else [])]
     matter: dict[str, Any] = {"base_model": _hub_id(recipe["base_model"]), "library_name": library, "tags": tags}
@@ -82,7 +82,7 @@ def _front_matter(recipe: Mapping[str, Any], library: str) -> dict[str, Any]:
 
 
 def _hub_id(name: str) -> str | None:
-    """Return the name if it can be one of the hub's and does not name a local file or something built in."""
+    """Return the name if it can be a hub id; None for local files and builtin names."""
     fits = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", name) and not name.startswith("builtin/")
     return name if fits and not re.search(r"\.(jsonl?|csv|tsv|parquet|arrow)$", name) else None
 
@@ -133,10 +133,10 @@ def _verdict(comparison: Mapping[str, Any]) -> list[str]:
 
 
 def _precision(run_dir: Path) -> str:
-    """Return the precision in which the run generated, or, before it has, trained."""
+    """Return the precision of the run's predictions, or of its training if there are none yet."""
     for name in ("prediction_stats.json", "training.json"):
-        if (run_dir / name).is_file() and "precision" in (told := read_json(run_dir / name)):
-            return str(told["precision"])
+        if (run_dir / name).is_file() and "precision" in (record := read_json(run_dir / name)):
+            return str(record["precision"])
     return "fp32"
 
 
@@ -149,26 +149,26 @@ def _model_type(run_dir: Path, plan: Mapping[str, Any]) -> str | None:
 
 
 def _usage_sentences(recipe: Mapping[str, Any], model: Mapping[str, Any], precision: str) -> Iterator[str]:
-    """Yield what one has to know to get the summaries that were scored."""
+    """Yield what users need to know to reproduce the summaries that were scored."""
     yield (
-        "`generation_config.json` holds the settings that were scored. With them, the template and sequence_len, this "
-        "code writes the summaries that were scored, but for dialogues that hold the text of a control token such as "
-        "`</s>`: summtune encodes it as text, and this code does not."
+        "`generation_config.json` contains the generation settings of the evaluation. With these, the template and "
+        "sequence_len, this code reproduces the scored summaries, except for dialogues that contain the text of a "
+        "control token such as `</s>`: summtune encodes it as text, and this code does not."
     )
     if precision == "bf16":
-        yield "In bf16 a word can differ where two score almost alike, on another device or in another batch."
+        yield "In bf16, on another device or in another batch, a word can differ if two have almost the same score."
     if recipe["generation"]["do_sample"]:
-        yield "They were drawn at random, so each call gives others."
+        yield "The summaries were sampled, so each call gives different ones."
     if not recipe.get("adapter"):
         return
     if recipe["base_model"] in BUILTIN_MODELS:
         yield (
-            "The base model is bundled with summtune, and `adapter_config.json` names its folder on the machine that "
-            "trained. Elsewhere, install summtune and write the folder `assets` of the package there."
+            "The base model is bundled with summtune, and `adapter_config.json` names its folder on the training "
+            "machine. On another machine, install summtune and change that path to the package's folder `assets`."
         )
     elif is_local(recipe["base_model"]):
         yield (
-            "The base model is a folder of the machine that trained; where it has moved, change "
+            "The base model is a folder on the training machine; if it has moved, change "
             "`base_model_name_or_path` in `adapter_config.json`."
         )
     elif model.get("revision"):

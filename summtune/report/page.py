@@ -1,4 +1,4 @@
-"""Renders a report as one HTML file that needs nothing else: no network, no other file."""
+"""Renders a report as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from summtune.report.table import Table
 
 _Groups = dict[str, list[tuple[str, ...]]]
 _ROWS_AT_ONCE = 16
-"""Differences that stand open on the page; of more, the first metric's do."""
+"""Up to this many differences are shown; of more, only those of the first metric, and the others on demand."""
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def to_html(contents: Contents, *, budget: int = BUDGET) -> bytes:
     """Return the page in UTF-8.
 
-    Every text of the run is escaped, and its invisible characters are made visible; the page's own script is the only
-    one that its security policy lets run.
+    Every text of the run is escaped, and its invisible characters are made visible; the security policy allows only
+    the page's own script.
 
     Args:
-        contents: what it says.
-        budget: bytes of dialogues that it holds; of more, the first.
+        contents: the content of the report.
+        budget: most bytes of dialogues on the page; further dialogues are left out.
     """
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
@@ -71,7 +71,7 @@ def to_html(contents: Contents, *, budget: int = BUDGET) -> bytes:
 
 
 def _charts(contents: Contents) -> dict[str, Any]:
-    """Return the page's charts, None where there is nothing to draw."""
+    """Return the page's charts, None for those with nothing to draw."""
     anchors = {"floor": contents.floor, "ceiling": contents.ceiling}
     logs = [each for each in contents.details if any(row.get("loss") is not None for row in each.train_log)]
     width = 8.0 if len(logs) == 1 else 5.2
@@ -88,7 +88,7 @@ def _charts(contents: Contents) -> dict[str, Any]:
 
 
 def _grouped(table: Table | None) -> tuple[_Groups, _Groups]:
-    """Return the rows of the differences by the two systems: those to be seen at once, and all if those are not."""
+    """Return the rows of the differences by pair of systems: those to show first, and all of them if that is fewer."""
     rows = table.rows if table else ()
     if len(rows) <= _ROWS_AT_ONCE:
         return _by_systems(rows), {}
@@ -103,17 +103,17 @@ def _by_systems(rows: Sequence[tuple[str, ...]]) -> _Groups:
 
 
 def _addressed(id_: str) -> str:
-    """Return the id as it stands in a link's fragment, as the reader writes it."""
+    """Return the id encoded for a link's fragment, as the reader's script does."""
     return quote(visible(id_), safe="")
 
 
 def _shown(value: Any) -> Any:
-    """Return what an expression of the template puts into the page: text of a run is never trusted."""
+    """Return the value of a template expression with hidden characters shown: text of a run is never trusted."""
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _themed(svg: str | None) -> Markup | None:
-    """Return the chart with colours that follow the page's, and its text in the page's font."""
+    """Return the chart with the page's colours and font."""
     if svg is None:
         return None
     names = {colour: f"--series-{place}" for place, colour in enumerate(chart.PALETTE)}

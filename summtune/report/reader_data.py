@@ -1,4 +1,4 @@
-"""Turns the dialogues into the JSON that the page's reader reads, in parts that are read when they are needed."""
+"""The JSON that the page's reader shows, in chunks that are parsed on demand."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from summtune.report.diagnostics import DiagnosticRow
 from summtune.report.scored_dialogues import DialogueScores, ScoredDialogue
 
 CHUNK = 100
-"""Dialogues of one part."""
+"""Number of dialogues per chunk."""
 BUDGET = 55_000_000
-"""Bytes of dialogues that a page holds: mail and browsers take the file, and it opens in seconds."""
+"""Most bytes of dialogues on a page: mail and browsers accept the file, and it opens in seconds."""
 _SCORE_BYTES = 16  # of one score with its comma
 _ESCAPED = str.maketrans({"<": "\\u003c", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
 @dataclass(frozen=True)
 class ReaderData:
-    """What the page embeds.
+    """The data that the page embeds.
 
     Args:
         index: JSON of the systems, metrics, ids, scores and examples of checks.
-        chunks: JSON of ``CHUNK`` dialogues each; only the last may hold fewer.
-        held: how many dialogues those are, counted from the first.
-        check_titles: checks of which the page holds examples, in the order of the index.
+        chunks: JSON of ``CHUNK`` dialogues each; only the last may have fewer.
+        held: number of dialogues in the chunks, counted from the first.
+        check_titles: checks with examples on the page, in the order of the index.
     """
 
     index: str
@@ -46,15 +46,15 @@ def reader_data(
     checks: Sequence[DiagnosticRow] = (),
     budget: int = BUDGET,
 ) -> ReaderData:
-    """Return the dialogues as JSON, as many of the first as fit ``budget``, and at least one.
+    """Return the dialogues as JSON: as many as fit into ``budget``, from the first, and at least one.
 
     Args:
         dialogues: all dialogues.
-        scores: theirs.
-        names: the systems.
-        pair: the systems whose difference the reader shows first; twice the same for a single one.
-        checks: their examples can be picked in the reader.
-        budget: bytes.
+        scores: of the dialogues.
+        names: of the systems.
+        pair: the systems whose difference the reader shows first; the same index twice for a single one.
+        checks: their examples can be selected in the reader.
+        budget: in bytes.
     """
     rows: list[str] = []
     size = 0
@@ -81,7 +81,7 @@ def reader_data(
 
 
 def to_json(value: Any) -> str:
-    """Return JSON that can stand in a ``<script>`` element: no text in it can end the element."""
+    """Return JSON that is safe within a ``<script>`` element: no text in it can close the element."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).translate(_ESCAPED)
 
 
@@ -92,14 +92,14 @@ def _row(dialogue: ScoredDialogue) -> list[Any]:
 
 
 def _metric(name: str) -> dict[str, Any]:
-    """Return how the reader writes a metric's scores, as ``numbers.score`` does, and the sign of what is better."""
+    """Return how the reader formats a metric's scores, as ``numbers.score`` does, and the sign of better values."""
     scale, digits = (100, 1) if numbers.is_fraction(name) else (1, 3)
     sign = -1 if numbers.is_lower_better(name) else 1
     return {"title": visible(numbers.metric_title(name)), "scale": scale, "digits": digits, "better": sign}
 
 
 def _examples(checks: Sequence[DiagnosticRow], held: set[str]) -> dict[str, list[str]]:
-    """Return, by the titles of the checks that have examples on the page, their ids."""
+    """Return the ids of examples on the page by the titles of their checks."""
     found = {
         check.title: list(dict.fromkeys(visible(example.id) for example in check.examples if example.id in held))
         for check in checks

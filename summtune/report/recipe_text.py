@@ -1,4 +1,4 @@
-"""Shows a resolved recipe as YAML that people can read."""
+"""Formats a resolved recipe as readable YAML."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import yaml
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines, such as prompt templates, as blocks instead of with doubled line ends."""
+    """Writes texts of several lines, such as prompt templates, as block scalars."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -20,5 +20,5 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def recipe_text(recipe: Mapping[str, Any]) -> str:
-    """Return the recipe as YAML, its keys in the order that they have."""
+    """Return the recipe as YAML, with its keys in their order."""
     return yaml.dump(dict(recipe), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)

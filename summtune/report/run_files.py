@@ -1,4 +1,4 @@
-"""Reads the files of a run or a comparison that a report shows."""
+"""Reads the files of a run or a comparison for a report."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class RunFiles:
         plan: ``plan.json``.
         metrics: ``metrics.json``.
         stats: ``prediction_stats.json``.
-        training: ``training.json``; None of a prompted model.
+        training: ``training.json``; None for a prompted model.
         train_log: rows of ``train_log.jsonl``; empty for a prompted model.
         predictions: in the order of the file.
-        per_example: by dialogue id the score of each metric.
-        given: ``recipe.yaml``, as its author wrote it; None where the directory holds none.
+        per_example: the score of each metric by dialogue id.
+        given: ``recipe.yaml``, as its author wrote it; None if the directory has none.
     """
 
     folder: Path
@@ -88,19 +88,19 @@ class ComparisonFiles:
 
     @property
     def name(self) -> str:
-        """The recipe's name, or the folder's where there is no plan."""
+        """The recipe's name, or the folder's if there is no plan."""
         return self.folder.name if self.plan is None else str(self.plan["name"])
 
     @property
     def plan(self) -> Mapping[str, Any] | None:
-        """``plan.json``; None where runs were compared without a recipe."""
+        """``plan.json``; None if runs were compared without a recipe."""
         path = self.folder / "plan.json"
         plan: Mapping[str, Any] | None = read_json(path) if path.is_file() else None
         return plan
 
     @property
     def given(self) -> str | None:
-        """``recipe.yaml``, as its author wrote it; None where there is none."""
+        """``recipe.yaml``, as its author wrote it; None if there is none."""
         return _given(self.folder)
 
 
@@ -108,7 +108,8 @@ def read_comparison(folder: Path) -> ComparisonFiles:
     """Return ``comparison.json`` in ``folder`` with the files of its systems.
 
     Raises:
-        RunDirectoryError: there is none, an older summtune wrote it, or a system's run directory is gone or unfinished.
+        RunDirectoryError: there is none, an older summtune wrote it, or a system's run directory is missing or
+            unfinished.
     """
     comparison = read_json(_existing(folder, "comparison.json"))
     if "correction" not in comparison["protocol"]:
@@ -133,12 +134,12 @@ def _given(folder: Path) -> str | None:
 
 
 def _run_folder(folder: Path, system: Mapping[str, Any]) -> Path:
-    """Return where the system's run is: as written, or inside ``folder`` if all was moved together."""
+    """Return the system's run directory: as recorded, or inside ``folder`` if all were moved together."""
     written = Path(system["run_dir"])
     places = [folder / written, folder / written.name]
     found = next((place for place in places if place.is_dir()), None)
     if found is None:
         raise RunDirectoryError(
-            f"the run of {system['name']} is gone (got {written}); put it back, or compare the runs again"
+            f"the run of {system['name']} is missing (got {written}); restore it, or compare the runs again"
         )
     return found

@@ -1,4 +1,4 @@
-"""Gathers every dialogue with its references and what each system wrote: what the report's reader shows."""
+"""Dialogues with their references and the scored summary of each system, for the report's reader."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from summtune.runs.records import Prediction
 
 @dataclass(frozen=True)
 class SystemSummary:
-    """What one system wrote for a dialogue.
+    """The summary that one system wrote for a dialogue.
 
     Args:
         system: its name.
         text: the summary.
-        score: the first metric's score as text, empty where no metric gives each dialogue one.
-        notes: what went wrong with this one: ``cut at max_new_tokens``, ``dialogue truncated``.
+        score: the first metric's score as text, empty if no metric scores single dialogues.
+        notes: problems of this summary: ``cut at max_new_tokens``, ``dialogue truncated``.
     """
 
     system: str
@@ -30,7 +30,7 @@ class SystemSummary:
 
 @dataclass(frozen=True)
 class ScoredDialogue:
-    """One dialogue of the reader; ``dialogue`` is empty where no system's file holds its text."""
+    """One dialogue of the reader; ``dialogue`` is empty if no system's file contains its text."""
 
     id: str
     dialogue: str
@@ -43,7 +43,7 @@ class DialogueScores:
     """The score of every dialogue.
 
     Args:
-        metrics: names, those that every system has for each dialogue.
+        metrics: names of the metrics that every system has for each dialogue.
         columns: metrics × systems × dialogues, in the order of the dialogues.
     """
 
@@ -57,8 +57,8 @@ def gather_dialogues(
     """Return every dialogue, in the order of the first run's predictions, and the scores in the same order.
 
     Args:
-        names: what the systems are called here.
-        runs: their files, in the same order, of the same dialogues.
+        names: of the systems.
+        runs: their files, in the same order, with the same dialogues.
 
     Raises:
         RunDirectoryError: a run's predictions and scores are not of the dialogues of the first run.
@@ -88,8 +88,8 @@ def _check_ids(run: RunFiles, ids: set[str]) -> None:
     for file, found in files.items():
         if found != ids:
             raise RunDirectoryError(
-                f"{run.folder / file} is not of the same dialogues as the other files of this report (got "
-                f"{min(found ^ ids)!r} in only one of them); give the run's command again"
+                f"{run.folder / file} does not have the same dialogues as the other files of this report (got "
+                f"{min(found ^ ids)!r} in only one of them); run the command of that run again"
             )
 
 

@@ -1,4 +1,4 @@
-"""Lays scores and differences out as tables, for the terminal and for markdown."""
+"""Tables of scores and differences, for the terminal and for Markdown."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _MARKS = re.compile(r"[\\`*\[\]<>|~$]|(?<!\w)_|_(?!\w)|^#")
-"""What markdown would read as a mark; a ``_`` inside a word, or a ``#`` inside a line, is none."""
+"""What Markdown would interpret as markup; a ``_`` inside a word, or a ``#`` inside a line, is plain text."""
 
 
 _WITHIN_VALUE = re.compile(r" ([±<=]) ")
 
 _WIDEST = 1_000
-"""Cells of a line that is as wide as it likes."""
+"""Width in cells of a line without a limit."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of finished texts.
+    """A table of formatted texts.
 
     Args:
-        header: one title a column.
-        rows: as many cells each as there are titles.
-        text_columns: so many columns at the left hold text; the others hold numbers and are aligned right.
+        header: one title per column.
+        rows: one cell per column each.
+        text_columns: number of columns on the left with text; the others contain numbers and are right-aligned.
     """
 
     header: tuple[str, ...]
@@ -44,15 +44,15 @@ def score_table(
     floor: Mapping[str, Any] | None = None,
     ceiling: Mapping[str, Any] | None = None,
 ) -> Table:
-    """Return systems × metrics, each score with half its interval's width, and what was trained.
+    """Return systems × metrics, each score with half its interval's width, and the parameter counts.
 
-    The last rows are the floor and the ceiling between which the scores are read.
+    The last rows are the floor and the ceiling, for reference.
 
     Args:
-        systems: ``systems`` of ``comparison.json``: each with ``name``, ``metrics`` and, where they are known, the
-            parameter counts; predictions from elsewhere have none.
-        floor: of ``comparison.json`` or ``metrics.json``; None where there is none.
-        ceiling: of the same file.
+        systems: ``systems`` of ``comparison.json``: each with ``name``, ``metrics`` and, if known, the parameter
+            counts; external predictions have none.
+        floor: from ``comparison.json`` or ``metrics.json``; None if there is none.
+        ceiling: from the same file.
     """
     metrics = list(dict.fromkeys(name for system in systems for name in system["metrics"]))
     counted = any(map(_is_counted, systems))
@@ -95,15 +95,15 @@ def print_table(console: Console, table: Table) -> None:
 
 
 def print_rows(console: Console, header: Sequence[str], rows: Sequence[Sequence[Text]], text_columns: int = 1) -> None:
-    """Print rows of cells below their titles; on a terminal too narrow for that, each row as a block of lines.
+    """Print rows of cells below their titles; on a terminal that is too narrow, each row as a block of lines.
 
-    Cells of text may break between words, and numbers never: half of an interval is a wrong number.
+    Cells of text may break between words, but numbers never: half of an interval is a wrong number.
 
     Args:
-        console: where to.
-        header: one title a column.
-        rows: as many cells each as there are titles.
-        text_columns: so many columns at the left hold text; the others hold numbers and are aligned right.
+        console: the console to print on.
+        header: one title per column.
+        rows: one cell per column each.
+        text_columns: number of columns on the left with text; the others contain numbers and are right-aligned.
     """
     from rich.box import SIMPLE_HEAD
     from rich.measure import Measurement
@@ -138,7 +138,7 @@ def print_scores(
     floor: Mapping[str, Any] | None = None,
     ceiling: Mapping[str, Any] | None = None,
 ) -> None:
-    """Print the table of ``score_table``, with the share of the weights that was trained."""
+    """Print the table of ``score_table``, with the share of trained weights instead of parameter counts."""
     table = score_table(systems, floor, ceiling)
     if table.header[-1] == "Parameters":
         shares = [*(_share(system) for system in systems), *["–"] * (len(table.rows) - len(systems))]
@@ -148,7 +148,7 @@ def print_scores(
 
 
 def print_sentence(console: Console, text: str) -> None:
-    """Print a sentence in the width of the terminal; a value stays on one line with its interval."""
+    """Print a sentence, wrapped to the width of the terminal; a value stays on one line with its interval."""
     from rich.cells import cell_len
 
     lines = [""]
@@ -162,7 +162,7 @@ def print_sentence(console: Console, text: str) -> None:
 
 
 def to_markdown(table: Table) -> str:
-    """Return the table in GitHub's markdown, with a line end."""
+    """Return the table as GitHub-flavoured Markdown, with a final line end."""
     marks = ["---" if index < table.text_columns else "---:" for index in range(len(table.header))]
     lines = [table.header, tuple(marks), *table.rows]
     escaped = ([escape_markdown(cell) if line is not lines[1] else cell for cell in line] for line in lines)
@@ -170,7 +170,7 @@ def to_markdown(table: Table) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Return one line that markdown shows as it is: no cell ends in it, no tag opens, no emphasis starts."""
+    """Return one line that Markdown shows unchanged: it closes no cell, opens no tag and starts no emphasis."""
     return _MARKS.sub(r"\\\g<0>", one_line(text).replace("&", "&amp;"))
 
 
@@ -179,12 +179,12 @@ def _score_cells(scored: Mapping[str, Any], metrics: Sequence[str]) -> tuple[str
 
 
 def _bare(p_value: str) -> str:
-    """Return the value for a column that says what it is: ``0.034``, ``< 0.001``."""
+    """Return the p-value without ``p``, for a column with that title: ``0.034``, ``< 0.001``."""
     return p_value.removeprefix("p ").removeprefix("= ")
 
 
 def _is_counted(system: Mapping[str, Any]) -> bool:
-    """Return whether the parameters of a system are known; those of outputs from elsewhere are not."""
+    """Return whether the parameters of a system are known; those of external predictions are not."""
     return system.get("total_parameters") is not None
 
 

@@ -24,19 +24,19 @@ def plan_of(project, monkeypatch, tmp_path):
         monkeypatch.setattr("summtune.plan.resolve.visible_gpus", lambda: list(gpus))
         path = project / name if isinstance(name, str) else name
         console = SafeConsole(file=io.StringIO(), width=60)
-        resolved = resolve(path, sets)
-        print_plan(resolved, console)
-        return resolved, console.file.getvalue()
+        draft = resolve(path, sets)
+        print_plan(draft, console)
+        return draft, console.file.getvalue()
 
     return of
 
 
 def test_stages_model_batch_and_memory_are_said(plan_of, everything_in, tmp_path):
     before = everything_in(tmp_path)
-    resolved, text = plan_of("val_set_size=2", "micro_batch_size=2", "gradient_accumulation_steps=2", "num_processes=2")
+    draft, text = plan_of("val_set_size=2", "micro_batch_size=2", "gradient_accumulation_steps=2", "num_processes=2")
     lines = [line.strip() for line in text.splitlines()]
     assert lines[0] == "train  kind: train"
-    assert f"run directory  {resolved.run_dir}" in lines
+    assert f"run directory  {draft.run_dir}" in lines
     assert "stages  data → train → predict → evaluate → report" in lines
     assert "parameters  trains 247,577,856 (100 %)" in lines
     assert (
@@ -48,11 +48,11 @@ def test_stages_model_batch_and_memory_are_said(plan_of, everything_in, tmp_path
 
 
 def test_the_exact_command_and_its_config_are_shown(plan_of):
-    resolved, text = plan_of()
+    draft, text = plan_of()
     command = next(line for line in text.splitlines() if "summtune.work.process.launch" in line)
     assert shlex.split(command) == [
-        sys.executable, START, "summtune.work.process.launch", "--config_file", f"{resolved.run_dir}/accelerate.yaml",
-        START, "summtune.worker", str(resolved.run_dir), "train", "predict",
+        sys.executable, START, "summtune.work.process.launch", "--config_file", f"{draft.run_dir}/accelerate.yaml",
+        START, "summtune.worker", str(draft.run_dir), "train", "predict",
     ]  # fmt: skip
     after = text.split("    accelerate.yaml:\n")[1].splitlines()
     config = yaml.safe_load("\n".join(line for line in after if line.startswith("      ")))
@@ -60,11 +60,11 @@ def test_the_exact_command_and_its_config_are_shown(plan_of):
 
 
 def test_deepspeed_shows_both_configs(plan_of):
-    resolved, text = plan_of("deepspeed=ds_configs/zero2.json", "num_processes=2")
+    draft, text = plan_of("deepspeed=ds_configs/zero2.json", "num_processes=2")
     assert "    accelerate.yaml:\n" in text
     assert "    accelerate.predict.yaml:\n" in text
     assert "distributed_type: DEEPSPEED" in text
-    assert f"deepspeed_config_file: {resolved.run_dir}/ds_config.json" in text
+    assert f"deepspeed_config_file: {draft.run_dir}/ds_config.json" in text
     assert f'ds_config.json  {package_path("ds_configs/zero2.json")} ("auto" is filled in from the recipe)' in text
 
 
@@ -125,11 +125,11 @@ def test_an_optimizer_that_cannot_be_divided_gets_no_config_proposed(plan_of):
 
 def test_a_slurm_job_is_taken_to_have_gpus_with_bf16(plan_of):
     job = ("launcher=slurm", "num_processes=null", "deepspeed=ds_configs/zero2.json")
-    resolved, text = plan_of(*job, "slurm={gpus_per_node: 2}")
-    assert resolved.memory.weights == 2 * 247_577_856
+    draft, text = plan_of(*job, "slurm={gpus_per_node: 2}")
+    assert draft.memory.weights == 2 * 247_577_856
     assert "), taking it that the GPUs have bf16\n" in text
-    resolved, text = plan_of(*job, "slurm={gpus_per_node: 2}", "bf16=false")
-    assert resolved.memory.weights == 4 * 247_577_856
+    draft, text = plan_of(*job, "slurm={gpus_per_node: 2}", "bf16=false")
+    assert draft.memory.weights == 4 * 247_577_856
     assert "taking it" not in text
     assert "taking it" not in plan_of(*job, "slurm={nodes: 2}")[1]
 
@@ -142,10 +142,12 @@ def test_a_comparison_names_its_systems(plan_of):
 def test_a_slurm_job_shows_its_script(plan_of, everything_in, tmp_path):
     before = everything_in(tmp_path)
     sets = ["launcher=slurm", "slurm={nodes: 2, time: '1:00:00'}", "num_processes=null"]
-    resolved, text = plan_of(*sets)
+    draft, text = plan_of(*sets)
     assert "train and predict  2 × cpu on 2 machines (each adds its rank and where they meet), data parallel" in text
     script = text.split("job.sbatch  (for sbatch)\n")[1]
-    assert "".join(f"{line[4:]}\n" for line in script.splitlines()) == sbatch_script(resolved.plan, resolved.run_dir)
+    assert "".join(f"{line[4:]}\n" for line in script.splitlines()) == sbatch_script(
+        draft.name, draft.recipe.slurm, draft.stages, draft.run_dir
+    )
     assert everything_in(tmp_path) == before
 
 

@@ -151,7 +151,7 @@ def test_references_can_be_a_folder_or_the_builtin_data_set(scored, project):
     write_jsonl(project / "talks" / "dev.jsonl", DIALOGSUM)
     given = COLUMNS | {"references": "talks"}
     assert len(scored(**given, split="dev").predictions) == 4
-    with pytest.raises(DataError, match=r"talks holds no split test \(got splits: dev\)"):
+    with pytest.raises(DataError, match=r"talks has no split test \(got splits: dev\)"):
         scored(**given)
     with pytest.raises(
         DataError, match=r"out.txt has 4 lines, and builtin/dialogues has 200 dialogues \(got 196 too few\)"
@@ -205,7 +205,7 @@ def test_a_setting_that_is_wrong_is_told_as_in_a_recipe(scored, setting, message
             {"references": "test.jsonl"},
             r"test.jsonl, line 1, and 3 more rows: no column summary, did you mean summary1",
         ),
-        ({"references": "test.jsonl", "file": "out.jsonl", "summary_fields": ("summary1",)}, "nothing says which dia"),
+        ({"references": "test.jsonl", "file": "out.jsonl", "summary_fields": ("summary1",)}, "have neither ids nor"),
         (
             {"recipe": Path("both.yaml")},
             r"a comparison has no evaluation section \(got --recipe both.yaml\); name one of its",
@@ -249,7 +249,7 @@ def test_what_is_written_is_compared_and_reported_beside_runs(scored, project):
     assert read_predictions(project / "others" / "predictions.jsonl") == first.predictions
     assert read_json(project / "others" / "metrics.json") == first.evaluation.to_json()
     assert len(list(read_jsonl(project / "others" / "per_example.jsonl"))) == 4
-    assert "Outputs from elsewhere" in (project / "others" / "report.md").read_text()
+    assert "External predictions" in (project / "others" / "report.md").read_text()
     assert "The others" in (project / "others" / "report.html").read_text()
 
     (project / "out.txt").write_text("They greet.\n" * 4)

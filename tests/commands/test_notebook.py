@@ -185,7 +185,7 @@ def test_rows_bring_their_own_references_under_any_name():
     ("predictions", "references", "message"),
     [
         ([], ["One."], r"nothing to score \(got no predictions\)"),
-        (["One.", "Two."], ["One."], r"references are as many as predictions \(got 1 for 2\)"),
+        (["One.", "Two."], ["One."], r"references differs from that of predictions \(got 1 for 2\)"),
         (["One.", None], ["One.", "Two."], r"predictions, item 2: not a text \(got NoneType\)"),
         ([{"prediction": "One."}, "Two."], ["One.", "Two."], r"predictions, item 2: not a row \(got str\)"),
         ([{"prediction": "One."}, {"prediction": 2}], ["One.", "Two."], r"predictions, item 2: .*prediction"),
@@ -203,7 +203,7 @@ def test_what_cannot_be_scored_is_refused_with_its_place(predictions, references
 def test_dialogues_are_a_list():
     with pytest.raises(DataError, match=r"dialogues: a list of texts is needed \(got str\)"):
         summtune.evaluate(["One."], ["One."], dialogues="A: One.")
-    with pytest.raises(DataError, match=r"dialogues are as many as predictions \(got 2 for 1\)"):
+    with pytest.raises(DataError, match=r"dialogues differs from that of predictions \(got 2 for 1\)"):
         summtune.evaluate(["One."], ["One."], dialogues=["A: One.", "B: Two."])
 
 

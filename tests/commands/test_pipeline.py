@@ -56,7 +56,7 @@ def test_a_run_goes_through_its_stages_and_leaves_their_files(project, launched,
     assert not (run_dir / ".preparing").exists()
     plan = read_plan(run_dir)
     assert (plan.batch.pairs, plan.batch.optimizer_steps) == (12, 6)
-    assert plan.data["test"]["dialogues"] == 6
+    assert plan.data.test.dialogues == 6
     assert (run_dir / "recipe.yaml").read_bytes() == (project / "train.yaml").read_bytes()
 
 
@@ -192,11 +192,11 @@ def test_a_comparison_goes_on_where_it_stopped(project, launched, told):
     assert (run_dir / "comparison.json").is_file()
 
 
-def test_a_fresh_comparison_leaves_a_system_alone_that_somebody_works_in(project, launched, told, everything_in):
+def test_a_fresh_comparison_does_not_delete_a_system_that_is_in_use(project, launched, told, everything_in):
     run_dir = compare(project, told)
     (system,) = (run_dir / "systems").glob("train-*")
     before = everything_in(system)
-    with locked(system), pytest.raises(RunDirectoryError, match=f"working in this directory .got {system}"):
+    with locked(system), pytest.raises(RunDirectoryError, match=f"using this directory .got {system}"):
         compare(project, told, fresh=True)
     assert everything_in(system) == before
 

@@ -38,7 +38,7 @@ def test_another_machine_joins_and_prepares_nothing(project, monkeypatch, capsys
     run.run_recipe(project / "train.yaml", ["num_machines=2", "num_processes=2"], project / "out")
     ((machine, identity, _, complete),) = joined
     assert machine == run.MachineRank(1, "first", 1234)
-    assert identity == run.resolve(project / "train.yaml", ["num_machines=2", "num_processes=2"]).plan.identity
+    assert identity == run.resolve(project / "train.yaml", ["num_machines=2", "num_processes=2"]).identity
     assert not complete()
     assert f"machine 1 is done; the result is in {project / 'out'}" in capsys.readouterr().err
     assert not (project / "out").exists()

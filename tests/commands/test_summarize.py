@@ -3,13 +3,17 @@
 import json
 
 import pytest
+from made_up_recipes import begun_plan
 
 from summtune.base.errors import ModelError, RunDirectoryError
 from summtune.base.files import write_json, write_jsonl
 from summtune.commands.summarize import summarize
 from summtune.data.hub_access import FetchedModel
-from summtune.plan.plan import read_plan
+from summtune.plan.beginning import origin_now
+from summtune.plan.draft import complete_comparison
+from summtune.plan.plan import ScoredPlan, Scoring, read_plan
 from summtune.plan.resolve import resolve
+from summtune.recipe.sections import EvaluationSettings
 
 
 def refuse(event):
@@ -21,22 +25,27 @@ def test_a_model_that_is_not_there_is_refused():
         summarize("builtin/flan", ["a"], refuse)
 
 
-def test_outputs_from_elsewhere_have_no_model(tmp_path):
-    write_json(tmp_path / "plan.json", {"kind": "scored"})
+def test_external_predictions_have_no_model(tmp_path):
+    recipe = Scoring(evaluation=EvaluationSettings(), predictions="theirs.csv", references=None)
+    plan = ScoredPlan(name="theirs", identity="0" * 64, recipe=recipe, **dict(origin_now(tmp_path)))
+    write_json(tmp_path / "plan.json", plan.to_json())
     with pytest.raises(RunDirectoryError, match=r"outputs from elsewhere were scored here \(got .*\); name a run or a"):
         summarize(str(tmp_path), ["a"], refuse)
 
 
-@pytest.mark.parametrize(
-    ("recipe", "match"),
-    [
-        ("train.yaml", "the run has not finished its training .got .*; run its recipe to the end first"),
-        ("both.yaml", "a comparison has several models .got .*; name the run of one of its systems"),
-    ],
-)
-def test_a_run_without_one_finished_model_is_refused(project, recipe, match):
-    write_json(project / "run" / "plan.json", resolve(project / recipe).plan.to_json())
-    with pytest.raises(RunDirectoryError, match=match):
+def test_a_run_that_has_not_finished_its_training_is_refused(project):
+    plan = begun_plan(project / "train.yaml", (), project / "run")
+    write_json(project / "run" / "plan.json", plan.to_json())
+    with pytest.raises(
+        RunDirectoryError, match=r"the run has not finished its training .got .*; run its recipe to the"
+    ):
+        summarize(str(project / "run"), ["a"], refuse)
+
+
+def test_a_comparison_is_refused_because_it_has_several_models(project):
+    plan = complete_comparison(resolve(project / "both.yaml"), origin_now(project))
+    write_json(project / "run" / "plan.json", plan.to_json())
+    with pytest.raises(RunDirectoryError, match=r"a comparison has several models .got .*; name the run of one of its"):
         summarize(str(project / "run"), ["a"], refuse)
 
 

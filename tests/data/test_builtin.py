@@ -1,4 +1,4 @@
-"""Tests of the built-in dialogues: what is in them, what is kept apart, and that they never change unnoticed."""
+"""The built-in dialogues: their content, their held-out parts, and that they do not change unnoticed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from summtune.data.builtin.scenes import (
     listed_words,
 )
 
-# Of the first lines of each split as JSON: whoever changes them changes every published score.
+# Hashes of the first lines of each split as JSON: a change would alter every published score.
 DIGESTS = {
     "train": "c94178a61c44a6d7edc1ec656fc7002549dd9ce5b81312a3d41e367cf5d0adb4",
     "validation": "bd4b459a927655b68fc197267d1300ca5570d1b4a352392617dbb1a513ca0c97",
@@ -77,7 +77,7 @@ def test_a_split_has_its_size_and_its_references(split: str) -> None:
     assert [record.id for record in records] == [f"{split}_{place}" for place in range(len(records))]
 
 
-def test_an_unknown_split_is_refused_with_the_names_of_those_there_are() -> None:
+def test_an_unknown_builtin_split_is_refused_with_the_existing_ones() -> None:
     with pytest.raises(DataError, match=r"got 'dev'\); use train, validation, test"):
         dialogues("dev")
 
@@ -131,7 +131,7 @@ def test_every_fact_of_a_summary_is_in_the_dialogue(split: str) -> None:
 
 
 @pytest.mark.parametrize("held_out", [False, True])
-def test_every_value_that_a_scene_summarizes_was_said(held_out: bool) -> None:
+def test_every_value_in_a_summary_occurs_in_its_scene(held_out: bool) -> None:
     rng = Random("values")
     for _ in range(2000):
         scene = draw_scene(rng, held_out=held_out)
@@ -139,7 +139,7 @@ def test_every_value_that_a_scene_summarizes_was_said(held_out: bool) -> None:
         assert all(value.lower() in said for value in scene.values.values() if value.lower() in summary), said
 
 
-def test_what_was_taken_back_and_small_talk_never_reach_a_summary() -> None:
+def test_corrected_values_and_small_talk_are_not_in_summaries() -> None:
     rng = Random("slips")
     scenes = [draw_scene(rng) for _ in range(2000)]
     slips = [scene for scene in scenes if scene.wrong]
@@ -152,7 +152,7 @@ def test_what_was_taken_back_and_small_talk_never_reach_a_summary() -> None:
         assert not any(re.search(rf"\b{re.escape(scene.wrong)}\b", summary) for summary in summaries), summaries
 
 
-def test_a_summary_tells_who_wants_something_from_whom() -> None:
+def test_a_summary_names_the_right_persons() -> None:
     rng = Random("persons")
     firsts = [scene.persons()[0] for scene in (draw_scene(rng) for _ in range(200))]
 
@@ -165,7 +165,7 @@ def test_references_differ_in_more_than_a_word() -> None:
         assert all(len(one ^ other) >= 4 for one in words for other in words if one is not other), record.references
 
 
-def test_what_is_held_out_for_test_is_nowhere_else() -> None:
+def test_held_out_names_and_phrasings_occur_only_in_the_test_split() -> None:
     others = [record for split in ("train", "validation") for record in dialogues(split)]
     others += islice(stream(3), 3000)
     everything = "\n".join(f"{record.dialogue}\n{record.references[0]}" for record in others)
@@ -176,7 +176,7 @@ def test_what_is_held_out_for_test_is_nowhere_else() -> None:
     assert [phrasing for phrasing in held_out_phrasings() if phrasing in everything] == []
 
 
-def test_every_test_dialogue_holds_something_held_out() -> None:
+def test_every_test_dialogue_contains_something_held_out() -> None:
     things, phrasings = held_out_things(), held_out_phrasings()
     for record in dialogues("test"):
         text = record.dialogue.lower()
@@ -184,7 +184,7 @@ def test_every_test_dialogue_holds_something_held_out() -> None:
         assert any(thing in text for thing in things), record.dialogue
 
 
-def test_one_test_dialogue_in_five_is_of_a_scenario_that_no_other_split_has() -> None:
+def test_one_test_dialogue_in_five_has_a_held_out_scenario() -> None:
     rng = Random("scenarios")
     drawn = [draw_scene(rng, held_out=True).family for _ in range(1000)]
 
@@ -215,7 +215,7 @@ def test_families_are_complete() -> None:
 
 @pytest.mark.parametrize("vague", [False, True])
 @pytest.mark.parametrize("salient", [(), *((kind,) for kind in KINDS), KINDS])
-def test_a_summary_reads_well_whichever_facts_it_leaves_out(salient: tuple[str, ...], vague: bool) -> None:
+def test_summaries_are_well_formed_with_any_facts_left_out(salient: tuple[str, ...], vague: bool) -> None:
     rng = Random("salience")
     for _ in range(500):
         scene = draw_scene(rng, held_out=True)
@@ -226,7 +226,7 @@ def test_a_summary_reads_well_whichever_facts_it_leaves_out(salient: tuple[str, 
             assert re.fullmatch(r"[A-Z#].*\.", text), text
 
 
-def test_a_fact_is_reported_where_its_kind_counts_and_left_out_or_hinted_at_elsewhere() -> None:
+def test_a_fact_is_stated_if_its_kind_is_salient_and_otherwise_left_out_or_hinted_at() -> None:
     rng = Random("course")
     scene = next(scene for scene in iter(lambda: draw_scene(rng), None) if scene.family.name == "course")
     template = scene.family.wordings[0]
@@ -239,7 +239,7 @@ def test_a_fact_is_reported_where_its_kind_counts_and_left_out_or_hinted_at_else
     assert hinted == f"A asks about the {scene.values['subject']} course {when} for some money."
 
 
-def test_a_stream_of_20_000_takes_no_memory_and_hardly_repeats() -> None:
+def test_a_stream_uses_constant_memory_and_rarely_repeats() -> None:
     tracemalloc.start()
     hashes = set()
     records = stream(7)
@@ -258,7 +258,7 @@ def test_a_stream_of_20_000_takes_no_memory_and_hardly_repeats() -> None:
     assert record.id == "stream_19999"
 
 
-def test_a_stream_can_hold_made_up_words() -> None:
+def test_a_stream_can_contain_made_up_words() -> None:
     known = {word for record in islice(stream(0), 2000) for word in record.dialogue.split()}
     plain = [word for record in islice(stream(1), 200) for word in record.dialogue.split()]
     invented = [word for record in islice(stream(1, invented=1.0), 200) for word in record.dialogue.split()]
@@ -279,7 +279,7 @@ def test_sentences_are_capitalized() -> None:
     )
 
 
-def test_the_generator_needs_the_standard_library_alone() -> None:
+def test_the_generator_needs_only_the_standard_library() -> None:
     code = (
         "import sys; before = set(sys.modules); import summtune.data.builtin as g; next(g.dialogues('test'));"
         "print(*{m.split('.')[0] for m in set(sys.modules) - before} - set(sys.stdlib_module_names))"

@@ -1,4 +1,4 @@
-"""What a row means, and what is said where it means nothing."""
+"""Extraction of dialogue, references and id from a row, and the messages for bad rows."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ def read(values: Mapping[str, object], columns: Columns = COLUMNS) -> Record:
     return record
 
 
-def test_line_ends_become_newlines_and_the_rest_is_kept() -> None:
+def test_line_ends_become_newlines_and_other_characters_are_kept() -> None:
     record = read({"dialogue": " A: hi\r\nB: \0\rC: 🎉\n", "summary": "a\r\nb", "other": 3})
     assert record.dialogue == " A: hi\nB: \0\nC: 🎉\n"
     assert record.references == ("a\nb",)
@@ -37,7 +37,7 @@ def test_several_summary_columns_are_several_references() -> None:
     assert (record.references, record.id) == (("a", "b"), "7")
 
 
-def test_a_column_may_hold_a_list_of_summaries() -> None:
+def test_a_summary_column_may_contain_lists() -> None:
     columns = Columns("dialogue", ("s1", "several"), None)
     assert read({"dialogue": "d", "s1": "a", "several": ["b", "c\r\nd"]}, columns).references == ("a", "b", "c\nd")
 
@@ -55,7 +55,7 @@ def test_summary_field_must_name_columns_once(fields: list[str], message: str) -
     ("change", "message"),
     [
         ({"summary": None}, r"a.jsonl, line 1: summary must be a string \(got null\)"),
-        ({"summary": []}, r"summary is empty \(got a list of nothing\)"),
+        ({"summary": []}, r"summary is empty \(got an empty list\)"),
         ({"summary": ["x", None]}, r"item 2 of summary must be a string \(got null\)"),
         ({"summary": ["x", " "]}, r"item 2 of summary is empty \(got only white space\)"),
         ({"summary": "['x', 'y']"}, r"summary is a list written as text \(got \['x', 'y'\]…\)"),
@@ -67,23 +67,23 @@ def test_summary_field_must_name_columns_once(fields: list[str], message: str) -
         ({"summary": " \r\n\t\u00a0"}, r"summary is empty \(got only white space\)"),
         (
             {"dialogue": "A: party \ud83d!"},
-            r"dialogue holds half of a surrogate pair \(got '\\ud83d' after 'A: party '\)",
+            r"dialogue contains half of a surrogate pair \(got '\\ud83d' after 'A: party '\)",
         ),
     ],
 )
-def test_text_that_is_none_is_refused(change: dict[str, object], message: str) -> None:
+def test_values_that_are_not_text_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         read(GOOD | change)
 
 
-def test_a_missing_column_is_answered_with_the_nearest_and_all() -> None:
+def test_a_missing_column_is_reported_with_the_nearest_and_all_names() -> None:
     with pytest.raises(DataError, match=r"no column summary, did you mean summry\? \(got columns: dialogue, summry\)"):
         read({"dialogue": "d", "summry": "s"})
     with pytest.raises(DataError, match=r"no column dialogue \(got columns: none\)"):
         read({})
 
 
-def test_one_reference_of_several_may_not_be_missing() -> None:
+def test_a_missing_reference_among_several_is_an_error() -> None:
     columns = Columns("dialogue", ("s1", "s2"), None)
     with pytest.raises(DataError, match="s2 is empty"):
         read({"dialogue": "d", "s1": "a", "s2": ""}, columns)
@@ -92,8 +92,8 @@ def test_one_reference_of_several_may_not_be_missing() -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"s1": None, "s2": ""}, "no summary in s1 and s2 (got nothing but empty ones)"),
-        ({"s1": [], "s2": [None, " "]}, "no summary in s1 and s2 (got nothing but empty ones)"),
+        ({"s1": None, "s2": ""}, "no summary in s1 and s2 (got only empty ones)"),
+        ({"s1": [], "s2": [None, " "]}, "no summary in s1 and s2 (got only empty ones)"),
         ({"dialogue": None, "id": None}, "dialogue must be a string (got null); correct or remove the row"),
         ({"dialogue": float("nan")}, "dialogue must be a string (got a number); correct or remove the row"),
         ({"dialogue": "\n"}, "dialogue is empty (got only white space); fill it or remove the row"),
@@ -108,7 +108,7 @@ def test_an_empty_row_may_be_skipped(change: dict[str, object], problem: str) ->
     assert strict.problem.endswith("or skip such rows with `on_empty: skip`")
 
 
-def test_an_empty_reference_beside_others_may_be_left_out_and_is_counted() -> None:
+def test_an_empty_reference_next_to_others_can_be_left_out_and_is_counted() -> None:
     skipping = Columns("dialogue", ("s1", "s2"), None, skip_empty=True)
     assert read({"dialogue": "d", "s1": "", "s2": ["b", None, "c"]}, skipping) == Record(
         RowPosition("a.jsonl", "line", 1), "d", ("b", "c"), None, left_out=2
@@ -124,7 +124,7 @@ def test_an_empty_reference_beside_others_may_be_left_out_and_is_counted() -> No
         ({"id": ""}, r"id is empty"),
     ],
 )
-def test_what_is_wrong_but_not_empty_is_not_skipped(change: dict[str, object], message: str) -> None:
+def test_rows_that_are_wrong_but_not_empty_are_not_skipped(change: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         read(GOOD | {"id": "1"} | change, Columns("dialogue", ("summary",), "id", skip_empty=True))
 
@@ -136,7 +136,7 @@ def test_what_is_wrong_but_not_empty_is_not_skipped(change: dict[str, object], m
         (1.0, r"string or a whole number \(got a number\)"),
         (True, r"string or a whole number \(got a boolean\)"),
         (" ", r"id is empty \(got ' '\); every row needs an id"),
-        ("x\udc00", r"id holds half of a surrogate pair"),
+        ("x\udc00", r"id contains half of a surrogate pair"),
     ],
 )
 def test_an_id_is_text_or_a_whole_number(identity: object, message: str) -> None:
@@ -156,7 +156,7 @@ def test_several_bad_rows_are_reported_together_with_their_number() -> None:
     )
 
 
-def test_of_many_bad_rows_the_first_five_are_shown() -> None:
+def test_only_the_first_five_of_many_bad_rows_are_shown() -> None:
     with pytest.raises(DataError) as caught:
         list(checked((row({"dialogue": ""}, number) for number in range(1, 1001)), COLUMNS.record))
     first, *shown = str(caught.value).splitlines()
@@ -164,7 +164,7 @@ def test_of_many_bad_rows_the_first_five_are_shown() -> None:
     assert [line.split(":")[0] for line in shown] == [f"  a.jsonl, line {number}" for number in range(1, 6)]
 
 
-def test_a_column_that_no_row_has_is_said_once() -> None:
+def test_a_column_that_no_row_has_is_reported_once() -> None:
     rows = (row({"dialogue": "Hi.", "sumary": "A greeting."}, number) for number in range(1, 1001))
     with pytest.raises(DataError) as caught:
         list(checked(rows, COLUMNS.record))

@@ -1,4 +1,4 @@
-"""Damaged files of data, made by changing their bytes: every one is read or refused in a message that names it."""
+"""Data files with randomly changed bytes are read, or refused with a message that names them."""
 
 import gzip
 import json
@@ -82,7 +82,7 @@ def damaged(content, number):
         ("utf-16 csv", ".csv", 20),
     ],
 )
-def test_a_damaged_file_is_read_or_refused_by_its_name(tmp_path, kind, ending, least):
+def test_a_damaged_file_is_read_or_refused_with_its_name(tmp_path, kind, ending, least):
     path = tmp_path / f"data{ending}"
     columns = Columns("dialogue", ("summary",), "id") if "csv" in kind else COLUMNS
     content = write(path, kind)
@@ -98,23 +98,21 @@ def test_a_damaged_file_is_read_or_refused_by_its_name(tmp_path, kind, ending, l
     assert [text for text in messages if "my data" not in text] == []
 
 
-def test_the_name_of_a_column_that_is_not_text_is_the_files_fault(tmp_path):
+def test_a_column_name_that_is_not_utf_8_is_reported_as_damage(tmp_path):
     path = tmp_path / "data.parquet"
     path.write_bytes(write(path, "parquet").replace(b"dialogue", b"dial\xffgue"))
-    with pytest.raises(
-        DataError, match=r"^my data is not a Parquet file that can be read \(got .*utf-8.*write it again"
-    ):
+    with pytest.raises(DataError, match=r"^my data is not a readable Parquet file \(got .*utf-8.*write it again"):
         list(read_rows(path, "my data", COLUMNS.wanted))
 
 
-def test_an_offset_that_leads_out_of_an_arrow_file_is_not_followed(tmp_path):
+def test_an_offset_outside_an_arrow_file_is_refused(tmp_path):
     path = tmp_path / "data.arrow"
     batch = pa.record_batch({name: ["x" * 0x1234] for name in ("id", "dialogue", "summary")})
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, batch.schema) as writer:
         writer.write_batch(batch)
     before, _, after = path.read_bytes().rpartition(struct.pack("<ii", 0, 0x1234))
     path.write_bytes(before + struct.pack("<ii", 0, 0x7FFFFFFF) + after)
-    with pytest.raises(DataError, match="my data is not an Arrow file that can be read"):
+    with pytest.raises(DataError, match="my data is not a readable Arrow file"):
         list(read_rows(path, "my data", None))
 
 
@@ -129,7 +127,7 @@ def save(path, **columns):
 
 @pytest.mark.parametrize("ending", [".arrow", ".parquet"])
 @pytest.mark.parametrize("shape", ["plain", "large", "list", "struct", "dictionary"])
-def test_text_that_is_not_utf_8_is_reported_with_its_row_wherever_it_stands(tmp_path, shape, ending):
+def test_text_that_is_not_utf_8_is_reported_with_its_row(tmp_path, shape, ending):
     plain = pa.array([b"fine", b"not \xff"], pa.binary()).view(pa.string())
     text = {
         "plain": plain,
@@ -148,16 +146,18 @@ def test_a_column_of_nulls_of_absurd_length_is_not_read(tmp_path):
     save(path := tmp_path / "data.arrow", dialogue=pa.nulls(0x12345), summary=pa.nulls(0x12345))
     assert sum(1 for _ in read_rows(path, "my data", None)) == 0x12345
     path.write_bytes(path.read_bytes().replace(struct.pack("<q", 0x12345), struct.pack("<q", 1 << 40)))
-    with pytest.raises(DataError, match=r"my data is not an Arrow file .*1,099,511,627,776 rows without any value"):
+    with pytest.raises(
+        DataError, match=r"my data is not a readable Arrow file .*1,099,511,627,776 rows without any value"
+    ):
         list(read_rows(path, "my data", None))
 
 
 @pytest.mark.parametrize("kind", ["parquet", "stream"])
-def test_damaged_predictions_are_refused_too(tmp_path, kind):
+def test_damaged_prediction_files_are_refused(tmp_path, kind):
     path = tmp_path / ("out.parquet" if kind == "parquet" else "out.arrow")
     content = write(path, kind)
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match=r"out\.(parquet|arrow) is not an? \w+ file that can be read"):
+    with pytest.raises(DataError, match=r"out\.(parquet|arrow) is not a readable \w+ file"):
         read_external_predictions(str(path), PredictionColumns(), with_references=False)
 
 

@@ -1,4 +1,4 @@
-"""How the outputs of any system become predictions, and what is said where they do not."""
+"""Reading of external predictions, and the messages for unusable ones."""
 
 import io
 import json
@@ -49,7 +49,7 @@ def read(name, with_references=True, **columns):
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.parquet"])
-def test_rows_of_every_format_are_read_alike(write, name):
+def test_predictions_are_read_the_same_way_from_every_format(write, name):
     found = read(write(name, [ROW | {"new_tokens": 4, "truncated": False, "more": 1}]))
     (row,) = found.rows
     assert row[1:] == (
@@ -59,7 +59,7 @@ def test_rows_of_every_format_are_read_alike(write, name):
     assert "more" in found.columns
 
 
-def test_a_csv_is_text_and_says_nothing_of_tokens(write):
+def test_token_counts_in_a_csv_are_ignored(write):
     text = 'id,prediction,summary,truncated\n1,"They\ngreet, both.",A greeting.,no\n2,,Hi.,yes\n'
     first, second = read(write("a.csv", text)).rows
     assert (first.id, first.prediction, first.references) == ("1", "They\ngreet, both.", ("A greeting.",))
@@ -69,7 +69,7 @@ def test_a_csv_is_text_and_says_nothing_of_tokens(write):
 @pytest.mark.parametrize(
     "content", [b"one\ntwo\n\nfour", b"one\r\ntwo\r\n\r\nfour\r\n", b"\xef\xbb\xbfone\ntwo\n\nfour\n"]
 )
-def test_plain_text_holds_one_prediction_a_line_and_blank_ones_count(write, content):
+def test_plain_text_has_one_prediction_per_line_including_blank_ones(write, content):
     found = read(write("a.txt", content))
     assert [row.prediction for row in found.rows] == ["one", "two", "", "four"]
     assert (found.lines, found.have_ids, found.have_references) == (True, False, False)
@@ -96,24 +96,24 @@ def test_standard_input_is_plain_text(monkeypatch):
         ({"gold": "a"}, {}, None),
     ],
 )
-def test_references_are_in_the_column_that_is_called_so_or_named(write, row, columns, references):
+def test_references_are_read_from_the_default_or_chosen_column(write, row, columns, references):
     (found,) = read(write("a.jsonl", [{"prediction": "x"} | row]), **columns).rows
     assert found.references == references
 
 
-def test_a_column_of_predictions_that_is_called_summary_holds_no_references(write):
+def test_a_prediction_column_called_summary_is_not_read_as_references(write):
     (found,) = read(write("a.jsonl", [{"summary": "x", "id": "1"}]), prediction="summary").rows
     assert (found.prediction, found.references) == ("x", None)
 
 
-def test_the_first_name_of_an_id_that_there_is_counts(write):
+def test_the_first_existing_id_column_is_used(write):
     name = write("a.jsonl", [{"prediction": "x", "id": 1, "fname": "test_1"}])
     assert read(name, ids=("fname", "id")).rows[0].id == "test_1"
     assert read(name, ids=("name", "id")).rows[0].id == "1"
     assert read(name, ids=("name",)).rows[0].id is None
 
 
-def test_references_from_elsewhere_leave_those_of_the_file_alone(write):
+def test_references_in_the_file_are_ignored_if_they_come_from_a_data_set(write):
     name = write("a.jsonl", [{"prediction": "x", "references": None, "reference": 3}])
     assert read(name, with_references=False).rows[0].references is None
 
@@ -124,15 +124,15 @@ GOOD = '{"prediction": "x", "reference": "y", "id": 1}\n'
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", "", r"^a.jsonl holds no predictions \(got an empty file\); write one a row"),
+        ("a.jsonl", "", r"^a.jsonl contains no predictions \(got an empty file\); write one per row"),
         ("a.csv", "", r"^a.csv is empty \(got no header\)"),
-        ("a.csv", "prediction\n", r"^a.csv holds no predictions \(got an empty file\)"),
-        ("a.txt", "", r"^a.txt holds no predictions \(got an empty file\); write one a line"),
+        ("a.csv", "prediction\n", r"^a.csv contains no predictions \(got an empty file\)"),
+        ("a.txt", "", r"^a.txt contains no predictions \(got an empty file\); write one per line"),
         (
             "a.jsonl",
             '{"predictions": "x", "id": 1}\n',
             r"^a.jsonl, line 1: no column prediction, did you mean predictions\? \(got columns: predictions, id\); "
-            "name the one that holds the predictions with --prediction-field",
+            "name the column of predictions with --prediction-field",
         ),
         ("a.jsonl", GOOD + '{"prediction": "x", "ref', r"^a.jsonl, line 2: not JSON \(got Unterminated string"),
         ("a.jsonl", '{"prediction"', r"^a.jsonl, line 1: not JSON"),
@@ -149,7 +149,7 @@ GOOD = '{"prediction": "x", "reference": "y", "id": 1}\n'
         (
             "a.jsonl",
             '{"prediction": "x", "references": []}\n',
-            r"line 1: references is empty \(got a list of nothing\)",
+            r"line 1: references is empty \(got an empty list\)",
         ),
         (
             "a.jsonl",
@@ -159,23 +159,27 @@ GOOD = '{"prediction": "x", "reference": "y", "id": 1}\n'
         (
             "a.jsonl",
             '{"prediction": "x", "prediction": ""}\n',
-            r"line 1: not JSON .*key 'prediction' twice in one object",
+            r"line 1: not readable JSON \(got duplicate key 'prediction' in one object",
         ),
-        ("a.csv", "id,prediction,id\n1,x,2\n", r"^a.csv names a column twice \(got id, prediction, id\); rename one"),
+        (
+            "a.csv",
+            "id,prediction,id\n1,x,2\n",
+            r"^a.csv has duplicate column names \(got id, prediction, id\); rename one",
+        ),
         (
             "a.csv",
             "prediction,references\nx,\"['y', 'z']\"\n",
-            r"^a.csv, record 1 \(line 2\): references is a list written as text \(got \['y', 'z'\]…\); write .jsonl",
+            r"^a.csv, record 1 \(line 2\): references is a list written as text \(got \['y', 'z'\]…\); use .jsonl",
         ),
         (
             "a.jsonl",
             '{"prediction": "x", "summary": "y", "reference": "z"}\n',
-            r"^a.jsonl, line 1: several columns may hold the references \(got reference, summary\); name it with",
+            r"^a.jsonl, line 1: several columns may contain the references \(got reference, summary\); choose with",
         ),
         (
             "a.jsonl",
             '{"prediction": "x"}\n{"prediction": "x", "id": "1"}\n',
-            r"^a.jsonl, line 2: an id where the first row has none \(got a column id\); give every row its id",
+            r"^a.jsonl, line 2: it has an id, but the first row has none \(got column id\); give every row its id",
         ),
         ("a.jsonl", '{"prediction": "x", "truncated": 0}\n', r"truncated must be true, false or null \(got a number\)"),
         (
@@ -183,19 +187,19 @@ GOOD = '{"prediction": "x", "reference": "y", "id": 1}\n'
             '{"prediction": "x", "new_tokens": -1}\n',
             r"new_tokens must be a whole number or null \(got a num",
         ),
-        ("a.jsonl", '{"prediction": "\\ud83d"}\n', r"prediction holds half of a surrogate pair \(got '\\ud83d'"),
+        ("a.jsonl", '{"prediction": "\\ud83d"}\n', r"prediction contains half of a surrogate pair \(got '\\ud83d'"),
         ("a.jsonl", b'{"prediction": "caf\xe9"}\n', r"^a.jsonl, line 1: not UTF-8 \(got byte 0xe9 at offset 19\)"),
         ("a.txt", b"x\ncaf\xe9\n", r"^a.txt, line 2: not UTF-8 \(got byte 0xe9\); convert it"),
-        ("a.txt", GOOD, r"^a.txt, line 1: a JSON object where plain text is read \(got .*\); put it in a .jsonl file"),
+        ("a.txt", GOOD, r"^a.txt, line 1: a JSON object instead of plain text \(got .*\); put it in a .jsonl file"),
         ("a.txt.gz", b"\x1f\x8b", r"compressed files are not supported \(got .*a.txt.gz\); decompress it first"),
     ],
 )
-def test_what_cannot_be_used_is_reported_with_its_place(write, name, content, message):
+def test_unusable_predictions_are_reported_with_their_position(write, name, content, message):
     with pytest.raises(DataError, match=message):
         read(write(name, content))
 
 
-def test_plain_text_may_begin_with_a_brace(write):
+def test_plain_text_may_start_with_a_brace(write):
     assert [row.prediction for row in read(write("a.txt", "{smiles} Hi.\n{}x\n")).rows] == ["{smiles} Hi.", "{}x"]
 
 
@@ -206,12 +210,12 @@ def test_several_bad_rows_are_reported_at_once(write):
     assert str(caught.value).count("\n") == 5
 
 
-def test_plain_text_has_no_columns_to_name(write):
-    with pytest.raises(DataError, match=r"plain lines have no columns \(got --prediction-field output for a.txt\)"):
+def test_a_prediction_column_for_plain_text_is_refused(write):
+    with pytest.raises(DataError, match=r"plain text has no columns \(got --prediction-field output for a.txt\)"):
         read(write("a.txt", "x\n"), prediction="output")
 
 
-def test_a_place_where_no_file_is_is_reported(write, tmp_path):
+def test_a_missing_predictions_file_is_reported(write, tmp_path):
     write("outputs.txt", "x\n")
     with pytest.raises(DataError, match=r"no such file or folder \(got .*output.txt\), did you mean outputs.txt\?"):
         read("output.txt")
@@ -224,12 +228,12 @@ def test_a_place_where_no_file_is_is_reported(write, tmp_path):
     with pytest.raises(DataError, match=r"got the folder .*run\); give .*/run/predictions.jsonl"):
         read("run")
     (tmp_path / "run.jsonl").mkdir()
-    with pytest.raises(DataError, match=r"predictions are a file \(got the folder .*run.jsonl\); name the file in it"):
+    with pytest.raises(DataError, match=r"predictions are a file \(got the folder .*run.jsonl\); give the file in it"):
         read("run.jsonl")
 
 
 @pytest.mark.parametrize("name", ["a.xlsx", "A.XLS", "a.ods", "a.docx", "a.pdf"])
-def test_an_office_document_is_not_read_as_lines(tmp_path, name):
+def test_an_office_document_is_refused(tmp_path, name):
     (tmp_path / name).write_bytes(b"PK")
     with pytest.raises(
         DataError, match=rf"this format is not supported \(got .*{name}, extension .*\); save it as .csv"
@@ -237,7 +241,7 @@ def test_an_office_document_is_not_read_as_lines(tmp_path, name):
         read_external_predictions(str(tmp_path / name), PredictionColumns(), with_references=False)
 
 
-def test_lines_come_from_what_a_shell_opened_but_from_no_named_pipe(tmp_path):
+def test_lines_are_read_from_a_shells_pipe_but_not_from_a_named_pipe(tmp_path):
     reading, writing = os.pipe()
     os.write(writing, b"one\ntwo\n")
     os.close(writing)
@@ -260,7 +264,7 @@ def test_a_file_that_may_not_be_read_is_reported(write, monkeypatch):
         read(name)
 
 
-def test_no_column_of_references_is_no_error():
+def test_a_missing_reference_column_is_not_an_error():
     assert reference_columns(["gold"], "a.jsonl") == ()
 
 
@@ -289,5 +293,5 @@ def test_references_and_dialogues_of_a_program_replace_those_of_the_rows():
         (("Second.", "2nd."), ""),
     ]
     assert [row.dialogue for row in with_texts(outputs, None, ["B: 1.", "B: 2."]).rows] == ["B: 1.", "B: 2."]
-    with pytest.raises(DataError, match=r"references are as many as predictions \(got 1 for 2\)"):
+    with pytest.raises(DataError, match=r"references differs from that of predictions \(got 1 for 2\)"):
         with_texts(outputs, [["First."]], None)

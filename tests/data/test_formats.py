@@ -1,4 +1,4 @@
-"""How each file format becomes rows."""
+"""Reading of rows from each file format."""
 
 import csv
 import json
@@ -35,7 +35,7 @@ def write(path: Path, content: str | bytes) -> Path:
 # JSON lines
 
 
-def test_jsonl_rows_are_numbered_by_line_and_blank_lines_are_passed_over(tmp_path: Path) -> None:
+def test_jsonl_rows_are_numbered_by_line_and_blank_lines_skipped(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"dialogue": "a"}\n\n  \n{"dialogue": "b"}')
     assert [str(row.position) for row in rows(path)] == ["a.jsonl, line 1", "a.jsonl, line 4"]
 
@@ -46,7 +46,7 @@ def test_jsonl_reads_a_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
-def test_jsonl_reports_each_bad_line_and_reads_on(tmp_path: Path, start: bytes) -> None:
+def test_jsonl_reports_each_bad_line_and_continues(tmp_path: Path, start: bytes) -> None:
     line = b'{"dialogue": "caf\xe9"}\n'
     path = write(
         tmp_path / "a.jsonl", start + b'{"a": 1}\n' + line + b'[1]\n{"a": }\n' + b"[" * 100_000 + b'\n{"a": 2}\n'
@@ -56,36 +56,36 @@ def test_jsonl_reports_each_bad_line_and_reads_on(tmp_path: Path, start: bytes) 
     assert problems[0] == f"{where}; convert it (it looks like Windows-1252)"
     assert problems[1] == "a.jsonl, line 3: a row must be an object (got a list); write {...}"
     assert problems[2] == "a.jsonl, line 4: not JSON (got Expecting value at column 7); correct it"
-    assert "a.jsonl, line 5: not JSON that can be read" in problems[3]
+    assert "a.jsonl, line 5: not readable JSON" in problems[3]
     assert values(path)[-1] == {"a": 2}
 
 
 @pytest.mark.parametrize("text", ['{"a": 1, "b": 2, "a": 3}', '{"x": [{"a": 1, "a": 1}]}'])
-def test_a_key_that_stands_twice_is_reported(tmp_path: Path, text: str) -> None:
+def test_a_duplicate_key_in_json_is_reported(tmp_path: Path, text: str) -> None:
     (row,) = rows(write(tmp_path / "a.jsonl", text))
     assert isinstance(row, BadRow)
-    assert row.problem == "not JSON that can be read (got the key 'a' twice in one object); correct it"
-    with pytest.raises(DataError, match=r"a.json: not JSON that can be read \(got the key 'a' twice in one object\)"):
+    assert row.problem == "not readable JSON (got duplicate key 'a' in one object); correct it"
+    with pytest.raises(DataError, match=r"a.json: not readable JSON \(got duplicate key 'a' in one object\)"):
         json_rows(write(tmp_path / "a.json", f"[{text}]"), None)
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
-def test_a_table_with_two_columns_of_one_name_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_table_with_duplicate_column_names_is_refused(tmp_path: Path, name: str) -> None:
     table = pyarrow.table([["x"], ["y"], ["z"]], names=["a", "b", "a"])
-    with pytest.raises(DataError, match=rf"{name} names a column twice \(got a, b, a\); rename one"):
+    with pytest.raises(DataError, match=rf"{name} has duplicate column names \(got a, b, a\); rename one"):
         rows(write_arrow(tmp_path / name, table))
 
 
-def test_all_columns_are_read_where_none_is_named(tmp_path: Path) -> None:
+def test_all_columns_are_read_if_none_is_named(tmp_path: Path) -> None:
     (row,) = read_rows(write_arrow(tmp_path / "a.parquet", pyarrow.table({"a": ["x"], "b": [1]})), "a.parquet", None)
     assert isinstance(row, Row)
     assert row.values == {"a": "x", "b": 1}
 
 
-def test_jsonl_reports_an_absurd_number(tmp_path: Path) -> None:
+def test_jsonl_reports_a_number_with_too_many_digits(tmp_path: Path) -> None:
     (row,) = rows(write(tmp_path / "a.jsonl", '{"a": ' + "9" * 5000 + "}"))
     if isinstance(row, BadRow):  # Python 3.10 before 3.10.7 reads it
-        assert "not JSON that can be read (got Exceeds the limit" in row.problem
+        assert "not readable JSON (got Exceeds the limit" in row.problem
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
@@ -113,7 +113,7 @@ def json_rows(path: Path, split: str | None = None) -> tuple[str | None, list[An
         ({"train": [ROW], "data": []}, None, "train"),
     ],
 )
-def test_json_holds_a_list_or_splits(tmp_path: Path, content: object, split: str | None, chosen: str | None) -> None:
+def test_json_contains_a_list_or_splits(tmp_path: Path, content: object, split: str | None, chosen: str | None) -> None:
     path = write(tmp_path / "a.json", "\ufeff" + json.dumps(content))
     assert json_rows(path, split) == (chosen, [ROW])
 
@@ -129,20 +129,20 @@ def test_json_holds_a_list_or_splits(tmp_path: Path, content: object, split: str
         ("[1]\n[2]\n", None, r"line 2, column 1: not JSON \(got Extra data\); correct it"),
         ('{"a": 1}\n{"a": 2}\n', "test", r"line 2, column 1: not JSON \(got Extra data\); correct it"),
         (b'[{"a": 1},\n\xff]', None, r"a.json, line 2: not UTF-8 \(got byte 0xff at offset 11\)"),
-        ("[" * 100_000, None, "not JSON that can be read"),
+        ("[" * 100_000, None, "not readable JSON"),
         ("3", None, r"expected a list of objects \(got a number\)"),
         ("[]", "test", r"is one list and has no splits \(got split: test\)"),
         ('{"tets": [], "x": 1}', "test", r"rows under 'test', did you mean tets\? \(got keys: tets, x\)"),
         ("{}", None, r"rows under 'train' or 'data' \(got keys: none\)"),
     ],
 )
-def test_json_that_holds_no_rows_is_refused(tmp_path: Path, content: str, split: str | None, message: str) -> None:
+def test_json_without_rows_is_refused(tmp_path: Path, content: str, split: str | None, message: str) -> None:
     with pytest.raises(DataError, match=message):
         json_rows(write(tmp_path / "a.json", content), split)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_json_lines_under_the_name_of_json_are_read_line_by_line(tmp_path: Path, encoding: str) -> None:
+def test_json_lines_in_a_json_file_are_read_line_by_line(tmp_path: Path, encoding: str) -> None:
     path = write(tmp_path / "a.json", '{"a": "é"}\n\n[3]\n'.encode(encoding))
     assert json_rows(path) == (
         None,
@@ -161,7 +161,7 @@ def test_json_rows_must_be_objects(tmp_path: Path) -> None:
 # CSV
 
 
-def test_csv_records_know_their_number_and_line(tmp_path: Path) -> None:
+def test_csv_records_have_their_number_and_line(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", '\ufeffdialogue,summary\r\n"A: hi\nB: ""bye""",s\r\n\r\nx,"y,z"\r\n')
     assert [str(row.position) for row in rows(path)] == ["a.csv, record 1 (line 2)", "a.csv, record 2 (line 5)"]
     assert values(path) == [{"dialogue": 'A: hi\nB: "bye"', "summary": "s"}, {"dialogue": "x", "summary": "y,z"}]
@@ -174,7 +174,7 @@ def test_csv_reads_fields_beyond_the_limit_and_leaves_the_limit_alone(tmp_path: 
     assert csv.field_size_limit() == before
 
 
-def test_csv_reports_records_of_the_wrong_width_and_reads_on(tmp_path: Path) -> None:
+def test_csv_reports_records_of_the_wrong_width_and_continues(tmp_path: Path) -> None:
     first, second = rows(write(tmp_path / "a.csv", "a,b\n1,2,3\n1,2\n"))
     assert isinstance(first, BadRow)
     assert f"{first.position}: {first.problem}" == (
@@ -187,13 +187,13 @@ def test_csv_reports_records_of_the_wrong_width_and_reads_on(tmp_path: Path) -> 
     ("content", "message"),
     [
         ("", r"a.csv is empty \(got no header\)"),
-        ("a,b,a\n1,2,3\n", r"names a column twice \(got a, b, a\)"),
+        ("a,b,a\n1,2,3\n", r"has duplicate column names \(got a, b, a\)"),
         ('a,b\n1,"2\n3,4\n', r"a.csv, line 3: not CSV \(got unexpected end of data\)"),
         ('a,b\n1,"2"3\n', r"a.csv, line 2: not CSV \(got ',' expected after '\"'\)"),
         (b"a,b\n1,\xc3\xa9\n1,\xe9\n", r"a.csv, line 3: not UTF-8 \(got byte 0xe9 at offset 11\)"),
     ],
 )
-def test_csv_that_cannot_be_read_is_refused(tmp_path: Path, content: str | bytes, message: str) -> None:
+def test_unreadable_csv_is_refused(tmp_path: Path, content: str | bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         rows(write(tmp_path / "a.csv", content))
 
@@ -224,7 +224,7 @@ def write_arrow(path: Path, table: pyarrow.Table) -> Path:
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
-def test_columnar_files_give_the_wanted_columns_and_name_all_where_one_is_missing(tmp_path: Path, name: str) -> None:
+def test_columnar_files_give_the_wanted_columns_or_list_all_if_one_is_missing(tmp_path: Path, name: str) -> None:
     path = write_arrow(
         tmp_path / name, pyarrow.table({**{key: [text] * 1500 for key, text in ROW.items()}, "n": [1] * 1500})
     )
@@ -250,13 +250,13 @@ def test_columnar_files_with_text_that_is_not_utf8_name_the_row(tmp_path: Path, 
     assert f"{row.position}: {row.problem}" == f"{name}, row 2: text that is not UTF-8 (got byte 0xe9); convert it"
 
 
-@pytest.mark.parametrize(("name", "kind"), [("a.parquet", "a Parquet"), ("a.arrow", "an Arrow")])
-def test_columnar_files_that_are_something_else_are_refused(tmp_path: Path, name: str, kind: str) -> None:
-    with pytest.raises(DataError, match=rf"{name} is not {kind} file that can be read \(got .+\)"):
+@pytest.mark.parametrize(("name", "kind"), [("a.parquet", "Parquet"), ("a.arrow", "Arrow")])
+def test_files_that_are_not_parquet_or_arrow_are_refused(tmp_path: Path, name: str, kind: str) -> None:
+    with pytest.raises(DataError, match=rf"{name} is not a readable {kind} file \(got .+\)"):
         rows(write(tmp_path / name, b"PAR0 nothing of the kind"))
 
 
-def test_a_file_that_vanished_is_said(tmp_path: Path) -> None:
+def test_a_file_that_disappeared_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a.jsonl cannot be read \(got No such file or directory\)"):
         rows(tmp_path / "a.jsonl")
     with pytest.raises(DataError, match=r"a.json cannot be read \(got No such file or directory\)"):

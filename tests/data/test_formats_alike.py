@@ -1,4 +1,4 @@
-"""The same content gives the same dialogues, or the same message, in whatever format it comes."""
+"""The same content gives the same dialogues, or the same message, in every format."""
 
 import csv
 import json
@@ -70,7 +70,7 @@ CONTENTS = {
     "white space": (" \n", f"HERE: summary is empty (got only white space); fill it or remove the row, {NO_EMPTY}"),
     "list as text": (
         "['a', 'b']",
-        "HERE: summary is a list written as text (got ['a', 'b']…); write .jsonl, or a column each",
+        "HERE: summary is a list written as text (got ['a', 'b']…); use .jsonl, or one column each",
     ),
 }
 TYPED_CONTENTS = {
@@ -84,7 +84,7 @@ TYPED_CONTENTS = {
     "object": ({"a": "b"}, "HERE: summary must be a string (got an object); correct or remove the row"),
     "list of one": (["a"], ("a",)),
     "list of several": (["a", "b\r\n"], ("a", "b\n")),
-    "list of nothing": ([], f"HERE: summary is empty (got a list of nothing); give at least one text, {NO_EMPTY}"),
+    "list of nothing": ([], f"HERE: summary is empty (got an empty list); give at least one text, {NO_EMPTY}"),
     "list with null": (
         ["a", None],
         f"HERE: item 2 of summary must be a string (got null); correct or remove the row, {NO_EMPTY}",
@@ -98,7 +98,7 @@ TYPED_CONTENTS = {
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("content", [*CONTENTS, *TYPED_CONTENTS])
-def test_a_content_means_the_same_in_every_format(tmp_path: Path, kind: str, content: str) -> None:
+def test_the_same_content_gives_the_same_result_in_every_format(tmp_path: Path, kind: str, content: str) -> None:
     if kind in TEXT_TABLES and content in TYPED_CONTENTS:
         return  # tables that are text have no types
     value, expected = (CONTENTS | TYPED_CONTENTS)[content]
@@ -118,13 +118,13 @@ FULL = {"id": "2", "dialogue": "B: two", "summary": "They meet."}
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_missing_column_is_said_alike(tmp_path: Path, kind: str) -> None:
+def test_a_missing_column_is_reported_the_same_way_in_every_format(tmp_path: Path, kind: str) -> None:
     found = outcome(write(tmp_path, kind, [FULL, FULL]), summary_field="sumary")
     assert found == "HERE, and 1 more row: no column sumary, did you mean summary? (got columns: id, dialogue, summary)"
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_empty_rows_are_skipped_alike_and_keep_the_numbers_of_the_others(tmp_path: Path, kind: str) -> None:
+def test_skipping_empty_rows_does_not_renumber_the_others_in_any_format(tmp_path: Path, kind: str) -> None:
     rows = [
         EMPTY,
         FULL,
@@ -145,7 +145,7 @@ HUB_ROWS = [
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
-def test_a_data_set_of_the_hub_reads_as_its_files_do(
+def test_a_hub_data_set_is_read_like_a_local_copy_of_its_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))

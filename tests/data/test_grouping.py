@@ -1,4 +1,4 @@
-"""How rows that repeat a dialogue become its references."""
+"""Grouping of rows that repeat a dialogue."""
 
 import pytest
 from hypothesis import given
@@ -35,7 +35,7 @@ def test_identical_references_are_kept_once_and_counted() -> None:
     assert grouping.doubled_references == 2
 
 
-def test_the_limit_counts_dialogues_and_still_takes_their_later_references() -> None:
+def test_the_limit_counts_dialogues_and_includes_their_later_references() -> None:
     grouping = Grouping()
     grouping.start_source(2)
     for number, (text, reference) in enumerate(
@@ -46,7 +46,7 @@ def test_the_limit_counts_dialogues_and_still_takes_their_later_references() -> 
     assert (grouping.rows, grouping.repeated_rows) == (5, 3)
 
 
-def test_the_limit_is_each_sources_own() -> None:
+def test_the_limit_applies_to_each_source_separately() -> None:
     grouping = Grouping()
     grouping.start_source(None)
     add(grouping, "0", "x", "1")
@@ -57,19 +57,19 @@ def test_the_limit_is_each_sources_own() -> None:
     assert grouping.dialogues() == [Dialogue("0", "x", ("1",)), Dialogue("1", "y", ("2", "3"))]
 
 
-def test_an_id_of_two_dialogues_names_both_rows() -> None:
+def test_an_id_shared_by_two_dialogues_is_reported_with_both_rows() -> None:
     grouping = Grouping()
     add(grouping, "a", "x", "1", number=3)
     add(grouping, "a", "x", "2", number=4)
-    with pytest.raises(DataError, match=r"a, row 9: the id of another dialogue \(got a, which a, row 3 has\)"):
+    with pytest.raises(DataError, match=r"a, row 9: another dialogue has this id \(got a, first in a, row 3\)"):
         add(grouping, "a", "y", "3", number=9)
 
 
-def test_a_dialogue_under_a_second_id_is_noted_once_with_both_places() -> None:
+def test_a_dialogue_under_a_second_id_is_recorded_once_with_both_positions() -> None:
     grouping = Grouping()
     for number, (identity, text) in enumerate([("a", "x"), ("b", "y"), ("a", "x"), ("c", " x"), ("c", "x")], start=1):
         grouping.add(Record(RowPosition("f", "row", number), text, ("s",), identity), identity)
-    add(grouping, "f_5", "x", "s")  # an id that nobody gave
+    add(grouping, "f_5", "x", "s")  # a generated id
     assert grouping.repeated_ids == [RepeatedId("c", RowPosition("f", "row", 4), "a", RowPosition("f", "row", 1))]
     sentence = repeated_sentence(grouping.repeated_ids)
     assert sentence == "1 row repeats a dialogue under another id (c of f, row 4 repeats a of f, row 1)"
@@ -79,7 +79,7 @@ def test_a_dialogue_under_a_second_id_is_noted_once_with_both_places() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from("123"))), st.one_of(st.none(), st.integers(1, 4)))
-def test_every_row_is_accounted_for(rows: list[tuple[str, str]], limit: int | None) -> None:
+def test_every_row_is_a_dialogue_or_a_repetition(rows: list[tuple[str, str]], limit: int | None) -> None:
     grouping = Grouping()
     grouping.start_source(limit)
     for number, (text, reference) in enumerate(rows):

@@ -1,4 +1,4 @@
-"""Data sets and models of the hub, through the real process: from a cache, from a local hub, and not at all."""
+"""Hub data sets and models, through the real process: from a cache, from a local hub, and without either."""
 
 import gzip
 import io
@@ -38,7 +38,7 @@ SOURCE = DatasetSource(path="someone/dialogues")
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of its own, no network, and no variables of the machine's owner."""
+    """A separate cache, no network, and none of the user's environment variables."""
     for name in [name for name in os.environ if name.startswith("HF_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
@@ -110,7 +110,7 @@ def test_a_cached_data_set_is_read_without_the_network(home: Path, tmp_path: Pat
 # From a hub
 
 
-def test_a_data_set_of_the_hub_is_read_and_grouped_and_found_again_offline(
+def test_a_hub_data_set_is_read_grouped_and_found_offline_afterwards(
     hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = SOURCE.model_copy(update={"id_field": "id", "limit": 1})
@@ -127,7 +127,7 @@ def test_a_data_set_of_the_hub_is_read_and_grouped_and_found_again_offline(
         read_dialogues([source.model_copy(update={"revision": "v1"})], "test")
 
 
-def test_what_summtune_has_no_reader_for_is_read_by_datasets(home: Path) -> None:
+def test_formats_without_a_reader_are_read_by_datasets(home: Path) -> None:
     lines = b'{"file_name": "0.png", "id": "007", "dialogue": "A: hi", "summaries": ["Greets.", "Says hi."]}\n'
     picture = io.BytesIO()
     Image.new("RGB", (2, 2)).save(picture, "PNG")
@@ -137,7 +137,7 @@ def test_what_summtune_has_no_reader_for_is_read_by_datasets(home: Path) -> None
     columns = "image of type Image, id, dialogue, summaries"
     with pytest.raises(DataError, match=rf"no column dialog, did you mean dialogue\? \(got columns: {columns}\)"):
         read_dialogues([source.model_copy(update={"dialogue_field": "dialog"})], "train")
-    with pytest.raises(DataError, match=rf"image holds no text \(got a column of type Image; all columns: {columns}\)"):
+    with pytest.raises(DataError, match=rf"image is not text \(got a column of type Image; all columns: {columns}\)"):
         read_dialogues([source.model_copy(update={"dialogue_field": "image"})], "train")
 
 
@@ -158,13 +158,13 @@ configs:
     ],
     ids=["compressed", "columns named in the card"],
 )
-def test_text_of_a_csv_stays_text(home: Path, files: dict[str, bytes]) -> None:
+def test_values_of_a_hub_csv_stay_text(home: Path, files: dict[str, bytes]) -> None:
     cached(home, "datasets", "someone/dialogues", files)
     found = read_dialogues([SOURCE.model_copy(update={"id_field": "id"})], "train").dialogues
     assert found == [Dialogue("007", "A: hi", ("null",)), Dialogue("1", "NA", ("2",))]
 
 
-def test_a_copy_that_datasets_prepared_is_read_where_there_is_no_other(
+def test_a_copy_prepared_by_datasets_is_read_if_there_is_no_other(
     hub: FakeHub, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = b'{"id": 1, "dialogue": "A: hi", "summaries": ["Greets.", "Says hi."], "nested": {"a": [1]}}\n'
@@ -183,7 +183,7 @@ def test_a_copy_that_datasets_prepared_is_read_where_there_is_no_other(
         read_dialogues([source.model_copy(update={"summary_field": "nested"})], "test")
 
 
-def test_rows_of_the_hub_are_named_by_data_set_and_row(hub: FakeHub) -> None:
+def test_problems_in_hub_rows_name_the_data_set_and_row(hub: FakeHub) -> None:
     hub.repositories["datasets/someone/dialogues"] = {"train.csv": b"dialog,summary\na,b\n"}
     message = (
         r"someone/dialogues \(split train\), train.csv, record 1 \(line 2\): no column dialogue, did you mean dialog\?"
@@ -192,14 +192,14 @@ def test_rows_of_the_hub_are_named_by_data_set_and_row(hub: FakeHub) -> None:
         read_dialogues([SOURCE], "train")
 
 
-def test_a_wrong_split_or_configuration_is_answered_with_those_that_exist(hub: FakeHub, tmp_path: Path) -> None:
+def test_a_wrong_split_or_configuration_is_reported_with_the_existing_ones(hub: FakeHub, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data set someone/dialogues: .*no split dev \(got splits: train, test\)"):
         fetch_dataset(SOURCE, "dev", tmp_path, COLUMNS)
     with pytest.raises(DataError, match=r"BuilderConfig 'small' not found. Available: \['default'\]"):
         fetch_dataset(SOURCE.model_copy(update={"name": "small"}), "train", tmp_path, COLUMNS)
 
 
-def test_a_model_of_the_hub_is_fetched_without_pickles_and_subfolders(hub: FakeHub) -> None:
+def test_a_hub_model_is_fetched_without_pickles_and_subfolders(hub: FakeHub) -> None:
     hub.repositories["models/someone/model"] = MODEL | {"pytorch_model.bin": b"x", "onnx/model.safetensors": b"x"}
     fetched = fetch_model("someone/model", None)
     assert {file.name for file in fetched.path.iterdir()} == set(MODEL)
@@ -209,11 +209,11 @@ def test_a_model_of_the_hub_is_fetched_without_pickles_and_subfolders(hub: FakeH
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ("GatedRepo", r"access is restricted \(got: gated\); ask for it at .*someone/secret, then `hf auth login`"),
-        ("RepoNotFound", r"the hub does not have it.* \(got someone/secret\); .*`hf auth login` if it is private"),
+        ("GatedRepo", r"access is restricted \(got: gated\); request it at .*someone/secret, then `hf auth login`"),
+        ("RepoNotFound", r"not found on the hub.* \(got someone/secret\); .*`hf auth login` if it is private"),
     ],
 )
-def test_what_the_hub_does_not_give_is_said(hub: FakeHub, tmp_path: Path, answer: str, message: str) -> None:
+def test_hub_errors_are_reported_with_advice(hub: FakeHub, tmp_path: Path, answer: str, message: str) -> None:
     hub.repositories |= {"models/someone/secret": answer, "datasets/someone/secret": answer}
     with pytest.raises(ModelError, match="model someone/secret: " + message):
         fetch_model("someone/secret", None)
@@ -221,7 +221,7 @@ def test_what_the_hub_does_not_give_is_said(hub: FakeHub, tmp_path: Path, answer
         fetch_dataset(DatasetSource(path="someone/secret"), "train", tmp_path, COLUMNS)
 
 
-def test_an_unknown_revision_is_said(hub: FakeHub, tmp_path: Path) -> None:
+def test_an_unknown_revision_is_reported(hub: FakeHub, tmp_path: Path) -> None:
     hub.repositories["models/someone/model"] = MODEL
     with pytest.raises(
         ModelError, match=r"no such revision \(got v9\); see https://huggingface.co/someone/model/commits"
@@ -231,7 +231,7 @@ def test_an_unknown_revision_is_said(hub: FakeHub, tmp_path: Path) -> None:
         fetch_dataset(SOURCE.model_copy(update={"revision": "v9"}), "train", tmp_path, COLUMNS)
 
 
-def test_while_the_hub_is_down_the_cache_is_used(hub: FakeHub, tmp_path: Path) -> None:
+def test_the_cache_is_used_while_the_hub_is_down(hub: FakeHub, tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     online = fetch_dataset(SOURCE, "train", tmp_path, COLUMNS)
     hub.repositories |= {"datasets/someone/dialogues": "Down", "models/someone/model": "Down"}
@@ -248,7 +248,7 @@ def test_while_the_hub_is_down_the_cache_is_used(hub: FakeHub, tmp_path: Path) -
     ("offline", "why"),
     [("1", r"offline mode is on \(HF_HUB_OFFLINE\)"), ("0", r"cannot be reached \(got .*Connection refused\)")],
 )
-def test_without_a_hub_the_answer_is_fast_and_says_the_way_out(
+def test_without_a_hub_or_cache_the_error_comes_quickly_with_advice(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: str, why: str
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", offline)
@@ -266,28 +266,28 @@ def test_without_a_hub_the_answer_is_fast_and_says_the_way_out(
     assert time.monotonic() - started < 15, "without the check beforehand `datasets` alone tries for 25 seconds"
 
 
-def test_what_is_no_hub_id_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"not a hub id \(got a b\); write owner/name"):
+def test_an_invalid_hub_id_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"not a valid hub id \(got a b\); write owner/name"):
         fetch_model("a b", None)
-    with pytest.raises(DataError, match=r"not a hub id \(got a b\); write owner/name"):
+    with pytest.raises(DataError, match=r"not a valid hub id \(got a b\); write owner/name"):
         fetch_dataset(DatasetSource(path="a b"), "train", tmp_path, COLUMNS)
 
 
-def test_a_folder_of_the_same_name_is_not_read_in_silence(tmp_path: Path) -> None:
+def test_a_local_folder_with_the_name_of_a_hub_data_set_is_refused(tmp_path: Path) -> None:
     (tmp_path / "someone" / "dialogues").mkdir(parents=True)
     with pytest.raises(
-        DataError, match=r"the current folder holds something of this name \(got .*/someone/dialogues\)"
+        DataError, match=r"the current folder contains an entry of this name \(got .*/someone/dialogues\)"
     ):
         fetch_dataset(SOURCE, "train", tmp_path, COLUMNS)
 
 
-def test_a_disk_that_refuses_the_rows_is_said(home: Path, tmp_path: Path) -> None:
+def test_a_disk_error_while_writing_rows_is_reported(home: Path, tmp_path: Path) -> None:
     cached(home, "datasets", "someone/dialogues", {"test.txt": b"A: hi\n"})
     with pytest.raises(DataError, match=r"could not be fetched \(got FileNotFoundError: .*no/rows.arrow"):
         fetch_dataset(SOURCE, "test", tmp_path / "no", ["text"])
 
 
-def test_a_process_that_dies_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_process_that_dies_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (tmp_path / "huggingface_hub.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
     (tmp_path / "summtune").symlink_to(Path(__file__).parents[2] / "summtune")
@@ -298,7 +298,7 @@ def test_a_process_that_dies_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
         fetch_model("a/b", None)
 
 
-def test_the_parents_side_imports_none_of_the_hubs_libraries() -> None:
+def test_hub_access_imports_none_of_the_hubs_libraries() -> None:
     libraries = {"datasets", "huggingface_hub", "pyarrow", "torch"}
     code = f"import sys, summtune.data.reading; print({libraries} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -1,4 +1,4 @@
-"""What `summtune summarize` reads, from files of every format and from pipes."""
+"""Inputs of `summtune summarize`, from files of every format and from pipes."""
 
 import io
 import json
@@ -42,11 +42,11 @@ def from_pipe(monkeypatch: pytest.MonkeyPatch, content: str | bytes, **columns: 
         ("a.tsv", 'id\tdialogue\nb\tA: one\u2028still one\na\t"B: null\nC: bye"\n'),
     ],
 )
-def test_rows_of_text_files_are_read_as_data_sets_are(tmp_path: Path, name: str, content: str) -> None:
+def test_inputs_from_text_files_are_read_like_data_sets(tmp_path: Path, name: str, content: str) -> None:
     assert read_inputs(write(tmp_path / name, content)) == INPUTS
 
 
-def test_rows_of_columnar_files_and_folders_are_read_as_data_sets_are(tmp_path: Path) -> None:
+def test_inputs_from_columnar_files_and_folders_are_read_like_data_sets(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), tmp_path / "test.parquet")
     assert read_inputs(str(tmp_path / "test.parquet")) == INPUTS
     assert read_inputs(str(tmp_path)) == INPUTS
@@ -64,7 +64,7 @@ def test_any_other_text_is_one_dialogue(tmp_path: Path, text: str, name: str) ->
     [LINES, "\n" + LINES, json.dumps(ROWS), json.dumps({"data": ROWS}, indent=1), LINES.encode("utf-16")],
     ids=["lines", "a blank line first", "a list", "splits", "UTF-16"],
 )
-def test_json_on_a_pipe_is_rows(monkeypatch: pytest.MonkeyPatch, content: str | bytes) -> None:
+def test_json_from_a_pipe_is_read_as_rows(monkeypatch: pytest.MonkeyPatch, content: str | bytes) -> None:
     assert from_pipe(monkeypatch, content) == INPUTS
 
 
@@ -72,7 +72,7 @@ def test_one_object_over_several_lines_is_one_dialogue(monkeypatch: pytest.Monke
     assert from_pipe(monkeypatch, json.dumps(ROWS[0], indent=2)) == INPUTS[:1]
 
 
-def test_text_on_a_pipe_is_one_dialogue(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_from_a_pipe_is_one_dialogue(monkeypatch: pytest.MonkeyPatch) -> None:
     assert from_pipe(monkeypatch, "A: Hi.\r\nB: Bye.\n") == [Input("A: Hi.\nB: Bye.\n")]
 
 
@@ -85,13 +85,13 @@ def test_a_named_pipe_is_read_like_standard_input(tmp_path: Path) -> None:
     writer.join()
 
 
-def test_columns_may_be_called_otherwise(tmp_path: Path) -> None:
+def test_the_columns_of_inputs_can_be_chosen(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "id,nr,text\nx,7,A: Hi.\n")
     assert read_inputs(path, "text", "nr") == [Input("A: Hi.", "7")]
     assert read_inputs(path, "text") == [Input("A: Hi.", "x")]
 
 
-def test_rows_without_ids_have_none(tmp_path: Path) -> None:
+def test_input_rows_without_ids_have_id_none(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"dialogue": "A: Hi."}\n{"id": null, "dialogue": "B: Hi."}\n')
     assert read_inputs(path) == [Input("A: Hi."), Input("B: Hi.")]
 
@@ -100,7 +100,7 @@ def test_rows_without_ids_have_none(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("a.jsonl", "", r"there is no dialogue to summarize \(got no rows in .*a.jsonl\)"),
-        ("a.txt", " \n", r"there is no dialogue to summarize \(got nothing but white space from .*a.txt\); give its"),
+        ("a.txt", " \n", r"there is no dialogue to summarize \(got only white space from .*a.txt\); give its"),
         ("a.txt", b"caf\xe9", r"a.txt, line 1: not UTF-8 \(got byte 0xe9 at offset 3\); convert it .*Windows-1252"),
         (
             "a.jsonl",
@@ -114,19 +114,19 @@ def test_rows_without_ids_have_none(tmp_path: Path) -> None:
         ("a.jsonl.gz", "x", r"compressed files are not supported \(got .*a.jsonl.gz\)"),
     ],
 )
-def test_what_is_no_dialogue_is_refused(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
+def test_inputs_without_a_dialogue_are_refused(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_inputs(write(tmp_path / name, content))
 
 
-def test_a_file_that_is_not_there_is_answered_with_the_nearest(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_with_the_nearest_name(tmp_path: Path) -> None:
     write(tmp_path / "talks.txt", "A: Hi.")
     with pytest.raises(DataError, match=r"no such file or folder \(got .*/talk.txt\), did you mean talks.txt\?"):
         read_inputs(str(tmp_path / "talk.txt"))
 
 
 @pytest.mark.parametrize("column", ["dialogue_field", "id_field"])
-def test_columns_of_plain_text_are_refused(monkeypatch: pytest.MonkeyPatch, column: str) -> None:
+def test_column_options_for_plain_text_are_refused(monkeypatch: pytest.MonkeyPatch, column: str) -> None:
     option = "--" + column.replace("_", "-")
     with pytest.raises(DataError, match=rf"plain text has no columns \(got {option} x for standard input\)"):
         from_pipe(monkeypatch, "A: Hi.", **{column: "x"})

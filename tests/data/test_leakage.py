@@ -1,4 +1,4 @@
-"""Copies of test dialogues among training texts: what is found, what is not, and how near others come."""
+"""Detection of test dialogues in training texts, and the similarity of dialogues that are not copies."""
 
 import os
 import random
@@ -58,7 +58,7 @@ def change_words(text, count, rng):
     ],
     ids=["same", "case", "lines", "one line", "punctuation", "tags", "no tags", "unicode", "inside a prompt"],
 )
-def test_the_same_words_are_an_exact_copy(copy):
+def test_texts_with_the_same_words_are_exact_copies(copy):
     assert near_copies([DIALOGUE], [SAME_FAMILY, copy]) == [NearCopy(0, 1, 1.0, exact=True)]
 
 
@@ -76,13 +76,13 @@ def test_swapped_names_leave_a_near_copy():
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_two_changed_words_leave_a_near_copy_in_a_long_prompt_too(seed):
+def test_two_changed_words_leave_a_near_copy_even_in_a_long_prompt(seed):
     changed = change_words(DIALOGUE, 2, random.Random(seed))
 
     assert [copy.exact for copy in near_copies([DIALOGUE], [changed, prompt(changed, SAME_FAMILY)])] == [False, False]
 
 
-def test_another_dialogue_of_the_same_kind_is_no_copy():
+def test_another_dialogue_of_the_same_family_is_not_a_copy():
     assert near_copies([DIALOGUE], [SAME_FAMILY, prompt(SAME_FAMILY)]) == []
     (found,) = closest([DIALOGUE], [SAME_FAMILY])
     assert 0 < found.similarity < 0.2
@@ -98,17 +98,17 @@ def test_repeated_shingles_count_once():
     assert closest(["ha ha ha ha ha ha ha ha"], ["ha ha ha ha ha"])[0].similarity == 1
 
 
-def test_similarity_is_taken_from_one_training_text():
+def test_similarity_counts_shingles_of_one_training_text_only():
     assert closest(["a b c d e f g h i j"], ["a b c d e f g", "d e f g h i j"])[0].similarity == 0.5
 
 
 @pytest.mark.parametrize("empty", ["", " \n\t", "?! ...", "#Person1#: \n#Person2#: ...", "\u200b", "___"])
-def test_texts_without_words_are_no_copies(empty):
+def test_texts_without_words_are_not_copies(empty):
     assert near_copies([empty, DIALOGUE], [empty, DIALOGUE]) == [NearCopy(1, 1, 1.0, exact=True)]
     assert closest([empty], [empty, DIALOGUE]) == [Closest(0.0, None, exact=False)]
 
 
-def test_a_text_shorter_than_a_shingle_is_found_only_as_a_whole():
+def test_a_text_shorter_than_a_shingle_only_matches_a_whole_text():
     assert near_copies(["#Person1#: Hi there!"], ["Hi there, Anna.", prompt("Hi there!"), "hi there"]) == [
         NearCopy(0, 2, 1.0, exact=True)
     ]
@@ -122,14 +122,14 @@ def test_every_pair_is_named_in_the_order_of_training():
     assert [(copy.training, copy.test) for copy in found] == [(0, 1), (2, 0), (2, 1), (2, 2)]
 
 
-def test_the_threshold_itself_is_a_copy():
+def test_a_similarity_equal_to_the_threshold_is_a_copy():
     text, others = " ".join(f"w{i}" for i in range(14)), " ".join(f"w{i}" for i in range(11))
 
     assert [copy.similarity for copy in near_copies([text], [others], threshold=0.7)] == [0.7]
     assert near_copies([text], [others], threshold=0.71) == []
 
 
-def test_an_exact_copy_goes_before_one_with_the_same_shingles():
+def test_an_exact_copy_takes_precedence_over_one_with_the_same_shingles():
     text = "a b c a b d a b c a b"
     reordered = "a b d a b c a b d"
     assert closest([text], [reordered], shingle_words=2)[0] == Closest(1.0, 0, exact=False)
@@ -149,7 +149,7 @@ def test_training_texts_are_read_once_and_one_at_a_time():
     assert next(given, None) is None
 
 
-def test_nothing_is_found_where_there_is_nothing():
+def test_empty_inputs_have_no_copies():
     assert near_copies([], [DIALOGUE]) == []
     assert near_copies([DIALOGUE], []) == []
     assert closest([], [DIALOGUE]) == []
@@ -181,7 +181,7 @@ def test_counting_agrees_with_the_definition():
 
 
 @pytest.mark.parametrize("threshold", [0, -0.5, 1.01, 70, float("nan")])
-def test_a_threshold_that_is_no_share_is_refused(threshold):
+def test_a_threshold_outside_0_to_1_is_refused(threshold):
     with pytest.raises(InputError, match=rf"\(got {threshold}\)"):
         near_copies([DIALOGUE], [DIALOGUE], threshold=threshold)
 

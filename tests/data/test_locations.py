@@ -1,4 +1,4 @@
-"""Which files hold the rows of a path and split."""
+"""Location of the files of a path and split."""
 
 import json
 import os
@@ -24,14 +24,14 @@ def names(folder: Path, split: str | None = None, default: str = "train") -> lis
 @pytest.mark.parametrize(
     "name", ["rows.jsonl", "rows.json", "rows.csv", "rows.tsv", "rows.parquet", "rows.arrow", "ROWS.CSV"]
 )
-def test_a_file_is_itself(tmp_path: Path, name: str) -> None:
+def test_a_single_file_is_located_as_itself(tmp_path: Path, name: str) -> None:
     location = locate(fill(tmp_path, name) / name, None, "train")
     assert location.files == (tmp_path / name,)
     assert location.split is None
 
 
 @pytest.mark.parametrize("extension", ["jsonl", "json", "csv", "tsv", "parquet", "arrow"])
-def test_a_folder_holds_a_file_for_each_split(tmp_path: Path, extension: str) -> None:
+def test_a_folder_with_one_file_per_split_is_located(tmp_path: Path, extension: str) -> None:
     fill(tmp_path, f"train.{extension}", f"test.{extension}", "README.md")
     assert names(tmp_path) == [f"train.{extension}"]
     assert names(tmp_path, "test") == [f"test.{extension}"]
@@ -63,14 +63,14 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
         ("train-00000-of-00001.parquet", "train-00000-of-00002.parquet", "train-00001-of-00002.parquet"),
     ],
 )
-def test_a_split_that_is_there_twice_is_refused(tmp_path: Path, files: tuple[str, ...]) -> None:
+def test_a_split_that_exists_twice_is_refused(tmp_path: Path, files: tuple[str, ...]) -> None:
     fill(tmp_path, *files)
-    with pytest.raises(DataError, match=r"holds split train more than once \(got .*train") as caught:
+    with pytest.raises(DataError, match=r"contains split train more than once \(got .*train") as caught:
         locate(tmp_path, None, "train")
     assert all(file in str(caught.value) for file in files)
 
 
-def test_a_split_that_is_not_there_is_answered_with_those_that_are(tmp_path: Path) -> None:
+def test_a_missing_split_is_reported_with_the_existing_ones(tmp_path: Path) -> None:
     fill(tmp_path, "validation.csv", "test.csv")
     with pytest.raises(
         DataError, match=r"no split validatoin, did you mean validation\? \(got splits: test, validation\)"
@@ -78,15 +78,15 @@ def test_a_split_that_is_not_there_is_answered_with_those_that_are(tmp_path: Pat
         locate(tmp_path, "validatoin", "train")
 
 
-def test_a_folder_without_data_is_answered_with_what_is_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds no data \(the folder is empty\)"):
+def test_a_folder_without_data_is_reported_with_its_content(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"contains no data \(the folder is empty\)"):
         locate(tmp_path, None, "train")
     fill(tmp_path, *(f"note{number:02d}.txt" for number in range(20)))
     with pytest.raises(DataError, match=r"got: note00.txt, .*note11.txt and 8 more\); it needs train.jsonl"):
         locate(tmp_path, None, "train")
 
 
-def test_a_path_that_leads_nowhere_is_answered_with_the_nearest(tmp_path: Path) -> None:
+def test_a_missing_path_is_reported_with_the_nearest_name(tmp_path: Path) -> None:
     fill(tmp_path, "train.jsonl")
     with pytest.raises(DataError, match=r"no such file or folder \(got .*/trian.jsonl\), did you mean train.jsonl\?"):
         locate(tmp_path / "trian.jsonl", None, "train")
@@ -94,7 +94,7 @@ def test_a_path_that_leads_nowhere_is_answered_with_the_nearest(tmp_path: Path) 
         locate(tmp_path / "no" / "x.csv", None, "train")
 
 
-def test_what_is_neither_file_nor_folder_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_is_neither_file_nor_folder_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jsonl")
     with pytest.raises(DataError, match=r"not a regular file \(got .*pipe.jsonl, a pipe\)"):
         locate(tmp_path / "pipe.jsonl", None, "train")
@@ -107,7 +107,7 @@ def test_a_file_has_no_splits(tmp_path: Path) -> None:
     assert locate(tmp_path / "rows.json", "test", "train").json_split == "test"
 
 
-def test_other_extensions_are_answered_with_those_that_work(tmp_path: Path) -> None:
+def test_unsupported_extensions_are_reported_with_the_supported_ones(tmp_path: Path) -> None:
     fill(tmp_path, "rows.txt", "rows.jsonl.gz", "rows")
     with pytest.raises(
         DataError, match=r"extension .txt\); save it as .csv, or as one of .jsonl, .json, .csv, .tsv, .parquet"
@@ -145,7 +145,7 @@ def test_a_saved_data_set_may_have_no_split(tmp_path: Path) -> None:
         locate(tmp_path, "train", "train")
 
 
-def test_a_saved_dict_of_data_sets_has_the_splits_that_are_there(tmp_path: Path) -> None:
+def test_a_saved_dataset_dict_has_its_splits(tmp_path: Path) -> None:
     fill(tmp_path, "dataset_dict.json")
     saved(tmp_path / "test", state("a.arrow"), "a.arrow")
     assert names(tmp_path, "test") == ["test/a.arrow"]
@@ -157,10 +157,10 @@ def test_a_saved_dict_of_data_sets_has_the_splits_that_are_there(tmp_path: Path)
     ("content", "message"),
     [
         (state("a.arrow"), r"is not complete \(got no a.arrow, which state.json names\)"),
-        (state(), "holds no rows"),
+        (state(), "contains no rows"),
         (state("a.arrow", _indices_data_files=[{"filename": "i.arrow"}]), "index of selected rows"),
-        ({"_split": None}, r"is not what datasets' save_to_disk writes \(got KeyError"),
-        ([], r"is not what datasets' save_to_disk writes \(got TypeError"),
+        ({"_split": None}, r"was not written by datasets' save_to_disk \(got KeyError"),
+        ([], r"was not written by datasets' save_to_disk \(got TypeError"),
     ],
 )
 def test_a_damaged_saved_data_set_is_refused(tmp_path: Path, content: object, message: str) -> None:
@@ -169,11 +169,11 @@ def test_a_damaged_saved_data_set_is_refused(tmp_path: Path, content: object, me
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_that_may_not_be_read_is_said(tmp_path: Path) -> None:
+def test_an_unreadable_folder_is_reported(tmp_path: Path) -> None:
     fill(tmp_path, "in/train.csv")
     (tmp_path / "in").chmod(0)
     try:
-        with pytest.raises(DataError, match=r"may not be read \(got Permission denied\)"):
+        with pytest.raises(DataError, match=r"cannot be read \(got Permission denied\)"):
             locate(tmp_path / "in", None, "train")
     finally:
         (tmp_path / "in").chmod(0o700)

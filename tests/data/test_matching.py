@@ -1,4 +1,4 @@
-"""Predictions and dialogues that belong together, and those that do not."""
+"""Matching of predictions and dialogues, and the messages for mismatches."""
 
 import pytest
 
@@ -26,21 +26,21 @@ def loaded(count=8, rows=None):
     return LoadedDialogues(DIALOGUES[:count], rows or count, (rows or count) - count, 0, ())
 
 
-def test_rows_are_matched_by_id_whatever_their_order():
+def test_rows_are_matched_by_id_in_any_order():
     given = outputs(("b", "test_1"), ("a", "test_0"), new_tokens=3, hit_length_cap=True)
     first, second = with_dialogues(given, loaded(2), "test.jsonl")
     assert first == Prediction("test_0", "A: Hi 0.", "a", DIALOGUES[0].references, None, 3, None, True)
     assert (second.id, second.prediction) == ("test_1", "b")
 
 
-def test_every_id_that_is_wrong_is_counted_and_the_first_ones_named():
+def test_wrong_ids_are_counted_and_the_first_ones_listed():
     rows = [("a", "test_0"), ("b", "test_0"), *(("x", f"dev_{i}") for i in range(7)), ("c", "test_0")]
     with pytest.raises(DataError) as caught:
         with_dialogues(outputs(*rows), loaded(), "test.jsonl")
     assert str(caught.value) == (
         "out does not have one prediction for each id of the 8 dialogues of test.jsonl (got 7 missing: test_1, test_2, "
         "test_3, test_4, test_5, …; 7 foreign: dev_0 (line 3), dev_1 (line 4), dev_2 (line 5), dev_3 (line 6), dev_4 "
-        "(line 7), …; 2 doubled: test_0 (line 2), test_0 (line 10)); correct the ids, or name their column with "
+        "(line 7), …; 2 doubled: test_0 (line 2), test_0 (line 10)); correct the ids, or choose their column with "
         "--id-field"
     )
 
@@ -53,7 +53,7 @@ def test_every_id_that_is_wrong_is_counted_and_the_first_ones_named():
         ([("a", "test_0"), ("b", "test_1"), ("c", "test_1")], r"\(got 1 doubled: test_1 \(line 3\)\)"),
     ],
 )
-def test_one_wrong_id_is_enough(rows, message):
+def test_a_single_wrong_id_is_refused(rows, message):
     with pytest.raises(DataError, match=message):
         with_dialogues(outputs(*rows), loaded(2), "test.jsonl")
 
@@ -70,26 +70,26 @@ def test_lines_are_matched_by_order():
             ["a"],
             3,
             3,
-            r"^out has 1 line, and test.jsonl has 3 dialogues \(got 2 too few\); write one prediction a line",
+            r"^out has 1 line, and test.jsonl has 3 dialogues \(got 2 too few\); write one prediction per line",
         ),
         (
             ["a", "b", "", " "],
             2,
             2,
-            r"4 lines, .* 2 dialogues \(got 2 too many\); those behind the last .* remove them",
+            r"4 lines, .* 2 dialogues \(got 2 too many\); the lines after the last .* remove them",
         ),
-        (["a", "b", "", "c"], 2, 2, r"4 lines, .* 2 dialogues \(got 2 too many\); write one prediction a line"),
+        (["a", "b", "", "c"], 2, 2, r"4 lines, .* 2 dialogues \(got 2 too many\); write one prediction per line"),
         (["a"] * 6, 2, 6, r"6 lines, .* \(got 4 too many\); its 6 rows repeat dialogues, whose references are grouped"),
     ],
 )
-def test_a_number_of_lines_that_differs_is_reported_with_how_and_why(texts, count, rows, message):
+def test_a_wrong_number_of_predictions_is_reported_with_the_likely_reason(texts, count, rows, message):
     with pytest.raises(DataError, match=message):
         with_dialogues(outputs(*texts, lines=True), loaded(count, rows), "test.jsonl")
 
 
-def test_rows_that_say_nothing_of_their_dialogue_are_refused():
+def test_rows_without_ids_and_dialogues_are_refused():
     with pytest.raises(
-        DataError, match=r"nothing says which dialogues the rows of out are of \(got columns: prediction\); name the"
+        DataError, match=r"the rows of out have neither ids nor dialogues \(got columns: prediction\); name the"
     ):
         with_dialogues(outputs("a", "b"), loaded(2), "test.jsonl")
 
@@ -97,35 +97,37 @@ def test_rows_that_say_nothing_of_their_dialogue_are_refused():
 def test_rows_with_their_dialogue_are_matched_by_order_and_checked():
     given = outputs("a", dialogue="A: Hi 0. \n")
     assert with_dialogues(given, loaded(1), "test.jsonl")[0].dialogue == "A: Hi 0."
-    with pytest.raises(DataError, match=r"out has 1 row, .* 2 dialogues \(got 1 too few\); give the rows ids, or one"):
+    with pytest.raises(
+        DataError, match=r"out has 1 row, .* 2 dialogues \(got 1 too few\); give the rows ids, or write one"
+    ):
         with_dialogues(given, loaded(2), "test.jsonl")
 
 
 @pytest.mark.parametrize("id_", [None, "test_0"])
-def test_another_dialogue_than_the_one_it_is_matched_with_is_refused(id_):
+def test_a_prediction_whose_dialogue_differs_from_its_match_is_refused(id_):
     with pytest.raises(
         DataError,
-        match=r"out, line 1: another dialogue than that of test.jsonl with the id test_0 \(got 'A: Bye.' instead of "
-        r"'A: Hi 0.'\); match them, or remove the column",
+        match=r"out, line 1: not the dialogue that test.jsonl has under the id test_0 \(got 'A: Bye.' instead of "
+        r"'A: Hi 0.'\); correct it, or remove the column",
     ):
         with_dialogues(outputs(("a", id_), dialogue="A: Bye."), loaded(1), "test.jsonl")
 
 
-def test_rows_with_their_own_references_need_nothing_else():
+def test_rows_with_their_own_references_need_no_data_set():
     (found,) = with_own_references(outputs(("a", "x"), references=("r", "s"), dialogue="A: Hi."))
     assert found == Prediction("x", "A: Hi.", "a", ("r", "s"))
     named = with_own_references(outputs("a", "b", references=("r",)))
     assert [(one.id, one.dialogue) for one in named] == [("row_0", ""), ("row_1", "")]
 
 
-def test_an_id_of_several_rows_is_refused():
+def test_several_predictions_for_one_id_are_refused():
     with pytest.raises(
-        DataError, match=r"out has several predictions of one id \(got x \(line 3\)\); give each dialogue"
+        DataError, match=r"out has several predictions for one id \(got x \(line 3\)\); give each dialogue"
     ):
         with_own_references(outputs(("a", "x"), ("b", "y"), ("c", "x"), references=("r",)))
 
 
-def test_an_id_whose_dialogue_stands_under_an_earlier_one_is_reported_from_a_foreign_id():
+def test_an_id_of_a_repeated_dialogue_is_reported_separately_from_unknown_ids():
     position = RowPosition("test", "row", 1)
     repeated = (RepeatedId("test_0b", position, "test_0", position),)
     given = outputs(("a", "test_0"), ("b", "test_0b"), ("c", "other"))
@@ -145,7 +147,7 @@ def test_an_id_whose_dialogue_stands_under_an_earlier_one_is_reported_from_a_for
         )
 
 
-def test_rows_that_hold_the_dialogue_of_another_id_are_found():
+def test_rows_that_repeat_the_dialogue_of_another_id_are_found():
     given = outputs(("a", "1"), ("b", "2"), dialogue="A: Hi.\n")
     (repeated,) = repeated_dialogues(given)
     assert repeated == RepeatedId("2", RowPosition("out", "line", 2), "1", RowPosition("out", "line", 1))

@@ -1,4 +1,4 @@
-"""Reading dialogues from every kind of source."""
+"""Dialogues from every kind of source."""
 
 import csv
 import json
@@ -33,7 +33,7 @@ def ids(loaded: LoadedDialogues) -> list[str]:
     return [one.id for one in loaded.dialogues]
 
 
-def test_a_file_gives_its_dialogues_with_ids_by_row(tmp_path: Path) -> None:
+def test_ids_default_to_the_file_name_and_row(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "chats.jsonl", ("x", "1"), ("x", "2"), ("y", "3"))
     assert read(path) == LoadedDialogues(
         dialogues=[Dialogue("chats_0", "x", ("1", "2")), Dialogue("chats_2", "y", ("3",))],
@@ -58,7 +58,7 @@ def test_every_format_gives_the_same(tmp_path: Path) -> None:
     assert all(one.dialogues == loads[0].dialogues for one in loads)
 
 
-def test_a_folder_gives_the_split_that_is_asked_for(tmp_path: Path) -> None:
+def test_the_requested_split_of_a_folder_is_read(tmp_path: Path) -> None:
     jsonl(tmp_path / "train.jsonl", ("x", "1"))
     jsonl(tmp_path / "test.jsonl", ("y", "2"))
     (tmp_path / "validation.json").write_text('{"data": [], "validation": [{"dialogue": "z", "summary": "3"}]}')
@@ -69,7 +69,7 @@ def test_a_folder_gives_the_split_that_is_asked_for(tmp_path: Path) -> None:
     assert loaded.sources[0].split == "validation"
 
 
-def test_shards_are_numbered_through_and_name_their_own_rows(tmp_path: Path) -> None:
+def test_ids_continue_across_shards_while_messages_name_the_row_of_the_shard(tmp_path: Path) -> None:
     for number, summary in enumerate(["1", "2"]):
         table = pyarrow.table({"dialogue": [f"x{number}"], "summary": [summary]})
         pyarrow.parquet.write_table(table, tmp_path / f"train-0000{number}-of-00002.parquet")
@@ -80,7 +80,7 @@ def test_shards_are_numbered_through_and_name_their_own_rows(tmp_path: Path) -> 
         read(tmp_path)
 
 
-def test_what_save_to_disk_writes_can_be_read(tmp_path: Path) -> None:
+def test_data_sets_written_by_save_to_disk_can_be_read(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     made = datasets.Dataset.from_dict({"dialogue": ["x", "y", "z"], "summary": ["1", "2", "3"]})
     made.select([2, 0]).save_to_disk(tmp_path / "one")
@@ -91,7 +91,7 @@ def test_what_save_to_disk_writes_can_be_read(tmp_path: Path) -> None:
     assert [one.dialogue for one in read(tmp_path / "two", split="test").dialogues] == ["y"]
 
 
-def test_columns_may_have_any_name(tmp_path: Path) -> None:
+def test_the_columns_of_predictions_can_be_chosen(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("n,talk,first,second\n7,x,1,2\n8,y,3,3\n")
     source = DatasetSource(
         path=str(tmp_path / "a.csv"), dialogue_field="talk", summary_field=["first", "second"], id_field="n"
@@ -101,7 +101,7 @@ def test_columns_may_have_any_name(tmp_path: Path) -> None:
     assert loaded.doubled_references == 1
 
 
-def test_sources_are_grouped_together_and_limited_each(tmp_path: Path) -> None:
+def test_sources_are_grouped_together_and_limited_separately(tmp_path: Path) -> None:
     first = jsonl(tmp_path / "a.jsonl", ("x", "1"), ("y", "2"), ("z", "3"))
     second = jsonl(tmp_path / "b.jsonl", ("y", "4"), ("w", "5"), ("v", "6"))
     loaded = read(DatasetSource(path=str(first), limit=2), DatasetSource(path=str(second), limit=2))
@@ -113,7 +113,7 @@ def test_sources_are_grouped_together_and_limited_each(tmp_path: Path) -> None:
     assert [one.count for one in loaded.sources] == [2, 1]
 
 
-def test_ids_of_sources_with_like_names_are_reported_apart(tmp_path: Path) -> None:
+def test_ids_of_sources_with_the_same_name_are_distinct(tmp_path: Path) -> None:
     jsonl(tmp_path / "a" / "train.jsonl", ("x", "1"))
     jsonl(tmp_path / "b" / "train.jsonl", ("y", "2"))
     jsonl(tmp_path / "c" / "b" / "train.jsonl", ("z", "3"))
@@ -122,11 +122,12 @@ def test_ids_of_sources_with_like_names_are_reported_apart(tmp_path: Path) -> No
     assert ids(read(*sources)) == ["a_train_0", "b_train_2_0", "b_train_3_0", "own_0"]
 
 
-def test_ids_of_two_sources_may_not_name_different_dialogues(tmp_path: Path) -> None:
+def test_two_sources_with_the_same_id_for_different_dialogues_are_refused(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", ("x", "1"))
     (tmp_path / "b.csv").write_text("id,dialogue,summary\na_0,y,2\n")
     with pytest.raises(
-        DataError, match=r"b.csv, record 1 \(line 2\): the id of another .*got a_0, which .*a.jsonl, line 1"
+        DataError,
+        match=r"b.csv, record 1 \(line 2\): another dialogue has this id .*got a_0, first in .*a.jsonl, line 1",
     ):
         read(path, DatasetSource(path=str(tmp_path / "b.csv"), id_field="id"))
 
@@ -147,21 +148,21 @@ def test_a_source_without_rows_is_refused(tmp_path: Path, name: str, content: st
         read(tmp_path / name)
 
 
-def test_a_bad_row_behind_the_limit_is_reported_too(tmp_path: Path) -> None:
+def test_a_bad_row_after_the_limit_is_reported(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", ("x", "1"), ("y", ""))
     with pytest.raises(DataError, match=r"a.jsonl, line 2: summary is empty"):
         read(DatasetSource(path=str(path), limit=1))
 
 
 @pytest.mark.parametrize("key", ["name", "revision"])
-def test_keys_for_the_hub_have_no_place_with_local_data(tmp_path: Path, key: str) -> None:
+def test_hub_keys_for_local_data_are_refused(tmp_path: Path, key: str) -> None:
     path = jsonl(tmp_path / "a.jsonl", ("x", "1"))
-    with pytest.raises(DataError, match=rf"{key} is for data sets of the hub \(got v1 for .*a.jsonl\)"):
+    with pytest.raises(DataError, match=rf"{key} is only for hub data sets \(got v1 for .*a.jsonl\)"):
         read(DatasetSource(path=str(path), **{key: "v1"}))
 
 
 @pytest.mark.parametrize("path", ["data/train.jsonl", "some/local/folder"])
-def test_a_relative_path_is_not_taken_for_a_hub_id(path: str) -> None:
+def test_a_relative_path_is_not_treated_as_a_hub_id(path: str) -> None:
     with pytest.raises(DataError, match=rf"no such file \(got {path}, not an absolute path\)"):
         read(DatasetSource(path=path))
 
@@ -169,7 +170,7 @@ def test_a_relative_path_is_not_taken_for_a_hub_id(path: str) -> None:
 # The embedded dialogues
 
 
-def test_embedded_dialogues_keep_their_ids() -> None:
+def test_builtin_dialogues_keep_their_ids() -> None:
     source = DatasetSource(path="builtin/dialogues", limit=2)
     made = list(dialogues("test"))
     loaded = read(source, split="test")
@@ -182,7 +183,7 @@ def test_embedded_dialogues_keep_their_ids() -> None:
     assert read(source.model_copy(update={"limit": None}), split="test").dialogues == made
 
 
-def test_embedded_dialogues_name_their_splits() -> None:
+def test_an_unknown_split_of_the_builtin_dialogues_lists_the_splits() -> None:
     with pytest.raises(DataError, match=r"no such split \(got 'dev'\); use train, validation, test"):
         read(DatasetSource(path="builtin/dialogues", split="dev"))
 
@@ -201,7 +202,7 @@ def test_embedded_dialogues_name_their_splits() -> None:
         ({"summary_field": ["summary", "other"]}, r"\(got summary_field: \('summary', 'other'\)\)"),
     ],
 )
-def test_embedded_dialogues_refuse_what_would_be_ignored(keys: dict[str, object], message: str) -> None:
+def test_builtin_dialogues_refuse_keys_that_would_be_ignored(keys: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         read(DatasetSource.model_validate({"path": "builtin/dialogues"} | keys))
 
@@ -231,7 +232,7 @@ def test_dialogsum_test_has_three_references_each() -> None:
 
 
 @needs_test_data
-def test_dialogsum_as_the_hub_spreads_it_is_grouped_to_the_same(tmp_path: Path) -> None:
+def test_dialogsum_with_one_row_per_reference_gives_the_same_dialogues(tmp_path: Path) -> None:
     grouped = dialogsum_test()
     raw = [json.loads(line) for line in Path(f"{TEST_DATA}/data/dialogsum/test.jsonl").read_text("utf-8").splitlines()]
     with (tmp_path / "test.csv").open("w", encoding="utf-8", newline="") as file:
@@ -277,14 +278,14 @@ def test_skipped_rows_are_counted_for_each_source(tmp_path: Path) -> None:
     )
 
 
-def test_a_source_of_empty_rows_alone_is_refused(tmp_path: Path) -> None:
+def test_a_source_with_only_empty_rows_is_refused(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", ("a", ""), ("", "b"))
-    message = r"a.jsonl has nothing but empty rows \(got 2, .*; the first is .*a.jsonl, line 1: no summary in summary"
+    message = r"a.jsonl has only empty rows \(got 2, .*; the first is .*a.jsonl, line 1: no summary in summary"
     with pytest.raises(DataError, match=message):
         read(DatasetSource(path=str(path), on_empty="skip"))
 
 
-def test_a_column_that_some_rows_lack_is_empty_in_them(tmp_path: Path) -> None:
+def test_a_column_that_only_some_rows_lack_counts_as_empty_there(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"dialogue": "a"}\n{"dialogue": "b", "summary": "s"}\n{"summary": "s"}\n')
     loaded = read(DatasetSource(path=str(path), on_empty="skip"))
@@ -294,14 +295,16 @@ def test_a_column_that_some_rows_lack_is_empty_in_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fields", ["sumary", ["summary", "sumary"]])
-def test_a_column_that_no_row_has_is_not_an_empty_one(tmp_path: Path, fields: str | list[str]) -> None:
+def test_a_column_that_no_row_has_is_reported_even_if_empty_rows_are_skipped(
+    tmp_path: Path, fields: str | list[str]
+) -> None:
     path = jsonl(tmp_path / "a.jsonl", ("a", "b"), ("c", ""), ("d", "e"))
     with pytest.raises(DataError, match=r"a.jsonl, line 1, and 2 more rows: no column sumary, did you mean summary"):
         read(DatasetSource(path=str(path), on_empty="skip", summary_field=fields))
 
 
 def test_the_builtin_dialogues_have_no_empty_rows() -> None:
-    with pytest.raises(DataError, match=r"builtin/dialogues has no on_empty \(got skip\); leave it out"):
+    with pytest.raises(DataError, match=r"builtin/dialogues has no on_empty \(got skip\); remove it"):
         read(DatasetSource(path="builtin/dialogues", on_empty="skip"))
 
 

@@ -11,7 +11,7 @@ def test_the_floor_is_the_first_three_turns():
     assert lead("A: One.\nB: Two.") == "A: One.\nB: Two."
 
 
-def test_of_a_dialogue_on_one_line_it_is_the_first_three_sentences():
+def test_the_floor_of_a_single_line_is_the_first_three_sentences():
     assert [line.strip() for line in lead("He came. She left. They met. It rained.").split("\n")] == [
         "He came.",
         "She left.",
@@ -19,7 +19,7 @@ def test_of_a_dialogue_on_one_line_it_is_the_first_three_sentences():
     ]
 
 
-def test_the_floor_is_scored_as_a_system_is():
+def test_the_floor_is_scored_like_a_system():
     texts = floor([prediction("a", "A: Hi.", "greeting", "hello"), prediction("b", "B: Bye.", "parting")])
     assert (texts.texts, texts.references) == (("A: Hi.", "B: Bye."), (("greeting", "hello"), ("parting",)))
     assert texts.texts_a_dialogue == (1, 1)
@@ -36,5 +36,5 @@ def test_the_ceiling_is_each_reference_against_the_others():
     assert texts.texts_a_dialogue == (3,)
 
 
-def test_one_person_agrees_with_nobody():
+def test_there_is_no_ceiling_with_one_reference():
     assert ceiling([prediction("a", "A: Hi.", "r1")]) is None

@@ -9,7 +9,7 @@ import pytest
 from summtune.base.errors import StageError
 from summtune.evaluator.extra_metrics import score_extra
 
-# What the hub's script does: bert_score with the arguments that it is given, its hash beside the scores.
+# As the hub's script does: calls bert_score with its arguments, and returns its hash next to the scores.
 SCRIPT = """
 import bert_score
 import datasets
@@ -105,7 +105,7 @@ def scores(directly, script, model):
     return score_extra([singles, (TEXTS, REFERENCES)], [str(script)], aggregate="mean", arguments=arguments)
 
 
-def test_each_pair_scores_what_bert_score_says(scores, directly):
+def test_each_pair_scores_as_in_bert_score(scores, directly):
     for name, values in zip(("precision", "recall", "f1"), directly, strict=True):
         assert scores[0].per_example[f"bertscore.{name}"].tolist() == pytest.approx(values, abs=1e-5)
     assert len(set(directly[2])) > 3  # or the comparison would say nothing
@@ -129,7 +129,7 @@ def test_the_protocol_names_layers_model_and_the_hash_of_bert_score(scores):
     assert "L2" in made["details"]["hashcode"]
 
 
-def test_a_layer_that_the_model_lacks_is_an_error_that_names_the_key(directly, script, model):
+def test_a_missing_layer_is_an_error_that_names_the_key(directly, script, model):
     arguments = {"bertscore": {"model_type": str(model), "num_layers": 9}}
     with pytest.raises(
         StageError,

@@ -33,7 +33,7 @@ def predictions():
     ]
 
 
-def test_metrics_json_states_the_protocol_and_the_scores(tmp_path, predictions):
+def test_metrics_json_has_the_protocol_and_the_scores(tmp_path, predictions):
     write_evaluation(tmp_path, evaluate(predictions, FAST))
     metrics = read_json(tmp_path / "metrics.json")
     assert metrics["protocol"] == {
@@ -53,7 +53,7 @@ def test_metrics_json_states_the_protocol_and_the_scores(tmp_path, predictions):
     assert metrics["diagnostics"]["warnings"] == []
 
 
-def test_every_aggregation_the_floor_and_the_ceiling_stand_beside_the_scores(predictions):
+def test_metrics_json_has_every_aggregation_floor_and_ceiling(predictions):
     three = [prediction("a", "they meet", "they meet", "they talk", "nothing"), prediction("b", "x", "x", "y", "z")]
     found = evaluate(three, EvaluationSettings(metrics=["rouge1"], bootstrap_samples=100))
     assert found.by_references["rouge1"] == {"mean": pytest.approx(5 / 12), "max": 1.0, "each": [1.0, 0.25, 0.0]}
@@ -68,7 +68,7 @@ def test_every_aggregation_the_floor_and_the_ceiling_stand_beside_the_scores(pre
     assert mixed.by_references["rouge1"]["each"] is None
 
 
-def test_a_system_no_better_than_three_turns_is_told_so():
+def test_a_system_no_better_than_the_floor_gives_a_warning():
     copied = [prediction("a", "A: Hi.", "hi a"), prediction("b", "A: Hi.", "they say hi")]
     settings = EvaluationSettings(metrics=["rouge1"], bootstrap_samples=100)
     assert evaluate(copied, settings).diagnostics["warnings"][-1] == (
@@ -79,7 +79,7 @@ def test_a_system_no_better_than_three_turns_is_told_so():
     assert not any("lead-3" in each for each in evaluate(better, settings).diagnostics["warnings"])
 
 
-def test_where_nobody_knows_the_dialogues_there_is_no_floor_and_no_hash_of_them(predictions):
+def test_without_dialogues_there_is_no_floor_and_no_hash_of_them(predictions):
     from dataclasses import replace
 
     unknown = evaluate([replace(each, dialogue="") for each in predictions], FAST)
@@ -87,7 +87,7 @@ def test_where_nobody_knows_the_dialogues_there_is_no_floor_and_no_hash_of_them(
     assert evaluate(predictions, FAST).dialogues_sha256 is not None
 
 
-def test_per_dialogue_scores_stand_beside_it_and_average_to_the_value(tmp_path, predictions):
+def test_per_dialogue_scores_average_to_the_value(tmp_path, predictions):
     evaluation = evaluate(predictions, FAST)
     write_evaluation(tmp_path, evaluation)
     rows = list(read_jsonl(tmp_path / "per_example.jsonl"))
@@ -131,8 +131,8 @@ def test_no_predictions_are_an_error():
         evaluate([], FAST)
 
 
-def test_a_doubled_id_is_an_error(predictions):
-    with pytest.raises(DataError, match=r"an id stands for several predictions \(got 'b' more than once, 1 such ids\)"):
+def test_a_repeated_id_is_an_error(predictions):
+    with pytest.raises(DataError, match=r"several predictions \(got 'b' more than once, 1 such ids\)"):
         evaluate([*predictions, predictions[1]], FAST)
 
 

@@ -68,7 +68,7 @@ def test_a_metric_of_the_whole_corpus_has_a_value_and_no_interval(metric_folder)
     assert evaluation.protocol["extra_metrics"]["corpus"]["references"] == "each"
 
 
-def test_a_list_that_is_as_long_as_the_test_set_by_chance_is_no_score_of_a_dialogue(metric_folder):
+def test_a_list_as_long_as_the_test_set_by_chance_is_not_per_dialogue(metric_folder):
     folder = metric_folder("bleu_like", '{"bleu_like": 0.5, "precisions": [0.75, 0.25]}')
     (scores,) = score_extra([(["x", "y"], [["1"], ["2"]])], [folder], aggregate="mean")
     assert scores.per_example == {}
@@ -107,7 +107,7 @@ def test_a_metric_that_kills_its_process_leaves_the_parent_alive(metric_folder):
         score_extra([(["x"], [["y"]])], [folder], aggregate="mean")
 
 
-def test_two_metrics_of_one_name_are_refused():
+def test_two_metrics_with_the_same_name_are_refused():
     with pytest.raises(InputError, match=r"two metrics are called bleu \(got 'bleu' and another\)"):
         score_extra([(["x"], [["y"]])], ["bleu", "mine/bleu"], aggregate="mean")
 
@@ -135,11 +135,11 @@ def test_several_sets_are_scored_by_one_metric_that_is_loaded_once(metric_folder
     assert first.scalars == second.scalars
 
 
-def test_no_metric_starts_no_process():
+def test_no_process_is_started_without_metrics():
     assert [scores.per_example for scores in score_extra(SETS, [], aggregate="mean")] == [{}, {}]
 
 
-def test_a_local_script_and_model_are_known_by_their_content(tmp_path):
+def test_a_local_script_and_model_are_identified_by_content(tmp_path):
     for place in ("here", "there"):
         (tmp_path / place / "model").mkdir(parents=True)
         (tmp_path / place / "model" / "config.json").write_text("{}")
@@ -156,17 +156,17 @@ def test_a_local_script_and_model_are_known_by_their_content(tmp_path):
     assert "script" not in _made("bertscore", {})
 
 
-def test_an_argument_that_the_metric_does_not_take_is_told_with_the_nearest(metric_folder):
+def test_an_unknown_argument_of_a_metric_is_refused_with_the_nearest_one(metric_folder):
     folder = metric_folder("length", '{"length": 1}')
     with pytest.raises(
         InputError,
-        match=r"metric '.*length' does not take what it is given \(got 'fctor', did you mean factor\?; its arguments: "
+        match=r"metric '.*length' does not accept an argument \(got 'fctor', did you mean factor\?; its arguments: "
         r"factor\); correct evaluation.metric_arguments.length",
     ):
         score_extra(SETS, [folder], aggregate="mean", arguments={"length": {"fctor": 1}})
 
 
-def test_a_value_that_the_metric_cannot_use_is_told_with_the_key(metric_folder):
+def test_an_invalid_value_for_a_metric_is_refused_with_the_key(metric_folder):
     folder = metric_folder("length", '{"length": 1 / factor}')
     with pytest.raises(
         StageError,

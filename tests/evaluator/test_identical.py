@@ -25,7 +25,7 @@ def test_a_trained_system_that_wrote_what_its_base_wrote_may_not_have_been_train
     assert list(warnings(found, {})) == ["LoRA wrote exactly what Original wrote for every dialogue."]
 
 
-def test_half_of_the_outputs_in_common_is_said_and_less_is_not(finished):
+def test_a_warning_is_given_from_half_of_the_outputs_in_common(finished):
     original = finished("Original", GOOD)
     half = check(original, finished("half", GOOD[:20] + POOR[20:]))
     assert list(warnings(half, {})) == ["half wrote exactly what Original wrote for 20 of 40 dialogues."]

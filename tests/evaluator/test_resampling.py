@@ -13,7 +13,7 @@ def scores():
     return np.random.default_rng(3).beta(2.0, 5.0, size=(120, 2))
 
 
-def test_the_value_is_the_mean_and_lies_inside_its_interval(scores):
+def test_the_value_is_the_mean_and_inside_its_interval(scores):
     estimates = estimate_means(scores, samples=500, confidence=0.95, seed=1)
     for column, estimate in enumerate(estimates):
         assert estimate.value == pytest.approx(scores[:, column].mean())
@@ -121,7 +121,7 @@ def test_holm_multiplies_the_smallest_by_all_and_keeps_the_order():
     np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02])
 
 
-def test_holm_stays_a_probability_and_leaves_a_single_test_alone():
+def test_holm_is_at_most_one_and_does_not_change_a_single_test():
     np.testing.assert_allclose(holm(np.array([0.6, 0.9, 0.6])), [1.0, 1.0, 1.0])
     np.testing.assert_allclose(holm(np.array([0.03])), [0.03])
     assert holm(np.array([])).shape == (0,)
@@ -135,7 +135,7 @@ def scores_of_dialogues(generator, experiments, systems, effect=0.0):
     return scores
 
 
-def test_the_interval_of_a_difference_covers_the_truth_as_often_as_it_says():
+def test_the_interval_of_a_difference_has_its_nominal_coverage():
     experiments = 500
     scores = scores_of_dialogues(np.random.default_rng(11), experiments, 2, effect=0.03)
     estimates = estimate_means(scores[:, :, 1] - scores[:, :, 0], samples=1000, confidence=0.95, seed=1)
@@ -145,14 +145,14 @@ def test_the_interval_of_a_difference_covers_the_truth_as_often_as_it_says():
     assert 0.92 <= covered <= 0.98
 
 
-def test_the_interval_of_a_mean_covers_the_truth_as_often_as_it_says():
+def test_the_interval_of_a_mean_has_its_nominal_coverage():
     columns = np.random.default_rng(11).beta(2.0, 5.0, size=(100, 500))  # true mean 2/7
     estimates = estimate_means(columns, samples=1000, confidence=0.9, seed=1)
     covered = np.mean([estimate.ci_low <= 2 / 7 <= estimate.ci_high for estimate in estimates])
     assert 0.86 <= covered <= 0.94
 
 
-def test_equal_systems_are_called_different_as_often_as_the_level_says():
+def test_equal_systems_are_called_different_at_the_nominal_rate():
     experiments = 1000
     scores = scores_of_dialogues(np.random.default_rng(12), experiments, 2)
     p_values = paired_p_values(scores[:, :, 1] - scores[:, :, 0], permutations=999, seed=1)
@@ -161,7 +161,7 @@ def test_equal_systems_are_called_different_as_often_as_the_level_says():
         assert np.mean(p_values <= level) == pytest.approx(level, abs=slack)
 
 
-def test_with_holm_a_whole_table_of_equal_systems_has_one_false_alarm_no_oftener_than_the_level():
+def test_holm_bounds_the_rate_of_any_false_alarm_by_the_level():
     experiments, systems = 300, 4
     scores = scores_of_dialogues(np.random.default_rng(13), experiments, systems)
     pairs = [scores[:, :, a] - scores[:, :, b] for a, b in itertools.combinations(range(systems), 2)]

@@ -93,7 +93,7 @@ def test_without_pairs_or_names_there_are_no_scores():
     assert score("a", ["a", "b"], []).shape == (2, 0)
 
 
-def test_lsum_takes_sentences_or_lines_as_it_is_told():
+def test_lsum_splits_by_sentences_or_lines():
     stops = ("b b. a a.", ["a a. b b."], ["rougeL", "rougeLsum"])
     lines = ("b b.\na a.", ["a a.\nb b."], ["rougeL", "rougeLsum"])
     assert score(*stops).tolist() == [[0.5, 0.5]]
@@ -151,7 +151,7 @@ def test_real_summaries_score_as_in_rouge_score():
         assert_equals_rouge_score(row["summary1"], row["summary2"])
 
 
-def test_a_name_is_rouge_or_a_metric_of_the_evaluate_library():
+def test_is_rouge_distinguishes_rouge_from_evaluate_metrics():
     assert all(map(is_rouge, [*NAMES, "rouge9"]))
     assert not any(map(is_rouge, ["bertscore", "metrics/rouge_like", "./rouge"]))
 
@@ -182,7 +182,7 @@ class Divided:
 
 @settings(max_examples=100, deadline=None)
 @given(TEXT, TEXT, st.sampled_from(["unicode", "character"]), st.booleans())
-def test_with_another_tokenizer_scores_are_those_of_rouge_score_with_it(prediction, reference, tokenizer, use_stemmer):
+def test_scores_with_any_tokenizer_equal_those_of_rouge_score(prediction, reference, tokenizer, use_stemmer):
     how = {"use_stemmer": use_stemmer, "split_sentences": False}
     ours = score_pairs([prediction], [[reference]], NAMES, **how, tokenizer=tokenizer)
     theirs = RougeScorer(NAMES, tokenizer=Divided(tokenizer, use_stemmer)).score(reference, prediction)

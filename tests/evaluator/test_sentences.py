@@ -32,7 +32,7 @@ def test_white_space_that_makes_the_splitter_panic_is_a_space(blank):
     assert sentences(f"Take vitamin K{blank}. Then rest.") == sentences("Take vitamin K . Then rest.")
 
 
-def test_a_line_is_a_sentence_of_its_own_also_after_an_abbreviation():
+def test_a_line_end_ends_a_sentence_even_after_an_abbreviation():
     assert sentences("She is a Ms.\nHe left.") == ["She is a Ms.", "He left."]
 
 

@@ -18,12 +18,12 @@ def test_a_prompted_system_costs_no_training_and_no_disk(finished, tmp_path):
     assert read_system("prompted", tmp_path / "prompted").cost == Cost(0.0, None, 77, 0)
 
 
-def test_without_a_name_a_run_is_called_as_its_directory(finished, tmp_path):
+def test_a_run_without_a_name_is_named_after_its_directory(finished, tmp_path):
     finished("lora-1a2b3c4d", GOOD)
     assert read_system(None, tmp_path / "lora-1a2b3c4d").name == "lora-1a2b3c4d"
 
 
-def test_of_outputs_from_elsewhere_nothing_is_known(finished, tmp_path):
+def test_external_outputs_have_no_known_cost(finished, tmp_path):
     finished("theirs", GOOD)
     write_json(tmp_path / "theirs" / "plan.json", {"name": "Their system", "kind": "scored"})
     stats = {"trainable_parameters": None, "total_parameters": None}
@@ -34,16 +34,16 @@ def test_of_outputs_from_elsewhere_nothing_is_known(finished, tmp_path):
 
 
 @pytest.mark.parametrize("file", ["plan.json", "prediction_stats.json", "training.json"])
-def test_an_unfinished_run_is_no_system(finished, tmp_path, file):
+def test_an_unfinished_run_is_refused(finished, tmp_path, file):
     finished("a", GOOD, kind="train")
     (tmp_path / "a" / file).unlink()
     with pytest.raises(
-        RunDirectoryError, match=rf"not a finished run \(got no {file}\); give the `summtune run` that began"
+        RunDirectoryError, match=rf"not a finished run \(got no {file}\); give its `summtune run` command again"
     ):
         read_system("a", tmp_path / "a")
 
 
-def test_a_comparison_is_no_system(tmp_path):
+def test_a_comparison_is_refused_as_a_system(tmp_path):
     write_json(tmp_path / "plan.json", {"kind": "compare"})
     with pytest.raises(RunDirectoryError, match=r"a run of kind compare \(got it as system 'x'\)"):
         read_system("x", tmp_path)
@@ -70,7 +70,7 @@ def test_predictions_that_do_not_fit_the_scores_are_refused(finished, tmp_path):
         read_scores(system)
 
 
-def test_scores_of_an_older_summtune_are_refused_with_what_to_do(finished, tmp_path):
+def test_scores_of_an_older_summtune_are_refused_with_advice(finished, tmp_path):
     system = finished("b", GOOD)
     metrics = read_json(tmp_path / "b" / "metrics.json")
     del metrics["by_references"]

@@ -25,11 +25,11 @@ def comparison(*rows, baseline="Original", confidence=0.95, values=None):
     return {"differences": list(rows), "baseline": baseline, "systems": systems, "protocol": protocol}
 
 
-def test_a_real_gain_is_a_win():
+def test_a_significant_gain_beats():
     assert verdict(comparison(LORA)) == ["LoRA beats Original by 17.5 ± 1.9 ROUGE-1 (p < 0.001)."]
 
 
-def test_each_system_is_set_against_the_baseline_and_then_against_the_best():
+def test_each_system_is_compared_with_the_baseline_and_then_with_the_best():
     close = row("full", "LoRA", 0.009, -0.002, 0.02, 0.12)
     assert verdict(comparison(LORA, FULL, close)) == [
         "LoRA beats Original by 17.5 ± 1.9 ROUGE-1 (p < 0.001); "
@@ -38,12 +38,12 @@ def test_each_system_is_set_against_the_baseline_and_then_against_the_best():
     ]
 
 
-def test_what_is_behind_the_best_for_sure_is_said_so():
+def test_a_system_significantly_behind_the_best_is_beaten_by_it():
     clear = row("full", "LoRA", 0.009, 0.004, 0.014, 0.002)
     assert verdict(comparison(LORA, FULL, clear))[0].endswith("; full beats it by 0.9 ± 0.5 (p = 0.002).")
 
 
-def test_where_the_baseline_is_the_best_nothing_more_is_said():
+def test_nothing_is_added_if_the_baseline_is_the_best():
     values = {"Original": 0.5, "a": 0.4, "b": 0.3}
     rows = [row("a", "Original", -0.1, -0.12, -0.08, 0.0001), row("b", "Original", -0.2, -0.22, -0.18, 0.0001)]
     assert verdict(comparison(*rows, row("b", "a", -0.1, -0.12, -0.08, 0.0001), values=values)) == [
@@ -52,7 +52,7 @@ def test_where_the_baseline_is_the_best_nothing_more_is_said():
     ]
 
 
-def test_no_clear_difference_is_no_win_and_not_equality():
+def test_an_insignificant_difference_is_not_distinguishable():
     assert verdict(comparison(row("LoRA", "Original", 0.004, -0.01, 0.02, 0.6))) == [
         "LoRA is not distinguishable from Original: +0.4 ± 1.5 ROUGE-1 (p = 0.600)."
     ]
@@ -67,14 +67,14 @@ def test_the_level_is_one_minus_the_confidence():
     assert "beats" in verdict(comparison(row("a", "Original", 0.01, 0.001, 0.02, 0.06), confidence=0.9))[0]
 
 
-def test_an_interval_without_zero_that_does_not_count_says_why():
+def test_a_difference_that_holm_rejects_says_so():
     rows = [row("a", "Original", 0.01, 0.002, 0.022, 0.06), row("a", "Original", 0.2, 0.1, 0.3, 0.0001, "rouge2")]
     assert verdict(comparison(*rows)) == [
         "a is not distinguishable from Original: +1.0 ± 1.0 ROUGE-1 (p = 0.060 among 2 tests)."
     ]
 
 
-def test_without_a_baseline_the_best_system_is_set_against_each_other_one():
+def test_without_a_baseline_the_best_system_is_compared_with_each_other_one():
     rows = [
         row("b", "a", 0.2, 0.1, 0.3, 0.0001),
         row("c", "a", 0.1, 0.05, 0.15, 0.0001),
@@ -86,11 +86,11 @@ def test_without_a_baseline_the_best_system_is_set_against_each_other_one():
     ]
 
 
-def test_only_the_first_metric_speaks():
+def test_the_verdict_uses_only_the_first_metric():
     assert len(verdict(comparison(LORA, LORA | {"metric": "rouge2"}))) == 1
 
 
-def test_one_dialogue_decides_nothing():
+def test_one_dialogue_gives_no_verdict():
     rows = [row("LoRA", "Original", 0.2, None, None, 1.0), row("full", "Original", 0.2, None, None, 1.0)]
     assert verdict(comparison(*rows, row("full", "LoRA", 0.1, None, None, 1.0))) == [
         "one dialogue cannot tell LoRA from Original; nor from full.",
@@ -98,16 +98,16 @@ def test_one_dialogue_decides_nothing():
     ]
 
 
-def test_where_nothing_can_be_tested_it_says_so():
+def test_the_verdict_says_if_nothing_can_be_tested():
     assert verdict(comparison()) == ["Nothing can be tested: the systems share no score of single dialogues."]
 
 
-def test_a_p_value_that_is_too_high_by_itself_is_not_blamed_on_the_other_tests():
+def test_a_p_value_too_high_by_itself_does_not_mention_other_tests():
     found = row("a", "Original", 0.9, 0.9, 0.9, 0.251) | {"p_value": 0.251}
     assert verdict(comparison(found)) == ["a is not distinguishable from Original: +90.0 ± 0.0 ROUGE-1 (p = 0.251)."]
 
 
-def test_of_an_error_rate_the_lower_one_wins():
+def test_the_lower_error_rate_wins():
     rows = [
         row("a", "Original", -0.2, -0.3, -0.1, 0.0001, "wer"),
         row("b", "Original", 0.2, 0.1, 0.3, 0.0001, "wer"),

@@ -1,4 +1,4 @@
-"""What the stages of workers leave behind, written at once, and a display that remembers."""
+"""Writes the outputs of worker stages directly, and a display that records events."""
 
 from summtune.base.files import read_jsonl, write_json, write_jsonl
 from summtune.plan.plan import read_plan
@@ -6,7 +6,7 @@ from summtune.runs.records import Prediction
 
 
 class Told:
-    """A display that remembers."""
+    """A display that records events."""
 
     def __init__(self):
         self.stages = []

@@ -8,14 +8,14 @@ from datetime import timedelta
 
 
 def free_port():
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
 
 
 def environment(rank, world, port):
-    """Return what a launcher sets for a rank."""
+    """Return the environment variables that a launcher sets for a rank."""
     ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "MASTER_PORT": port}
     return {key: str(value) for key, value in ranks.items()} | {"MASTER_ADDR": "127.0.0.1"}
 
@@ -47,7 +47,7 @@ def forking():
 def on_ranks(world, function, grouped=True, present=None, answering=None, seconds=60):
     """Call ``function(rank)`` on each of ``world`` ranks at once (or on those ``present``) and return the answers.
 
-    ``answering`` names those that live to answer, where not all do.
+    ``answering`` names those that survive to answer, if not all do.
     """
     context = forking()
     answers = context.Queue()

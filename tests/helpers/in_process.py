@@ -1,4 +1,4 @@
-"""Calls the command line in this very process, and holds what it says against what it promises of any input."""
+"""Calls the command line in this process, and checks what it promises for any input."""
 
 import contextlib
 import io
@@ -21,7 +21,7 @@ class Done:
 
 
 def call(*arguments):
-    """Run ``summtune`` with these arguments and return its exit code and what it printed; nothing else may come out."""
+    """Run ``summtune`` with these arguments; return its exit code and output, which must be its only effects."""
     streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2)]
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     given, sys.argv = sys.argv, ["summtune", *map(os.fspath, arguments)]

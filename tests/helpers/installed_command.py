@@ -5,5 +5,5 @@ from pathlib import Path
 
 
 def command_path():
-    """Return the installed command of this very environment."""
+    """Return the installed command of this environment."""
     return str(Path(sysconfig.get_path("scripts")) / "summtune")

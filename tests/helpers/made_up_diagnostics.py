@@ -1,4 +1,4 @@
-"""Diagnostics that say what the tests of the report need, whatever the evaluator finds in their few dialogues."""
+"""Fixed diagnostics for tests of the report, independent of what the evaluator finds in their few dialogues."""
 
 from summtune.base.files import read_json, write_json
 

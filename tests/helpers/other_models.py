@@ -1,4 +1,4 @@
-"""Very small random models of other families than T5, with tokenizers of their own."""
+"""Very small random models of families other than T5, with their tokenizers."""
 
 import torch
 import transformers

@@ -1,4 +1,4 @@
-"""What the process imports that `forked_ranks` forks its ranks from, so that none of them has to."""
+"""Imported by the process from which `forked_ranks` forks its ranks, so that they need not import it themselves."""
 
 import os
 

@@ -10,7 +10,7 @@ from summtune.runs.events import Events, events_file
 
 
 class PreparedRun:
-    """A run directory as a worker finds it, and what its stages said."""
+    """A run directory as a worker finds it, and the events of its stages."""
 
     def __init__(self, plan, folder):
         self.plan = plan

@@ -1,4 +1,4 @@
-"""The real command in a process of its own, what it says, and what it leaves behind."""
+"""Runs the real command in a separate process, and reads its output and its run directory."""
 
 import os
 import signal
@@ -48,7 +48,7 @@ def wait_until(condition, seconds=180, what="it"):
 
 
 class Command:
-    """One ``summtune run`` in a process group of its own."""
+    """One ``summtune run`` in a separate process group."""
 
     def __init__(self, recipe, run_dir, *options):
         self.run_dir = run_dir
@@ -67,7 +67,7 @@ class Command:
         os.kill(self.process.pid, number)
 
     def kill_everything(self):
-        """End the command and all that it started at once, as a machine that loses power does."""
+        """Kill the command and all its processes at once, like a power failure."""
         started = processes_of(self.run_dir)
         for pid in [self.process.pid, *started]:
             try:
@@ -78,13 +78,13 @@ class Command:
         wait_until(lambda: not processes_of(self.run_dir), 20, "the end of all processes")
 
     def finish(self, seconds=280):
-        """Wait for the end; return the exit code and what was said."""
+        """Wait for the end; return the exit code and the output."""
         said, _ = self.process.communicate(timeout=seconds)
         return self.process.returncode, said
 
 
 class Finished:
-    """What a run left behind."""
+    """The run directory of a finished run."""
 
     def __init__(self, folder, said=""):
         self.folder = folder
@@ -119,14 +119,14 @@ class Finished:
 
 
 def same_weights(one, other):
-    """Whether two sets of weights are bitwise the same."""
+    """Return whether two sets of weights are bitwise the same."""
     import torch
 
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def run_to_the_end(recipe, run_dir, *options):
-    """Run a recipe and return what it left; it must succeed."""
+    """Run a recipe, which must succeed, and return its run directory."""
     code, said = Command(recipe, run_dir, *options).finish()
     assert code == 0, said + logs_of(run_dir)
     assert processes_of(run_dir) == []
@@ -140,7 +140,7 @@ def logs_of(run_dir):
 
 
 def layout(**keys):
-    """Return the options that lay keys over a recipe."""
+    """Return the options that override keys of a recipe."""
     return [option for key, value in keys.items() for option in ("--set", f"{key}={value}")]
 
 

@@ -1,4 +1,4 @@
-"""A real Slurm cluster of two nodes on this machine, with a munge daemon of its own."""
+"""A real Slurm cluster of two nodes on this machine, with a separate munge daemon."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What the tests of training share beside fixtures."""
+"""Helpers that the tests of training share besides fixtures."""
 
 import torch
 from safetensors.torch import load_file

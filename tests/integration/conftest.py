@@ -34,7 +34,7 @@ def compiled(tmp_path_factory):
     ninja = os.pathsep.join((os.environ["PATH"], str(Path(sys.executable).parent)))
     environment = os.environ | {"DS_ACCELERATOR": "cpu", "PATH": ninja}
     with FileLock(tmp_path_factory.getbasetemp().parent / "compiled.lock"):
-        # Where it cannot be compiled DeepSpeed goes on without.
+        # DeepSpeed works without it if it cannot be compiled.
         subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, timeout=500, check=False)
 
 
@@ -50,7 +50,7 @@ def inputs(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def write_recipe(inputs):
-    """Write a training recipe on the inputs, with the given keys laid over it."""
+    """Write a training recipe on the inputs, with the given keys overridden."""
 
     def write(name, **keys):
         recipe = {

@@ -79,7 +79,7 @@ def test_every_system_is_scored_on_the_same_dialogues_against_three_references(c
     assert comparison.json("comparison.json")["differences"]
 
 
-def test_the_reports_are_there(comparison, run_dirs):
+def test_the_reports_are_written(comparison, run_dirs):
     page = (comparison.folder / "report.html").read_text()
     assert all(name in page for name in SYSTEMS)
     assert all((run_dir / "report.html").stat().st_size > 1000 for run_dir in run_dirs.values())

@@ -19,7 +19,7 @@ def failed(one):
     return message, Path(log).read_text()
 
 
-def test_a_loss_that_is_not_a_number_is_said_once_by_all_processes(inputs, write_recipe, tmp_path, command):
+def test_a_loss_that_is_not_a_number_is_reported_once_for_all_processes(inputs, write_recipe, tmp_path, command):
     broken = overflow(shutil.copytree(inputs / "tiny", tmp_path / "overflowing"))
     recipe = write_recipe("overflowing", base_model=str(broken), max_steps=60)
     one = command(recipe, tmp_path / "run", *layout(num_processes=2, micro_batch_size=4))
@@ -33,7 +33,7 @@ def test_a_loss_that_is_not_a_number_is_said_once_by_all_processes(inputs, write
     assert not (one.run_dir / "model").exists()
 
 
-def test_weights_that_cannot_be_read_are_said(inputs, write_recipe, tmp_path, command):
+def test_unreadable_weights_are_reported(inputs, write_recipe, tmp_path, command):
     broken = shutil.copytree(inputs / "tiny", tmp_path / "broken")
     path = broken / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])

@@ -1,4 +1,4 @@
-"""kill -9 at random moments, and inside a save, of one rank and of all: the end is bitwise that of a run left alone.
+"""kill -9 of one rank or all, at random moments and inside a save: the end is bitwise that of an undisturbed run.
 
 The ranks are real processes that run the worker's own main, forked from one that has imported torch, so that a training
 takes a second. A kill inside a save is certain: the file ``hold`` in the run directory makes the first rank wait before
@@ -23,7 +23,7 @@ from summtune.runs.checkpoints import MANIFEST, checkpoints, damage, step_of
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled")]
 
 STEPS = 14
-HOLD = "hold"  # names the step whose checkpoint is to stay without a manifest
+HOLD = "hold"  # contains the step whose checkpoint must stay without a manifest
 TWO = {"num_processes": 2, "micro_batch_size": 4}
 MODES = {
     "one process": {"save_total_limit": 1},
@@ -63,7 +63,7 @@ def prepared(recipe, run_dir, keys, monkeypatch):
 
 
 def train_as_rank(rank, launch, run_dir, port):
-    """Be one rank: what accelerate sets, and the worker's main, which heeds ``hold``."""
+    """Be one rank: what accelerate sets, and the worker's main, which obeys ``hold``."""
     from summtune import worker
     from summtune.runs import checkpoints
     from summtune.work.process.stopping import StopRequest
@@ -142,7 +142,7 @@ def kill(launch, run_dir, rng, one, inside):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_whoever_is_killed_whenever_comes_to_the_very_same_end(write_recipe, tmp_path, monkeypatch, mode):
+def test_killed_trainings_resume_to_the_same_end(write_recipe, tmp_path, monkeypatch, mode):
     recipe = write_recipe("kills", max_steps=STEPS, save_steps=1, save_total_limit=2)
     alone = tmp_path / "alone"
     reference = finish(prepared(recipe, alone, MODES[mode], monkeypatch), alone)

@@ -56,7 +56,7 @@ def assert_ran_on(run, processes):
     assert run.json("prediction_stats.json")["processes"] == processes
 
 
-def test_the_reference_learned_something_and_is_whole(reference):
+def test_the_reference_learned_and_is_complete(reference):
     assert reference.steps[-1]["loss"] < reference.steps[0]["loss"] - 0.5
     assert len(set(reference.texts.values())) > 1
     assert_ran_on(reference, 1)

@@ -1,4 +1,4 @@
-"""CPU offload trains the same model: DeepSpeed's own Adam for the CPU has the recipe's numbers."""
+"""CPU offload trains the same model: DeepSpeed's CPU Adam uses the recipe's settings."""
 
 import pytest
 from real_command import Command, Finished, layout, logs_of, processes_of

@@ -1,4 +1,4 @@
-"""The recipe of the quickstart, on fewer dialogues: offline, on what comes along with the package, and it learns."""
+"""The recipe of the quickstart on fewer dialogues: it runs offline with bundled files, and it learns."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def test_five_systems_are_compared(folder):
 
 
 @pytest.mark.parametrize("name", ["Full fine-tuning", "LoRA", "Few-shot"])
-def test_training_and_exemplars_really_teach(folder, name):
+def test_training_and_exemplars_improve_the_scores(folder, name):
     differences = read_json(folder / "run" / "comparison.json")["differences"]
     (gain,) = [row for row in differences if (row["a"], row["b"], row["metric"]) == (name, "Original", "rouge1")]
     assert gain["difference"] > 0.05
@@ -57,7 +57,7 @@ def test_training_and_exemplars_really_teach(folder, name):
 
 
 @pytest.mark.parametrize("name", ["few_shot", "full_ft", "lora"])
-def test_a_finished_run_says_the_same_of_a_dialogue_from_a_pipe(folder, name):
+def test_a_finished_run_writes_the_same_summary_for_a_piped_dialogue(folder, name):
     (run_dir,) = (folder / "run" / "systems").glob(f"{name}-*")
     predicted = next(read_jsonl(run_dir / "predictions.jsonl"))
     said = summtune("summarize", run_dir, "--json", cwd=folder, input=predicted["dialogue"]).stdout

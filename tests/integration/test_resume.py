@@ -1,4 +1,4 @@
-"""A run that is killed or interrupted, wherever it is, goes on to the very same end by the same command."""
+"""A run that is killed or interrupted at any point resumes to the same end with the same command."""
 
 import json
 import os
@@ -86,16 +86,16 @@ def assert_nearly_same_end(run, reference):
     assert run.texts == reference.texts
 
 
-def test_a_killed_training_goes_on_to_the_very_same_end(reference, recipe, killed_run):
+def test_a_killed_run_resumes_to_the_same_end(reference, recipe, killed_run):
     step = last_checkpoint(killed_run)
     run = run_to_the_end(recipe, killed_run)
-    assert f"going on from checkpoint-{step}" in run.said
+    assert f"resuming from checkpoint-{step}" in run.said
     assert run.json("training.json")["resumed_from_step"] == step
     assert_same_end(run, reference)
 
 
 @pytest.mark.slow
-def test_a_killed_training_on_two_processes_goes_on_with_its_shards(reference, recipe, tmp_path, command):
+def test_a_killed_training_on_two_processes_resumes_from_its_shards(reference, recipe, tmp_path, command):
     run_dir = tmp_path / "run"
     zero = layout(deepspeed="ds_configs/zero2.json", num_processes=2, micro_batch_size=4)
     one = command(recipe, run_dir, *zero)
@@ -109,9 +109,9 @@ def test_a_killed_training_on_two_processes_goes_on_with_its_shards(reference, r
 
 
 @pytest.mark.slow
-def test_workers_end_when_the_command_alone_is_killed(recipe, tmp_path, command):
+def test_workers_end_when_only_the_command_is_killed(recipe, tmp_path, command):
     run_dir = tmp_path / "run"
-    one = command(recipe, run_dir, *layout(max_steps=1000))  # far more than it can take until they notice
+    one = command(recipe, run_dir, *layout(max_steps=1000))  # far more than it can train until the workers notice
     wait_until(lambda: last_checkpoint(run_dir) >= 2, what="the second checkpoint")
     one.send(signal.SIGKILL)
     one.process.wait()
@@ -122,7 +122,7 @@ def test_workers_end_when_the_command_alone_is_killed(recipe, tmp_path, command)
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_goes_on_wherever_it_was(reference, recipe, tmp_path, command):
+def test_an_interrupted_run_resumes_in_any_stage(reference, recipe, tmp_path, command):
     run_dir = tmp_path / "run"
     moments = {
         "start-up": lambda one: bool(set(processes_of(run_dir)) - {one.process.pid}),
@@ -143,7 +143,7 @@ def test_an_interrupted_run_goes_on_wherever_it_was(reference, recipe, tmp_path,
     assert_same_end(run_to_the_end(recipe, run_dir), reference)
 
 
-def test_a_killed_prediction_goes_on_with_what_is_missing(reference, recipe, finished_run, command):
+def test_a_killed_prediction_resumes_with_the_missing_dialogues(reference, recipe, finished_run, command):
     (finished_run / "predictions.jsonl").unlink()
     one = command(recipe, finished_run)
     wait_until(lambda: generated_lines(finished_run) >= 3, what="the third summary")
@@ -151,7 +151,7 @@ def test_a_killed_prediction_goes_on_with_what_is_missing(reference, recipe, fin
     path = finished_run / "predictions.partial" / "rank0.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
     assert 3 <= len(rows) < 12
-    # What is there is taken as it is: a mark in it comes through to the end. The last line is cut short.
+    # Existing lines are kept as they are: a marked one is in the final file. The last line is truncated.
     marked = [json.dumps(row | {"text": "as it was"}) + "\n" for row in rows]
     path.write_text("".join(marked)[:-4])
     run = run_to_the_end(recipe, finished_run)
@@ -175,19 +175,19 @@ def test_a_finished_run_is_not_run_again(recipe, finished_run):
 
 
 @pytest.mark.slow
-def test_fresh_begins_anew(recipe, finished_run, command):
+def test_fresh_starts_from_scratch(recipe, finished_run, command):
     one = command(recipe, finished_run, "--fresh")
     wait_until(lambda: last_checkpoint(finished_run) >= 1, what="the first checkpoint")
     one.send(signal.SIGINT)
     code, said = one.finish(40)
     assert code == 130
     assert "already complete" not in said
-    assert "going on from" not in said
+    assert "resuming from" not in said
     assert not {"model", "predictions.jsonl", "metrics.json", "report.html"} & {p.name for p in finished_run.iterdir()}
     assert len(Finished(finished_run).steps) < STEPS
 
 
-def test_a_terminated_command_saves_first_and_goes_on_to_the_very_same_end(reference, recipe, tmp_path, command):
+def test_a_terminated_command_saves_first_and_resumes_to_the_same_end(reference, recipe, tmp_path, command):
     run_dir = tmp_path / "run"
     seldom = layout(save_steps=1000)
     one = command(recipe, run_dir, *seldom)
@@ -198,7 +198,7 @@ def test_a_terminated_command_saves_first_and_goes_on_to_the_very_same_end(refer
     assert said.splitlines()[-1] == "stopped; the same command resumes"
     assert "Traceback" not in said
     step = last_checkpoint(run_dir)
-    assert f"checkpoint-{step} is written, the processes end as they were asked to" in said
+    assert f"checkpoint-{step} is written; the processes end as asked" in said
     assert 2 <= step < STEPS
     assert processes_of(run_dir) == []
     run = run_to_the_end(recipe, run_dir, *seldom)
@@ -216,29 +216,29 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step(reference, recipe, t
     code, said = one.finish(60)
     assert code == 75, said
     step = last_checkpoint(run_dir)
-    assert f"checkpoint-{step} is written, the processes end as they were asked to" in said
+    assert f"checkpoint-{step} is written; the processes end as asked" in said
     assert "error: the train stage was asked to stop (got SIGTERM or SIGUSR1); the same command resumes" in said
     assert 2 <= step < STEPS
     # And on one process: nothing but the number of processes changes.
     run = run_to_the_end(recipe, run_dir, *layout(num_processes=1))
-    assert f"going on from checkpoint-{step} on another number of processes (2 → 1)" in run.said
+    assert f"resuming from checkpoint-{step} on another number of processes (2 → 1)" in run.said
     assert_nearly_same_end(run, reference)
 
 
-def test_what_one_process_began_two_go_on_with(reference, recipe, killed_run):
+def test_two_processes_resume_the_training_of_one(reference, recipe, killed_run):
     step = last_checkpoint(killed_run)
     run = run_to_the_end(recipe, killed_run, *layout(num_processes=2, micro_batch_size=4))
-    assert f"going on from checkpoint-{step} on another number of processes (1 → 2)" in run.said
+    assert f"resuming from checkpoint-{step} on another number of processes (1 → 2)" in run.said
     assert run.json("training.json")["resumed_from_step"] == step
     assert_nearly_same_end(run, reference)
 
 
 @pytest.mark.slow
 def test_shards_of_another_number_of_processes_are_refused(recipe, killed_run, command):
-    """Nothing is lost by it: on the layout of before it goes on."""
+    """The refusal loses nothing: the run resumes on the previous layout."""
     one = command(recipe, killed_run, *layout(num_processes=2, micro_batch_size=4, deepspeed="ds_configs/zero2.json"))
     code, said = one.finish()
     assert code == 1
     assert "was written on another layout (processes 1 → 2, zero_stage 0 → 2), and its optimizer state cannot" in said
-    assert "to go on, set num_processes to 1 and run it without a DeepSpeed config, or begin anew with --fresh" in said
+    assert "to resume, set num_processes to 1 and run it without a DeepSpeed config, or start from scratch" in said
     assert last_checkpoint(killed_run) >= 3

@@ -1,4 +1,4 @@
-"""Real jobs on a real Slurm cluster of two nodes: trained, detached from, cancelled, stopped and requeued."""
+"""Real jobs on a real Slurm cluster of two nodes: run, detached, cancelled, stopped and requeued."""
 
 import signal
 
@@ -84,7 +84,7 @@ def test_two_nodes_train_the_same_model(cluster, recipe, reference, tmp_path, ze
     assert {path.name for path in (run_dir / "logs").glob("train.rank*")} == {"train.rank0.log", "train.rank1.log"}
 
 
-def test_a_run_that_is_left_alone_is_picked_up(cluster, recipe, reference, tmp_path, command):
+def test_a_detached_run_is_followed_by_the_same_command(cluster, recipe, reference, tmp_path, command):
     run_dir = tmp_path / "run"
     code, said = command(recipe, run_dir, *on_nodes(), "--detach").finish(60)
     assert code == 0, said
@@ -93,7 +93,7 @@ def test_a_run_that_is_left_alone_is_picked_up(cluster, recipe, reference, tmp_p
     assert "the same command shows how it goes, and the result" in said
     assert not (run_dir / "metrics.json").exists()
 
-    # Whoever follows can be interrupted, and the job does not mind.
+    # Interrupting the command that follows does not affect the job.
     follower = command(recipe, run_dir, *on_nodes())
     wait_until(lambda: (run_dir / "logs" / "train.rank1.log").exists(), what="the training")
     follower.send(signal.SIGINT)
@@ -107,9 +107,9 @@ def test_a_run_that_is_left_alone_is_picked_up(cluster, recipe, reference, tmp_p
     assert job_in(run_dir) == job, "there was one job"
 
 
-def test_nothing_else_is_done_in_the_directory_of_a_job(cluster, recipe, tmp_path, command):
+def test_other_runs_in_the_directory_of_an_active_job_are_refused(cluster, recipe, tmp_path, command):
     run_dir = tmp_path / "run"
-    # It never starts: there is no such feature, and the controller may still keep it.
+    # The job is held and never starts.
     code, said = command(recipe, run_dir, *on_nodes(**{"slurm.extra": "[--hold]"}), "--detach").finish(60)
     assert code == 0, said
     job = job_in(run_dir)
@@ -123,7 +123,7 @@ def test_nothing_else_is_done_in_the_directory_of_a_job(cluster, recipe, tmp_pat
     assert job_in(run_dir) == job
 
 
-def test_a_cancelled_job_is_told_and_the_next_one_goes_on(cluster, recipe, reference, tmp_path, command):
+def test_a_cancelled_job_is_reported_and_the_next_one_resumes(cluster, recipe, reference, tmp_path, command):
     run_dir = tmp_path / "run"
     follower = command(recipe, run_dir, *on_nodes())
     wait_until(lambda: step_of_last_checkpoint(run_dir) >= 2, what="a checkpoint")
@@ -143,14 +143,14 @@ def test_a_cancelled_job_is_told_and_the_next_one_goes_on(cluster, recipe, refer
     assert_same_result(run, reference)
 
 
-def test_a_job_that_fails_is_told_with_its_cause(cluster, recipe, tmp_path, command):
+def test_a_failed_job_is_reported_with_its_cause(cluster, recipe, tmp_path, command):
     run_dir = tmp_path / "run"
     code, said = command(recipe, run_dir, *on_nodes(1, 8, **{"slurm.setup": "['exit 3']"})).finish(60)
     job = job_in(run_dir)
     assert code == 1, said
     assert f"Slurm job {job} ended before its stages were complete (got FAILED, exit code 3:0)" in said
     assert f"log: {run_dir}/logs/slurm-{job}.log" in said
-    # What one of the processes says is the better cause.
+    # The error of a process is a better cause than the state of the job.
     (run_dir / "data" / "train.jsonl").write_text("")
     code, said = command(recipe, run_dir, *on_nodes(1, 8)).finish()
     assert code == 1, said
@@ -161,11 +161,11 @@ def test_a_job_that_fails_is_told_with_its_cause(cluster, recipe, tmp_path, comm
     assert f"log: {run_dir}/logs/train.rank0.log" in said
 
 
-def test_a_job_that_slurm_refuses_is_told(cluster, recipe, tmp_path, command):
+def test_a_job_that_slurm_rejects_is_reported(cluster, recipe, tmp_path, command):
     run_dir = tmp_path / "run"
     code, said = command(recipe, run_dir, *on_nodes(**{"slurm.partition": "nowhere"})).finish(60)
     assert code == 2, said
-    assert "sbatch does not take the job (got 'sbatch: error: " in said
+    assert "sbatch rejected the job (got 'sbatch: error: " in said
     assert "invalid partition" in said.lower()
     assert not (run_dir / "job.json").exists()
 
@@ -175,7 +175,7 @@ def test_a_job_near_its_time_limit_saves_requeues_itself_and_finishes(cluster, r
     follower = command(recipe, run_dir, *on_nodes())
     wait_until(lambda: step_of_last_checkpoint(run_dir) >= 2, what="a checkpoint")
     job = job_in(run_dir)
-    # What Slurm does stop_seconds before the limit, which is counted in minutes.
+    # As Slurm does stop_seconds before the limit, which has a resolution of minutes.
     cluster.run("scancel", "--batch", "--signal=USR1", job)
     wait_until(lambda: "Restarts=1" in cluster.show(job), what="the requeue")
     step = step_of_last_checkpoint(run_dir)
@@ -191,7 +191,7 @@ def test_a_job_near_its_time_limit_saves_requeues_itself_and_finishes(cluster, r
     assert "stopped, and saved; requeueing" in log
 
 
-def test_a_preempted_job_saves_and_goes_on_when_its_turn_comes_again(cluster, recipe, tmp_path, command):
+def test_a_preempted_job_saves_and_resumes_after_its_requeue(cluster, recipe, tmp_path, command):
     run_dir = tmp_path / "run"
     longer = {"num_epochs": 150, "learning_rate": 0.0001}  # Slurm takes a second or two to preempt
     follower = command(recipe, run_dir, *on_nodes(**longer, **{"slurm.partition": "spare"}))

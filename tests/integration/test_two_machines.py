@@ -1,4 +1,4 @@
-"""Two machines without a scheduler, both of them this one: two commands that make one run."""
+"""Two machines without a scheduler, both simulated on this one: two commands that form one run."""
 
 import os
 import signal
@@ -50,13 +50,13 @@ def test_two_machines_train_the_same_model(machine, recipe, tmp_path, zero):
     assert run.texts == reference.texts
     assert run.json("training.json")["processes"] == 2
     assert processes_of(run_dir) == []
-    # Both are told at once that nothing is left to do.
+    # Both find at once that nothing is left to do.
     for rank in (1, 0):
         code, said = machine(rank, recipe, run_dir, *zero).finish(30)
         assert code == 0, said
 
 
-def test_when_one_machine_dies_the_others_end_and_the_commands_go_on(machine, recipe, tmp_path):
+def test_the_other_machines_end_when_one_dies_and_the_commands_resume(machine, recipe, tmp_path):
     run_dir = tmp_path / "run"
     checkpoints = run_dir / "checkpoints"
     other, first = (machine(rank, recipe, run_dir) for rank in (1, 0))

@@ -1,4 +1,4 @@
-"""Slurm's commands, made up: each is a few lines of shell on the PATH, and writes down how it was called."""
+"""Fakes of Slurm's commands: each is a few lines of shell on the PATH that records how it is called."""
 
 import os
 
@@ -10,7 +10,7 @@ from summtune.plan.launch import Launch
 
 @pytest.fixture
 def commands(tmp_path, monkeypatch):
-    """Put commands on the PATH: ``commands(name=shell)``; return what they were called with so far."""
+    """Put commands on the PATH with ``commands(name=shell)``, which returns the calls so far."""
     folder = tmp_path / "bin"
     folder.mkdir()
     calls = tmp_path / "calls"
@@ -29,7 +29,7 @@ def commands(tmp_path, monkeypatch):
 
 @pytest.fixture
 def slurm_plan(tmp_path):
-    """The plan of a training as a Slurm job; ``deepspeed`` gives its two stages launches of their own."""
+    """The plan of a training as a Slurm job; ``deepspeed`` gives its two stages separate launches."""
 
     def plan(deepspeed=False, name="lora", **slurm):
         recipe = train_recipe(launcher="slurm", slurm={"nodes": 2} | slurm)

@@ -1,4 +1,4 @@
-"""How solved examples are chosen."""
+"""Choice of exemplars."""
 
 import math
 import re
@@ -30,13 +30,13 @@ def test_no_shots_need_no_pool() -> None:
     assert choose_exemplars([], TARGETS, 0, "similar", (), 0) == [(), ()]
 
 
-def test_first_passes_over_what_is_to_be_summarized() -> None:
+def test_choose_first_skips_dialogues_to_be_summarized() -> None:
     chosen = choose_exemplars(POOL, TARGETS, 2, "first", (), 0)
     assert ids(chosen[0]) == ["d1", "d2"]
     assert chosen[0] is chosen[1]
 
 
-def test_random_depends_on_the_seed_and_never_leaks() -> None:
+def test_choose_random_depends_on_the_seed_and_never_leaks() -> None:
     drawn = {tuple(ids(choose_exemplars(POOL, TARGETS, 2, "random", (), seed)[0])) for seed in range(80)}
     assert len(drawn) == 12  # every pair of the four that are not to be summarized, in both orders
     assert not any("d0" in one for one in drawn)
@@ -48,7 +48,7 @@ LARGE_POOL = made(*(f"dialogue number {number}" for number in range(300)))
 MANY_TARGETS = [Dialogue(f"t{number}", f"a talk of {number}", ("s",)) for number in range(200)]
 
 
-def test_random_draws_anew_for_each_dialogue_and_uses_the_whole_pool_evenly() -> None:
+def test_choose_random_draws_separately_for_each_dialogue_and_evenly_from_the_pool() -> None:
     chosen = choose_exemplars(LARGE_POOL, MANY_TARGETS, 3, "random", (), 42)
     assert len(set(chosen)) == 200
     shown = Counter(identity for one in chosen for identity in ids(one))
@@ -56,12 +56,12 @@ def test_random_draws_anew_for_each_dialogue_and_uses_the_whole_pool_evenly() ->
     assert max(shown.values()) < 10
 
 
-def test_random_is_the_same_on_every_python_and_machine() -> None:
+def test_choose_random_is_the_same_on_every_python_and_machine() -> None:
     chosen = choose_exemplars(LARGE_POOL, MANY_TARGETS[:2], 3, "random", (), 42)
     assert [ids(one) for one in chosen] == [["d25", "d42", "d256"], ["d95", "d220", "d41"]]
 
 
-def test_a_draw_depends_on_the_text_and_not_on_the_other_dialogues_their_order_or_the_id() -> None:
+def test_a_random_draw_depends_only_on_the_text_of_its_dialogue() -> None:
     together = choose_exemplars(LARGE_POOL, MANY_TARGETS, 3, "random", (), 42)
     assert choose_exemplars(LARGE_POOL, MANY_TARGETS[:20], 3, "random", (), 42) == together[:20]
     assert choose_exemplars(LARGE_POOL, MANY_TARGETS[::-1], 3, "random", (), 42) == together[::-1]
@@ -69,7 +69,7 @@ def test_a_draw_depends_on_the_text_and_not_on_the_other_dialogues_their_order_o
     assert choose_exemplars(LARGE_POOL, [from_a_pipe], 3, "random", (), 42) == [together[7]]
 
 
-def test_a_dialogue_that_may_not_be_shown_changes_no_other_draw() -> None:
+def test_an_excluded_dialogue_does_not_change_other_draws() -> None:
     alone = choose_exemplars(LARGE_POOL, MANY_TARGETS, 3, "random", (), 42)
     among_the_targets = choose_exemplars(LARGE_POOL, [*MANY_TARGETS, *LARGE_POOL[:10]], 3, "random", (), 42)
     barred = {one.id for one in LARGE_POOL[:10]}
@@ -88,7 +88,7 @@ def test_fewer_shots_are_the_last_of_more_shots(choose: Literal["random", "simil
         assert fewer == [one[-shots:] for one in most]
 
 
-def test_as_many_shots_as_there_are_to_choose_from() -> None:
+def test_shots_can_use_the_whole_pool() -> None:
     for one in choose_exemplars(POOL, TARGETS, 4, "random", (), 3):
         assert sorted(ids(one)) == ["d1", "d2", "d3", "d4"]
 
@@ -99,13 +99,13 @@ def test_ids_are_shown_in_the_order_given() -> None:
     assert chosen[0] is chosen[1]
 
 
-def test_similar_shows_the_most_similar_last_and_never_the_target_itself() -> None:
+def test_choose_similar_shows_the_most_similar_last_and_never_the_target_itself() -> None:
     about_train, about_cat = choose_exemplars(POOL, TARGETS, 2, "similar", (), 0)
     assert about_train[-1].id == "d3"
     assert ids(about_cat) == ["d2", "d4"]
 
 
-def test_equally_similar_exemplars_come_in_the_order_of_the_pool() -> None:
+def test_equally_similar_exemplars_are_ordered_by_the_pool() -> None:
     pool = made("x y", "y x", "x  y")
     (chosen,) = choose_exemplars(pool, made("x y z"), 3, "similar", (), 0)
     assert ids(chosen) == ["d2", "d1", "d0"]
@@ -133,7 +133,7 @@ SENTENCES = st.lists(st.sampled_from(["a", "B", "c", "dd", "e!"]), min_size=1, m
 
 
 @given(st.lists(SENTENCES, min_size=3, max_size=8, unique=True), st.lists(SENTENCES, min_size=1, max_size=4))
-def test_similar_agrees_with_a_cosine_computed_by_hand(texts: list[str], wanted: list[str]) -> None:
+def test_choose_similar_agrees_with_a_cosine_computed_by_hand(texts: list[str], wanted: list[str]) -> None:
     pool, targets = made(*texts), made(*wanted)
     for target, chosen in zip(targets, choose_exemplars(pool, targets, 2, "similar", (), 0), strict=True):
         others = [one for one in pool if one.dialogue != target.dialogue]
@@ -143,7 +143,7 @@ def test_similar_agrees_with_a_cosine_computed_by_hand(texts: list[str], wanted:
         assert all(one.dialogue != target.dialogue for one in chosen)
 
 
-def test_more_targets_than_a_chunk_get_the_same_as_alone() -> None:
+def test_targets_beyond_one_chunk_get_the_same_exemplars_as_alone() -> None:
     targets = made(*(f"the cat {number} ran home late" for number in range(300)))
     together = choose_exemplars(POOL, targets, 2, "similar", (), 0)
     assert len(together) == 300
@@ -151,12 +151,12 @@ def test_more_targets_than_a_chunk_get_the_same_as_alone() -> None:
 
 
 @pytest.mark.parametrize("choose", ["first", "random"])
-def test_too_small_a_pool_is_an_error_with_numbers(choose: Literal["first", "random"]) -> None:
-    with pytest.raises(DataError, match=r"shots: 5 .*got 4 to choose from beside the 1 that are to be summarized"):
+def test_a_pool_that_is_too_small_is_reported_with_numbers(choose: Literal["first", "random"]) -> None:
+    with pytest.raises(DataError, match=r"shots: 5 .*got 4 to choose from without the 1 to be summarized"):
         choose_exemplars(POOL, TARGETS, 5, choose, (), 0)
 
 
-def test_similar_counts_the_target_itself_out() -> None:
+def test_choose_similar_excludes_the_target_from_the_pool_size() -> None:
     with pytest.raises(DataError, match=r"shots: 5 .*got 4 to choose from"):
         choose_exemplars(POOL, TARGETS, 5, "similar", (), 0)
     with pytest.raises(DataError, match=r"shots: 6 .*got 5 to choose from\)"):
@@ -166,18 +166,18 @@ def test_similar_counts_the_target_itself_out() -> None:
 @pytest.mark.parametrize(
     ("named", "message"),
     [
-        (["d1"], r"exemplars name 1 ids \(got shots: 2\)"),
-        (["d1", "d1"], r"named twice \(got d1\)"),
+        (["d1"], r"exemplars.ids has 1 ids \(got shots: 2\)"),
+        (["d1", "d1"], r"duplicate exemplar \(got d1\)"),
         (["d1", "d33"], r"among the 5 dialogues .*got d33, did you mean d3\?"),
-        (["d1", "d0"], r"to be summarized itself \(got d0\)"),
+        (["d1", "d0"], r"in the test data \(got d0\)"),
     ],
 )
-def test_ids_that_cannot_be_shown_are_named(named: list[str], message: str) -> None:
+def test_invalid_exemplar_ids_are_reported(named: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
         choose_exemplars(POOL, TARGETS, 2, "ids", named, 0)
 
 
-def test_similar_dialogues_are_found_without_spaces_between_words():
+def test_choose_similar_works_in_scripts_without_spaces():
     texts = ["我想退货，鞋子太小了。", "明天的会议改到星期五了。", "请问图书馆几点关门？"]
     pool = [Dialogue(str(place), text, ("x",)) for place, text in enumerate(texts)]
     targets = [Dialogue("t", "会议是不是改到星期五？", ("x",)), Dialogue("u", "这双鞋子太大，可以退货吗？", ("x",))]

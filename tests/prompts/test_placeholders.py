@@ -1,4 +1,4 @@
-"""Placeholders of other tools in prompt templates, and braces that are text."""
+"""Placeholders of other tools in prompt templates, and braces in text."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from summtune.prompts.placeholders import foreign_placeholder
         "{0}", "{0!r}", "${dialogue}", "$dialogue", "#{dialogue}", "%(dialogue)s",
     ],
 )  # fmt: skip
-def test_a_placeholder_for_the_dialogue_is_answered_with_ours(template):
+def test_a_foreign_placeholder_for_the_dialogue_is_reported_with_the_right_one(template):
     assert foreign_placeholder(f"Summarize: {template}") == (
         f"prompt_template has a placeholder that is not replaced (got {template}); write {{dialogue}}"
     )
@@ -25,7 +25,7 @@ def test_a_placeholder_for_the_dialogue_is_answered_with_ours(template):
     "template",
     ["{}", "%s", "<dialogue>", "<DIALOGUE>", "<|dialogue|>", "[dialogue]", "[[dialogue]]", "__dialogue__", "%text%"],
 )
-def test_a_sign_for_the_dialogue_is_answered_with_ours_only_where_ours_is_missing(template):
+def test_a_tag_for_the_dialogue_is_reported_only_without_a_dialogue_placeholder(template):
     message = foreign_placeholder(f"Summarize: {template}")
     assert message is not None
     assert message.startswith(f"prompt_template has no {{dialogue}} (got {template} in ")
@@ -33,21 +33,21 @@ def test_a_sign_for_the_dialogue_is_answered_with_ours_only_where_ours_is_missin
 
 
 @pytest.mark.parametrize("other", ["{text}", "{{text}}", "{1}", "{customer_name}", "{{ speaker }}", "%(text)s"])
-def test_beside_the_dialogue_nothing_else_is_replaced(other):
+def test_other_placeholders_next_to_the_dialogue_are_reported(other):
     message = foreign_placeholder(f"{{dialogue}}{other}")
     assert message is not None
     assert f"(got {other}); only {{dialogue}} is replaced; remove {other}" in message
 
 
 @pytest.mark.parametrize("other", ["{summary}", "{{summary}}", "{ summary }", "{Summary}", "${summary}", "{target}"])
-def test_a_place_for_the_summary_is_to_be_removed(other):
+def test_a_placeholder_for_the_summary_is_reported(other):
     message = foreign_placeholder(f"{{dialogue}} {other}")
     assert message is not None
     assert f"(got {other}); remove {other}: the model writes the summary" in message
 
 
 @pytest.mark.parametrize("statement", ["{% for turn in turns %}", "{# note #}", "{{#each turns}}", "{{/each}}"])
-def test_statements_of_template_languages_are_not_run(statement):
+def test_statements_of_template_languages_are_reported(statement):
     assert f"(got {statement})" in (foreign_placeholder(f"{statement}{{dialogue}}") or "")
 
 
@@ -61,13 +61,13 @@ def test_statements_of_template_languages_are_not_run(statement):
         (r"Summarize:\t{dialogue}", r"\t", "tab"),
     ],
 )
-def test_an_escape_sequence_that_yaml_left_is_reported(template, escape, meant):
+def test_an_escape_sequence_that_yaml_did_not_interpret_is_reported(template, escape, meant):
     message = foreign_placeholder(template)
     assert message is not None
-    assert f"in place of a {meant} (got {escape}); write the text in double quotes" in message
+    assert f"instead of a {meant} (got {escape}); write the text in double quotes" in message
 
 
-def test_a_file_is_not_a_template():
+def test_a_file_name_instead_of_a_template_is_reported():
     assert "(got 'prompts/short.txt'); copy the text" in (foreign_placeholder("prompts/short.txt") or "")
 
 

@@ -68,6 +68,6 @@ def test_every_key_in_the_schema_has_a_description():
     sections = schema["$defs"]
     for section in (schema, *sections.values()):
         for name, key in section.get("properties", {}).items():  # JsonValue, which is anything, has none
-            # A description that is also its section's stands there alone.
+            # pydantic writes a description only once if the section has the same one.
             referred = sections.get(key.get("$ref", "").rsplit("/", 1)[-1], {})
             assert key.get("description") or referred.get("description"), name

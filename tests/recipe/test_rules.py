@@ -164,7 +164,7 @@ def test_what_builtin_dialogues_cannot_have_is_not_skipped():
         (SHOTS, {"exemplars": {"choose": "ids", "ids": ["x", "y"]}}),
     ],
 )
-def test_the_same_keys_are_read_beside_what_they_belong_to(given, changes):
+def test_keys_have_an_effect_together_with_the_keys_they_depend_on(given, changes):
     assert findings(given, **changes) == []
 
 
@@ -268,7 +268,7 @@ def test_a_baseline_that_is_not_one_of_the_systems_is_reported():
     assert findings(COMPARE, baseline="two") == []
 
 
-def test_a_system_is_named_after_its_file():
+def test_a_system_without_a_name_is_named_after_its_file():
     assert system_name("recipes\\deep/few_shot.yaml") == "few_shot"
 
 

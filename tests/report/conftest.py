@@ -36,7 +36,7 @@ def write_training(folder):
 
 @pytest.fixture
 def run_dir(tmp_path):
-    """Write a finished run of ``n`` dialogues and return its directory; ``changes`` go over its first prediction."""
+    """Write a finished run of ``n`` dialogues and return its directory; ``changes`` apply to the first prediction."""
 
     def write(name="zero_shot", *, kind="prompt", n=6, words=3, metrics=("rouge1", "rouge2", "rougeL"), **changes):
         folder = tmp_path / name

@@ -15,18 +15,18 @@ def texts(svg):
     return ["".join(each.itertext()) for each in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
 
 
-def test_the_chart_writes_names_metrics_and_values_as_text():
+def test_the_chart_contains_names_metrics_and_values_as_text():
     shown = texts(chart.scores_svg([system("Original"), system("LoRA", 0.5731)]))
     assert {"Original", "LoRA", "ROUGE-1", "ROUGE-L", "40.0", "57.3"} <= set(shown)
 
 
-def test_the_same_scores_give_the_same_bytes():
+def test_charts_of_the_same_scores_have_the_same_bytes():
     systems = [system("Original"), system("LoRA")]
     assert chart.scores_svg(systems) == chart.scores_svg(systems)
     assert chart.scores_png(systems, dots_per_inch=60) == chart.scores_png(systems, dots_per_inch=60)
 
 
-def test_a_matplotlibrc_of_the_current_folder_changes_nothing():
+def test_a_matplotlibrc_does_not_change_the_charts():
     systems = [system("Original"), system("LoRA")]
     plain = chart.scores_svg(systems), chart.scores_png(systems, dots_per_inch=60)
     with matplotlib.rc_context({"axes.labelsize": 31, "lines.linewidth": 9, "figure.constrained_layout.use": True}):
@@ -34,17 +34,17 @@ def test_a_matplotlibrc_of_the_current_folder_changes_nothing():
 
 
 @pytest.mark.parametrize("name", ["$\\frac{", "a $5 and $6 b", "<b>&\"'", "_hidden", "nul\x00 ‮rtl", "中文"])
-def test_a_name_is_shown_as_it_is_whatever_it_holds(name):
+def test_names_with_markup_or_formulas_are_shown_unchanged(name):
     shown = "".join(texts(chart.scores_svg([system(name), system("other")])))
     assert chart.one_line(name) in shown
 
 
-def test_metrics_on_other_scales_or_missing_in_a_system_stay_out():
+def test_metrics_on_other_scales_or_missing_in_a_system_are_not_charted():
     systems = [system("a", metrics=("rouge1", "rouge2", "bleu")), system("b", metrics=("rouge1", "bleu"))]
     assert chart.charted_metrics(systems) == ["rouge1"]
 
 
-def test_an_interval_that_misses_its_value_is_drawn():
+def test_an_interval_that_excludes_its_value_is_drawn():
     assert "40.0" in texts(chart.scores_svg([system("a", value=0.4, low=0.41, high=0.46)]))
 
 
@@ -52,7 +52,7 @@ def test_scores_without_interval_are_drawn():
     assert "40.0" in texts(chart.scores_svg([system("a", low=None, high=None)]))
 
 
-def test_many_systems_share_the_palette_and_carry_no_values():
+def test_bars_of_many_systems_have_no_value_labels():
     svg = chart.scores_svg([system(f"s{i}") for i in range(11)])
     assert "40.0" not in texts(svg)
     assert all(colour in svg for colour in chart.PALETTE)
@@ -73,7 +73,7 @@ def paths(group):
     return group.count("<path")
 
 
-def test_one_system_has_a_legend_of_floor_and_ceiling_alone():
+def test_the_legend_of_a_single_system_has_only_floor_and_ceiling():
     shown = texts(chart.scores_svg([system("Original")], **ANCHORS))
     assert "lead-3 (floor)" in shown
     assert "Original" not in shown
@@ -84,34 +84,34 @@ def test_an_anchor_without_the_charts_metrics_is_left_out():
     assert "lead-3 (floor)" not in texts(chart.scores_svg([system("Original")], floor=other))
 
 
-def test_a_bar_a_system_and_metric():
+def test_there_is_one_bar_per_system_and_metric():
     names = [f"s{i}" for i in range(3)]
     svg = chart.scores_svg([system(name, metrics=("rouge1", "rouge2", "rougeL")) for name in names])
     for colour in chart.PALETTE[:3]:
         assert len(re.findall(rf'<path d="[^"]*"[^>]*fill: {colour}', svg)) == 3 + 1  # bars, and the legend's sample
 
 
-def test_png_is_png():
+def test_scores_png_returns_a_png_file():
     assert chart.scores_png([system("a")], dots_per_inch=60).startswith(b"\x89PNG")
 
 
-def test_a_picture_of_names_that_no_font_holds_is_drawn_in_silence():
+def test_names_with_missing_glyphs_are_drawn_without_warnings():
     names = ("␛ \U0001f600 \ua9c5", "b")
     assert chart.scores_png([system(name) for name in names], dots_per_inch=30).startswith(b"\x89PNG")
 
 
-def test_losses_take_the_later_row_of_a_step_logged_twice():
+def test_the_loss_chart_uses_the_later_row_of_a_repeated_step():
     once = [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0}, {"step": 2, "eval_loss": 2.5}]
     resumed = [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 9.0}, *once[1:]]
     assert chart.losses_svg(once) == chart.losses_svg(resumed)
     assert {"training loss", "validation loss"} <= set(texts(chart.losses_svg(once)))
 
 
-def test_a_log_without_evaluations_has_one_line():
+def test_a_loss_chart_without_evaluations_has_one_line():
     assert "validation loss" not in texts(chart.losses_svg([{"step": 1, "loss": 3.0}]))
 
 
-def test_charts_on_one_page_have_ids_of_their_own():
+def test_charts_on_one_page_have_distinct_ids():
     log = [{"step": step, "loss": 3.0 / step} for step in (1, 2, 3)]
     ids = [set(re.findall(r'\bid="([^"]+)"', chart.losses_svg(log, salt=salt))) for salt in ("one", "two")]
     assert ids[0]
@@ -121,7 +121,7 @@ def test_charts_on_one_page_have_ids_of_their_own():
     assert used <= ids[0]
 
 
-def test_drawing_leaves_matplotlibs_settings_alone():
+def test_drawing_does_not_change_matplotlibs_settings():
     before = dict(matplotlib.rcParams)
     chart.scores_svg([system("a")])
     assert dict(matplotlib.rcParams) == before
@@ -135,14 +135,14 @@ def test_a_legend_has_as_many_columns_as_fit(widths, columns):
     assert chart._legend_columns(widths) == columns
 
 
-def test_a_bar_without_an_interval_gets_none():
+def test_a_score_without_an_interval_has_no_error_bar():
     with_interval = chart.scores_svg([system("a"), system("b")])
     without = chart.scores_svg([system("a", low=None, high=None), system("b", low=None, high=None)])
     assert with_interval.count("LineCollection") > 0
     assert without.count("LineCollection") == 0
 
 
-def test_the_eighth_system_does_not_look_like_the_first():
+def test_the_eighth_system_is_hatched():
     svg = chart.scores_svg([system(f"s{i}") for i in range(8)])
     assert "<pattern" in svg
     assert "<pattern" not in chart.scores_svg([system(f"s{i}") for i in range(7)])

@@ -28,17 +28,17 @@ def texts(svg):
     return ["".join(each.itertext()) for each in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
 
 
-def test_every_cost_has_a_panel_with_a_point_a_system():
+def test_every_cost_has_a_panel_with_one_point_per_system():
     svg = cost_svg(STORY, hours="GPU-hours")
     shown = texts(svg)
-    assert {"Trained parameters", "GPU-hours", "Peak memory a device", "Size on disk", "ROUGE-1"} <= set(shown)
+    assert {"Trained parameters", "GPU-hours", "Peak memory per device", "Size on disk", "ROUGE-1"} <= set(shown)
     assert {"Original", "Full fine-tuning", "LoRA"} <= set(shown)
     # Three panels with three points and one with the two whose memory is known, and the legend.
     assert len(re.findall(r"<use [^>]*fill: #0072b2", svg)) == 3 + 1
     assert len(re.findall(r"<use [^>]*fill: #e69f00", svg)) == 4 + 1
 
 
-def test_zero_has_a_place_beside_a_logarithmic_axis():
+def test_zero_has_a_position_on_a_logarithmic_axis():
     shown = texts(cost_svg(STORY))
     assert shown.count("log") == 2  # parameters and size; hours and memory are too near each other
     assert {"0", "10 M", "100 M", "100 MiB"} <= set(shown)
@@ -47,7 +47,7 @@ def test_zero_has_a_place_beside_a_logarithmic_axis():
 def test_a_cost_that_fewer_than_two_systems_have_gets_no_panel():
     svg = cost_svg([system("Original"), system("LoRA", 3_538_944, memory=GIB), ELSEWHERE])
     assert "Trained parameters" in texts(svg)
-    assert not {"Peak memory a device", "Device-hours", "Size on disk"} & set(texts(svg))
+    assert not {"Peak memory per device", "Device-hours", "Size on disk"} & set(texts(svg))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_without_two_points_to_compare_there_is_no_chart(systems):
     assert cost_svg(systems) is None
 
 
-def test_floor_and_ceiling_are_named():
+def test_the_cost_chart_names_floor_and_ceiling():
     shown = texts(cost_svg(STORY, floor=system("lead-3"), ceiling=system("human agreement")))
     assert {"lead-3 (floor)", "human agreement (ceiling)"} <= set(shown)
     assert "lead-3 (floor)" not in texts(cost_svg(STORY, floor=system("lead-3", bleu=0.1)))
@@ -74,7 +74,7 @@ def test_scores_without_interval_are_drawn():
     assert "LoRA" in texts(cost_svg([each | {"metrics": bare} for each in STORY]))
 
 
-def test_the_metric_is_the_first_that_two_systems_have():
+def test_the_cost_chart_shows_the_first_metric_that_two_systems_have():
     systems = [system("a", bleu=0.3, rouge1=0.4), system("b", rouge1=0.4, rouge2=0.2)]
     assert shown_metric(systems) == "rouge1"
 
@@ -86,9 +86,9 @@ def test_costs_of_any_size_have_ticks(value):
         assert "Device-hours" in texts(cost_svg(systems))
 
 
-def test_the_table_holds_what_is_known():
+def test_the_cost_table_has_a_dash_for_unknown_costs():
     table = cost_table([*STORY, ELSEWHERE], hours="GPU-hours")
-    assert table.header == ("System", "GPU-hours", "Peak memory a device", "Size on disk")
+    assert table.header == ("System", "GPU-hours", "Peak memory per device", "Size on disk")
     assert table.rows == (
         ("Original", "0", "–", "0"),
         ("Full fine-tuning", "1.75", "20 GiB", "944.5 MiB"),

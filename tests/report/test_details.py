@@ -8,7 +8,7 @@ def change_plan(folder, **changes):
     return read_run(folder)
 
 
-def test_a_trained_run_says_how(run_dir):
+def test_the_details_of_a_trained_run_include_data_batch_and_time(run_dir):
     run = change_plan(
         run_dir("lora", kind="train"),
         data={
@@ -28,18 +28,18 @@ def test_a_trained_run_says_how(run_dir):
     assert "Training data" not in entries
 
 
-def test_the_recipe_stands_as_given_and_as_resolved(run_dir):
+def test_details_include_the_recipe_as_given_and_as_resolved(run_dir):
     details = run_details("zero-shot", read_run(run_dir()))
     assert details.given.startswith("# <what a person wrote>\n")
     assert "prompt_template: |-" in details.recipe
 
 
-def test_outputs_from_elsewhere_have_no_model(run_dir):
+def test_external_predictions_are_described_without_a_model(run_dir):
     run = change_plan(run_dir(), kind="scored", recipe={})
-    assert system_description(run) == "Outputs from elsewhere"
+    assert system_description(run) == "External predictions"
 
 
-def test_hours_are_of_gpus_if_all_that_ran_used_some(run_dir):
+def test_hours_are_gpu_hours_only_if_all_runs_used_gpus(run_dir):
     launch = {"processes": 1, "device": "cuda"}
     gpu = change_plan(run_dir("gpu"), stages=[{"name": "train", "launch": launch}, {"name": "report", "launch": None}])
     cpu = change_plan(run_dir("cpu"), stages=[{"name": "train", "launch": launch | {"device": "cpu"}}])
@@ -48,7 +48,7 @@ def test_hours_are_of_gpus_if_all_that_ran_used_some(run_dir):
     assert hours_title([read_run(run_dir("none"))]) == "Device-hours"
 
 
-def test_a_comparison_with_a_recipe_shows_it_and_one_without_has_none(compare_dir):
+def test_only_a_comparison_with_a_recipe_has_details(compare_dir):
     folder = compare_dir()
     assert comparison_details(read_comparison(folder)) is None
     write_json(folder / "plan.json", {"name": "story", "recipe": {"kind": "compare"}, "versions": {"torch": "2.13.0"}})

@@ -22,7 +22,7 @@ def test_checks_are_rows_and_systems_columns():
     )
 
 
-def test_examples_stand_by_system():
+def test_examples_are_grouped_by_system():
     found = diagnostics(["a", "b"], [metrics({"cap": CAP}), metrics({"cap": CAP})])
     examples = found.checks[0].examples_by_system()
     assert [(name, [each.id for each in some]) for name, some in examples.items()] == [
@@ -31,7 +31,7 @@ def test_examples_stand_by_system():
     ]
 
 
-def test_means_are_written_as_what_they_are():
+def test_means_are_formatted_by_their_kind():
     found = diagnostics(
         ["a", "b"],
         [
@@ -48,7 +48,7 @@ def test_means_are_written_as_what_they_are():
     )
 
 
-def test_a_mean_that_is_not_known_here_keeps_its_name_and_zero_is_a_value():
+def test_an_unknown_mean_keeps_its_name_and_zero_is_shown():
     means = diagnostics(["a"], [metrics({}, sentence_count=0.0)]).means
     assert means.header[1] == "Sentence count"
     assert means.rows == (("a", "0.00"),)
@@ -59,7 +59,7 @@ def test_without_diagnostics_there_is_nothing_to_show():
     assert (found.checks, found.pairs, found.means) == ((), (), None)
 
 
-def test_systems_that_wrote_the_same_are_named_and_else_that_none_did():
+def test_pairs_of_systems_with_identical_outputs_are_listed():
     pairs = [{"a": "LoRA", "b": "Original", "count": 50, "of": 200}, {"a": "c", "b": "d", "count": 0, "of": 200}]
     between = {"checks": {"identical_outputs": {"pairs": pairs}}}
     assert diagnostics(["a"], [{}], between).pairs == (

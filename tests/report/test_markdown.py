@@ -4,7 +4,7 @@ from summtune.report import write_compare_report, write_run_report
 from summtune.report.markdown import fenced
 
 
-def test_a_runs_markdown_says_the_same_in_short(run_dir):
+def test_the_markdown_of_a_run_has_scores_details_and_five_dialogues(run_dir):
     text = (write_run_report(run_dir("lora", kind="train")).parent / "report.md").read_text(encoding="utf-8")
     assert text.startswith("# lora\n")
     assert "| ROUGE-1 | " in text
@@ -14,7 +14,7 @@ def test_a_runs_markdown_says_the_same_in_short(run_dir):
     assert text.count("### test_") == 5
 
 
-def test_a_comparisons_markdown_has_verdict_scores_and_differences(compare_dir):
+def test_the_markdown_of_a_comparison_has_verdict_scores_and_differences(compare_dir):
     text = (write_compare_report(compare_dir()).parent / "report.md").read_text(encoding="utf-8")
     assert text.startswith("# compare: Original vs LoRA\n")
     assert "- LoRA beats Original by " in text or "- LoRA is not distinguishable from Original" in text
@@ -23,7 +23,7 @@ def test_a_comparisons_markdown_has_verdict_scores_and_differences(compare_dir):
     assert "- **LoRA** [" in text
 
 
-def test_hostile_text_opens_no_tag_and_ends_no_block(run_dir):
+def test_hostile_text_in_markdown_opens_no_tag_and_closes_no_block(run_dir):
     hostile = "```\n<script>x</script>"
     folder = run_dir(dialogue=hostile, prediction=hostile, references=(hostile,))
     text = (write_run_report(folder).parent / "report.md").read_text(encoding="utf-8")
@@ -32,7 +32,7 @@ def test_hostile_text_opens_no_tag_and_ends_no_block(run_dir):
 
 
 @pytest.mark.parametrize("text", ["plain", "```", "a ````` b", "nul\x00"])
-def test_a_code_block_is_ended_by_its_own_fence_only(text):
+def test_a_code_block_is_closed_only_by_its_fence(text):
     block = fenced(text, "yaml")
     fence = block.split("yaml")[0]
     assert block.count(fence) == 2

@@ -18,7 +18,7 @@ def change_recipe(folder, **changes):
     write_json(folder / "plan.json", plan)
 
 
-def test_an_adapters_card_says_from_what_how_well_and_how_to_load_it(run_dir):
+def test_the_card_of_an_adapter_has_base_model_scores_and_loading_code(run_dir):
     card = model_card(run_dir("lora", kind="train"))
     assert front_matter(card) == {
         "base_model": "google/flan-t5-base",
@@ -33,18 +33,18 @@ def test_an_adapters_card_says_from_what_how_well_and_how_to_load_it(run_dir):
     assert "base_model: google/flan-t5-base\n" in card.split("## Recipe")[1]
 
 
-def test_the_card_says_the_floor_and_the_ceiling_beside_each_score(run_dir):
+def test_the_card_shows_floor_and_ceiling_next_to_each_score(run_dir):
     card = model_card(run_dir("lora", kind="train"))
     assert "| Metric | Score | 95% interval | Lead-3 | Human agreement |" in card
 
 
-def test_of_dialogues_that_nobody_knows_there_is_no_floor(run_dir):
+def test_the_card_has_no_floor_if_the_dialogues_are_unknown(run_dir):
     folder = run_dir("lora", kind="train")
     write_json(folder / "metrics.json", read_json(folder / "metrics.json") | {"floor": None})
     assert "| Metric | Score | 95% interval | Human agreement |" in model_card(folder)
 
 
-def test_the_verdict_of_a_comparison_stands_in_the_card(run_dir):
+def test_the_card_contains_the_verdict_of_a_comparison(run_dir):
     sentence = "LoRA beats Original by 17.5 ± 1.9 ROUGE-1 (p < 0.001)."
     comparison = {"systems": [{"name": "Original"}, {"name": "LoRA"}], "verdict": [sentence]}
     card = model_card(run_dir("lora", kind="train"), comparison)
@@ -52,7 +52,7 @@ def test_the_verdict_of_a_comparison_stands_in_the_card(run_dir):
     assert card.index("## Scores") < card.index(sentence[:20]) < card.index("## How to use it")
 
 
-def test_a_full_fine_tunings_card_loads_with_transformers(run_dir):
+def test_the_card_of_a_full_fine_tuning_loads_with_transformers(run_dir):
     folder = run_dir("full_ft", kind="train")
     change_recipe(folder, adapter=None)
     card = model_card(folder)
@@ -71,7 +71,7 @@ HOSTILE = "a {b} \"q\" 'r' \\n ```\n```python\n{{ x }} \u202e\n{dialogue}\n---\n
 @pytest.mark.parametrize(
     ("given", "text"), [("flan_briefly", "{dialogue}\n\nBriefly summarize that dialogue."), (HOSTILE, HOSTILE)]
 )
-def test_the_template_stands_in_the_code_as_a_text(run_dir, given, text):
+def test_the_template_is_a_string_literal_in_the_code_of_the_card(run_dir, given, text):
     folder = run_dir("lora", kind="train")
     change_recipe(folder, prompt_template=given)
     (line,) = (line for line in code_of(model_card(folder)).splitlines() if line.startswith("template = "))
@@ -89,7 +89,7 @@ def test_the_template_stands_in_the_code_as_a_text(run_dir, given, text):
         ({"sequence_len": 200}, "sequence_len = 200\n"),
     ],
 )
-def test_the_code_follows_the_recipe(run_dir, changes, expected):
+def test_the_code_of_the_card_follows_the_recipe(run_dir, changes, expected):
     folder = run_dir("lora", kind="train")
     change_recipe(folder, **changes)
     code = code_of(model_card(folder))
@@ -97,7 +97,7 @@ def test_the_code_follows_the_recipe(run_dir, changes, expected):
     compile(code, "card", "exec")
 
 
-def test_the_code_gives_led_its_global_attention(run_dir):
+def test_the_code_of_the_card_sets_the_global_attention_of_led(run_dir):
     folder = run_dir("lora", kind="train")
     assert "global_attention_mask" not in code_of(model_card(folder))
     write_json(folder / "model" / "config.json", {"model_type": "led"})
@@ -109,26 +109,26 @@ def test_the_code_gives_led_its_global_attention(run_dir):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"generation": {"do_sample": True}}, "drawn at random, so each call gives others"),
+        ({"generation": {"do_sample": True}}, "sampled, so each call gives different ones"),
         ({"base_model": "builtin/flan-t5-nano"}, "The base model is bundled with summtune"),
         ({"base_model": "/models/t5"}, "change `base_model_name_or_path` in `adapter_config.json`"),
     ],
 )
-def test_the_card_says_what_the_code_cannot(run_dir, changes, said):
+def test_the_card_states_the_limits_of_its_code(run_dir, changes, said):
     folder = run_dir("lora", kind="train")
     assert said not in model_card(folder)
     change_recipe(folder, **changes)
     assert said in model_card(folder)
 
 
-def test_the_card_says_the_revision_of_the_base(run_dir):
+def test_the_card_names_the_revision_of_the_base_model(run_dir):
     folder = run_dir("lora", kind="train")
     plan = read_json(folder / "plan.json")
     write_json(folder / "plan.json", plan | {"model": {"base_model": "google/flan-t5-base", "revision": "7bcac57"}})
     assert "The base model is `google/flan-t5-base` at revision `7bcac57`." in model_card(folder)
 
 
-def test_local_names_stay_out_of_what_the_hub_reads(run_dir, tmp_path):
+def test_the_front_matter_contains_no_local_paths(run_dir, tmp_path):
     folder = run_dir("lora", kind="train")
     sources = [{"path": path} for path in ("builtin/dialogues", "talks.jsonl", str(tmp_path), "owner/talks")]
     change_recipe(folder, base_model=str(tmp_path / "t5"), datasets=sources)
@@ -137,24 +137,24 @@ def test_local_names_stay_out_of_what_the_hub_reads(run_dir, tmp_path):
     assert matter["datasets"] == ["owner/talks"]
 
 
-def test_before_the_evaluation_the_card_says_so(run_dir):
+def test_the_card_before_the_evaluation_says_not_scored_yet(run_dir):
     folder = run_dir("lora", kind="train")
     (folder / "metrics.json").unlink()
     (folder / "training.json").unlink()
     assert "## Scores\n\nNot scored yet.\n" in model_card(folder)
 
 
-def test_a_folder_that_is_no_run_is_refused(tmp_path):
+def test_a_model_card_of_a_folder_that_is_not_a_run_is_refused(tmp_path):
     with pytest.raises(RunDirectoryError, match=r"is not a run \(got no plan.json\)"):
         model_card(tmp_path)
 
 
-def test_a_prompted_run_has_no_model_to_describe(run_dir):
+def test_a_model_card_of_a_prompted_run_is_refused(run_dir):
     with pytest.raises(RunDirectoryError, match=r"trains no model \(got kind prompt\)"):
         model_card(run_dir())
 
 
-def test_no_name_ends_its_code_or_begins_a_command(run_dir):
+def test_hostile_names_in_the_card_close_no_code_and_start_no_command(run_dir):
     folder = run_dir("lora; id", kind="train")
     plan = read_json(folder / "plan.json")
     recipe = plan["recipe"] | {"base_model": "./a`b\n# Forged\n---\nlicense: x"}

@@ -18,7 +18,7 @@ HARMLESS = HOSTILE.replace("\x00", "␀").replace("\u202e", "⟨U+202E⟩")
 
 
 class Elements(HTMLParser):
-    """Collects what a browser would make of the page: tags, attributes, and the texts of its scripts by their ids."""
+    """Collects tags, attributes, and the texts of scripts by their ids, as a browser would see them."""
 
     def __init__(self, text):
         super().__init__()
@@ -50,7 +50,7 @@ def change(path, **changes):
     write_json(path, read_json(path) | changes)
 
 
-def test_a_runs_page_holds_scores_chart_facts_recipes_and_dialogues(run_dir):
+def test_the_page_of_a_run_has_scores_chart_details_recipes_and_dialogues(run_dir):
     folder = run_dir("lora", kind="train")
     path = write_run_report(folder)
     assert path == folder / "report.html"
@@ -83,7 +83,7 @@ def test_a_runs_page_holds_scores_chart_facts_recipes_and_dialogues(run_dir):
     assert rows[1][3] == [["they meet at", "cut at max_new_tokens"]]
 
 
-def test_a_prompted_runs_page_has_no_training_and_nothing_to_compare(run_dir):
+def test_the_page_of_a_prompted_run_has_no_training_or_comparison(run_dir):
     text = page(write_run_report(run_dir()))
     for heading in ("Training", "Differences", "Quality and cost"):
         assert f">{heading}</h2>" not in text
@@ -93,7 +93,7 @@ def test_a_prompted_runs_page_has_no_training_and_nothing_to_compare(run_dir):
     assert "highest score first" in text
 
 
-def test_a_comparisons_page_says_first_which_system_is_better_and_ends_with_the_reader(compare_dir):
+def test_the_page_of_a_comparison_starts_with_the_verdict_and_ends_with_the_reader(compare_dir):
     folder = compare_dir()
     text = html.unescape(page(write_compare_report(folder)))
     comparison = read_json(folder / "comparison.json")
@@ -110,7 +110,7 @@ def test_a_comparisons_page_says_first_which_system_is_better_and_ends_with_the_
     assert "LoRA − Original" in text
 
 
-def test_a_comparisons_page_shows_costs_floor_and_ceiling_as_rows(compare_dir):
+def test_the_page_of_a_comparison_shows_costs_floor_and_ceiling_as_rows(compare_dir):
     text = page(write_compare_report(compare_dir()))
     rows = [re.sub(r"<[^>]+>", " ", row).split() for row in re.findall(r"<tr[^>]*>.*?</tr>", text, re.DOTALL)]
     anchors = [row for row in rows if row[-2:] == ["–", "–"] and "±" in row]
@@ -119,7 +119,7 @@ def test_a_comparisons_page_shows_costs_floor_and_ceiling_as_rows(compare_dir):
     assert ["Original", "0", "768", "MiB", "0"] in rows
 
 
-def test_a_check_stands_with_counts_references_and_links_into_the_reader(compare_dir):
+def test_a_check_on_the_page_has_counts_references_and_links_to_the_reader(compare_dir):
     text = page(write_compare_report(compare_dir()))
     row = re.search(r'<tr>\s*<th scope="row"><button[^>]*>Names that.*?</tbody>', text, re.DOTALL).group()
     assert row.count("16.7 %") == 2
@@ -140,7 +140,7 @@ def test_the_reader_has_every_summary_and_score(compare_dir):
     assert elements.parsed("dialogues-0")[2][3] == [["they meet at"], ["they meet at noon on day 2"]]
 
 
-def test_outputs_from_elsewhere_make_a_page_with_what_is_known_of_them(run_dir):
+def test_the_page_of_external_predictions_shows_what_is_known(run_dir):
     folder = run_dir("theirs")
     unknown = dict.fromkeys(("prompt_tokens", "new_tokens", "truncated", "hit_length_cap")) | {"dialogue": ""}
     write_jsonl(folder / "predictions.jsonl", [row | unknown for row in read_jsonl(folder / "predictions.jsonl")])
@@ -153,13 +153,13 @@ def test_outputs_from_elsewhere_make_a_page_with_what_is_known_of_them(run_dir):
     del metrics["by_references"]
     write_json(folder / "metrics.json", metrics)
     text = page(write_run_report(folder))
-    assert "Outputs from elsewhere, scored on 6 dialogues" in text
+    assert "External predictions, scored on 6 dialogues" in text
     assert ">Diagnostics</h2>" not in text
     assert "predictions: theirs.csv" in text
     assert Elements(text).parsed("dialogues-0")[0][1] == ""
 
 
-def test_the_page_needs_nothing_else(compare_dir):
+def test_the_page_is_self_contained(compare_dir):
     text = page(write_compare_report(compare_dir()))
     elements = Elements(text)
     assert "link" not in elements.tags
@@ -171,7 +171,7 @@ def test_the_page_needs_nothing_else(compare_dir):
     assert "default-src 'none'" in text
 
 
-def test_hostile_text_stays_text(compare_dir):
+def test_hostile_text_on_the_page_is_escaped(compare_dir):
     folder = compare_dir(
         names=(HOSTILE, "LoRA"), id="__proto__", dialogue=f"A: {HOSTILE}", prediction=HOSTILE, references=(HOSTILE,)
     )
@@ -197,39 +197,39 @@ def test_hostile_text_stays_text(compare_dir):
     assert first[3][0][0] == HARMLESS
 
 
-def test_the_security_policy_allows_the_pages_own_script_alone(run_dir):
+def test_the_security_policy_allows_only_the_script_of_the_page(run_dir):
     text = page(write_run_report(run_dir()))
     script = Elements(text).scripts[""]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in text
 
 
-def test_a_page_that_is_full_says_which_dialogues_it_holds(run_dir):
+def test_a_page_over_budget_says_which_dialogues_it_contains(run_dir):
     text = to_html(run_contents(read_run(run_dir())), budget=700).decode()
     held = len(Elements(text).parsed("dialogues-0"))
     assert 1 < held < 6
-    assert f"This page holds the first {held} of 6 dialogues" in text
+    assert f"This page contains the first {held} of 6 dialogues" in text
 
 
-def test_every_dialogue_has_its_place_in_a_part(run_dir):
+def test_every_dialogue_is_in_one_chunk(run_dir):
     elements = Elements(page(write_run_report(run_dir(n=205, metrics=["rouge1"]))))
     assert [len(elements.parsed(f"dialogues-{part}")) for part in range(3)] == [100, 100, 5]
     assert "dialogues-3" not in elements.scripts
 
 
-def test_the_same_run_gives_the_same_page(run_dir):
+def test_the_page_of_the_same_run_has_the_same_bytes(run_dir):
     folder = run_dir("lora", kind="train")
     first = write_run_report(folder).read_bytes()
     assert write_run_report(folder).read_bytes() == first
 
 
 @pytest.mark.parametrize("metrics", [["rouge1"], ["rouge1", "rouge2", "rougeL", "rougeLsum"]])
-def test_any_number_of_metrics_makes_a_page(run_dir, metrics):
+def test_the_page_supports_any_number_of_metrics(run_dir, metrics):
     text = page(write_run_report(run_dir(metrics=metrics)))
     assert text.count('<th scope="row">ROUGE-') == len(metrics)
 
 
-def test_many_differences_show_the_first_metrics_first_and_all_on_demand(compare_dir):
+def test_many_differences_are_folded_after_those_of_the_first_metric(compare_dir):
     folder = compare_dir()
     comparison = read_json(folder / "comparison.json")
     comparison["differences"] *= 6
@@ -256,7 +256,7 @@ def test_warnings_of_training_and_prediction_are_in_the_report(run_dir):
     assert "test: the tokenizer loses accents." in text
 
 
-def test_a_warning_that_several_systems_share_is_in_the_comparison_once_with_their_names(compare_dir):
+def test_a_shared_warning_is_shown_once_with_the_names_of_its_systems(compare_dir):
     folder = compare_dir()
     for name in ("zero_shot", "lora"):
         change(folder.parent / name / "prediction_stats.json", warnings=["test: the tokenizer loses accents."])

@@ -34,7 +34,7 @@ def browser():
 
 @pytest.fixture
 def opened(browser):
-    """Open a page and return it; whatever it did wrong, or asked of anybody else, fails the test at its end."""
+    """Open a page and return it; any error or external request of the page fails the test at its end."""
     contexts, complaints, requests = [], [], []
 
     def open_page(path, fragment="", **emulated):
@@ -87,7 +87,7 @@ def gaps(page):
     return [float(text.replace("−", "-")) for text in page.locator(".gap b").all_inner_texts()]
 
 
-def test_the_page_opens_without_a_complaint_and_draws_its_charts(story, opened):
+def test_the_page_opens_without_errors_and_draws_its_charts(story, opened):
     page = opened(story)
     scores = page.locator("[aria-label^='Bar chart'] svg")
     assert scores.count() == 1
@@ -110,7 +110,7 @@ def test_the_reader_shows_references_and_every_systems_summary(story, opened):
     assert page.locator("article").nth(1).locator(".notes").first.inner_text() == "cut at max_new_tokens"
 
 
-def test_what_one_of_two_systems_wrote_alone_is_marked(compare_dir, opened, tmp_path):
+def test_words_that_only_one_of_two_systems_wrote_are_marked(compare_dir, opened, tmp_path):
     folder = compare_dir()
     rows = [json.loads(row) for row in (tmp_path / "lora" / "predictions.jsonl").read_text("utf-8").splitlines()]
     rows[0]["prediction"] = "so they may meet at five at  the office"
@@ -123,7 +123,7 @@ def test_what_one_of_two_systems_wrote_alone_is_marked(compare_dir, opened, tmp_
     assert page.locator("article").first.locator("mark").count() == 0
 
 
-def test_without_spaces_characters_are_marked(compare_dir, opened, tmp_path):
+def test_characters_are_marked_in_scripts_without_spaces(compare_dir, opened, tmp_path):
     folder = compare_dir()
     for name, text in (("zero_shot", "顾客问订单，星期五到。"), ("lora", "顾客问 iPhone 订单，星期一到。")):
         file = tmp_path / name / "predictions.jsonl"
@@ -143,7 +143,7 @@ def test_search_finds_in_ids_dialogues_references_and_summaries(story, opened):
         playwright.expect(page.locator("article h3 a")).to_have_text(found)
         assert status(page) == "Dialogues 1–1 of 1 found of 45"
     search(page, "noon zebra", 0)
-    assert status(page) == "No dialogue of 45 fits."
+    assert status(page) == "None of 45 dialogues matches."
     search(page, "", 20)
 
 
@@ -188,7 +188,7 @@ def test_pages_are_turned_by_button_and_number(story, opened):
     assert page.input_value("#page") == "3"
 
 
-def test_keys_walk_through_dialogues_pages_and_search(story, opened):
+def test_keys_move_through_dialogues_pages_and_search(story, opened):
     page = opened(story)
     current = page.locator("article[aria-current] h3 a")
     page.keyboard.press("j")
@@ -211,7 +211,7 @@ def test_keys_walk_through_dialogues_pages_and_search(story, opened):
     assert status(page) == "Dialogues 1–20 of 45"
     page.keyboard.press("/")
     page.keyboard.type("njk/")
-    says(page, "No dialogue of 45 fits.")
+    says(page, "None of 45 dialogues matches.")
     assert page.input_value("#search") == "njk/"
     page.keyboard.press("Escape")
     assert page.input_value("#search") == ""
@@ -227,7 +227,7 @@ def test_keys_can_be_switched_off(story, opened):
     assert status(page) == "Dialogues 1–20 of 45"
 
 
-def test_a_link_leads_to_its_dialogue_and_survives_a_reload(story, opened):
+def test_a_link_opens_its_dialogue_even_after_a_reload(story, opened):
     page = opened(story, "#id=test_42")
     current = page.locator("article[aria-current] h3 a")
     assert current.inner_text() == "test_42"
@@ -242,7 +242,7 @@ def test_a_link_leads_to_its_dialogue_and_survives_a_reload(story, opened):
     says(page, "The dialogue %E0%A4%A is not on this page.")
 
 
-def test_a_link_to_what_the_search_hides_empties_the_search(story, opened):
+def test_a_link_to_a_dialogue_hidden_by_the_search_clears_the_search(story, opened):
     page = opened(story)
     search(page, "day 31", 1)
     page.evaluate("location.hash = '#id=test_3'")
@@ -258,7 +258,7 @@ def test_the_link_of_a_dialogue_can_be_copied(story, opened):
     assert page.evaluate("navigator.clipboard.readText()") == story.as_uri() + "#id=test_5"
 
 
-def test_checks_unfold_and_lead_into_the_reader(story, opened):
+def test_checks_expand_and_link_to_the_reader(story, opened):
     page = opened(story)
     button = page.get_by_role("button", name="Names that the dialogue lacks")
     assert button.get_attribute("aria-expanded") == "false"
@@ -294,7 +294,7 @@ def test_hostile_text_is_shown_and_does_not_run(compare_dir, opened, tmp_path):
     search(page, "7 * 7", 1)
 
 
-def test_one_systems_page_reads_alike(run_dir, opened):
+def test_the_reader_of_a_single_system_sorts_by_score(run_dir, opened):
     page = opened(write_run_report(run_dir("lora", kind="train", n=21, words=6)))
     assert page.locator("#system-a").count() == 0
     assert page.locator("mark").count() == 0
@@ -306,7 +306,7 @@ def test_one_systems_page_reads_alike(run_dir, opened):
     assert scores == sorted(scores, reverse=True)
 
 
-def test_a_large_page_holds_every_dialogue_and_draws_one_page_of_them(opened, tmp_path):
+def test_a_large_page_contains_every_dialogue_and_draws_one_page_of_them(opened, tmp_path):
     write_inputs = runpy.run_path(str(BENCHMARK))["write_inputs"]
     path = write_compare_report(write_inputs(tmp_path, 1000, 5))
     assert path.stat().st_size < 3_000_000
@@ -329,7 +329,7 @@ def background(page):
     return page.evaluate("getComputedStyle(document.body).backgroundColor")
 
 
-def test_dark_light_and_paper(story, opened):
+def test_the_page_has_dark_light_and_print_styles(story, opened):
     light, dark = (opened(story, color_scheme=scheme) for scheme in ("light", "dark"))
     assert background(light) == "rgb(255, 255, 255)"
     assert background(dark) == "rgb(20, 23, 26)"
@@ -342,12 +342,12 @@ def test_dark_light_and_paper(story, opened):
 
 
 @pytest.mark.parametrize("width", [360, 768, 1440])
-def test_no_part_is_wider_than_the_window(story, opened, width):
+def test_the_page_is_not_wider_than_the_window(story, opened, width):
     page = opened(story, viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_without_scripts_everything_but_the_dialogues_is_there(story, browser):
+def test_without_javascript_everything_but_the_dialogues_is_shown(story, browser):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(story.as_uri())

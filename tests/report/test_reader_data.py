@@ -19,14 +19,14 @@ def made(dialogues, **changes):
 
 
 @pytest.mark.parametrize("text", ["</script>", "<!--<script>", "\u2028\u2029", 'quote " and \\', "{{ x }}", "é 中"])
-def test_json_ends_no_element_and_comes_back_as_it_was(text):
+def test_embedded_json_closes_no_element_and_is_read_back_unchanged(text):
     written = to_json([text])
     assert "<" not in written
     assert "\u2028" not in written
     assert json.loads(written) == [text]
 
 
-def test_parts_hold_the_dialogues_in_order():
+def test_chunks_contain_the_dialogues_in_order():
     data = made([dialogue(place) for place in range(2 * CHUNK + 1)])
     rows = [row for chunk in data.chunks for row in json.loads(chunk)]
     assert [len(json.loads(chunk)) for chunk in data.chunks] == [CHUNK, CHUNK, 1]
@@ -34,7 +34,7 @@ def test_parts_hold_the_dialogues_in_order():
     assert data.held == len(rows)
 
 
-def test_scores_are_of_the_dialogues_that_are_held():
+def test_reader_data_has_scores_only_of_its_dialogues():
     data = made([dialogue(place) for place in range(5)], budget=160)
     index = json.loads(data.index)
     assert data.held == len(index["ids"]) == len(index["scores"][0][0]) == 2
@@ -42,7 +42,7 @@ def test_scores_are_of_the_dialogues_that_are_held():
     assert index["metrics"] == [{"title": "ROUGE-1", "scale": 100, "digits": 1, "better": 1}]
 
 
-def test_the_first_dialogue_is_held_whatever_its_length():
+def test_the_first_dialogue_is_included_regardless_of_its_length():
     assert made([dialogue(0, "long " * 1000), dialogue(1)], budget=100).held == 1
 
 
@@ -51,7 +51,7 @@ def test_the_budget_counts_bytes_of_utf_8():
     assert made(latin, budget=6_000).held > 2 * made(other, budget=6_000).held
 
 
-def test_examples_of_checks_can_be_picked_if_their_dialogues_are_held():
+def test_only_checks_with_examples_on_the_page_can_be_selected():
     examples = (Example("A", "id_1", "x"), Example("B", "id_1", "y"), Example("A", "id_4", "z"))
     checks = [
         DiagnosticRow("Names", "m", ((1, 5),), "–", examples),

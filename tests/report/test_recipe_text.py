@@ -3,7 +3,7 @@ import yaml
 from summtune.report.recipe_text import recipe_text
 
 
-def test_texts_of_several_lines_are_blocks_and_all_is_read_back():
+def test_multiline_texts_are_block_scalars_and_read_back_unchanged():
     recipe = {
         "kind": "train",
         "prompt_template": "Summarize.\n\n{dialogue}\nSummary:",

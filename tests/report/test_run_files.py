@@ -32,17 +32,17 @@ def test_a_missing_file_is_named(run_dir, file):
         read_run(folder)
 
 
-def test_a_comparison_finds_its_runs_after_all_moved_together(compare_dir, tmp_path):
+def test_a_comparison_finds_its_runs_if_all_were_moved_together(compare_dir, tmp_path):
     folder = compare_dir()
     for name in ("zero_shot", "lora"):
         shutil.move(tmp_path / name, folder / name)
     assert [run.name for run in read_comparison(folder).runs] == ["zero_shot", "lora"]
 
 
-def test_a_run_that_is_gone_is_named(compare_dir, tmp_path):
+def test_a_missing_run_of_a_comparison_is_named(compare_dir, tmp_path):
     folder = compare_dir()
     shutil.rmtree(tmp_path / "lora")
-    with pytest.raises(RunDirectoryError, match=r"the run of LoRA is gone \(got .*lora\); put it back"):
+    with pytest.raises(RunDirectoryError, match=r"the run of LoRA is missing \(got .*lora\); restore it"):
         read_comparison(folder)
 
 

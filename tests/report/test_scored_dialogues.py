@@ -10,7 +10,7 @@ def rewrite(path, change):
     write_jsonl(path, [change(row) for row in list(read_jsonl(path))])
 
 
-def test_every_dialogue_has_each_systems_output_whatever_the_order_of_its_file(run_dir):
+def test_every_dialogue_has_the_summary_of_each_system_in_any_order_of_files(run_dir):
     one, other = run_dir("one"), run_dir("other", words=7)
     write_jsonl(other / "predictions.jsonl", reversed(list(read_jsonl(other / "predictions.jsonl"))))
     scored, scores = gather_dialogues(["A", "B"], [read_run(one), read_run(other)])
@@ -23,7 +23,7 @@ def test_every_dialogue_has_each_systems_output_whatever_the_order_of_its_file(r
     assert scored[4].outputs[1].score == f"{100 * scores.columns[0][1][4]:.1f}"
 
 
-def test_only_metrics_that_all_have_are_compared(run_dir):
+def test_only_metrics_that_all_systems_have_are_included(run_dir):
     runs = [read_run(run_dir("one", metrics=["rouge1", "rouge2"])), read_run(run_dir("other", metrics=["rouge2"]))]
     assert gather_dialogues(["A", "B"], runs)[1].metrics == ("rouge2",)
     runs = [read_run(run_dir("third", metrics=["rouge1"])), runs[1]]
@@ -39,9 +39,11 @@ def test_a_dialogue_that_one_file_lacks_is_taken_from_another(run_dir):
     assert scored[0].dialogue.startswith("#Person1#: Shall we meet")
 
 
-def test_scores_of_other_dialogues_are_refused_with_one_of_them(run_dir):
+def test_scores_of_other_dialogues_are_refused_with_an_example(run_dir):
     folder = run_dir()
     path = folder / "per_example.jsonl"
     write_jsonl(path, list(read_jsonl(path))[1:])
-    with pytest.raises(RunDirectoryError, match=r"per_example.jsonl is not of the same dialogues .*\(got 'test_0' in"):
+    with pytest.raises(
+        RunDirectoryError, match=r"per_example.jsonl does not have the same dialogues .*\(got 'test_0' in"
+    ):
         gather_dialogues(["a"], [read_run(folder)])

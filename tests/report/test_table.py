@@ -21,7 +21,7 @@ def system(name, metrics, trainable=0):
     return {"name": name, "metrics": metrics, "trainable_parameters": trainable, "total_parameters": 251_116_800}
 
 
-def test_scores_stand_with_half_their_interval_and_what_was_trained():
+def test_the_score_table_shows_half_intervals_and_parameters():
     corpus = ROUGE | {"bleu": {"value": 0.25, "ci_low": None, "ci_high": None}}
     table = score_table([system("Original", ROUGE), system("LoRA", corpus, trainable=3_538_944)])
     assert table.header == ("System", "ROUGE-1", "bleu", "Trainable parameters", "Parameters")
@@ -31,7 +31,7 @@ def test_scores_stand_with_half_their_interval_and_what_was_trained():
     )
 
 
-def test_predictions_from_elsewhere_have_no_parameters():
+def test_external_predictions_have_no_parameters_in_the_table():
     unknown = {"name": "theirs", "metrics": ROUGE}
     assert score_table([unknown]).header == ("System", "ROUGE-1")
     assert score_table([unknown, system("Original", ROUGE)]).rows[0] == ("theirs", "47.3 ± 2.2", "–", "–")
@@ -46,7 +46,7 @@ def test_the_floor_and_the_ceiling_are_the_last_rows():
     assert rows[1][1:] == ("47.3 ± 2.2", "–", "–", "–")
 
 
-def test_differences_stand_with_interval_and_p_value():
+def test_the_difference_table_shows_intervals_and_p_values():
     row = {"a": "LoRA", "b": "Original", "metric": "rouge1", "difference": 0.175, "ci_low": 0.156, "ci_high": 0.194}
     p_values = {"p_value": 0.0001, "p_adjusted": 0.0124}
     comparison = {"protocol": {"bootstrap": {"confidence": 0.9}}, "differences": [row | p_values]}
@@ -66,7 +66,7 @@ def test_the_terminal_shows_five_columns_of_scores_in_eighty_characters():
     ]
 
 
-def test_the_terminal_shows_names_as_they_are():
+def test_the_terminal_shows_names_without_interpreting_markup():
     console = SafeConsole(file=io.StringIO(), width=120)
     print_scores(console, [system("[red]x[/]\x1b", ROUGE)])
     printed = console.file.getvalue()
@@ -74,7 +74,7 @@ def test_the_terminal_shows_names_as_they_are():
     assert "47.3 ± 2.2" in printed
 
 
-def test_markdown_aligns_numbers_right_and_cells_end_only_where_they_should():
+def test_a_markdown_table_aligns_numbers_right_and_escapes_cells():
     assert to_markdown(Table(("System", "ROUGE-1"), (("a|b\nc", "1.0"),))) == (
         "| System | ROUGE-1 |\n| --- | ---: |\n| a\\|b c | 1.0 |\n"
     )
@@ -98,7 +98,7 @@ CHINESE = "客服系统比较"
 
 
 @pytest.mark.parametrize("width", [40, 50, 60, 80, 200])
-def test_names_values_and_intervals_are_whole_on_any_terminal(width):
+def test_names_values_and_intervals_are_not_broken_on_any_terminal_width(width):
     metrics = dict.fromkeys(("rouge1", "rouge2", "rougeL", "rougeLsum", "bertscore.precision"), ROUGE["rouge1"])
     floor, ceiling = ({"name": name, "metrics": metrics} for name in ("lead-3", "human agreement"))
     console = SafeConsole(file=io.StringIO(), width=width)
@@ -112,7 +112,7 @@ def test_names_values_and_intervals_are_whole_on_any_terminal(width):
     assert not any(line.rstrip().endswith("±") for line in shown.splitlines())
 
 
-def test_wide_characters_keep_the_columns_below_each_other():
+def test_wide_characters_keep_the_columns_aligned():
     console = SafeConsole(file=io.StringIO(), width=80)
     print_scores(console, [system(CHINESE, ROUGE), system("LoRA", ROUGE)])
     ends = {cell_len(line[: line.index("±")]) for line in console.file.getvalue().splitlines() if "±" in line}

@@ -1,4 +1,4 @@
-"""Run directories whose files were edited or damaged are read, or refused with one message."""
+"""Run directories with edited or damaged files are read, or refused with one message."""
 
 import json
 import os

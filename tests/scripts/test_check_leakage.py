@@ -1,4 +1,4 @@
-"""The script that holds the built-in test split against training texts."""
+"""The script that compares the built-in test split with training texts."""
 
 import json
 import runpy
@@ -36,7 +36,7 @@ def test_the_built_in_test_split_has_no_copy_in_what_training_sees(capsys):
     assert "exact copy: 0, with a near copy (from 70 %): 0" in said
 
 
-def test_a_planted_copy_is_named_and_is_exit_code_1(write_prompts, capsys):
+def test_a_planted_copy_is_listed_with_exit_code_1(write_prompts, capsys):
     planted = list(dialogues("test"))[17]
     clean = write_prompts("clean.jsonl", *(prompt(one.dialogue) for one in dialogues("validation")))
     dirty = write_prompts("dirty.jsonl", prompt("#Person1#: Hello."), prompt(planted.dialogue.lower()))
@@ -53,7 +53,7 @@ def test_a_planted_copy_is_named_and_is_exit_code_1(write_prompts, capsys):
     assert f"{dirty}:2\n" in said
 
 
-def test_a_planted_near_copy_is_exit_code_1(capsys):
+def test_a_planted_near_copy_gives_exit_code_1(capsys):
     words = [f"w{i}" for i in range(60)]
     changed = [*words[:20], "x", *words[21:40], "x", *words[41:]]
 
@@ -64,7 +64,7 @@ def test_a_planted_near_copy_is_exit_code_1(capsys):
     assert "a: training text 0, 82.1 %" in said
 
 
-def test_of_many_copies_the_first_are_listed(capsys):
+def test_only_the_first_of_many_copies_are_listed(capsys):
     tests = [Dialogue(f"test_{i}", f"{i} one two three four five", ("s",)) for i in range(25)]
 
     assert check(tests, lambda: ((one.id, one.dialogue) for one in tests)) == 1
@@ -78,7 +78,7 @@ def test_texts_that_share_nothing_have_no_closest_pair(capsys):
     assert "closest pair" not in capsys.readouterr().out
 
 
-def test_a_check_of_nothing_is_refused(tmp_path, capsys):
+def test_a_check_without_texts_is_refused(tmp_path, capsys):
     empty = tmp_path / "empty.jsonl"
     empty.write_text("\n")
 
@@ -88,7 +88,7 @@ def test_a_check_of_nothing_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("line", ["{", "[1]", '{"text": "a"}', '{"dialogue": null}'])
-def test_a_line_that_holds_no_text_is_refused(tmp_path, line, capsys):
+def test_a_line_without_a_text_is_refused(tmp_path, line, capsys):
     file = tmp_path / "texts.jsonl"
     file.write_text(f'{{"dialogue": "a"}}\n\n{line}\n', encoding="utf-8")
 
@@ -106,7 +106,7 @@ def test_a_negative_number_of_dialogues_is_refused(capsys):
     assert "(got --stream -1)" in capsys.readouterr().err
 
 
-def test_a_missing_file_is_said(tmp_path, capsys):
+def test_a_missing_file_is_reported(tmp_path, capsys):
     assert main(["--texts", str(tmp_path / "none.jsonl")]) == 2
 
     assert "none.jsonl" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Tests of the built-in model: what stands in its folder, and that plain transformers reads it as a FLAN-T5."""
+"""The folder of the built-in model has the documented files, and plain transformers loads it as a FLAN-T5."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def model():
     return transformers.AutoModelForSeq2SeqLM.from_pretrained(NANO, dtype=torch.float32).eval()
 
 
-def test_the_folder_is_small_and_holds_no_pickle() -> None:
+def test_the_folder_is_small_and_has_no_pickle() -> None:
     sizes = {file.name: file.stat().st_size for file in NANO.iterdir()}
 
     assert sum(sizes.values()) < 6 * 2**20
@@ -51,7 +51,7 @@ def test_the_model_has_flan_t5_s_architecture_and_the_parameters_that_its_readme
     assert model.dtype == torch.float32
 
 
-def test_the_lm_head_is_apart_from_the_embedding(model) -> None:
+def test_the_lm_head_is_not_tied_to_the_embedding(model) -> None:
     assert model.lm_head.weight.data_ptr() != model.shared.weight.data_ptr()
     assert not torch.equal(model.lm_head.weight, model.shared.weight)
     assert model.encoder.embed_tokens.weight.data_ptr() == model.shared.weight.data_ptr()

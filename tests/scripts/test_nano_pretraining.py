@@ -1,4 +1,4 @@
-"""Tests of what the built-in model was pretrained with: prompts whose style only their exemplars show."""
+"""The prompts for pretraining the built-in model show their style only in the exemplars."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_built_in_style_is_that_of_the_built_in_dialogues(scene) -> None:
 
 
 @pytest.mark.parametrize("persons", PERSONS)
-def test_persons_are_called_as_the_style_wants(scene, persons) -> None:
+def test_persons_are_named_according_to_the_style(scene, persons) -> None:
     first = "A" if scene.turns[0][0] == "A" else "B"
     wanted = {
         "tags": scene.persons(),
@@ -53,7 +53,7 @@ def test_persons_are_called_as_the_style_wants(scene, persons) -> None:
     assert text.startswith(wanted[0])
 
 
-def test_tense_order_lead_salience_and_title(scene) -> None:
+def test_summaries_follow_the_styles_tense_order_lead_salience_and_title(scene) -> None:
     assert any(" joined the course." in text for text in summaries(replace(BUILTIN, past=True), scene))
     for text in summaries(replace(BUILTIN, outcome_first=True), scene):
         assert text.index(scene.values["subject"]) > text.index(".")
@@ -81,7 +81,7 @@ def test_the_style_of_the_built_in_dialogues_is_as_rare_as_the_docs_say() -> Non
         for _ in range(stage.rows):
             style = draw_style(rng, stage.mixture.told, stage.mixture.vague, stage.mixture.outcome)
             rows[name] += 1
-            # What is hinted at makes no difference where everything is told.
+            # Hints make no difference if everything is stated.
             built_in[name] += replace(style, vague=False) == BUILTIN
 
     assert 70 < rows["early"] / built_in["early"] < 90
@@ -101,7 +101,7 @@ def test_styles_are_drawn_evenly() -> None:
     assert 6200 < sum(style.vague for style in drawn) < 6600
 
 
-def test_styles_tell_as_much_as_was_asked_for() -> None:
+def test_styles_tell_the_requested_share_of_facts() -> None:
     rng = Random("told")
     told = Counter(len(draw_style(rng, told=(0.0, 1.0)).salient) for _ in range(1000))
 
@@ -119,7 +119,7 @@ def test_one_of_several_dialogues_may_be_long() -> None:
     assert max(longest for *_, longest in turns) == 16
 
 
-def test_an_episode_shows_as_many_exemplars_as_were_asked_for_in_one_style() -> None:
+def test_an_episode_has_the_requested_number_of_exemplars_in_one_style() -> None:
     for shots in range(4):
         chances = tuple(float(count == shots) for count in range(4))
         for prompt, target in islice(episodes(Random(shots), Mixture(chances, (16, 16, 8, 6))), 50):
@@ -131,7 +131,7 @@ def test_an_episode_shows_as_many_exemplars_as_were_asked_for_in_one_style() -> 
             assert all(each.startswith(lead) for each in [*shown, target] for lead in leads)
 
 
-def test_no_episode_holds_a_name_or_thing_of_the_test_split() -> None:
+def test_no_episode_has_a_name_or_thing_of_the_test_split() -> None:
     apart = listed_words(held_out=True)
     everywhere = {word for record in dialogues("train") for word in re.findall("[a-z]+", record.dialogue.lower())}
     words = Counter(
@@ -177,7 +177,7 @@ def test_copies_repeat_words_that_are_drawn_evenly() -> None:
     assert {len(text.split()) for text, _ in pairs} == set(range(5, 12))
 
 
-def test_a_fresh_model_already_finds_what_looks_alike() -> None:
+def test_attention_of_a_fresh_model_finds_similar_tokens() -> None:
     import torch
 
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""The page of the quickstart: every number stands where it belongs, and time and memory are those of all processes."""
+"""The page of the quickstart has every number in its place; time and memory are those of all processes."""
 
 import re
 import runpy
@@ -62,13 +62,13 @@ MEASURED = {
 }
 
 
-def test_scores_stand_by_system_metric_and_seed(comparisons):
+def test_scores_are_listed_by_system_metric_and_seed(comparisons):
     rows = SCRIPT["score_rows"](comparisons)
     assert rows[0] == ("Original", "20.0 ± 2.0", "21.1 ± 2.0", "10.0 ± 2.0", "11.1 ± 2.0")
     assert [row[0] for row in rows] == list(NAMES)
 
 
-def test_differences_are_turned_to_what_the_page_says(comparisons):
+def test_differences_have_the_direction_that_the_page_shows(comparisons):
     rows = {row[0]: row[1:] for row in SCRIPT["difference_rows"](comparisons)}
     assert rows["One-shot − Original, ROUGE-L"][0] == "+10.0 (9.0 to 12.0), p = 0.021"
     # The comparison holds LoRA minus full fine-tuning.
@@ -76,14 +76,14 @@ def test_differences_are_turned_to_what_the_page_says(comparisons):
     assert len(rows) == 5
 
 
-def test_a_difference_without_an_interval_is_turned_too(comparisons):
+def test_a_difference_without_an_interval_has_the_direction_that_the_page_shows(comparisons):
     for row in comparisons[1]["differences"]:
         row |= {"ci_low": None, "ci_high": None}
     turned = SCRIPT["difference"](comparisons[1], "Full fine-tuning", "LoRA", "rouge1")
     assert (turned["difference"], turned["ci_low"]) == (pytest.approx(-0.1), None)
 
 
-def test_the_page_says_what_was_run_where_and_what_it_took(comparisons):
+def test_the_page_has_command_machine_time_and_memory(comparisons):
     versions = {"torch": "2.13.0+cpu", "transformers": "5.23.0"}
     page = SCRIPT["page"](comparisons, MEASURED, versions)
     for said in (
@@ -110,9 +110,9 @@ def test_the_chart_is_a_picture_and_the_same_scores_give_the_same_bytes(comparis
     assert picture != SCRIPT["seeds_png"]({1: comparisons[1]})
 
 
-def test_a_seed_reaches_all_five_systems_and_makes_runs_of_its_own():
+def test_a_seed_reaches_all_five_systems_and_gives_separate_runs():
     one, two = (resolve(package_path("recipes/quickstart.yaml"), [f"overrides.seed={seed}"]) for seed in (1, 2))
-    assert [part.plan.recipe.seed for _, part in one.parts] == [1] * 5
+    assert [part.recipe.seed for _, part in one.parts] == [1] * 5
     runs = [resolved.run_dir for each in (one, two) for resolved in (each, *(part for _, part in each.parts))]
     assert len(set(runs)) == 12
 
@@ -129,7 +129,7 @@ def test_a_process_that_has_ended_takes_no_memory():
     assert SCRIPT["tree_memory"](2**22 + 1) == 0
 
 
-def test_a_command_that_fails_is_told():
+def test_a_failed_command_is_an_error():
     with pytest.raises(StageError, match=r"the command failed \(got exit code 3 of .* 'raise"):
         SCRIPT["run_measured"]([sys.executable, "-c", "raise SystemExit(3)"])
 
@@ -151,12 +151,12 @@ def test_a_page_is_made_of_finished_runs(comparisons, tmp_path, monkeypatch, cap
     assert "# The quickstart, with 2 seeds" in (docs / "quickstart.md").read_text(encoding="utf-8")
 
 
-def test_runs_are_begun_in_a_new_folder(tmp_path):
+def test_runs_need_a_new_folder(tmp_path):
     with pytest.raises(FileExistsError, match=re.escape(tmp_path.name)):
         SCRIPT["measure"]([1], [], tmp_path)
 
 
-def test_what_was_measured_is_kept(tmp_path, monkeypatch):
+def test_measurements_are_recorded(tmp_path, monkeypatch):
     commands = []
 
     def run_measured(command):
@@ -174,7 +174,7 @@ def test_what_was_measured_is_kept(tmp_path, monkeypatch):
     assert kept["sets"] == ["overrides.num_epochs=1"]
 
 
-def test_the_page_says_what_the_test_split_has_to_itself_and_how_near_training_comes():
+def test_the_page_has_the_held_out_scenarios_and_the_similarity_to_training():
     held_out = SCRIPT["held_out"]()
     assert held_out["scenarios"] == ["*vet*", "*tickets*", "*fine*", "*tutor*"]
     assert (held_out["names"], held_out["cities"]) == (20, 10)

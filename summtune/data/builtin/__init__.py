@@ -1,14 +1,13 @@
-"""Make English everyday dialogues with summaries: the data set ``builtin/dialogues`` and an endless stream.
+"""Generates everyday English dialogues with summaries: the data set ``builtin/dialogues`` and an endless stream.
 
-Each dialogue is composed from a scenario family (``families.txt``): a request, a question, an answer, an outcome, and
-around them small talk, asides, greetings and slips of the tongue that no summary may repeat. Persons are called
-``#Person1#`` and ``#Person2#`` as in DialogSum (Chen et al., 2021), of which nothing was copied.
+Each dialogue is composed from a scenario family (``families.txt``): a request, a question, an answer and an outcome,
+surrounded by small talk, asides, greetings and slips of the tongue that no summary may repeat. Persons are called
+``#Person1#`` and ``#Person2#`` as in DialogSum (Chen et al., 2021), from which nothing was copied.
 
-Held out for the test split, by construction: every first name and city; in each family a quarter or more of the
-things, places and reasons; and in each turn's list of phrasings some that no other split uses (the request is always
-one of them, every other turn with probability one half). Weekdays, times, prices and numbers come from the same
-ranges everywhere. The wordings of the summaries are the same three in all splits: one of them, by chance, in train
-and validation, all in test.
+Held out for the test split, by construction: every first name and city; in each family, at least a quarter of the
+things, places and reasons; and in each turn's list, some phrasings (the request always uses one of them, every other
+turn with probability one half). Weekdays, times, prices and numbers come from the same ranges in all splits. So do the
+three wordings of the summaries: train and validation use a random one of them, test uses all three.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def dialogues(split: str, seed: int = 0) -> Iterator[Dialogue]:
     Args:
         split: ``train`` (1,000, one reference), ``validation`` (100, one reference) or ``test`` (200, three
             references).
-        seed: another seed gives other dialogues of the same kind.
+        seed: another seed gives other dialogues with the same distribution.
 
     Raises:
         DataError: there is no such split.
@@ -41,25 +40,25 @@ def dialogues(split: str, seed: int = 0) -> Iterator[Dialogue]:
 
 
 def stream(seed: int = 0, invented: float = 0.0) -> Iterator[Dialogue]:
-    """Yield dialogues without end, with one reference each, from what the train split is made of.
+    """Yield an endless stream of dialogues, with one reference each, from the distribution of the train split.
 
     Memory does not grow, so repetitions are possible; they are rare (72 among the first million of seed 0).
 
     Args:
-        seed: where the chances come from.
+        seed: of the random generator.
         invented: probability that a dialogue's names and things are made-up words.
     """
     rng = Random(f"summtune stream {seed}")
-    place = 0
+    number = 0
     while True:
-        yield _record(f"stream_{place}", draw_scene(rng, invented=invented), (rng.randrange(WORDINGS),))
-        place += 1
+        yield _record(f"stream_{number}", draw_scene(rng, invented=invented), (rng.randrange(WORDINGS),))
+        number += 1
 
 
 def _split(split: str, seed: int) -> Iterator[Dialogue]:
     held_out = split == "test"
     rng = Random(f"summtune dialogues {'test' if held_out else 'train'} {seed}")
-    # Validation goes on where train ends, so that the two cannot share a dialogue.
+    # Validation continues where train ends, so that they cannot share a dialogue.
     skip = SPLITS["train"] if split == "validation" else 0
     seen: set[str] = set()
     while len(seen) < skip + SPLITS[split]:

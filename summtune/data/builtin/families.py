@@ -1,10 +1,10 @@
-"""Read the scenario families and the shared phrases from their two text files.
+"""Reads the scenario families and the shared phrases from their two text files.
 
-A family in ``families.txt`` says who talks about what: ``slot`` lines hold the facts (``@day``: from a shared pool,
-or a number), the beats (``A:``, ``B:``) what is said in which order, ``aside`` lines small questions that do not
-matter, ``outcome`` lines the two ways it can end, ``correct`` the fact that a speaker may get wrong first, and ``=``
-lines the wordings of the summary, where ``[present|past]`` marks a verb and ``<when: on {day}>`` a fact of that kind,
-which a summary may leave out. Whatever follows a ``~`` is kept for the test split, and so is a family that says
+A family in ``families.txt`` defines who talks about what. ``slot`` lines contain the facts (``@day``: from a shared
+pool, or a number), the beats (``A:``, ``B:``) the turns in order, ``aside`` lines small questions that do not matter,
+``outcome`` lines the two possible endings, ``correct`` the fact that a speaker may get wrong first, and ``=`` lines the
+wordings of the summary. In a wording, ``[present|past]`` marks a verb and ``<when: on {day}>`` a fact of that kind,
+which a summary may leave out. Everything after a ``~`` is held out for the test split, as are families with
 ``split test``.
 """
 
@@ -19,9 +19,9 @@ from typing import Literal
 Role = Literal["A", "B"]
 WORDINGS = 3  # of every summary: the test split's references
 KINDS = ("when", "why", "money", "details")
-"""Kinds of facts that a summary may tell, leave out or hint at."""
+"""Kinds of facts that a summary may state, leave out or hint at."""
 VAGUE = {"when": "some time", "why": "some reason", "money": "some money", "details": "something"}
-"""What a hint says in place of a fact's values."""
+"""The text of a hint that replaces a fact's value."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Choices:
 
     Args:
         common: those that every split may use.
-        held_out: those that the test split alone uses; may be empty.
+        held_out: those that only the test split uses; may be empty.
     """
 
     common: tuple[str, ...]
@@ -39,7 +39,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One way a conversation ends: the beats that say so, and ``WORDINGS`` sentences for the summary."""
+    """One ending of a conversation: its beats, and ``WORDINGS`` sentences for the summary."""
 
     name: str
     beats: list[tuple[Role, Choices]] = field(default_factory=list)
@@ -53,16 +53,16 @@ class Family:
     Args:
         name: one word.
         topic: a noun phrase with ``{slots}``.
-        roles: what to call the person who wants something (A) and the other one (B).
-        slots: facts by name; ``"@day"`` stands for a shared pool or a number.
+        roles: names of the person who wants something (A) and of the other one (B).
+        slots: facts by name; ``"@day"`` refers to a shared pool or a number.
         correct: the slot that a speaker may get wrong first.
         opener: a first turn of B.
-        beats: what is said before the outcome.
+        beats: the turns before the outcome.
         asides: pairs (B asks, A answers) that never matter, as ``"question / answer"``.
-        outcomes: the ways it can end.
+        outcomes: the possible endings.
         wordings: ``WORDINGS`` first sentences of a summary; ``[present|past]`` marks verbs, ``<kind:text|instead>`` a
             fact of one of ``KINDS``.
-        held_out: only the test split has this scenario.
+        held_out: whether only the test split has this scenario.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Compose one conversation of a scenario family: its turns, its facts, and what may be said of it."""
+"""Composes a conversation of a scenario family: its turns, facts and summaries."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _FACT = re.compile(r"<(\w+):((?:\[[^\]]*\]|[^<>|\[])*)(?:\|([^<>]*))?>")
 
 @dataclass(frozen=True)
 class Scene:
-    """A conversation with everything that is known about it.
+    """A conversation with its facts.
 
     Args:
         family: the scenario.
         outcome: how it ends.
-        turns: ``("A", text)`` and ``("B", text)`` by turns.
+        turns: alternating ``("A", text)`` and ``("B", text)``.
         values: the facts by slot name.
-        wrong: what a speaker said and took back, or None.
-        names: how A and B introduce themselves, or None where they do not.
+        wrong: a value that a speaker said and corrected, or None.
+        names: the names with which A and B introduce themselves; None if they do not.
     """
 
     family: Family
@@ -40,11 +40,11 @@ class Scene:
     names: tuple[str, str] | None
 
     def persons(self) -> tuple[str, str]:
-        """Return A's and B's tags: who speaks first is ``#Person1#``."""
+        """Return A's and B's tags: the first speaker is ``#Person1#``."""
         return ("#Person1#", "#Person2#") if self.turns[0][0] == "A" else ("#Person2#", "#Person1#")
 
     def dialogue(self) -> str:
-        """Return the turns, one a line, in DialogSum's format."""
+        """Return the turns, one per line, in DialogSum's format."""
         tags = dict(zip("AB", self.persons(), strict=True))
         return "\n".join(f"{tags[role]}: {text}" for role, text in self.turns)
 
@@ -61,24 +61,24 @@ class Scene:
 
         Args:
             template: a wording of the family or its outcome.
-            person_a: how A is called.
-            person_b: how B is called.
-            past: past tense instead of present.
-            salient: the kinds of facts that are told.
-            vague: the other kinds are hinted at ("for some money") instead of left out.
+            person_a: the name of A.
+            person_b: the name of B.
+            past: whether to use past tense instead of present.
+            salient: the kinds of facts to state.
+            vague: whether to hint at the other kinds ("for some money") instead of leaving them out.
         """
 
-        def told(found: re.Match[str]) -> str:
+        def stated(found: re.Match[str]) -> str:
             if found[1] in salient:
                 return found[2]
             return _SLOT.sub(VAGUE[found[1]], found[2]) if vague else found[3] or ""
 
-        text = _FACT.sub(told, template)
+        text = _FACT.sub(stated, template)
         text = _VERB.sub(r"\2" if past else r"\1", text)
         return capitalize(text.format(A=person_a, B=person_b, **self.values))
 
     def summary(self, wording: int) -> str:
-        """Return the summary in DialogSum's manner: persons by tag, present tense, the matter and then the outcome."""
+        """Return the summary in DialogSum's style: persons by tag, present tense, the topic and then the outcome."""
         return self.render(f"{self.family.wordings[wording]} {self.outcome.wordings[wording]}", *self.persons())
 
 
@@ -91,10 +91,10 @@ def draw_scene(rng: Random, held_out: bool = False, invented: float = 0.0, named
     """Return a random scene.
 
     Args:
-        rng: where the chances come from; the same state gives the same scene on every Python.
-        held_out: take any scenario, held-out ones too, names and things from the held-out lists, and at least the
-            opening request from the held-out phrasings (every other phrase with probability one half).
-        invented: probability that a scene's names and things are made-up words (what teaches a model to copy).
+        rng: the random generator; the same state gives the same scene on every Python.
+        held_out: whether to use all scenarios, including held-out ones, names and things from the held-out lists, and
+            held-out phrasings for the opening request (and every other phrase with probability one half).
+        invented: probability that a scene's names and things are made-up words (which teach a model to copy).
         named: probability that the two introduce themselves.
     """
     family = rng.choice([each for each in families() if held_out or not each.held_out])
@@ -125,7 +125,7 @@ def draw_scene(rng: Random, held_out: bool = False, invented: float = 0.0, named
 
 
 def invented_word(rng: Random) -> str:
-    """Return a pronounceable word that is on no list: two or three syllables of the train split's names and things."""
+    """Return a pronounceable, unlisted word: two or three syllables of the train split's names and things."""
     starts, others = _syllables()
     while True:
         word = rng.choice(starts) + "".join(rng.choice(others) for _ in range(rng.choice((1, 1, 2))))
@@ -138,7 +138,7 @@ def listed_words(held_out: bool | None = None) -> frozenset[str]:
     """Return the words of all names and things, in lower case.
 
     Args:
-        held_out: those of the test split alone, or those of every split; None: both.
+        held_out: True for those of the test split only, False for those of every split; None for both.
     """
     sources = [pools()["name"], pools()["city"]]
     for family in families():
@@ -151,7 +151,7 @@ def listed_words(held_out: bool | None = None) -> frozenset[str]:
 
 @cache
 def _syllables() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the first and the other syllables of common names and things; a syllable begins after a vowel."""
+    """Return the first and the other syllables of common names and things; a syllable starts after a vowel."""
     parts = [_SYLLABLE.findall(word) for word in listed_words(held_out=False)]
     return tuple(sorted({p[0] for p in parts if p})), tuple(sorted({part for p in parts for part in p[1:]}))
 
@@ -163,7 +163,7 @@ def _words(value: str) -> list[str]:
 def _core(
     rng: Random, family: Family, outcome: Outcome, words: dict[str, str], wrong: str | None, held_out: bool
 ) -> list[Beats]:
-    """Return what must be said, with the slip of the tongue where there is one."""
+    """Return the essential turns, with the slip of the tongue if there is one."""
     core: list[Beats] = []
     for place, (role, choices) in enumerate([*family.beats, *outcome.beats]):
         phrase = _pick(rng, choices, held_out, surely=place == 0)
@@ -184,7 +184,7 @@ def _core(
 def _with_chatter(
     rng: Random, family: Family, parts: tuple[list[Beats], list[Beats]], words: dict[str, str], held_out: bool
 ) -> Beats:
-    """Return the turns: the lead and the core with small talk, asides and a farewell put in, none of it twice."""
+    """Return the turns: the lead and the core with small talk, asides and a farewell added, each at most once."""
     lead, core = parts
     tail: list[Beats] = []
     asides = list(family.asides)
@@ -192,14 +192,14 @@ def _with_chatter(
     for _ in range(rng.choice((0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 3, 5))):
         where = rng.random()
         if where < 0.5 and asides:
-            # B asks it before a turn of B's own, so that no question of B's stays open.
+            # B asks it before one of B's own turns, so that no question of B stays unanswered.
             place = rng.choice([i for i, block in enumerate(core) if block[0][0] == "B"])
             core.insert(place, _pair(asides.pop(rng.randrange(len(asides))), words, first="B"))
         elif chats:
             (lead if where < 0.8 else tail).append(_pair(chats.pop(rng.randrange(len(chats))), words))
     if rng.random() < 0.4:
         tail.append(_pair(_pick(rng, pools()["goodbye"], held_out), words))
-    # Too long for a place in the data set: the chatter at the end goes first, then that at the start.
+    # Too long for the data set: remove the chatter at the end first, then that at the start.
     while len(turns := _merge([beat for block in (*lead, *core, *tail) for beat in block])) > MAX_TURNS:
         (tail or lead).pop()
     assert len(turns) >= MIN_TURNS, f"{family.name} made {len(turns)} turns"

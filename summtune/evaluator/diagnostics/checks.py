@@ -1,4 +1,4 @@
-"""What each check of the outputs is called, what it means, and when its finding becomes a warning."""
+"""Defines the checks of the outputs: title, meaning, and when a finding becomes a warning."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from summtune.base import numbers
 
 EXAMPLES = 5
-"""Findings that stand beside a count, to look at."""
+"""Number of examples shown with a count."""
 _SHOWN_IDS = 3
 
 HUMAN_FACTOR = 2
@@ -19,14 +19,14 @@ FEWEST = 2
 
 @dataclass(frozen=True)
 class Check:
-    """A question to every output.
+    """A check that is made of every output.
 
     Args:
         title: what it looks for, in a few words.
-        meaning: one sentence on what exactly counts.
-        warning: sentence with ``{count}``, ``{n}`` and ``{examples}``; empty where this module makes none.
-        consequence: what follows for the scores, where it is not plain.
-        always: whether a single case is to be warned of; else it depends on how many there are (`is_worth_a_warning`).
+        meaning: one sentence that defines what counts.
+        warning: sentence with ``{count}``, ``{n}`` and ``{examples}``; empty if this module writes none.
+        consequence: what follows for the scores, if that is not obvious.
+        always: whether a single case gives a warning; otherwise it depends on their number (`is_worth_a_warning`).
     """
 
     title: str
@@ -39,24 +39,24 @@ class Check:
 CHECKS: Mapping[str, Check] = {
     "unread_letters": Check(
         "Letters that ROUGE cannot read",
-        "The tokenizer drops 5 % or more of the letters of the references, or takes clauses for words.",
+        "The tokenizer drops 5 % or more of the letters of the references, or treats clauses as words.",
         "",  # its sentence depends on the share and the scripts: summtune.evaluator.diagnostics.unread
     ),
     "empty": Check(
         "Empty outputs",
-        "Nothing but white space was written; that scores 0.",
+        "The output is only white space and scores 0.",
         "{count} of {n} predictions are empty and score 0 (for instance {examples}).",
         always=True,
     ),
     "constant": Check(
         "The same text again",
-        "More than half of the outputs are one and the same text.",
-        "{count} of {n} predictions are one and the same text (for instance {examples}).",
+        "More than half of the outputs are the same text.",
+        "{count} of {n} predictions are the same text (for instance {examples}).",
         always=True,
     ),
     "length_cap": Check(
         "Outputs at the length cap",
-        "Generation ended at max_new_tokens and not because the summary was complete.",
+        "Generation ended at max_new_tokens, not because the summary was complete.",
         "{count} of {n} predictions hit max_new_tokens and may be cut short (for instance {examples}).",
         always=True,
     ),
@@ -68,40 +68,41 @@ CHECKS: Mapping[str, Check] = {
     ),
     "references_without_words": Check(
         "References that ROUGE cannot read",
-        "The tokenizer finds no word in a reference, so ROUGE scores it 0 whatever was written.",
-        "{count} of {n} dialogues have a reference in which ROUGE's tokenizer finds no word, so it scores 0 whatever "
-        "was written (for instance {examples}).",
+        "The tokenizer finds no word in a reference, so ROUGE against it is 0 for any output.",
+        "{count} of {n} dialogues have a reference in which ROUGE's tokenizer finds no word, so ROUGE against it is 0 "
+        "for any output (for instance {examples}).",
         always=True,
     ),
     "repetition": Check(
         "Loops",
-        "A sentence comes twice, words repeat without a break, or four come three times and fill a fifth of the text.",
-        "{count} of {n} predictions repeat themselves like a loop ({human}for instance {examples}).",
+        "A sentence occurs twice, words repeat without a break, or four words in a row occur three times and fill a "
+        "fifth of the text.",
+        "{count} of {n} predictions repeat themselves in a loop ({human}for instance {examples}).",
     ),
     "copied": Check(
         "Copied dialogue",
-        "Twelve words in a row stand in the dialogue, or more than nine in ten of all runs of three words.",
-        "{count} of {n} predictions are lifted out of the dialogue ({human}for instance {examples}).",
+        "Twelve words in a row, or more than nine in ten of all runs of three words, are copied from the dialogue.",
+        "{count} of {n} predictions are copied from the dialogue ({human}for instance {examples}).",
     ),
     "speakers": Check(
         "Speakers that are not in the dialogue",
-        "A speaker's tag that nobody in the dialogue has, however it is written.",
+        "A tag of a speaker who is not in the dialogue, in any spelling.",
         "{count} of {n} predictions have a speaker who is not in the dialogue ({human}for instance {examples}).",
     ),
     "speaker_spelling": Check(
-        "Speaker tags written otherwise",
+        "Speaker tags spelled differently",
         "A speaker of the dialogue with another spelling of the tag (Person 1 for #Person1#): a matter of style.",
-        "{count} of {n} predictions write a speaker's tag otherwise than the dialogue does, which is a matter of style "
-        "but can cost ROUGE ({human}for instance {examples}).",
+        "{count} of {n} predictions spell a speaker's tag differently from the dialogue, which is a matter of style "
+        "but can lower ROUGE ({human}for instance {examples}).",
     ),
     "names": Check(
         "Names that the dialogue lacks",
-        "A word written like a name, and in no form a word of the dialogue.",
+        "A word that is written like a name and is not a form of a word of the dialogue.",
         "{count} of {n} predictions have a name that the dialogue lacks ({human}for instance {examples}).",
     ),
     "numbers": Check(
         "Numbers that the dialogue lacks",
-        "A number above 3, a time or a date that the dialogue does not say, in digits or in words.",
+        "A number above 3, a time or a date that the dialogue does not contain, in digits or in words.",
         "{count} of {n} predictions have a number that the dialogue lacks ({human}for instance {examples}).",
     ),
     "length": Check(
@@ -112,32 +113,32 @@ CHECKS: Mapping[str, Check] = {
     ),
     "language": Check(
         "Another language than the references",
-        "The letters are of another script, or the language is certainly another one.",
+        "The letters are of another script, or the language is certainly different.",
         "{count} of {n} predictions are in another language than their references ({human}for instance {examples}).",
     ),
     "leakage_train": Check(
         "Test dialogues in the training data",
-        "At least 70 % of the test dialogue's runs of five words stand in one training dialogue.",
-        "{count} of {n} test dialogues are also in the training data, wholly or nearly (for instance {examples})",
-        "the scores are not to be trusted",
+        "At least 70 % of the test dialogue's runs of five words are in one training dialogue.",
+        "{count} of {n} test dialogues are also in the training data, exactly or nearly (for instance {examples})",
+        "do not trust the scores",
         always=True,
     ),
     "leakage_exemplars": Check(
         "Test dialogues among the exemplars",
-        "At least 70 % of the test dialogue's runs of five words stand in one dialogue that exemplars are chosen from.",
-        "{count} of {n} test dialogues are also among the dialogues that exemplars are chosen from, wholly or nearly "
+        "At least 70 % of the test dialogue's runs of five words are in one dialogue that exemplars are chosen from.",
+        "{count} of {n} test dialogues are also among the dialogues that exemplars are chosen from, exactly or nearly "
         "(for instance {examples})",
-        "the scores are not to be trusted",
+        "do not trust the scores",
         always=True,
     ),
     "weights_unchanged": Check(
-        "Weights that training left as they were",
-        "Tensors of the trained model that equal the base model's to the last bit; all of them: nothing was trained.",
-        "The model equals its base: all {n} weights are bitwise as they were",
+        "Weights that training did not change",
+        "Tensors of the trained model that equal the base model's bit for bit; if all do, nothing was trained.",
+        "The model equals its base: all {n} weight tensors are bitwise unchanged",
         "these are the base model's scores",
     ),
 }
-"""By the name that a check has in ``metrics.json``, in the order of a report."""
+"""By the check's name in ``metrics.json``, in the order of the report."""
 
 
 def result(
@@ -148,9 +149,10 @@ def result(
     Args:
         name: of the check.
         found: id and offending text of each case.
-        of: texts that were looked at.
-        references: share of the references, 0 to 1, that the same check finds; None where it cannot be asked of them.
-        count: cases, where ``found`` holds only some of them.
+        of: number of texts that were checked.
+        references: share of the references, 0 to 1, in which the same check finds something; None if it cannot be made
+            of them.
+        count: number of cases, if ``found`` holds only some of them.
     """
     return {
         "title": CHECKS[name].title,
@@ -163,18 +165,18 @@ def result(
 
 
 def warnings(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return a sentence for each finding that a reader of the scores must know (`is_worth_a_warning`)."""
+    """Return a sentence for each finding that a reader of the scores must know about (`is_worth_a_warning`)."""
     return [_sentence(name, entry) for name, entry in results.items() if is_worth_a_warning(name, entry)]
 
 
-def warnings_beside(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
-    """Return a sentence for each check that found in any system what a reader must know, with every such system.
+def joint_warnings(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """Return one sentence per check that gives a warning for any system, listing every such system.
 
-    Five systems with six findings each would otherwise say thirty sentences, which nobody reads; examples stand in the
+    Otherwise five systems with six findings each would give thirty sentences, which nobody reads; examples are in the
     systems' own files.
 
     Args:
-        results: by the name of a system its checks.
+        results: the checks by system name.
     """
     sentences = []
     for name, check in CHECKS.items():
@@ -190,11 +192,11 @@ def warnings_beside(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> l
 
 
 def is_worth_a_warning(name: str, entry: Mapping[str, Any]) -> bool:
-    """Return whether a careful reader must know of a check's finding.
+    """Return whether a careful reader must know about a check's finding.
 
-    Of some checks every case counts (`Check.always`). Unchanged weights count when they are all. The others also find a
-    few texts of people, so they count from two outputs on whose share is two percentage points above twice the
-    references' share.
+    For some checks every case counts (`Check.always`). Unchanged weights count only if all are unchanged. The other
+    checks also find a few texts that people wrote, so they count from two outputs on, if the share is two percentage
+    points above twice the references' share.
     """
     count, of = entry["count"], entry["of"]
     if not CHECKS[name].warning:

@@ -1,4 +1,4 @@
-"""Reads numbers that are written with Chinese characters, as Chinese and Japanese do."""
+"""Reads numbers written in Chinese characters, as in Chinese and Japanese texts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MYRIAD = 10**4
 _ALSO = {"半": (0.5, 30.0, 50.0), "双": (2.0,), "廿": (20.0,)}
 
 _LONGEST = 16
-"""Characters of a number; a longer row is no number."""
+"""Most characters of a number; a longer row is not one."""
 
 _NUMBER = re.compile(f"[{''.join((*_DIGITS, *_SMALL, *_LARGE))}]+")
 _SCALE = f"(?:(?!千[克米瓦])[{''.join((*_SMALL, *_LARGE))}]){{1,3}}"  # 千克 is a kilogram
@@ -21,9 +21,9 @@ _FIGURE = re.compile(rf"(?<!\d)(?:\d+(?:,\d{{3}})*(?:\.\d+)?\s?{_SCALE})+(?:\d{{
 
 
 def chinese_numbers(text: str) -> set[float]:
-    """Return every number that ``text`` says in Chinese characters: 十二 (12), 三千五百 (3500), 二〇二四 (2024).
+    """Return every number that ``text`` may contain in Chinese characters: 十二 (12), 三千五百 (3500), 二〇二四 (2024).
 
-    All of them count, also where the character is a part of another word: they only say what a dialogue may mean.
+    Characters that are part of another word count too: the result is what a dialogue may mean.
     """
     if text.isascii():
         return set()
@@ -40,7 +40,7 @@ def chinese_numbers(text: str) -> set[float]:
 
 
 def with_figures(text: str) -> str:
-    """Return ``text`` in which figures with characters behind them are written out: 3万 as 30000, 1万2千 as 12000."""
+    """Return ``text`` with figures followed by such characters written out: 3万 as 30000, 1万2千 as 12000."""
     return _FIGURE.sub(lambda match: _written_out(match.group()), text)
 
 
@@ -52,15 +52,15 @@ def _written_out(figure: str) -> str:
             scale *= _SMALL.get(sign) or _LARGE[sign]
         value, end = value + float(part[1].replace(",", "")) * scale, part.end()
     rest = figure[end:]
-    # 1万2 is 12000, and 1万2000 too.
+    # Both 1万2 and 1万2000 are 12000.
     value += float(rest or 0) * (scale / 10 if len(rest) == 1 and scale > 10 else 1)
     return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 def _value(row: str) -> float:
-    """Return the value of a number as it is composed: 一万二千 is 12000, and 一万二 too."""
+    """Return the value of a composed number: both 一万二千 and 一万二 are 12000."""
     total = group = digit = 0
-    last = 1  # what a digit at the end is a tenth of
+    last = 1  # a final digit counts a tenth of this
     for character in row:
         if character in _DIGITS:
             digit, last = _DIGITS[character], last if _DIGITS[character] else 1

@@ -1,4 +1,4 @@
-"""Tells a summary that is written from one that is lifted out of the dialogue."""
+"""Detects summaries that are copied from the dialogue, and measures how many of their n-grams are new."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from functools import cached_property
 from summtune.evaluator.diagnostics.words import characters_a_word, runs, words
 
 RUN_WORDS = 12
-"""Words in a row, all from one place of the dialogue, that are no longer chance."""
+"""Words in a row from one place in the dialogue that can no longer be chance."""
 GRAM_WORDS = 3
 NEW_SHARE = 0.1
-"""Share of a summary's three-word runs that must be its own; below that it is patched together from the dialogue."""
+"""Least share of new three-word runs; below it, a summary is patched together from the dialogue."""
 SHORTEST = 8
-"""Words below which a summary is not called copied: so few may well be the dialogue's."""
+"""Fewest words of a copied summary: a shorter one may well consist of the dialogue's words."""
 LONGEST_NOVEL = 3
 
 _LABEL = re.compile(r"#\w+#[:：]?|\b[^\W\d]\w*:(?=\s)|^\s*[^\W\d]\w{0,11}：", re.MULTILINE)
 
 
 def own_words(text: str) -> list[str]:
-    """Return the words that are said: speaker tags and labels (``#Person1#``, ``Anna:``) are none."""
+    """Return the words of ``text`` without speaker tags and labels (``#Person1#``, ``Anna:``)."""
     return words(_LABEL.sub(" ", text))
 
 
 class Source:
-    """The words of a dialogue, and the runs of words that stand in it."""
+    """The words of a dialogue and the runs of words in it."""
 
     def __init__(self, dialogue: str) -> None:
         self.words = own_words(dialogue)
@@ -35,24 +35,24 @@ class Source:
 
     @cached_property
     def vocabulary(self) -> frozenset[str]:
-        """The different words."""
+        """The distinct words."""
         return frozenset(self.words)
 
     @cached_property
     def grams(self) -> list[set[tuple[str, ...]]]:
-        """The runs of one, two and three words; who speaks is known as a single word."""
+        """The runs of one, two and three words; the runs of one include speaker labels."""
         grams = [set(runs(self.words, length)) for length in range(1, LONGEST_NOVEL + 1)]
         grams[0] |= self._labels
         return grams
 
     @property
     def run_words(self) -> int:
-        """``RUN_WORDS``, or as many characters as these have in writing without spaces."""
+        """``RUN_WORDS``, or the corresponding number of characters in writing without spaces."""
         return RUN_WORDS * self._characters
 
     @property
     def gram_words(self) -> int:
-        """``GRAM_WORDS``, or as many characters as these have in writing without spaces."""
+        """``GRAM_WORDS``, or the corresponding number of characters in writing without spaces."""
         return GRAM_WORDS * self._characters
 
     @cached_property
@@ -67,10 +67,10 @@ class Source:
 
 
 def novel_shares(said: Sequence[str], source: Source) -> list[float | None]:
-    """Return for one, two and three words the share of the summary's n-grams that the dialogue lacks, 0 to 1.
+    """Return the share of the summary's n-grams of one, two and three words that the dialogue lacks, 0 to 1.
 
-    As See et al. (2017, "Get to the point", figure 6) count them: every n-gram of the summary, repeated ones each time.
-    None where the summary has no such n-gram.
+    Counted as by See et al. (2017, "Get to the point", figure 6): repeated n-grams of the summary count each time.
+    None if the summary has no such n-gram.
 
     Args:
         said: the summary's words, from `own_words`.
@@ -84,15 +84,15 @@ def novel_shares(said: Sequence[str], source: Source) -> list[float | None]:
 
 
 def copied(said: Sequence[str], source: Source) -> str | None:
-    """Return the words that a summary lifts out of the dialogue; None where it is written.
+    """Return the words that a summary copies from the dialogue; None if it is not copied.
 
-    Lifted are ``RUN_WORDS`` words in a row, or a summary of at least ``SHORTEST`` words of whose three-word runs less
-    than ``NEW_SHARE`` are new; of a dialogue without spaces, twice as many characters.
+    Copied means ``RUN_WORDS`` words in a row, or less than ``NEW_SHARE`` new three-word runs in a summary of at least
+    ``SHORTEST`` words; in a dialogue without spaces, twice these numbers of characters.
     """
     if len(said) < SHORTEST * source.run_words / RUN_WORDS:
         return None
     known = [run in source.long_grams for run in runs(said, source.gram_words)]
-    if sum(known) > source.run_words - source.gram_words:  # as many as a long run holds, so there may be one
+    if sum(known) > source.run_words - source.gram_words:  # enough for a long run
         for run in runs(said, source.run_words):
             if run in source.long_runs:
                 return " ".join(run)

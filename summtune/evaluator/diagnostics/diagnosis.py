@@ -1,4 +1,4 @@
-"""Looks for what makes scores misleading, in the outputs and, beside them, in what people wrote."""
+"""Looks for what makes scores misleading, in the outputs and, for comparison, in the references."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from summtune.runs.records import Prediction
 LENGTH_FACTOR = 2.0
 """How many times longer or shorter than its references a summary may be."""
 
-LOOKED_AT = 5_000
-"""Characters of a summary that are looked at: a model that never ends must not hold up its own diagnosis."""
+CHECKED_CHARACTERS = 5_000
+"""Characters of a summary that are checked: endless outputs must not slow down the diagnosis."""
 
 _Found = dict[str, str | None]
 
@@ -35,15 +35,15 @@ def diagnose(
     """Return the ``diagnostics`` of ``metrics.json``: ``checks``, ``means``, ``notes`` and ``warnings``.
 
     ``checks`` holds by name what `checks.result` returns. Each check of a text is also made of the references, against
-    the same dialogue; length and language of each reference against the others. A check that cannot be made is absent:
-    without dialogues (empty), without counts of tokens (None). Without a second reference a human share is None.
-    ``means`` holds numbers or None, ``notes`` sentences on what the checks do not see in such writing, ``warnings`` one
-    sentence for each finding that a reader of the scores must know.
+    the same dialogue; length and language of each reference are compared with the other references. A check that
+    cannot be made is absent: without dialogues (empty) or without token counts (None). A share of the references that
+    needs a second reference is None without one. ``means`` holds numbers or None, ``notes`` sentences on what the
+    checks do not cover in this writing, ``warnings`` one sentence per finding that a reader of the scores must know.
 
     Args:
         predictions: at least one.
-        tokenizer: that ROUGE is computed with; None where no ROUGE is.
-        leakage: ``data.leakage`` of the plan: by role the test dialogues that were found in its data.
+        tokenizer: that ROUGE is computed with; None without ROUGE.
+        leakage: ``data.leakage`` of the plan: by role, the test dialogues that were found in its data.
         weights: ``unchanged_tensors`` and ``compared_tensors`` of ``training.json``.
     """
     checks = _unread(predictions, tokenizer) if tokenizer is not None else {}
@@ -53,7 +53,7 @@ def diagnose(
     for role, found in (leakage or {}).items():
         examples = [(each["id"], each["found"]) for each in found["examples"]]
         checks[f"leakage_{role}"] = result(f"leakage_{role}", examples, found["of"], count=found["count"])
-    if weights and weights.get("compared_tensors"):  # none where an older summtune trained
+    if weights and weights.get("compared_tensors"):  # missing if an older summtune trained
         of, unchanged = weights["compared_tensors"], weights["unchanged_tensors"]
         checks["weights_unchanged"] = result("weights_unchanged", [], of, count=unchanged)
     means = {
@@ -74,20 +74,20 @@ def diagnose(
 
 
 def _notes(predictions: Sequence[Prediction]) -> list[str]:
-    """Return what the checks of texts do not see in the writing of the references."""
+    """Return sentences on what the checks of texts do not cover in the writing of the references."""
     letters = unread.unread_letters(((p.id, p.references) for p in predictions), "rouge")
     if letters["share"] < unread.SMALL:
         return []
-    notes = ["Numbers are compared in digits; words for numbers are known in English, and of dialogues in Chinese."]
+    notes = ["Numbers are compared in digits; number words are known in English and, in dialogues, in Chinese."]
     if not all(has_capitals(text) for p in predictions for text in p.references):
-        notes.append("Names are looked for in writing that has capitals, and not in any other.")
+        notes.append("Names are looked for only in writing that has capitals.")
     if any(is_unspaced(text) for p in predictions for text in p.references):
-        notes.append("Lengths, loops and copies are counted in characters where writing has no spaces.")
+        notes.append("Lengths, loops and copies are counted in characters in writing without spaces.")
     return notes
 
 
 def _unread(predictions: Sequence[Prediction], tokenizer: Tokenizer) -> dict[str, dict[str, Any]]:
-    """Return the checks of what ROUGE can read of the references."""
+    """Return the checks of how much of the references ROUGE can read."""
     letters = unread.unread_letters(((p.id, p.references) for p in predictions), tokenizer)
     without = [
         (p.id, next((text for text in p.references if not tokenize(text, tokenizer)), None)) for p in predictions
@@ -100,14 +100,14 @@ def _unread(predictions: Sequence[Prediction], tokenizer: Tokenizer) -> dict[str
 
 
 def _unread_means(predictions: Sequence[Prediction], tokenizer: Tokenizer) -> dict[str, float | None]:
-    """Return the shares of letters that ROUGE cannot read, of the outputs and of the references; None where it can."""
+    """Return the shares of letters that ROUGE cannot read in outputs and references; None if it reads all."""
     ours = _mean(unread.unread_share(p.prediction, tokenizer) for p in predictions)
     theirs = _mean(unread.unread_share(text, tokenizer) for p in predictions for text in p.references)
     return {"unread_letters": ours or None, "reference_unread_letters": theirs or None}
 
 
 def _counted(predictions: Sequence[Prediction]) -> dict[str, dict[str, Any]]:
-    """Return the checks that need no look at what is written."""
+    """Return the checks that do not analyse the text."""
     n = len(predictions)
     constant = _constant_output(predictions)
     capped = [p for p in predictions if p.hit_length_cap is not None]
@@ -125,7 +125,7 @@ def _counted(predictions: Sequence[Prediction]) -> dict[str, dict[str, Any]]:
 
 
 def _constant_output(predictions: Sequence[Prediction]) -> list[Prediction]:
-    """Return the predictions that say the same, if they are more than half of several; else none.
+    """Return the predictions with the same text if they are more than half of several; otherwise none.
 
     Equal empty outputs are reported as empty, not here.
     """
@@ -137,57 +137,59 @@ def _constant_output(predictions: Sequence[Prediction]) -> list[Prediction]:
 
 
 class _Texts:
-    """The checks of what is written, asked of every prediction and every reference."""
+    """The checks of the text, made of every prediction and every reference."""
 
     def __init__(self, predictions: Sequence[Prediction]) -> None:
         self._found: dict[str, list[tuple[str, str]]] = defaultdict(list)
-        self._asked: Counter[str] = Counter()
+        self._checked: Counter[str] = Counter()
         self._human: Counter[str] = Counter()
-        self._human_asked: Counter[str] = Counter()
+        self._human_checked: Counter[str] = Counter()
         self._novel: dict[str, list[float]] = defaultdict(list)
         self._ratios: list[float] = []
         self._lexicon = Lexicon(text for p in predictions for text in (p.dialogue, *p.references))
         for prediction in predictions:
-            self._look_at(prediction)
+            self._add(prediction)
 
     def results(self) -> dict[str, dict[str, Any]]:
         """Return the entry of every check that was made."""
-        human = {name: self._human[name] / asked for name, asked in self._human_asked.items()}
-        return {name: result(name, self._found[name], of, human.get(name)) for name, of in self._asked.items()}
+        human = {name: self._human[name] / of for name, of in self._human_checked.items()}
+        return {name: result(name, self._found[name], of, human.get(name)) for name, of in self._checked.items()}
 
     def means(self) -> dict[str, float | None]:
         """Return the shares of new n-grams, of the outputs and of the references, and the ratio of lengths."""
         grams = [f"{whose}novel_{n}_grams" for whose in ("", "reference_") for n in range(1, copying.LONGEST_NOVEL + 1)]
         return {"length_ratio": fmean(self._ratios)} | {name: _mean(self._novel[name]) for name in grams}
 
-    def _look_at(self, prediction: Prediction) -> None:
+    def _add(self, prediction: Prediction) -> None:
         dialogue = _DialogueChecks(prediction.dialogue, self._lexicon) if prediction.dialogue.strip() else None
-        text = prediction.prediction[:LOOKED_AT]
-        references = tuple(reference[:LOOKED_AT] for reference in prediction.references)
-        found = self._ask(text, dialogue, references, "")
+        text = prediction.prediction[:CHECKED_CHARACTERS]
+        references = tuple(reference[:CHECKED_CHARACTERS] for reference in prediction.references)
+        found = self._check(text, dialogue, references, "")
         self._ratios.append(_length_ratio(text, references))
         for name, offending in found.items():
-            self._asked[name] += 1
+            self._checked[name] += 1
             if offending is not None:
                 self._found[name].append((prediction.id, shown(offending)))
-        for place, reference in enumerate(references):
-            others = (*references[:place], *references[place + 1 :])
-            for name, offending in self._ask(reference, dialogue, others, "reference_").items():
-                self._human_asked[name] += 1
+        for index, reference in enumerate(references):
+            others = (*references[:index], *references[index + 1 :])
+            for name, offending in self._check(reference, dialogue, others, "reference_").items():
+                self._human_checked[name] += 1
                 self._human[name] += offending is not None
 
-    def _ask(self, text: str, checks: _DialogueChecks | None, others: Sequence[str], whose: str) -> _Found:
-        """Return by check what is wrong with a text, None where nothing is; ``others``: what it is held against."""
+    def _check(self, text: str, checks: _DialogueChecks | None, others: Sequence[str], whose: str) -> _Found:
+        """Return by check what is wrong with a text, None if nothing is; ``others``: texts that it is compared with."""
         found: _Found = {"repetition": repetition.repeated(text)}
         said = copying.own_words(text)
         if checks is not None:
-            found |= checks.ask(text, said)
+            found |= checks.made_of(text, said)
             for length, share in enumerate(copying.novel_shares(said, checks.source), start=1):
                 if share is not None:
                     self._novel[f"{whose}novel_{length}_grams"].append(share)
         if others:
             ratio = _length_ratio(text, others)
-            fits = 1 / LENGTH_FACTOR <= ratio <= LENGTH_FACTOR or not text.strip()  # empty is a check of its own
+            fits = (
+                1 / LENGTH_FACTOR <= ratio <= LENGTH_FACTOR or not text.strip()
+            )  # empty outputs have a separate check
             found["length"] = None if fits else f"{word_count(text)} words, {ratio:.2f} times the references'"
             found["language"] = language.other_language(
                 text, frozenset(said), others, checks.source.vocabulary if checks else frozenset()
@@ -196,7 +198,7 @@ class _Texts:
 
 
 class _DialogueChecks:
-    """The checks against one dialogue, whose words are looked up once for all its summaries."""
+    """The checks against one dialogue, which is analysed once for all its summaries."""
 
     def __init__(self, dialogue: str, lexicon: Lexicon) -> None:
         self.source = copying.Source(dialogue)
@@ -205,12 +207,12 @@ class _DialogueChecks:
         self._mentioned = mentioned(dialogue)
         self._numbers = quantities.Numbers(dialogue)
 
-    def ask(self, text: str, said: Sequence[str]) -> _Found:
+    def made_of(self, text: str, said: Sequence[str]) -> _Found:
         misnamed = self._speakers.misnamed(text)
         found = {
             "copied": copying.copied(said, self.source),
             "speakers": _all(misnamed.absent),
-            "speaker_spelling": _all(misnamed.otherwise),
+            "speaker_spelling": _all(misnamed.respelled),
         }
         if has_capitals(text):
             found["names"] = _all(foreign_names(text, self._mentioned, self._lexicon))

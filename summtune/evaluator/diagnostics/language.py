@@ -12,11 +12,11 @@ from typing import Any
 from summtune.evaluator.diagnostics.words import words
 
 CONFIDENCE = 0.9
-"""Probability of another language from which it is believed."""
+"""Least probability at which another language is reported."""
 FEWEST_WORDS = 6
-"""Words of a text that its language can be told from."""
+"""Fewest words of a text whose language can be identified."""
 SHARED_WORDS = 0.25
-"""Share of a text's different words that the references or the dialogue have; from there on it is in their language."""
+"""Share of a text's distinct words in references or dialogue from which on it counts as in their language."""
 
 _FEWEST_LETTERS = 3
 _NO_LANGUAGE = "zxx"
@@ -27,25 +27,25 @@ _ONE_SCRIPT = {
     "FULLWIDTH": "LATIN",
 }
 _KANA = 0.1
-"""Share of kana among Han and kana that Japanese has at least; a few words may well be without."""
+"""Least share of kana among Han and kana in Japanese; a few words may well have none."""
 _FEWEST_HAN = 10
 
 
 def other_language(text: str, said: Set[str], references: Sequence[str], dialogue_words: Set[str]) -> str | None:
-    """Return which language ``text`` is in and which its references ("de, not en"); None without certainty.
+    """Return the language of ``text`` and that of its references ("de, not en"); None without certainty.
 
-    Another script is sure. Another language in the same script is believed of texts that share few words with the
-    references and the dialogue, have ``FEWEST_WORDS`` words, and leave py3langid (naive Bayes, Lui and Baldwin, 2012)
-    no other choice.
+    Another script is certain. Another language in the same script is reported only for texts that share few words with
+    the references and the dialogue, have at least ``FEWEST_WORDS`` words, and are identified by py3langid (naive Bayes,
+    Lui and Baldwin, 2012) with probability ``CONFIDENCE``.
 
     Args:
         text: to be identified.
-        said: its different words.
+        said: its distinct words.
         references: at least one.
-        dialogue_words: the different words of the dialogue.
+        dialogue_words: the distinct words of the dialogue.
     """
     expected = " ".join(references)
-    if not (text.isascii() and expected.isascii()):  # which can only be Latin
+    if not (text.isascii() and expected.isascii()):  # ASCII can only be Latin
         own, theirs = (main_script(_NO_WORDS.sub(" ", each)) for each in (text, expected))
         if own and theirs and own != theirs and not _may_be_japanese(own, theirs, text, expected):
             return f"{own.title()} letters, not {theirs.title()}"
@@ -64,14 +64,14 @@ def other_language(text: str, said: Set[str], references: Sequence[str], dialogu
 
 
 def _may_be_japanese(own: str, theirs: str, *texts: str) -> bool:
-    """Return whether two writings may be one because a text is too short to have kana."""
+    """Return whether both may be Japanese because one text is too short to have kana."""
     return {own, theirs} == {"HAN", "JAPANESE"} and min(map(len, texts)) < _FEWEST_HAN
 
 
 def main_script(text: str) -> str | None:
-    """Return the Unicode name of most letters' script ("LATIN"); None below three letters or without a majority.
+    """Return the Unicode name of the script of most letters ("LATIN"); None below three letters or without a majority.
 
-    Han with kana among it is "JAPANESE", and Han alone "HAN".
+    Han mixed with kana is "JAPANESE", Han alone "HAN".
     """
     if text.isascii():
         return "LATIN" if sum(map(str.isalpha, text)) >= _FEWEST_LETTERS else None

@@ -8,15 +8,15 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’\-][^\W\d_]+)*")
-# A word that does not begin with a small Latin letter: few enough to look at each.
+# A word that does not begin with a lower-case Latin letter: few enough to examine each.
 _LIKELY = re.compile(r"(?<![^\W\d_])(?<![^\W\d_]['’\-])[^\W\d_a-z][^\W\d_]*(?:['’\-][^\W\d_]+)*")
 _TAG = re.compile(r"#\w+#?")
 _PART = re.compile(r"['’\-]")
 _POSSESSIVE = re.compile(r"['’]s?$", re.IGNORECASE)
-# What a sentence begins behind. A quotation mark, a bracket or a dash may too, so a word behind one is not sure.
+# What may precede the beginning of a sentence, including quotation marks, brackets and dashes.
 _BEGINNING = re.compile(r"(?:^|[.!?:;…。！？\n\"“”‘«(\[/*|•–—]|(?:^|\s)['’\-])\s*$")
 
-# What a summary says of days and months can be right without a word of the dialogue.
+# Days, months and titles in a summary can be right even if the dialogue does not contain them.
 _NO_NAME = """
     mr mrs ms miss dr sir madam prof monday tuesday wednesday thursday friday saturday sunday mon tue wed thu fri sat
     sun january february march april may june july august september october november december jan feb mar apr jun jul
@@ -34,15 +34,15 @@ _ENDINGS = frozenset(
     ("", "n", "an", "ian", "ean", "ese", "ish", "i", "s", "es", "er", "ers", "ns", "ans", "ians", "a", "o", "y", "land")
 )
 _STEM = 4
-"""Letters that two words share at least to count as forms of one, Mexico and Mexican."""
+"""Fewest letters that two forms of one word share, such as Mexico and Mexican."""
 _SURE = 2
-"""Times that a word has a capital inside a sentence until it is known to be a name at the beginning of one too."""
+"""Capitals inside sentences after which a word also counts as a name at the beginning of a sentence."""
 
 
 class Lexicon:
-    """Which words the texts of a test set write in lower case, and which only ever with a capital.
+    """The words that a test set writes in lower case, and those that it always writes with a capital.
 
-    There is no list of English words here; the test set is one. "Bill" is no name where a bill is to be paid somewhere.
+    It replaces a list of English words: "Bill" is not a name if some text of the test set mentions a bill.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -58,16 +58,16 @@ class Lexicon:
         self._names = frozenset(word for word, times in capital.items() if times >= _SURE and word not in plain)
 
     def is_plain(self, word: str) -> bool:
-        """Return whether the word, or its singular, also stands in lower case."""
+        """Return whether the word or its singular also occurs in lower case."""
         return word in self._plain or word.removesuffix("s") in self._plain
 
     def is_name(self, word: str) -> bool:
-        """Return whether the word is a name wherever it stands."""
+        """Return whether the word is a name in any position."""
         return word in self._names
 
 
 def mentioned(dialogue: str) -> frozenset[str]:
-    """Return the words of a dialogue in lower case, in all the forms in which a summary may take them up."""
+    """Return the words of a dialogue in lower case, in all forms that a summary may use."""
     spoken = [word if word.isalpha() else _bare(word) for word in _WORD.findall(dialogue.lower())]
     parts = [part for word in spoken if not word.isalpha() for part in _PART.split(word)]
     together = ["".join(pair) for pair in pairwise(spoken)]  # face book, Facebook
@@ -77,17 +77,17 @@ def mentioned(dialogue: str) -> frozenset[str]:
 def foreign_names(summary: str, known: frozenset[str], lexicon: Lexicon) -> list[str]:
     """Return the names in ``summary`` that the dialogue does not mention, in the summary's order.
 
-    A name is a word with a capital and lower-case letters behind it, inside a sentence, or at its beginning where the
-    lexicon knows it for a name. Not found: words that the lexicon knows in lower case, days, months, titles, forms of a
-    word that the dialogue has (Mexico, Mexican), a part of a word with a hyphen. Writing without capitals holds no
-    names for this check.
+    A name is a word with a capital followed by lower-case letters, inside a sentence, or at its beginning if the
+    lexicon knows it as a name. Exceptions: words that the lexicon knows in lower case, days, months, titles, forms of
+    a word in the dialogue (Mexico, Mexican), a part of a hyphenated word. Writing without capitals has no names for
+    this check.
 
     Args:
         summary: of a system or a person.
         known: from `mentioned`, of its dialogue.
         lexicon: of the test set.
     """
-    text = _TAG.sub(lambda tag: "x" * len(tag.group()), summary)  # a sentence goes on behind a tag
+    text = _TAG.sub(lambda tag: "x" * len(tag.group()), summary)  # a sentence continues after a tag
     found = []
     for match in _LIKELY.finditer(text):
         written = match.group()
@@ -107,13 +107,13 @@ def foreign_names(summary: str, known: frozenset[str], lexicon: Lexicon) -> list
 
 
 def _is_capitalised(word: str) -> bool:
-    """Return whether it is written like a name; with many capitals (TV, STDs, IgG) it is an abbreviation."""
+    """Return whether a word is written like a name; with many capitals (TV, STDs, IgG) it is an abbreviation."""
     return word[0].isupper() and len(word) > 2 and 2 * sum(map(str.isupper, word)) < len(word)
 
 
 def _begins(text: str, start: int) -> bool:
     if start > 1 and text[start - 1] == " " and text[start - 2].isalnum():
-        return False  # as the search would say, and most words are such
+        return False  # a shortcut for most words: the search gives the same
     return _BEGINNING.search(text, max(0, start - 8), start) is not None
 
 

@@ -1,4 +1,4 @@
-"""Finds numbers in a summary that its dialogue does not know, however either of them writes them."""
+"""Finds numbers in a summary that its dialogue does not contain, in any notation."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _ALSO = {
     "decade": (10,),
     "century": (100,),
 }
-"""What these words say beside a number of their own; taken from dialogues only."""
+"""Numbers that these words may stand for; used for dialogues only."""
 
 _MONTHS = {
     name: float(month)
@@ -53,19 +53,19 @@ _MONTHS = {
 }
 
 _UNREMARKABLE = {float(value) for value in range(4)}
-"""People count what a dialogue names ("two reasons"), and "first" is hardly a number: these are never foreign."""
+"""Never foreign: summaries count what a dialogue lists ("two reasons"), and "first" is hardly a number."""
 _LONGEST = 12
-"""Number words that are read together as one, at most: a telephone number."""
+"""Most number words that are read together as one: a telephone number."""
 
 _FIRST = "[" + "".join(sorted({word[0] for word in (*_VALUES, *_SCALES, *_ALSO, "oh", "point")})) + "]"
 _WORDS = "|".join((*_VALUES, *(f"{scale}(?:s|th)?" for scale in _SCALES), *_ALSO, "oh", "point"))
-# Of lower case; the first letter alone turns most words away.
+# For lower-case text; the first letter alone excludes most words.
 _TOKEN = re.compile(rf"\d+(?:,\d{{3}})+(?!\d)|\d+|\b(?={_FIRST})(?:{_WORDS})\b")
 _PLAIN_MARKS = str.maketrans("＃：．，٫٬", "#:.,.,")
 _TAG = re.compile(r"#\w+#?")
 _BARE_TAG = re.compile(r"[Pp]erson\s?\d+")
 _JOIN = re.compile(r"[\s,.'’()\-–—]*(?:\band\b\s*)?(?:\ba\b\s*)?")
-# Of what is asked about, only what surely is one number: "of twenty, five came" has two.
+# For summaries, only what is certainly one number: "of twenty, five came" has two.
 _CLOSE_JOIN = re.compile(r"[\s-]*(?:\band\b\s*)?(?:\ba\b\s*)?")
 _MONTH = re.compile(rf"\b(?=[JFMASOND])(?:{'|'.join(_MONTHS)})\b")
 _LARGE = re.compile(r"(\d+(?:\.\d+)?)([km])\b", re.IGNORECASE)
@@ -77,7 +77,7 @@ _FIGURE = re.compile(r"\d+(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:[.:]\d+)*")
 
 @dataclass(frozen=True)
 class _Token:
-    """A number word or a row of digits; ``value`` is None for "point", ``scale`` tells "thousand" from "five"."""
+    """A number word or a row of digits; ``value`` is None for "point", ``scale`` is true for "thousand"."""
 
     value: float | None
     scale: bool
@@ -86,18 +86,18 @@ class _Token:
 
 
 def foreign_numbers(summary: str, dialogue: Numbers) -> list[str]:
-    """Return the numbers of ``summary`` that the dialogue does not know, in lower case, in its order.
+    """Return the numbers of ``summary`` that the dialogue does not contain, in lower case, in the summary's order.
 
-    "3", "three" and "third" are one number; 10:30 is known where the dialogue says half past ten, 2008 where it says
-    oh eight. Speaker tags hold no numbers. Where it is in doubt a number counts as known: 0 to 3, and whatever
-    neighbouring numbers of the dialogue make when they are read together.
+    "3", "three" and "third" are one number; 10:30 is known if the dialogue says half past ten, 2008 if it says oh
+    eight. Numbers in speaker tags do not count. In doubt a number counts as known: 0 to 3, and all that neighbouring
+    numbers of the dialogue give when they are read together.
     """
     text = _with_plain_marks(summary)
     return [written for written, value in _written(text) if not _is_known(written, value, dialogue.values)]
 
 
 class Numbers:
-    """All numbers that a dialogue can be read to say."""
+    """All numbers that a dialogue may contain."""
 
     def __init__(self, dialogue: str) -> None:
         text = _without_tags(_with_plain_marks(dialogue))
@@ -113,7 +113,7 @@ class Numbers:
 
 
 def _with_plain_marks(text: str) -> str:
-    """Return ``text`` with the marks inside of numbers as ASCII has them (digits may be of any script).
+    """Return ``text`` with ASCII marks inside numbers (digits may be of any script).
 
     A figure with Chinese characters after it (3万, 1.2億) is written out.
     """
@@ -129,7 +129,7 @@ def _number(figure: str) -> float:
 
 
 def _rows(text: str, join: re.Pattern[str]) -> Iterator[list[tuple[_Token, int, int]]]:
-    """Yield the numbers that stand side by side, with no more than ``join`` between, each with its place."""
+    """Yield the groups of adjacent numbers, separated by no more than ``join``, each number with its span."""
     row: list[tuple[_Token, int, int]] = []
     for match in _TOKEN.finditer(text):
         if row and not join.fullmatch(text, row[-1][2], match.start()):
@@ -156,9 +156,9 @@ def _token(word: str) -> _Token:
 
 
 def _readings(row: Sequence[_Token]) -> set[float]:
-    """Return every number that neighbours in the row make: composed (twenty, five: 25) or side by side (2, 5: 25)."""
+    """Return every number that neighbours in the row give: composed (twenty, five: 25) or concatenated (2, 5: 25)."""
     values = {value for token in row for value in token.also}
-    composed: list[tuple[int, str]] = []  # where the number at each place ends, and its digits
+    composed: list[tuple[int, str]] = []  # the end and the digits of the number at each position
     for start in range(len(row)):
         steps = list(_composed(row[start : start + _LONGEST]))
         values.update(steps)
@@ -180,7 +180,7 @@ def _side_by_side(digits: str) -> set[float]:
 
 
 def _composed(row: Sequence[_Token]) -> Iterator[float]:
-    """Yield the value of the first number of the row after each of its words: 2, 200, 250 for two hundred fifty."""
+    """Yield the value of the row's first number after each of its words: 2, 200, 250 for two hundred fifty."""
     done = group = 0.0
     room = 0.0  # what may still be added: below 10 after twenty, below 100 after hundred
     for place, token in enumerate(row):
@@ -203,7 +203,7 @@ def _composed(row: Sequence[_Token]) -> Iterator[float]:
 
 
 def _written(summary: str) -> Iterator[tuple[str, float]]:
-    """Yield each number as it is written, read as large as it goes: "two hundred and fifty" is one."""
+    """Yield each number as it is written, as long as possible: "two hundred and fifty" is one."""
     text = _without_tags(summary).lower()
     if _DIGIT.search(text):
         text = _LIST_NUMBER.sub(lambda match: match.group().replace(match[1], " "), text)
@@ -242,7 +242,7 @@ def _is_known_value(value: float, known: set[float]) -> bool:
 
 
 def _parts_known(written: str, known: set[float]) -> bool:
-    """Return whether 10:30 or 3.50 is said in parts; a whole hour says no minutes, and 10:45 may be 15 to 11."""
+    """Return whether the parts of 10:30 or 3.50 are known; a whole hour has no minutes, and 10:45 may be 15 to 11."""
     first, *rest = (float(part) for part in re.findall(r"\d+", written))
     if ":" not in written:
         return first in known and all(part in known for part in rest)

@@ -1,4 +1,4 @@
-"""Finds loops: a text that says the same words again and again, as a model does that cannot stop."""
+"""Finds loops: a text that repeats the same words, like a model that cannot stop."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from collections.abc import Sequence
 from summtune.evaluator.diagnostics.words import characters_a_word, runs, words
 
 RUN_WORDS = 4
-"""Words of a run that makes a loop when it comes often enough; people repeat three ("#Person2# wants to")."""
+"""Length of a run that is a loop if it occurs often enough; people repeat three words ("#Person2# wants to")."""
 RUN_TIMES = 3
 RUN_SHARE = 0.2
-"""Share of the text that such runs fill at least: a long clinical note says "the patient states that" three times."""
+"""Least share of the text that such runs fill: a long clinical note says "the patient states that" three times."""
 LOOP_WORDS = 6
-"""Words that a unit repeated without a break fills at least: "no, no, no" is speech, "no" six times a loop."""
+"""Fewest words of a unit repeated without a break: "no, no, no" is speech, "no" six times is a loop."""
 
 _LONGEST_UNIT = 12
 _SENTENCE = re.compile(r"[^.!?。！？｡؟۔।॥።။។\n]+")
 
 
 def repeated(text: str) -> str | None:
-    """Return the words that ``text`` repeats like a loop; None where it does not.
+    """Return the words that ``text`` repeats in a loop; None if there is no loop.
 
-    A loop is one of: a sentence of four words or more that comes twice; four words that come three times or more and
-    fill a fifth of the text; up to twelve words again and again without a break, three times or more and six words or
-    more in all. In writing without spaces these are twice as many characters.
+    A loop is one of: a sentence of four words or more that occurs twice; four words in a row that occur three times or
+    more and fill a fifth of the text; up to twelve words repeated without a break, three times or more and six words
+    or more in all. In writing without spaces these are twice as many characters.
     """
     said = words(text)
     times = characters_a_word(said)
@@ -57,7 +57,7 @@ def _without_break(said: Sequence[str], characters: int) -> str | None:
         return None
     for unit in range(1, _LONGEST_UNIT * characters + 1):
         needed = max(unit * (RUN_TIMES - 1), fills - unit)
-        same = 0  # words that equal the one a unit before, without a break
+        same = 0  # words in a row that equal the word one unit earlier
         for place, (before, word) in enumerate(zip(said, said[unit:], strict=False)):
             same = same + 1 if before == word else 0
             if same >= needed:

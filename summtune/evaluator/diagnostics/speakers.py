@@ -1,8 +1,8 @@
-"""Finds in a summary speakers that the dialogue does not have, and speakers that it has, written in another way.
+"""Finds speakers in a summary that the dialogue lacks, and speakers whose tag is spelled differently.
 
 A dialogue names its speakers with tags (``#Person1#``), in brackets (``[Doctor]``, ``<speaker1>``) or by number or
-letter (``Speaker 1:``, ``P1:``, ``speaker_a:``). Plain names (``Anna:``, ``Agent:``) are ordinary words of a summary,
-which nobody writes wrongly; those that the dialogue lacks are for `summtune.evaluator.diagnostics.names`.
+letter (``Speaker 1:``, ``P1:``, ``speaker_a:``). Plain names (``Anna:``, ``Agent:``) are ordinary words of a summary;
+`summtune.evaluator.diagnostics.names` finds those that the dialogue lacks.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ _PARTS = re.compile(r"[A-Z]?[^\W\dA-Z_]+|[A-Z]+|[^\W_]+")
 _INDEX = re.compile(r"\d+$|(?<=[ _\-])[^\W\d_]$")
 
 _ALIKE = ("person", "speaker")
-"""Words that are taken for one another: "Speaker 1" is who #Person1# is."""
+"""Interchangeable words: "Speaker 1" is #Person1#."""
 _INITIAL = re.compile(r"[ps](?=\d)")
 _SHORTEST_SPACED = 3
-"""Letters of a word from which on a number may stand apart from it: "Person 1", but "P1"."""
+"""Fewest letters of a word that a space may separate from its number: "Person 1", but "P1"."""
 
 
 @dataclass(frozen=True)
 class Misnamed:
-    """What a summary calls speakers wrongly, in its order.
+    """The wrong speaker tags of a summary, in its order.
 
     Args:
-        absent: speakers that the dialogue does not have.
-        otherwise: speakers that it has, with another spelling of their tags.
+        absent: speakers that the dialogue lacks.
+        respelled: speakers of the dialogue with another spelling of their tags.
     """
 
     absent: tuple[str, ...] = ()
-    otherwise: tuple[str, ...] = ()
+    respelled: tuple[str, ...] = ()
 
 
 class Speakers:
     """The speakers that a dialogue names with tags, in brackets, by number or by letter.
 
     Args:
-        dialogue: its text. Brackets and numbers are those of speakers where half of its lines begin with them.
+        dialogue: its text. Brackets and numbers mark speakers if half of the lines begin with them.
     """
 
     def __init__(self, dialogue: str) -> None:
@@ -61,7 +61,7 @@ class Speakers:
         if self._brackets:
             found.update(re.findall(_IN_BRACKETS, text))
         self._written = frozenset(found)
-        # As the dialogue spells them: its marks may be full-width.
+        # In the dialogue's spelling: its marks may be full-width.
         places = re.finditer("|".join(map(re.escape, sorted(found, key=len, reverse=True))), text) if found else ()
         self._spelled = frozenset(dialogue[place.start() : place.end()] for place in places)
         names = {match[1] for match in map(_NAMED.match, lines) if match}
@@ -70,13 +70,13 @@ class Speakers:
         self._lettered = any(_INDEX.search(label) and not label[-1].isdigit() for label in map(_bare, found))
 
     def misnamed(self, summary: str) -> Misnamed:
-        """Return the speakers that ``summary`` has and the dialogue lacks, and those that it writes otherwise.
+        """Return the speakers in ``summary`` that the dialogue lacks, and those that it spells differently.
 
-        Without speakers of these kinds in the dialogue only a whole tag is one, so a hashtag in a chat is none.
+        If the dialogue has no speakers of these kinds, only a complete tag counts, so a hashtag in a chat does not.
         """
         if "#" not in summary and "＃" not in summary and not self._written:
             return Misnamed()
-        absent, otherwise = [], []
+        absent, respelled = [], []
         text = summary.translate(_PLAIN_MARKS)
         for match in _likeness(self._stems, self._brackets, self._lettered).finditer(text):
             written = match.group()
@@ -84,10 +84,10 @@ class Speakers:
             if shown in self._spelled:
                 continue
             if self._knows(_key(written)):
-                otherwise.append(shown)
+                respelled.append(shown)
             elif self._is_tag(written):
                 absent.append(shown)
-        return Misnamed(tuple(absent), tuple(otherwise))
+        return Misnamed(tuple(absent), tuple(respelled))
 
     def _knows(self, key: str) -> bool:
         whose = next((key.removeprefix(word) for word in _ALIKE if key.startswith(word)), _INITIAL.sub("", key))
@@ -96,7 +96,7 @@ class Speakers:
     def _is_tag(self, written: str) -> bool:
         if _TAG.fullmatch(written):
             return True
-        # P3 may be anything unless the dialogue has P1.
+        # P3 may mean anything unless the dialogue has speakers such as P1.
         initial = _INITIAL.match(_key(written))
         return bool(self._written) and (initial is None or initial.group() in self._stems)
 
@@ -106,19 +106,19 @@ def _bare(written: str) -> str:
 
 
 def _key(written: str) -> str:
-    """Return what all spellings of a tag have in common: ``person1``."""
+    """Return the common form of all spellings of a tag: ``person1``."""
     return _NO_LETTER.sub("", written).casefold()
 
 
 def _stem(written: str) -> str:
-    """Return the word of a label without its number or letter, its parts divided by blanks: ``customer service``."""
+    """Return the word of a label without its number or letter, its parts separated by spaces: ``customer service``."""
     word = _INDEX.sub("", _bare(written))
     return " ".join(_PARTS.findall(word)).casefold()
 
 
 @lru_cache(maxsize=64)
 def _likeness(stems: frozenset[str], brackets: bool, lettered: bool) -> re.Pattern[str]:
-    """Return what finds tags and what was meant to be one: a whole tag first, so that two neighbours stay two."""
+    """Return a pattern of tags and attempts at tags, complete tags first so that two neighbours stay two."""
     words = sorted(stems | set(_ALIKE) - {""}, key=len, reverse=True)
     stem = "(?i:" + "|".join(r"[ _\-]?".join(map(re.escape, word.split())) for word in words if word) + ")"
     capital = "|".join(re.escape(word.capitalize()) for word in words if len(word) >= _SHORTEST_SPACED)

@@ -1,6 +1,6 @@
-"""Measures which share of the letters ROUGE's tokenizer cannot read, and says what that means for its scores.
+"""Measures the share of letters that ROUGE's tokenizer cannot read, and warns of what that means for the scores.
 
-rouge_score keeps a-z and 0-9 alone. Of the first article of the Universal Declaration of Human Rights it drops 0 % of
+rouge_score keeps only a-z and 0-9. Of the first article of the Universal Declaration of Human Rights it drops 0 % of
 the letters in English and Dutch, 1 to 3 % in Spanish, German, Portuguese and French (up to one word in seven falls
 apart), 6 to 12 % in Polish, Swedish, Turkish, Hungarian and Czech (a quarter to a half of the words), 33 % in
 Vietnamese (four words in five), and 100 % in Greek, Russian or Chinese, where only digits and Latin words are left.
@@ -26,27 +26,27 @@ from summtune.recipe.sections import Tokenizer
 NAME = "unread_letters"
 
 SMALL = 0.05
-"""From this mean share of unread letters on every fourth word falls apart, which a reader must know."""
+"""Mean share of unread letters from which on every fourth word falls apart, and a warning is given."""
 LARGE = 0.2
-"""From this mean share on most words fall apart or vanish, and no verdict is drawn."""
+"""Mean share from which on most words fall apart or vanish, and no verdict is drawn."""
 
 _CHARACTER = 0.1
-"""Share of scripts without spaces among the unread letters from which on characters are to be compared."""
+"""Share of scripts without spaces among the unread letters from which on `tokenizer: character` is recommended."""
 _SHOWN_SCRIPTS = 3
 _CLAUSE = regex.compile(rf"(?V1)\p{{Han}}{{5,}}|(?:{UNSPACED_CHARACTER}){{7,}}")
-"""More characters without a space than a word has: a clause. Words that somebody divided by spaces are shorter."""
+"""A clause: more characters without a space than a word has. In pre-segmented text the words are shorter."""
 
 
 def unread_letters(dialogues: Iterable[tuple[str, Sequence[str]]], tokenizer: Tokenizer) -> dict[str, Any]:
     """Return the check ``unread_letters`` of ``metrics.json`` and ``comparison.json``.
 
-    Beside what every check has: ``share``, the mean over dialogues of the share of letters in the references that the
-    tokenizer cannot read (0 to 1); ``scripts``, to which these belong; ``tokenizer`` and ``recommended``, the one that
-    reads them. The references decide and not the outputs: an output in another script than theirs scores 0, and should.
+    Besides what every check has: ``share``, the mean over dialogues of the share of letters in the references that the
+    tokenizer cannot read (0 to 1); ``scripts``, to which these belong; ``tokenizer``, and ``recommended``, the one that
+    reads them. The references decide, not the outputs: an output in another script should score 0.
 
     Args:
         dialogues: ids with their references.
-        tokenizer: that the scores are made with.
+        tokenizer: that the scores are computed with.
     """
     shares: list[float] = []
     found: list[tuple[str, str]] = []
@@ -80,7 +80,7 @@ def unread_share(text: str, tokenizer: Tokenizer) -> float | None:
 
 
 def unread_of(text: str, tokenizer: Tokenizer) -> str:
-    """Return the letters and their marks that the tokenizer drops, or that are parts of clauses it takes for words."""
+    """Return the letters and marks that the tokenizer drops, or that are part of clauses that it treats as words."""
     if text.isascii():
         return ""
     match tokenizer:
@@ -99,15 +99,15 @@ def draws_no_verdict(check: Mapping[str, Any] | None) -> bool:
 
 
 def warnings(check: Mapping[str, Any] | None) -> list[str]:
-    """Return the sentence that a reader of the scores must know; none where (nearly) all letters are read."""
+    """Return a warning about unread letters; an empty list if (nearly) all letters are read."""
     if check is None or check["share"] < SMALL:
         return []
     scripts = ", ".join("Latin beyond a-z" if name == "Latin" else name for name in check["scripts"])
     share = f"{numbers.rate(check['share'])} of the letters of the references ({scripts})"
     if check["tokenizer"] == "rouge":
-        problem = f"ROUGE's tokenizer keeps a-z and 0-9 alone and drops {share}"
+        problem = f"ROUGE's tokenizer keeps only a-z and 0-9 and drops {share}"
     else:
-        problem = f"`tokenizer: unicode` takes whole clauses for words in writing without spaces: {share}"
+        problem = f"`tokenizer: unicode` treats whole clauses as words in writing without spaces: {share}"
     effect = "so no verdict is drawn from ROUGE" if draws_no_verdict(check) else "so words are broken into pieces"
     value = check["recommended"]
     return [

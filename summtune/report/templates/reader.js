@@ -1,6 +1,6 @@
 "use strict";
-// Shows the dialogues a page at a time. They lie in the page as JSON, in parts that are read when they are needed, and
-// reach the document as text only: nothing here makes markup from them.
+// Shows the dialogues one page at a time. They are embedded as JSON, in chunks that are parsed on demand, and enter the
+// document as text only: no markup is made from them.
 const PAGE = 20;
 const LARGEST_DIFF = 4e6; // cells of the table of common subsequences: some 2,000 by 2,000 words
 const MINUS = "\u2212";
@@ -45,7 +45,7 @@ const written = (value, metric, signed) => {
 const gap = (index, { a, b, metric }) =>
   reader.systems.length > 1 ? score(metric, a, index) - score(metric, b, index) : score(metric, 0, index);
 
-// Returns for both lists of words which of them are outside the longest common subsequence.
+// Returns, for both lists of words, which words are outside the longest common subsequence.
 const unshared = (a, b) => {
   const marks = [a.map(() => true), b.map(() => true)];
   const share = (i, j) => { marks[0][i] = marks[1][j] = false; };
@@ -73,7 +73,7 @@ const unshared = (a, b) => {
   return marks;
 };
 
-// Returns the text in pieces, the words that are marked in <mark> elements, neighbours together.
+// Returns the text in pieces, with marked words in <mark> elements, adjacent ones joined.
 const marked = (text, marks) => {
   const pieces = [];
   let [run, inside] = ["", false];
@@ -91,14 +91,14 @@ const marked = (text, marks) => {
   return pieces;
 };
 
-// Words and the spaces between them; in writing without spaces a character, with the marks on it, is a word.
+// Words and the spaces between them; in scripts without spaces, each character with its marks is a word.
 const UNSPACED = "\\p{sc=Han}\\p{sc=Hira}\\p{sc=Kana}\\p{sc=Thai}\\p{sc=Laoo}\\p{sc=Khmr}\\p{sc=Mymr}\\u30fc";
 const PART = new RegExp(`\\s+|[${UNSPACED}]\\p{M}*|[^\\s${UNSPACED}]+`, "gu");
 const parts = (text) => text.match(PART) || [];
 const isSpace = (part) => /^\s/.test(part);
 const words = (text) => parts(text).filter((part) => !isSpace(part));
 
-// Returns a paragraph that runs in the direction of its own letters.
+// Returns a paragraph whose direction follows its letters.
 const paragraph = (...children) => {
   const element = make("p", "", ...children);
   element.dir = "auto";
@@ -180,7 +180,7 @@ const show = (page) => {
   const shown = state.indices.slice(start, start + PAGE);
   list.replaceChildren(...shown.map(article));
   const of = state.indices.length < total ? `${state.indices.length} found of ${total}` : total;
-  byId("shown").textContent = shown.length ? `Dialogues ${start + 1}\u2013${start + shown.length} of ${of}` : `No dialogue of ${total} fits.`;
+  byId("shown").textContent = shown.length ? `Dialogues ${start + 1}\u2013${start + shown.length} of ${of}` : `None of ${total} dialogues matches.`;
   byId("page").value = state.page + 1;
   byId("page").max = pages();
   byId("pages").textContent = "of " + pages();
@@ -198,7 +198,7 @@ const turn = (by) => {
   list.scrollIntoView({ block: "start" });
 };
 
-// The text of a dialogue with all that belongs to it, in small letters; made at the first search.
+// The text of a dialogue with its references and summaries, in lower case; built at the first search.
 const texts = [];
 const textOf = (index) => {
   texts[index] ??= example(index).flat(2).join("\n").toLowerCase();
@@ -233,7 +233,7 @@ const select = (index, focus) => {
   mark();
   try {
     history.replaceState(null, "", "#id=" + encodeURIComponent(reader.ids[index]));
-  } catch { /* a preview without an address of its own, or too many steps a second */ }
+  } catch { /* a preview without an address, or too many steps per second */ }
   const element = list.querySelector('[data-index="' + index + '"]');
   if (!focus || !element) return;
   element.focus({ preventScroll: true });
@@ -258,7 +258,7 @@ const openLink = () => {
   let id = location.hash.slice(4);
   try {
     id = decodeURIComponent(id);
-  } catch { /* not written by this page: taken as it stands */ }
+  } catch { /* not written by this page: use it unchanged */ }
   const index = places.get(id);
   if (index === undefined) {
     byId("shown").textContent = "The dialogue " + id + " is not on this page.";
@@ -310,7 +310,7 @@ document.querySelectorAll("[data-step]").forEach((button) => button.addEventList
 window.addEventListener("hashchange", openLink);
 document.addEventListener("click", (event) => {
   const link = event.target.closest('a[href^="#id="]');
-  if (link && link.hash === location.hash) openLink(); // the browser says nothing of a link to where one is
+  if (link && link.hash === location.hash) openLink(); // the browser sends no event for a link to the current address
 });
 document.querySelectorAll("[data-rows]").forEach((button) => button.addEventListener("click", () => {
   const row = byId(button.getAttribute("aria-controls"));

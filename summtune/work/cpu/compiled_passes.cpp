@@ -1,8 +1,8 @@
-// What compiled_passes.py calls: the element-wise parts of T5, each in one pass over its tensors.
+// Functions for compiled_passes.py: the element-wise parts of T5, each in one pass over its tensors.
 //
-// Contiguous arrays in and out, fp32 arithmetic, and the same result on any number of threads: sums are taken in a
-// fixed order, and what dropout keeps follows from a seed and the place of an element. Conditions are arithmetic on
-// bits where a branch would keep the compiler from using vectors.
+// Contiguous arrays in and out, fp32 arithmetic, the same result for any number of threads: sums have a fixed order,
+// and dropout depends on a seed and the position of an element. Conditions are bit arithmetic where a branch would
+// prevent the compiler from using vectors.
 
 #include <algorithm>
 #include <cstdint>
@@ -66,7 +66,7 @@ inline float exp_(float x) {
 
 inline float sigmoid(float x) { return 1.0f / (1.0f + exp_(x < -80.0f ? 80.0f : -x)); }
 
-// 32 random bits for each place: a sequence of Weyl through C. Wellons' "lowbias32" (hash-prospector, 2018).
+// 32 random bits for each position: a sequence of Weyl through C. Wellons' "lowbias32" (hash-prospector, 2018).
 inline uint32_t random_bits(uint64_t seed, uint32_t place) {
   uint32_t x = place * 0x9e3779b9u + uint32_t(seed);
   x ^= x >> 16;
@@ -76,22 +76,22 @@ inline uint32_t random_bits(uint64_t seed, uint32_t place) {
   return x ^ (x >> 16);
 }
 
-// All bits where an element is kept, none where it is dropped; `dropped` is the probability times 2^24.
+// All bits set for a kept element, none for a dropped one; `dropped` is the probability times 2^24.
 inline uint32_t kept(uint64_t seed, uint32_t place, int32_t dropped) {
   return ~uint32_t((int32_t(random_bits(seed, place) >> (32 - kBits)) - dropped) >> 31);
 }
 
 inline float masked(float value, uint32_t mask) { return as_float(as_bits(value) & mask); }
 
-// Memory of the thread that asks, until it asks again: a row may be too long for its stack.
+// Memory of the calling thread, until its next call: a row may be too long for the stack.
 inline float *scratch(int64_t size) {
   thread_local std::vector<float> held;
   if (int64_t(held.size()) < size) held.resize(size);
   return held.data();
 }
 
-// Calls `each` with every place. Blocks are the same whatever the number of threads, and with them what is computed in
-// vectors and what at their ends.
+// Calls `each` with every position. Blocks do not depend on the number of threads, and so neither does what is computed
+// in vectors and what at their ends.
 template <class Each> void everywhere(int64_t size, Each each) {
   const int64_t blocks = (size + kBlock - 1) / kBlock;
 #pragma omp parallel for schedule(static) if (size > kFew)
@@ -232,11 +232,11 @@ void softmax_gradient(const T *gradient, const T *shares, T *of_scores, T *used,
   }
 }
 
-// One query in each row and head: every key and value is read once, none after the last one that the mask leaves.
+// One query per row and head: every key and value is read once, none after the last unmasked one.
 template <class T>
 void decode_attention(const T *query, const T *keys, const T *values, const float *bias, const float *mask, T *result,
                       int64_t rows, int64_t heads, int64_t count, int64_t features, int64_t of_row) {
-  // Rows are sorted by their length where it matters: each thread takes every other head.
+  // Rows are sorted by length where it matters: each thread takes every other head.
 #pragma omp parallel for schedule(static, 1) if (rows * heads * count * features > kFew)
   for (int64_t at = 0; at < rows * heads; ++at) {
     const float *biases = bias ? bias + at % heads * count : nullptr;
@@ -324,7 +324,7 @@ void cross_entropy(const T *logits, const int64_t *targets, float *losses, T *gr
 
 } // namespace
 
-// One function of each pair of types; names end as in compiled_passes.py.
+// One function per pair of types; names end as in compiled_passes.py.
 #define SUMMTUNE_PAIR(a, A, b, B)                                                                                      \
   void dropout_##a##_##b(const A *v, B *r, int64_t n, int64_t s, int64_t d, float c) { dropout(v, r, n, s, d, c); }    \
   void rms_norm_##a##_##b(const A *v, const float *w, B *r, float *i, int64_t n, int64_t f, float e) {                 \

@@ -1,7 +1,7 @@
-"""The passes of `summtune.work.cpu.kernels` as compiled_passes.cpp has them: one pass over the tensors instead of many.
+"""The compiled passes of `summtune.work.cpu.kernels` (compiled_passes.cpp): one pass over the tensors instead of many.
 
-A process that finds none in summtune's cache compiles them for its processor, in about a second, and keeps them there.
-They run on the threads of torch: its own OpenMP library is linked.
+A process that finds no library in summtune's cache compiles one for its processor, in about a second, and stores it
+there. It runs on torch's threads: it is linked with torch's own OpenMP library.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ _SOURCE = Path(__file__).with_suffix(".cpp")
 _FLAGS = (
     *("-std=c++17", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC"),
     *("-fno-math-errno", "-fno-trapping-math"),  # otherwise conditions are not vectorized
-    # Where there are vectors of 512 bits gcc would take 256. No effect elsewhere.
+    # On processors with 512-bit vectors gcc would use 256 bits. No effect on others.
     *(["-mprefer-vector-width=512"] if platform.machine() == "x86_64" else []),
 )
 _BITS = 24  # kBits
-_ROWS = 64  # whose sums are taken together, whatever the number of threads
+_ROWS = 64  # rows that are summed together, for any number of threads
 _NAMES = {torch.float32: "f32", torch.bfloat16: "bf16"}
-_SECONDS = 120.0  # after which a compiler is taken to hang
+_SECONDS = 120.0  # after which a compiler counts as hanging
 
 
 def why_not() -> str | None:
-    """Return why nothing is compiled here, None where it is."""
+    """Return why there are no compiled passes; None if there are."""
     found = _library()
     return found if isinstance(found, str) else None
 
 
 def can_take(*dtypes: torch.dtype) -> bool:
-    """Return whether there are compiled passes, and for these types."""
+    """Return whether there are compiled passes for these types."""
     return all(dtype in _NAMES for dtype in dtypes) and why_not() is None
 
 
@@ -54,7 +54,7 @@ def can_take(*dtypes: torch.dtype) -> bool:
 def _library() -> ctypes.CDLL | str:
     """Return the compiled passes, or why there are none."""
     if sys.platform != "linux":
-        return f"they are for Linux, not for {sys.platform}"
+        return f"only for Linux, not for {sys.platform}"
     command = compiler()
     if command is None:
         return f"no C++ compiler ({os.environ.get('CXX') or 'c++'}); install g++"
@@ -64,16 +64,16 @@ def _library() -> ctypes.CDLL | str:
         return (str(error.stderr).strip().splitlines() or [f"the compiler ended with code {error.returncode}"])[0]
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
-    return library if _has_threads_of_torch(library) else "they would have threads of their own; use g++"
+    return library if _has_threads_of_torch(library) else "another OpenMP library than torch's; use g++"
 
 
 def _load(command: list[str]) -> ctypes.CDLL:
-    """Load what was compiled before, or compile it."""
+    """Load the library from the cache, or compile it."""
     name = f"passes-{_key(command)}.so"
     kept: Path | None = None
     with _folder() as folder:
         here = Path(folder) / name
-        with contextlib.suppress(OSError, RuntimeError):  # not there, damaged, or a user without a home
+        with contextlib.suppress(OSError, RuntimeError):  # missing, damaged, or no home folder
             kept = cache_folder("compiled") / name
             here.write_bytes(_read_own(kept))
             return ctypes.CDLL(str(here))
@@ -88,7 +88,7 @@ def _load(command: list[str]) -> ctypes.CDLL:
 
 
 def _folder() -> tempfile.TemporaryDirectory[str]:
-    """Return a folder of this process: in the cache, because code in /tmp may not be run on some machines."""
+    """Return a folder for this process: in the cache, because some machines do not run code in /tmp."""
     with contextlib.suppress(OSError, RuntimeError):
         cache = cache_folder("compiled")
         cache.mkdir(parents=True, exist_ok=True)
@@ -97,10 +97,10 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
 
 
 def _read_own(path: Path) -> bytes:
-    """Return the content of a file that nobody but this user can have written: it is code that will run.
+    """Return the content of a file that only this user can have written: it is code that will run.
 
     Raises:
-        OSError: it is not there, or not of this user alone.
+        OSError: the file is missing, or others may have written it.
     """
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
         stat = os.fstat(file.fileno())
@@ -110,7 +110,7 @@ def _read_own(path: Path) -> bytes:
 
 
 def _key(command: list[str]) -> str:
-    """Hash what decides the code, and whose it is: machines of other kinds may share a home, users a cache."""
+    """Return a hash of all that determines the code, and of the user: machines may share a home, users a cache."""
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     processor = re.findall(r"^(?:model name|flags|Features|CPU part)\s*:.*$", info, re.MULTILINE)
     source = _SOURCE.read_text(encoding="utf-8")
@@ -119,9 +119,9 @@ def _key(command: list[str]) -> str:
 
 
 def _openmp() -> list[str]:
-    """Return the OpenMP library that torch has loaded, its own or the system's, which is linked.
+    """Return the OpenMP library that torch has loaded, its own or the system's, for linking.
 
-    Another one, such as that of sentencepiece, would have threads of its own, which wait where torch's want to work.
+    Another one, such as that of sentencepiece, would start separate threads that compete with torch's.
     """
     maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
     paths = (Path(words[5]) for words in (line.split(maxsplit=5) for line in maps.splitlines()) if len(words) == 6)
@@ -132,7 +132,7 @@ def _openmp() -> list[str]:
 
 
 def _has_threads_of_torch(library: ctypes.CDLL) -> bool:
-    """Whether the compiled passes call the OpenMP library that torch has loaded."""
+    """Return whether the compiled passes call the OpenMP library that torch has loaded."""
 
     def place(of: ctypes.CDLL) -> int | None:
         return ctypes.cast(of.omp_get_max_threads, ctypes.c_void_p).value

@@ -1,7 +1,7 @@
-"""Differentiable operations that a CPU spends most of T5's training time in, in few passes over memory.
+"""Differentiable operations that take most of T5's training time on a CPU, in few passes over memory.
 
-What is differentiated by hand stands here, once; the passes over the elements are compiled where there is a compiler,
-and torch's own operations elsewhere.
+This module differentiates them by hand; the passes over the elements are compiled if there is a compiler, and
+otherwise consist of torch's own operations.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from summtune.work.cpu.passes import Passes, draw
 def passes_for(*dtypes: torch.dtype) -> Passes:
     """Return the passes to use for tensors of these types: compiled ones, or torch's.
 
-    The gradient takes the same: what a seed drops is another thing in each of them.
+    The gradient must use the same ones: a seed drops different elements in each of them.
     """
     return compiled_passes if compiled_passes.can_take(*dtypes) else torch_passes
 
 
 def _applied(function: type[torch.autograd.Function], *arguments: Any) -> torch.Tensor:
-    apply: Any = function.apply  # torch leaves it without types
+    apply: Any = function.apply  # torch does not annotate it
     result: torch.Tensor = apply(*arguments)
     return result
 
@@ -198,8 +198,8 @@ class _Diagonals(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         queries, keys = ctx.shape
         width = queries + keys - 1
-        # Padded by `queries` and cut anew into rows that are one shorter, each row stands one to the right of the one
-        # before: what belongs to one diagonal stands in one column.
+        # Padded by `queries` and reshaped into rows that are one element shorter, each row is shifted to the right by
+        # one from the previous one: the elements of a diagonal are in one column.
         padded = functional.pad(gradient.flip(1), (0, queries)).flatten(1)
         return padded[:, : queries * width].view(-1, queries, width).sum(1), None, None
 
@@ -233,12 +233,12 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
 
 def summed_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the cross-entropy summed over target tokens, a scalar in fp32; the gradient is computed along with it.
+    """Return the cross-entropy summed over target tokens, a scalar in fp32; the gradient is computed at the same time.
 
-    So fp32 copies of the logits are a few rows at a time (Hsu et al., Liger Kernel, 2024).
+    So only a few rows of the logits are copied to fp32 at a time (Hsu et al., Liger Kernel, 2024).
 
     Args:
         logits: (tokens, vocabulary).
-        targets: (tokens,), none of them to be ignored.
+        targets: (tokens,), without ignored ones.
     """
     return _applied(_SummedCrossEntropy, logits, targets)

@@ -1,8 +1,7 @@
-"""Weights as a processor's matrix products read them, for models that only generate.
+"""Arranges weights in the order in which matrix products read them, for models that only generate.
 
-A product of a few rows, one for each summary that is being written, takes as long as its weights take to be read. What
-torch does by default sorts them anew for every product: a step of 32 summaries takes 1.4 times as long, one of eight
-1.6 times.
+The time of a product of a few rows, one per summary that is being written, is that of reading its weights. By default
+torch rearranges them for every product: a step of 32 summaries then takes 1.4 times as long, one of eight 1.6 times.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from typing import Any
 import torch
 from torch import nn
 
-_ROWS = 32  # of the products that they are arranged for; others are as fast
+_ROWS = 32  # of the products that the arrangement is made for; others are as fast
 
 
 def pack_weights(model: nn.Module) -> None:
-    """Arrange the weights of a model's linear layers for oneDNN, once; it can neither be trained nor saved any more.
+    """Arrange the weights of a model's linear layers for oneDNN; it can no longer be trained or saved.
 
-    Does nothing where that is not possible: on other processors than x86-64, and in bf16 where oneDNN does not have it.
+    Does nothing on processors other than x86-64, and for bf16 if oneDNN does not support it.
     """
     linear: list[Any] = [module for module in model.modules() if type(module) is nn.Linear]
     packed = [layer for layer in linear if _can_be_packed(layer.weight)]
@@ -29,11 +28,11 @@ def pack_weights(model: nn.Module) -> None:
         layer.weight = nn.Parameter(weight, requires_grad=False)
         layer.forward = MethodType(_linear, layer)
     if packed:
-        _let_go_of_file(model)
+        _release_file(model)
 
 
-def _let_go_of_file(model: nn.Module) -> None:
-    """Copy what is not packed: the file that all weights are mapped from stays in memory as long as one of them is."""
+def _release_file(model: nn.Module) -> None:
+    """Copy the other weights: the file that all are mapped from stays in memory as long as one of them uses it."""
     for parameter in model.parameters():
         if not parameter.is_mkldnn:
             parameter.data = parameter.data.clone()
@@ -43,7 +42,7 @@ def _let_go_of_file(model: nn.Module) -> None:
 
 
 def _can_be_packed(weight: torch.Tensor) -> bool:
-    backend: Any = torch.backends.mkldnn  # torch leaves it without types
+    backend: Any = torch.backends.mkldnn  # torch does not annotate it
     if platform.machine() != "x86_64" or weight.device.type != "cpu" or not backend.is_available():
         return False
     if weight.dtype == torch.bfloat16:
@@ -52,6 +51,6 @@ def _can_be_packed(weight: torch.Tensor) -> bool:
 
 
 def _linear(self: Any, values: torch.Tensor) -> torch.Tensor:
-    # What torch.compile makes of a linear layer whose weights stay the same.
+    # What torch.compile generates for a linear layer with constant weights.
     result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(values, self.weight, self.bias, "none", [], "")
     return result

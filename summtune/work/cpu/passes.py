@@ -1,4 +1,4 @@
-"""What the passes of `summtune.work.cpu.kernels` are, compiled or in torch's own operations, and what dropout drops."""
+"""Defines the passes of `summtune.work.cpu.kernels`, compiled or in torch's own operations, and what dropout drops."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-MASKED = -1e30  # what a mask adds to the score of a key that does not count is less; kMasked in compiled_passes.cpp
+MASKED = -1e30  # a mask adds less than this to the score of a masked key; kMasked in compiled_passes.cpp
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Drop:
     """Which elements of a tensor are dropped.
 
     Args:
-        seed: decides which; below 2**62. Compiled passes and torch's drop others.
+        seed: determines which; below 2**62. Compiled passes and torch's drop different ones.
         probability: of an element to be dropped, above 0 and below 1.
     """
 
@@ -23,19 +23,19 @@ class Drop:
     probability: float
 
     def rounded(self, bits: int) -> tuple[int, float]:
-        """Return the probability times 2**bits as a whole number, and what kept elements are multiplied by then."""
+        """Return the probability times 2**bits as a whole number, and the factor for kept elements."""
         most = 2**bits
         dropped = min(round(self.probability * most), most - 1)
         return dropped, most / (most - dropped)
 
 
 def draw(probability: float) -> Drop | None:
-    """Return what is dropped, None where nothing is; torch's generator decides on the seed."""
+    """Return what is dropped, with a seed from torch's generator; None if nothing is dropped."""
     return Drop(int(torch.randint(2**62, ())), probability) if probability else None
 
 
 def lengths_of(seen: torch.Tensor) -> list[int]:
-    """Return the place after the last one that is seen, at least 1, for each row of a boolean (rows, tokens)."""
+    """Return the length up to the last visible token, at least 1, for each row of a boolean (rows, tokens)."""
     ends = (seen * torch.arange(1, seen.shape[1] + 1)).amax(1).clamp(min=1)
     result: list[int] = ends.tolist()
     return result
@@ -45,7 +45,7 @@ class Passes(Protocol):
     """Forward and backward passes over the elements of tensors; a backward pass is named after its forward pass."""
 
     def dropout(self, values: torch.Tensor, drop: Drop, dtype: torch.dtype) -> torch.Tensor:
-        """Return ``values`` in the wanted type, some elements zero and the others scaled up; its own gradient too."""
+        """Return ``values`` as ``dtype``, some elements zero and the others scaled up; also its own gradient."""
 
     def rms_norm(
         self, values: torch.Tensor, weight: torch.Tensor, epsilon: float, dtype: torch.dtype
@@ -67,7 +67,7 @@ class Passes(Protocol):
     def softmax(
         self, scores: torch.Tensor, bias: torch.Tensor | None, mask: torch.Tensor | None, drop: Drop | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the shares, negative where they are dropped, and what is left of them, scaled up.
+        """Return the shares, negative where they are dropped, and the remaining ones, scaled up.
 
         Args:
             scores: (batch, heads, queries, keys).
@@ -79,14 +79,13 @@ class Passes(Protocol):
     def softmax_gradient(
         self, gradient: torch.Tensor, shares: torch.Tensor, drop: Drop | None, biased: bool
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Return the gradient of the scores; what is left of the shares; the gradient of the bias in fp32, where
-        wanted.
+        """Return the gradient of the scores, the remaining shares, and the gradient of the bias in fp32 if needed.
 
         Args:
-            gradient: of what is left of the shares.
+            gradient: of the remaining shares.
             shares: of `softmax`.
-            drop: as it was given there.
-            biased: whether there was a bias whose gradient is wanted.
+            drop: as for `softmax`.
+            biased: whether the gradient of a bias is needed.
         """
 
     def decode_attention(
@@ -108,20 +107,20 @@ class Passes(Protocol):
         """
 
     def gated_gelu(self, gate: torch.Tensor, linear: torch.Tensor, drop: Drop | None) -> torch.Tensor:
-        """Return GELU (its form with tanh) of the gate times the other, with dropout; both of one shape and type."""
+        """Return GELU (tanh form) of ``gate`` times ``linear``, with dropout; both have the same shape and type."""
 
     def gated_gelu_gradient(
         self, gradient: torch.Tensor, gate: torch.Tensor, linear: torch.Tensor, drop: Drop | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the gradients of both."""
+        """Return the gradients of ``gate`` and ``linear``."""
 
     def cross_entropy(
         self, logits: torch.Tensor, targets: torch.Tensor, differentiate: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the sum over the tokens in fp32, and its gradient where it is wanted.
+        """Return the sum over the tokens in fp32, and its gradient if needed.
 
         Args:
             logits: (tokens, vocabulary).
             targets: (tokens,), int64.
-            differentiate: whether the gradient is wanted.
+            differentiate: whether the gradient is needed.
         """

@@ -1,4 +1,4 @@
-"""Lets a T5 use the operations of `summtune.work.cpu.kernels`, its weights and results unchanged."""
+"""Lets a T5 model use the operations of `summtune.work.cpu.kernels`, without a change of weights or results."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from summtune.work.cpu import kernels as cpu_kernels
 from summtune.work.cpu.passes import lengths_of
 
 _NAME = "summtune_cpu"
-_TOKENS_AT_ONCE = 1536  # that the encoder works on while nothing is learned: what they take fits a core's cache
+_TOKENS_AT_ONCE = 1536  # of the encoder without training: their activations fit a core's cache
 
 
 def quicken(model: PreTrainedModel, say: Callable[[str], None]) -> None:
-    """Give a T5 on a CPU faster forward and backward passes. Does nothing to other models.
+    """Give a T5 model on a CPU faster forward and backward passes; other models are not changed.
 
     Args:
-        model: as transformers loads it, before an adapter is added or after it was merged.
-        say: told where a part of it cannot be compiled.
+        model: as transformers loads it, before an adapter is added or after it is merged.
+        say: receives the reason if nothing can be compiled.
     """
     if model.config.model_type != "t5":
         return
@@ -41,26 +41,26 @@ def quicken(model: PreTrainedModel, say: Callable[[str], None]) -> None:
         elif isinstance(module, t5.T5Attention) and module.has_relative_attention_bias:
             module.compute_bias = MethodType(_relative_bias, module)
         elif isinstance(module, (t5.T5LayerFF, t5.T5LayerSelfAttention, t5.T5LayerCrossAttention, t5.T5Stack)):
-            # What it returns is added to the residual stream, which has the type of the weights.
+            # Its result is added to the residual stream, which has the type of the weights.
             module.dropout = _ResidualDropout(module.dropout.p, model.dtype).train(module.training)
     model.register_forward_pre_hook(_look_up_once, with_kwargs=True)
     model.get_decoder().register_forward_hook(_arrange_cache)
     reason = compiled_passes.why_not()
     if reason is not None:
-        say(f"T5 computes in torch's own operations, which is slower than compiled ones (got {reason})")
+        say(f"T5 uses torch's own operations, which are slower than compiled ones (got {reason})")
 
 
 def kernels_of(model: Any) -> str | None:
-    """Return what a T5 that was quickened computes with, "compiled" or "torch's own"; None for all others."""
+    """Return the kernels of a model that `quicken` changed, "compiled" or "torch's own"; None for any other model."""
     if getattr(model.config, "_attn_implementation", None) != _NAME:
         return None
     return "torch's own" if compiled_passes.why_not() else "compiled"
 
 
 def encode_in_parts(model: PreTrainedModel) -> None:
-    """Let a T5 that only generates encode a few rows at a time, each part without the padding of the others.
+    """Let a T5 model that only generates encode a few rows at a time, each part without the padding of the others.
 
-    Not in training, not even to evaluate: under ZeRO-3 all ranks must call every layer as often.
+    Not for training or its evaluation: under ZeRO-3 all ranks must call every layer equally often.
     """
     if model.config.model_type == "t5":
         encoder = model.get_encoder()
@@ -70,7 +70,7 @@ def encode_in_parts(model: PreTrainedModel) -> None:
 def _look_up_once(
     model: Any, arguments: tuple[Any, ...], named: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Embed prompts and targets together: each look-up has a gradient of the whole vocabulary."""
+    """Embed prompts and targets together: each lookup has a gradient of the size of the vocabulary."""
     embedding = model.get_encoder().embed_tokens
     prompts, targets = named.get("input_ids"), named.get("decoder_input_ids")
     if not model.training or not embedding.weight.requires_grad or prompts is None or targets is None:
@@ -92,13 +92,13 @@ class _ResidualDropout(nn.Dropout):
         self.dtype = dtype
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        # Autocast alone has a stream of another type than its products; DeepSpeed may have cast all weights since.
+        # Only under autocast do the stream and the products differ in type; DeepSpeed may have cast all weights since.
         dtype = self.dtype if torch.is_autocast_enabled("cpu") else values.dtype
         return cpu_kernels.dropout(values, self.p, dtype) if self.training and self.p else values.to(dtype)
 
 
 def _rms_norm(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
-    # Its readers are matrix products: under autocast they want their own type, once for all of them.
+    # Matrix products read the result: under autocast it is cast to their type once for all of them.
     dtype: torch.dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else self.weight.dtype
     return cpu_kernels.rms_norm(hidden_states, self.weight, self.variance_epsilon, dtype)
 
@@ -106,7 +106,7 @@ def _rms_norm(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
 def _gated_layer(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
     gate, linear = self.wi_0(hidden_states), self.wi_1(hidden_states)
     probability = self.dropout.p if self.training else 0.0
-    if type(self.act).__name__ == "NewGELUActivation":  # which transformers writes out in eight operations
+    if type(self.act).__name__ == "NewGELUActivation":  # eight operations in transformers
         hidden_states = cpu_kernels.gated_gelu(gate, linear, probability)
     else:
         hidden_states = self.act(gate) * linear

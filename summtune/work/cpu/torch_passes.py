@@ -1,8 +1,8 @@
-"""The passes of `summtune.work.cpu.kernels` in torch's own operations, where nothing can be compiled.
+"""The passes of `summtune.work.cpu.kernels` in torch's own operations, for machines without a compiler.
 
-torch draws a random number in 6 ns for each element that dropout looks at, and adds tensors of two types ten times as
-slowly as those of one. Both are avoided here: 16 random bits an element from a generator that fills whole arrays, masks
-that are applied to the bits of the numbers, and one type in each operation.
+torch's dropout takes 6 ns per element for a random number, and adding tensors of two types is ten times as slow as of
+one. Both are avoided here: 16 random bits per element come from a generator that fills whole arrays, masks are applied
+to the bits of the numbers, and each operation uses a single type.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from torch.nn import functional
 
 from summtune.work.cpu.passes import MASKED, Drop, lengths_of
 
-_ROWS = 64  # of logits that are looked at together: 8 MB of 32,128 in fp32
-_ROWS_READ = 8  # whose keys and values are read together for a new token, up to the last of their longest
+_ROWS = 64  # of logits that are processed together: 8 MB with 32,128 columns in fp32
+_ROWS_READ = 8  # whose keys and values are read together for a new token, up to the longest row
 _BITS = 15  # of the random numbers that decide on one element
 _OF_LIKE_SIZE = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
 
 
 def keep_mask(size: int, drop: Drop) -> tuple[torch.Tensor, float]:
-    """Return what is kept.
+    """Return the mask of kept elements and the factor for them.
 
     Args:
-        size: elements.
+        size: number of elements.
         drop: which are dropped; the probability is rounded to 1 / 2**15.
 
     Returns:
-        int16 (size,) with all bits set where an element is kept and none where it is dropped, and what the kept
-        elements are multiplied by: one over the probability to be kept, as rounded.
+        int16 (size,) with all bits set for kept elements and none for dropped ones, and the factor for kept elements:
+        one over the rounded probability of being kept.
     """
     words = np.random.SFC64(drop.seed).random_raw(-(-size // 4))
     bits = torch.from_numpy(words.view(np.int16))[:size]
     dropped, scale = drop.rounded(_BITS)
-    # 15 bits, less the bound: negative where dropped. The sign, spread over all bits, is the mask of the dropped.
+    # 15 bits minus the bound: negative where dropped. The sign, extended to all bits, is the mask of dropped elements.
     bits.bitwise_and_(2**_BITS - 1).sub_(dropped).bitwise_right_shift_(_BITS).bitwise_not_()
     return bits, scale
 
 
 def _masked_(values: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-    """Set to zero, in place, what ``kept`` (of `keep_mask`) does not keep; return ``values``."""
+    """Set elements that ``kept`` (of `keep_mask`) drops to zero, in place; return ``values``."""
     like = _OF_LIKE_SIZE[values.dtype]
     values.view(like).bitwise_and_(kept.view(values.shape).to(like))
     return values

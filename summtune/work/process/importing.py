@@ -1,4 +1,4 @@
-"""Imports without the garbage collector, which would walk through all that the libraries make, again and again."""
+"""Imports libraries with the garbage collector off, which would repeatedly traverse all that they create."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """While libraries are imported, do not look for garbage; what they made is never looked through afterwards.
+    """Disable garbage collection during imports, and exclude what they created from later collections.
 
     Modules, classes and functions live as long as the process. Importing torch and transformers with the collector on
-    takes about a quarter longer, and every full collection of a training would walk through them.
+    takes about a quarter longer, and every full collection of a training would traverse them.
     """
     enabled = gc.isenabled()
     gc.disable()

@@ -1,10 +1,10 @@
-"""``accelerate launch`` that passes signals on to its workers, and their wish to be called again on to its caller.
+"""Runs ``accelerate launch``, forwards signals to the workers, and returns their exit code for a later resume.
 
 torchrun gives its workers thirty seconds upon SIGTERM, which is too short for a large checkpoint, dies of SIGUSR1, and
-ends with code 1 whatever its workers ended with.
+exits with code 1 regardless of its workers' codes.
 
-Where there is a single worker, accelerate works out its environment, starts it, and waits with torch in memory. Here
-the launcher becomes that worker instead: torch, which accelerate imports to read its arguments, is imported once.
+For a single worker, accelerate computes its environment, starts it, and waits with torch in memory. Here the launcher
+becomes that worker instead: torch, which accelerate imports to parse its arguments, is imported once.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ import psutil
 from summtune.base.safe_python import START
 from summtune.runs.events import Events
 from summtune.work.process.importing import uncollected
-from summtune.work.process.stopping import GO_ON_LATER, SIGNALS
+from summtune.work.process.stopping import RESUME_LATER, SIGNALS
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run ``accelerate launch``; return 0, or `GO_ON_LATER` when one of several workers ended so.
+    """Run ``accelerate launch``; return 0, or `RESUME_LATER` if one of several workers exited with it.
 
-    A single worker is this very process from then on, and ends it with its own code.
+    This process itself becomes a single worker, and exits with that worker's code.
 
     Args:
         arguments: of ``accelerate launch``.
 
     Raises:
-        Exception: what accelerate says of a worker that failed.
+        Exception: accelerate's error for a failed worker.
     """
     for number in SIGNALS:
-        signal.signal(number, _pass_on)
-    # What torchrun itself acts upon; an older one that does not know the variable passes SIGTERM on too.
+        signal.signal(number, _forward)
+    # The signals that torchrun handles; an older one, without this variable, also handles SIGTERM.
     os.environ["PET_SIGNALS_TO_HANDLE"] = "SIGINT,SIGHUP,SIGQUIT"
     with uncollected():
         from accelerate.commands.config import load_config_from_file
@@ -57,15 +57,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _become_worker(given: argparse.Namespace) -> NoReturn:
-    """Be the worker that accelerate would start, with the command and the environment that it would start it with."""
+    """Become the worker that accelerate would start, with the same command and environment."""
     from accelerate.commands.launch import _validate_launch_command
     from accelerate.utils import prepare_simple_launcher_cmd_env
 
     _validate_launch_command(given)
     command, environment = prepare_simple_launcher_cmd_env(given)
     changed = {key for key, value in environment.items() if os.environ.get(key) != value}
-    # accelerate's own are read later. Others, such as the number of threads, may have been read by what is imported
-    # already: `summtune run` sets them beforehand, and where nobody did, Python begins anew.
+    # accelerate's variables are read later. Modules that are already imported may have read others, such as the number
+    # of threads: `summtune run` sets these beforehand; otherwise Python is started again.
     if command[:2] != [sys.executable, START] or not all(key.startswith("ACCELERATE_") for key in changed):
         os.execve(command[0], command, environment)
     os.environ.update(environment)
@@ -75,7 +75,7 @@ def _become_worker(given: argparse.Namespace) -> NoReturn:
 
 
 def _run_workers(given: argparse.Namespace, arguments: Sequence[str], deepspeed: bool) -> int:
-    """Let accelerate start the workers of this machine with torchrun, and wait for them."""
+    """Let accelerate start this machine's workers with torchrun, and wait for them."""
     with uncollected():
         import accelerate.utils.launch
         from accelerate.commands.launch import launch_command
@@ -83,40 +83,40 @@ def _run_workers(given: argparse.Namespace, arguments: Sequence[str], deepspeed:
         from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
         for needed in ("torch.distributed.run", *(("deepspeed.launcher.runner",) if deepspeed else ())):
-            importlib.import_module(needed)  # accelerate does next
-    # For DeepSpeed accelerate adds the current folder to the PYTHONPATH of the ranks; the user's files are there.
+            importlib.import_module(needed)  # accelerate imports it next
+    # For DeepSpeed accelerate adds the current folder, which holds the user's files, to the PYTHONPATH of the ranks.
     accelerate.utils.launch.env_var_path_add = lambda name, _: os.environ.get(name, "")
     try:
         launch_command(given)
     except ChildFailedError as error:
-        if GO_ON_LATER in [failure.exitcode for failure in error.failures.values()]:
-            return GO_ON_LATER
+        if RESUME_LATER in [failure.exitcode for failure in error.failures.values()]:
+            return RESUME_LATER
         raise
     except DistError as error:
-        _say_who_is_missing(arguments, error)
+        _report_missed_meeting(arguments, error)
         raise
     return 0
 
 
-def _say_who_is_missing(arguments: Sequence[str], error: Exception) -> None:
-    """Tell the command that waits that this machine did not meet the others, before any worker was started."""
+def _report_missed_meeting(arguments: Sequence[str], error: Exception) -> None:
+    """Report to the waiting command that this machine did not reach the others before any worker started."""
     given = dict(pairwise(arguments))
     if "--machine_rank" not in given:
         return
     run_dir, stage = Path(arguments[arguments.index("summtune.worker") + 1]), given[given["summtune.worker"]]
     cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
     Events(run_dir, stage, int(given["--machine_rank"])).error(
-        f"machine {given['--machine_rank']} ({socket.gethostname()}) did not meet the others in time (got {cause} at "
-        f"{given['--main_process_ip']}:{given['--main_process_port']}); check that every machine runs, and can open "
-        "connections to that one",
+        f"machine {given['--machine_rank']} ({socket.gethostname()}) did not reach the others in time (got {cause} at "
+        f"{given['--main_process_ip']}:{given['--main_process_port']}); check that every machine runs the command and "
+        "can connect to that address",
         expected=True,
     )
 
 
-def _pass_on(number: int, _: Any) -> None:
+def _forward(number: int, _: Any) -> None:
     workers = psutil.Process().children()
-    if not workers:  # not started yet: nothing is lost
-        os._exit(GO_ON_LATER)
+    if not workers:  # not started yet: there is nothing to lose
+        os._exit(RESUME_LATER)
     for worker in workers:
         try:
             worker.send_signal(number)

@@ -1,4 +1,4 @@
-"""DeepSpeed's operators that are compiled at first use: announced, and not waited for when nobody compiles them."""
+"""Prepares DeepSpeed's operators that are compiled at first use, and removes locks of compilations that were killed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from summtune.plan.plan import TrainPlan
 from summtune.runs.events import Events
 from summtune.work.process.importing import uncollected
 
-OPERATORS = ("cpu_adam", "deepspeed_shm_comm")  # the second one for all processes that meet on a CPU
+OPERATORS = ("cpu_adam", "deepspeed_shm_comm")  # the second one for several processes on a CPU
 _MUON = "deepspeed.runtime.zero.muon.muon_optimizer"
 _NO_COMPILER = "TORCHDYNAMO_DISABLE"
 _STALE_SECONDS = 120.0  # another machine with the same home may be compiling
@@ -26,13 +26,13 @@ _STALE_SECONDS = 120.0  # another machine with the same home may be compiling
 def leave_muon_uncompiled() -> None:
     """Import DeepSpeed's Muon optimizer without torch's compiler.
 
-    ZeRO imports it at its start, to see whether it is the one in use, which in a recipe it cannot be. Its functions are
-    wrapped in ``torch.compile``, which imports all of inductor: more than a second on every rank.
+    ZeRO imports it at its start to check whether it is in use, which no recipe can ask for. Its functions are wrapped
+    in ``torch.compile``, which imports all of inductor: more than a second on every rank.
     """
     before = os.environ.get(_NO_COMPILER)
-    os.environ[_NO_COMPILER] = "1"  # torch's own switch, which it looks at whenever something is wrapped
+    os.environ[_NO_COMPILER] = "1"  # torch's own switch, which it reads at each wrapping
     try:
-        with uncollected(), contextlib.suppress(ImportError):  # another version keeps it elsewhere
+        with uncollected(), contextlib.suppress(ImportError):  # other versions have it elsewhere
             importlib.import_module(_MUON)
     finally:
         os.environ.pop(_NO_COMPILER)
@@ -41,10 +41,10 @@ def leave_muon_uncompiled() -> None:
 
 
 def free_locks(say: Callable[[str], None]) -> None:
-    """Wait for compilations to end, and remove the locks of those that were killed: torch would wait for ever.
+    """Wait for compilations to end, and remove the locks of killed ones, for which torch would wait forever.
 
     Args:
-        say: told what is waited for.
+        say: receives what is waited for.
     """
     from torch.utils.cpp_extension import _get_build_directory
 
@@ -53,31 +53,30 @@ def free_locks(say: Callable[[str], None]) -> None:
 
 
 def free_lock(lock: Path, say: Callable[[str], None], stale_seconds: float = _STALE_SECONDS) -> None:
-    """Wait until a lock is gone, and remove one that no process of this machine holds, when it is old enough not to be
-    another machine's.
+    """Wait until a lock is gone; remove it if no process of this machine holds it and it is too old for another's.
 
-    A process that holds it now may still be killed: so it is waited for here, and not by torch.
+    The process that holds it may still be killed, so the waiting is done here rather than in torch.
 
     Args:
-        lock: of the folder that is compiled in.
-        say: told what is waited for.
-        stale_seconds: how old.
+        lock: of the build folder.
+        say: receives what is waited for.
+        stale_seconds: age from which on a lock that is not held is removed.
     """
-    said = None
+    reported = None
     while lock.exists():
         held = _is_held(lock)
         with contextlib.suppress(FileNotFoundError):
             if not held and time.time() - lock.stat().st_mtime > stale_seconds:
                 lock.unlink()
-            elif held is not said:
-                said = held
-                why = "another process compiles" if held else "held by another machine, or left by a killed run"
+            elif held is not reported:
+                reported = held
+                why = "another process is compiling" if held else "held by another machine, or left by a killed run"
                 say(f"waiting for {lock} ({why})")
         time.sleep(0.5)
 
 
 def _is_held(lock: Path) -> bool:
-    """Whether a process of this machine has the file open, as torch does while it compiles."""
+    """Return whether a process of this machine has the file open, as torch does while it compiles."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if any(Path(file.path) == lock for file in process.open_files()):
@@ -88,14 +87,14 @@ def _is_held(lock: Path) -> bool:
 def prepare(plan: TrainPlan, events: Events) -> None:
     """Import what DeepSpeed needs, and compile what a training with CPU offload needs.
 
-    That takes about a minute, once on each machine; a training that says nothing meanwhile looks like one that hangs.
+    Compiling takes about a minute, once on each machine; it is announced, because a silent training seems to hang.
 
     Args:
         plan: of a training.
-        events: to the command that waits.
+        events: to the waiting command.
 
     Raises:
-        StageError: it cannot be compiled here.
+        StageError: the compilation failed on this machine.
     """
     if plan.deepspeed is None:
         return

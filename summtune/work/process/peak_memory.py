@@ -1,4 +1,4 @@
-"""Says how much memory a process has held at most."""
+"""Measures the peak memory of a process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 def peak_memory_bytes() -> int:
-    """Return the most memory this process has held: of its GPU where it has one, else resident memory."""
+    """Return the most memory that this process has held: of its GPU if it has one, else resident memory."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
     import resource

@@ -1,4 +1,4 @@
-"""Decides in which precision a process computes, on the device that it really has."""
+"""Decides in which precision a process computes, on its actual device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def use_bf16(asked: bool | Literal["auto"], device: str) -> bool:
         device: "cuda" or "cpu".
 
     Raises:
-        StageError: bf16 is asked for and the device does not have it.
+        StageError: the recipe asks for bf16 but the device does not support it.
     """
     has = _has_bf16(device)
     if asked is True and not has:
@@ -26,14 +26,14 @@ def use_bf16(asked: bool | Literal["auto"], device: str) -> bool:
 
 
 def check_device(device: str) -> None:
-    """Make sure that the device of the plan is one that this process can use: nothing trains on a CPU by mistake.
+    """Check that this process can use the device of the plan, so that nothing trains on a CPU by mistake.
 
     Raises:
-        StageError: the driver shows a GPU, and torch cannot use it.
+        StageError: the driver shows a GPU, but torch cannot use it.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise StageError(
-            f"the plan is for a GPU, and torch cannot use it (got torch {torch.__version__}); install a build of torch "
+            f"the plan is for a GPU, but torch cannot use it (got torch {torch.__version__}); install a build of torch "
             "for the driver's CUDA, or set CUDA_VISIBLE_DEVICES= to run on the CPU"
         )
 

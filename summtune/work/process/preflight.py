@@ -1,4 +1,4 @@
-"""Before a training on several processes: all ranks are there, are alike, and reach each other, or one is named."""
+"""Checks before a training on several processes that all ranks are present, consistent and connected."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from summtune.base.hashing import content_sha256
 from summtune.runs.run_directory import DATA_FILES
 
 LIMIT_SECONDS = 60.0
-PATIENCE = timedelta(hours=4)  # of ranks for one that reads or writes a checkpoint of a hundred gigabytes
+PATIENCE = timedelta(hours=4)  # while another rank reads or writes a checkpoint of a hundred gigabytes
 _PACKAGES = (
     "summtune",
     "torch",
@@ -43,15 +43,15 @@ _FAREWELL_SECONDS = 10.0
 
 
 class Company:
-    """All ranks of a training, after they have met: `meet` makes it.
+    """All ranks of a training once they are connected: `meet` returns it.
 
-    Its ``group`` connects them over gloo, from CPU to CPU, once `reduce_once` has been through.
+    Its ``group`` connects them over gloo, from CPU to CPU, once `reduce_once` has succeeded.
 
     Args:
         reports: what each rank reports about itself, by rank.
         rank: of this process.
-        store: where the ranks leave word for each other.
-        limit: seconds until a rank that is silent is named.
+        store: through which the ranks exchange values.
+        limit: seconds after which silent ranks are reported.
     """
 
     def __init__(self, reports: Sequence[dict[str, Any]], rank: int, store: Any, limit: float) -> None:
@@ -62,13 +62,13 @@ class Company:
         self._store = store
 
     def reduce_once(self, device: torch.device) -> float:
-        """Sum a number over all ranks the way gradients will be, and once over gloo; return the seconds that took.
+        """Sum a number over all ranks as gradients will be summed, and over gloo; return the seconds that this took.
 
         Args:
             device: of this rank; decides between nccl and gloo.
 
         Raises:
-            StageError: the sum did not come within the limit, or is wrong; the ranks that are stuck are named.
+            StageError: the sum took longer than the limit, or is wrong; the error names the ranks that are stuck.
         """
         started = time.monotonic()
         world = len(self.reports)
@@ -82,7 +82,7 @@ class Company:
                 number = torch.ones(1, device=device)
                 torch.distributed.all_reduce(number)
                 sums.append(float(number))  # waits for the GPU
-                # gloo makes connections of its own, and may choose another network for them than nccl.
+                # gloo opens separate connections, possibly over another network than nccl.
                 self.group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
                 number = torch.ones(1)
                 torch.distributed.all_reduce(number, group=self.group)
@@ -90,12 +90,12 @@ class Company:
             except Exception as error:
                 failures.append(error)
 
-        # In a thread, because the start of nccl cannot be given a time limit and can wait for ever.
+        # In a thread, because the start of nccl has no time limit and can block forever.
         thread = threading.Thread(target=reduce, daemon=True)
         thread.start()
         thread.join(self.limit)
         if sums == [world, world]:
-            with contextlib.suppress(RuntimeError, OSError):  # rank 0, and the store with it, has given up already
+            with contextlib.suppress(RuntimeError, OSError):  # rank 0, and with it the store, has already given up
                 self._store.set(f"reduced/{self.rank}", b"1")
             return time.monotonic() - started
         backend = "gloo" if sums == [world] else torch.distributed.get_backend()
@@ -106,11 +106,11 @@ class Company:
         )
 
     def _stuck(self) -> str:
-        time.sleep(0.5)  # for those that are about to say that they are through
+        time.sleep(0.5)  # for ranks that are about to finish
         try:
             stuck = [rank for rank in range(len(self.reports)) if not self._store.check([f"reduced/{rank}"])]
         except (RuntimeError, OSError):
-            return f"rank {self.rank} on {self.reports[self.rank]['host']}, and rank 0 is gone"
+            return f"rank {self.rank} on {self.reports[self.rank]['host']}, and rank 0 has ended"
         return _named(stuck, self.reports)
 
     def __str__(self) -> str:
@@ -120,17 +120,17 @@ class Company:
 
 
 def meet(run_dir: Path, precision: str, limit: float = LIMIT_SECONDS) -> Company | None:
-    """Wait until all ranks are there, and compare what they say of themselves; None for a single process.
+    """Wait until all ranks are connected and compare their reports; return None for a single process.
 
     Rank, world size and the address of rank 0 come from the environment, as every launcher sets them.
 
     Args:
-        run_dir: with the data as this rank sees it.
-        precision: that this rank computes in, bf16 or fp32.
-        limit: seconds until a rank that has not come is named.
+        run_dir: holds the data as this rank sees it.
+        precision: in which this rank computes, bf16 or fp32.
+        limit: seconds after which missing ranks are reported.
 
     Raises:
-        StageError: a rank cannot be reached, or differs from the others; it is named.
+        StageError: a rank cannot be reached, or differs from the others; the error names it.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
@@ -141,7 +141,7 @@ def meet(run_dir: Path, precision: str, limit: float = LIMIT_SECONDS) -> Company
     try:
         store.set(f"reports/{rank}", json.dumps(report_of_this_rank(run_dir, precision, world)))
         missing = _wait(store, [f"reports/{other}" for other in range(world)], end)
-        # Rank 0 may keep the store: it must not go while another one still reads.
+        # Rank 0 may host the store: it must not end while another rank still reads.
         there = [other for other in range(world) if f"reports/{other}" not in missing]
         reports = [json.loads(store.get(f"reports/{other}")) for other in there]
         store.set(f"read/{rank}", b"1")
@@ -159,7 +159,7 @@ def meet(run_dir: Path, precision: str, limit: float = LIMIT_SECONDS) -> Company
 
 
 def report_of_this_rank(run_dir: Path, precision: str, world: int) -> dict[str, Any]:
-    """Return what must be the same on every rank, and where this one runs."""
+    """Return what must be the same on every rank, with this rank's host and device."""
     digest = hashlib.sha256()
     for role in ("train", "validation"):
         path = run_dir / DATA_FILES[role]
@@ -217,9 +217,9 @@ def _absence(missing: Sequence[str], world: int, rank: int, limit: float) -> str
     per_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     named = ", ".join(f"rank {other} of machine {other // per_machine}" for other in map(_rank, missing))
     return (
-        f"not every process has come within {limit:.0f} s (got {world - len(missing)} of {world}; rank {rank} on "
-        f"{socket.gethostname()} misses {named}); see logs/train.rank{_rank(missing[0])}.log, and whether that machine "
-        "is up"
+        f"not every process connected within {limit:.0f} s (got {world - len(missing)} of {world}; rank {rank} on "
+        f"{socket.gethostname()} misses {named}); see logs/train.rank{_rank(missing[0])}.log, and check that the "
+        "machine is up"
     )
 
 
@@ -228,7 +228,7 @@ def _rank(key: str) -> int:
 
 
 def _wait(store: Any, keys: Sequence[str], end: float) -> list[str]:
-    """Return the keys that were not set until ``end``."""
+    """Return the keys that are not set by ``end``."""
     while True:
         missing = [key for key in keys if not store.check([key])]
         if not missing or time.monotonic() > end:
@@ -237,7 +237,7 @@ def _wait(store: Any, keys: Sequence[str], end: float) -> list[str]:
 
 
 def _compare(reports: Sequence[dict[str, Any]]) -> None:
-    """Name the ranks that differ from most of the others, or from rank 0 where there is no majority."""
+    """Raise an error that names the ranks that differ from the majority, or from rank 0 without a majority."""
     for name, what in _differences(reports):
         values = [_value(one, name) for one in reports]
         usual = Counter(values).most_common(1)[0][0]  # of equally frequent ones the first
@@ -257,20 +257,20 @@ def _differences(reports: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     packages = [
         (
             f"versions/{name}",
-            f"another version of {name} than the others (got {{got}}, not {{usual}}); give every machine the same one",
+            f"another version of {name} than the others (got {{got}}, not {{usual}}); install the same one everywhere",
         )
         for name in reports[0]["versions"]
     ]
     return [
         (
             "world_size",
-            "another number of processes than the others (got {got}, not {usual}); start all machines alike",
+            "another number of processes than the others (got {got}, not {usual}); start all machines in the same way",
         ),
-        ("kind", "another kind of device than the others (got {got}, not {usual}); use machines that are alike"),
+        ("kind", "another kind of device than the others (got {got}, not {usual}); use machines of the same kind"),
         (
             "precision",
             "another precision than the others (got {got}, not {usual}); set `bf16: true` or false, or use machines "
-            "that are alike",
+            "of the same kind",
         ),
         *packages,
         (

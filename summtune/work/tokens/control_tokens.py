@@ -1,8 +1,9 @@
-"""Keeps control tokens that people typed, such as ``</s>`` in a dialogue, as the text that they are.
+"""Encodes control tokens that people typed, such as ``</s>`` in a dialogue, as plain text.
 
-A tokenizer reads its control tokens wherever their text occurs. ``encode_special_tokens`` of the tokenizers library
-does not help where the vocabulary itself has them, as T5's Unigram model does. So texts that hold one, and only those,
-are encoded by a copy of the tokenizer in which control tokens have names that nobody types; the ids are the same.
+A tokenizer recognizes its control tokens wherever their text occurs. ``encode_special_tokens`` of the tokenizers
+library does not help if the vocabulary itself has them, as in T5's Unigram model. So texts that contain one, and only
+those, are encoded by a copy of the tokenizer in which control tokens have names that nobody types; the ids are the
+same.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-# <|im_end|>, <extra_id_0>, <mask_1>: of whoever pretrained the model.
+# <|im_end|>, <extra_id_0>, <mask_1>: tokens of the pretraining.
 _PRETRAINED = re.compile(r"<\|.*\|>|<(?:extra_id|mask|unk|sentinel)_?\d*>|\[unused\d*\]", re.DOTALL)
-# <sep>, [SEP], __en__, en_XX, eng_Latn, where the vocabulary has them. Special tokens outside it, such as
-# #Person1# or <speaker1>, were added because data holds them.
+# <sep>, [SEP], __en__, en_XX, eng_Latn, if the vocabulary has them. Special tokens outside the vocabulary, such as
+# #Person1# or <speaker1>, were added because they occur in data.
 _MARKUP = re.compile(r"<.*>|\[.*\]|__\w+__|[a-z]{2,3}_[A-Za-z]{2,4}", re.DOTALL)
 
 
@@ -44,9 +45,9 @@ class ControlTokens:
             for at, name in special.items()
             if name in roles or _PRETRAINED.fullmatch(name) or (name in learned and _MARKUP.fullmatch(name))
         }
-        """The text of each, by its id."""
+        """The text of each control token, by id."""
         self.of_data: dict[int, str] = {at: name for at, name in special.items() if at not in self.names}
-        """Special tokens that were added for data; they stay whole, and are left out when a summary is decoded."""
+        """Special tokens that were added for data; they stay whole, and decoding a summary omits them."""
         unknown = tokenizer.unk_token_id
         self._unknown = unknown if list(tokenizer.special_tokens_map.values()).count(tokenizer.unk_token) == 1 else None
         self._ids = frozenset(self.names) - {self._unknown}
@@ -56,17 +57,17 @@ class ControlTokens:
         return [at for at in ids if at in self._ids]
 
     def of_template(self, ids: Sequence[int]) -> Counter[int]:
-        """Return the control tokens that a template itself holds, given the ids of it with some dialogue."""
+        """Return the control tokens of the template itself, given its ids with some dialogue."""
         return Counter(self._of(ids)) - self._empty
 
     def typed(self, ids: Sequence[int], text: str, expected: Mapping[int, int], unknown: int = 0) -> bool:
-        """Whether encoding ``text`` gave control tokens beyond those of an empty text and the ``expected`` ones.
+        """Return whether ``ids`` has control tokens beyond those of an empty text and the ``expected`` ones.
 
         Args:
             ids: of the text.
             text: that was encoded.
-            expected: how many of each the template holds.
-            unknown: how often the template itself holds the text of the unknown token.
+            expected: how often the template contains each control token.
+            unknown: how often the template contains the text of the unknown token.
         """
         for found in self._ids.intersection(ids):
             if ids.count(found) > self._empty[found] + expected.get(found, 0):
@@ -74,28 +75,28 @@ class ControlTokens:
         return self._unknown in ids and self._unknown is not None and text.count(self.names[self._unknown]) > unknown
 
     def count_unknown(self, text: str) -> int:
-        """Return how often the text of the unknown token is written in ``text``."""
+        """Return how often ``text`` contains the text of the unknown token."""
         return 0 if self._unknown is None else text.count(self.names[self._unknown])
 
     def in_text(self, text: str) -> list[str]:
-        """Return the control tokens that are written in ``text``."""
+        """Return the control tokens whose text is in ``text``."""
         return [name for name in self.names.values() if name in text]
 
     def renamed(self, template: str) -> str:
-        """Return a template that holds for ``literal`` the control tokens that it holds for the tokenizer."""
+        """Return the template in which ``literal`` recognizes the control tokens that the tokenizer recognizes."""
         for at, name in sorted(self.names.items(), key=lambda item: -len(item[1])):
             template = template.replace(name, _unwritten(at))
         return template
 
     @cached_property
     def literal(self) -> Tokenizer:
-        """The tokenizer that takes the text of a control token for text, and gives the same ids otherwise."""
+        """A copy of the tokenizer that treats the text of control tokens as text; otherwise its ids are the same."""
         new = {name: _unwritten(at) for at, name in self.names.items()}
         state: dict[str, Any] = json.loads(self.tokenizer.backend_tokenizer.to_str())
         state["padding"] = state["truncation"] = None
         for token in state["added_tokens"]:
             if token["content"] in new:
-                # Found before the normalizer, which may drop or change what nobody types.
+                # Matched before normalization, which may drop or change the unusual name.
                 token.update(content=new[token["content"]], normalized=False)
         model = state["model"]
         vocabulary = model["vocab"]

@@ -1,4 +1,4 @@
-"""Turns dialogues into token ids: prompts that fit, with the dialogue cut and never the instruction."""
+"""Turns dialogues into token ids of prompts that fit, by cutting the dialogue and never the instruction."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class EncodedPrompt:
 
     Args:
         ids: token ids, at most sequence_len, the end-of-sequence token last.
-        truncated: whether the dialogue did not fit; it is cut, unless dialogues that do not fit are dropped.
-        typed: whether control tokens are written in the dialogue or its exemplars; they were encoded as text.
+        truncated: whether the dialogue did not fit; it is cut unless such dialogues are dropped.
+        typed: whether the dialogue or its exemplars contain control tokens, which were encoded as text.
     """
 
     ids: Sequence[int]
@@ -40,10 +40,10 @@ class PromptEncoder:
     """Encodes prompts for one template and length.
 
     Args:
-        tokenizer: with character offsets.
+        tokenizer: that supports character offsets.
         template: text with ``{dialogue}``.
         sequence_len: most tokens of a prompt.
-        long_dialogues: cut the end or the start of a dialogue that does not fit, or only mark it, to be dropped.
+        long_dialogues: cut the end or the start of a dialogue that does not fit, or only mark it for dropping.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -54,10 +54,10 @@ class PromptEncoder:
     def encode(
         self, dialogues: Sequence[Dialogue], exemplars: Sequence[Sequence[Dialogue]] | None = None
     ) -> list[EncodedPrompt]:
-        """Return one prompt a dialogue.
+        """Return one prompt per dialogue.
 
         Args:
-            dialogues: what is summarized.
+            dialogues: to be summarized.
             exemplars: the solved examples of each dialogue's prompt; none by default.
 
         Raises:
@@ -75,7 +75,7 @@ class PromptEncoder:
         return prompts
 
     def encode_summaries(self, summaries: Sequence[str]) -> list[tuple[list[int], bool]]:
-        """Return the ids of each summary, and whether control tokens are written in it; they were encoded as text."""
+        """Return the ids of each summary, and whether it contains control tokens, which were encoded as text."""
         encoded: list[list[int]] = self.tokenizer(list(summaries))["input_ids"] if summaries else []
         found = []
         for ids, summary in zip(encoded, summaries, strict=True):
@@ -84,7 +84,7 @@ class PromptEncoder:
         return found
 
     def offsets_of(self, text: str, typed: bool) -> tuple[list[int], Offsets]:
-        """Return the ids of a text without those that a tokenizer adds, and which of its characters each stands for."""
+        """Return the ids of a text, without added special tokens, and the character span of each."""
         return self._encoded(text, typed, added=False)
 
     @cached_property
@@ -97,7 +97,7 @@ class PromptEncoder:
         return self.control.of_template(self.tokenizer(render(self.template, "x", ()))["input_ids"])
 
     def _typed(self, ids: list[int], text: str, times: int) -> bool:
-        """Whether control tokens come from elsewhere than the template, which the text holds so many times."""
+        """Return whether ``text``, with the template ``times`` times, has control tokens from outside the template."""
         expected = {at: times * count for at, count in self._of_template.items()}
         return self.control.typed(ids, text, expected, times * self._unknown_in_template)
 
@@ -124,9 +124,10 @@ class PromptEncoder:
         return self._cut(dialogue, exemplars, excess, typed)
 
     def _cut(self, dialogue: Dialogue, exemplars: Sequence[Dialogue], excess: int, typed: bool) -> EncodedPrompt:
-        """Cut the dialogue at token borders until the prompt fits.
+        """Cut the dialogue at token boundaries until the prompt fits.
 
-        The tokens of a text are not those of its parts, so the first cut can be a few tokens short and is repeated.
+        A text's tokens differ from those of its parts, so after the first cut the prompt may still be a few tokens too
+        long.
         """
         template = self._template(typed)
         _, offsets = self._encoded(dialogue.dialogue, typed, added=False)
@@ -140,7 +141,7 @@ class PromptEncoder:
             keep -= len(ids) - self.sequence_len
         bare = len(self._encoded(render(template, "", exemplars), typed)[0])
         raise DataError(
-            f"the prompt of dialogue {dialogue.id!r} takes {bare} tokens before the dialogue itself "
+            f"the prompt of dialogue {dialogue.id!r} has {bare} tokens without the dialogue itself "
             f"({len(exemplars)} exemplars; got sequence_len: {self.sequence_len}); "
             "raise sequence_len or show fewer exemplars"
         )

@@ -1,4 +1,4 @@
-"""Says in sentences what a tokenizer loses of a role's texts."""
+"""Writes warnings and remarks about what a tokenizer loses of a role's texts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from summtune.base.visible import visible
 from summtune.runs.events import Events
 
 _OTHER_MODEL = "use a model whose tokenizer covers this script, such as google/mt5-small"
-_MANY = 0.02  # of the characters: not only a sign here and there
+_MANY = 0.02  # share of the characters: more than a few symbols
 
 _CHANGES = {
     "case": "upper and lower case",
@@ -19,36 +19,34 @@ _CHANGES = {
 
 
 def loss_warnings(role: str, lost: Mapping[str, Any]) -> list[str]:
-    """Return what a person should act on, a sentence each.
+    """Return one sentence for each loss that a user should act on.
 
     Args:
-        role: train, validation or test; what is lost of summaries is taught to the model, but in the test role, where
-            it is what the model cannot write.
+        role: train, validation or test; the model learns lossy summaries, but in the test role the references contain
+            what the model cannot write.
         lost: as `LostText.to_json` returns it.
     """
     return [f"{role}: {sentence}" for sentence in (*_of_template(lost), *_of_prompts(lost), *_of_summaries(role, lost))]
 
 
 def loss_remarks(role: str, lost: Mapping[str, Any]) -> list[str]:
-    """Return what a person may want to know, a sentence each: text that stays text, spaces and forms of characters."""
-    kinds = (
-        ("prompts",) if role == "test" else ("prompts", "summaries")
-    )  # no model is taught references of the test role
+    """Return one sentence for each harmless change: control tokens encoded as text, spaces, forms of characters."""
+    kinds = ("prompts",) if role == "test" else ("prompts", "summaries")  # test references are not trained on
     found = [f"{role}: {sentence}" for kind in kinds for sentence in _typed(kind, lost[kind])]
     summaries = lost["summaries"]
     for name, what in (
         ("spaces", "runs of spaces or tabs, which become one space"),
         ("spacing", "the spaces around some characters"),
-        ("rewritten", "characters that the tokenizer replaces by plainer forms"),
+        ("rewritten", "characters that the tokenizer replaces with simpler forms"),
     ):
         tally = summaries["lost"].get(name)
         if tally:
-            found.append(f"{role}: {_some(tally, summaries)} summaries hold {what} ({_examples(tally)})")
+            found.append(f"{role}: {_some(tally, summaries)} summaries contain {what} ({_examples(tally)})")
     return found
 
 
 def tell_losses(role: str, lost: Mapping[str, Any], events: Events) -> None:
-    """Warn of what is lost, and mention what changes without harm."""
+    """Report losses as warnings and harmless changes as messages."""
     for sentence in loss_warnings(role, lost):
         events.warn(sentence)
     for sentence in loss_remarks(role, lost):
@@ -58,7 +56,7 @@ def tell_losses(role: str, lost: Mapping[str, Any], events: Events) -> None:
 def _of_template(lost: Mapping[str, Any]) -> Iterator[str]:
     if lost["template"]:
         yield (
-            f"the tokenizer has no token for some characters of prompt_template (got {_shown(lost['template'])}); "
+            f"the tokenizer has no token for some characters in prompt_template (got {_shown(lost['template'])}); "
             "replace them"
         )
 
@@ -83,7 +81,7 @@ def _of_summaries(role: str, lost: Mapping[str, Any]) -> Iterator[str]:
         effect = (
             "the model cannot write them, so no output can equal these references and scores have a ceiling"
             if tested
-            else "the model learns summaries without them"
+            else "the model learns to write summaries without them"
         )
         yield (
             f"the tokenizer has no token for {_share(tally, summaries)} of the characters in {what}: "
@@ -93,7 +91,7 @@ def _of_summaries(role: str, lost: Mapping[str, Any]) -> Iterator[str]:
     tally = summaries["lost"].get("lines")
     if tally:
         effect = (
-            "the model cannot write them, and its summaries are one line"
+            "the model cannot write them, and its summaries are on one line"
             if tested
             else "the model learns to write such summaries on one line"
         )
@@ -104,13 +102,13 @@ def _of_summaries(role: str, lost: Mapping[str, Any]) -> Iterator[str]:
     tally = summaries["lost"].get("hidden")
     if tally:
         yield (
-            f"{_some(tally, summaries)} {what} hold special tokens, which are left out of what a model writes "
+            f"{_some(tally, summaries)} {what} contain special tokens, which decoding omits from the output "
             f"({_examples(tally)}); add them to the tokenizer as ordinary tokens"
         )
     for name, lost_things in _CHANGES.items():
         tally = summaries["lost"].get(name)
         if tally:
-            effect = "the model cannot write them" if tested else "the model learns summaries without them"
+            effect = "the model cannot write them" if tested else "the model learns to write summaries without them"
             yield (
                 f"the tokenizer loses {lost_things} of {_some(tally, summaries)} {what}: {effect} ({_examples(tally)})"
             )
@@ -121,15 +119,16 @@ def _typed(kind: str, of: Mapping[str, Any]) -> Iterator[str]:
     if tally:
         what = "dialogues" if kind == "prompts" else "summaries"
         yield (
-            f"{_some(tally, of)} {what} hold the text of control tokens, which is encoded as text ({_examples(tally)})"
+            f"{_some(tally, of)} {what} contain the text of control tokens, which is encoded as text "
+            f"({_examples(tally)})"
         )
 
 
 def _unknown(tally: Mapping[str, Any]) -> str:
-    if not tally["tokens"]:  # a tokenizer that drops what it does not know
+    if not tally["tokens"]:  # the tokenizer drops unknown characters
         return f"lose {_count(tally['characters'], 'character')}"
     tokens, characters = tally["tokens"], tally["characters"]
-    return f"hold {_count(tokens, 'unknown token')} in place of {_count(characters, 'character')}"
+    return f"have {_count(tokens, 'unknown token')} instead of {_count(characters, 'character')}"
 
 
 def _count(number: int, what: str) -> str:

@@ -1,7 +1,7 @@
-"""Finds what a tokenizer cannot write: characters without a token, line breaks, case, control tokens.
+"""Finds what a tokenizer cannot represent: characters without a token, line breaks, case, control tokens.
 
-A summary whose tokens do not decode to its text teaches the model another text. What is found is counted while a role
-is tokenized, and kept with its tokens.
+A summary whose tokens do not decode to its text teaches the model a different text. The losses are counted while a
+role is tokenized, and stored with its tokens.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ Loss: TypeAlias = Literal["dropped", "lines", "spaces", "spacing", "case", "acce
 _EXAMPLES = 3
 _LONGEST_EXAMPLE = 24  # characters
 _LINE_ENDS = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
-_PROBE = "\u0d9a\u13a3\U0001f9ff\U0010fffd"  # Sinhala, Cherokee, an emoji and one that no vocabulary has
+_PROBE = "\u0d9a\u13a3\U0001f9ff\U0010fffd"  # Sinhala, Cherokee, an emoji, and a character that is in no vocabulary
 
 
 @dataclass
 class Tally:
-    """How many texts something concerns.
+    """How many texts a loss affects.
 
     Args:
-        texts: so many.
-        tokens: unknown tokens in them.
-        characters: that are lost.
+        texts: number of texts.
+        tokens: number of unknown tokens in them.
+        characters: number of lost characters.
         examples: the first ids, with what is lost.
     """
 
@@ -49,7 +49,7 @@ class Tally:
 
 
 class LostText:
-    """Counts what is lost of the prompts and summaries of a role.
+    """Counts what is lost in the prompts and summaries of a role.
 
     Args:
         encoder: of the role.
@@ -63,7 +63,7 @@ class LostText:
         probe = encoder.offsets_of(_PROBE, typed=False)[0]
         unknown = encoder.tokenizer.unk_token_id
         writes_all = self._decoded([probe])[0].strip() == _PROBE
-        self._drops = not writes_all and unknown not in probe  # BPE without an unknown token, say
+        self._drops = not writes_all and unknown not in probe  # such as BPE without an unknown token
         self._unknown: int | None = None if writes_all or self._drops else unknown
         self._counts: dict[str, dict[str, Tally]] = {"prompts": {}, "summaries": {}}
         self._texts = {"prompts": 0, "summaries": 0}
@@ -75,13 +75,13 @@ class LostText:
         exemplars: Sequence[Sequence[Dialogue]],
         encoded: Sequence[EncodedPrompt],
     ) -> None:
-        """Count in prompts, leaving out what the template itself holds."""
+        """Count losses in prompts, except those of the template itself."""
         self._texts["prompts"] += len(dialogues)
-        for place, (dialogue, prompt) in enumerate(zip(dialogues, encoded, strict=True)):
+        for index, (dialogue, prompt) in enumerate(zip(dialogues, encoded, strict=True)):
             self._characters["prompts"] += len(dialogue.dialogue)
             if not self._drops and not prompt.typed and (self._unknown is None or self._unknown not in prompt.ids):
                 continue
-            shown = exemplars[place] if exemplars else ()
+            shown = exemplars[index] if exemplars else ()
             given = [dialogue.dialogue, *(text for one in shown for text in (one.dialogue, one.references[0]))]
             suspicious = self._unknown is not None or (self._drops and any(map(self._is_suspicious, given)))
             if prompt.typed:
@@ -93,17 +93,17 @@ class LostText:
     def summaries(
         self, ids: Sequence[str], summaries: Sequence[str], encoded: Sequence[tuple[list[int], bool]]
     ) -> None:
-        """Count in summaries, of which ``ids`` names the dialogues."""
+        """Count losses in summaries; ``ids`` are those of their dialogues."""
         self._texts["summaries"] += len(summaries)
         self._characters["summaries"] += sum(map(len, summaries))
         suspicious = [
-            place
-            for place, (summary, (tokens, typed)) in enumerate(zip(summaries, encoded, strict=True))
+            index
+            for index, (summary, (tokens, typed)) in enumerate(zip(summaries, encoded, strict=True))
             if typed or self._unknown in tokens or self._hidden(tokens) or self._is_suspicious(summary)
         ]
-        decoded = self._decoded([encoded[place][0] for place in suspicious])
-        for place, text in zip(suspicious, decoded, strict=True):
-            identity, summary, (tokens, typed) = ids[place], summaries[place], encoded[place]
+        decoded = self._decoded([encoded[index][0] for index in suspicious])
+        for index, text in zip(suspicious, decoded, strict=True):
+            identity, summary, (tokens, typed) = ids[index], summaries[index], encoded[index]
             if typed:
                 self._control("summaries", identity, summary)
             known = self._unknown is None or self._unknown not in tokens
@@ -117,7 +117,7 @@ class LostText:
                     self._tally("summaries", loss).add(identity, shown)
 
     def references(self, dialogues: Iterable[Dialogue]) -> None:
-        """Count in references that no model is trained on; those whose characters are all kept are not tokenized."""
+        """Count losses in references that are not trained on; only those with suspicious characters are tokenized."""
         asked = [(one.id, text) for one in dialogues for text in one.references]
         suspicious = [(identity, text) for identity, text in asked if self._is_suspicious(text)]
         self.summaries(
@@ -129,9 +129,9 @@ class LostText:
         self._characters["summaries"] += sum(len(text) for _, text in asked) - sum(len(text) for _, text in suspicious)
 
     def to_json(self) -> dict[str, Any]:
-        """Return how many ``texts`` and ``characters`` prompts and summaries have, and what is ``lost`` of them.
+        """Return the number of ``texts`` and ``characters`` of prompts and summaries, and what is ``lost`` in them.
 
-        ``template`` holds the characters that the template itself loses.
+        ``template`` contains the characters that are lost in the template itself.
         """
         found: dict[str, Any] = {"template": self._lost_of_template()}
         for kind, counts in self._counts.items():
@@ -147,7 +147,7 @@ class LostText:
         return "".join(dict.fromkeys("".join(self._lost_runs(template, typed=False)[0])))
 
     def _hidden(self, tokens: Sequence[int]) -> list[str]:
-        """Return the special tokens of a summary that are left out when it is decoded."""
+        """Return the special tokens of a summary that decoding omits."""
         of_data = self._encoder.control.of_data
         return [of_data[at] for at in sorted(of_data.keys() & set(tokens))] if of_data else []
 
@@ -158,7 +158,7 @@ class LostText:
         self._tally(kind, "control").add(identity, ", ".join(self._encoder.control.in_text(text)) or "in another form")
 
     def _unwritten(self, kind: str, identity: str, text: str, typed: bool) -> None:
-        """Count the characters that unknown tokens stand for, or that no token stands for."""
+        """Count the characters that unknown tokens replace, or that are dropped."""
         lost, tokens = self._lost_runs(text, typed)
         if lost:
             self._tally(kind, "unknown").add(
@@ -166,19 +166,19 @@ class LostText:
             )
 
     def _lost_runs(self, text: str, typed: bool) -> tuple[list[str], int]:
-        """Return the pieces of a text that are lost, and how many unknown tokens there are."""
+        """Return the lost pieces of a text and the number of unknown tokens."""
         if self._unknown is not None:
             ids, offsets = self._encoder.offsets_of(text, typed)
             runs = [
                 text[start:end].strip() for at, (start, end) in zip(ids, offsets, strict=True) if at == self._unknown
             ]
             return runs, len(runs)
-        # Offsets do not help here: where characters are dropped, those of the rest are shifted.
+        # Offsets do not help here: dropped characters shift those of the rest.
         lost = self._dropped if self._drops and self._is_suspicious(text) else ()
         return [one for one in text if one in lost and not _is_blank(one)], 0
 
     def _is_suspicious(self, text: str) -> bool:
-        """Whether a text holds what may be lost; most do not, and need not be decoded."""
+        """Return whether a text has characters that may be lost; most texts have none and need not be decoded."""
         if "  " in text:
             return True
         characters = set(text)
@@ -193,7 +193,7 @@ class LostText:
         return not characters <= self._kept
 
     def _decoded(self, rows: Sequence[Sequence[int]]) -> list[str]:
-        """Return the texts as a model that generates these ids is read."""
+        """Return the texts that a model's output with these ids decodes to."""
         if not rows:
             return []
         found: list[str] = self._encoder.tokenizer.batch_decode([list(row) for row in rows], skip_special_tokens=True)
@@ -201,9 +201,9 @@ class LostText:
 
 
 def losses(text: str, decoded: str) -> list[tuple[Loss, str]]:
-    """Return in what a text and what its tokens decode to differ, each with an example of what is lost.
+    """Return the kinds of differences between a text and its decoded tokens, each with what is lost.
 
-    Space at the ends does not count.
+    White space at the ends does not count.
     """
     text, decoded = text.strip(), decoded.strip()
     if text == decoded:
@@ -236,7 +236,7 @@ def _bare(text: str) -> str:
 
 
 def _difference(text: str, other: str) -> str:
-    """Return the characters of ``text`` that ``other`` lacks, or all where it lacks none."""
+    """Return the characters of ``text`` that ``other`` lacks, or all of ``text`` if it lacks none."""
     there = set(other)
     return "".join(dict.fromkeys(one for one in text if one not in there)) or text
 

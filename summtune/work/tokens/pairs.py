@@ -1,4 +1,4 @@
-"""Training pairs: the token ids of a prompt and of what a model shall write."""
+"""Training pairs: the token ids of a prompt and of the target summary."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Pairs(Dataset[Pair]):
 
     Args:
         pairs: the real pairs.
-        multiple: global batch (training), or dialogues evaluated at once over all processes.
+        multiple: global batch (training), or number of pairs evaluated at once over all processes.
         eos: id of the end-of-sequence token, the whole prompt of a filler.
     """
 
@@ -39,5 +39,5 @@ class Pairs(Dataset[Pair]):
 
     @property
     def target_tokens(self) -> int:
-        """Target tokens of all pairs."""
+        """Number of target tokens of all pairs."""
         return sum(len(self.pairs[index]["labels"]) for index in range(len(self.pairs)))

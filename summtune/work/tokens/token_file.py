@@ -1,8 +1,8 @@
-"""A file of token rows that is written in one pass and read memory-mapped.
+"""Writes token rows to a file in one pass and reads them memory-mapped.
 
 Little-endian: the tokens of all rows one after another, then the tables (int64), then an index as JSON, its length in
-eight bytes, and a mark. The index comes last, so nothing has to be known or held in memory before the tokens are
-written, and a file that was cut short has none.
+eight bytes, and a marker. The index comes last, so nothing has to be known or held in memory before the tokens are
+written, and a truncated file has no index.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _CHUNK = 1 << 22
 
 
 class DamagedTokensError(ValueError):
-    """A file that is not what `TokenWriter` wrote."""
+    """A file differs from what `TokenWriter` wrote."""
 
 
 class TokenWriter:
-    """Writes rows of tokens and, at the end, what belongs to them.
+    """Writes rows of tokens and, at the end, tables and notes.
 
     Args:
         file: empty, open for writing.
@@ -41,7 +41,7 @@ class TokenWriter:
         self._checksum = 0
 
     def add(self, rows: Sequence[Sequence[int]]) -> range:
-        """Append rows; return their numbers."""
+        """Append rows and return their numbers."""
         first = len(self._starts) - 1
         for row in rows:
             self._write(np.asarray(row, dtype=self._type))
@@ -49,13 +49,13 @@ class TokenWriter:
         return range(first, first + len(rows))
 
     def close(self, tables: Mapping[str, Sequence[int]], notes: Mapping[str, Any]) -> None:
-        """Write the tables and the notes (anything that is JSON); the file itself stays open."""
+        """Write the tables and the notes (any JSON value); the file itself stays open."""
         self._write(np.zeros(-self._file.tell() % 8, dtype="u1"))
-        places: dict[str, tuple[int, int]] = {}
+        spans: dict[str, tuple[int, int]] = {}
         for name, values in {**tables, "starts": self._starts}.items():
-            places[name] = self._file.tell(), len(values)
+            spans[name] = self._file.tell(), len(values)
             self._write(np.asarray(values, dtype="<i8"))
-        index = {"type": self._type, "tables": places, "notes": notes, "checksum": self._checksum}
+        index = {"type": self._type, "tables": spans, "notes": notes, "checksum": self._checksum}
         encoded = json.dumps(index).encode()
         self._file.write(encoded + len(encoded).to_bytes(8, "little") + _MARK)
 
@@ -72,10 +72,10 @@ class TokenFile:
         path: the file.
 
     Attributes:
-        notes: as they were given to `TokenWriter.close`.
+        notes: as passed to `TokenWriter.close`.
 
     Raises:
-        DamagedTokensError: the file is cut short, or its content does not have its checksum.
+        DamagedTokensError: the file is truncated, or its checksum is wrong.
         OSError: it cannot be read.
     """
 
@@ -83,11 +83,11 @@ class TokenFile:
         with path.open("rb") as file:
             index, content = _index(file)
             if _checksum(file, content) != index["checksum"]:
-                raise DamagedTokensError(f"the tokens do not have their checksum (got {path}); delete the file")
+                raise DamagedTokensError(f"the checksum of the tokens is wrong (got {path}); delete the file")
             self._mapped = np.memmap(file, dtype="u1", mode="r", shape=(content,))
-        # Plain views: slices of np.memmap cost ten times as much.
+        # Plain views: slices of np.memmap are ten times as slow.
         flat = self._mapped.view(np.ndarray)
-        self._places: dict[str, list[int]] = index["tables"]
+        self._spans: dict[str, list[int]] = index["tables"]
         self._flat = flat
         self._starts = self.table("starts")
         width = np.dtype(index["type"]).itemsize
@@ -96,7 +96,7 @@ class TokenFile:
 
     def table(self, name: str) -> npt.NDArray[np.int64]:
         """Return a table, memory-mapped."""
-        start, length = self._places[name]
+        start, length = self._spans[name]
         return self._flat[start : start + 8 * length].view("<i8")
 
     def row(self, number: int) -> npt.NDArray[Any]:
@@ -107,10 +107,10 @@ class TokenFile:
 
 @total_ordering
 class TokenRow(Sequence[int]):
-    """A row that is read when it is looked at, and takes no memory until then; compares as a list of its ids does.
+    """A row that is read only when accessed; it compares like a list of its ids.
 
     Args:
-        file: that has it.
+        file: that contains the row.
         number: of the row.
     """
 
@@ -145,14 +145,14 @@ class TokenRow(Sequence[int]):
 
 
 def _index(file: BinaryIO) -> tuple[dict[str, Any], int]:
-    """Return the index and the bytes before it."""
+    """Return the index and the number of bytes before it."""
     size = file.seek(0, 2)
     tail = 8 + len(_MARK)
     file.seek(max(size - tail, 0))
     end = file.read()
     length = int.from_bytes(end[:8], "little")
     if size < tail or end[8:] != _MARK or length > size - tail:
-        raise DamagedTokensError(f"the file of tokens is cut short (got {size} bytes in {file.name}); delete it")
+        raise DamagedTokensError(f"the file of tokens is truncated (got {size} bytes in {file.name}); delete it")
     content = size - tail - length
     file.seek(content)
     try:

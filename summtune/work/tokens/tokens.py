@@ -1,8 +1,8 @@
-"""Tokenizes the dialogues of a role once, and keeps the tokens in a cache that other runs read too.
+"""Tokenizes the dialogues of a role once, and stores the tokens in a cache that is shared between runs.
 
-An entry is named by the SHA-256 of all that decides its tokens, and never changes; a file that turns out to be damaged
-is made anew. Ranks and runs that want the same entry wait for the first one of them; where files cannot be locked each
-makes its own, and the last to finish replaces an equal file.
+An entry is named by the SHA-256 of everything that determines its tokens, and never changes; a damaged file is built
+again. Ranks and runs that need the same entry wait for the first of them; without file locks each builds its own, and
+the last to finish replaces an equal file.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from summtune.work.tokens.pairs import Pair
 from summtune.work.tokens.token_file import DamagedTokensError, TokenFile, TokenRow, TokenWriter
 
 LARGEST = 8 << 30
-"""Bytes that the cache may hold; what was not used for longest goes first."""
+"""Size limit of the cache in bytes; the least recently used entries are removed first."""
 
-_FORMAT = 2  # to be raised when prompts are rendered, encoded or cut in another way, or more is noted
+_FORMAT = 2  # raise it if prompts are rendered, encoded or cut differently, or the notes change
 _AT_ONCE = 1000  # dialogues in memory
-_ABANDONED = 24 * 3600  # seconds after which a temporary file is nobody's
+_ABANDONED = 24 * 3600  # seconds after which a temporary file counts as abandoned
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Shown:
     """The solved examples of each prompt.
 
     Args:
-        decided_by: what decides them, as JSON.
-        choose: returns those of each dialogue; called when the dialogues are tokenized, and not when they are cached.
+        decided_by: everything that determines them, as JSON.
+        choose: returns those of each dialogue; called only if the tokens are not cached.
     """
 
     decided_by: Any
@@ -57,14 +57,14 @@ class Tokens:
     """The tokens of a role, memory-mapped.
 
     Args:
-        file: as `tokenize` wrote it.
+        file: written by `tokenize`.
 
     Attributes:
-        prompts: one a dialogue.
-        pairs: one a reference of each dialogue that is not left out.
-        truncated: dialogues that do not fit.
-        cut_targets: references that do not fit.
-        exemplars: ids of the dialogues that are shown solved, sorted.
+        prompts: one per dialogue.
+        pairs: one per reference of each dialogue that is not dropped.
+        truncated: number of dialogues that do not fit.
+        cut_targets: number of references that do not fit.
+        exemplars: ids of the dialogues that are shown as solved examples, sorted.
         lost: what the tokenizer loses of the texts, as `LostText.to_json` returns it.
     """
 
@@ -78,16 +78,21 @@ class Tokens:
 
 
 def tokens_of(
-    data: Path, encoder: PromptEncoder, target_len: int | None, beside: Path, events: Events, shown: Shown | None = None
+    data: Path,
+    encoder: PromptEncoder,
+    target_len: int | None,
+    fallback: Path,
+    events: Events,
+    shown: Shown | None = None,
 ) -> Tokens:
-    """Return the tokens of ``data``, from the cache where it has them.
+    """Return the tokens of ``data``, from the cache if it has them.
 
     Args:
         data: dialogues, as the command wrote them.
         encoder: of the prompts.
-        target_len: most tokens of a reference; None where references are not wanted.
-        beside: folder for the tokens where it exists already or the cache cannot be written.
-        events: told where the tokens came from.
+        target_len: most tokens of a reference; None for no pairs.
+        fallback: folder for the tokens if it exists or the cache is not writable.
+        events: receives the origin of the tokens.
         shown: solved examples; none by default.
 
     Raises:
@@ -95,10 +100,10 @@ def tokens_of(
     """
     key = entry_key(data, encoder, target_len, shown)
     found = None
-    if not beside.is_dir():
-        with contextlib.suppress(OSError, RuntimeError):  # not writable, full, or a user without a home
+    if not fallback.is_dir():
+        with contextlib.suppress(OSError, RuntimeError):  # not writable, full, or no home folder
             found = _entry(cache_folder("tokens") / key, data, encoder, target_len, shown)
-    file, cached = found or _entry(beside / key, data, encoder, target_len, shown)
+    file, cached = found or _entry(fallback / key, data, encoder, target_len, shown)
     tokens = Tokens(file)
     origin = "tokens read from the cache" if cached else "tokenized"
     events.say(f"{data.stem}: {len(tokens.prompts):,} dialogues, {origin}")
@@ -106,7 +111,7 @@ def tokens_of(
 
 
 def entry_key(data: Path, encoder: PromptEncoder, target_len: int | None, shown: Shown | None) -> str:
-    """Return the name of an entry: 64 hex digits for all that decides its tokens."""
+    """Return the name of an entry: 64 hex digits, a hash of everything that determines its tokens."""
     return hash_of(
         {
             "format": _FORMAT,
@@ -123,7 +128,7 @@ def entry_key(data: Path, encoder: PromptEncoder, target_len: int | None, shown:
 
 
 def _tokenizer_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Hash the tokenizer as it was loaded, whatever files it was loaded from."""
+    """Return a hash of the loaded tokenizer, regardless of the files that it was loaded from."""
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     for changed_by_use in ("padding", "truncation"):
         state.pop(changed_by_use, None)
@@ -134,13 +139,13 @@ def _tokenizer_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
 def _entry(
     path: Path, data: Path, encoder: PromptEncoder, target_len: int | None, shown: Shown | None
 ) -> tuple[TokenFile, bool]:
-    """Return the entry, and whether it was there already."""
+    """Return the entry, and whether it already existed."""
     found = _opened(path)
     if found is not None:
         return found, True
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path.with_name(f".{path.name}.lock")):
-        found = _opened(path)  # what another rank has made in the meantime
+        found = _opened(path)  # another rank may have built it in the meantime
         if found is None:
             with replacing(path) as file:
                 tokenize(file, read_jsonl(data), encoder, target_len, shown)
@@ -154,7 +159,7 @@ def _opened(path: Path) -> TokenFile | None:
         file = TokenFile(path)
     except (FileNotFoundError, DamagedTokensError):
         return None
-    with contextlib.suppress(OSError):  # of another user
+    with contextlib.suppress(OSError):  # the file is another user's
         os.utime(path)
     return file
 
@@ -175,9 +180,9 @@ def tokenize(
 
     Args:
         file: empty, open for writing.
-        rows: dialogues as ``data/*.jsonl`` holds them.
-        encoder: of the prompts; where it only marks long dialogues, those have no pairs.
-        target_len: most tokens of a reference; None where references are not wanted.
+        rows: dialogues as in ``data/*.jsonl``.
+        encoder: of the prompts; if it only marks long dialogues, these have no pairs.
+        target_len: most tokens of a reference; None for no pairs.
         shown: solved examples.
     """
     tokenizer = encoder.tokenizer
@@ -221,7 +226,7 @@ def tokenize(
 
 
 def _bound(folder: Path, keep: Path) -> None:
-    """Delete what was not used for longest while the cache is too large, and what nobody will finish."""
+    """Delete the least recently used entries while the cache is too large, and abandoned temporary files."""
     entries: list[tuple[float, int, Path]] = []
     for path in folder.iterdir():
         with contextlib.suppress(OSError):  # another run deletes too

@@ -1,4 +1,4 @@
-"""What the Trainer is told: the recipe's numbers, the trackers, and a check that what runs is what was planned."""
+"""Builds the Trainer's arguments from the plan, and checks that the launch is the planned one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from summtune.work.process.preflight import PATIENCE
 
 
 def training_arguments(plan: TrainPlan, run_dir: Path, bf16: bool, steps: int) -> Seq2SeqTrainingArguments:
-    """Return the arguments of the Trainer; making them joins the process group.
+    """Return the arguments of the Trainer; creating them joins the process group.
 
     Args:
         plan: of the run.
-        run_dir: checkpoints and the trackers' files go there.
-        bf16: autocast in it.
-        steps: optimizer steps in all.
+        run_dir: for checkpoints and the trackers' files.
+        bf16: whether autocast uses bfloat16.
+        steps: total number of optimizer steps.
     """
     recipe = plan.recipe
     launch = plan.train
@@ -31,7 +31,7 @@ def training_arguments(plan: TrainPlan, run_dir: Path, bf16: bool, steps: int) -
     by_steps = recipe.eval_steps is not None
     save_steps = recipe.save_steps or recipe.eval_steps
     recomputation: dict[str, Any] = {}
-    if recipe.gradient_checkpointing:  # transformers 5.23 has a new name for it and warns of this one, 5.20 has not
+    if recipe.gradient_checkpointing:  # transformers 5.23 renames it and warns about this name, which 5.20 needs
         recomputation = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
     return Seq2SeqTrainingArguments(
         output_dir=str(run_dir / "checkpoints"),
@@ -66,7 +66,7 @@ def training_arguments(plan: TrainPlan, run_dir: Path, bf16: bool, steps: int) -
         remove_unused_columns=False,
         label_names=["labels"],
         average_tokens_across_devices=True,
-        # Hiding a loss that is not a number would train on and report nonsense.
+        # With the filter, training would continue after a loss that is not a number and log nonsense.
         logging_nan_inf_filter=False,
         ddp_find_unused_parameters=False,
         ddp_timeout=int(PATIENCE.total_seconds()),
@@ -76,24 +76,26 @@ def training_arguments(plan: TrainPlan, run_dir: Path, bf16: bool, steps: int) -
 
 
 def check_launch(plan: TrainPlan, processes: int, arguments: Seq2SeqTrainingArguments, events: Events) -> None:
-    """Make sure that what really runs is what was planned.
+    """Check that the processes that run are the planned ones.
 
     Raises:
-        StageError: another number of processes runs, or one process would use several devices.
+        StageError: the number of processes differs, or one process would use several devices.
     """
     if arguments.world_size != processes:
         raise StageError(f"the plan is for {processes} processes (got {arguments.world_size}); see the launcher's log")
     if arguments.n_gpu > 1:
         raise StageError(
-            f"a process trains on one device (got {arguments.n_gpu}); set CUDA_VISIBLE_DEVICES or num_processes"
+            f"a process must train on one device (got {arguments.n_gpu}); set CUDA_VISIBLE_DEVICES or num_processes"
         )
     every = plan.recipe.eval_steps
     if every is not None and every > arguments.max_steps:
-        events.warn(f"eval_steps {every} is never reached in {arguments.max_steps} steps: no best checkpoint is chosen")
+        events.warn(
+            f"eval_steps {every} is never reached in {arguments.max_steps} steps, so no best checkpoint is chosen"
+        )
 
 
 def _trackers(plan: TrainPlan, run_dir: Path) -> list[str]:
-    """Return the trackers to report to; their settings reach them through their own environment variables."""
+    """Return the trackers to report to; their settings are passed in their environment variables."""
     recipe = plan.recipe
     trackers = []
     if recipe.wandb_project:

@@ -1,9 +1,9 @@
-"""Cuts training pairs into the same global batches on any layout of processes and accumulation.
+"""Divides training pairs into the same global batches on any layout of processes and accumulation.
 
-Global batch k is a set of pairs that depends on the seed, the epoch and the global batch size alone. How it is
-divided into micro batches does not matter, because the loss is the mean over the target tokens of the whole global
-batch. An epoch that does not fill its last global batch is filled with pairs without target tokens: they add nothing
-to loss and gradient, where dropping or repeating real pairs would make the training depend on the layout.
+Global batch k is a set of pairs that depends only on the seed, the epoch and the global batch size. How it is divided
+into micro batches does not matter, because the loss is the mean over the target tokens of the whole global batch. The
+last global batch of an epoch is filled up with pairs without target tokens, which add nothing to loss and gradient;
+dropping or repeating real pairs would make the training depend on the layout.
 """
 
 from __future__ import annotations
@@ -19,19 +19,18 @@ from torch.utils.data import Sampler
 from summtune.work.models.global_attention import first_token_sees_all
 from summtune.work.tokens.pairs import IGNORED, Pair, Pairs
 
-_WINDOW = 50  # global batches that are sorted by length together
+_WINDOW = 50  # number of global batches that are sorted by length together
 
 
 class GlobalBatchSampler(Sampler[int]):
-    """Yields the pairs of an epoch, one global batch after the other.
+    """Yields the indices of an epoch's pairs, one global batch after another.
 
     Args:
         pairs: with fillers up to a multiple of ``global_batch``.
-        global_batch: pairs of an optimizer step.
+        global_batch: pairs per optimizer step.
         seed: of the order.
-        group_by_length: put pairs of like length into one global batch (sorted within windows of 50 shuffled
-        batches), which
-            saves most of the padding; the order of the batches stays random.
+        group_by_length: put pairs of similar length into one global batch (sorted within windows of 50 shuffled
+            batches), which avoids most of the padding; the order of the batches stays random.
     """
 
     def __init__(self, pairs: Pairs, global_batch: int, seed: int, group_by_length: bool) -> None:
@@ -47,7 +46,7 @@ class GlobalBatchSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, which seeds the order."""
+        """Set the epoch, which seeds the order."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -57,7 +56,7 @@ class GlobalBatchSampler(Sampler[int]):
         return iter(self.order(self.epoch))
 
     def order(self, epoch: int) -> list[int]:
-        """Return the pairs of ``epoch`` in their order: a permutation, fillers in the last batch."""
+        """Return the indices of the pairs of ``epoch`` in order: a permutation, with fillers in the last batch."""
         size = self.global_batch
         rng = random.Random(f"{self.seed}/{epoch}")
         shuffled = list(range(self.real))
@@ -75,8 +74,7 @@ class GlobalBatchSampler(Sampler[int]):
         return found
 
     def tokens_of_steps(self, first: int, last: int) -> int:
-        """Return the prompt and target tokens, padding left out, of the optimizer steps ``first`` to ``last``
-        (exclusive)."""
+        """Return the prompt and target tokens, without padding, of the steps ``first`` to ``last`` (exclusive)."""
         steps_per_epoch = len(self) // self.global_batch
         total = 0
         for epoch in range(first // steps_per_epoch, (max(last, 1) - 1) // steps_per_epoch + 1):
@@ -88,7 +86,7 @@ class GlobalBatchSampler(Sampler[int]):
         return total
 
     def _sums_of(self, epoch: int) -> npt.NDArray[np.int64]:
-        """Return the tokens before each place of an epoch; kept, because each line of the log asks for some of them."""
+        """Return the tokens before each position of an epoch; cached, because each line of the log needs some."""
         if self._sums is None or self._sums[0] != epoch:
             self._sums = epoch, np.concatenate([[0], np.cumsum(self.tokens[self.order(epoch)])])
         return self._sums[1]
@@ -97,14 +95,14 @@ class GlobalBatchSampler(Sampler[int]):
 class Collator:
     """Pads a micro batch to its longest member.
 
-    The decoder's inputs are the labels shifted right (T5: the start token first). They are given explicitly because
-    the Trainer takes the labels out of the model's inputs when it computes the loss itself.
+    The decoder's inputs are the labels shifted right, after the start token. They are passed explicitly because the
+    Trainer removes the labels from the model's inputs when it computes the loss itself.
 
     Args:
         pad: id of the padding token.
         start: id that the decoder starts from.
         multiple: lengths are padded to a multiple of this (8 suits tensor cores), as far as the model has positions.
-        most_prompt_tokens: positions for a prompt; None where any length is taken.
+        most_prompt_tokens: positions for a prompt; None if there is no limit.
         most_summary_tokens: positions for a summary.
         global_attention: add ``global_attention_mask`` (batch, source), which is 1 on the first token of each prompt.
     """

@@ -1,4 +1,4 @@
-"""Finds the checkpoint that a training goes on from, and refuses one that would make it another training."""
+"""Finds the checkpoint from which a training resumes, and refuses one that would change the training."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from summtune.runs import checkpoints
 from summtune.runs.events import Events
 
 RESUME_FILE = "resume.json"
-_WHOLE_OPTIMIZER = "optimizer.pt"  # every rank holds all of it; DeepSpeed writes a part a process instead
+_WHOLE_OPTIMIZER = "optimizer.pt"  # the whole state; DeepSpeed writes one part per process instead
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a training goes on from.
+    """The state from which a training resumes.
 
     Args:
         checkpoint: its folder.
-        best: the checkpoint with the best evaluation until then; None where there is none, or none any more.
-        pending_losses: of each rank that wrote the checkpoint, summed since the last line of the log.
+        best: the checkpoint with the best evaluation so far; None if there was none or it is gone.
+        pending_losses: for each rank that wrote the checkpoint, the loss summed since the last line of the log.
         logged_step: the step of that line.
-        seconds: that the training had taken until then, without what was lost with a kill.
+        seconds: that the training had taken so far, without work that a kill lost.
         device_seconds: the same, times the processes of each session.
-        peak_memory_bytes: most that a process had held until then.
+        peak_memory_bytes: most that a process had held so far.
     """
 
     checkpoint: Path
@@ -42,17 +42,17 @@ class Start:
 
     @property
     def step(self) -> int:
-        """The optimizer step after which the checkpoint was taken."""
+        """The optimizer step after which the checkpoint was written."""
         return checkpoints.step_of(self.checkpoint)
 
 
 def layout_of(launch: Launch, precision: str, kernels: str | None) -> dict[str, Any]:
-    """Return what the manifests say of the processes that wrote a checkpoint.
+    """Return what manifests record about the processes that write a checkpoint.
 
     Args:
         launch: of the training.
         precision: bf16 or fp32.
-        kernels: what a T5 on a CPU computes with (`t5_on_cpu.kernels_of`); None elsewhere.
+        kernels: of a T5 on a CPU (`t5_on_cpu.kernels_of`); None otherwise.
     """
     return {
         "processes": launch.processes,
@@ -63,7 +63,7 @@ def layout_of(launch: Launch, precision: str, kernels: str | None) -> dict[str, 
 
 
 def resume_point(run_dir: Path, launch: Launch, precision: str, kernels: str | None, events: Events) -> Start | None:
-    """Return what to go on from, None to begin; the first rank looks, and all get the same answer.
+    """Return the state to resume from, None to start from scratch; the first rank decides for all.
 
     Args:
         run_dir: of the run.
@@ -73,7 +73,7 @@ def resume_point(run_dir: Path, launch: Launch, precision: str, kernels: str | N
         events: to the command that waits.
 
     Raises:
-        StageError: the checkpoint was written on another layout, and its state cannot be divided anew.
+        StageError: the checkpoint was written on another layout, and its state cannot be redistributed.
     """
     several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
     answer: list[Any] = [None, None]
@@ -91,7 +91,7 @@ def resume_point(run_dir: Path, launch: Launch, precision: str, kernels: str | N
 def _look(run_dir: Path, layout: dict[str, Any], deepspeed: bool, events: Events) -> tuple[Start | None, str | None]:
     found, damaged = checkpoints.latest_good(run_dir / "checkpoints")
     for checkpoint in damaged:
-        events.warn(f"{checkpoint.path.name} is passed over: {checkpoint.reason}")
+        events.warn(f"{checkpoint.path.name} is skipped: {checkpoint.reason}")
     if found is None:
         return None, None
     written = checkpoints.layout_of(found)
@@ -100,23 +100,23 @@ def _look(run_dir: Path, layout: dict[str, Any], deepspeed: bool, events: Events
         return None, refusal
     before, now = written.get("processes"), layout["processes"]
     if before == now:
-        events.say(f"going on from {found.name}")
+        events.say(f"resuming from {found.name}")
     else:
         events.say(
-            f"going on from {found.name} on another number of processes ({before} → {now}): the order of the data "
-            "stays the same, dropout draws other random numbers"
+            f"resuming from {found.name} on another number of processes ({before} → {now}): the order of the data "
+            "stays the same, but dropout draws other random numbers"
         )
     precision = written.get("precision", layout["precision"])
     if precision != layout["precision"]:
         events.warn(
-            f"{found.name} was written in {precision}, and this device computes in {layout['precision']}: from here on "
-            "the numbers are others; `bf16: true` or false makes every machine compute alike"
+            f"{found.name} was written in {precision}, but this device computes in {layout['precision']}: the numbers "
+            "differ from here on; set `bf16: true` or false for the same precision on every machine"
         )
     kernels = written.get("kernels")
     if kernels and layout["kernels"] and kernels != layout["kernels"]:
         events.warn(
-            f"{found.name} was written with {kernels} kernels, and this machine has {layout['kernels']} ones: from "
-            "here on the numbers are others, those of dropout too"
+            f"{found.name} was written with {kernels} kernels, but this machine has {layout['kernels']} ones: the "
+            "numbers differ from here on, including dropout"
         )
     kept = read_json(found / RESUME_FILE) if (found / RESUME_FILE).is_file() else {}
     losses, logged_step = tuple(kept.get("losses", ())), kept.get("since_step", checkpoints.step_of(found))
@@ -125,23 +125,23 @@ def _look(run_dir: Path, layout: dict[str, Any], deepspeed: bool, events: Events
 
 
 def _best(found: Path, events: Events) -> Path | None:
-    """Return the best checkpoint until ``found``, if it can still be used."""
+    """Return the best checkpoint up to ``found``, if it can still be used."""
     recorded = read_json(found / "trainer_state.json").get("best_model_checkpoint")
     if recorded is None:
         return None
     best = found.parent / Path(recorded).name  # the run directory may have been moved since
-    reason = checkpoints.damage(best) if best.is_dir() else "it is gone"
+    reason = checkpoints.damage(best) if best.is_dir() else "it is missing"
     if reason is None:
         return best
     events.warn(
-        f"the best checkpoint until {found.name} cannot be used ({best.name}: {reason}): a later one is taken, or "
-        "without a later evaluation the last weights"
+        f"the best checkpoint up to {found.name} cannot be used ({best.name}: {reason}): a later one is used instead, "
+        "or the last weights if there is no later evaluation"
     )
     return None
 
 
 def _refusal(found: Path, written: dict[str, Any], layout: dict[str, Any], deepspeed: bool) -> str | None:
-    """Return why the checkpoint cannot be used on these processes, None when it can."""
+    """Return why the checkpoint cannot be used on these processes; None if it can."""
     state = {key: value for key, value in layout.items() if key != "kernels"}
     changed = [f"{key} {written[key]} → {value}" for key, value in state.items() if written.get(key, value) != value]
     whole = (found / _WHOLE_OPTIMIZER).is_file()
@@ -154,7 +154,7 @@ def _refusal(found: Path, written: dict[str, Any], layout: dict[str, Any], deeps
         how += f" and `bf16: {'true' if written['precision'] == 'bf16' else 'false'}`"
     engines = "none → DeepSpeed" if whole else "DeepSpeed → none"
     return (
-        f"{found.name} was written on another layout ({', '.join(changed) or engines}), and its optimizer "
-        f"state cannot be divided anew; to go on, set num_processes to {written.get('processes')} and run it {how}, or "
-        "begin anew with --fresh"
+        f"{found.name} was written on another layout (got {', '.join(changed) or engines}), and its optimizer state "
+        f"cannot be redistributed; to resume, set num_processes to {written.get('processes')} and run it {how}, or "
+        "start from scratch with --fresh"
     )

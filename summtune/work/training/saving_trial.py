@@ -1,4 +1,4 @@
-"""Tries, before the first step, whether the trained model can be saved: all but the numbers is written and reopened."""
+"""Checks before the first step that the trained model can be saved: writes and reopens everything but the weights."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _SAMPLE = "#Person1#: Shall we say 5 o'clock?\n#Person2#: Fine, <b>see you</b> t
 
 
 class SavingTrial(TrainerCallback):
-    """Tries the save when the trainer has wrapped its model, before anything is trained.
+    """Makes the trial once the trainer has wrapped its model, before anything is trained.
 
     Args:
         trainer: of the model.
-        run_dir: gets ``model/`` in the end.
+        run_dir: for ``model/`` after the training.
     """
 
     def __init__(self, trainer: LayoutInvariantTrainer, run_dir: Path) -> None:
@@ -34,30 +34,30 @@ class SavingTrial(TrainerCallback):
         self.run_dir = run_dir
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Try it on the first rank; the others wait, and fail with it."""
+        """Make the trial on the first rank; the others wait, and fail with it."""
         on_first_rank(lambda: try_saving(self.trainer, self.run_dir))
 
 
 def try_saving(trainer: LayoutInvariantTrainer, run_dir: Path) -> None:
-    """Save the model with every name and one number a weight, and reopen it; it leaves nothing behind.
+    """Save the model with every name but one number per weight, reopen it, and delete it.
 
-    What takes long in a save are the numbers. What fails is the rest: names that libraries add or leave out, weights
-    that share memory, settings and tokenizers that cannot be written, a disk without room.
+    The numbers are what makes a save slow. What fails is the rest: names that libraries add or omit, weights that
+    share memory, settings and tokenizers that cannot be written, a full disk.
 
     Raises:
-        StageError: what was trained could not be saved, with the reason.
+        StageError: a trained model could not be saved, with the reason.
     """
     model = trainer.accelerator.unwrap_model(trainer.model)
     folder = run_dir / "model.trial"
     try:
         _check_room(model, run_dir)
-        shutil.rmtree(folder, ignore_errors=True)  # of a trial that was killed
+        shutil.rmtree(folder, ignore_errors=True)  # left by a killed trial
         trainer.write_model(folder, _stubs(trainer, model))
         mark_untied(folder)
         _check(folder, model, trainer.processing_class)
     except SummtuneError as error:
         raise StageError(f"a trained model could not be saved: {error}") from error
-    except Exception as error:  # whatever a library raises here, it would raise after the training
+    except Exception as error:  # any error of a library here would also occur after the training
         first = (str(error).strip().splitlines() or [""])[0]
         raise StageError(
             f"a trained model could not be saved (got {type(error).__name__}: {first}); nothing was trained. Correct "
@@ -77,15 +77,15 @@ def _check(folder: Path, model: Any, tokenizer: Any) -> None:
     before, after = tokenizer(_SAMPLE)["input_ids"], load_tokenizer(folder)(_SAMPLE)["input_ids"]
     if before != after:
         raise StageError(
-            f"the tokenizer gives other tokens when it is loaded again (got {after[:8]}… instead of {before[:8]}…); "
+            f"the tokenizer gives other tokens once it is saved (got {after[:8]}… instead of {before[:8]}…); "
             "correct tokenizer.json and tokenizer_config.json of base_model"
         )
 
 
 def _stubs(trainer: LayoutInvariantTrainer, model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Return the state that is saved, one number a weight; names of one weight share it, as they do in memory.
+    """Return the saved state with one number per weight; names of one weight share a tensor, as in memory.
 
-    DeepSpeed hands over copies: there the names that the trainer leaves out are left out here.
+    DeepSpeed passes copies: then the names that the trainer omits are omitted here as well.
     """
     made: dict[int, torch.Tensor] = {}
     state = {}
@@ -97,12 +97,12 @@ def _stubs(trainer: LayoutInvariantTrainer, model: torch.nn.Module) -> dict[str,
 
 
 def _check_room(model: torch.nn.Module, run_dir: Path) -> None:
-    """Make sure that the disk has room for the model itself; checkpoints need more."""
+    """Check that the disk has room for the model itself; checkpoints need more."""
     weights = {id(weight): weight for weight in weights_to_save(model).values()}
     needed = sum(torch.Size(shape_of(weight)).numel() * weight.element_size() for weight in weights.values())
     free = shutil.disk_usage(run_dir).free
     if free < needed:
         raise StageError(
-            f"the disk has no room for it (got {numbers.size(free)} free in {run_dir}, it needs "
-            f"{numbers.size(needed)}, and checkpoints more); free some, or set output_dir to another disk"
+            f"the disk has too little space (got {numbers.size(free)} free for {run_dir}; the model needs "
+            f"{numbers.size(needed)}, checkpoints more); free some space, or set output_dir to another disk"
         )

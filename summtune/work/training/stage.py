@@ -1,4 +1,4 @@
-"""The train stage: fine-tunes all weights or an adapter, resumes where it stopped, and writes model/."""
+"""The train stage: fine-tunes all weights or an adapter, resumes from a checkpoint, and writes model/."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def train(plan: TrainPlan, run_dir: Path, events: Events, stop: StopRequest, com
 
     Args:
         plan: of the run.
-        run_dir: with the data as the command has read it.
-        events: to the command that waits.
-        stop: asked for by a signal; what is trained is saved first.
-        company: the other ranks, where there are several.
+        run_dir: holds the data that the command prepared.
+        events: to the waiting command.
+        stop: records a signal that asks to stop; a checkpoint is written first.
+        company: all ranks, if there are several.
 
     Raises:
         StageError: the loss is not a number, or a checkpoint was written on another layout.
-        Stopped: a signal asked for it, and a checkpoint is written.
+        Stopped: a signal asked to stop, and a checkpoint is written.
         ModelError, DataError: the model or the data cannot be used.
     """
     started = time.perf_counter()
@@ -79,7 +79,7 @@ def train(plan: TrainPlan, run_dir: Path, events: Events, stop: StopRequest, com
     steps = recipe.max_steps or math.ceil(recipe.num_epochs * math.ceil(len(training_pairs) / plan.batch.global_batch))
     if recipe.deepspeed is not None:
         operators.free_locks(events.say)
-    # Before the model: under ZeRO-3 this is what makes from_pretrained shard the weights as it loads them.
+    # Before the model: under ZeRO-3 these arguments make from_pretrained shard the weights as it loads them.
     arguments = training_arguments(plan, run_dir, bf16, steps)
     check_launch(plan, launch.processes, arguments, events)
     if company is not None:
@@ -159,25 +159,25 @@ def train(plan: TrainPlan, run_dir: Path, events: Events, stop: StopRequest, com
                 "warnings": [text for role, tokens in tokenized.items() for text in loss_warnings(role, tokens.lost)],
             },
         )
-    # The same processes predict next, and every one of them reads training.json.
+    # The same processes predict next, and all of them read training.json.
     trainer.accelerator.wait_for_everyone()
 
 
 def _model(plan: TrainPlan, device: str, bf16: bool, events: Events) -> tuple[PreTrainedModel | PeftModel, set[str]]:
-    """Return the model to train, with its adapter, and the names of weights that have another name too."""
+    """Return the model to train, with its adapter, and the names of weights that also have another name."""
     recipe = plan.recipe
     torch.manual_seed(recipe.seed)  # the adapter's random weights
-    # Frozen weights need no more precision than they are computed with; peft keeps the adapter's own in fp32.
+    # Frozen weights need no more precision than the computation; peft keeps the adapter's weights in fp32.
     dtype = torch.bfloat16 if recipe.adapter is not None and bf16 else torch.float32
     model: PreTrainedModel | PeftModel = load_model(Path(plan.model.folder), dtype, quantize=recipe.adapter == "qlora")
     if device == "cpu" and not recipe.torch_compile:
         quicken(model, events.say)
-    # What predict generates with is saved with the model; settings of the base that nobody asked for are not.
+    # The settings of the predict stage are saved with the model; generation settings of the base are not.
     model.generation_config = generation_config(model, plan.recipe.generation)
     freeze_computed(model)
     aliases = alias_names(model)
     if recipe.adapter is not None:
-        # Only summtune knows the names of bundled models: peft is given the folder.
+        # Only summtune knows the names of bundled models, so peft gets the folder.
         bundled = plan.model.base_model in BUILTIN_MODELS
         base_model = plan.model.folder if bundled else plan.model.base_model
         model = add_adapter(model, recipe, base_model, plan.model.revision)
@@ -198,13 +198,13 @@ def _outcome(trainer: LayoutInvariantTrainer) -> dict[str, Any]:
 
 
 def _tokenized(plan: TrainPlan, run_dir: Path, tokenizer: PreTrainedTokenizerBase, events: Events) -> dict[str, Tokens]:
-    """Return the tokens of the training data, and of the validation data where there are any."""
+    """Return the tokens of the training data and of any validation data."""
     roles = [role for role in ("train", "validation") if (run_dir / DATA_FILES[role]).exists()]
     return {role: _tokens(plan, run_dir, role, tokenizer, events) for role in roles}
 
 
 def _tokens(plan: TrainPlan, run_dir: Path, role: str, tokenizer: PreTrainedTokenizerBase, events: Events) -> Tokens:
-    """Return the tokens of a role, with a pair for each reference of each dialogue."""
+    """Return the tokens of a role, with one pair per reference of each dialogue."""
     recipe = plan.recipe
     template = template_text(recipe.prompt_template)
     encoder = PromptEncoder(tokenizer, template, recipe.sequence_len, recipe.long_dialogues)
@@ -216,7 +216,7 @@ def _tokens(plan: TrainPlan, run_dir: Path, role: str, tokenizer: PreTrainedToke
             f", of which {cut} exceed sequence_len {recipe.sequence_len} and are left out by `long_dialogues: drop`); "
             f"raise sequence_len or use `long_dialogues: truncate_end`{others}"
             if cut
-            else f"); look at {run_dir / DATA_FILES[role]}"
+            else f"); see {run_dir / DATA_FILES[role]}"
         )
         raise DataError(f"{role}: no dialogue is left (got {dialogues}{why}")
     if cut:

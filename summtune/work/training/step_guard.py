@@ -1,4 +1,4 @@
-"""Makes all ranks agree, after each optimizer step, on going on: no number is broken, and nobody was asked to stop."""
+"""Lets all ranks agree after each optimizer step whether to continue: all numbers are finite, no rank is to stop."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ _WHAT = {
 
 
 _ADVICE = (
-    "lower learning_rate, set max_grad_norm, or set bf16: false, and look for odd rows in the data (the checkpoints "
-    "from before are kept); the changed recipe is a new run"
+    "lower learning_rate, set max_grad_norm, or set bf16: false, and look for odd rows in the data (earlier "
+    "checkpoints are kept); the changed recipe is a new run"
 )
 
 
 def broken(what: str, got: float, step: int) -> StageError:
-    """Return the error for a number of a step that is none."""
+    """Return the error for a value that is not a finite number."""
     return StageError(f"{what} is not a number (got {got} at step {step}); {_ADVICE}")
 
 
 class StepGuard:
-    """Looks at each optimizer step.
+    """Checks each optimizer step.
 
-    On a GPU the numbers of a step are looked at one step later, when the GPU is done with them, so that nothing waits;
-    at once where the caller waits for the GPU anyway. The ranks agree over gloo, from CPU to CPU, for the same reason.
+    On a GPU the numbers of a step are checked one step later, when the GPU has computed them, so that nothing waits;
+    they are checked at once if the caller waits for the GPU anyway. For the same reason the ranks agree over gloo, from
+    CPU to CPU.
 
     Args:
-        stop: whether this rank was asked to stop.
+        stop: records whether this rank was asked to stop.
         group: of all ranks, over gloo; None for one process.
     """
 
@@ -47,16 +48,16 @@ class StepGuard:
         self._group = group
 
     def look(self, step: int, loss: torch.Tensor, grad_norm: torch.Tensor | float | None, at_once: bool) -> bool:
-        """Return whether to stop after this step because a rank was asked to; every rank gets the same answer.
+        """Return whether to stop after this step because a rank was asked to; all ranks return the same value.
 
         Args:
-            step: the optimizer step that is over, from 1.
+            step: the optimizer step that has ended, from 1.
             loss: of this rank, a scalar.
-            grad_norm: of all ranks; negative is how DeepSpeed says that it is no number.
-            at_once: look at this very step, also on a GPU.
+            grad_norm: of all ranks; DeepSpeed returns a negative value if it is not finite.
+            at_once: check this step now, even on a GPU.
 
         Raises:
-            StageError: a loss or gradient of some rank is not a number, at this step or the one before.
+            StageError: a loss or gradient of some rank is not a number, at this step or the previous one.
         """
         bad_step, kind = self._bad(step, loss, grad_norm, at_once)
         agreed = torch.tensor([int(self.stop.asked), (bad_step << 4) | kind])
@@ -68,7 +69,7 @@ class StepGuard:
         return self.stop.asked
 
     def check_weights(self, step: int, model: torch.nn.Module) -> None:
-        """Refuse weights that are not numbers, before they are saved: this rank's own share of them is looked at.
+        """Raise if weights are not finite, before they are saved; each rank checks its share.
 
         Raises:
             StageError: a weight of some rank is not a number.
@@ -82,13 +83,13 @@ class StepGuard:
     def _bad(
         self, step: int, loss: torch.Tensor, grad_norm: torch.Tensor | float | None, at_once: bool
     ) -> tuple[int, int]:
-        """Return the step that is known to be bad and what is bad there; (0, 0) when none is."""
+        """Return the step that is known to be bad and what is wrong with it; (0, 0) if none is."""
         found = _kind(loss.detach(), grad_norm)
         if not found.is_cuda:
             return (step, int(found)) if found else (0, _FINE)
         waiting, self._earlier = self._earlier, None
         if at_once:
-            now = int(found)  # waits for the GPU, so what was copied before is there too
+            now = int(found)  # waits for the GPU, so the earlier copy is complete too
             if waiting and waiting[1]:
                 return waiting[0], int(waiting[1])
             return (step, now) if now else (0, _FINE)
@@ -99,7 +100,7 @@ class StepGuard:
         self._earlier = (step, copy, done)
         if waiting is None:
             return 0, _FINE
-        waiting[2].synchronize()  # the GPU is busy with the step after it
+        waiting[2].synchronize()  # the GPU is busy with the next step
         return (waiting[0], int(waiting[1])) if waiting[1] else (0, _FINE)
 
     def _raise_if_bad(self, kind: int, step: int) -> None:
@@ -108,7 +109,7 @@ class StepGuard:
 
 
 def _kind(loss: torch.Tensor, grad_norm: Any) -> torch.Tensor:
-    """Return what is wrong, on the device of the loss and without waiting for it."""
+    """Return what is wrong as a tensor on the loss's device, without waiting for it."""
     kind = torch.zeros((), dtype=torch.int64, device=loss.device)
     if grad_norm is not None:
         norm = torch.as_tensor(grad_norm, device=loss.device).detach()

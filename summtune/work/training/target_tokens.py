@@ -1,4 +1,4 @@
-"""Computes logits for target tokens alone: with a vocabulary of 32,128, padding would be a good part of a step."""
+"""Computes logits only for target tokens: with a vocabulary of 32,128, padding would take a large part of a step."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from summtune.work.tokens.pairs import IGNORED
 
 
 class TargetTokens:
-    """Lets a model's output layer see the positions that have a target, while it is told which.
+    """Restricts a model's output layer to the positions that have a target.
 
-    Choosing them waits for the device, so this is for CPUs.
+    Selecting them waits for the device, so this is only for CPUs.
 
     Args:
-        model: encoder-decoder; its logits become (target tokens of the batch, vocabulary) within `of`.
+        model: encoder-decoder; its logits have the shape (target tokens of the batch, vocabulary) within `of`.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -28,10 +28,10 @@ class TargetTokens:
 
     @contextlib.contextmanager
     def of(self, labels: torch.Tensor) -> Iterator[None]:
-        """Leave out what has no target.
+        """Skip positions without a target.
 
         Args:
-            labels: (batch, target) of the inputs that the model is given, -100 where there is none.
+            labels: (batch, target) of the model's inputs, -100 for positions without a target.
         """
         self._chosen = labels != IGNORED
         try:

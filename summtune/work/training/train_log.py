@@ -1,4 +1,4 @@
-"""train_log.jsonl: one object a logged step, also across interruptions."""
+"""Writes train_log.jsonl: one object per logged step, continued after interruptions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TrainLog:
         self.path = path
 
     def rewind(self, step: int) -> None:
-        """Drop the rows after ``step``, which a resumed training will write again, and a line that a kill cut short."""
+        """Drop the rows after ``step``, which a resumed training writes again, and a line that a kill truncated."""
         lines = []
         if self.path.exists():
             for line in self.path.read_text(encoding="utf-8").splitlines():
@@ -33,12 +33,12 @@ class TrainLog:
         write_text(self.path, "".join(f"{line}\n" for line in lines))
 
     def mean_loss(self) -> float | None:
-        """Return the mean of the logged losses, before and after any interruption; None when none was logged."""
+        """Return the mean of the logged losses, before and after any interruption; None if none was logged."""
         rows = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
         losses = [row["loss"] for row in rows if "loss" in row]
         return statistics.fmean(losses) if losses else None
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add one row; it is in the file when this returns."""
+        """Add one row; it is written to the file before this returns."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

@@ -1,4 +1,4 @@
-"""transformers' Seq2SeqTrainer with a loss, an order and checkpoints that do not depend on the layout."""
+"""Extends transformers' Seq2SeqTrainer so that loss, order and checkpoints do not depend on the layout."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def summed_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Te
     """Return the cross-entropy summed over the target tokens, a scalar in fp32.
 
     Args:
-        logits: (batch, target, vocabulary), or (target tokens, vocabulary), as `TargetTokens` makes them.
-        labels: (batch, target), -100 where there is no target token.
+        logits: (batch, target, vocabulary), or (target tokens, vocabulary) with `TargetTokens`.
+        labels: (batch, target), -100 for positions without a target token.
     """
     if logits.ndim == 2:
         return cpu_kernels.summed_cross_entropy(logits, labels[labels != IGNORED])
@@ -56,11 +56,11 @@ def global_token_mean(
 ) -> torch.Tensor:
     """Return this micro batch's share of the mean cross-entropy over the target tokens of the *global* batch.
 
-    The stock loss of T5 is the mean over each micro batch, and the Trainer adds those up as if they were shares: with
-    accumulation 4 it is four times too large, gradients and clipping included.
+    The stock loss of T5 is the mean over each micro batch, and the Trainer adds these up as if they were shares: with
+    accumulation 4 the loss is four times too large, and so are the gradients before clipping.
 
     Args:
-        outputs: of the model, with logits as `summed_cross_entropy` takes them.
+        outputs: of the model, with logits as for `summed_cross_entropy`.
         labels: (batch, target).
         num_items_in_batch: target tokens of the global batch, over all processes and accumulation steps.
     """
@@ -73,14 +73,14 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
 
     Args:
         sampler: the global batches of each epoch.
-        guard: looks at each optimizer step.
+        guard: checks each optimizer step.
         aliases: names of weights that are stored under another name.
         layout: what a resume must match, for the manifests.
-        keep_checkpoints: complete checkpoints that are kept.
-        evaluation_tokens: target tokens of the evaluation pairs; 0 without evaluation.
-        start: what the training goes on from, None for one that begins.
-        spent: says what the training has taken over all its sessions, for the checkpoints.
-        targets: of the model, where logits are computed for target tokens alone.
+        keep_checkpoints: number of complete checkpoints that are kept.
+        evaluation_tokens: number of target tokens of the evaluation pairs; 0 without evaluation.
+        start: the state to resume from; None for a new training.
+        spent: returns time and memory that the training has taken over all its sessions, for the checkpoints.
+        targets: of the model, if logits are computed only for target tokens.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         return self.targets.of(labels) if self.targets else contextlib.nullcontext()
 
     def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
-        """Return what the Trainer does, from the logits of target tokens alone where that is faster."""
+        """Return the Trainer's loss, from the logits of only the target tokens where that is faster."""
         with self._with_targets(inputs["labels"]):
             return super().compute_loss(model, inputs, *arguments, **named)
 
@@ -131,7 +131,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
     ) -> tuple[torch.Tensor, None, None]:
         """Return a loss whose mean over all evaluated pairs (fillers included) is the mean over all target tokens.
 
-        The Trainer's own evaluation loss weights each batch alike, however many tokens it has.
+        The Trainer's own evaluation loss weights all batches equally, regardless of their number of tokens.
         """
         inputs = self._prepare_inputs(inputs)
         labels = inputs.pop("labels")
@@ -147,15 +147,15 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
             self.write_model(Path(output_dir or str(self.args.output_dir)), state_dict)
 
     def write_model(self, folder: Path, state_dict: dict[str, torch.Tensor] | None) -> None:
-        """Write model or adapter, generation settings and tokenizer; without the Trainer's pickle, which nothing needs.
+        """Write model or adapter, generation settings and tokenizer, without the Trainer's unneeded pickle.
 
         Args:
-            folder: made if it is not there.
+            folder: created if it does not exist.
             state_dict: the weights, each under one name; None for those of the model.
         """
         model: Any = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
         if isinstance(model, PeftModel):
-            # The embeddings under an adapter are the base's own: peft would store them a second time.
+            # The embeddings under an adapter are the base's: peft would store them again.
             model.save_pretrained(str(folder), state_dict=state_dict, save_embedding_layers=False)
             model.get_base_model().generation_config.save_pretrained(folder)
         else:
@@ -163,11 +163,11 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         assert self.processing_class is not None
         self.processing_class.save_pretrained(folder)
 
-    def _go_on_from(self, start: Start) -> None:
-        """Take up what the Trainer itself forgets: the losses that wait for the next log line, and the best one."""
+    def _resume_from(self, start: Start) -> None:
+        """Restore what the Trainer does not save: the losses pending for the next log line, and the best checkpoint."""
         losses = start.pending_losses
         if losses:
-            # On another number of processes their mean, which is what is logged.
+            # On another number of processes, their mean, which is what the log shows.
             same = len(losses) == self.accelerator.num_processes
             mine = losses[self.accelerator.process_index] if same else statistics.fmean(losses)
             self._tr_loss = torch.tensor(mine, device=self.args.device)
@@ -179,9 +179,9 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
     def _run_epoch(self, *arguments: Any, **named: Any) -> None:
         start, self._start = self._start, None
         if start is not None:
-            self._go_on_from(start)
-        # A run that ended between its last checkpoint and its model goes on from there: the Trainer itself would train
-        # another step, because it looks at the end only after one.
+            self._resume_from(start)
+        # A run that ended between its last checkpoint and its model resumes there: the Trainer itself would train
+        # another step, because it checks for the end only after a step.
         control = self.state.stateful_callbacks.get("TrainerControl", {})
         if control.get("args", {}).get("should_training_stop") and not self._last_look:
             self.control.should_training_stop = True
@@ -191,30 +191,30 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
     def _maybe_log_save_evaluate(
         self, tr_loss: torch.Tensor, grad_norm: torch.Tensor | float | None, *arguments: Any, **named: Any
     ) -> None:
-        """After each optimizer step, and once more at the end of an epoch: look at it, and stop when asked to."""
+        """Check each optimizer step (also called at the end of an epoch), and stop if asked to."""
         step, control = self.state.global_step, self.control
         last = step == self.state.max_steps
-        ends_epoch = step * self.sampler.global_batch % len(self.sampler) == 0  # and is perhaps saved in a second call
+        ends_epoch = step * self.sampler.global_batch % len(self.sampler) == 0  # a second call may save it
         if step != self._last_look:
             self._last_look = step
             waits = control.should_log or control.should_evaluate or control.should_save or last or ends_epoch
             self._stopping = self.guard.look(step, tr_loss, grad_norm, at_once=waits)
-        # The last step is followed by the model itself. An evaluation that is due at this step comes first, so that the
-        # run that goes on has not missed it; that of an epoch comes in a second call.
+        # After the last step the model itself is saved. An evaluation that is due at this step comes first, so that the
+        # resumed run does not miss it; that of an epoch comes in a second call.
         awaits_evaluation = ends_epoch and self.args.eval_strategy == "epoch" and not control.should_evaluate
         stops_now = self._stopping and not last and not awaits_evaluation
         control.should_save = control.should_save or stops_now
         super()._maybe_log_save_evaluate(tr_loss, grad_norm, *arguments, **named)
         if stops_now:
-            raise Stopped(f"checkpoint-{step} is written, the processes end as they were asked to")
+            raise Stopped(f"checkpoint-{step} is written; the processes end as asked")
 
     def _load_best_model(self) -> None:
         best = Path(str(self.state.best_model_checkpoint))
         reason = checkpoints.damage(best) if self.is_world_process_zero() else None
         if reason is not None:
             raise StageError(
-                f"the best checkpoint is damaged (got {best.name}: {reason}); the same command ends without it, with "
-                "the weights of the last one"
+                f"the best checkpoint is damaged (got {best.name}: {reason}); the same command finishes without it, "
+                "with the weights of the last one"
             )
         self.accelerator.wait_for_everyone()
         super()._load_best_model()
@@ -225,16 +225,16 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         with checkpoints.written(Path(str(self.args.output_dir)), step, first=self.is_world_process_zero()) as folder:
             self.accelerator.wait_for_everyone()
             super()._save_checkpoint(model, trial)
-            self._keep_what_is_forgotten(folder)
+            self._write_resume_file(folder)
             self.accelerator.wait_for_everyone()
             if self.is_world_process_zero():
                 checkpoints.write_manifest(folder, self.layout)
-        if self.is_world_process_zero():  # only now: whatever goes wrong here, the new one is there
+        if self.is_world_process_zero():  # only now: the new checkpoint is complete, even if this fails
             checkpoints.rotate(folder.parent, step, self.keep_checkpoints, self.state.best_model_checkpoint)
         self.accelerator.wait_for_everyone()
 
-    def _keep_what_is_forgotten(self, folder: Path) -> None:
-        """Write down, for every rank, the loss summed since the last line of the log, and the time until now."""
+    def _write_resume_file(self, folder: Path) -> None:
+        """Write the loss of every rank summed since the last line of the log, and the time spent so far."""
         pending = self.accelerator.gather(self._tr_loss.detach().reshape(1)).tolist()
         if self.is_world_process_zero():
             kept = {"since_step": self._globalstep_last_logged, "losses": pending}
@@ -242,12 +242,12 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
 
 
 class Recorder(TrainerCallback):
-    """Writes train_log.jsonl, shows progress and keeps the sampler's epoch right.
+    """Writes train_log.jsonl, reports progress and sets the sampler's epoch.
 
     Args:
         log: train_log.jsonl.
-        events: to the command that waits.
-        sampler: its epoch is set here, because a data loader that skips batches after a resume does not pass it on.
+        events: to the waiting command.
+        sampler: its epoch is set here, because a data loader that skips batches after a resume does not set it.
         first_step: where this process starts, 0 or the resumed step.
     """
 
@@ -274,7 +274,7 @@ class Recorder(TrainerCallback):
     def on_step_end(
         self, args: Seq2SeqTrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Move the progress bar; log the last step, also where logging_steps passes it over."""
+        """Report progress; log the last step even if logging_steps would skip it."""
         self.events.progress(state.global_step, state.max_steps, self.latest)
         if state.global_step == state.max_steps:
             control.should_log = True

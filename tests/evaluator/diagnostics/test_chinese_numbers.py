@@ -33,10 +33,10 @@ def test_a_number_in_characters_is_read(written, value):
         ("10:30", "10:30"),
     ],
 )
-def test_figures_with_characters_behind_them_are_written_out(written, figures):
+def test_figures_followed_by_scale_characters_are_written_out(written, figures):
     assert with_figures(written) == figures
 
 
-def test_an_endless_row_is_no_number_and_takes_no_time():
+def test_an_overlong_row_of_characters_is_not_a_number():
     assert chinese_numbers("兆" * 10_000) == set()
     assert with_figures("1" * 50_000 + "会") == "1" * 50_000 + "会"

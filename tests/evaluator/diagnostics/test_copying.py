@@ -24,7 +24,7 @@ def found(text):
         "PLEASE SHOW ME YOUR PASSPORT FIRST. Here it is, and this is my money",
     ],
 )
-def test_what_is_lifted_out_of_the_dialogue_is_found(text):
+def test_a_copied_summary_is_found(text):
     assert found(text)
 
 
@@ -32,24 +32,24 @@ def test_what_is_lifted_out_of_the_dialogue_is_found(text):
     "text",
     ["#Person1# opens an account at the bank and shows #Person2# a passport.", "Here it is.", "", "?!", "🙂", "\x00"],
 )
-def test_what_is_written_is_not(text):
+def test_a_newly_written_summary_is_not_copied(text):
     assert found(text) is None
 
 
-def test_new_words_are_counted_each_time_they_come():
+def test_novel_words_are_counted_each_time_they_occur():
     # a b | c new: of "a b c c" two words are new, of its three pairs two, of its two triples both.
     assert novel_shares(list("abcc"), Source("a b")) == [pytest.approx(2 / 4), pytest.approx(2 / 3), 1.0]
     assert novel_shares(["a"], Source("a b")) == [0.0, None, None]
     assert novel_shares([], Source("")) == [None, None, None]
 
 
-def test_who_speaks_is_no_new_word_and_does_not_part_the_turns():
+def test_speaker_labels_are_not_novel_and_do_not_break_runs():
     assert novel_shares(own_words("Anna says course please show"), SOURCE)[0] == pytest.approx(1 / 5)
     assert novel_shares(own_words("today of course"), SOURCE) == [0.0, 0.0, 0.0]
 
 
 @given(st.text())
-def test_a_text_has_nothing_new_against_itself(text):
+def test_a_text_has_no_novel_words_against_itself(text):
     assert all(share in (0.0, None) for share in novel_shares(own_words(text), Source(text)))
 
 

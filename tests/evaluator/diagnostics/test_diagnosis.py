@@ -1,4 +1,4 @@
-"""What stands in metrics.json about the outputs, beside their scores."""
+"""The diagnostics of outputs in metrics.json."""
 
 import os
 import time
@@ -55,7 +55,7 @@ def test_sound_predictions_give_means_and_no_warning():
     assert found["warnings"] == []
 
 
-def test_empty_capped_and_truncated_are_counted_and_said():
+def test_empty_capped_and_truncated_outputs_are_counted_and_give_warnings():
     rows = [
         prediction(
             str(i), " \n" if i < 4 else f"text {i}", hit_length_cap=i == 5, truncated=i > 5, references=("one two",)
@@ -87,10 +87,10 @@ def test_one_dialogue_or_empty_outputs_are_not_called_constant():
     assert diagnose([prediction("a", ""), prediction("b", "")])["checks"]["constant"]["count"] == 0
 
 
-def test_references_that_rouge_cannot_read_are_said():
+def test_references_that_rouge_cannot_read_give_a_warning():
     found = diagnose([prediction("zh", references=("English", "会议推迟了。"))])
     assert found["checks"]["references_without_words"]["examples"] == [{"id": "zh", "found": "会议推迟了。"}]
-    assert "so it scores 0 whatever was written (for instance zh)" in found["warnings"][1]
+    assert "ROUGE against it is 0 for any output (for instance zh)" in found["warnings"][1]
 
 
 @pytest.mark.parametrize(
@@ -110,13 +110,13 @@ def test_references_that_rouge_cannot_read_are_said():
         ("language", "Он хочет", "Cyrillic letters, not Latin"),
     ],
 )
-def test_each_check_of_a_text_finds_its_own_and_names_it(check, text, found):
+def test_each_check_of_a_text_finds_its_case_and_shows_it(check, text, found):
     entry = diagnose([prediction("a"), prediction("b", text)])["checks"][check]
     assert (entry["count"], entry["of"], entry["references"]) == (1, 2, 0.0)
     assert entry["examples"] == [{"id": "b", "found": found}]
 
 
-def test_the_references_are_asked_the_same():
+def test_the_same_checks_are_made_of_the_references():
     wrong = ("#Person1# asks Karen.", "#Person1# borrows 20 dollars until Friday.", "Then #Person1# and Karen meet.")
     rows = [prediction("a", references=wrong), prediction("b")]
     checks = diagnose(rows)["checks"]
@@ -125,7 +125,7 @@ def test_the_references_are_asked_the_same():
     assert {checks[name]["references"] for name in OF_TEXT if name != "names"} == {0.0}
 
 
-def test_one_reference_has_no_other_to_be_held_against():
+def test_checks_against_other_references_are_none_with_one_reference():
     checks = diagnose([prediction("a", references=REFERENCES[:1])])["checks"]
     assert (checks["length"]["references"], checks["language"]["references"]) == (None, None)
     assert checks["numbers"]["references"] == 0.0
@@ -143,7 +143,7 @@ def test_checks_that_cannot_be_made_are_absent():
     assert (some["numbers"]["of"], some["length_cap"]["of"], some["length_cap"]["count"]) == (1, 1, 1)
 
 
-def test_what_preparation_and_training_found_is_passed_on():
+def test_leakage_and_unchanged_weights_become_checks():
     leakage = {
         "train": {"count": 7, "of": 500, "examples": [{"id": "a", "found": "x: 92 % of its five-word runs"}]},
         "exemplars": {"count": 0, "of": 500, "examples": []},
@@ -160,12 +160,12 @@ def test_what_preparation_and_training_found_is_passed_on():
 
 
 @pytest.mark.parametrize("weights", [None, {"unchanged_tensors": None, "compared_tensors": None}])
-def test_weights_that_were_not_compared_are_no_check(weights):
+def test_there_is_no_check_of_weights_that_were_not_compared(weights):
     assert "weights_unchanged" not in diagnose([prediction("a")], weights=weights)["checks"]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_texts_are_looked_at_like_others(text):
+def test_hostile_texts_are_checked_like_others(text):
     found = diagnose(
         [prediction("a", text), prediction("b", references=(text or "x", "y")), prediction("c", dialogue=text)]
     )
@@ -175,9 +175,9 @@ def test_hostile_texts_are_looked_at_like_others(text):
         assert all(len(example["found"]) <= 80 for example in check["examples"])
 
 
-def test_people_are_nearly_never_accused_and_a_large_test_set_takes_seconds():
+def test_checks_find_few_references_of_dialogsum_and_take_seconds():
     if "SUMMTUNE_TEST_DATA" not in os.environ:
-        pytest.skip("SUMMTUNE_TEST_DATA is unset: no DialogSum to look at")
+        pytest.skip("SUMMTUNE_TEST_DATA is unset: no DialogSum")
     rows = [
         Prediction(row["fname"], row["dialogue"], row["summary1"], (row["summary1"], row["summary2"], row["summary3"]),
                    None, None, None, None)
@@ -198,24 +198,24 @@ def test_people_are_nearly_never_accused_and_a_large_test_set_takes_seconds():
 CHINESE = {"dialogue": "客服：您好。\n王先生：我的订单三十号没有到。", "references": ("王先生问三十号订单。",)}
 
 
-def test_what_rouge_cannot_read_comes_first_and_in_the_means():
+def test_unread_letters_are_the_first_check_and_in_the_means():
     found = diagnose(
         [prediction("a", "王先生问30号订单。", **CHINESE), prediction("b", "", **CHINESE)], tokenizer="rouge"
     )
     assert next(iter(found["checks"])) == "unread_letters"
-    assert found["warnings"][0].startswith("ROUGE's tokenizer keeps a-z and 0-9 alone and drops 100 % of the letters")
+    assert found["warnings"][0].startswith("ROUGE's tokenizer keeps only a-z and 0-9 and drops 100 % of the letters")
     assert found["means"]["reference_unread_letters"] == 1
     read = diagnose([prediction("a", "王先生问30号订单。", **CHINESE)], tokenizer="character")
     assert read["warnings"] == []
     assert read["means"]["reference_unread_letters"] is None
 
 
-def test_without_rouge_nobody_asks_what_it_reads():
+def test_unread_letters_are_not_checked_without_rouge():
     found = diagnose([prediction("a", "王先生问30号订单。", **CHINESE)], tokenizer=None)
     assert not {"unread_letters", "references_without_words"} & found["checks"].keys()
 
 
-def test_what_checks_do_not_see_in_a_script_is_noted():
+def test_notes_say_what_checks_do_not_cover_in_a_script():
     found = diagnose([prediction("a", "王先生问30号订单。", **CHINESE)], tokenizer="character")
     assert "names" not in found["checks"]
     assert found["checks"]["numbers"]["count"] == 0
@@ -223,13 +223,13 @@ def test_what_checks_do_not_see_in_a_script_is_noted():
     assert diagnose([prediction("a")])["notes"] == []
 
 
-def test_length_is_that_of_characters_where_there_are_no_spaces():
+def test_length_is_counted_in_characters_without_spaces():
     texts = {"a": "王先生问三十号订单到了没有。", "b": "王先生问了好几次他的三十号订单到底什么时候能够送到他家里去。"}
     found = diagnose([prediction(id_, text, **CHINESE) for id_, text in texts.items()], tokenizer="character")
     assert [each["id"] for each in found["checks"]["length"]["examples"]] == ["b"]
 
 
-def test_a_tag_written_otherwise_is_a_matter_of_style():
+def test_a_respelled_tag_counts_as_spelling_not_as_an_absent_speaker():
     found = diagnose([prediction("a", "Tom lends Person 1 money."), prediction("b", "Tom lends Person 3 money.")])
     assert [each["id"] for each in found["checks"]["speaker_spelling"]["examples"]] == ["a"]
     assert [each["id"] for each in found["checks"]["speakers"]["examples"]] == ["b"]

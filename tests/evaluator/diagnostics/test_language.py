@@ -42,11 +42,11 @@ def test_another_language_is_found(text, found):
         "42",
     ],
 )
-def test_the_same_language_or_too_little_to_tell_is_not(text):
+def test_the_same_language_or_a_short_text_is_not_reported(text):
     assert other_language(text, ENGLISH, DIALOGUE) is None
 
 
-def test_references_of_another_language_are_the_measure():
+def test_the_language_is_compared_with_that_of_the_references():
     german = ["Er möchte das Bügeleisen bis Sonntag für einen Straßenmarkt leihen, und sie gibt es ihm gern."]
     assert other_language("Er fragt sie, ob er sich den Wagen ausleihen kann.", german, frozenset()) is None
     assert (
@@ -66,5 +66,5 @@ def test_references_of_another_language_are_the_measure():
         ("１２３", None),
     ],
 )
-def test_the_script_of_most_letters(text, script):
+def test_main_script_is_the_script_of_most_letters(text, script):
     assert main_script(text) == script

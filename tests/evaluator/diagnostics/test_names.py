@@ -45,7 +45,7 @@ def test_names_that_the_dialogue_lacks_are_found(text, names):
         "他们去银行",
     ],
 )
-def test_what_is_known_or_no_name_is_not(text):
+def test_known_names_and_other_capitalized_words_are_not_foreign(text):
     assert found(text) == []
 
 
@@ -54,12 +54,12 @@ def test_what_is_known_or_no_name_is_not(text):
     [("the French wine", "wine from France"), ("he leaves for China", "Chinese food"), ("the German car", "in Germany"),
      ("in Britain", "a British car"), ("the United game", "of the USA")],
 )  # fmt: skip
-def test_countries_and_their_people_are_one(summary, dialogue):
+def test_countries_match_their_people(summary, dialogue):
     assert found(summary, dialogue) == []
     assert found(summary, "nothing of it") != []
 
 
-def test_a_name_of_the_same_beginning_is_another():
+def test_a_name_with_the_same_beginning_is_foreign():
     assert found("then Daniel calls", "Hi Danish!") == ["Daniel"]
     assert found("then Christine calls", "at Christmas") == ["Christine"]
 
@@ -69,5 +69,5 @@ def test_a_text_has_no_foreign_name_against_itself(text):
     assert foreign_names(text, mentioned(text), Lexicon([text])) == []
 
 
-def test_ten_thousand_words():
+def test_names_among_ten_thousand_words_are_found_fast():
     assert found("Then Suman calls. " * 3_000) == ["Suman"] * 3_000

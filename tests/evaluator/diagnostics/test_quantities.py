@@ -40,7 +40,7 @@ def found(summary, dialogue):
         ("🙂 ... \x00", ""),
     ],
 )
-def test_a_number_is_known_however_it_is_written(summary, dialogue):
+def test_a_number_is_known_in_any_notation(summary, dialogue):
     assert found(summary, dialogue) == []
 
 
@@ -63,24 +63,24 @@ def test_a_number_that_the_dialogue_lacks_is_found(summary, dialogue, numbers):
 
 
 @given(st.integers(4, 10**9))
-def test_a_number_is_found_unless_it_is_said(number):
+def test_a_number_is_foreign_unless_the_dialogue_has_it(number):
     assert found(f"It costs {number:,} dollars.", f"That is {number} dollars.") == []
     assert found(f"It costs {number} dollars.", f"That is {number:,} dollars.") == []
     assert found(f"It costs {number} dollars.", "That is cheap.") == [str(number)]
 
 
 @given(st.text())
-def test_a_text_lacks_no_number_of_its_own(text):
+def test_a_text_has_no_foreign_number_against_itself(text):
     assert found(text, text) == []
 
 
 @given(st.from_regex(r"([0-9]{1,4}[ :.,/-]|(five|twenty|hundred|half|oh|point|million)[ -]|#){0,30}", fullmatch=True))
-def test_nor_does_a_heap_of_numbers(text):
+def test_many_numbers_have_no_foreign_number_against_themselves(text):
     found(text, "five")
     found("five", text)
 
 
-def test_ten_thousand_numbers():
+def test_ten_thousand_numbers_are_read_fast():
     assert found("nine " * 10_000, "nine " * 10_000) == []
     assert found("9" * 10_000, "seven") == ["9" * 10_000]
 
@@ -89,7 +89,7 @@ def test_ten_thousand_numbers():
     "summary",
     ["They invited twenty. Five came.", "Of twenty, five came.", "Of twenty (five came).", "Five, then twenty."],
 )
-def test_two_numbers_beside_each_other_are_not_one(summary):
+def test_two_adjacent_numbers_of_a_summary_are_not_one(summary):
     assert found(summary, "I invited twenty people, and just five of them came.") == []
     assert found("It costs one hundred. Two people came.", "Nothing.") == ["one hundred"]
 

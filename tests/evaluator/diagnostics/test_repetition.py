@@ -33,11 +33,11 @@ def test_a_loop_is_found(text, found):
         "\x00\n\n\u202e",
     ],
 )
-def test_speech_is_none(text):
+def test_ordinary_repetition_in_speech_is_not_a_loop(text):
     assert repeated(text) is None
 
 
-def test_ten_thousand_words():
+def test_loops_among_ten_thousand_words_are_found_fast():
     assert repeated(" ".join(f"w{i}" for i in range(10_000))) is None
     assert repeated("word " * 10_000) == "word"
 
@@ -51,10 +51,10 @@ def test_ten_thousand_words():
         "هو يريد أن يذهب؟ هو يريد أن يذهب؟",
     ],
 )
-def test_loops_are_found_in_other_scripts(text):
+def test_loops_are_found_in_scripts_without_spaces(text):
     assert repeated(text)
 
 
 @pytest.mark.parametrize("text", ["哈哈哈哈哈", "王先生询问订单，客服说星期五到，王先生询问地址。", "很好。很好。"])
-def test_what_people_repeat_without_spaces_is_no_loop(text):
+def test_ordinary_repetition_without_spaces_is_not_a_loop(text):
     assert repeated(text) is None

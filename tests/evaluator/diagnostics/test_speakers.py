@@ -32,15 +32,15 @@ TWO = Speakers("#Person1#: Hi.\n#Person2#: Hello, number 3.")
         "P2",
     ],
 )
-def test_a_tag_written_otherwise_is_no_speaker_who_is_absent(written):
-    assert TWO.misnamed(f"#Person1# asks {written} about it.") == Misnamed(otherwise=(written,))
+def test_a_respelled_tag_is_not_an_absent_speaker(written):
+    assert TWO.misnamed(f"#Person1# asks {written} about it.") == Misnamed(respelled=(written,))
 
 
 @pytest.mark.parametrize(
     "written",
     ["#Person3#", "Person3", "Person 3", "#Person 3#", "#Person10#", "Person10", "Speaker 3", "#Person#", "#Anna#"],
 )
-def test_a_speaker_whom_the_dialogue_lacks_is_absent_however_it_is_written(written):
+def test_a_speaker_whom_the_dialogue_lacks_is_absent_in_any_spelling(written):
     assert TWO.misnamed(f"#Person1# asks {written} about it.") == Misnamed(absent=(written,))
 
 
@@ -59,7 +59,7 @@ def test_a_speaker_whom_the_dialogue_lacks_is_absent_however_it_is_written(writt
         "\x00🙂\u202e",
     ],
 )
-def test_sound_tags_and_plain_words_are_neither(text):
+def test_correct_tags_and_plain_words_are_not_reported(text):
     assert TWO.misnamed(text) == Misnamed()
 
 
@@ -96,14 +96,14 @@ def test_sound_tags_and_plain_words_are_neither(text):
         ("Anna: How?\nStep 1: mix.\nBob: Ah.", "Then comes Step 2.", [], []),
     ],
 )
-def test_the_dialogue_decides_what_names_a_speaker(dialogue, summary, absent, otherwise):
+def test_the_kinds_of_speaker_labels_depend_on_the_dialogue(dialogue, summary, absent, otherwise):
     assert Speakers(dialogue).misnamed(summary) == Misnamed(tuple(absent), tuple(otherwise))
 
 
-def test_a_number_is_not_the_beginning_of_another():
+def test_a_speaker_number_does_not_match_a_longer_one():
     ten = Speakers("\n".join(f"#Person{number}#: Hi." for number in range(1, 12) if number != 2))
     assert ten.misnamed("Person 11 and Person10 meet Person2.") == Misnamed(("Person2",), ("Person 11", "Person10"))
 
 
-def test_a_long_text_takes_no_time():
+def test_speakers_of_a_long_text_are_found_fast():
     assert TWO.misnamed("# " * 10_000 + "#" * 10_000) == Misnamed()

@@ -29,13 +29,13 @@ def check(*texts, tokenizer="rouge"):
 
 
 @pytest.mark.parametrize("language", ["English", "French", "German"])
-def test_a_small_share_is_no_warning(language):
+def test_a_small_share_of_unread_letters_gives_no_warning(language):
     assert check(ARTICLE[language])["share"] < SMALL
     assert warnings(check(ARTICLE[language])) == []
 
 
 @pytest.mark.parametrize("language", ["Polish", "Turkish", "Czech"])
-def test_broken_words_are_warned_of_and_do_not_hide_the_verdict(language):
+def test_a_medium_share_of_unread_letters_gives_a_warning_and_keeps_the_verdict(language):
     found = check(ARTICLE[language])
     assert SMALL <= found["share"] < LARGE
     (sentence,) = warnings(found)
@@ -54,7 +54,7 @@ def test_broken_words_are_warned_of_and_do_not_hide_the_verdict(language):
         ("Thai", "Thai", "character"),
     ],
 )
-def test_a_large_share_hides_the_verdict_and_says_which_tokenizer_reads_it(language, script, tokenizer):
+def test_a_large_share_of_unread_letters_suppresses_the_verdict_and_recommends_a_tokenizer(language, script, tokenizer):
     found = check(ARTICLE[language])
     assert found["share"] >= LARGE
     assert (found["count"], found["of"]) == (1, 1)
@@ -65,19 +65,19 @@ def test_a_large_share_hides_the_verdict_and_says_which_tokenizer_reads_it(langu
     assert warnings(check(ARTICLE[language], tokenizer=tokenizer)) == []
 
 
-def test_dialogues_count_alike_however_long_they_are():
+def test_dialogues_of_any_length_have_equal_weight():
     assert check(ARTICLE["Chinese"], *[ARTICLE["English"] * 9] * 3)["share"] == pytest.approx(1 / 4)
 
 
-def test_clauses_without_spaces_are_no_words_to_unicode():
+def test_the_unicode_tokenizer_cannot_read_clauses_without_spaces():
     (sentence,) = warnings(check(ARTICLE["Chinese"], tokenizer="unicode"))
-    assert "takes whole clauses for words" in sentence
+    assert "treats whole clauses as words" in sentence
     assert "use `evaluation.tokenizer: character`" in sentence
     assert warnings(check("顾客询问订单，星期五到。", tokenizer="unicode"))
     assert warnings(check("顾客 询问 订单 什么 时候 到", tokenizer="unicode")) == []
 
 
-def test_without_letters_nothing_is_unread():
+def test_texts_without_letters_have_no_unread_share():
     assert check("1 2 3 🙂")["share"] == 0
     assert unread_share("1 2 3", "rouge") is None
     assert unread_share("aß", "rouge") == 0.5

@@ -20,7 +20,7 @@ def test_words_are_lower_case_and_tags_are_one(text, expected):
 
 
 @given(st.text(alphabet=st.characters(max_codepoint=127)))
-def test_the_faster_way_for_ascii_finds_the_same(text):
+def test_the_ascii_pattern_finds_the_same_words(text):
     assert words(text) == _WORD.findall(text.lower())
 
 
@@ -31,7 +31,7 @@ def test_runs_are_as_many_as_fit(sequence, length):
     assert all(list(run) == sequence[place : place + length] for place, run in enumerate(found))
 
 
-def test_what_is_shown_is_one_short_line():
+def test_shown_text_is_one_short_line():
     assert shown("a\nb") == "a b"
     assert len(shown("word " * 50)) <= SHOWN_CHARACTERS
     assert shown("word " * 50).endswith("…")
@@ -49,7 +49,7 @@ def test_marks_do_not_split_words(text, expected):
     assert words(text) == expected
 
 
-def test_two_characters_are_about_a_word():
+def test_unspaced_writing_counts_two_characters_per_word():
     assert characters_a_word(words("顾客问 iPhone 15")) == 2
     assert characters_a_word(words("The order 订单 is late")) == 1
     assert characters_a_word([]) == 1

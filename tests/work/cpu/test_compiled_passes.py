@@ -27,7 +27,7 @@ def seeded():
 
 
 @needs_compiler
-def test_where_there_is_a_compiler_they_are_compiled():
+def test_passes_are_compiled_if_there_is_a_compiler():
     assert compiled_passes.why_not() is None
 
 
@@ -45,7 +45,7 @@ def check_like(name, *arguments, dtype):
 @needs_compiler
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("rows", [1, 3, 64, 130])
-def test_the_norm_and_its_gradients(dtype, rows):
+def test_the_compiled_norm_and_its_gradients_equal_torchs(dtype, rows):
     values, weight = torch.randn(rows, 2, 77).to(dtype) * 3, torch.rand(77) + 0.5
     for wanted in TYPES:
         check_like("rms_norm", values, weight, 1e-6, wanted, dtype=torch.bfloat16 if dtype != wanted else dtype)
@@ -59,7 +59,7 @@ def test_the_norm_and_its_gradients(dtype, rows):
 @pytest.mark.parametrize("queries", [1, 67])
 @pytest.mark.parametrize("mask", [None, MASK, MASK.expand(5, 1, 67, 67), MASK[3:4]], ids=["none", "row", "full", "one"])
 @pytest.mark.parametrize("biased", [True, False])
-def test_softmax_and_its_gradients(dtype, queries, mask, biased):
+def test_the_compiled_softmax_and_its_gradients_equal_torchs(dtype, queries, mask, biased):
     if mask is not None:
         mask = mask[:, :, :queries]
     scores = torch.randn(5, 3, queries, 67).mul_(4).to(dtype)
@@ -73,7 +73,7 @@ def test_softmax_and_its_gradients(dtype, queries, mask, biased):
 @pytest.mark.parametrize("features", [8, 64, 67])
 @pytest.mark.parametrize("mask", [None, MASK, MASK.flip(-1), MASK[3:4]], ids=["none", "right", "left", "one"])
 @pytest.mark.parametrize("biased", [True, False])
-def test_attention_of_a_new_token(dtype, features, mask, biased):
+def test_the_compiled_attention_of_a_new_token_equals_torchs(dtype, features, mask, biased):
     query, (key, value) = torch.randn(5, 3, 1, features).div(4).to(dtype), torch.randn(2, 5, 3, 67, features).to(dtype)
     bias = torch.randn(1, 3, 1, 67) if biased else None
     got = compiled_passes.decode_attention(query, key, value, bias, mask)
@@ -84,7 +84,7 @@ def test_attention_of_a_new_token(dtype, features, mask, biased):
 
 @needs_compiler
 @pytest.mark.parametrize("dtype", TYPES)
-def test_the_gradient_of_shares_that_were_dropped(dtype):
+def test_the_compiled_gradient_of_dropped_shares_equals_torchs(dtype):
     scores, drop = torch.randn(3, 2, 9, 11).to(dtype), Drop(8, 0.25)
     shares, used = compiled_passes.softmax(scores, None, None, drop)
     torch.testing.assert_close(shares.abs(), torch_passes.softmax(scores, None, None, None)[0], **CLOSE[dtype])
@@ -95,7 +95,7 @@ def test_the_gradient_of_shares_that_were_dropped(dtype):
 
 @needs_compiler
 @pytest.mark.parametrize("dtype", TYPES)
-def test_the_gated_gelu_and_its_gradients(dtype):
+def test_the_compiled_gated_gelu_and_its_gradients_equal_torchs(dtype):
     gate = torch.cat([torch.randn(30_000) * 3, torch.tensor([-200.0, -80.0, 0.0, 80.0, 200.0])]).to(dtype)
     linear, gradient = torch.randn_like(gate), torch.randn_like(gate)
     close = CLOSE[torch.bfloat16] if dtype == torch.bfloat16 else {"rtol": 1e-4, "atol": 1e-6}
@@ -110,14 +110,14 @@ def test_the_gated_gelu_and_its_gradients(dtype):
 @needs_compiler
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("differentiate", [True, False])
-def test_the_cross_entropy_and_its_gradient(dtype, differentiate):
+def test_the_compiled_cross_entropy_and_its_gradient_equal_torchs(dtype, differentiate):
     logits = torch.randn(70, 1001).mul_(6).to(dtype)
     check_like("cross_entropy", logits, torch.randint(0, 1001, (70,)), differentiate, dtype=dtype)
 
 
 @needs_compiler
 @pytest.mark.parametrize("probability", [0.01, 0.1, 0.5, 0.97])
-def test_as_many_elements_are_dropped_as_asked_for(probability):
+def test_the_share_of_dropped_elements_is_the_probability(probability):
     result = compiled_passes.dropout(torch.ones(200_003), Drop(5, probability), torch.float32)
     deviation = (probability * (1 - probability) / len(result)) ** 0.5
     assert (result == 0).double().mean().item() == pytest.approx(probability, abs=4 * deviation)
@@ -138,7 +138,7 @@ def test_neighbours_and_seeds_are_dropped_independently():
 @needs_compiler
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_broken_numbers_stay_broken(dtype, bad):
+def test_inf_and_nan_stay_inf_and_nan(dtype, bad):
     values = torch.randn(2, 2, 3, 40).to(dtype)
     values[1, 1, 2, 3] = bad
     flat = values.view(12, 40)
@@ -154,14 +154,14 @@ def test_broken_numbers_stay_broken(dtype, bad):
 
 
 @needs_compiler
-def test_rounding_is_that_of_torch():
+def test_rounding_equals_torchs():
     values = torch.cat([torch.randn(10_000), torch.tensor([1.00390625, 1.01171875, -1.00390625, 3.4e38, 1e-40])])
     kept = compiled_passes.dropout(values, Drop(1, 1e-9), torch.bfloat16)
     assert torch.equal(kept, values.bfloat16())
 
 
 @needs_compiler
-def test_the_number_of_threads_decides_nothing():
+def test_results_do_not_depend_on_the_number_of_threads():
     values, weight = torch.randn(300, 512), torch.rand(512)
     scores = torch.randn(4, 3, 50, 60)
     gate, linear, gradient = torch.randn(3, 40_007)  # more than one thread takes, and no whole number of vectors
@@ -192,7 +192,7 @@ def test_the_number_of_threads_decides_nothing():
 
 
 @needs_compiler
-def test_the_threads_are_those_of_torch():
+def test_compiled_passes_use_torchs_threads():
     threads = torch.get_num_threads()
     try:
         for number in (3, 1):
@@ -203,14 +203,14 @@ def test_the_threads_are_those_of_torch():
 
 
 @needs_compiler
-def test_types_that_are_not_compiled_are_left_to_torch():
+def test_other_types_use_torchs_passes():
     assert cpu_kernels.passes_for(torch.float16) is torch_passes
     assert cpu_kernels.passes_for(torch.float32, torch.float16) is torch_passes
     assert cpu_kernels.passes_for(torch.float32, torch.bfloat16) is compiled_passes
 
 
 @pytest.fixture
-def anew(monkeypatch, tmp_path):
+def fresh_cache(monkeypatch, tmp_path):
     """Begin without a library, with an empty cache; return its folder."""
     compiled_passes._library.cache_clear()
     monkeypatch.setenv("SUMMTUNE_CACHE", str(tmp_path / "cache"))
@@ -219,13 +219,13 @@ def anew(monkeypatch, tmp_path):
 
 
 @needs_compiler
-def test_it_is_compiled_once(anew, monkeypatch):
+def test_the_library_is_compiled_once(fresh_cache, monkeypatch):
     assert compiled_passes.why_not() is None
-    (kept,) = anew.iterdir()
+    (kept,) = fresh_cache.iterdir()
     compiled_passes._library.cache_clear()
     monkeypatch.setattr(subprocess, "run", None)
     assert compiled_passes.why_not() is None
-    assert [kept] == list(anew.iterdir())
+    assert [kept] == list(fresh_cache.iterdir())
 
 
 @needs_compiler
@@ -243,9 +243,9 @@ def test_another_processor_has_another_library(monkeypatch):
 
 
 @needs_compiler
-def test_a_damaged_library_is_compiled_anew(anew):
+def test_a_damaged_library_is_compiled_again(fresh_cache):
     assert compiled_passes.why_not() is None
-    (kept,) = anew.iterdir()
+    (kept,) = fresh_cache.iterdir()
     content = kept.read_bytes()
     kept.write_bytes(b"half")
     compiled_passes._library.cache_clear()
@@ -254,9 +254,9 @@ def test_a_damaged_library_is_compiled_anew(anew):
 
 
 @needs_compiler
-def test_code_that_others_may_have_written_is_not_run(anew, tmp_path, monkeypatch):
+def test_code_that_others_may_have_written_is_not_run(fresh_cache, tmp_path, monkeypatch):
     assert compiled_passes.why_not() is None
-    (kept,) = anew.iterdir()
+    (kept,) = fresh_cache.iterdir()
     assert compiled_passes._read_own(kept) == kept.read_bytes()
     kept.chmod(0o660)
     with pytest.raises(PermissionError, match="others may have written it"):
@@ -271,8 +271,8 @@ def test_code_that_others_may_have_written_is_not_run(anew, tmp_path, monkeypatc
 
 
 @needs_compiler
-def test_where_there_can_be_no_cache_it_is_compiled_for_this_process(anew):
-    anew.parent.write_text("not a folder")
+def test_without_a_cache_the_library_is_compiled_for_this_process(fresh_cache):
+    fresh_cache.parent.write_text("not a folder")
     assert compiled_passes.why_not() is None
     assert isinstance(compiled_passes._library(), ctypes.CDLL)
 
@@ -287,7 +287,7 @@ def test_where_there_can_be_no_cache_it_is_compiled_for_this_process(anew):
     ],
 )
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is compiled")
-def test_why_nothing_can_be_compiled(anew, monkeypatch, tmp_path, script, seconds, reason):
+def test_why_not_names_the_reason_that_nothing_is_compiled(fresh_cache, monkeypatch, tmp_path, script, seconds, reason):
     path = tmp_path / "compiler"
     if script is not None:
         path.write_text(f"#!/bin/sh\n{script}\n")
@@ -298,15 +298,15 @@ def test_why_nothing_can_be_compiled(anew, monkeypatch, tmp_path, script, second
     assert cpu_kernels.passes_for(torch.float32) is torch_passes
 
 
-def test_other_systems_have_none(anew, monkeypatch):
+def test_other_systems_have_no_compiled_passes(fresh_cache, monkeypatch):
     monkeypatch.setattr(compiled_passes.sys, "platform", "darwin")
-    assert compiled_passes.why_not() == "they are for Linux, not for darwin"
+    assert compiled_passes.why_not() == "only for Linux, not for darwin"
 
 
 @needs_compiler
-def test_a_library_with_threads_of_its_own_is_not_taken(anew, monkeypatch):
+def test_a_library_with_a_separate_openmp_is_not_used(fresh_cache, monkeypatch):
     monkeypatch.setattr(compiled_passes, "_has_threads_of_torch", lambda _: False)
-    assert compiled_passes.why_not() == "they would have threads of their own; use g++"
+    assert compiled_passes.why_not() == "another OpenMP library than torch's; use g++"
 
 
 @needs_compiler
@@ -325,7 +325,7 @@ def test_a_target_outside_the_vocabulary_is_an_error(target):
         (["/x/sentencepiece.libs/libgomp-6a2.so.1.0.0", "/usr/lib/libgompx.so"], None),
     ],
 )
-def test_the_openmp_library_is_that_of_torch(loaded, taken, monkeypatch):
+def test_the_linked_openmp_library_is_torchs(loaded, taken, monkeypatch):
     places = [path.replace("{torch}", str(Path(torch.__file__).resolve().parent)) for path in loaded]
     maps = "".join(f"7f00-7f01 r-xp 00000000 fe:00 26723    {path}\n" for path in places) + "7f-80 rw-p 00 00:00 0 \n"
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: maps)

@@ -45,13 +45,13 @@ def check_like(ours, reference, *inputs, **tolerance):
         torch.testing.assert_close(got, wanted, **tolerance)
 
 
-def test_a_whole_tensor_can_be_empty():
+def test_dropout_of_an_empty_tensor_is_empty():
     assert cpu_kernels.dropout(torch.ones(0, 4), 0.1).shape == (0, 4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("to", [torch.float32, torch.bfloat16])
-def test_what_dropout_keeps_is_scaled_and_so_is_its_gradient(dtype, to):
+def test_dropout_scales_kept_elements_and_their_gradient(dtype, to):
     values = torch.rand(50, 31).add_(1).to(dtype).requires_grad_()
     result = cpu_kernels.dropout(values, 0.25, to)
     assert result.dtype == to
@@ -65,7 +65,7 @@ def test_what_dropout_keeps_is_scaled_and_so_is_its_gradient(dtype, to):
     assert values.grad.dtype == dtype
 
 
-def test_dropout_of_a_tensor_that_is_not_contiguous_keeps_places():
+def test_dropout_of_a_non_contiguous_tensor_keeps_positions():
     values = torch.arange(1.0, 13.0).view(3, 4).t()
     result = cpu_kernels.dropout(values, 0.5)
     kept = result != 0
@@ -82,7 +82,7 @@ def test_the_norm_is_that_of_transformers():
     check_like(ours, reference, torch.randn(2, 5, 16), torch.rand(16) + 0.5, rtol=1e-4, atol=1e-5)
 
 
-def test_the_norm_gives_the_type_that_is_asked_for_and_gradients_of_their_inputs():
+def test_the_norm_returns_the_requested_type_and_gradients_of_the_inputs_types():
     values = torch.randn(3, 8).bfloat16().requires_grad_()
     weight = torch.rand(8).requires_grad_()
     result = cpu_kernels.rms_norm(values, weight, 1e-6, torch.bfloat16)
@@ -124,7 +124,7 @@ def test_attention_with_dropout_has_the_gradient_of_what_it_computed(passes, mon
     check_like(ours, reference, *inputs, rtol=1e-4, atol=1e-5)
 
 
-def test_the_mask_can_differ_from_query_to_query():
+def test_the_mask_can_differ_between_queries():
     mask = torch.full((2, 1, 4, 6), torch.finfo(torch.float32).min).triu(1)
     mask[1, :, :, :2] = torch.finfo(torch.float32).min
 
@@ -136,7 +136,7 @@ def test_the_mask_can_differ_from_query_to_query():
 
 
 @pytest.mark.parametrize("masked", ["no", "each", "all alike"])
-def test_attention_of_a_new_token_is_attention(masked):
+def test_attention_of_a_new_token_equals_attention(masked):
     mask = torch.zeros(19, 1, 1, 30)
     for row in range(19):
         mask[row, ..., 11 + row :] = torch.finfo(torch.float32).min
@@ -147,7 +147,7 @@ def test_attention_of_a_new_token_is_attention(masked):
     torch.testing.assert_close(got, cpu_kernels.attention(query, key, value, bias, mask, 0.0), rtol=1e-5, atol=1e-5)
 
 
-def test_keys_after_the_last_one_that_counts_are_not_read():
+def test_keys_after_the_last_unmasked_one_are_not_read():
     query, key, value = torch.randn(5, 3, 1, 8), torch.randn(5, 3, 30, 8), torch.randn(5, 3, 30, 8)
     mask = torch.zeros(1, 1, 1, 30)
     mask[..., 20:] = torch.finfo(torch.float32).min
@@ -156,7 +156,7 @@ def test_keys_after_the_last_one_that_counts_are_not_read():
     assert torch.equal(cpu_kernels.decode_attention(query, key, value, None, mask), expected)
 
 
-def test_a_row_of_which_nothing_counts_has_something():
+def test_a_fully_masked_row_has_finite_attention():
     query, key, value = torch.randn(2, 3, 1, 8), torch.randn(2, 3, 30, 8), torch.randn(2, 3, 30, 8)
     mask = torch.full((2, 1, 1, 30), torch.finfo(torch.float32).min)
     assert cpu_kernels.decode_attention(query, key, value, None, mask).isfinite().all()
@@ -188,7 +188,7 @@ def test_in_bf16_the_gated_layer_and_its_gradients_are_rounded_once_or_twice():
 
 
 @pytest.mark.parametrize(("queries", "keys"), [(5, 5), (3, 7), (6, 2), (1, 1), (1, 4)])
-def test_a_matrix_from_its_diagonals(queries, keys):
+def test_a_toeplitz_matrix_is_built_from_its_diagonals(queries, keys):
     diagonals = torch.randn(2, queries + keys - 1)
 
     def reference(diagonals):
@@ -210,7 +210,7 @@ def test_the_summed_cross_entropy_is_that_of_torch(tokens):
     )
 
 
-def test_the_cross_entropy_of_bf16_logits_is_computed_in_fp32_and_needs_no_gradient():
+def test_the_cross_entropy_of_bf16_logits_is_computed_in_fp32():
     logits, targets = torch.randn(9, 40).mul_(8).bfloat16(), torch.randint(0, 40, (9,))
     loss = cpu_kernels.summed_cross_entropy(logits, targets)
     torch.testing.assert_close(loss, functional.cross_entropy(logits.float(), targets, reduction="sum"))

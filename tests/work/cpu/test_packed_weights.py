@@ -27,7 +27,7 @@ def layers():
 
 @needs_onednn
 @pytest.mark.parametrize("shape", [(1, 24), (32, 24), (3, 5, 24), (0, 24), (700, 24)])
-def test_products_are_the_same(shape):
+def test_packed_products_are_the_same(shape):
     plain, packed = layers(), layers()
     pack_weights(packed)
     assert [layer.weight.is_mkldnn for layer in packed if isinstance(layer, nn.Linear)] == [True, True]
@@ -39,7 +39,7 @@ def test_products_are_the_same(shape):
 
 
 @needs_onednn
-def test_an_embedding_that_is_tied_to_an_output_layer_stays():
+def test_an_embedding_tied_to_an_output_layer_is_not_packed():
     torch.manual_seed(0)
     model = BartForConditionalGeneration(BART).eval()
     assert model.lm_head.weight is model.get_input_embeddings().weight
@@ -55,7 +55,7 @@ def test_an_embedding_that_is_tied_to_an_output_layer_stays():
 @needs_onednn
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("which", ["t5", "bart"])
-def test_the_file_of_the_weights_is_let_go(which, checkpoint, tmp_path):
+def test_packing_releases_the_mapped_weight_file(which, checkpoint, tmp_path):
     folder = tmp_path / "model"
     if which == "t5":
         shutil.copytree(checkpoint, folder)
@@ -84,7 +84,7 @@ def test_without_onednn_nothing_is_packed(monkeypatch):
     ("dtype", "machine", "bf16"),
     [(torch.float32, "aarch64", True), (torch.float16, "x86_64", True), (torch.bfloat16, "x86_64", False)],
 )
-def test_what_cannot_be_packed_stays_as_it_is(dtype, machine, bf16, monkeypatch):
+def test_weights_that_cannot_be_packed_are_not_changed(dtype, machine, bf16, monkeypatch):
     monkeypatch.setattr(packed_weights.platform, "machine", lambda: machine)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: bf16)
     model = layers().to(dtype)
@@ -95,7 +95,7 @@ def test_what_cannot_be_packed_stays_as_it_is(dtype, machine, bf16, monkeypatch)
 
 @needs_onednn
 @pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no bf16 in hardware")
-def test_bf16_is_packed_where_the_processor_has_it():
+def test_bf16_is_packed_if_the_processor_supports_it():
     plain, packed = layers().bfloat16(), layers().bfloat16()
     pack_weights(packed)
     assert packed[0].weight.is_mkldnn

@@ -4,16 +4,16 @@ import torch
 from summtune.work.cpu.passes import Drop, draw
 
 
-def test_a_probability_is_rounded_and_what_is_kept_makes_up_for_it():
+def test_a_probability_is_rounded_and_the_scale_corrects_for_it():
     assert Drop(1, 0.1).rounded(15) == (3277, 2**15 / (2**15 - 3277))
     assert Drop(1, 0.25).rounded(24) == (2**22, pytest.approx(4 / 3))
 
 
-def test_never_is_everything_dropped():
+def test_not_everything_is_dropped():
     assert Drop(1, 0.999999).rounded(4) == (15, 16.0)
 
 
-def test_the_generator_of_torch_decides_on_the_seed():
+def test_the_seed_comes_from_torchs_generator():
     drawn = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
@@ -23,7 +23,7 @@ def test_the_generator_of_torch_decides_on_the_seed():
     assert drawn[0][0] != drawn[2][0]
 
 
-def test_where_nothing_is_dropped_nothing_is_drawn():
+def test_no_random_number_is_drawn_without_dropout():
     torch.manual_seed(1)
     before = torch.get_rng_state()
     assert draw(0.0) is None

@@ -53,7 +53,7 @@ def test_loss_and_gradients_are_those_of_transformers(act):
         torch.testing.assert_close(quick_gradients[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
 
 
-def test_prompts_and_targets_are_looked_up_once_in_training():
+def test_training_embeds_prompts_and_targets_in_one_lookup():
     model = made()
     quicken(model, print)
     looked_up = []
@@ -62,7 +62,7 @@ def test_prompts_and_targets_are_looked_up_once_in_training():
     assert looked_up == [BATCH["input_ids"].numel() + BATCH["decoder_input_ids"].numel()]
 
 
-def test_in_bf16_it_is_as_close_to_fp32_as_transformers_is():
+def test_bf16_is_as_close_to_fp32_as_in_transformers():
     _, exact = step(made())
     loss, stock = step(made(), bf16=True)
     quick_model = made()
@@ -113,7 +113,7 @@ def test_weights_in_bf16_stay_in_bf16(later):
 
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_it_generates_as_before(beams, dtype):
+def test_generation_is_unchanged(beams, dtype):
     quick, stock = made(dtype=dtype).eval(), made(dtype=dtype).eval()
     quicken(quick, print)
     inputs = {key: BATCH[key] for key in ("input_ids", "attention_mask")}
@@ -125,7 +125,7 @@ def test_it_generates_as_before(beams, dtype):
     assert same == 1 if dtype == torch.float32 else same > 0.3
 
 
-def test_each_new_token_takes_the_attention_for_one(monkeypatch):
+def test_each_new_token_uses_the_attention_for_one(monkeypatch):
     model, calls = made().eval(), []
     quicken(model, print)
     one = cpu_kernels.decode_attention
@@ -134,7 +134,7 @@ def test_each_new_token_takes_the_attention_for_one(monkeypatch):
     assert calls == [(4, 3, 1, 8)] * (5 * 2 * SHAPE["num_layers"])  # to itself and to the dialogue
 
 
-def test_one_target_token_has_gradients_too():
+def test_a_single_target_token_has_gradients():
     model = made()
     quicken(model, print)
     model(input_ids=BATCH["input_ids"], labels=torch.tensor([[7], [9]])).loss.backward()
@@ -142,7 +142,7 @@ def test_one_target_token_has_gradients_too():
     assert attention.k.weight.grad.abs().sum() > 0
 
 
-def test_what_is_stored_of_the_dialogue_is_contiguous():
+def test_cached_keys_and_values_of_the_dialogue_are_contiguous():
     model = made().eval()
     quicken(model, print)
     with torch.no_grad():
@@ -151,7 +151,7 @@ def test_what_is_stored_of_the_dialogue_is_contiguous():
     assert all(layer.keys.is_contiguous() and layer.values.is_contiguous() for layer in cache.layers)
 
 
-def test_what_is_saved_is_the_same(tmp_path, checkpoint):
+def test_the_saved_model_is_the_same(tmp_path, checkpoint):
     model = load_model(checkpoint, torch.float32)
     names = set(model.state_dict())
     quicken(model, print)
@@ -161,7 +161,7 @@ def test_what_is_saved_is_the_same(tmp_path, checkpoint):
 
 
 @pytest.mark.parametrize("act", ["gated-gelu", "gated-silu"])
-def test_without_a_compiler_it_says_so_and_computes_the_same(act, monkeypatch):
+def test_a_missing_compiler_is_reported_and_the_result_is_the_same(act, monkeypatch):
     loss, gradients = step(made(act))
     monkeypatch.setattr(compiled_passes, "why_not", lambda: "no C++ compiler; install g++")
     quick, said = made(act), []
@@ -169,7 +169,7 @@ def test_without_a_compiler_it_says_so_and_computes_the_same(act, monkeypatch):
     quicken(quick, said.append)
     assert kernels_of(quick) == "torch's own"
     assert said == [
-        "T5 computes in torch's own operations, which is slower than compiled ones (got no C++ compiler; install g++)"
+        "T5 uses torch's own operations, which are slower than compiled ones (got no C++ compiler; install g++)"
     ]
     quick_loss, quick_gradients = step(quick)
     assert quick_loss == pytest.approx(loss, rel=1e-6)
@@ -177,7 +177,7 @@ def test_without_a_compiler_it_says_so_and_computes_the_same(act, monkeypatch):
         torch.testing.assert_close(quick_gradients[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
 
 
-def test_other_models_are_left_alone():
+def test_other_models_are_not_changed():
     config = BartConfig(vocab_size=60, d_model=16, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=16)
     model = BartForConditionalGeneration(config)
     before = model.config._attn_implementation
@@ -194,7 +194,7 @@ def ragged_prompts(rows=21):
 
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("left", [False, True], ids=["padded right", "padded left"])
-def test_what_is_generated_in_parts_is_what_transformers_generates(beams, left, monkeypatch):
+def test_encoding_in_parts_generates_what_transformers_generates(beams, left, monkeypatch):
     prompts = {name: values.flip(1) if left else values for name, values in ragged_prompts().items()}
     wanted = {"max_new_tokens": 12, "num_beams": beams, "output_scores": True, "return_dict_in_generate": True}
     stock = made().eval().generate(**prompts, **wanted)
@@ -212,7 +212,7 @@ def test_what_is_generated_in_parts_is_what_transformers_generates(beams, left, 
     assert all(rows * tokens <= 100 or rows == 1 for rows, tokens in seen)
 
 
-def test_a_row_of_padding_alone_is_encoded_too():
+def test_a_row_of_only_padding_is_encoded():
     model = made().eval()
     quicken(model, print)
     encode_in_parts(model)
@@ -236,7 +236,7 @@ def test_a_model_that_trains_evaluates_all_rows_at_once(monkeypatch):
     assert seen == [(2, 6)]
 
 
-def test_where_gradients_are_wanted_the_encoder_gets_all_rows_at_once(monkeypatch):
+def test_the_encoder_gets_all_rows_at_once_if_gradients_are_needed(monkeypatch):
     model = made()
     quicken(model, print)
     encode_in_parts(model)

@@ -7,7 +7,7 @@ from summtune.work.cpu.torch_passes import keep_mask
 
 
 @pytest.mark.parametrize("probability", [0.01, 0.1, 0.5, 0.97])
-def test_as_many_elements_are_dropped_as_asked_for(probability):
+def test_the_share_of_dropped_elements_is_the_probability(probability):
     kept, scale = keep_mask(200_003, Drop(5, probability))
     assert kept.dtype == torch.int16
     assert set(kept.unique().tolist()) == {-1, 0}
@@ -23,7 +23,7 @@ def test_neighbours_are_dropped_independently():
         assert both == pytest.approx(0.01, abs=4 * (0.01 * 0.99 / len(kept)) ** 0.5)
 
 
-def test_the_seed_decides_what_is_kept():
+def test_the_seed_determines_what_is_kept():
     first, again, other = (keep_mask(1000, Drop(seed, 0.5))[0] for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

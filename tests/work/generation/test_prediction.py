@@ -112,6 +112,5 @@ def test_the_ids_of_the_exemplars_are_recorded(prompted, tmp_path):
 def test_a_number_of_processes_other_than_planned_is_refused(prompted):
     run = prompted()
     launch = Launch(distribution="data_parallel", processes=2, device="cpu", config_file="accelerate.yaml")
-    stages = [stage.model_copy(update={"launch": launch}) for stage in run.plan.stages]
     with pytest.raises(StageError, match=r"the plan is for 2 processes \(got 1\); see the launcher's log"):
-        predict(run.plan.model_copy(update={"stages": stages}), run.folder, run.events("predict"))
+        predict(run.plan.model_copy(update={"predict": launch}), run.folder, run.events("predict"))

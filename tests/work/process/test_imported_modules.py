@@ -1,4 +1,4 @@
-"""What a start imports until there is something to see: modules are counted, because seconds are another machine's."""
+"""The modules that a start imports are counted, because times differ between machines."""
 
 import json
 import os
@@ -119,7 +119,7 @@ def check(modules, most, absent):
     ],
     ids=["train", "predict"],
 )
-def test_a_worker_imports_what_its_stage_needs(prepared, tmp_path, recipe, stage, most, absent):
+def test_a_worker_imports_only_what_its_stage_needs(prepared, tmp_path, recipe, stage, most, absent):
     run_dir, launch = prepared(recipe)
     arguments = local.command(launch, run_dir, [stage])[3:]
     modules = imported(UNTIL_THE_FIRST_PROGRESS, arguments, tmp_path, local.environment(launch))
@@ -127,7 +127,7 @@ def test_a_worker_imports_what_its_stage_needs(prepared, tmp_path, recipe, stage
     check(modules, most, NEVER | absent)
 
 
-def test_the_launcher_of_several_workers_imports_little_beside_torch(prepared, tmp_path):
+def test_the_launcher_of_several_workers_imports_little_besides_torch(prepared, tmp_path):
     run_dir, launch = prepared(TRAIN | {"num_processes": 2})
     assert launch.distribution == "data_parallel"
     worker = tmp_path / "worker.py"

@@ -1,4 +1,4 @@
-"""Imports go on without the garbage collector, which is then as it was before."""
+"""Imports run with the garbage collector off, which is restored afterwards."""
 
 import gc
 
@@ -16,14 +16,14 @@ def as_before():
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_nothing_is_collected_meanwhile_and_afterwards_it_is_as_before(enabled):
+def test_collection_is_off_during_imports_and_restored_afterwards(enabled):
     (gc.enable if enabled else gc.disable)()
     with uncollected():
         assert not gc.isenabled()
     assert gc.isenabled() is enabled
 
 
-def test_what_was_made_is_never_looked_through_again():
+def test_imported_objects_are_excluded_from_collections():
     gc.unfreeze()
     with uncollected():
         kept = [[] for _ in range(1000)]

@@ -1,4 +1,4 @@
-"""The launcher passes signals on and hands the workers' exit code back: started for real, with a small worker."""
+"""The launcher forwards signals and returns the workers' exit code: with a real accelerate and a small worker."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from summtune.base.safe_python import START, python_command
 from summtune.launchers import local
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.plan.launch import Launch
-from summtune.work.process.stopping import GO_ON_LATER
+from summtune.work.process.stopping import RESUME_LATER
 
 WORKER = """
 import os, pathlib, sys, time
@@ -75,15 +75,15 @@ def wait_for(*paths):
 
 
 @pytest.mark.parametrize(("processes", "number"), [(1, signal.SIGTERM), (2, signal.SIGTERM), (2, signal.SIGUSR1)])
-def test_a_signal_reaches_every_worker_and_their_code_comes_back(launch, tmp_path, processes, number):
+def test_a_signal_reaches_every_worker_and_their_exit_code_is_returned(launch, tmp_path, processes, number):
     process = launch(processes, "wait")
     wait_for(*(tmp_path / f"ready{rank}" for rank in range(processes)))
     process.send_signal(number)
-    assert process.wait(60) == GO_ON_LATER
+    assert process.wait(60) == RESUME_LATER
     assert sorted(path.name for path in tmp_path.glob("saved*")) == [f"saved{rank}" for rank in range(processes)]
 
 
-def test_the_end_of_the_workers_is_the_end_of_the_launcher(launch):
+def test_the_launcher_ends_with_its_workers(launch):
     assert launch(1, "0").wait(90) == 0
     assert launch(1, "4").wait(90) == 4
     failed = launch(2, "4")
@@ -92,7 +92,7 @@ def test_the_end_of_the_workers_is_the_end_of_the_launcher(launch):
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_accelerate_changes_nothing_that_the_imports_have_read_already(tmp_path, monkeypatch, device):
+def test_accelerate_does_not_change_variables_that_imports_have_read(tmp_path, monkeypatch, device):
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
     from accelerate.utils import prepare_simple_launcher_cmd_env
 
@@ -114,7 +114,7 @@ def test_accelerate_changes_nothing_that_the_imports_have_read_already(tmp_path,
 
 @pytest.mark.parametrize("by_hand", [False, True])
 def test_a_single_worker_is_the_launcher_itself(tmp_path, by_hand):
-    """A module goes on in the same Python, unless what is imported has been set up with another environment."""
+    """The worker runs in the same process, unless imported modules were initialized with another environment."""
     (tmp_path / "accelerate.yaml").write_text(ONE + REST.format(True))
     (tmp_path / "single_worker.py").write_text(
         "import json, os, sys\n"
@@ -136,7 +136,7 @@ def test_a_single_worker_is_the_launcher_itself(tmp_path, by_hand):
 
 
 @pytest.mark.parametrize(("rank", "cause"), [(0, "1/2 clients joined"), (1, "")])
-def test_machines_that_do_not_meet_are_said_with_their_address(tmp_path, rank, cause):
+def test_machines_that_do_not_meet_are_reported_with_their_address(tmp_path, rank, cause):
     (tmp_path / "logs").mkdir()
     machines = REST.format(False).replace("num_machines: 1", "num_machines: 2")
     (tmp_path / "accelerate.yaml").write_text(TWO + machines.replace("main_process_port: 0\n", ""))
@@ -148,14 +148,13 @@ def test_machines_that_do_not_meet_are_said_with_their_address(tmp_path, rank, c
     assert done.returncode == 1
     ((event,)) = read_jsonl(tmp_path / "logs" / "events.jsonl")
     assert (event["event"], event["stage"], event["rank"], event["expected"]) == ("error", "train", rank, True)
-    said = f"machine {rank} ({socket.gethostname()}) did not meet the others in time (got "
-    assert event["text"].startswith(said)
+    assert event["text"].startswith(f"machine {rank} ({socket.gethostname()}) did not reach the others in time (got ")
     assert cause in event["text"]
-    assert f"127.0.0.1:{port}); check that every machine runs, and can open connections to that one" in event["text"]
+    assert f"127.0.0.1:{port}); check that every machine runs the command" in event["text"]
 
 
-def test_a_signal_before_the_workers_are_there_ends_the_launcher(launch):
+def test_a_signal_before_the_workers_start_ends_the_launcher(launch):
     process = launch(2, "wait")
     time.sleep(0.5)  # it imports
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) in (GO_ON_LATER, -signal.SIGTERM)
+    assert process.wait(60) in (RESUME_LATER, -signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""DeepSpeed's CPU optimizer is compiled with a word, or its failure is told."""
+"""Compiling DeepSpeed's CPU optimizer is announced, and its failure reported."""
 
 import os
 import subprocess
@@ -58,7 +58,7 @@ def test_nothing_is_compiled_without_offload(builder, tmp_path):
     assert builder.loaded == 0
 
 
-def test_the_first_time_is_announced(builder, tmp_path):
+def test_the_first_compilation_is_announced(builder, tmp_path):
     (said,) = prepare(tmp_path, OFFLOAD)
     assert said == "compiling DeepSpeed's optimizer for the CPU, once on this machine: about a minute"
     assert builder.loaded == 1
@@ -66,7 +66,7 @@ def test_the_first_time_is_announced(builder, tmp_path):
     assert len(prepare(tmp_path, OFFLOAD)) == 1, "nothing new was said"
 
 
-def test_a_failure_is_told(builder, tmp_path):
+def test_a_failed_compilation_is_reported(builder, tmp_path):
     builder.error = RuntimeError("Error building extension 'cpu_adam'\nmore")
     with pytest.raises(
         StageError, match=r"cannot be compiled \(got Error building extension 'cpu_adam'\); it needs g\+\+"
@@ -74,7 +74,7 @@ def test_a_failure_is_told(builder, tmp_path):
         prepare(tmp_path, OFFLOAD)
 
 
-def test_a_lock_that_was_left_is_removed_when_it_is_old(tmp_path):
+def test_an_old_abandoned_lock_is_removed(tmp_path):
     lock, said = tmp_path / "lock", []
     operators.free_lock(lock, said.append)
     lock.touch()
@@ -85,7 +85,7 @@ def test_a_lock_that_was_left_is_removed_when_it_is_old(tmp_path):
     assert said == [f"waiting for {lock} (held by another machine, or left by a killed run)"]
 
 
-def test_who_compiles_is_waited_for_and_may_be_killed_meanwhile(tmp_path):
+def test_a_held_lock_is_waited_for_until_its_process_is_killed(tmp_path):
     lock, said = tmp_path / "lock", []
     lock.touch()
     os.utime(lock, (time.time() - 1000,) * 2)
@@ -99,11 +99,11 @@ def test_who_compiles_is_waited_for_and_may_be_killed_meanwhile(tmp_path):
         holder.kill()
         waiting.result(20)
     assert not lock.exists()
-    assert said[0] == f"waiting for {lock} (another process compiles)"
+    assert said[0] == f"waiting for {lock} (another process is compiling)"
 
 
 @pytest.mark.parametrize("name", operators.OPERATORS)
-def test_the_locks_of_all_operators_are_looked_at(tmp_path, monkeypatch, name):
+def test_the_locks_of_all_operators_are_freed(tmp_path, monkeypatch, name):
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
     lock = tmp_path / name / "lock"
     lock.parent.mkdir()
@@ -114,7 +114,7 @@ def test_the_locks_of_all_operators_are_looked_at(tmp_path, monkeypatch, name):
 
 
 @pytest.mark.parametrize("before", [None, "0"])
-def test_muon_does_not_bring_torch_s_compiler(before):
+def test_importing_muon_does_not_import_torchs_compiler(before):
     program = (
         "import os, sys\n"
         "from summtune.work.process import operators\n"

@@ -11,7 +11,7 @@ def cpu_has_bf16(request, monkeypatch):
     return request.param
 
 
-def test_auto_takes_what_the_device_has(cpu_has_bf16):
+def test_bf16_auto_follows_the_device(cpu_has_bf16):
     assert use_bf16("auto", "cpu") is cpu_has_bf16
 
 
@@ -19,22 +19,22 @@ def test_false_is_fp32_everywhere(cpu_has_bf16):
     assert use_bf16(False, "cpu") is False
 
 
-def test_asking_for_what_the_device_lacks_is_an_error(monkeypatch):
+def test_bf16_on_a_device_without_it_is_an_error(monkeypatch):
     monkeypatch.setattr("summtune.work.process.precision._has_bf16", lambda device: False)
     with pytest.raises(StageError, match=r"this cpu device cannot compute in bfloat16 \(got bf16: true\)"):
         use_bf16(True, "cpu")
 
 
-def test_asking_for_what_the_device_has_is_granted(monkeypatch):
+def test_bf16_is_used_on_a_device_with_it(monkeypatch):
     monkeypatch.setattr("summtune.work.process.precision._has_bf16", lambda device: True)
     assert use_bf16(True, "cpu") is True
 
 
-def test_the_real_cpu_answers():
+def test_bf16_support_of_the_real_cpu_is_found():
     assert use_bf16("auto", "cpu") is bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def test_a_gpu_that_torch_cannot_use_is_not_replaced_by_the_cpu(monkeypatch):
+def test_a_gpu_that_torch_cannot_use_is_an_error(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     check_device("cpu")
     with pytest.raises(StageError, match=r"the plan is for a GPU, and torch cannot use it \(got torch \d"):

@@ -21,7 +21,7 @@ def folders(tmp_path):
 
 
 def met(folders, rank, limit=20.0, change=None):
-    """Return what a rank is told, and after how many seconds."""
+    """Return the message of a rank and the seconds until it came."""
     if change is not None:
         change(rank)
     started = time.monotonic()
@@ -33,28 +33,25 @@ def met(folders, rank, limit=20.0, change=None):
     return told, time.monotonic() - started
 
 
-def test_a_single_process_meets_nobody(monkeypatch, tmp_path):
+def test_a_single_process_has_no_company(monkeypatch, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert meet(tmp_path, "fp32") is None
 
 
-def test_ranks_that_are_alike_meet_and_reach_each_other(folders):
+def test_consistent_ranks_meet_and_reduce(folders):
     for told, _ in on_ranks(3, partial(met, folders)):
         assert told == (f"3 processes (3 on {os.uname().nodename}) have the same packages and data", True)
 
 
-def test_a_rank_that_never_comes_is_named_in_time(folders):
+def test_a_missing_rank_is_named_within_the_limit(folders):
     (told, seconds), (other, _) = on_ranks(3, partial(met, folders, limit=3.0), grouped=False, present=[0, 2])
     here = os.uname().nodename
-    assert told == (
-        f"not every process has come within 3 s (got 2 of 3; rank 0 on {here} misses rank 1 of machine 0); see "
-        "logs/train.rank1.log, and whether that machine is up"
-    )
+    assert f"(got 2 of 3; rank 0 on {here} misses rank 1 of machine 0); see logs/train.rank1.log" in told
     assert f"rank 2 on {here} misses rank 1 of machine 0" in other
     assert seconds < 8
 
 
-def test_without_rank_0_its_address_is_named(folders):
+def test_a_missing_rank_0_is_named_with_its_address(folders):
     ((told, seconds),) = on_ranks(2, partial(met, folders, limit=2.0), grouped=False, present=[1])
     assert "rank 1 on " in told
     assert "cannot reach rank 0 (got 127.0.0.1:" in told
@@ -121,7 +118,7 @@ def alone_after_a_while(folders, rank):
 def test_a_sum_without_rank_0_is_an_error_with_a_reason(folders):
     (told,) = on_ranks(2, partial(alone_after_a_while, folders), answering=[1])
     assert told.startswith("an all-reduce over gloo did not succeed (got ")
-    assert f"rank 1 on {os.uname().nodename}, and rank 0 is gone" in told
+    assert f"rank 1 on {os.uname().nodename}, and rank 0 has ended" in told
 
 
 def a_gpu_on_rank_0(rank):
@@ -140,7 +137,7 @@ def another_world_on_rank_0(rank):
     preflight.report_of_this_rank = lambda *given: real(*given) | {"world_size": 3 - (rank == 0)}
 
 
-def test_a_rank_that_counts_otherwise_is_named(folders):
+def test_a_rank_with_another_world_size_is_named(folders):
     told, _ = on_ranks(3, partial(met, folders, change=another_world_on_rank_0), grouped=False)[0]
     assert "rank 0 on " in told
     assert "another number of processes than the others (got 2, not 3)" in told
@@ -160,7 +157,7 @@ def stuck(folders, rank):
     return None
 
 
-def test_a_sum_that_does_not_come_ends_in_time(folders):
+def test_a_sum_that_hangs_ends_within_the_limit(folders):
     (told, seconds), _ = on_ranks(2, partial(stuck, folders))
     assert told.startswith("an all-reduce over gloo did not succeed (got none in 2 s) on rank 0 on ")
     assert "rank 1 on " in told
@@ -175,7 +172,7 @@ def leaving(folders, rank):
     return met(folders, rank)[0]
 
 
-def test_losing_rank_0_is_said(folders):
+def test_a_lost_rank_0_is_reported(folders):
     (told,) = on_ranks(2, partial(leaving, folders), grouped=False, answering=[1])
     assert told.startswith(f"rank 1 on {os.uname().nodename} lost rank 0 at 127.0.0.1:")
     assert told.endswith("see the log of rank 0")

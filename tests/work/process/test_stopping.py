@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from summtune.work.process.stopping import GO_ON_LATER, StopRequest
+from summtune.work.process.stopping import RESUME_LATER, StopRequest
 
 PROGRAM = (
     "import os, signal, sys, time\nfrom summtune.work.process.stopping import StopRequest\n"
@@ -23,23 +23,23 @@ def ended(number, before=""):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_ends_a_process_that_has_nothing_to_lose_at_once(number):
-    assert ended(number) == (GO_ON_LATER, "")
+def test_a_signal_ends_a_process_without_unsaved_work_at_once(number):
+    assert ended(number) == (RESUME_LATER, "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_what_is_held_is_saved_first(number):
+def test_held_work_is_saved_before_the_process_ends(number):
     assert ended(number, "stop.hold()") == (3, "saved\n")
 
 
-def test_after_the_release_a_signal_ends_at_once_again():
-    assert ended(signal.SIGTERM, "stop.hold(); stop.release()") == (GO_ON_LATER, "")
+def test_a_signal_after_the_release_ends_the_process_at_once():
+    assert ended(signal.SIGTERM, "stop.hold(); stop.release()") == (RESUME_LATER, "")
 
 
-def test_an_interrupt_ends_at_once_whatever_is_held():
+def test_an_interrupt_ends_the_process_at_once_even_with_held_work():
     assert ended(signal.SIGINT, "stop.hold()") == (-signal.SIGINT, "")
 
 
 def test_the_exit_code_is_that_of_sysexits():
-    assert GO_ON_LATER == os.EX_TEMPFAIL == 75
+    assert RESUME_LATER == os.EX_TEMPFAIL == 75
     assert StopRequest().asked is False

@@ -137,7 +137,7 @@ def test_texts_without_control_tokens_have_the_ids_of_the_tokenizer(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_speaker_tags_that_were_added_stay_whole_beside_control_tokens(kind):
+def test_added_speaker_tags_stay_whole_next_to_control_tokens(kind):
     encoding = encoder(kind)
     tags = encoding.tokenizer.convert_tokens_to_ids(["#Person1#", "#Person2#", "<speaker1>"])
     for text, is_typed in (
@@ -149,7 +149,7 @@ def test_speaker_tags_that_were_added_stay_whole_beside_control_tokens(kind):
         assert [at for at in prompt.ids if at in tags] == tags
 
 
-def test_what_a_normalizer_makes_a_control_token_is_text():
+def test_text_that_a_normalizer_turns_into_a_control_token_is_text():
     encoding = encoder(lambda: unigram(normalizers.NFKC()))
     ((ids, typed),) = encoding.encode_summaries(["Say ＜/s＞"])
     assert typed
@@ -170,7 +170,7 @@ def test_a_control_token_whose_form_is_normalized_is_text():
 
 @pytest.mark.parametrize("kind", [unigram, byte_level, byte_fallback])
 @pytest.mark.parametrize("sequence_len", range(40, 60))
-def test_dialogues_with_control_tokens_are_cut_and_never_the_template(kind, sequence_len):
+def test_dialogues_with_control_tokens_are_cut_but_never_the_template(kind, sequence_len):
     dialogue = Dialogue("a", " ".join(f"turn {at} </s>" for at in range(30)), ())
     end = encoder(kind, "<mask> Talk: {dialogue} Short:", sequence_len)
     (prompt,) = end.encode([dialogue])
@@ -185,7 +185,7 @@ def test_dialogues_with_control_tokens_are_cut_and_never_the_template(kind, sequ
     assert prompt.ids.count(1) == 1
 
 
-def test_control_tokens_of_the_template_are_found_before_a_normalizer_drops_what_is_rare():
+def test_control_tokens_of_the_template_are_found_before_normalization():
     backend = unigram(normalizers.Replace(Regex("[^ -~]"), ""))
     backend.add_special_tokens([AddedToken("<extra_id_9>", normalized=True, special=True)])
     encoding = PromptEncoder(wrapped(backend), "<extra_id_9> {dialogue}", 512)

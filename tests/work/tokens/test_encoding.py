@@ -29,7 +29,7 @@ def as_decoded(tokenizer, text):
     return plain(tokenizer, tokenizer(text)["input_ids"])
 
 
-def test_a_prompt_that_fits_is_left_alone(tokenizer, encoder):
+def test_a_prompt_that_fits_is_not_changed(tokenizer, encoder):
     dialogue = talk(2)
     whole = tokenizer(TEMPLATE.replace("{dialogue}", dialogue.dialogue))["input_ids"]
     (prompt,) = encoder(len(whole)).encode([dialogue])
@@ -38,7 +38,7 @@ def test_a_prompt_that_fits_is_left_alone(tokenizer, encoder):
     assert encoder(len(whole) - 1).encode([dialogue])[0].truncated
 
 
-def test_no_dialogue_gives_no_prompt(encoder):
+def test_encoding_no_dialogue_gives_no_prompt(encoder):
     assert encoder(100).encode([]) == []
 
 
@@ -59,7 +59,7 @@ def test_the_end_is_cut_and_never_the_instruction(tokenizer, encoder):
     assert as_decoded(tokenizer, "turn 29 about the rent") not in text
 
 
-def test_the_start_is_cut_where_the_recipe_says_so(tokenizer, encoder):
+def test_the_start_is_cut_with_truncate_start(tokenizer, encoder):
     (prompt,) = encoder(120, long_dialogues="truncate_start").encode([talk(30)])
     text = plain(tokenizer, prompt.ids)
     before, after = TEMPLATE.split("{dialogue}")
@@ -79,16 +79,16 @@ def test_exemplars_stay_whole_while_the_dialogue_is_cut(tokenizer, encoder):
     assert as_decoded(tokenizer, solved.references[0]) in text
 
 
-def test_each_dialogue_has_its_own_exemplars(tokenizer, encoder):
+def test_each_dialogue_gets_its_own_exemplars(tokenizer, encoder):
     first, second = encoder(4000).encode([talk(1), talk(1)], [[talk(2, "solved")], []])
     assert len(first.ids) > 2 * len(second.ids)
 
 
 def test_exemplars_that_fill_the_prompt_are_an_error(encoder):
-    with pytest.raises(DataError, match=r"'long one' takes \d+ tokens.*2 exemplars; got sequence_len: 200"):
+    with pytest.raises(DataError, match=r"'long one' has \d+ tokens.*2 exemplars; got sequence_len: 200"):
         encoder(200).encode([talk(9, "long one")], [[talk(20), talk(20)]])
 
 
 def test_an_instruction_that_fills_the_prompt_is_an_error(encoder):
-    with pytest.raises(DataError, match=r"'d' takes \d+ tokens before the dialogue.*0 exemplars; got sequence_len: 40"):
+    with pytest.raises(DataError, match=r"'d' has \d+ tokens without the dialogue.*0 exemplars; got sequence_len: 40"):
         encoder(40).encode([talk(9)])

@@ -60,7 +60,7 @@ def test_unknown_tokens_are_counted_with_the_characters_they_stand_for():
     assert (result["summaries"]["texts"], result["template"]) == (4, "")
 
 
-def test_unknown_characters_of_the_template_are_its_own():
+def test_unknown_characters_of_the_template_are_counted_separately():
     result = found(letters("<unk>"), [Dialogue("a", "hi", ("ho",))], template="{~} {dialogue}")
     assert (result["template"], result["prompts"]["lost"]) == ("{~}", {})
 
@@ -98,7 +98,7 @@ def test_typed_control_tokens_are_counted():
         }
 
 
-def test_special_tokens_that_are_left_out_of_what_is_written_are_counted():
+def test_special_tokens_that_decoding_omits_are_counted():
     tokenizer = letters("<unk>")
     tokenizer.add_special_tokens({"additional_special_tokens": ["#Person1#"]})
     tokenizer.add_tokens(["#Person2#"])
@@ -107,7 +107,7 @@ def test_special_tokens_that_are_left_out_of_what_is_written_are_counted():
     assert (result["prompts"]["lost"], result["summaries"]["lost"]) == ({}, {"hidden": tally})
 
 
-def test_what_the_normalizer_takes_is_counted_by_kind():
+def test_losses_of_the_normalizer_are_counted_by_kind():
     normalizer = normalizers.Sequence(
         [
             normalizers.NFKD(),
@@ -144,11 +144,11 @@ def test_what_the_normalizer_takes_is_counted_by_kind():
         ("10 € more", "10 more", [("dropped", "€")]),
     ],
 )
-def test_differences_have_kinds(text, decoded, expected):
+def test_losses_classifies_differences(text, decoded, expected):
     assert losses(text, decoded) == expected
 
 
-def test_only_the_first_examples_are_kept_and_long_ones_are_cut():
+def test_only_the_first_examples_are_kept_and_shortened():
     rows = [Dialogue(f"d{at}", "".join(map(chr, range(0x410, 0x440))), ()) for at in range(5)]
     tally = found(letters("<unk>"), rows)["prompts"]["lost"]["unknown"]
     assert tally["texts"] == 5

@@ -13,6 +13,6 @@ def test_pairs_are_filled_up_to_whole_global_batches(real, multiple, fillers):
     assert all(pairs[index] == {"input_ids": [1], "labels": [IGNORED]} for index in range(real, len(pairs)))
 
 
-def test_target_tokens_leave_fillers_out():
+def test_target_tokens_exclude_fillers():
     pairs = make_pairs(3, 8)
     assert pairs.target_tokens == sum(len(pairs[index]["labels"]) for index in range(3))

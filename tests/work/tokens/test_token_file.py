@@ -35,7 +35,7 @@ def test_a_file_without_rows_is_read(tmp_path):
     assert len(TokenFile(tmp_path / "t").table("prompts")) == 0
 
 
-def test_a_row_is_a_sequence_that_compares_as_its_ids_do(tmp_path):
+def test_a_row_is_a_sequence_that_compares_like_its_ids(tmp_path):
     file = TokenFile(written(tmp_path / "t"))
     first, last = TokenRow(file, 0), TokenRow(file, 3)
     assert (len(first), list(first), first[0], first[1:]) == (3, [5, 6, 1], 5, [6, 1])
@@ -50,23 +50,23 @@ def test_a_row_is_a_sequence_that_compares_as_its_ids_do(tmp_path):
 
 
 @pytest.mark.parametrize("keep", [0, 7, 40, -1])
-def test_a_file_that_was_cut_short_is_told(tmp_path, keep):
+def test_a_truncated_file_is_refused(tmp_path, keep):
     path = written(tmp_path / "t")
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(DamagedTokensError, match=r"the file of tokens is cut short \(got \d+ bytes in .*delete it"):
+    with pytest.raises(DamagedTokensError, match=r"the file of tokens is truncated \(got \d+ bytes in .*delete it"):
         TokenFile(path)
 
 
-def test_a_changed_byte_is_told(tmp_path):
+def test_a_changed_byte_is_detected(tmp_path):
     path = written(tmp_path / "t")
     content = bytearray(path.read_bytes())
     content[1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DamagedTokensError, match=r"the tokens do not have their checksum \(got .*delete the file"):
+    with pytest.raises(DamagedTokensError, match=r"the checksum of the tokens is wrong \(got .*delete the file"):
         TokenFile(path)
 
 
-def test_an_index_that_is_no_json_is_told(tmp_path):
+def test_an_index_that_is_not_json_is_refused(tmp_path):
     path = written(tmp_path / "t")
     path.write_bytes(path.read_bytes().replace(b'{"type"', b'?"type"'))
     with pytest.raises(DamagedTokensError, match=r"the index of the tokens cannot be read \(got .*\); delete the file"):

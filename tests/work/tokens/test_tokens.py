@@ -32,14 +32,14 @@ def made(tmp_path, tokenizer, monkeypatch):
     class Made:
         cache = tmp_path / "cache"
         data = tmp_path / "data" / "train.jsonl"
-        beside = tmp_path / "beside"
+        fallback = tmp_path / "fallback"
         asked = made_dialogues()
 
         def encoder(self, sequence_len=512, template=TEMPLATE, **options):
             return PromptEncoder(tokenizer, template, sequence_len, **options)
 
         def tokens(self, encoder=None, target_len=64, shown=None):
-            return tokens_of(self.data, encoder or self.encoder(), target_len, self.beside, self.events, shown)
+            return tokens_of(self.data, encoder or self.encoder(), target_len, self.fallback, self.events, shown)
 
         @property
         def entries(self):
@@ -60,7 +60,7 @@ def made(tmp_path, tokenizer, monkeypatch):
 
 @pytest.fixture
 def no_tokenizing(monkeypatch):
-    """From when it is called, whoever tokenizes fails."""
+    """Make any further tokenizing fail."""
 
     def start():
         def refuse(*_):
@@ -73,7 +73,7 @@ def no_tokenizing(monkeypatch):
 
 
 @pytest.mark.parametrize("at_once", [1, 5, 1000])
-def test_the_ids_are_those_of_the_encoder(made, tokenizer, monkeypatch, at_once):
+def test_cached_ids_equal_those_of_the_encoder(made, tokenizer, monkeypatch, at_once):
     monkeypatch.setattr(tokens_module, "_AT_ONCE", at_once)
     encoder = made.encoder(120)
     found = made.tokens(encoder)
@@ -95,7 +95,7 @@ def test_slices_and_ends_of_prompts_and_pairs(made):
     assert found.pairs[1:3] == [found.pairs[1], found.pairs[2]]
 
 
-def test_what_is_lost_is_kept_with_the_tokens(made, no_tokenizing):
+def test_losses_are_stored_with_the_tokens(made, no_tokenizing):
     made.asked[0] = Dialogue("lost", "Anna: 客服 </s>", ("客服", "fine"))
     write_rows(made.data, [one.to_json() for one in made.asked])
     first = made.tokens()
@@ -107,7 +107,7 @@ def test_what_is_lost_is_kept_with_the_tokens(made, no_tokenizing):
     assert (summaries["texts"], summaries["lost"]["unknown"]["texts"]) == (2 * len(made.asked), 1)
 
 
-def test_what_is_lost_of_references_is_counted_where_they_are_not_wanted(made):
+def test_losses_of_references_are_counted_even_without_pairs(made):
     made.asked[0] = Dialogue("lost", "Anna: hi", ("客服", "fine"))
     write_rows(made.data, [one.to_json() for one in made.asked])
     summaries = made.tokens(target_len=None).lost["summaries"]
@@ -139,7 +139,7 @@ def test_long_references_are_cut_counted_and_end_with_the_end_of_sequence(made, 
     assert max(len(pair["labels"]) for pair in found.pairs) == 6
 
 
-def test_without_a_target_length_there_are_no_pairs(made):
+def test_there_are_no_pairs_without_a_target_length(made):
     found = made.tokens(target_len=None)
     assert (len(found.prompts), len(found.pairs)) == (12, 0)
 
@@ -152,10 +152,10 @@ def test_a_second_start_does_not_tokenize_and_says_so(made, no_tokenizing):
     assert list(again.pairs) == list(first.pairs)
     assert (again.truncated, again.cut_targets) == (first.truncated, first.cut_targets)
     assert made.texts[1:] == ["train: 12 dialogues, tokens read from the cache"]
-    assert not made.beside.exists()
+    assert not made.fallback.exists()
 
 
-def test_another_tokenizer_object_finds_the_entry_also_after_use(made, checkpoint, no_tokenizing):
+def test_another_tokenizer_object_finds_the_entry_even_after_use(made, checkpoint, no_tokenizing):
     tokenizer = load_tokenizer(checkpoint)
     made.tokens(PromptEncoder(tokenizer, TEMPLATE, 512))
     tokenizer(["a", "a b c"], padding=True, truncation=True, max_length=2)  # stays in the tokenizer's state
@@ -164,7 +164,7 @@ def test_another_tokenizer_object_finds_the_entry_also_after_use(made, checkpoin
     assert len(made.entries) == 1
 
 
-def test_whatever_decides_the_tokens_is_in_the_key(made, checkpoint, monkeypatch):
+def test_everything_that_determines_the_tokens_is_in_the_key(made, checkpoint, monkeypatch):
     other = load_tokenizer(checkpoint)
     other.add_tokens(["#Person1#"])
     usual = made.encoder()
@@ -190,7 +190,7 @@ def test_whatever_decides_the_tokens_is_in_the_key(made, checkpoint, monkeypatch
     assert len(set(keys)) == len(keys)
 
 
-def test_exemplars_are_shown_named_and_chosen_once(made, no_tokenizing):
+def test_exemplars_are_recorded_and_chosen_once(made, no_tokenizing):
     solved = (Dialogue("b", "#Person1#: Hi.", ("They greet.",)), Dialogue("a", "#Person2#: No.", ("No.",)))
     groups = [solved] * 6 + [solved[:1]] * 6
     found = made.tokens(shown=Shown("these", lambda: groups))
@@ -201,7 +201,7 @@ def test_exemplars_are_shown_named_and_chosen_once(made, no_tokenizing):
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:-9], lambda content: content[:2] + b"\xff" + content[3:]])
-def test_a_damaged_entry_is_made_anew(made, damage):
+def test_a_damaged_entry_is_rebuilt(made, damage):
     expected = [list(pair["input_ids"]) for pair in made.tokens().pairs]
     (entry,) = made.entries
     whole = entry.read_bytes()
@@ -211,34 +211,34 @@ def test_a_damaged_entry_is_made_anew(made, damage):
     assert made.texts == ["train: 12 dialogues, tokenized"] * 2
 
 
-def test_tokens_that_are_read_outlive_their_entry(made):
+def test_open_tokens_outlive_their_entry(made):
     found = made.tokens()
     before = [list(pair["input_ids"]) for pair in found.pairs]
     made.entries[0].unlink()
     assert [list(pair["input_ids"]) for pair in found.pairs] == before
 
 
-def test_nothing_is_left_of_a_failure(made):
-    with pytest.raises(DataError, match="tokens before the dialogue itself"):
+def test_a_failure_leaves_no_files(made):
+    with pytest.raises(DataError, match="tokens without the dialogue itself"):
         made.tokens(made.encoder(12))
     assert [path for path in (made.cache / "tokens").iterdir() if path.suffix != ".lock"] == []
 
 
-def test_where_the_cache_cannot_be_written_the_tokens_lie_beside(made, no_tokenizing):
+def test_tokens_are_stored_in_the_run_if_the_cache_is_not_writable(made, no_tokenizing):
     made.cache.write_text("no folder")
     expected = list(made.tokens().pairs)
-    assert len([path for path in made.beside.iterdir() if not path.name.startswith(".")]) == 1
+    assert len([path for path in made.fallback.iterdir() if not path.name.startswith(".")]) == 1
     no_tokenizing()
     assert list(made.tokens().pairs) == expected
 
 
-def test_where_there_is_a_folder_beside_the_cache_is_left_alone(made):
-    made.beside.mkdir()
+def test_tokens_in_the_run_are_used_instead_of_the_cache(made):
+    made.fallback.mkdir()
     made.tokens()
     assert not made.cache.exists()
 
 
-def test_what_was_not_used_for_longest_goes_first(made, monkeypatch):
+def test_the_least_recently_used_entries_are_removed_first(made, monkeypatch):
     made.tokens()
     (oldest,) = made.entries
     made.tokens(target_len=6)
@@ -275,12 +275,12 @@ tokens.tokenize = tokenize
 (folder / f"ready.{rank}").touch()
 while len(list(folder.glob("ready.*"))) < 2:
     time.sleep(0.01)
-found = tokens.tokens_of(data, encoder, 64, folder / "beside", Events(folder, "train", 1))
+found = tokens.tokens_of(data, encoder, 64, folder / "fallback", Events(folder, "train", 1))
 print([list(pair["input_ids"]) for pair in found.pairs])
 """
 
 
-def test_of_two_processes_that_begin_at_once_one_tokenizes(made, checkpoint, tmp_path):
+def test_only_one_of_two_simultaneous_processes_tokenizes(made, checkpoint, tmp_path):
     folder = tmp_path / "together"
     folder.mkdir()
     processes = [
@@ -298,7 +298,7 @@ def test_of_two_processes_that_begin_at_once_one_tokenizes(made, checkpoint, tmp
     assert len(list(folder.glob("tokenizes.*"))) == 1
 
 
-def test_without_locks_each_process_makes_its_own_entry(made, monkeypatch):
+def test_each_process_builds_its_own_entry_without_locks(made, monkeypatch):
     class NoLocks:
         def __init__(self, path): ...
 

@@ -31,7 +31,7 @@ def test_the_sampler_yields_the_order_of_its_epoch():
 
 
 @pytest.mark.parametrize("group_by_length", [True, False])
-def test_the_order_depends_on_seed_and_epoch_alone(group_by_length):
+def test_the_order_depends_only_on_seed_and_epoch(group_by_length):
     first, again = (GlobalBatchSampler(make_pairs(40, 8), 8, 7, group_by_length) for _ in range(2))
     random.seed(1)
     torch.manual_seed(1)
@@ -71,7 +71,7 @@ def padded_share(sampler):
     return padded / sum(sampler.lengths)
 
 
-def test_length_grouping_takes_away_most_of_the_padding():
+def test_length_grouping_avoids_most_of_the_padding():
     pairs = make_pairs(400, 8)
     grouped = padded_share(GlobalBatchSampler(pairs, 8, seed=7, group_by_length=True))
     shuffled = padded_share(GlobalBatchSampler(pairs, 8, seed=7, group_by_length=False))
@@ -110,7 +110,7 @@ def test_the_collator_masks_by_length_and_not_by_the_padding_token():
     assert batch["decoder_input_ids"].tolist() == [[0], [0]]
 
 
-def test_the_first_token_of_each_prompt_sees_all_where_the_model_wants_one_that_does():
+def test_the_first_token_of_a_prompt_has_global_attention_if_the_model_takes_it():
     pairs = [Pair(input_ids=[5, 6, 1], labels=[7, 1]), Pair(input_ids=[5, 1], labels=[7, 1])]
     assert "global_attention_mask" not in Collator(pad=0, start=9)(pairs)
     assert Collator(pad=0, start=9, global_attention=True)(pairs)["global_attention_mask"].tolist() == [
@@ -126,7 +126,7 @@ def test_lengths_are_padded_to_a_multiple():
     assert int(batch["attention_mask"].sum()) == 9
 
 
-def test_no_padding_goes_beyond_the_positions_of_the_model():
+def test_padding_does_not_exceed_the_models_positions():
     pair = Pair(input_ids=[5] * 9, labels=[7] * 3)
     batch = Collator(pad=0, start=0, multiple=8, most_prompt_tokens=15, most_summary_tokens=8)([pair])
     assert batch["input_ids"].shape == batch["attention_mask"].shape == (1, 9)
@@ -150,7 +150,7 @@ def reference_order(lengths, real, size, seed, epoch, group_by_length):
 
 @pytest.mark.parametrize("group_by_length", [True, False])
 @pytest.mark.parametrize(("real", "size"), [(1, 8), (7, 8), (8, 8), (45, 8), (400, 8), (403, 4), (450, 4), (5, 1)])
-def test_the_order_is_that_of_the_first_version(real, size, group_by_length):
+def test_the_order_is_unchanged_since_the_first_version(real, size, group_by_length):
     pairs = make_pairs(real, size)
     sampler = GlobalBatchSampler(pairs, size, seed=7, group_by_length=group_by_length)
     lengths = [len(pairs[index]["input_ids"]) for index in range(len(pairs))]

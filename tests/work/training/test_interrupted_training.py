@@ -22,13 +22,13 @@ NAN = float("nan")
 pytestmark = pytest.mark.filterwarnings("ignore:`(is_)?gradient_checkpointing:FutureWarning")
 
 
-def test_no_more_checkpoints_are_kept_than_asked_for(killed_after):
+def test_save_total_limit_bounds_the_checkpoints(killed_after):
     run = killed_after(7, save_total_limit=3, max_steps=8, num_epochs=None)
     kept = checkpoints.checkpoints(run.folder / "checkpoints")
     assert [checkpoints.step_of(path) for path in kept] == [7, 6, 5]
 
 
-def test_the_best_checkpoint_is_kept_besides(killed_after):
+def test_the_best_checkpoint_is_kept_in_addition(killed_after):
     keys = {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": None, "lr_scheduler": "constant"}
     run = killed_after(2, save_total_limit=1, max_steps=12, learning_rate=5.0, **keys)
     evaluated = eval_rows(run)
@@ -45,12 +45,12 @@ def test_checkpoints_hold_no_alias_and_no_needless_pickle(killed_after, checkpoi
 
 
 @pytest.mark.parametrize("keys", [{}, {"adapter": "lora", "lora_r": 4}], ids=["full", "lora"])
-def test_a_killed_training_comes_to_the_same_end(trained, killed_after, keys):
+def test_a_killed_training_resumes_to_the_same_end(trained, killed_after, keys):
     keys |= {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": 3}
     whole = trained(name="whole", save_steps=1, **keys)
     run = go_on(killed_after(3, **keys))
     assert run.training["resumed_from_step"] == 3
-    assert "going on from checkpoint-3" in run.texts("message")
+    assert "resuming from checkpoint-3" in run.texts("message")
     assert [(row["step"], row.get("loss"), row.get("eval_loss")) for row in run.log] == [
         (row["step"], row.get("loss"), row.get("eval_loss")) for row in whole.log
     ]
@@ -93,19 +93,19 @@ def damage_listing(folder):
         (damage_listing, "scheduler.pt is missing"),
     ],
 )
-def test_a_damaged_checkpoint_is_passed_over_with_a_warning(uninterrupted, killed_after, damage, reason):
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(uninterrupted, killed_after, damage, reason):
     run = killed_after(3)
     damage(run.folder / "checkpoints" / "checkpoint-3")
     go_on(run)
     (warning,) = run.texts("warning")
-    assert warning.startswith("checkpoint-3 is passed over: ")
+    assert warning.startswith("checkpoint-3 is skipped: ")
     assert reason in warning
     assert run.training["resumed_from_step"] == 2
     assert run.losses == uninterrupted.losses
     assert same_weights(weights(run), weights(uninterrupted))
 
 
-def test_without_a_whole_checkpoint_training_begins_anew(uninterrupted, killed_after):
+def test_training_starts_from_scratch_without_a_whole_checkpoint(uninterrupted, killed_after):
     run = killed_after(2)
     for folder in (run.folder / "checkpoints").iterdir():
         damage_manifest(folder)
@@ -115,14 +115,14 @@ def test_without_a_whole_checkpoint_training_begins_anew(uninterrupted, killed_a
     assert run.losses == uninterrupted.losses
 
 
-def test_going_on_with_smaller_micro_batches_comes_to_the_same_losses(prepare, killed_after, uninterrupted):
+def test_resuming_with_smaller_micro_batches_gives_the_same_losses(prepare, killed_after, uninterrupted):
     killed_after(2)
     run = go_on(prepare(name="killed", save_steps=1, micro_batch_size=2, gradient_accumulation_steps=4))
     assert run.training["resumed_from_step"] == 2
     assert run.losses == pytest.approx(uninterrupted.losses, rel=1e-4)
 
 
-def test_patience_is_counted_on_after_a_kill(trained, killed_after):
+def test_patience_continues_to_count_after_a_kill(trained, killed_after):
     keys = {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": None, "lr_scheduler": "constant"}
     keys |= {"max_steps": 12, "learning_rate": 5.0, "early_stopping_patience": 3}
     whole = trained(name="whole", save_steps=1, **keys)
@@ -152,9 +152,9 @@ def stopped_at(prepare, monkeypatch):
     return start
 
 
-def test_who_is_asked_to_stop_writes_a_checkpoint_and_goes_on_from_there(stopped_at, uninterrupted):
+def test_a_training_asked_to_stop_writes_a_checkpoint_and_resumes_from_it(stopped_at, uninterrupted):
     run, said = stopped_at(3)
-    assert said == "checkpoint-3 is written, the processes end as they were asked to"
+    assert said == "checkpoint-3 is written; the processes end as asked"
     assert [path.name for path in checkpoints.checkpoints(run.folder / "checkpoints")] == ["checkpoint-3"]
     assert not (run.folder / "model").exists()
     go_on(run)
@@ -176,7 +176,7 @@ def test_an_evaluation_that_is_due_is_not_missed_by_stopping(stopped_at, trained
     assert same_weights(weights(run), weights(whole))
 
 
-def test_at_the_last_step_the_model_is_saved_instead(stopped_at, uninterrupted):
+def test_a_stop_at_the_last_step_saves_the_model_instead(stopped_at, uninterrupted):
     run, said = stopped_at(4)
     assert said is None
     assert same_weights(weights(run), weights(uninterrupted))
@@ -202,7 +202,7 @@ def raise_killed(*_):
     raise Killed
 
 
-def test_a_save_that_finds_no_space_leaves_the_checkpoint_before_it_whole(prepare, uninterrupted, monkeypatch):
+def test_a_save_on_a_full_disk_leaves_the_previous_checkpoint_whole(prepare, uninterrupted, monkeypatch):
     run = prepare(name="full", save_steps=1)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -229,7 +229,7 @@ def test_a_save_that_finds_no_space_leaves_the_checkpoint_before_it_whole(prepar
     assert same_weights(weights(run), weights(uninterrupted))
 
 
-def test_a_damaged_best_checkpoint_is_not_taken_for_the_model(prepare, killed_after, monkeypatch):
+def test_a_damaged_best_checkpoint_does_not_become_the_model(prepare, killed_after, monkeypatch):
     keys = {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": None, "lr_scheduler": "constant"}
     run = killed_after(2, max_steps=3, learning_rate=5.0, save_total_limit=1, **keys)
     best = run.folder / "checkpoints" / "checkpoint-1"
@@ -242,11 +242,11 @@ def test_a_damaged_best_checkpoint_is_not_taken_for_the_model(prepare, killed_af
         with pytest.raises(StageError, match=r"best checkpoint is damaged \(got checkpoint-1: model.safetensors has"):
             go_on(run)
     go_on(run)
-    assert "the best checkpoint until checkpoint-3 cannot be used (checkpoint-1: " in run.texts("warning")[-1]
+    assert "the best checkpoint up to checkpoint-3 cannot be used (checkpoint-1: " in run.texts("warning")[-1]
     assert (run.training["steps"], run.training["best_step"], run.training["eval_loss"]) == (3, None, None)
 
 
-def test_a_best_checkpoint_that_was_lost_is_forgotten_with_its_value(prepare, killed_after):
+def test_a_lost_best_checkpoint_is_forgotten_with_its_metric(prepare, killed_after):
     keys = {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": None, "lr_scheduler": "constant"}
     run = killed_after(2, max_steps=4, learning_rate=5.0, save_total_limit=1, **keys)
     damage_weights(run.folder / "checkpoints" / "checkpoint-1")
@@ -266,7 +266,7 @@ def test_the_losses_since_the_last_line_of_the_log_are_not_lost(trained, killed_
     assert run.training["train_loss"] == whole.training["train_loss"]
 
 
-def test_a_checkpoint_that_cannot_be_deleted_costs_no_other_one(killed_after, monkeypatch):
+def test_a_checkpoint_that_cannot_be_deleted_does_not_affect_others(killed_after, monkeypatch):
     def stuck(path, ignore_errors=False):
         if not ignore_errors:
             raise OSError("Directory not empty")

@@ -1,4 +1,4 @@
-"""What could not be saved is found out before anything is trained, and what can be trained is saved."""
+"""A model that cannot be saved is refused before anything is trained, and one that can be trained is saved."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ def fails_before_the_first_step(trained, prepare, message, **keys):
     assert not [path for path in run.folder.iterdir() if path.name.startswith("model")]
 
 
-def test_a_tokenizer_that_cannot_be_written(trained, prepare, monkeypatch):
+def test_a_tokenizer_that_cannot_be_saved_is_refused_before_training(trained, prepare, monkeypatch):
     def refuse(self, folder, **_):
         raise NotImplementedError("this tokenizer has no files")
 
@@ -37,7 +37,7 @@ def test_a_tokenizer_that_cannot_be_written(trained, prepare, monkeypatch):
     )
 
 
-def test_a_tokenizer_that_comes_back_as_another_one(trained, prepare, monkeypatch):
+def test_a_tokenizer_that_changes_when_saved_is_refused_before_training(trained, prepare, monkeypatch):
     save = PreTrainedTokenizerFast.save_pretrained
 
     def forget(self, folder, **_):
@@ -46,11 +46,11 @@ def test_a_tokenizer_that_comes_back_as_another_one(trained, prepare, monkeypatc
         (folder / "tokenizer.json").write_text(json.dumps(written | {"post_processor": None}))
 
     monkeypatch.setattr(PreTrainedTokenizerFast, "save_pretrained", forget)
-    fails_before_the_first_step(trained, prepare, r"gives other tokens when it is loaded again \(got \[")
+    fails_before_the_first_step(trained, prepare, r"gives other tokens once it is saved \(got \[")
 
 
 @pytest.mark.parametrize("adapter", [None, "lora"])
-def test_a_library_that_adds_a_tensor_of_its_own(trained, prepare, monkeypatch, adapter):
+def test_an_unknown_saved_tensor_is_refused_before_training(trained, prepare, monkeypatch, adapter):
     write = LayoutInvariantTrainer.write_model
 
     def add(self, folder, state_dict):
@@ -65,10 +65,12 @@ def test_a_library_that_adds_a_tensor_of_its_own(trained, prepare, monkeypatch, 
     fails_before_the_first_step(trained, prepare, message, adapter=adapter)
 
 
-def test_a_disk_without_room_for_the_model(trained, prepare, monkeypatch):
+def test_a_full_disk_is_reported_before_training(trained, prepare, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 4096, 4096))
-    fails_before_the_first_step(trained, prepare, r"no room for it \(got 4\.0 KiB free in .*, it needs 2\d\d\.\d KiB")
+    fails_before_the_first_step(
+        trained, prepare, r"too little space \(got 4\.0 KiB free for .*; the model needs 2\d\d\.\d KiB"
+    )
 
 
 def test_settings_of_the_base_that_cannot_be_saved_do_not_matter(trained, checkpoint, tmp_path):

@@ -27,7 +27,7 @@ from summtune.work.training.stage import train
 pytestmark = pytest.mark.filterwarnings("ignore:`(is_)?gradient_checkpointing:FutureWarning")
 
 
-def test_a_trained_model_is_whole_and_lm_head_is_apart(trained, checkpoint):
+def test_a_trained_model_is_complete_with_an_untied_lm_head(trained, checkpoint):
     run = trained()
     model = run.folder / "model"
     stored = load_file(checkpoint / "model.safetensors")
@@ -45,7 +45,7 @@ def test_a_trained_model_is_whole_and_lm_head_is_apart(trained, checkpoint):
     assert not (run.folder / "model.partial").exists()
 
 
-def test_what_was_trained_is_written_down_and_said(trained):
+def test_training_json_records_what_was_trained(trained):
     run = trained(train=13, micro_batch_size=4, gradient_accumulation_steps=2)
     said = run.training
     assert said["trainable_parameters"] == said["total_parameters"] > 50_000
@@ -70,7 +70,7 @@ def test_each_logged_step_has_all_its_numbers(trained):
         assert row["peak_memory_bytes"] > 1e8
 
 
-def test_training_again_gives_bitwise_the_same(trained, uninterrupted):
+def test_training_again_gives_bitwise_the_same_model(trained, uninterrupted):
     again = trained()
     assert again.losses == uninterrupted.losses
     assert same_weights(weights(again), weights(uninterrupted))
@@ -103,7 +103,7 @@ def test_gradient_checkpointing_works_with_lora(trained):
     assert saving.losses == pytest.approx(plain.losses, rel=1e-6)
 
 
-def test_lora_saves_the_adapter_alone(trained, checkpoint):
+def test_lora_saves_only_the_adapter(trained, checkpoint):
     run = trained(adapter="lora", lora_r=4, lora_target_modules=["q", "v"])
     names = {path.name for path in (run.folder / "model").iterdir()}
     assert {"adapter_model.safetensors", "adapter_config.json"} <= names
@@ -141,7 +141,7 @@ def test_logging_steps_are_the_steps_between_two_lines_and_the_last_one_is_logge
     assert [row["step"] for row in run.log] == [2, 4, 5]
 
 
-def test_several_references_of_a_dialogue_are_as_many_pairs(trained):
+def test_each_reference_of_a_dialogue_is_a_pair(trained):
     rows = dialogues(6)
     run = trained(rows=rows + [row | {"id": row["id"] + "b", "summary": "They agree."} for row in rows[:2]])
     assert run.training["pairs"] == 8
@@ -187,7 +187,7 @@ def test_training_stops_early_and_keeps_the_best_model(trained):
     assert same_weights(weights(run), weights(until_best))
 
 
-def test_evaluation_that_is_never_reached_is_said(trained):
+def test_an_evaluation_that_is_never_reached_is_a_warning(trained):
     run = trained(val_set_size=3, eval_steps=50, max_steps=2, num_epochs=None)
     assert run.texts("warning") == ["eval_steps 50 is never reached in 2 steps: no best checkpoint is chosen"]
 
@@ -195,9 +195,8 @@ def test_evaluation_that_is_never_reached_is_said(trained):
 def test_another_number_of_processes_than_planned_is_an_error(prepare):
     run = prepare()
     launch = Launch(distribution="data_parallel", processes=2, device="cpu", config_file="accelerate.yaml")
-    stages = [run.plan.stages[0].model_copy(update={"launch": launch}), *run.plan.stages[1:]]
     with pytest.raises(StageError, match=r"the plan is for 2 processes \(got 1\); see the launcher's log"):
-        train(run.plan.model_copy(update={"stages": stages}), run.folder, run.events(), StopRequest())
+        train(run.plan.model_copy(update={"train": launch}), run.folder, run.events(), StopRequest())
 
 
 def test_a_loss_that_is_not_a_number_stops_the_training(prepare, checkpoint, tmp_path):
@@ -235,7 +234,7 @@ def test_a_poisoned_batch_stops_the_training_at_its_step(prepare, monkeypatch):
     assert [checkpoints.step_of(path) for path in checkpoints.checkpoints(run.folder / "checkpoints")] == [2, 1]
 
 
-def test_weights_that_break_in_an_update_are_not_saved(prepare, monkeypatch):
+def test_weights_that_become_infinite_in_an_update_are_not_saved(prepare, monkeypatch):
     run = prepare(save_steps=1)
     real = torch.optim.AdamW.step
 
@@ -251,7 +250,7 @@ def test_weights_that_break_in_an_update_are_not_saved(prepare, monkeypatch):
 
 
 @pytest.mark.parametrize("keys", [{}, {"adapter": "lora", "lora_r": 4}], ids=["full", "lora"])
-def test_the_model_as_anyone_loads_it_gives_the_logits_of_the_one_in_memory(trained, checkpoint, monkeypatch, keys):
+def test_the_saved_model_gives_the_logits_of_the_one_in_memory(trained, checkpoint, monkeypatch, keys):
     ids = torch.tensor([[5, 6, 7, 8, 9, 1]])
     in_memory = []
 
@@ -274,7 +273,7 @@ def test_the_model_as_anyone_loads_it_gives_the_logits_of_the_one_in_memory(trai
     assert not torch.allclose(now, before(input_ids=ids, decoder_input_ids=ids).logits, atol=0.1)
 
 
-def test_dropped_dialogues_are_counted_and_said(trained):
+def test_dropped_dialogues_are_counted_in_a_warning(trained):
     run = trained(sequence_len=220, long_dialogues="drop", max_steps=1, num_epochs=None)
     (warning,) = run.texts("warning")
     dropped = 13 - run.training["pairs"]
@@ -282,14 +281,14 @@ def test_dropped_dialogues_are_counted_and_said(trained):
     assert warning == f"train: {dropped} of 13 dialogues exceed sequence_len 220 and are left out"
 
 
-def test_cut_dialogues_are_counted_and_said(trained):
+def test_cut_dialogues_are_counted_in_a_warning(trained):
     run = trained(sequence_len=220, max_steps=1, num_epochs=None)
     (warning,) = run.texts("warning")
     assert warning.endswith("of 13 dialogues exceed sequence_len 220 and are cut")
     assert run.training["pairs"] == 13
 
 
-def test_cut_summaries_are_counted_said_and_end_with_the_end_of_sequence(prepare, tokenizer):
+def test_cut_summaries_are_counted_in_a_warning_and_end_with_the_end_of_sequence(prepare, tokenizer):
     run = prepare(target_len=6)
     pairs = training._tokens(run.plan, run.folder, "train", tokenizer, run.events()).pairs
     assert run.texts("warning") == ["train: 13 of 13 summaries exceed target_len 6 and are cut"]
@@ -315,7 +314,7 @@ def test_nothing_left_to_validate_with_is_an_error_before_the_model_is_loaded(pr
         train(run.plan, run.folder, run.events(), StopRequest())
 
 
-def test_what_the_tokenizer_loses_is_warned_of_and_written_down(trained):
+def test_losses_of_the_tokenizer_are_warnings_and_recorded(trained):
     rows = [
         {"id": "a", "dialogue": "#Person1#: Привет </s>", "summary": "One says\nПривет."},
         {"id": "b", "dialogue": "#Person1#: Hello", "summary": "One says <pad>."},
@@ -324,12 +323,12 @@ def test_what_the_tokenizer_loses_is_warned_of_and_written_down(trained):
     prompts, summaries = run.texts("warning")
     assert prompts.startswith("train: the tokenizer has no token for 16 % of the characters in dialogues: 1 of 2")
     assert "a: Привет" in prompts
-    assert "1 of 2 summaries hold" in summaries
+    assert "1 of 2 summaries have" in summaries
     assert run.training["warnings"] == [prompts, summaries]
     assert run.training["lost_text"]["train"]["prompts"]["lost"]["unknown"]["characters"] == 6
     assert [text for text in run.texts("message") if "control tokens" in text] == [
-        "train: 1 of 2 dialogues hold the text of control tokens, which is encoded as text (for instance a: </s>)",
-        "train: 1 of 2 summaries hold the text of control tokens, which is encoded as text (for instance b: <pad>)",
+        "train: 1 of 2 dialogues contain the text of control tokens, which is encoded as text (for instance a: </s>)",
+        "train: 1 of 2 summaries contain the text of control tokens, which is encoded as text (for instance b: <pad>)",
     ]
 
 

@@ -16,7 +16,7 @@ def guard():
     return StepGuard(StopRequest())
 
 
-def test_fine_numbers_go_on(guard):
+def test_finite_numbers_let_the_training_continue(guard):
     assert guard.look(1, torch.tensor(2.5), torch.tensor(0.3), at_once=False) is False
     assert guard.look(2, torch.tensor(0.0), None, at_once=True) is False
     assert guard.look(3, torch.tensor(2.5), 0.0, at_once=True) is False
@@ -33,19 +33,19 @@ def test_fine_numbers_go_on(guard):
         (2.0, -1.0, "the gradient is not a number (got inf or nan at step 7)"),  # DeepSpeed's way to say so
     ],
 )
-def test_a_broken_number_is_said_with_its_step_and_what_to_try(guard, loss, norm, said):
+def test_a_number_that_is_not_finite_is_reported_with_step_and_advice(guard, loss, norm, said):
     for given in (norm, torch.tensor(norm)):
         with pytest.raises(StageError) as caught:
             guard.look(7, torch.tensor(loss), given, at_once=False)
         assert str(caught.value).startswith(f"{said}; lower learning_rate, set max_grad_norm, or set bf16: false")
 
 
-def test_whoever_is_asked_to_stop_stops(guard):
+def test_the_guard_reports_a_request_to_stop(guard):
     guard.stop.asked = True
     assert guard.look(1, torch.tensor(2.5), 0.3, at_once=False) is True
 
 
-def test_broken_weights_are_not_saved(guard):
+def test_weights_that_are_not_finite_are_refused(guard):
     model = torch.nn.Linear(2, 2)
     guard.check_weights(4, model)
     with torch.no_grad():
@@ -55,7 +55,7 @@ def test_broken_weights_are_not_saved(guard):
 
 
 def look_on_two(rank):
-    """Return what each rank is told: at step 2 rank 1 alone is asked to stop, at step 3 rank 0 alone has no loss."""
+    """Return each rank's result: at step 2 only rank 1 is asked to stop, at step 3 only rank 0 has a NaN loss."""
     guard = StepGuard(StopRequest(), torch.distributed.group.WORLD)
     told = [guard.look(1, torch.tensor(1.0), 0.5, at_once=True)]
     guard.stop.asked = rank == 1
@@ -83,13 +83,13 @@ def seconds_of_a_look(rank):
     return (time.perf_counter() - started) / 200
 
 
-def test_agreeing_costs_next_to_nothing():
+def test_agreeing_takes_a_few_milliseconds():
     assert max(on_ranks(2, seconds_of_a_look)) < 0.02  # 0.2 ms on two idle cores
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_a_gpu_a_broken_number_is_noticed_one_step_later():
+def test_a_gpu_step_is_checked_one_step_later():
     guard = StepGuard(StopRequest())
     broken, fine = torch.tensor(NAN, device="cuda"), torch.tensor(1.0, device="cuda")
     assert guard.look(1, fine, fine, at_once=False) is False

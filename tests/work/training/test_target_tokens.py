@@ -13,7 +13,7 @@ def model(checkpoint):
     return load_model(checkpoint, torch.float32).eval()
 
 
-def test_logits_are_those_of_the_positions_with_a_target(model):
+def test_logits_are_computed_only_for_positions_with_a_target(model):
     targets = TargetTokens(model)
     every = model(**INPUTS).logits
     with targets.of(LABELS):
@@ -22,7 +22,7 @@ def test_logits_are_those_of_the_positions_with_a_target(model):
     torch.testing.assert_close(chosen, every[LABELS != -100])
 
 
-def test_an_error_does_not_leave_the_choice_behind(model):
+def test_an_error_resets_the_selection_of_positions(model):
     targets = TargetTokens(model)
     with pytest.raises(KeyError), targets.of(LABELS):
         raise KeyError

@@ -6,7 +6,7 @@ def steps(log):
     return [row["step"] for row in read_jsonl(log.path)]
 
 
-def test_rows_are_appended_one_a_line(tmp_path):
+def test_rows_are_appended_one_per_line(tmp_path):
     log = TrainLog(tmp_path / "train_log.jsonl")
     for step in (1, 2):
         log.append({"step": step, "loss": 1.5})
@@ -23,7 +23,7 @@ def test_rewinding_drops_the_rows_that_are_trained_again(tmp_path):
     assert steps(log) == [1, 2, 3]
 
 
-def test_rewinding_drops_a_line_that_a_kill_cut_short(tmp_path):
+def test_rewinding_drops_a_truncated_line(tmp_path):
     log = TrainLog(tmp_path / "train_log.jsonl")
     log.append({"step": 1})
     with log.path.open("a") as file:
@@ -32,7 +32,7 @@ def test_rewinding_drops_a_line_that_a_kill_cut_short(tmp_path):
     assert steps(log) == [1]
 
 
-def test_rewinding_to_the_start_empties_the_log_and_makes_one_where_there_is_none(tmp_path):
+def test_rewinding_to_the_start_empties_or_creates_the_log(tmp_path):
     log = TrainLog(tmp_path / "train_log.jsonl")
     log.rewind(0)
     assert log.path.read_text() == ""
@@ -41,7 +41,7 @@ def test_rewinding_to_the_start_empties_the_log_and_makes_one_where_there_is_non
     assert log.path.read_text() == ""
 
 
-def test_the_mean_loss_is_over_all_that_was_logged(tmp_path):
+def test_the_mean_loss_is_over_all_logged_rows(tmp_path):
     log = TrainLog(tmp_path / "train_log.jsonl")
     log.rewind(0)
     assert log.mean_loss() is None

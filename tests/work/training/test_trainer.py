@@ -69,7 +69,7 @@ def test_the_gradient_does_not_depend_on_the_micro_batch(model, pairs):
     assert norms == pytest.approx([norms[0]] * 3, rel=1e-5)
 
 
-def test_logits_of_target_tokens_alone_give_the_same_loss_and_gradient(model, pairs):
+def test_logits_of_only_target_tokens_give_the_same_loss_and_gradient(model, pairs):
     filled = [*pairs, *[FILLER] * 2]
     losses, norm = losses_of(model, filled, 2)
     quick_losses, quick_norm = losses_of(model, filled, 2, TargetTokens(model))
