@@ -15,7 +15,7 @@ from summtune.base.hints import hint_or_list
 from summtune.base.places import BUILTIN_DATASETS, BUILTIN_MODELS, is_local, package_path
 from summtune.base.visible import is_utf8, visible
 from summtune.recipe.document import Document, KeyPath
-from summtune.recipe.keys import CompareRecipe, PromptRecipe, Recipe, RunRecipe, TrainRecipe
+from summtune.recipe.keys import CompareRecipe, PromptRecipe, Recipe, RunRecipe, TrainRecipe, data_keys
 from summtune.recipe.loading import LoadedRecipe
 from summtune.recipe.rules import Finding
 from summtune.recipe.sections import DatasetSource, EvaluationSettings
@@ -130,14 +130,13 @@ def _run(recipe: RunRecipe, loaded: LoadedRecipe, found: list[Finding]) -> dict[
             changes["revision_of_model"] = None
         else:
             found.append((("revision_of_model",), "revision_of_model has no effect for a local model; remove it"))
-    for key, sources in (("datasets", recipe.datasets), ("test_datasets", recipe.test_datasets)):
-        if sources is not None:
-            resolved = [
-                resolve_source(source, folder_of(key, at, "path"), _giving_way(document, (key, at)))
-                for at, source in enumerate(sources)
-            ]
-            changes[key] = [source for source, _ in resolved]
-            found += [((key, at), complaint) for at, (_, complaints) in enumerate(resolved) for complaint in complaints]
+    for key, sources in data_keys(recipe):
+        resolved = [
+            resolve_source(source, folder_of(key, at, "path"), _giving_way(document, (key, at)))
+            for at, source in enumerate(sources)
+        ]
+        changes[key] = [source for source, _ in resolved]
+        found += [((key, at), complaint) for at, (_, complaints) in enumerate(resolved) for complaint in complaints]
     if isinstance(recipe, TrainRecipe) and recipe.deepspeed is not None:
         changes["deepspeed"], complaints = _ds_config(recipe.deepspeed, folder_of("deepspeed"))
         found += [(("deepspeed",), complaint) for complaint in complaints]

@@ -128,3 +128,14 @@ def test_the_arguments_of_a_metric_are_of_the_result_and_their_paths_are_not(pro
     assert of("{model_type: ./there}") == here
     assert of("{model_type: ./here, num_layers: 9}") != here
     assert of("{model_type: here}") != here
+
+
+def test_validation_data_counts_by_its_content(project, write_rows):
+    before = identity(project)
+    write_rows(project / "dev.jsonl", 3)
+    one = identity(project, "val_datasets=[{path: dev.jsonl}]")
+    assert one != before
+    (project / "dev.jsonl").rename(project / "moved.jsonl")
+    assert identity(project, "val_datasets=[{path: moved.jsonl}]") == one
+    write_rows(project / "moved.jsonl", 4)
+    assert identity(project, "val_datasets=[{path: moved.jsonl}]") not in (before, one)

@@ -60,6 +60,18 @@ def problems_of(load, *arguments, **more):
             ["eval_steps of a.yaml:7", "early_stopping_patience of a.yaml:8"],
             "",
         ),
+        (
+            TRAIN + "val_set_size: 5\neval_steps: 2\n",
+            "val_datasets=[{path: x}]",
+            ["val_set_size of a.yaml:6"],
+            "val_datasets: [{path: x}]\neval_steps: 2\n",
+        ),
+        (
+            TRAIN + "val_datasets: [{path: x}]\n",
+            "val_set_size=5",
+            ["val_datasets of a.yaml:6"],
+            "val_set_size: 5\n",
+        ),
         (TRAIN + "adapter: lora\nlora_r: 8\n", "adapter=null", ["lora_r of a.yaml:7"], ""),
         (
             TRAIN + "wandb_project: x\nwandb_name: y\n",
