@@ -10,7 +10,7 @@ import yaml
 from summtune.base.console import SafeConsole
 from summtune.base.places import package_path
 from summtune.base.safe_python import START
-from summtune.commands.dry_run import print_plan
+from summtune.commands.dry_run import print_comparison, print_plan
 from summtune.commands.run import show_plan
 from summtune.launchers.sbatch_script import sbatch_script
 from summtune.machine.devices import Gpu
@@ -25,7 +25,7 @@ def plan_of(project, monkeypatch, tmp_path):
         path = project / name if isinstance(name, str) else name
         console = SafeConsole(file=io.StringIO(), width=60)
         draft = resolve(path, sets)
-        print_plan(draft, console)
+        (print_comparison if draft.recipe.kind == "compare" else print_plan)(draft, console)
         return draft, console.file.getvalue()
 
     return of

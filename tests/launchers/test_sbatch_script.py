@@ -10,6 +10,10 @@ from summtune.base.safe_python import START
 from summtune.launchers.sbatch_script import sbatch_script
 
 
+def script_of(plan, run_dir):
+    return sbatch_script(plan.name, plan.recipe.slurm, plan.stages, run_dir)
+
+
 def directives(text):
     return [line.removeprefix("#SBATCH ") for line in text.splitlines() if line.startswith("#SBATCH")]
 
@@ -19,7 +23,7 @@ def test_directives_follow_the_recipe(slurm_plan, tmp_path):
         partition="gpu", account="lab", time="12:00:00", nodes=4, gpus_per_node=8, cpus_per_node=32,
         constraint="a100&ib", stop_seconds=600, extra=["--mem=200G", "--qos=long"], setup=["module load cuda"],
     )  # fmt: skip
-    text = sbatch_script(plan, tmp_path)
+    text = script_of(plan, tmp_path)
     assert text.startswith("#!/bin/bash\n")
     assert directives(text) == [
         "--job-name=summtune-lora", f'--output="{tmp_path}/logs/slurm-%j.log"', "--open-mode=append", "--requeue",
@@ -31,25 +35,25 @@ def test_directives_follow_the_recipe(slurm_plan, tmp_path):
 
 
 def test_keys_missing_from_the_recipe_give_no_directives(slurm_plan, tmp_path):
-    text = sbatch_script(slurm_plan(), tmp_path)
+    text = script_of(slurm_plan(), tmp_path)
     asked = {line.split("=")[0] for line in directives(text)}
     assert not asked & {"--partition", "--account", "--time", "--constraint", "--gres", "--cpus-per-task"}
     assert "--cpus-per-task" not in text
 
 
 def test_gres_names_the_type_of_gpu(slurm_plan, tmp_path):
-    text = sbatch_script(slurm_plan(gpus_per_node=4, gpu_type="a100"), tmp_path)
+    text = script_of(slurm_plan(gpus_per_node=4, gpu_type="a100"), tmp_path)
     assert "--gres=gpu:a100:4" in directives(text)
 
 
 def test_stages_that_are_launched_alike_share_a_step(slurm_plan, tmp_path):
-    assert sbatch_script(slurm_plan(), tmp_path).endswith("\nrun train predict\n")
-    assert sbatch_script(slurm_plan(deepspeed=True), tmp_path).endswith("\nrun train\nrun predict\n")
+    assert script_of(slurm_plan(), tmp_path).endswith("\nrun train predict\n")
+    assert script_of(slurm_plan(deepspeed=True), tmp_path).endswith("\nrun train\nrun predict\n")
 
 
 def test_special_characters_in_names_are_quoted(slurm_plan, tmp_path):
     folder = tmp_path / '50% of $HOME\'s "runs"'
-    text = sbatch_script(slurm_plan(name="my recipe; rm -rf"), folder)
+    text = script_of(slurm_plan(name="my recipe; rm -rf"), folder)
     assert "--job-name=summtune-my_recipe__rm_-rf" in directives(text)
     assert "50%% of" in next(line for line in directives(text) if line.startswith("--output"))
     (setting,) = [line for line in text.splitlines() if line.startswith("run_dir=")]
@@ -68,7 +72,7 @@ def run_script(slurm_plan, tmp_path, commands):
         if job is not None:
             write_json(run_dir / "job.json", {"id": job, "events_from": 0})
         script = tmp_path / "job.sbatch"
-        script.write_text(sbatch_script(slurm_plan(deepspeed), run_dir).replace(*edit, 1))
+        script.write_text(script_of(slurm_plan(deepspeed), run_dir).replace(*edit, 1))
         environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "SLURM_JOB_ID": "12", "RUN": str(run_dir)}
         done = subprocess.run(
             ["bash", script], env=environment, capture_output=True, text=True, timeout=30, check=False

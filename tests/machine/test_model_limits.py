@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from made_up_recipes import train_recipe
+from made_up_recipes import prompt_recipe, train_recipe
 
 from summtune.base.errors import RecipeError
 from summtune.machine.model_limits import facts_of, lengths_within, misfits, prompt_limit, summary_limit
@@ -22,8 +22,8 @@ def write(folder, config, tokenizer=None, settings=None, **files):
     return folder
 
 
-def found(folder, **keys):
-    return [message for _, message in misfits(facts_of(folder), train_recipe(**keys))]
+def found(folder, recipe=train_recipe, **keys):
+    return [message for _, message in misfits(facts_of(folder), recipe(**keys))]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_lengths_beyond_the_positions_are_refused_with_file_and_value(tmp_path):
         for key, value in (("sequence_len", 129), ("generation.max_new_tokens", 129), ("target_len", 200))
     ]
     assert found(folder, sequence_len=128, target_len=128, generation={"max_new_tokens": 128}) == []
-    assert found(folder, kind="prompt", sequence_len=128, target_len=200, generation={"max_new_tokens": 1}) == []
+    assert found(folder, prompt_recipe, sequence_len=128, generation={"max_new_tokens": 1}) == []
 
 
 def test_a_recipe_is_refused_at_the_line_that_asks_too_much(project):
@@ -125,7 +125,7 @@ def test_a_special_token_missing_from_a_plain_tokenizer_is_refused(tmp_path, nam
 
 def test_a_prompted_models_tokenizer_needs_no_end_token(tmp_path):
     folder = write(tmp_path / "model", {"model_type": "mt5"}, settings=PLAIN | {"eos_token": None})
-    assert found(folder, kind="prompt") == []
+    assert found(folder, prompt_recipe) == []
 
 
 @pytest.mark.parametrize("kind", ["t5", "mbart", "encoder-decoder", "plbart"])

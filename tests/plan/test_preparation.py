@@ -229,7 +229,7 @@ def test_exemplars_that_are_too_few_are_an_error_before_anything_is_started(prep
     rows = [{"id": f"same_{i}", "dialogue": f"A: {i}", "summary": f"Summary {i}."} for i in range(2)]
     write_rows(project / "train.jsonl", rows)
     write_rows(project / "test.jsonl", rows[:1])
-    with pytest.raises(DataError, match=r"shots: 2 needs as many exemplars \(got 1 to choose from beside the 1"):
+    with pytest.raises(DataError, match=r"too few exemplars for shots: 2 \(got 1 to choose from without the 1"):
         prepare("datasets=[{path: ./train.jsonl}]", "shots=2", f"exemplars.choose={choose}", name="prompt.yaml")
 
 
