@@ -65,14 +65,9 @@ def recipe_markdown() -> str:
             for section in _sections(field.annotation):
                 keys.setdefault(section, {})[f"`{key}`"] = None
     for section, readers in keys.items():
-        lines += [
-            "",
-            f"## {' and '.join(filter(None, (', '.join(readers[:-1]), readers[-1])))}",
-            "",
-            (section.__doc__ or "").strip(),
-            "",
-            *_table(section),
-        ]
+        *others, last = readers
+        title = f"{', '.join(others)} and {last}" if others else last
+        lines += ["", f"## {title}", "", (section.__doc__ or "").strip(), "", *_table(section)]
     return "\n".join(lines)
 
 
