@@ -31,11 +31,14 @@ METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 PROTOCOL = {
     "implementation": "rouge_score",
     "version": "0.1.2",
+    "tokenizer": "rouge",
     "stemmer": True,
     "sentence_splitting": "newline",
     "references": "mean",
     "bootstrap": {"samples": 1000, "seed": 42, "confidence": 0.95},
 }
+UNKNOWN = dict.fromkeys(("device_hours", "devices", "peak_memory_bytes", "size_bytes"))
+COUNTS = {"trainable_parameters": 0, "total_parameters": 247_577_856}
 # Sets a control as a user does, and waits until the page is redrawn.
 ACT = """async ([id, value, event]) => {
   const control = document.getElementById(id);
@@ -65,19 +68,24 @@ def write_inputs(folder: Path, dialogues: int, systems: int, seed: int = 0) -> P
     rows = [write_run(folder / f"system_{number}", talks, text, chance, number) for number in range(systems)]
     names = [row["name"] for row in rows]
     estimate = {"difference": 0.1, "ci_low": 0.09, "ci_high": 0.11, "p_value": 0.0001, "p_adjusted": 0.004}
+    identical = {"title": "Same", "meaning": "Same.", "count": 0, "of": 1, "references": None}
+    identical |= {"examples": [], "pairs": []}
     comparison = {
         "protocol": PROTOCOL | {"permutations": 10_000, "correction": "holm"},
         "n": dialogues,
         "baseline": names[0],
         "systems": rows,
+        "floor": None,
+        "ceiling": None,
         "differences": [
             {"a": b, "b": a, "metric": metric} | estimate
             for place, a in enumerate(names)
             for b in names[place + 1 :]
             for metric in METRICS
         ],
-        "verdict": [f"{name} beats {names[0]} by 10.0 ROUGE-1 (95% interval 9.0 to 11.0)." for name in names[1:]],
+        "diagnostics": {"checks": {"identical_outputs": identical}},
         "warnings": [],
+        "verdict": [f"{name} beats {names[0]} by 10.0 ROUGE-1 (95% interval 9.0 to 11.0)." for name in names[1:]],
     }
     write_json(folder / "compare" / "comparison.json", comparison)
     return folder / "compare"
@@ -92,13 +100,14 @@ def write_run(folder: Path, talks: list[Any], text: Any, chance: random.Random, 
     scores = ({"id": id_} | {metric: chance.random() for metric in METRICS} for id_, _, _ in talks)
     write_jsonl(folder / "per_example.jsonl", scores)
     metrics = {metric: {"value": 0.4 + number / 50, "ci_low": 0.39, "ci_high": 0.5} for metric in METRICS}
-    found = {"checks": {}, "means": {}, "warnings": []}
-    written = {"protocol": PROTOCOL, "n": len(talks), "metrics": metrics, "per_example": "per_example.jsonl"}
-    write_json(folder / "metrics.json", written | {"diagnostics": found})
-    write_json(folder / "prediction_stats.json", {"trainable_parameters": 0, "total_parameters": 247_577_856})
+    scored = {"metrics": metrics, "by_references": {}}
+    hashes = {"ids_sha256": "0", "dialogues_sha256": None, "outputs_sha256": "0"}
+    written = {"protocol": PROTOCOL, "n": len(talks), "floor": None, "ceiling": None, **scored, **hashes}
+    found = {"checks": {}, "means": {}, "notes": [], "warnings": []}
+    write_json(folder / "metrics.json", written | {"per_example": "per_example.jsonl", "diagnostics": found})
+    write_json(folder / "prediction_stats.json", COUNTS)
     write_json(folder / "plan.json", {"name": folder.name, "kind": "prompt", "versions": {}, "recipe": {}})
-    counts = {"trainable_parameters": 0, "total_parameters": 247_577_856}
-    return {"name": f"System {number}", "run_dir": str(folder), "kind": "prompt", "metrics": metrics} | counts
+    return {"name": f"System {number}", "run_dir": str(folder), "kind": "prompt", "cost": UNKNOWN} | COUNTS | scored
 
 
 def measure(browser: Browser, path: Path, word: str) -> dict[str, float]:

@@ -8,6 +8,8 @@ import subprocess
 import pytest
 from installed_command import command_path
 
+pytest_plugins = ["finished_runs"]
+
 T5_CONFIG = {
     "model_type": "t5",
     "vocab_size": 32128,

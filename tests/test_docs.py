@@ -35,7 +35,7 @@ UNWANTED = {
     r"\bfrom elsewhere\b": "external",
     r"\b(?:is|are|was|were) (?:said|told)\b": "is reported",
     r"\b(?:lie|lies|stand|stands) (?:in|on|below|above|under|there|next)\b": "is",
-    r"\b(?-i:is none)\b": "is not a valid …",  # but `is None` in code
+    r"(?<!there\s)\b(?-i:is\snone)\b": "is not a valid …",  # but `is None` in code
     r"\bwhatever\b": "regardless of",
     r"\bof (?:its|their|our|your) own\b": "its own …, or say which",
     r"\bshall\b": "must, should or will",

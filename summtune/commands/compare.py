@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from summtune.base.console import SafeConsole
 from summtune.base.errors import InputError
@@ -16,20 +15,20 @@ from summtune.launchers.machines import OtherMachines
 from summtune.plan.beginning import origin_now
 from summtune.plan.draft import CompareDraft, RunDraft, complete_comparison
 from summtune.plan.plan import origin_of, read_plan
-from summtune.runs.run_directory import as_written, check_free, clear, leaving_nothing, locked
+from summtune.runs.comparison import COMPARISON_FILE, Comparison
+from summtune.runs.run_directory import check_free, clear, leaving_nothing, locked
 
 
 def compare_runs(run_dirs: Sequence[Path], as_json: bool) -> None:
     """Compare finished runs and print scores, differences and the verdict."""
     comparison = comparison_of([(None, path) for path in run_dirs])
     if as_json:
-        show_json(comparison)
+        show_json(comparison.to_json())
     else:
-        with as_written(*run_dirs):
-            show_comparison(comparison, SafeConsole())
+        show_comparison(comparison, SafeConsole())
 
 
-def comparison_of(runs: Sequence[tuple[str | None, Path]]) -> dict[str, Any]:
+def comparison_of(runs: Sequence[tuple[str | None, Path]]) -> Comparison:
     """Return what ``comparison.json`` holds, for finished runs; the first is the baseline.
 
     Args:
@@ -45,9 +44,8 @@ def comparison_of(runs: Sequence[tuple[str | None, Path]]) -> dict[str, Any]:
 
     if len(runs) < 2:
         raise InputError(f"a comparison needs at least two runs (got {len(runs)}); name their directories")
-    with as_written(*(path for _, path in runs)):
-        systems = [read_system(name, followed(path)) for name, path in runs]
-        return compare(systems, systems[0].name)
+    systems = [read_system(name, followed(path)) for name, path in runs]
+    return compare(systems, systems[0].name)
 
 
 def run_comparison(
@@ -96,14 +94,13 @@ def run_comparison(
         if not complete:
             return None
         display.stage("compare", f"{len(draft.parts)} systems")
-        with as_written(run_dir):
-            systems = [read_system(name, part.run_dir) for name, part in draft.parts]
-            comparison = compare(systems, draft.recipe.baseline or systems[0].name)
-            write_json(run_dir / "comparison.json", comparison)
-            for system in systems:
-                if system.kind == "train":
-                    write_text(system.run_dir / "model" / "README.md", model_card(system.run_dir, comparison))
-            write_compare_report(run_dir)
+        systems = [read_system(name, part.run_dir) for name, part in draft.parts]
+        comparison = compare(systems, draft.recipe.baseline or systems[0].name)
+        write_json(run_dir / COMPARISON_FILE, comparison.to_json())
+        for system in systems:
+            if system.facts.kind == "train":
+                write_text(system.run_dir / "model" / "README.md", model_card(system.run_dir, comparison))
+        write_compare_report(run_dir)
     return run_dir
 
 

@@ -31,6 +31,7 @@ from summtune.plan.plan import ScoredPlan, Scoring
 from summtune.recipe.sections import DatasetSource, EvaluationSettings
 from summtune.runs.records import Prediction
 from summtune.runs.run_directory import adopt, check_free, identity_in, leaving_nothing, locked, preparing
+from summtune.runs.statistics import STATS_FILE, PredictionStats
 
 _SCORERS = ("rouge_score", "sentencex", "evaluate")
 
@@ -61,13 +62,12 @@ def score_outputs(call: Call, output_dir: Path | None, as_json: bool) -> None:
     if output_dir is not None:
         check_place(output_dir)
     scored = score(call, say)
-    metrics = scored.evaluation.to_json()
     if output_dir is not None:
         write_scored(scored, output_dir)
     if as_json:
-        show_json(metrics)
+        show_json(scored.evaluation.scores.to_json())
     else:
-        show_scores({"name": scored.name, "metrics": metrics["metrics"]}, metrics, SafeConsole())
+        show_scores(scored.name, scored.evaluation.scores, SafeConsole())
     if output_dir is not None:
         say(f"report: {output_dir / 'report.html'}")
 
@@ -132,7 +132,11 @@ def write_scored(scored: Scored, into: Path) -> None:
 
     evaluation = scored.evaluation
     identity = hash_of(
-        [evaluation.ids_sha256, evaluation.outputs_sha256, {"evaluation": scored.settings.model_dump(mode="json")}]
+        [
+            evaluation.scores.ids_sha256,
+            evaluation.scores.outputs_sha256,
+            {"evaluation": scored.settings.model_dump(mode="json")},
+        ]
     )
     plan = ScoredPlan(
         name=scored.name,
@@ -144,8 +148,8 @@ def write_scored(scored: Scored, into: Path) -> None:
     with leaving_nothing(into), locked(into):
         with preparing(into) as prepared:
             write_jsonl(prepared / "predictions.jsonl", (prediction.to_json() for prediction in scored.predictions))
-            unknown = {"trainable_parameters": None, "total_parameters": None}
-            write_json(prepared / "prediction_stats.json", unknown)
+            unknown = PredictionStats(trainable_parameters=None, total_parameters=None)
+            write_json(prepared / STATS_FILE, unknown.to_json())
             write_evaluation(prepared, evaluation)
             write_json(prepared / "plan.json", plan.to_json())
             adopt(prepared, into)

@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 
 from summtune.base.console import SafeConsole
 from summtune.base.errors import DataError, InputError
-from summtune.base.files import expanded, read_json
+from summtune.base.files import expanded
 from summtune.base.printing import say
+from summtune.base.strict import read_model
 from summtune.commands.compare import comparison_of
 from summtune.commands.displaced import displaced_keys
 from summtune.commands.display import TerminalDisplay, WarningsDisplay
@@ -19,13 +20,16 @@ from summtune.commands.evaluate import check_place, score, write_scored
 from summtune.commands.evaluate_terms import Call
 from summtune.commands.run import run_draft
 from summtune.data.external_predictions import GivenRows
-from summtune.evaluator.resampling import Estimate
 from summtune.plan.draft import machines_of
 from summtune.plan.resolve import resolve
 from summtune.recipe.document import Document
 from summtune.recipe.given import document_of, settings_of
+from summtune.runs.comparison import COMPARISON_FILE
+from summtune.runs.comparison import Comparison as CompleteComparison
+from summtune.runs.comparison import Difference as Difference
+from summtune.runs.finished import FinishedRun, read_run
+from summtune.runs.metrics import Estimate
 from summtune.runs.records import Prediction
-from summtune.runs.run_directory import as_written, read_predictions
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 
@@ -55,31 +59,6 @@ class Result:
     def report(self) -> Path | None:
         """The HTML report; None where nothing was written."""
         return None if self.run_dir is None else self.run_dir / REPORT
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How far apart two systems are in one metric.
-
-    Args:
-        a: the system whose scores come first in the difference.
-        b: the system whose scores are subtracted.
-        metric: its name.
-        difference: mean over dialogues of a's score minus b's.
-        ci_low: lower end of its interval.
-        ci_high: upper end.
-        p_value: of the paired permutation test.
-        p_adjusted: with Holm's correction for all differences of the comparison.
-    """
-
-    a: str
-    b: str
-    metric: str
-    difference: float
-    ci_low: float | None
-    ci_high: float | None
-    p_value: float
-    p_adjusted: float
 
 
 @dataclass(frozen=True)
@@ -171,8 +150,8 @@ def evaluate(
         write_scored(scored, into)
     return Result(
         name=scored.name,
-        metrics=scored.evaluation.metrics,
-        warnings=tuple(scored.evaluation.diagnostics["warnings"]),
+        metrics=scored.evaluation.scores.metrics,
+        warnings=scored.evaluation.scores.diagnostics.warnings,
         predictions=scored.predictions,
         run_dir=None if into is None else into.resolve(),
     )
@@ -183,8 +162,7 @@ def compare(runs: Sequence[AnyPath | Result] | Mapping[str, AnyPath | Result]) -
     named = runs.items() if isinstance(runs, Mapping) else [(None, each) for each in runs]
     directories = [(name, _run_dir(each)) for name, each in named]
     comparison = comparison_of(directories)
-    with as_written(*(run_dir for _, run_dir in directories)):
-        return _comparison(comparison, None)
+    return _comparison(comparison, None)
 
 
 def _recipe(recipe: AnyPath | Mapping[str, Any], name: str | None) -> tuple[Path, Document | None]:
@@ -260,29 +238,27 @@ def _run_dir(given: AnyPath | Result) -> Path:
 
 
 def _read(run_dir: Path) -> Result | Comparison:
-    with as_written(run_dir):
-        if (run_dir / "comparison.json").is_file():
-            return _comparison(read_json(run_dir / "comparison.json"), run_dir)
-        return _result(run_dir, read_json(run_dir / "plan.json")["name"])
+    if (run_dir / COMPARISON_FILE).is_file():
+        return _comparison(read_model(CompleteComparison, run_dir / COMPARISON_FILE), run_dir)
+    return _result(read_run(run_dir), None)
 
 
-def _comparison(comparison: dict[str, Any], run_dir: Path | None) -> Comparison:
+def _comparison(comparison: CompleteComparison, run_dir: Path | None) -> Comparison:
     return Comparison(
-        systems={each["name"]: _result(Path(each["run_dir"]), each["name"]) for each in comparison["systems"]},
-        baseline=comparison["baseline"],
-        differences=tuple(Difference(**each) for each in comparison["differences"]),
-        verdict=tuple(comparison["verdict"]),
-        warnings=tuple(comparison["warnings"]),
+        systems={each.name: _result(read_run(Path(each.run_dir)), each.name) for each in comparison.systems},
+        baseline=comparison.baseline,
+        differences=comparison.differences,
+        verdict=comparison.verdict,
+        warnings=comparison.warnings,
         run_dir=run_dir,
     )
 
 
-def _result(run_dir: Path, name: str) -> Result:
-    metrics = read_json(run_dir / "metrics.json")
+def _result(run: FinishedRun, name: str | None) -> Result:
     return Result(
-        name=name,
-        metrics={metric: Estimate(**estimate) for metric, estimate in metrics["metrics"].items()},
-        warnings=tuple(metrics["diagnostics"].get("warnings", ())),
-        predictions=read_predictions(run_dir / "predictions.jsonl"),
-        run_dir=run_dir,
+        name=name or run.name,
+        metrics=run.scores.metrics,
+        warnings=run.scores.diagnostics.warnings,
+        predictions=list(run.predictions),
+        run_dir=run.folder,
     )

@@ -6,11 +6,12 @@ import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from summtune.base.errors import ModelError, StageError, os_error_text
-from summtune.base.files import read_json, write_bytes, write_json, write_text
+from summtune.base.files import write_bytes, write_json, write_text
 from summtune.base.places import BUILTIN_DATASETS, is_local
+from summtune.base.strict import read_model
 from summtune.data.hub_access import fetch_model
 from summtune.deepspeed.configs import DS_CONFIG
 from summtune.launchers import slurm
@@ -29,7 +30,6 @@ from summtune.runs import checkpoints
 from summtune.runs.run_directory import (
     PARTIAL_PREDICTIONS,
     adopt,
-    as_written,
     check_free,
     clear,
     forget,
@@ -40,6 +40,7 @@ from summtune.runs.run_directory import (
     preparing,
     read_predictions,
 )
+from summtune.runs.statistics import TRAINING_FILE, Training
 
 
 class Display(Protocol):
@@ -253,17 +254,20 @@ def _evaluate(plan: RunPlan, run_dir: Path) -> None:
     from summtune.evaluator.evaluation import evaluate, write_evaluation
 
     predictions = read_predictions(run_dir / "predictions.jsonl")
-    training = run_dir / "training.json"
-    weights = read_json(training) if training.exists() else None
-    leakage: dict[str, dict[str, Any]] = {role: found.model_dump() for role, found in plan.data.leakage.items()}
-    write_evaluation(run_dir, evaluate(predictions, plan.recipe.evaluation, leakage=leakage, weights=weights))
+    training = run_dir / TRAINING_FILE
+    scores = evaluate(
+        predictions,
+        plan.recipe.evaluation,
+        leakage={str(role): found for role, found in plan.data.leakage.items()},
+        training=read_model(Training, training) if training.exists() else None,
+    )
+    write_evaluation(run_dir, scores)
 
 
 def _report(plan: RunPlan, run_dir: Path) -> None:
     from summtune.report import write_run_report
     from summtune.report.model_card import model_card
 
-    with as_written(run_dir):
-        if plan.kind == "train":
-            write_text(run_dir / "model" / "README.md", model_card(run_dir))
-        write_run_report(run_dir)
+    if plan.kind == "train":
+        write_text(run_dir / "model" / "README.md", model_card(run_dir))
+    write_run_report(run_dir)

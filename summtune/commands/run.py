@@ -17,7 +17,7 @@ from summtune.launchers.local import MachineRank
 from summtune.launchers.machines import OtherMachines, commands, join, this_machine
 from summtune.plan.draft import CompareDraft, Draft, machines_of, runs_of
 from summtune.plan.resolve import resolve
-from summtune.runs.run_directory import as_written, is_complete
+from summtune.runs.run_directory import is_complete
 
 
 def run_recipe(
@@ -43,8 +43,7 @@ def run_recipe(
             display.stage("machines", f"machine {machine.rank} is done; the result is in {draft.run_dir}")
             return
     if run_dir is not None:
-        with as_written(run_dir):
-            show_result(run_dir, console)
+        show_result(run_dir, console)
     else:
         console.print("the same command shows how it goes, and the result")
 

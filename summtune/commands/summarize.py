@@ -31,6 +31,7 @@ from summtune.recipe.paths import resolve_model
 from summtune.recipe.sections import DatasetSource, Generation
 from summtune.runs.records import Dialogue
 from summtune.runs.run_directory import DATA_FILES, TOKENS, is_complete
+from summtune.runs.statistics import TRAINING_FILE
 
 
 def summarize_input(
@@ -95,7 +96,7 @@ def _of_run(run_dir: Path, folder: Path) -> RunPlan:
                     f"the run has not finished its training (got {run_dir}); run its recipe to the end first"
                 )
             (folder / "model").symlink_to(followed(run_dir / "model"))
-            shutil.copyfile(run_dir / "training.json", folder / "training.json")
+            shutil.copyfile(run_dir / TRAINING_FILE, folder / TRAINING_FILE)
         case PromptPlan():
             exemplars = DATA_FILES["exemplars"]
             if (run_dir / exemplars).is_file():

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from summtune.runs.metrics import ByReferences, References
+
 FloatArray = npt.NDArray[np.float64]
 
-Aggregate = Literal["mean", "max"]
 
-
-def by_dialogue(pairs: FloatArray, counts: Sequence[int], aggregate: Aggregate) -> FloatArray:
+def by_dialogue(pairs: FloatArray, counts: Sequence[int], aggregate: References) -> FloatArray:
     """Return one score per dialogue, shape ``(dialogues, ...)``.
 
     Args:
@@ -30,8 +29,8 @@ def by_dialogue(pairs: FloatArray, counts: Sequence[int], aggregate: Aggregate) 
     return np.asarray(sums / sizes.reshape(-1, *[1] * (sums.ndim - 1)), dtype=np.float64)
 
 
-def by_references(pairs: FloatArray, counts: Sequence[int]) -> dict[str, Any]:
-    """Return the means over dialogues under every aggregation: ``{"mean", "max", "each"}``.
+def by_references(pairs: FloatArray, counts: Sequence[int]) -> ByReferences:
+    """Return the means over dialogues under every aggregation.
 
     ``each`` holds the score against the first references, the second ones, and so on; None if dialogues have different
     numbers of references, since the n-th references of only some dialogues are not a meaningful set.
@@ -41,8 +40,8 @@ def by_references(pairs: FloatArray, counts: Sequence[int]) -> dict[str, Any]:
         counts: number of pairs of each dialogue.
     """
     alike = len(set(counts)) == 1
-    return {
-        "mean": float(by_dialogue(pairs, counts, "mean").mean()),
-        "max": float(by_dialogue(pairs, counts, "max").mean()),
-        "each": pairs.reshape(-1, counts[0]).mean(axis=0).tolist() if alike else None,
-    }
+    return ByReferences(
+        mean=float(by_dialogue(pairs, counts, "mean").mean()),
+        max=float(by_dialogue(pairs, counts, "max").mean()),
+        each=tuple(pairs.reshape(-1, counts[0]).mean(axis=0).tolist()) if alike else None,
+    )

@@ -18,7 +18,14 @@ from summtune.evaluator.identical import warnings as identical_warnings
 from summtune.evaluator.resampling import estimate_means, holm, paired_p_values
 from summtune.evaluator.systems import FinishedSystem, ScoredSystem, read_scores
 from summtune.evaluator.verdict import verdict
-from summtune.recipe.sections import Tokenizer
+from summtune.runs.comparison import (
+    Comparison,
+    ComparisonChecks,
+    ComparisonDiagnostics,
+    ComparisonProtocol,
+    Difference,
+)
+from summtune.runs.metrics import Anchor, Bootstrap, ExtraMetric, Protocol
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -26,8 +33,8 @@ PERMUTATIONS = 100_000
 """Sign flips behind each p-value. The smallest that can result, 1/100,001, stays small when Holm multiplies it."""
 
 
-def compare(systems: Sequence[FinishedSystem], baseline: str | None) -> dict[str, Any]:
-    """Return ``comparison.json``: every system's scores, and the paired difference of every two.
+def compare(systems: Sequence[FinishedSystem], baseline: str | None) -> Comparison:
+    """Return what ``comparison.json`` holds: every system's scores, and the paired difference of every two.
 
     A difference is ``a`` minus ``b``; ``b`` is the baseline if it is one of the two, otherwise the system listed first.
     Its interval is that of the paired bootstrap under the systems' settings, its ``p_value`` that of the paired
@@ -47,24 +54,36 @@ def compare(systems: Sequence[FinishedSystem], baseline: str | None) -> dict[str
     scored = [read_scores(system) for system in systems]
     for other in scored[1:]:
         _check_comparable(scored[0], other)
-    protocol = scored[0].metrics["protocol"]
-    checks = {"identical_outputs": identical_outputs(list(_pairs(scored, baseline)))}
-    if any(map(numbers.is_fraction, scored[0].metrics["metrics"])):
-        # From the predictions file rather than metrics.json: an older summtune did not make this check.
-        checks[unread.NAME] = unread.unread_letters(scored[0].references.items(), _tokenizer(protocol))
-    comparison: dict[str, Any] = {
-        "protocol": protocol | {"permutations": PERMUTATIONS, "correction": "holm"},
-        "n": scored[0].metrics["n"],
-        "baseline": baseline,
-        "systems": [each.to_json() for each in scored],
-        "floor": _anchor("floor", scored),
-        "ceiling": _anchor("ceiling", scored),
-        "differences": _differences(scored, baseline, protocol["bootstrap"]),
-        "diagnostics": {"checks": checks},
-        "warnings": list(_warnings(scored, baseline, checks)),
-    }
-    comparison["verdict"] = verdict(comparison)
-    return comparison
+    first = scored[0].scores
+    checks = _checks(scored, baseline)
+    comparison = Comparison(
+        protocol=ComparisonProtocol(**_given(first.protocol), permutations=PERMUTATIONS, correction="holm"),
+        n=first.n,
+        baseline=baseline,
+        systems=tuple(each.compared() for each in scored),
+        floor=_floor(scored),
+        ceiling=next((each.scores.ceiling for each in scored if each.scores.ceiling is not None), None),
+        differences=_differences(scored, baseline, first.protocol.bootstrap),
+        diagnostics=ComparisonDiagnostics(checks=checks),
+        warnings=tuple(_warnings(scored, baseline, checks)),
+        verdict=(),
+    )
+    return comparison.model_copy(update={"verdict": verdict(comparison)})
+
+
+def _given(protocol: Protocol) -> dict[str, Any]:
+    """Return the fields of the protocol that its file has."""
+    return {name: value for name, value in protocol if name in protocol.model_fields_set}
+
+
+def _checks(scored: Sequence[ScoredSystem], baseline: str | None) -> ComparisonChecks:
+    checks = ComparisonChecks(identical_outputs=identical_outputs(list(_pairs(scored, baseline))))
+    if not any(map(numbers.is_fraction, scored[0].scores.metrics)):
+        return checks
+    letters = unread.unread_letters(
+        ((each.id, each.references) for each in scored[0].run.predictions), scored[0].scores.protocol.tokenizer
+    )
+    return checks.model_copy(update={"unread_letters": letters})
 
 
 def _check_names(systems: Sequence[FinishedSystem], baseline: str | None) -> None:
@@ -84,51 +103,54 @@ def _check_names(systems: Sequence[FinishedSystem], baseline: str | None) -> Non
 
 
 def _check_comparable(first: ScoredSystem, other: ScoredSystem) -> None:
-    ours, theirs = (_flat_protocol(each.metrics["protocol"]) for each in (first, other))
-    our_extra, their_extra = _extra_protocols(first, other)
+    ours, theirs = (_flat_protocol(each.scores.protocol) for each in (first, other))
+    our_extra, their_extra = _extra_protocols(first.scores.protocol, other.scores.protocol)
     ours, theirs = ours | our_extra, theirs | their_extra
     for field in sorted(ours.keys() | theirs.keys()):
         if ours.get(field) != theirs.get(field):
             raise ComparisonError(
-                f"{first.system.name} and {other.system.name} were scored under different protocols (got {field} "
+                f"{first.name} and {other.name} were scored under different protocols (got {field} "
                 f"{ours.get(field)!r} and {theirs.get(field)!r}); score both with the same evaluation settings"
             )
-    for field in ("n", "ids_sha256", "dialogues_sha256"):
-        values = first.metrics[field], other.metrics[field]
+    for field, values in {
+        "n": (first.scores.n, other.scores.n),
+        "ids_sha256": (first.scores.ids_sha256, other.scores.ids_sha256),
+        "dialogues_sha256": (first.scores.dialogues_sha256, other.scores.dialogues_sha256),
+    }.items():
         if values[0] != values[1] and None not in values:
             raise ComparisonError(
-                f"{first.system.name} and {other.system.name} were scored on different dialogues or references (got "
+                f"{first.name} and {other.name} were scored on different dialogues or references (got "
                 f"{field} {values[0]} and {values[1]}{_foreign_ids(first, other)}); "
                 "give both the same test_datasets"
             )
-    if not first.metrics["metrics"].keys() & other.metrics["metrics"].keys():
+    if not first.scores.metrics.keys() & other.scores.metrics.keys():
         raise ComparisonError(
-            f"{first.system.name} and {other.system.name} have no metric in common (got "
-            f"{', '.join(first.metrics['metrics'])} and {', '.join(other.metrics['metrics'])}); score both with one"
+            f"{first.name} and {other.name} have no metric in common (got "
+            f"{', '.join(first.scores.metrics)} and {', '.join(other.scores.metrics)}); score both with one"
         )
 
 
-def _flat_protocol(protocol: dict[str, Any]) -> dict[str, Any]:
+def _flat_protocol(protocol: Protocol) -> dict[str, object]:
     """Return the protocol with dotted keys."""
-    flat = {f"bootstrap.{key}": value for key, value in protocol["bootstrap"].items()}
-    flat["tokenizer"] = _tokenizer(protocol)
-    return flat | {key: value for key, value in protocol.items() if key not in ("bootstrap", "extra_metrics")}
+    flat: dict[str, object] = {f"bootstrap.{key}": value for key, value in protocol.bootstrap}
+    return flat | {key: value for key, value in protocol if key not in ("bootstrap", "extra_metrics")}
 
 
-def _extra_protocols(first: ScoredSystem, other: ScoredSystem) -> tuple[dict[str, Any], dict[str, Any]]:
+def _extra_protocols(first: Protocol, other: Protocol) -> tuple[dict[str, object], dict[str, object]]:
     """Return how each system computed the metrics of the evaluate library that both have."""
-    ours, theirs = (each.metrics["protocol"].get("extra_metrics", {}) for each in (first, other))
+    ours, theirs = (each.extra_metrics for each in (first, other))
     both = ours.keys() & theirs.keys()
-    keys = ("implementation", "version", "references", "script", "arguments", "details.hashcode", "details.signature")
-    flat = [{f"{name}.{key}": _made(each[name], key) for name in both for key in keys} for each in (ours, theirs)]
+    flat = [
+        {f"{name}.{key}": value for name in both for key, value in _how_made(each[name]).items()}
+        for each in (ours, theirs)
+    ]
     return flat[0], flat[1]
 
 
-def _made(protocol: dict[str, Any], key: str) -> Any:
+def _how_made(metric: ExtraMetric) -> dict[str, object]:
     """Return how a metric was computed; ``details`` (BERTScore's hash code) covers versions that we do not record."""
-    part, _, rest = key.partition(".")
-    value = protocol.get(part)
-    return (value or {}).get(rest) if rest else value
+    made = {key: value for key, value in metric if key != "details"}
+    return made | {f"details.{key}": metric.details.get(key) for key in ("hashcode", "signature")}
 
 
 def _foreign_ids(first: ScoredSystem, other: ScoredSystem) -> str:
@@ -136,76 +158,77 @@ def _foreign_ids(first: ScoredSystem, other: ScoredSystem) -> str:
     ours, theirs = (set(next(iter(each.per_example.values()), {})) for each in (first, other))
     only = [
         f"only {name} has {sorted(ids)[0]!r}"
-        for name, ids in ((first.system.name, ours - theirs), (other.system.name, theirs - ours))
+        for name, ids in ((first.name, ours - theirs), (other.name, theirs - ours))
         if ids
     ]
     return "; " + ", ".join(only) if only else ""
 
 
-def _anchor(which: str, scored: Sequence[ScoredSystem]) -> dict[str, Any] | None:
-    """Return the floor or ceiling: a property of the dialogues, so any system that has it will do."""
-    return next((each.metrics[which] for each in scored if each.metrics[which] is not None), None)
+def _floor(scored: Sequence[ScoredSystem]) -> Anchor | None:
+    """Return the floor: a property of the dialogues, so that of any system that has it."""
+    return next((each.scores.floor for each in scored if each.scores.floor is not None), None)
 
 
 def _pairs(scored: Sequence[ScoredSystem], baseline: str | None) -> Iterator[tuple[ScoredSystem, ScoredSystem]]:
     """Yield every two systems, with the baseline (otherwise the one listed first) second."""
     for first, second in itertools.combinations(scored, 2):
-        yield (first, second) if second.system.name == baseline else (second, first)
+        yield (first, second) if second.name == baseline else (second, first)
 
 
-def _differences(
-    scored: Sequence[ScoredSystem], baseline: str | None, bootstrap: dict[str, Any]
-) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
+def _differences(scored: Sequence[ScoredSystem], baseline: str | None, bootstrap: Bootstrap) -> tuple[Difference, ...]:
+    rows: list[tuple[str, str, str]] = []
     columns: list[FloatArray] = []
     for a, b in _pairs(scored, baseline):
         for metric in (name for name in a.per_example if name in b.per_example):
-            rows.append({"a": a.system.name, "b": b.system.name, "metric": metric})
+            rows.append((a.name, b.name, metric))
             ids = sorted(a.per_example[metric])  # the same for every system, as was checked
             columns.append(np.array([a.per_example[metric][id_] - b.per_example[metric][id_] for id_ in ids]))
     if not rows:
-        return rows
+        return ()
     matrix = np.column_stack(columns)
-    estimates = estimate_means(matrix, **bootstrap)
-    p_values = paired_p_values(matrix, permutations=PERMUTATIONS, seed=bootstrap["seed"])
-    for row, estimate, p_value, adjusted in zip(rows, estimates, p_values, holm(p_values), strict=True):
-        row |= {"difference": estimate.value, "ci_low": estimate.ci_low, "ci_high": estimate.ci_high}
-        row |= {"p_value": float(p_value), "p_adjusted": float(adjusted)}
-    return rows
-
-
-def _tokenizer(protocol: dict[str, Any]) -> Tokenizer:
-    """Return ROUGE's tokenizer; an older summtune had only rouge_score's."""
-    tokenizer: Tokenizer = protocol.get("tokenizer", "rouge")
-    return tokenizer
-
-
-def _warnings(scored: Sequence[ScoredSystem], baseline: str | None, checks: dict[str, dict[str, Any]]) -> Iterator[str]:
-    yield from unread.warnings(checks.get(unread.NAME))
-    yield from joint_warnings({each.system.name: each.metrics["diagnostics"]["checks"] for each in scored})
-    first = next(iter(scored[0].metrics["metrics"]))
-    if not (numbers.is_fraction(first) and unread.draws_no_verdict(checks.get(unread.NAME))):
-        yield from _no_better_than_the_floor(scored)
-    trained = [each.system.name for each in scored if each.system.kind == "train"]
-    yield from identical_warnings(
-        checks["identical_outputs"], {name: baseline for name in trained if baseline is not None}
+    estimates = estimate_means(matrix, samples=bootstrap.samples, confidence=bootstrap.confidence, seed=bootstrap.seed)
+    p_values = paired_p_values(matrix, permutations=PERMUTATIONS, seed=bootstrap.seed)
+    return tuple(
+        Difference(
+            a=a,
+            b=b,
+            metric=metric,
+            difference=estimate.value,
+            ci_low=estimate.ci_low,
+            ci_high=estimate.ci_high,
+            p_value=float(p_value),
+            p_adjusted=float(adjusted),
+        )
+        for (a, b, metric), estimate, p_value, adjusted in zip(rows, estimates, p_values, holm(p_values), strict=True)
     )
-    names = list(dict.fromkeys(name for each in scored for name in each.metrics["metrics"]))
+
+
+def _warnings(scored: Sequence[ScoredSystem], baseline: str | None, checks: ComparisonChecks) -> Iterator[str]:
+    yield from unread.warnings(checks.unread_letters)
+    yield from joint_warnings({each.name: each.scores.diagnostics.checks for each in scored})
+    first = next(iter(scored[0].scores.metrics))
+    if not (numbers.is_fraction(first) and unread.draws_no_verdict(checks.unread_letters)):
+        yield from _no_better_than_the_floor(scored)
+    trained = [each.name for each in scored if each.run.facts.kind == "train"]
+    yield from identical_warnings(
+        checks.identical_outputs, {name: baseline for name in trained if baseline is not None}
+    )
+    names = list(dict.fromkeys(name for each in scored for name in each.scores.metrics))
     for name in names:
-        without = [each.system.name for each in scored if name not in each.metrics["metrics"]]
+        without = [each.name for each in scored if name not in each.scores.metrics]
         if without:
             yield f"{name} was not computed for {', '.join(without)}, so it does not compare every system."
 
 
 def _no_better_than_the_floor(scored: Sequence[ScoredSystem]) -> Iterator[str]:
-    floor = _anchor("floor", scored)
-    name = next(iter(scored[0].metrics["metrics"]))
-    if floor is None or name not in floor["metrics"] or numbers.is_lower_better(name):
+    floor = _floor(scored)
+    name = next(iter(scored[0].scores.metrics))
+    if floor is None or name not in floor.metrics or numbers.is_lower_better(name):
         return
-    lowest = floor["metrics"][name]["value"]
-    found = {each.system.name: each.metrics["metrics"].get(name) for each in scored}
-    values = {system: estimate["value"] for system, estimate in found.items() if estimate is not None}
+    lowest = floor.metrics[name].value
+    found = {each.name: each.scores.metrics.get(name) for each in scored}
+    values = {system: estimate.value for system, estimate in found.items() if estimate is not None}
     below = ", ".join(f"{system} {numbers.score(name, value)}" for system, value in values.items() if value <= lowest)
     if below:
         unit = numbers.metric_title(name)
-        yield f"No higher than {floor['name']}, which scores {numbers.score(name, lowest)} {unit}: {below}."
+        yield f"No higher than {floor.name}, which scores {numbers.score(name, lowest)} {unit}: {below}."

@@ -6,9 +6,8 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,82 +18,59 @@ from summtune.base.files import write_json, write_jsonl
 from summtune.evaluator import rouge
 from summtune.evaluator.aggregation import by_dialogue, by_references
 from summtune.evaluator.anchors import CEILING, FLOOR, TextSet, ceiling, floor
-from summtune.evaluator.diagnostics import unread
 from summtune.evaluator.diagnostics.diagnosis import diagnose
 from summtune.evaluator.diagnostics.unread import draws_no_verdict
 from summtune.evaluator.extra_metrics import score_extra
-from summtune.evaluator.resampling import Estimate, estimate_means
+from summtune.evaluator.resampling import estimate_means
 from summtune.evaluator.sentences import splitting
 from summtune.recipe.sections import EvaluationSettings
+from summtune.runs.diagnostics import LeakedDialogues
+from summtune.runs.metrics import (
+    METRICS_FILE,
+    PER_EXAMPLE_FILE,
+    Anchor,
+    Bootstrap,
+    ByReferences,
+    Estimate,
+    ExtraMetric,
+    Protocol,
+    RunMetrics,
+)
 from summtune.runs.records import Prediction
+from summtune.runs.statistics import Training
 
 FloatArray = npt.NDArray[np.float64]
-
-METRICS_FILE = "metrics.json"
-PER_EXAMPLE_FILE = "per_example.jsonl"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of one system, with all that a comparison with another system needs.
+    """The scores of one system.
 
     Args:
-        protocol: how the scores were computed; only systems with equal protocols are compared.
+        scores: what ``metrics.json`` holds.
         ids: of the dialogues, in the order of the predictions.
-        metrics: the mean over dialogues with its interval; ROUGE as fractions from 0 to 1, others on their own scale.
-        by_references: by ROUGE variant, its mean under every aggregation, see ``aggregation.by_references``.
-        floor: what the first three turns of each dialogue score; None if dialogues are unknown.
-        ceiling: what each reference scores against the others; None if no dialogue has two.
         per_example: by metric, one score per dialogue, shape ``(n,)``; without metrics of the whole corpus.
-        ids_sha256: hash of all ids with their references in any order: what the systems were scored on.
-        dialogues_sha256: hash of all ids with their dialogues; None if dialogues are unknown.
-        outputs_sha256: hash of all ids with their predictions: equal for two systems that wrote the same.
-        diagnostics: see ``summtune.evaluator.diagnostics.diagnosis.diagnose``.
     """
 
-    protocol: dict[str, Any]
+    scores: RunMetrics
     ids: tuple[str, ...]
-    metrics: dict[str, Estimate]
-    by_references: dict[str, dict[str, Any]]
-    floor: dict[str, Any] | None
-    ceiling: dict[str, Any] | None
     per_example: dict[str, FloatArray]
-    ids_sha256: str
-    dialogues_sha256: str | None
-    outputs_sha256: str
-    diagnostics: dict[str, Any]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the object as written to ``metrics.json``."""
-        return {
-            "protocol": self.protocol,
-            "n": len(self.ids),
-            "metrics": {name: asdict(estimate) for name, estimate in self.metrics.items()},
-            "by_references": self.by_references,
-            "floor": self.floor,
-            "ceiling": self.ceiling,
-            "per_example": PER_EXAMPLE_FILE,
-            "ids_sha256": self.ids_sha256,
-            "dialogues_sha256": self.dialogues_sha256,
-            "outputs_sha256": self.outputs_sha256,
-            "diagnostics": self.diagnostics,
-        }
 
 
 def evaluate(
     predictions: Sequence[Prediction],
     settings: EvaluationSettings,
     *,
-    leakage: Mapping[str, Mapping[str, Any]] | None = None,
-    weights: Mapping[str, int | None] | None = None,
+    leakage: Mapping[str, LeakedDialogues] | None = None,
+    training: Training | None = None,
 ) -> Evaluation:
     """Return the scores of ``predictions`` under the protocol that ``settings`` describe.
 
     Args:
         predictions: one per dialogue, each with its references.
         settings: the recipe's ``evaluation`` section.
-        leakage: ``data.leakage`` of the plan, for the diagnostics.
-        weights: ``unchanged_tensors`` and ``compared_tensors`` of ``training.json``, for the diagnostics.
+        leakage: by role the test dialogues that were found in its data, for the diagnostics.
+        training: what the model's training reported, for the diagnostics; None without one.
 
     Raises:
         DataError: there is no prediction, an id is repeated, or a dialogue has no reference.
@@ -109,27 +85,29 @@ def evaluate(
     )
     sets = {"system": system, FLOOR: floor(predictions), CEILING: ceiling(predictions)}
     scored, extra_protocol = _score({name: each for name, each in sets.items() if each is not None}, settings)
-    protocol = _protocol(settings)
-    if extra_protocol:
-        protocol["extra_metrics"] = extra_protocol
     whole = scored["system"]
     metrics, below = _estimates(whole, settings), _anchor(sets[FLOOR], FLOOR, scored, settings)
     tokenizer = settings.tokenizer if whole.by_references else None
-    diagnostics = diagnose(predictions, tokenizer=tokenizer, leakage=leakage, weights=weights)
-    if not (draws_no_verdict(diagnostics["checks"].get(unread.NAME)) and numbers.is_fraction(next(iter(metrics)))):
-        diagnostics["warnings"] += _no_better_than(below, metrics)
+    diagnostics = diagnose(predictions, tokenizer=tokenizer, leakage=leakage, training=training)
+    if not (draws_no_verdict(diagnostics.unread_letters) and numbers.is_fraction(next(iter(metrics)))):
+        warnings = (*diagnostics.warnings, *_no_better_than(below, metrics))
+        diagnostics = diagnostics.model_copy(update={"warnings": warnings})
     return Evaluation(
-        protocol=protocol,
+        RunMetrics(
+            protocol=_protocol(settings, extra_protocol),
+            n=len(predictions),
+            metrics=metrics,
+            by_references=whole.by_references,
+            floor=below,
+            ceiling=_anchor(sets[CEILING], CEILING, scored, settings),
+            per_example=PER_EXAMPLE_FILE,
+            ids_sha256=_fingerprint([p.id, *p.references] for p in predictions),
+            dialogues_sha256=_fingerprint([p.id, p.dialogue] for p in predictions) if sets[FLOOR] is not None else None,
+            outputs_sha256=_fingerprint([p.id, p.prediction] for p in predictions),
+            diagnostics=diagnostics,
+        ),
         ids=tuple(prediction.id for prediction in predictions),
-        metrics=metrics,
-        by_references=whole.by_references,
-        floor=below,
-        ceiling=_anchor(sets[CEILING], CEILING, scored, settings),
         per_example=whole.per_example,
-        ids_sha256=_fingerprint([p.id, *p.references] for p in predictions),
-        dialogues_sha256=_fingerprint([p.id, p.dialogue] for p in predictions) if sets[FLOOR] is not None else None,
-        outputs_sha256=_fingerprint([p.id, p.prediction] for p in predictions),
-        diagnostics=diagnostics,
     )
 
 
@@ -141,7 +119,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
         for row, id_ in enumerate(evaluation.ids)
     )
     write_jsonl(folder / PER_EXAMPLE_FILE, rows)
-    write_json(folder / METRICS_FILE, evaluation.to_json())
+    write_json(folder / METRICS_FILE, evaluation.scores.to_json())
 
 
 def _check(predictions: Sequence[Prediction]) -> None:
@@ -167,10 +145,12 @@ class _Scores:
 
     per_example: dict[str, FloatArray]
     scalars: dict[str, float]
-    by_references: dict[str, dict[str, Any]]
+    by_references: dict[str, ByReferences]
 
 
-def _score(sets: Mapping[str, TextSet], settings: EvaluationSettings) -> tuple[dict[str, _Scores], dict[str, Any]]:
+def _score(
+    sets: Mapping[str, TextSet], settings: EvaluationSettings
+) -> tuple[dict[str, _Scores], dict[str, ExtraMetric]]:
     """Return the scores of each set and how the metrics of the evaluate library were computed."""
     rouge_names = [name for name in settings.metrics if rouge.is_rouge(name)]
     other_names = [name for name in settings.metrics if name not in rouge_names]
@@ -207,21 +187,23 @@ def _score_rouge(texts: TextSet, names: Sequence[str], settings: EvaluationSetti
     )
 
 
-def _protocol(settings: EvaluationSettings) -> dict[str, Any]:
-    bootstrap = {"samples": settings.bootstrap_samples, "seed": settings.bootstrap_seed}
-    return {
-        "implementation": rouge.IMPLEMENTATION,
-        "version": rouge.implementation_version(),
-        "tokenizer": settings.tokenizer,
-        "stemmer": settings.use_stemmer,
-        "sentence_splitting": splitting(settings.split_sentences),
-        "references": settings.references,
-        "bootstrap": bootstrap | {"confidence": settings.confidence},
-    }
+def _protocol(settings: EvaluationSettings, extra_metrics: dict[str, ExtraMetric]) -> Protocol:
+    protocol = Protocol(
+        implementation=rouge.IMPLEMENTATION,
+        version=rouge.implementation_version(),
+        tokenizer=settings.tokenizer,
+        stemmer=settings.use_stemmer,
+        sentence_splitting=splitting(settings.split_sentences),
+        references=settings.references,
+        bootstrap=Bootstrap(
+            samples=settings.bootstrap_samples, seed=settings.bootstrap_seed, confidence=settings.confidence
+        ),
+    )
+    return protocol.model_copy(update={"extra_metrics": extra_metrics}) if extra_metrics else protocol
 
 
 def _estimates(scores: _Scores, settings: EvaluationSettings) -> dict[str, Estimate]:
-    found = {name: Estimate(value) for name, value in scores.scalars.items()}
+    found = {name: Estimate(value=value, ci_low=None, ci_high=None) for name, value in scores.scalars.items()}
     if not scores.per_example:
         return found
     estimates = estimate_means(
@@ -235,24 +217,23 @@ def _estimates(scores: _Scores, settings: EvaluationSettings) -> dict[str, Estim
 
 def _anchor(
     texts: TextSet | None, name: str, scored: Mapping[str, _Scores], settings: EvaluationSettings
-) -> dict[str, Any] | None:
-    """Return the floor or the ceiling as written to ``metrics.json``."""
+) -> Anchor | None:
+    """Return the floor or the ceiling as it is in ``metrics.json``."""
     if texts is None:
         return None
-    metrics = {metric: asdict(each) for metric, each in _estimates(scored[name], settings).items()}
-    return {"name": name, "n": len(texts.texts_a_dialogue), "metrics": metrics}
+    return Anchor(name=name, n=len(texts.texts_a_dialogue), metrics=_estimates(scored[name], settings))
 
 
-def _no_better_than(floor: Mapping[str, Any] | None, metrics: Mapping[str, Estimate]) -> list[str]:
+def _no_better_than(floor: Anchor | None, metrics: Mapping[str, Estimate]) -> list[str]:
     """Return a sentence if the first metric is no higher than the floor's: then nothing was summarized."""
-    name = next((name for name in metrics if floor is not None and name in floor["metrics"]), None)
+    name = next((name for name in metrics if floor is not None and name in floor.metrics), None)
     if floor is None or name is None or numbers.is_lower_better(name):
         return []
-    ours, theirs = metrics[name].value, floor["metrics"][name]["value"]
+    ours, theirs = metrics[name].value, floor.metrics[name].value
     if ours > theirs:
         return []
     return [
-        f"The predictions score no higher than the first three turns of each dialogue ({floor['name']}): "
+        f"The predictions score no higher than the first three turns of each dialogue ({floor.name}): "
         f"{numbers.score(name, ours)} against {numbers.score(name, theirs)} {numbers.metric_title(name)}."
     ]
 

@@ -18,8 +18,9 @@ from summtune.base.files import read_json, write_json
 from summtune.base.hashing import content_sha256
 from summtune.base.places import is_local
 from summtune.base.safe_python import python_command, safe_environment
-from summtune.evaluator.aggregation import Aggregate, FloatArray, by_dialogue
+from summtune.evaluator.aggregation import FloatArray, by_dialogue
 from summtune.recipe.sections import metric_name
+from summtune.runs.metrics import ExtraMetric, References
 
 PredictionSet: TypeAlias = tuple[Sequence[str], Sequence[Sequence[str]]]
 """``n`` summaries, and for each of them one or more references."""
@@ -40,14 +41,14 @@ class ExtraScores:
 
     per_example: dict[str, FloatArray]
     scalars: dict[str, float]
-    protocol: dict[str, dict[str, Any]]
+    protocol: dict[str, ExtraMetric]
 
 
 def score_extra(
     sets: Sequence[PredictionSet],
     sources: Sequence[str],
     *,
-    aggregate: Aggregate,
+    aggregate: References,
     arguments: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> list[ExtraScores]:
     """Return the scores of metrics that are not ROUGE, for each set of predictions.
@@ -96,7 +97,7 @@ def _scores(
     names: Sequence[str],
     results: Sequence[dict[str, Any]],
     made: Sequence[dict[str, Any]],
-    aggregate: Aggregate,
+    aggregate: References,
 ) -> ExtraScores:
     """Return the scores of one set from what each metric returned for its pairs."""
     counts = [len(several) for several in references]
@@ -106,7 +107,7 @@ def _scores(
             scores.per_example[_score_name(name, key)] = by_dialogue(np.array(values), counts, aggregate)
         for key, value in result["scalars"].items():
             scores.scalars[_score_name(name, key)] = value
-        scores.protocol[name] = how | {"references": result["references"], "details": result["other"]}
+        scores.protocol[name] = ExtraMetric(**how, references=result["references"], details=result["other"])
     return scores
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from summtune.evaluator.systems import ScoredSystem
+from summtune.runs.comparison import IdenticalOutputs, SharedOutputs
+from summtune.runs.diagnostics import Finding
 
 _EXAMPLES = 5
 _SHOWN_CHARACTERS = 80
@@ -13,7 +14,7 @@ _MUCH = 0.5
 """Share of equal outputs from which on a warning is given: different models rarely agree to the letter."""
 
 
-def identical_outputs(pairs: Sequence[tuple[ScoredSystem, ScoredSystem]]) -> dict[str, Any]:
+def identical_outputs(pairs: Sequence[tuple[ScoredSystem, ScoredSystem]]) -> IdenticalOutputs:
     """Return the check ``identical_outputs`` of ``comparison.json``.
 
     ``count`` is the number of pairs of systems that wrote the same for every dialogue, ``pairs`` holds for each pair
@@ -22,32 +23,33 @@ def identical_outputs(pairs: Sequence[tuple[ScoredSystem, ScoredSystem]]) -> dic
     Args:
         pairs: every two systems.
     """
-    rows, examples = [], []
+    rows: list[SharedOutputs] = []
+    examples: list[Finding] = []
     for a, b in pairs:
         same = [id_ for id_, text in a.outputs.items() if b.outputs[id_] == text]
-        rows.append({"a": a.system.name, "b": b.system.name, "count": len(same), "of": len(a.outputs)})
+        rows.append(SharedOutputs(a=a.name, b=b.name, count=len(same), of=len(a.outputs)))
         if len(same) == len(a.outputs):
-            examples += [{"id": id_, "found": a.outputs[id_][:_SHOWN_CHARACTERS]} for id_ in same[:_EXAMPLES]]
-    return {
-        "title": "Identical systems",
-        "meaning": "Two systems wrote the same, letter by letter, for every dialogue.",
-        "count": sum(row["count"] == row["of"] for row in rows),
-        "of": len(rows),
-        "references": None,
-        "examples": examples[:_EXAMPLES],
-        "pairs": rows,
-    }
+            examples += [Finding(id=id_, found=a.outputs[id_][:_SHOWN_CHARACTERS]) for id_ in same[:_EXAMPLES]]
+    return IdenticalOutputs(
+        title="Identical systems",
+        meaning="Two systems wrote the same, letter by letter, for every dialogue.",
+        count=sum(row.count == row.of for row in rows),
+        of=len(rows),
+        references=None,
+        examples=tuple(examples[:_EXAMPLES]),
+        pairs=tuple(rows),
+    )
 
 
-def warnings(check: Mapping[str, Any], trained_on: Mapping[str, str]) -> Iterator[str]:
+def warnings(check: IdenticalOutputs, trained_on: Mapping[str, str]) -> Iterator[str]:
     """Yield a sentence for every two systems that agree on half of the dialogues or more.
 
     Args:
         check: what ``identical_outputs`` returned.
         trained_on: names of trained systems with the name of the system that is their base.
     """
-    for row in check["pairs"]:
-        a, b, count, of = row["a"], row["b"], row["count"], row["of"]
+    for row in check.pairs:
+        a, b, count, of = row.a, row.b, row.count, row.of
         if count == of:
             hint = "; its training may have changed nothing" if trained_on.get(a) == b else ""
             yield f"{a} wrote exactly what {b} wrote for every dialogue{hint}."

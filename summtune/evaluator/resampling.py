@@ -11,30 +11,16 @@ corrects for their number.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from summtune.runs.metrics import Estimate
 
 FloatArray = npt.NDArray[np.float64]
 
 _CHUNK_CELLS = 1_000_000
 """Resamples × dialogues held at once: 8 MB per matrix, for any number of resamples."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over dialogues with its percentile interval, in the unit of the scores.
-
-    Args:
-        value: the mean over the dialogues themselves.
-        ci_low: lower end; None if there is only one dialogue, or the metric has no scores per dialogue.
-        ci_high: upper end; None in the same cases.
-    """
-
-    value: float
-    ci_low: float | None = None
-    ci_high: float | None = None
 
 
 def estimate_means(scores: FloatArray, *, samples: int, confidence: float, seed: int) -> list[Estimate]:
@@ -53,11 +39,14 @@ def estimate_means(scores: FloatArray, *, samples: int, confidence: float, seed:
     """
     values = scores.mean(axis=0)
     if len(scores) < 2:
-        return [Estimate(float(value)) for value in values]
+        return [Estimate(value=float(value), ci_low=None, ci_high=None) for value in values]
     means = bootstrap_means(scores, samples=samples, seed=seed)
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(means, [tail, 1.0 - tail], axis=0)
-    return [Estimate(float(v), float(a), float(b)) for v, a, b in zip(values, low, high, strict=True)]
+    return [
+        Estimate(value=float(value), ci_low=float(a), ci_high=float(b))
+        for value, a, b in zip(values, low, high, strict=True)
+    ]
 
 
 def bootstrap_means(scores: FloatArray, *, samples: int, seed: int) -> FloatArray:

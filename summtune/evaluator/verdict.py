@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from summtune.base import numbers
 from summtune.evaluator.diagnostics import unread
+from summtune.runs.comparison import Comparison, Difference
 
-Row = Mapping[str, Any]
 
-
-def verdict(comparison: Mapping[str, Any]) -> list[str]:
+def verdict(comparison: Comparison) -> tuple[str, ...]:
     """Return one sentence for each system but the baseline, on the comparison's first metric.
 
     A sentence compares the system with the baseline and then with the best of all systems, so that one that beats the
@@ -25,33 +21,35 @@ def verdict(comparison: Mapping[str, Any]) -> list[str]:
     No conclusion is drawn from ROUGE that cannot read the references (`diagnostics.unread`); another metric may decide.
 
     Args:
-        comparison: what ``summtune.evaluator.comparison.compare`` returns.
+        comparison: without a verdict yet.
     """
-    unread_letters = comparison.get("diagnostics", {}).get("checks", {}).get(unread.NAME)
-    if not unread.draws_no_verdict(unread_letters):
-        return _sentences(comparison, _metric_of_verdict(comparison))
-    readable = [row for row in comparison["differences"] if not numbers.is_fraction(row["metric"])]
-    without = (
-        f"No verdict is drawn from ROUGE, which cannot read {numbers.rate(unread_letters['share'])} of the letters."
-    )
+    letters = comparison.diagnostics.checks.unread_letters
+    if letters is None or not unread.draws_no_verdict(letters):
+        return tuple(_sentences(comparison, _metric_of_verdict(comparison)))
+    readable = tuple(row for row in comparison.differences if not numbers.is_fraction(row.metric))
+    without = f"No verdict is drawn from ROUGE, which cannot read {numbers.rate(letters.share)} of the letters."
     if not readable:
-        return [without]
+        return (without,)
     # Holm's correction still covers all rows.
-    return [without, *_sentences(comparison, _metric_of_verdict({**comparison, "differences": readable}))]
+    return (
+        without,
+        *_sentences(comparison, _metric_of_verdict(comparison.model_copy(update={"differences": readable}))),
+    )
 
 
-def _sentences(comparison: Mapping[str, Any], metric: str | None) -> list[str]:
-    baseline = comparison["baseline"]
+def _sentences(comparison: Comparison, metric: str | None) -> list[str]:
+    baseline = comparison.baseline
     if metric is None:
         return ["Nothing can be tested: the systems share no score of single dialogues."]
-    scored = [system for system in comparison["systems"] if metric in system["metrics"]]
+    scored = [system for system in comparison.systems if metric in system.metrics]
     lower = numbers.is_lower_better(metric)
-    best: str = (min if lower else max)(scored, key=lambda system: system["metrics"][metric]["value"])["name"]
+    best = (min if lower else max)(scored, key=lambda system: system.metrics[metric].value).name
     words = _Words(comparison, metric)
     if baseline is None:
-        return [f"{words.against(best, each['name'])}." for each in scored if each["name"] != best]
+        return [f"{words.against(best, each.name)}." for each in scored if each.name != best]
     sentences = []
-    for name in (each["name"] for each in comparison["systems"] if each["name"] != baseline):
+    for name in (each.name for each in comparison.systems if each.name != baseline):
+        assert baseline is not None
         if (name, baseline) not in words.rows:
             sentences.append(f"{name} was not scored with {numbers.metric_title(metric)}.")
             continue
@@ -64,17 +62,17 @@ def _sentences(comparison: Mapping[str, Any], metric: str | None) -> list[str]:
     return sentences
 
 
-def _metric_of_verdict(comparison: Mapping[str, Any]) -> str | None:
-    """Return the metric of the verdict: the first that all systems have per dialogue, else the baseline's first."""
+def _metric_of_verdict(comparison: Comparison) -> str | None:
+    """Return the metric of the verdict: the first that all have for each dialogue, else the baseline's first."""
     pairs: dict[str, set[tuple[str, str]]] = {}
-    for row in comparison["differences"]:
-        pairs.setdefault(row["metric"], set()).add((row["a"], row["b"]))
+    for row in comparison.differences:
+        pairs.setdefault(row.metric, set()).add((row.a, row.b))
     most = max(map(len, pairs.values()), default=0)
     whole = [metric for metric, found in pairs.items() if len(found) == most]
-    n = len(comparison["systems"])
+    n = len(comparison.systems)
     if whole and most == n * (n - 1) // 2:
         return whole[0]
-    with_baseline = (metric for metric, found in pairs.items() if any(comparison["baseline"] in pair for pair in found))
+    with_baseline = (metric for metric, found in pairs.items() if any(comparison.baseline in pair for pair in found))
     return next(with_baseline, None)
 
 
@@ -86,55 +84,58 @@ class _Words:
         metric: of the sentences.
     """
 
-    def __init__(self, comparison: Mapping[str, Any], metric: str) -> None:
+    def __init__(self, comparison: Comparison, metric: str) -> None:
         self.metric = metric
-        self.alpha = 1 - comparison["protocol"]["bootstrap"]["confidence"]
-        self.tests = len(comparison["differences"])
-        rows: Sequence[Row] = [row for row in comparison["differences"] if row["metric"] == metric]
-        self.rows = {(row["a"], row["b"]): row for row in rows} | {(row["b"], row["a"]): _turned(row) for row in rows}
+        self.alpha = 1 - comparison.protocol.bootstrap.confidence
+        self.tests = len(comparison.differences)
+        rows = [row for row in comparison.differences if row.metric == metric]
+        self.rows = {(row.a, row.b): row for row in rows} | {(row.b, row.a): _turned(row) for row in rows}
 
     def against(self, name: str, other: str) -> str:
         """Return how one system compares with the other, with the metric's name."""
         row = self.rows[name, other]
-        if row["ci_low"] is None:
+        if row.interval is None:
             return f"one dialogue cannot tell {name} from {other}"
-        unit, p_value = numbers.metric_title(self.metric), numbers.p_value(row["p_adjusted"])
+        unit, p_value = numbers.metric_title(self.metric), numbers.p_value(row.p_adjusted)
         if not self._is_real(row):
             return f"{name} is not distinguishable from {other}: {self._signed(row)} {unit} ({p_value}{self._why(row)})"
-        won = "beats" if (row["difference"] > 0) != numbers.is_lower_better(self.metric) else "is worse than"
+        won = "beats" if (row.difference > 0) != numbers.is_lower_better(self.metric) else "is worse than"
         return f"{name} {won} {other} by {self._size(row)} {unit} ({p_value})"
 
     def behind_best(self, name: str, best: str) -> str:
         """Return briefly how far a system is behind the best one."""
         row = self.rows[name, best]
-        if row["ci_low"] is None:
+        if row.interval is None:
             return f"nor from {best}"
-        p_value = numbers.p_value(row["p_adjusted"])
+        p_value = numbers.p_value(row.p_adjusted)
         if self._is_real(row):
             return f"{best} beats it by {self._size(row)} ({p_value})"
         return f"it is not distinguishable from {best}: {self._signed(row)} ({p_value}{self._why(row)})"
 
-    def _is_real(self, row: Row) -> bool:
-        return bool(row["p_adjusted"] < self.alpha) and not row["ci_low"] <= 0 <= row["ci_high"]
+    def _is_real(self, row: Difference) -> bool:
+        return row.p_adjusted < self.alpha and not _holds_zero(row)
 
-    def _why(self, row: Row) -> str:
+    def _why(self, row: Difference) -> str:
         """Return why a difference whose interval excludes zero does not count."""
-        if row["ci_low"] <= 0 <= row["ci_high"] or row["p_adjusted"] < self.alpha or row["p_value"] >= self.alpha:
+        if _holds_zero(row) or row.p_adjusted < self.alpha or row.p_value >= self.alpha:
             return ""
         return f" among {self.tests} tests"
 
-    def _size(self, row: Row) -> str:
-        difference, low, high = row["difference"], row["ci_low"], row["ci_high"]
-        return numbers.with_half_width(self.metric, abs(difference), low, high)
+    def _size(self, row: Difference) -> str:
+        return numbers.with_half_width(self.metric, abs(row.difference), row.ci_low, row.ci_high)
 
-    def _signed(self, row: Row) -> str:
-        half = numbers.score(self.metric, (row["ci_high"] - row["ci_low"]) / 2)
-        return f"{numbers.difference(self.metric, row['difference'])} ± {half}"
+    def _signed(self, row: Difference) -> str:
+        low, high = row.interval or (0.0, 0.0)
+        return f"{numbers.difference(self.metric, row.difference)} ± {numbers.score(self.metric, (high - low) / 2)}"
 
 
-def _turned(row: Row) -> Row:
-    """Return the row of the same difference with ``a`` and ``b`` exchanged."""
-    turned = {**row, "a": row["b"], "b": row["a"], "difference": -row["difference"]}
-    if row["ci_low"] is not None:
-        turned |= {"ci_low": -row["ci_high"], "ci_high": -row["ci_low"]}
-    return turned
+def _holds_zero(row: Difference) -> bool:
+    low, high = row.interval or (0.0, 0.0)
+    return low <= 0 <= high
+
+
+def _turned(row: Difference) -> Difference:
+    """Return the difference seen from the other side."""
+    low, high = (None if end is None else -end for end in (row.ci_high, row.ci_low))
+    turned = {"a": row.b, "b": row.a, "difference": -row.difference, "ci_low": low, "ci_high": high}
+    return row.model_copy(update=turned)

@@ -13,10 +13,11 @@ from summtune.generation.generator import Output
 from summtune.generation.partial import discard, read_outputs
 from summtune.runs.records import Dialogue, Prediction
 from summtune.runs.run_directory import DATA_FILES, PARTIAL_PREDICTIONS
+from summtune.runs.statistics import STATS_FILE, PredictionStats
 
 
 def write_results(
-    run_dir: Path, asked: DistinctPrompts[Any], truncated: Sequence[bool], stats: Mapping[str, Any]
+    run_dir: Path, asked: DistinctPrompts[Any], truncated: Sequence[bool], stats: PredictionStats
 ) -> None:
     """Write ``predictions.jsonl`` and ``prediction_stats.json``, and delete the partial files.
 
@@ -41,7 +42,7 @@ def write_results(
     dialogues = (Dialogue.from_json(row) for row in read_jsonl(run_dir / DATA_FILES["test"]))
     joined = predictions_of(dialogues, asked, truncated, outputs)
     write_jsonl(run_dir / "predictions.jsonl", (prediction.to_json() for prediction in joined))
-    write_json(run_dir / "prediction_stats.json", stats)
+    write_json(run_dir / STATS_FILE, stats.to_json())
     discard(partial)
 
 

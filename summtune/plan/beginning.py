@@ -12,6 +12,7 @@ from pydantic import Field
 
 from summtune.base.version import __version__
 from summtune.recipe.sections import Section
+from summtune.runs.diagnostics import LeakedDialogues
 from summtune.runs.run_directory import timestamp
 
 PACKAGES = (
@@ -58,27 +59,12 @@ class RoleData(Section):
     sources: list[Source]
 
 
-class LeakedDialogue(Section):
-    """A test dialogue that the model is shown elsewhere, and where that is."""
-
-    id: str
-    found: str
-
-
-class Leakage(Section):
-    """Test dialogues that are also among the training data or the exemplars, wholly or nearly."""
-
-    count: int
-    of: int = Field(description="test dialogues")
-    examples: list[LeakedDialogue] = Field(description="the first of them")
-
-
 class PromptData(Section):
     """The data of a prompted model."""
 
     test: RoleData
     exemplars: RoleData | None = Field(description="None without shots")
-    leakage: dict[Literal["exemplars"], Leakage]
+    leakage: dict[Literal["exemplars"], LeakedDialogues]
 
 
 class TrainData(Section):
@@ -87,8 +73,8 @@ class TrainData(Section):
     test: RoleData
     train: RoleData
     validation: RoleData | None = Field(description="None without validation data")
-    leakage: dict[Literal["train", "validation"], Leakage]
-    overlap: Leakage | None = Field(
+    leakage: dict[Literal["train", "validation"], LeakedDialogues]
+    overlap: LeakedDialogues | None = Field(
         default=None, description="validation dialogues that are trained on; None where they are held out"
     )
 

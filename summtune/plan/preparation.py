@@ -19,10 +19,11 @@ from summtune.data.grouping import repeated_sentence
 from summtune.data.leakage import NearCopy, near_copies
 from summtune.data.reading import LoadedDialogues, read_dialogues
 from summtune.evaluator.diagnostics import unread
-from summtune.plan.beginning import Leakage, LeakedDialogue, PromptData, RoleData, Source, TrainData
+from summtune.plan.beginning import PromptData, RoleData, Source, TrainData
 from summtune.prompts.exemplars import check_exemplars
 from summtune.recipe.keys import PromptRecipe, RunRecipe, TrainRecipe
 from summtune.recipe.sections import DatasetSource
+from summtune.runs.diagnostics import Finding, LeakedDialogues
 from summtune.runs.records import Dialogue
 from summtune.runs.run_directory import DATA_FILES
 
@@ -56,7 +57,7 @@ def _prompt_data(recipe: PromptRecipe, into: Path, warn: Callable[[str], None]) 
     pool = None if recipe.datasets is None else _read(_with_split(recipe.datasets, chosen.split), "exemplars")
     for role in filter(None, (test, pool)):
         _tell(role, warn)
-    leakage: dict[Literal["exemplars"], Leakage] = {}
+    leakage: dict[Literal["exemplars"], LeakedDialogues] = {}
     if pool is not None:
         check_exemplars(pool.dialogues, test.dialogues, recipe.shots, chosen.choose, chosen.ids or ())
         leakage["exemplars"] = _leakage("exemplars", test, pool, warn)
@@ -79,7 +80,7 @@ def _train_data(recipe: TrainRecipe, into: Path, warn: Callable[[str], None]) ->
         train, validation = replace(train, dialogues=kept), replace(train, role="validation", dialogues=held_out)
     else:
         overlap = _overlap(validation, train, warn)
-    leakage: dict[Literal["train", "validation"], Leakage] = {"train": _leakage("train", test, train, warn)}
+    leakage: dict[Literal["train", "validation"], LeakedDialogues] = {"train": _leakage("train", test, train, warn)}
     if validation.dialogues:
         leakage["validation"] = _leakage("validation", test, validation, warn)
     # Before the training and not only with the scores: another tokenizer makes another run.
@@ -118,14 +119,14 @@ def _write(role: _Role, into: Path) -> RoleData:
     )
 
 
-def _leakage(name: str, test: _Role, training: _Role, warn: Callable[[str], None]) -> Leakage:
+def _leakage(name: str, test: _Role, training: _Role, warn: Callable[[str], None]) -> LeakedDialogues:
     found = find_leakage(test.dialogues, training.dialogues)
     if found.count:
         warn(_leakage_sentence(name, found))
     return found
 
 
-def _overlap(validation: _Role, train: _Role, warn: Callable[[str], None]) -> Leakage:
+def _overlap(validation: _Role, train: _Role, warn: Callable[[str], None]) -> LeakedDialogues:
     found = find_leakage(validation.dialogues, train.dialogues)
     if found.count:
         warn(
@@ -142,7 +143,7 @@ def _warn_of_unread_letters(recipe: RunRecipe, test: _Role, warn: Callable[[str]
             warn(sentence)
 
 
-def find_leakage(tests: Sequence[Dialogue], training: Sequence[Dialogue]) -> Leakage:
+def find_leakage(tests: Sequence[Dialogue], training: Sequence[Dialogue]) -> LeakedDialogues:
     """Return how many of the ``tests`` are, wholly or nearly, in ``training``.
 
     The examples name the training dialogue that has most of the test dialogue, and how much
@@ -155,11 +156,11 @@ def find_leakage(tests: Sequence[Dialogue], training: Sequence[Dialogue]) -> Lea
     examples = []
     for copy in sorted(best.values(), key=lambda copy: copy.test)[:LEAKAGE_EXAMPLES]:
         found = f"{training[copy.training].id}: {int(100 * copy.similarity)} % of its five-word runs"
-        examples.append(LeakedDialogue(id=tests[copy.test].id, found=found))
-    return Leakage(count=len(best), of=len(tests), examples=examples)
+        examples.append(Finding(id=tests[copy.test].id, found=found))
+    return LeakedDialogues(count=len(best), of=len(tests), examples=tuple(examples))
 
 
-def _leakage_sentence(role: str, found: Leakage) -> str:
+def _leakage_sentence(role: str, found: LeakedDialogues) -> str:
     where = "among the exemplars" if role == "exemplars" else f"in the {role} data"
     return (
         f"{found.count} of {found.of} test dialogues are also {where}, wholly or nearly; the scores are not to "
@@ -167,7 +168,7 @@ def _leakage_sentence(role: str, found: Leakage) -> str:
     )
 
 
-def _named(found: Leakage) -> str:
+def _named(found: LeakedDialogues) -> str:
     return "; ".join(f"{each.id} in {each.found}" for each in found.examples[:3])
 
 

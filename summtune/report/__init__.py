@@ -16,7 +16,7 @@ def write_run_report(run_dir: Path) -> Path:
         RunDirectoryError: the run has no scores yet, or its files do not belong together.
     """
     from summtune.report.contents import run_contents
-    from summtune.report.run_files import read_run
+    from summtune.runs.finished import read_run
 
     return _write(run_dir, run_contents(read_run(run_dir)))
 
@@ -28,7 +28,7 @@ def write_compare_report(compare_dir: Path) -> Path:
         RunDirectoryError: there is no ``comparison.json``, or a system's files are missing.
     """
     from summtune.report.contents import comparison_contents
-    from summtune.report.run_files import read_comparison
+    from summtune.runs.finished import read_comparison
 
     return _write(compare_dir, comparison_contents(read_comparison(compare_dir)))
 

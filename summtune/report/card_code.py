@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from summtune.prompts.templates import template_text
+from summtune.report.card_recipe import CardRecipe
+from summtune.runs.statistics import Precision
 
 _FULL = """\
 model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.{dtype}).eval()
@@ -50,16 +49,16 @@ def summarize(dialogue):
 print(summarize("#Person1#: Are you free at noon?\\n#Person2#: Yes, let's have lunch."))"""
 
 
-def card_code(recipe: Mapping[str, Any], precision: str, model_type: str | None) -> str:
+def card_code(recipe: CardRecipe, precision: Precision, model_type: str | None) -> str:
     """Return code that loads the model from the folder ``model``, and defines ``summarize``.
 
     Args:
-        recipe: of the run, with every key of its kind.
+        recipe: of the run.
         precision: of the predictions, ``bf16`` or ``fp32``.
         model_type: from the base model's config.json; None if unknown.
     """
     dtype = "bfloat16" if precision == "bf16" else "float32"
-    adapter = recipe.get("adapter")
+    adapter = recipe.adapter
     classes = {"AutoModelForSeq2SeqLM", "AutoTokenizer", "GenerationConfig"}
     if adapter is not None:
         classes.remove("AutoModelForSeq2SeqLM")
@@ -67,7 +66,7 @@ def card_code(recipe: Mapping[str, Any], precision: str, model_type: str | None)
         classes.add("BitsAndBytesConfig")
     loading = {None: _FULL, "lora": _MERGED, "qlora": _QUANTIZED}[adapter]
     cast = "" if dtype == "float32" else f"to(torch.{dtype})."
-    from_start = recipe.get("long_dialogues") == "truncate_start"
+    from_start = recipe.long_dialogues == "truncate_start"
     globally = ", global_attention_mask=(torch.arange(len(ids), device=model.device) == 0).long()[None]"
     lines = [
         "import torch",
@@ -75,8 +74,8 @@ def card_code(recipe: Mapping[str, Any], precision: str, model_type: str | None)
         f"from transformers import {', '.join(sorted(classes))}",
         "",
         'folder = "model"  # the path of this folder, or its id on the hub',
-        f"template = {template_text(recipe['prompt_template'])!r}",
-        f"sequence_len = {recipe['sequence_len']}",
+        f"template = {template_text(recipe.prompt_template)!r}",
+        f"sequence_len = {recipe.sequence_len}",
         "",
         "tokenizer = AutoTokenizer.from_pretrained(folder)",
         loading.format(dtype=dtype, cast=cast),

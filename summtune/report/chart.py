@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from summtune.base import numbers
 from summtune.base.visible import one_line
+from summtune.runs.comparison import ComparedSystem
+from summtune.runs.metrics import Anchor
+from summtune.runs.statistics import TrainLogRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,26 +53,26 @@ _LEGEND_MARK = 8  # characters that a colour sample and its gaps take
 
 
 def scores_svg(
-    systems: Sequence[Mapping[str, Any]],
+    systems: Sequence[ComparedSystem],
     *,
-    floor: Mapping[str, Any] | None = None,
-    ceiling: Mapping[str, Any] | None = None,
+    floor: Anchor | None = None,
+    ceiling: Anchor | None = None,
 ) -> str:
     """Return a chart of every system's ROUGE with its intervals, an ``<svg>`` element whose text is text.
 
     Args:
-        systems: ``systems`` of ``comparison.json``: each with ``name`` and ``metrics``.
-        floor: the scores of the dialogue's first lines, with ``name`` and ``metrics``: a dotted line per metric.
-        ceiling: the scores of people against each other, likewise: a dashed line per metric.
+        systems: a group of bars each.
+        floor: the scores of the dialogue's first lines: a dotted line per metric.
+        ceiling: the scores of people against each other: a dashed line per metric.
     """
     return as_svg("scores", lambda: _score_figure(systems, {"floor": floor, "ceiling": ceiling}))
 
 
 def scores_png(
-    systems: Sequence[Mapping[str, Any]],
+    systems: Sequence[ComparedSystem],
     *,
-    floor: Mapping[str, Any] | None = None,
-    ceiling: Mapping[str, Any] | None = None,
+    floor: Anchor | None = None,
+    ceiling: Anchor | None = None,
     dots_per_inch: int = 200,
 ) -> bytes:
     """Return the chart of ``scores_svg`` on a white background, as the bytes of a PNG file."""
@@ -83,7 +86,7 @@ def scores_png(
         return content.getvalue()
 
 
-def losses_svg(train_log: Sequence[Mapping[str, Any]], *, salt: str = "losses", width: float = 8.0) -> str:
+def losses_svg(train_log: Sequence[TrainLogRow], *, salt: str = "losses", width: float = 8.0) -> str:
     """Return a chart of the training loss, and of the evaluation loss if there is one, as an ``<svg>`` element.
 
     Args:
@@ -94,10 +97,10 @@ def losses_svg(train_log: Sequence[Mapping[str, Any]], *, salt: str = "losses", 
     return as_svg(salt, lambda: _loss_figure(train_log, width))
 
 
-def charted_metrics(systems: Sequence[Mapping[str, Any]]) -> list[str]:
+def charted_metrics(systems: Sequence[ComparedSystem]) -> list[str]:
     """Return the metrics that the chart shows: the ROUGE metrics that every system has, which share one scale."""
-    first = systems[0]["metrics"]
-    return [name for name in first if numbers.is_fraction(name) and all(name in each["metrics"] for each in systems)]
+    first = systems[0].metrics
+    return [name for name in first if numbers.is_fraction(name) and all(name in each.metrics for each in systems)]
 
 
 def plain_axes(axes: Axes, grid: Literal["y", "both"]) -> None:
@@ -163,20 +166,20 @@ def _with_own_ids(svg: str, salt: str) -> str:
     return re.sub(r"(?<=url\(#)|(?<=href=\"#)", f"{salt}-", svg)
 
 
-def _score_figure(systems: Sequence[Mapping[str, Any]], anchors: Mapping[str, Mapping[str, Any] | None]) -> Figure:
+def _score_figure(systems: Sequence[ComparedSystem], anchors: Mapping[str, Anchor | None]) -> Figure:
     from matplotlib.figure import Figure
 
     metrics = charted_metrics(systems)
     figure = Figure(figsize=(8.0, 3.5), layout="constrained")
     axes = figure.add_subplot()
     handles = [_bars(axes, systems, metrics, index) for index in range(len(systems))] if len(systems) > 1 else []
-    names = [system["name"] for system in systems] if len(systems) > 1 else []
+    names = [system.name for system in systems] if len(systems) > 1 else []
     if not handles:
         _bars(axes, systems, metrics, 0)
     for kind, anchor in anchors.items():
-        if anchor and any(name in anchor["metrics"] for name in metrics):
+        if anchor and any(name in anchor.metrics for name in metrics):
             handles.append(_anchor_lines(axes, metrics, anchor, kind))
-            names.append(f"{anchor['name']} ({kind})")
+            names.append(f"{anchor.name} ({kind})")
     axes.set_xticks(range(len(metrics)), [numbers.metric_title(name) for name in metrics])
     axes.set_ylabel("F-measure × 100")
     plain_axes(axes, "y")
@@ -187,20 +190,20 @@ def _score_figure(systems: Sequence[Mapping[str, Any]], anchors: Mapping[str, Ma
     return figure
 
 
-def _bars(axes: Axes, systems: Sequence[Mapping[str, Any]], metrics: Sequence[str], index: int) -> Any:
+def _bars(axes: Axes, systems: Sequence[ComparedSystem], metrics: Sequence[str], index: int) -> Any:
     """Draw one system's bars with their intervals and values."""
     import numpy as np
 
-    estimates = [systems[index]["metrics"][name] for name in metrics]
+    estimates = [systems[index].metrics[name] for name in metrics]
     width = _GROUP_WIDTH / len(systems) if len(systems) > 1 else 0.42
     left = np.arange(len(metrics)) + (index - (len(systems) - 1) / 2) * width
-    values = [100 * each["value"] for each in estimates]
+    values = [100 * each.value for each in estimates]
     # From the eighth system on, colours repeat; stripes distinguish those bars from the first ones.
     hatch = "//" if index >= len(PALETTE) else None
     bars = axes.bar(left, values, width * 0.92, color=PALETTE[index % len(PALETTE)], hatch=hatch, edgecolor=PAPER)
-    highs = [100 * _or(each["ci_high"], each["value"]) for each in estimates]
-    known = [place for place, each in enumerate(estimates) if each["ci_low"] is not None]
-    spread = [(values[at] - 100 * estimates[at]["ci_low"], highs[at] - values[at]) for at in known]
+    highs = [100 * (each.value if each.interval is None else each.interval[1]) for each in estimates]
+    known = [place for place, each in enumerate(estimates) if each.interval is not None]
+    spread = [(values[at] - 100 * (estimates[at].ci_low or 0.0), highs[at] - values[at]) for at in known]
     if known:  # a bar without an interval gets none, because one of zero length would look like certainty
         # A percentile interval may miss the mean, if only in the last bit; matplotlib refuses negative lengths.
         errors = np.maximum(0.0, np.transpose(spread))
@@ -211,14 +214,14 @@ def _bars(axes: Axes, systems: Sequence[Mapping[str, Any]], metrics: Sequence[st
     if len(systems) * len(metrics) <= _LABELLED_BARS:
         size = 9 if len(systems) * len(metrics) <= 16 else 8
         for x, high, name, each in zip(left, highs, metrics, estimates, strict=True):
-            _text(axes, x, high, numbers.score(name, each["value"]), size)
+            _text(axes, x, high, numbers.score(name, each.value), size)
     return bars
 
 
-def _anchor_lines(axes: Axes, metrics: Sequence[str], anchor: Mapping[str, Any], kind: str) -> Any:
+def _anchor_lines(axes: Axes, metrics: Sequence[str], anchor: Anchor, kind: str) -> Any:
     """Draw a line across each metric's bars, with its value on the right."""
-    places = [place for place, name in enumerate(metrics) if name in anchor["metrics"]]
-    values = [100 * anchor["metrics"][metrics[place]]["value"] for place in places]
+    places = [place for place, name in enumerate(metrics) if name in anchor.metrics]
+    values = [100 * anchor.metrics[metrics[place]].value for place in places]
     half = _GROUP_WIDTH / 2 + 0.04
     lines = axes.hlines(
         values, [x - half for x in places], [x + half for x in places], INK, ANCHOR_DASHES[kind], linewidth=1.1
@@ -232,7 +235,7 @@ def _anchor_lines(axes: Axes, metrics: Sequence[str], anchor: Mapping[str, Any],
     return lines
 
 
-def _loss_figure(train_log: Sequence[Mapping[str, Any]], width: float) -> Figure:
+def _loss_figure(train_log: Sequence[TrainLogRow], width: float) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -240,10 +243,12 @@ def _loss_figure(train_log: Sequence[Mapping[str, Any]], width: float) -> Figure
     axes = figure.add_subplot()
     titles = []
     # Neither line has the colour of a system, because both belong to the same system.
-    for key, title, colour in (("loss", "training loss", PALETTE[-1]), ("eval_loss", "validation loss", INK)):
-        points = sorted({row["step"]: row[key] for row in train_log if row.get(key) is not None}.items())
+    training = {row.step: row.loss for row in train_log if row.loss is not None}
+    validation = {row.step: row.eval_loss for row in train_log if row.eval_loss is not None}
+    for losses, title, colour in ((training, "training loss", PALETTE[-1]), (validation, "validation loss", INK)):
+        points = sorted(losses.items())
         if points:
-            marker = "o" if key == "eval_loss" or len(points) == 1 else ""
+            marker = "o" if losses is validation or len(points) == 1 else ""
             axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.6, marker=marker, markersize=4)
             titles.append(title)
     axes.set_xlabel("optimizer step")
@@ -252,10 +257,6 @@ def _loss_figure(train_log: Sequence[Mapping[str, Any]], width: float) -> Figure
     plain_axes(axes, "both")
     legend(figure, axes.get_lines(), titles)
     return figure
-
-
-def _or(value: float | None, otherwise: float) -> float:
-    return otherwise if value is None else value
 
 
 def _text(axes: Axes, x: float, y: float, text: str, size: float) -> None:

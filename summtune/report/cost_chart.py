@@ -11,6 +11,8 @@ from summtune.base import numbers
 from summtune.base.visible import one_line
 from summtune.report.chart import ANCHOR_DASHES, INK, PALETTE, SOFT, as_svg, legend, plain_axes
 from summtune.report.table import Table
+from summtune.runs.comparison import ComparedSystem
+from summtune.runs.metrics import Anchor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,12 +25,13 @@ _LOG_FROM = 20
 
 @dataclass(frozen=True)
 class _Cost:
-    """One kind of cost: its key, its title, the format of its values, and the factor between its units."""
+    """One kind of cost: its title, its value for a system, the format of values, and the factor between units."""
 
-    key: str
     title: str
+    of: Callable[[ComparedSystem], float | None]
     text: Callable[[float], str]
     step: int = 1000
+    decimal: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,33 +45,31 @@ class _Axis:
     logarithmic: bool
 
 
-def cost_table(systems: Sequence[Mapping[str, Any]], *, hours: str = "Device-hours") -> Table | None:
+def cost_table(systems: Sequence[ComparedSystem], *, hours: str = "Device-hours") -> Table | None:
     """Return systems × costs, without trained weights and costs that no system has; None if no cost is left.
 
     Args:
-        systems: ``systems`` of ``comparison.json``; ``cost``, or anything in it, may be missing.
+        systems: one per row.
         hours: the title of device-hours.
     """
-    shown = [cost for cost in _costs(hours)[1:] if any(_value(system, cost.key) is not None for system in systems)]
+    shown = [cost for cost in _costs(hours)[1:] if any(cost.of(system) is not None for system in systems)]
     if not shown:
         return None
-    rows = tuple(
-        (one_line(system["name"]), *(_cell(cost, _value(system, cost.key)) for cost in shown)) for system in systems
-    )
+    rows = tuple((one_line(system.name), *(_cell(cost, cost.of(system)) for cost in shown)) for system in systems)
     return Table(("System", *(cost.title for cost in shown)), rows)
 
 
 def cost_svg(
-    systems: Sequence[Mapping[str, Any]],
+    systems: Sequence[ComparedSystem],
     *,
-    floor: Mapping[str, Any] | None = None,
-    ceiling: Mapping[str, Any] | None = None,
+    floor: Anchor | None = None,
+    ceiling: Anchor | None = None,
     hours: str = "Device-hours",
 ) -> str | None:
     """Return one small chart per cost, with one point per system, as an ``<svg>`` element; None without two points.
 
     Args:
-        systems: ``systems`` of ``comparison.json``; the first metric that two of them have is shown.
+        systems: the first metric that two of them have is shown.
         floor: drawn as a dotted line, if it has the metric.
         ceiling: drawn as a dashed line, if it has the metric.
         hours: the title of device-hours.
@@ -76,33 +77,27 @@ def cost_svg(
     metric = shown_metric(systems)
     if metric is None:
         return None
-    scored = [(index, system) for index, system in enumerate(systems) if metric in system["metrics"]]
-    costs = [cost for cost in _costs(hours) if _is_telling([_value(system, cost.key) for _, system in scored])]
+    scored = [(index, system) for index, system in enumerate(systems) if metric in system.metrics]
+    costs = [cost for cost in _costs(hours) if _is_telling([cost.of(system) for _, system in scored])]
     if not costs:
         return None
     anchors = {"floor": floor, "ceiling": ceiling}
     return as_svg("costs", lambda: _cost_figure(scored, costs, metric, anchors))
 
 
-def shown_metric(systems: Sequence[Mapping[str, Any]]) -> str | None:
+def shown_metric(systems: Sequence[ComparedSystem]) -> str | None:
     """Return the first metric that two systems have."""
-    names = dict.fromkeys(name for system in systems for name in system["metrics"])
-    return next((name for name in names if sum(name in system["metrics"] for system in systems) > 1), None)
+    names = dict.fromkeys(name for system in systems for name in system.metrics)
+    return next((name for name in names if sum(name in system.metrics for system in systems) > 1), None)
 
 
 def _costs(hours: str) -> tuple[_Cost, ...]:
     return (
-        _Cost("trainable_parameters", "Trained parameters", _short_count),
-        _Cost("device_hours", hours, _short_hours),
-        _Cost("peak_memory_bytes", "Peak memory per device", _short_size, 1024),
-        _Cost("size_bytes", "Size on disk", _short_size, 1024),
+        _Cost("Trained parameters", lambda system: system.trainable_parameters, _short_count),
+        _Cost(hours, lambda system: system.cost.device_hours, _short_hours, decimal=True),
+        _Cost("Peak memory per device", lambda system: system.cost.peak_memory_bytes, _short_size, 1024),
+        _Cost("Size on disk", lambda system: system.cost.size_bytes, _short_size, 1024),
     )
-
-
-def _value(system: Mapping[str, Any], key: str) -> float | None:
-    source = system if key == "trainable_parameters" else system.get("cost") or {}
-    value: float | None = source.get(key)
-    return value
 
 
 def _cell(cost: _Cost, value: float | None) -> str:
@@ -115,10 +110,10 @@ def _is_telling(values: Sequence[float | None]) -> bool:
 
 
 def _cost_figure(
-    scored: Sequence[tuple[int, Mapping[str, Any]]],
+    scored: Sequence[tuple[int, ComparedSystem]],
     costs: Sequence[_Cost],
     metric: str,
-    anchors: Mapping[str, Mapping[str, Any] | None],
+    anchors: Mapping[str, Anchor | None],
 ) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -131,13 +126,13 @@ def _cost_figure(
     handles: list[Any] = [
         Line2D([], [], color=PALETTE[index % len(PALETTE)], marker=_marker(index), linestyle="") for index, _ in scored
     ]
-    names = [system["name"] for _, system in scored]
+    names = [system.name for _, system in scored]
     for kind, anchor in anchors.items():
-        if anchor and metric in anchor["metrics"]:
-            value = _shown(metric, anchor["metrics"][metric]["value"])
+        if anchor and metric in anchor.metrics:
+            value = _shown(metric, anchor.metrics[metric].value)
             lines = [axes.axhline(value, color=INK, linestyle=ANCHOR_DASHES[kind], linewidth=1.0) for axes in panels]
             handles.append(lines[0])
-            names.append(f"{anchor['name']} ({kind})")
+            names.append(f"{anchor.name} ({kind})")
     legend(figure, handles, names)
     return figure
 
@@ -147,15 +142,15 @@ def _marker(index: int) -> str:
     return _MARKERS[(index + index // len(PALETTE)) % len(_MARKERS)]
 
 
-def _panel(axes: Axes, cost: _Cost, scored: Sequence[tuple[int, Mapping[str, Any]]], metric: str) -> None:
-    known = [(index, system, value) for index, system in scored if (value := _value(system, cost.key)) is not None]
+def _panel(axes: Axes, cost: _Cost, scored: Sequence[tuple[int, ComparedSystem]], metric: str) -> None:
+    known = [(index, system, value) for index, system in scored if (value := cost.of(system)) is not None]
     axis = _axis([value for _, _, value in known], cost)
     for place, (index, system, _) in zip(axis.places, known, strict=True):
-        estimate = system["metrics"][metric]
-        value, low, high = (_shown(metric, estimate[key]) for key in ("value", "ci_low", "ci_high"))
+        estimate = system.metrics[metric]
+        value = _shown(metric, estimate.value)
         colour = PALETTE[index % len(PALETTE)]
-        if low is not None and high is not None:
-            axes.plot([place, place], [low, high], color=colour, linewidth=1.3)
+        if estimate.interval is not None:
+            axes.plot([place, place], [_shown(metric, end) for end in estimate.interval], color=colour, linewidth=1.3)
         axes.plot([place], [value], color=colour, marker=_marker(index), markersize=5.5)
     plain_axes(axes, "both")
     axes.set_title(cost.title, fontsize=10, color=INK)
@@ -208,12 +203,12 @@ def _apart(places: Sequence[float], limits: tuple[float, float]) -> tuple[float,
 def _units(cost: _Cost) -> list[float]:
     """Return 1, 10 and 100 of every unit, or powers of ten for hours, which have decimals."""
     whole = [float(cost.step**power * times) for power in range(6) for times in (1, 10, 100)]
-    return whole if cost.key != "device_hours" else [10.0**power for power in range(-9, 9)]
+    return whole if not cost.decimal else [10.0**power for power in range(-9, 9)]
 
 
-def _shown(metric: str, value: float | None) -> Any:
+def _shown(metric: str, value: float) -> float:
     """Return the value on the scale on which it is shown."""
-    return value if value is None or not numbers.is_fraction(metric) else 100 * value
+    return 100 * value if numbers.is_fraction(metric) else value
 
 
 def _short_count(value: float) -> str:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
+
+from typing_extensions import assert_never
 
 from summtune.base import numbers
 from summtune.report.recipe_text import recipe_text
-from summtune.report.run_files import ComparisonFiles, RunFiles
+from summtune.runs.finished import FinishedComparison, FinishedRun
+from summtune.runs.run_plan import RoleView
+from summtune.runs.statistics import Training, TrainLogRow
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,97 +35,111 @@ class Details:
     versions: Mapping[str, str]
     given: str | None
     recipe: str
-    train_log: Sequence[Mapping[str, Any]]
+    train_log: Sequence[TrainLogRow]
 
 
-def run_details(name: str, run: RunFiles) -> Details:
+def run_details(name: str, run: FinishedRun) -> Details:
     """Return how the system called ``name`` was made."""
     return Details(
         name=name,
         entries=tuple(_run_entries(run)),
-        versions=run.plan.get("versions") or {},
+        versions=run.facts.plan.versions,
         given=run.given,
-        recipe=recipe_text(run.plan["recipe"]),
+        recipe=recipe_text(run.facts.plan.recipe),
         train_log=run.train_log,
     )
 
 
-def comparison_details(files: ComparisonFiles) -> Details | None:
+def comparison_details(files: FinishedComparison) -> Details | None:
     """Return how the comparison was made; None if runs were compared without a recipe."""
     plan = files.plan
     if plan is None:
         return None
     entries: list[tuple[str, str | None]] = [
         ("Kind", f"comparison of {numbers.count(len(files.runs))} systems"),
-        ("Identity", plan.get("identity")),
-        ("Git commit", plan.get("git_commit")),
-        ("Created", plan.get("created_at")),
+        ("Identity", plan.identity),
+        ("Git commit", plan.git_commit),
+        ("Created", plan.created_at),
     ]
     return Details(
         name=files.name,
         entries=tuple((title, text) for title, text in entries if text is not None),
-        versions=plan.get("versions") or {},
+        versions=plan.versions,
         given=files.given,
-        recipe=recipe_text(plan["recipe"]),
+        recipe=recipe_text(plan.recipe),
         train_log=(),
     )
 
 
-def system_description(run: RunFiles) -> str:
+def system_description(run: FinishedRun) -> str:
     """Return a short description of the system: its model, and how it was adapted."""
-    if run.plan["kind"] == "scored":
-        return "External predictions"
-    model = run.plan["recipe"].get("base_model", "a model")
-    if run.plan["kind"] == "prompt":
-        return f"{model}, prompted"
-    return f"{model}, fine-tuned ({run.plan['recipe'].get('adapter') or 'all weights'})"
+    recipe = run.facts.plan.recipe
+    model = recipe.get("base_model", "a model")
+    match run.facts.kind:
+        case "scored":
+            return "External predictions"
+        case "prompt":
+            return f"{model}, prompted"
+        case "train":
+            return f"{model}, fine-tuned ({recipe.get('adapter') or 'all weights'})"
+    assert_never(run.facts.kind)
 
 
-def hours_title(runs: Sequence[RunFiles]) -> str:
+def hours_title(runs: Sequence[FinishedRun]) -> str:
     """Return ``GPU-hours`` if all runs used GPUs, otherwise ``Device-hours``."""
-    launches = (stage.get("launch") or {} for run in runs for stage in run.plan.get("stages") or [])
-    devices = {launch["device"] for launch in launches if "device" in launch}
+    devices = {device for run in runs for device in run.facts.plan.devices}
     return "GPU-hours" if devices == {"cuda"} else "Device-hours"
 
 
-def _run_entries(run: RunFiles) -> list[tuple[str, str]]:
+def _run_entries(run: FinishedRun) -> list[tuple[str, str]]:
     """Return pairs of a title and a text, without those that do not apply to this run."""
-    stats, training, data = run.stats, run.training or {}, run.plan.get("data") or {}
-    batch = run.plan.get("batch") or {}
-    total, trainable = stats.get("total_parameters"), stats.get("trainable_parameters")
-    trained = run.plan["kind"] == "train"
+    plan, stats = run.facts.plan, run.facts.stats
+    batch = (plan.batch or {}).items()
     entries: list[tuple[str, str | None]] = [
         ("Kind", system_description(run)),
-        ("Parameters", _with(numbers.count, total)),
-        ("Trainable parameters", numbers.parameters(trainable or 0, total) if trained and total else None),
-        ("Training data", _sources(data.get("train"))),
-        ("Test data", _sources(data.get("test"))),
-        ("Batch", ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in batch.items() if value) or None),
-        ("Optimizer steps", _with(numbers.count, training.get("steps"))),
-        ("Epochs", _with(numbers.decimal, training.get("epochs"))),
-        ("Training loss", _with(numbers.decimal, training.get("train_loss"))),
-        ("Validation loss", _with(numbers.decimal, training.get("eval_loss"))),
-        ("Best step", _with(numbers.count, training.get("best_step"))),
-        ("Training time", _with(numbers.duration, training.get("seconds"))),
-        ("Peak memory per device", _with(numbers.size, training.get("peak_memory_bytes"))),
-        ("Precision", training.get("precision")),
-        ("Attention", stats.get("global_attention")),
-        ("Prediction time", _with(numbers.duration, stats.get("seconds"))),
-        ("Exemplars in the prompts", _first_ids(stats.get("exemplars") or [])),
-        ("Identity", run.plan.get("identity")),
-        ("Git commit", run.plan.get("git_commit")),
+        ("Parameters", _with(numbers.count, stats.total_parameters)),
+        ("Trainable parameters", _trained_parameters(run)),
+        ("Training data", _sources(plan.data.train)),
+        ("Test data", _sources(plan.data.test)),
+        ("Batch", ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in batch if value) or None),
+        *_training_entries(run.facts.training),
+        ("Attention", stats.global_attention),
+        ("Prediction time", _with(numbers.duration, stats.seconds)),
+        ("Exemplars in the prompts", _first_ids(stats.exemplars)),
+        ("Identity", plan.identity),
+        ("Git commit", plan.git_commit),
     ]
     return [(title, text) for title, text in entries if text is not None]
 
 
-def _sources(role: Mapping[str, Any] | None) -> str | None:
-    """Return the sources of the dialogues of one role, and their number."""
-    if not role or not role.get("sources"):
+def _training_entries(training: Training | None) -> list[tuple[str, str | None]]:
+    if training is None:
+        return []
+    return [
+        ("Optimizer steps", numbers.count(training.steps)),
+        ("Epochs", numbers.decimal(training.epochs)),
+        ("Training loss", _with(numbers.decimal, training.train_loss)),
+        ("Validation loss", _with(numbers.decimal, training.eval_loss)),
+        ("Best step", _with(numbers.count, training.best_step)),
+        ("Training time", numbers.duration(training.seconds)),
+        ("Peak memory per device", numbers.size(training.peak_memory_bytes)),
+        ("Precision", training.precision),
+    ]
+
+
+def _trained_parameters(run: FinishedRun) -> str | None:
+    parameters = run.compared().parameters
+    return numbers.parameters(*parameters) if parameters is not None and run.facts.kind == "train" else None
+
+
+def _sources(role: RoleView | None) -> str | None:
+    """Return where the dialogues of one role came from, and how many there are."""
+    if role is None or not role.sources:
         return None
-    names = (f"{each['path']} ({each['split']})" if each.get("split") else each["path"] for each in role["sources"])
-    skipped = sum(each.get("skipped_rows", 0) for each in role["sources"])
+    names = (f"{each.path} ({each.split})" if each.split else each.path for each in role.sources)
+    skipped = sum(each.skipped_rows for each in role.sources)
     left_out = f"; empty rows skipped: {numbers.count(skipped)}" if skipped else ""
-    return f"{', '.join(names)}: {numbers.count(role['dialogues'])} dialogues{left_out}"
+    return f"{', '.join(names)}: {numbers.count(role.dialogues)} dialogues{left_out}"
 
 
 def _first_ids(ids: Sequence[str], shown: int = 8) -> str | None:
@@ -128,5 +148,5 @@ def _first_ids(ids: Sequence[str], shown: int = 8) -> str | None:
     return f"{', '.join(ids[:shown])}{more}" if ids else None
 
 
-def _with(format_: Any, value: Any) -> str | None:
+def _with(format_: Callable[[T], str], value: T | None) -> str | None:
     return None if value is None else format_(value)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from summtune.base import numbers
 from summtune.base.visible import one_line
 from summtune.report.table import Table
+from summtune.runs.comparison import IdenticalOutputs
+from summtune.runs.diagnostics import CheckResult
+from summtune.runs.diagnostics import Diagnostics as RunDiagnostics
 
 
 @dataclass(frozen=True)
@@ -88,23 +90,22 @@ _MEANS = {
 
 
 def diagnostics(
-    names: Sequence[str], metrics: Sequence[Mapping[str, Any]], between: Mapping[str, Any] | None = None
+    names: Sequence[str], found: Sequence[RunDiagnostics], identical: IdenticalOutputs | None = None
 ) -> Diagnostics:
     """Return the diagnostics of the systems called ``names``.
 
     Args:
         names: one per system.
-        metrics: their ``metrics.json``, in the same order.
-        between: ``diagnostics`` of ``comparison.json``, if there is one.
+        found: in their outputs, in the same order.
+        identical: of a comparison, for how many dialogues its systems wrote the same.
     """
-    found = [each.get("diagnostics", {}).get("checks") or {} for each in metrics]
-    keys = dict.fromkeys(key for checks in found for key in checks)
+    keys = dict.fromkeys(key for each in found for key in each.checks)
     return Diagnostics(
         names=tuple(one_line(name) for name in names),
-        checks=tuple(_check(names, [checks.get(key) for checks in found]) for key in keys),
-        pairs=tuple(_pairs(between or {})),
-        means=_means(names, [each.get("diagnostics", {}).get("means") or {} for each in metrics]),
-        notes=tuple(dict.fromkeys(note for each in metrics for note in each.get("diagnostics", {}).get("notes", ()))),
+        checks=tuple(_check(names, [each.checks.get(key) for each in found]) for key in keys),
+        pairs=() if identical is None else tuple(_pairs(identical)),
+        means=_means(names, [each.means for each in found]),
+        notes=tuple(dict.fromkeys(note for each in found for note in each.notes)),
     )
 
 
@@ -115,37 +116,31 @@ def count_text(count: tuple[int, int] | None) -> str:
     return f"{numbers.count(count[0])} ({numbers.share(*count)})" if count[0] else "0"
 
 
-def _check(names: Sequence[str], found: Sequence[Mapping[str, Any] | None]) -> DiagnosticRow:
+def _check(names: Sequence[str], found: Sequence[CheckResult | None]) -> DiagnosticRow:
     """Return the row of one check; ``found`` contains its findings for each system."""
-    first = next(each for each in found if each is not None)
-    references = next((each["references"] for each in found if each and each.get("references") is not None), None)
+    made = [(name, each) for name, each in zip(names, found, strict=True) if each is not None]
+    _, first = made[0]
+    references = next((each.references for _, each in made if each.references is not None), None)
     return DiagnosticRow(
-        title=first["title"],
-        meaning=first["meaning"],
-        counts=tuple(None if each is None else (each["count"], each["of"]) for each in found),
+        title=first.title,
+        meaning=first.meaning,
+        counts=tuple(None if each is None else (each.count, each.of) for each in found),
         references="–" if references is None else _share(references),
-        examples=tuple(
-            Example(name, example["id"], example["found"])
-            for name, each in zip(names, found, strict=True)
-            for example in (each or {}).get("examples", [])
-        ),
+        examples=tuple(Example(name, example.id, example.found) for name, each in made for example in each.examples),
     )
 
 
-def _pairs(between: Mapping[str, Any]) -> list[str]:
+def _pairs(identical: IdenticalOutputs) -> list[str]:
     """Return one sentence for every two systems that share outputs, or one that says that none do."""
-    check = (between.get("checks") or {}).get("identical_outputs")
-    if not check:
-        return []
-    shared = [pair for pair in check.get("pairs", []) if pair["count"]]
     return [
-        f"{one_line(pair['a'])} and {one_line(pair['b'])} wrote the same for {numbers.count(pair['count'])} of "
-        f"{numbers.count(pair['of'])} dialogues ({numbers.share(pair['count'], pair['of'])})."
-        for pair in shared
+        f"{one_line(pair.a)} and {one_line(pair.b)} wrote the same for {numbers.count(pair.count)} of "
+        f"{numbers.count(pair.of)} dialogues ({numbers.share(pair.count, pair.of)})."
+        for pair in identical.pairs
+        if pair.count
     ] or ["No two systems wrote the same for any dialogue."]
 
 
-def _means(names: Sequence[str], means: Sequence[Mapping[str, Any]]) -> Table | None:
+def _means(names: Sequence[str], means: Sequence[Mapping[str, float | None]]) -> Table | None:
     known = [key for key in dict.fromkeys(key for each in means for key in each) if not key.startswith("reference_")]
     keys = [key for key in known if any(each.get(key) is not None for each in means)]
     if not keys:
@@ -160,7 +155,7 @@ def _means(names: Sequence[str], means: Sequence[Mapping[str, Any]]) -> Table | 
     return Table(("Mean of an output", *titles), tuple(rows))
 
 
-def _of_references(key: str, means: Sequence[Mapping[str, Any]]) -> float | None:
+def _of_references(key: str, means: Sequence[Mapping[str, float | None]]) -> float | None:
     """Return the references' value for a mean of the outputs; it is the same for every system."""
     name = f"reference_{key.removeprefix('prediction_')}"
     return next((each[name] for each in means if each.get(name) is not None), None)

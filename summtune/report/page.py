@@ -46,7 +46,7 @@ def to_html(contents: Contents, *, budget: int = BUDGET) -> bytes:
     )
     environment.filters |= {"addressed": _addressed, "metric_title": numbers.metric_title}
     script = (_TEMPLATES / "reader.js").read_text(encoding="utf-8")
-    names = [system["name"] for system in contents.systems]
+    names = [system.name for system in contents.systems]
     checks = contents.diagnostics.checks
     reader = reader_data(
         contents.scored_dialogues, contents.dialogue_scores, names, pair=contents.pair, checks=checks, budget=budget
@@ -72,14 +72,14 @@ def to_html(contents: Contents, *, budget: int = BUDGET) -> bytes:
 
 def _charts(contents: Contents) -> dict[str, Any]:
     """Return the page's charts, None for those with nothing to draw."""
-    anchors = {"floor": contents.floor, "ceiling": contents.ceiling}
-    logs = [each for each in contents.details if any(row.get("loss") is not None for row in each.train_log)]
+    logs = [each for each in contents.details if any(row.loss is not None for row in each.train_log)]
     width = 8.0 if len(logs) == 1 else 5.2
+    costs = cost_chart.cost_svg(contents.systems, hours=contents.hours, floor=contents.floor, ceiling=contents.ceiling)
     return {
-        "scores": _themed(chart.scores_svg(contents.systems, **anchors))
+        "scores": _themed(chart.scores_svg(contents.systems, floor=contents.floor, ceiling=contents.ceiling))
         if chart.charted_metrics(contents.systems)
         else None,
-        "costs": _themed(cost_chart.cost_svg(contents.systems, hours=contents.hours, **anchors)),
+        "costs": _themed(costs),
         "losses": [
             (details.name, _themed(chart.losses_svg(details.train_log, salt=f"losses{place}", width=width)))
             for place, details in enumerate(logs)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from summtune.base import numbers
 from summtune.base.errors import RunDirectoryError
-from summtune.report.run_files import RunFiles
+from summtune.runs.finished import FinishedRun
 from summtune.runs.records import Prediction
 
 
@@ -52,7 +52,7 @@ class DialogueScores:
 
 
 def gather_dialogues(
-    names: Sequence[str], runs: Sequence[RunFiles]
+    names: Sequence[str], runs: Sequence[FinishedRun]
 ) -> tuple[tuple[ScoredDialogue, ...], DialogueScores]:
     """Return every dialogue, in the order of the first run's predictions, and the scores in the same order.
 
@@ -83,14 +83,13 @@ def gather_dialogues(
     return tuple(dialogues), DialogueScores(metrics, columns)
 
 
-def _check_ids(run: RunFiles, ids: set[str]) -> None:
-    files = {"predictions.jsonl": {each.id for each in run.predictions}, "per_example.jsonl": run.per_example.keys()}
-    for file, found in files.items():
-        if found != ids:
-            raise RunDirectoryError(
-                f"{run.folder / file} does not have the same dialogues as the other files of this report (got "
-                f"{min(found ^ ids)!r} in only one of them); run the command of that run again"
-            )
+def _check_ids(run: FinishedRun, ids: set[str]) -> None:
+    found = run.per_example.keys()  # those of its predictions too
+    if found != ids:
+        raise RunDirectoryError(
+            f"{run.folder} is not a run on the same dialogues as the others of this report (got {min(found ^ ids)!r} "
+            "in only one of them); run the command of that run again"
+        )
 
 
 def _notes(prediction: Prediction) -> tuple[str, ...]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from summtune.base import numbers
 from summtune.base.visible import one_line
+from summtune.runs.comparison import ComparedSystem, Comparison
+from summtune.runs.metrics import Anchor, Estimate
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,48 +42,47 @@ class Table:
 
 
 def score_table(
-    systems: Sequence[Mapping[str, Any]],
-    floor: Mapping[str, Any] | None = None,
-    ceiling: Mapping[str, Any] | None = None,
+    systems: Sequence[ComparedSystem],
+    floor: Anchor | None = None,
+    ceiling: Anchor | None = None,
 ) -> Table:
     """Return systems × metrics, each score with half its interval's width, and the parameter counts.
 
     The last rows are the floor and the ceiling, for reference.
 
     Args:
-        systems: ``systems`` of ``comparison.json``: each with ``name``, ``metrics`` and, if known, the parameter
-            counts; external predictions have none.
-        floor: from ``comparison.json`` or ``metrics.json``; None if there is none.
-        ceiling: from the same file.
+        systems: one a row.
+        floor: of their dialogues; None where there is none.
+        ceiling: likewise.
     """
-    metrics = list(dict.fromkeys(name for system in systems for name in system["metrics"]))
-    counted = any(map(_is_counted, systems))
+    metrics = list(dict.fromkeys(name for system in systems for name in system.metrics))
+    counted = any(system.parameters is not None for system in systems)
     rows = [
-        (one_line(system["name"]), *_score_cells(system, metrics), *(_parameter_cells(system) if counted else ()))
+        (one_line(system.name), *_score_cells(system.metrics, metrics), *(_parameter_cells(system) if counted else ()))
         for system in systems
     ]
     for anchor, part in ((floor, "floor"), (ceiling, "ceiling")):
         if anchor is not None:
             rows.append(
-                (f"{anchor['name']} ({part})", *_score_cells(anchor, metrics), *(("–", "–") if counted else ()))
+                (f"{anchor.name} ({part})", *_score_cells(anchor.metrics, metrics), *(("–", "–") if counted else ()))
             )
     titles = (numbers.metric_title(name) for name in metrics)
     return Table(("System", *titles, *(("Trainable parameters", "Parameters") if counted else ())), tuple(rows))
 
 
-def difference_table(comparison: Mapping[str, Any]) -> Table:
+def difference_table(comparison: Comparison) -> Table:
     """Return one row for every two systems and metric: its difference, interval, p-value and Holm's p-value."""
-    level = numbers.percent(comparison["protocol"]["bootstrap"]["confidence"])
+    level = numbers.percent(comparison.protocol.bootstrap.confidence)
     rows = tuple(
         (
-            f"{one_line(row['a'])} {numbers.MINUS} {one_line(row['b'])}",
-            numbers.metric_title(row["metric"]),
-            numbers.difference(row["metric"], row["difference"]),
-            numbers.interval(row["metric"], row["ci_low"], row["ci_high"]),
-            _bare(numbers.p_value(row["p_value"])),
-            _bare(numbers.p_value(row["p_adjusted"])),
+            f"{one_line(row.a)} {numbers.MINUS} {one_line(row.b)}",
+            numbers.metric_title(row.metric),
+            numbers.difference(row.metric, row.difference),
+            numbers.interval(row.metric, row.ci_low, row.ci_high),
+            _bare(numbers.p_value(row.p_value)),
+            _bare(numbers.p_value(row.p_adjusted)),
         )
-        for row in comparison["differences"]
+        for row in comparison.differences
     )
     return Table(("Systems", "Metric", "Difference", f"{level} interval", "p-value", "p (Holm)"), rows, text_columns=2)
 
@@ -134,9 +135,9 @@ def print_rows(console: Console, header: Sequence[str], rows: Sequence[Sequence[
 
 def print_scores(
     console: Console,
-    systems: Sequence[Mapping[str, Any]],
-    floor: Mapping[str, Any] | None = None,
-    ceiling: Mapping[str, Any] | None = None,
+    systems: Sequence[ComparedSystem],
+    floor: Anchor | None = None,
+    ceiling: Anchor | None = None,
 ) -> None:
     """Print the table of ``score_table``, with the share of trained weights instead of parameter counts."""
     table = score_table(systems, floor, ceiling)
@@ -174,8 +175,8 @@ def escape_markdown(text: str) -> str:
     return _MARKS.sub(r"\\\g<0>", one_line(text).replace("&", "&amp;"))
 
 
-def _score_cells(scored: Mapping[str, Any], metrics: Sequence[str]) -> tuple[str, ...]:
-    return tuple(_cell(name, scored["metrics"].get(name)) for name in metrics)
+def _score_cells(scores: Mapping[str, Estimate], metrics: Sequence[str]) -> tuple[str, ...]:
+    return tuple(_cell(name, scores.get(name)) for name in metrics)
 
 
 def _bare(p_value: str) -> str:
@@ -183,25 +184,15 @@ def _bare(p_value: str) -> str:
     return p_value.removeprefix("p ").removeprefix("= ")
 
 
-def _is_counted(system: Mapping[str, Any]) -> bool:
-    """Return whether the parameters of a system are known; those of external predictions are not."""
-    return system.get("total_parameters") is not None
-
-
-def _parameter_cells(system: Mapping[str, Any]) -> tuple[str, str]:
-    if not _is_counted(system):
+def _parameter_cells(system: ComparedSystem) -> tuple[str, str]:
+    if system.parameters is None:
         return "–", "–"
-    total = system["total_parameters"]
-    return numbers.parameters(system["trainable_parameters"], total), numbers.count(total)
+    return numbers.parameters(*system.parameters), numbers.count(system.parameters[1])
 
 
-def _share(system: Mapping[str, Any]) -> str:
-    if not _is_counted(system):
-        return "–"
-    return numbers.share(system["trainable_parameters"], system["total_parameters"])
+def _share(system: ComparedSystem) -> str:
+    return "–" if system.parameters is None else numbers.share(*system.parameters)
 
 
-def _cell(name: str, estimate: Mapping[str, Any] | None) -> str:
-    if estimate is None:
-        return "–"
-    return numbers.with_half_width(name, estimate["value"], estimate["ci_low"], estimate["ci_high"])
+def _cell(name: str, estimate: Estimate | None) -> str:
+    return "–" if estimate is None else numbers.with_half_width(name, estimate.value, estimate.ci_low, estimate.ci_high)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from summtune.base.errors import DataError, RunDirectoryError, SummtuneError
+from summtune.base.errors import DataError, RunDirectoryError
 from summtune.base.files import check_regular, read_json, write_json
 from summtune.runs.records import Prediction
 
@@ -180,28 +180,6 @@ def read_predictions(path: Path) -> list[Prediction]:
         except ValueError as error:
             raise DataError(f"{path}, line {number}: not JSON (got {error}); write the file again") from None
     return predictions
-
-
-@contextlib.contextmanager
-def as_written(*run_dirs: Path) -> Iterator[None]:
-    """Report a run whose files are not as summtune writes them: edited, damaged, or of another version.
-
-    The files have no schema; code within this block assumes their keys and types.
-
-    Raises:
-        RunDirectoryError: the body fails on an unexpected value.
-    """
-    try:
-        yield
-    except SummtuneError:
-        raise
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        where = " or ".join(map(str, run_dirs))
-        cause = (str(error).splitlines() or [""])[0]
-        raise RunDirectoryError(
-            f"the files in {where} are not as summtune writes them (got {type(error).__name__}: {cause:.200}); restore "
-            "them, or run the command that wrote them again with --fresh"
-        ) from error
 
 
 def forget(run_dir: Path, stages: Sequence[str]) -> None:

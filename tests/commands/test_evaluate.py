@@ -57,8 +57,8 @@ def test_lines_and_rows_beside_a_data_set_score_alike(scored, said, project):
     assert lines.predictions[1] == Prediction(
         "test_1", "#Person1#: Hi 1.", "They greet 1.", ("They greet 1.", "Hello there.")
     )
-    assert lines.evaluation.to_json() == rows.evaluation.to_json()
-    assert lines.evaluation.metrics["rouge1"].value == pytest.approx(0.5)
+    assert lines.evaluation.scores.to_json() == rows.evaluation.scores.to_json()
+    assert lines.evaluation.scores.metrics["rouge1"].value == pytest.approx(0.5)
     assert (lines.name, lines.file, lines.references) == (
         "out",
         str(project / "out.txt"),
@@ -167,9 +167,9 @@ def test_references_that_stand_twice_are_said(scored, said, project):
 
 def test_the_protocol_is_set_as_in_a_recipe(scored):
     best = scored(**COLUMNS, sets=(*FEW, "references=max", "evaluation.metrics=[rouge1]")).evaluation
-    assert best.metrics["rouge1"].value == 1
-    assert list(best.metrics) == ["rouge1"]
-    assert (best.protocol["references"], best.protocol["bootstrap"]["samples"]) == ("max", 100)
+    assert best.scores.metrics["rouge1"].value == 1
+    assert list(best.scores.metrics) == ["rouge1"]
+    assert (best.scores.protocol.references, best.scores.protocol.bootstrap.samples) == ("max", 100)
 
 
 @pytest.mark.parametrize(
@@ -226,10 +226,13 @@ def test_a_recipe_gives_its_settings_and_its_test_data(scored, project):
     )
     for file in ("out.txt", "out.jsonl"):
         found = scored(file, recipe=Path("mine.yaml"), sets=())
-        assert found.evaluation.metrics["rouge1"].value == 1
+        assert found.evaluation.scores.metrics["rouge1"].value == 1
         assert found.references == str(project / "test.jsonl")
     assert scored("own.jsonl", recipe=Path("mine.yaml")).references is None
-    assert scored(**COLUMNS, recipe=Path("mine.yaml"), sets=("references=mean",)).evaluation.metrics["rouge1"].value < 1
+    assert (
+        scored(**COLUMNS, recipe=Path("mine.yaml"), sets=("references=mean",)).evaluation.scores.metrics["rouge1"].value
+        < 1
+    )
     (project / "mine.yaml").write_text((project / "mine.yaml").read_text().replace("test.jsonl", "tset.jsonl"))
     with pytest.raises(RecipeError, match=r"mine.yaml:3:.*no data set at this path \(got tset.jsonl"):
         scored(recipe=Path("mine.yaml"))
@@ -247,7 +250,7 @@ def test_what_is_written_is_compared_and_reported_beside_runs(scored, project):
     stats = read_json(project / "others" / "prediction_stats.json")
     assert stats == {"trainable_parameters": None, "total_parameters": None}
     assert read_predictions(project / "others" / "predictions.jsonl") == first.predictions
-    assert read_json(project / "others" / "metrics.json") == first.evaluation.to_json()
+    assert read_json(project / "others" / "metrics.json") == first.evaluation.scores.to_json()
     assert len(list(read_jsonl(project / "others" / "per_example.jsonl"))) == 4
     assert "External predictions" in (project / "others" / "report.md").read_text()
     assert "The others" in (project / "others" / "report.html").read_text()
@@ -255,16 +258,16 @@ def test_what_is_written_is_compared_and_reported_beside_runs(scored, project):
     (project / "out.txt").write_text("They greet.\n" * 4)
     write_scored(scored(**COLUMNS), project / "poor")
     comparison = compare([read_system(name, project / name) for name in ("poor", "others")], "poor")
-    assert [system["kind"] for system in comparison["systems"]] == ["scored", "scored"]
-    assert comparison["systems"][0]["total_parameters"] is None
-    assert comparison["differences"][0]["difference"] > 0
+    assert [system.kind for system in comparison.systems] == ["scored", "scored"]
+    assert comparison.systems[0].total_parameters is None
+    assert comparison.differences[0].difference > 0
 
 
 def test_what_was_written_is_scored_again_as_it_was(scored, said, project):
     write_scored(scored(**COLUMNS, name="mine", sets=(*FEW, "references=max")), project / "mine")
     said.clear()
     again = scored("mine/predictions.jsonl", sets=())
-    assert (again.name, again.evaluation.to_json()) == ("mine", read_json(project / "mine" / "metrics.json"))
+    assert (again.name, again.evaluation.scores.to_json()) == ("mine", read_json(project / "mine" / "metrics.json"))
     assert said == ["scored with the evaluation settings of the run in mine"]
     write_json(project / "mine" / "plan.json", {"name": 3})
     assert scored("mine/predictions.jsonl").name == "predictions"
@@ -325,7 +328,7 @@ def test_dialogsum_as_it_is_published_is_a_data_set(tmp_path):
     assert len(found.predictions) == 500
     assert found.predictions[7].id == "test_7"
     # One of a dialogue's three references against all three: far above what any system reaches, far below 1.
-    assert 0.68 < found.evaluation.metrics["rouge1"].value < 0.70
+    assert 0.68 < found.evaluation.scores.metrics["rouge1"].value < 0.70
     assert said[0].startswith("10 references of ")
 
 
@@ -348,10 +351,10 @@ def test_the_dialogue_field_may_be_of_the_data_set_alone(project, said):
 def test_the_tokenizer_of_a_call_is_that_of_its_scores(scored, project):
     rows = [{"prediction": "Он пришёл", "references": ["Он пришёл домой"], "dialogue": "A: Привет."}]
     write_jsonl(project / "russian.jsonl", rows)
-    assert scored("russian.jsonl").evaluation.metrics["rouge1"].value == 0
+    assert scored("russian.jsonl").evaluation.scores.metrics["rouge1"].value == 0
     found = scored("russian.jsonl", (*FEW, "tokenizer=unicode")).evaluation
-    assert found.metrics["rouge1"].value == pytest.approx(0.8)
-    assert found.protocol["tokenizer"] == "unicode"
+    assert found.scores.metrics["rouge1"].value == pytest.approx(0.8)
+    assert found.scores.protocol.tokenizer == "unicode"
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def test_what_is_no_regular_file_is_refused_at_once(project, monkeypatch, odd, a
 def test_a_dialogue_is_read_from_no_device(path):
     done = keeps_its_promise(call("summarize", "builtin/flan-t5-nano", path))
     assert done.code == 2
-    assert f"text is read from a file or a pipe (got {path}, a device); name a file" in done.stderr
+    assert f"text is read from a file or a pipe (got {path}, a device); give a file" in done.stderr
 
 
 @pytest.mark.parametrize("command", [["report"], ["compare", "run"]], ids=" ".join)

@@ -79,7 +79,7 @@ def test_an_assignment_that_is_wrong_is_refused(refused, arguments, message):
     [
         (["nowhere.txt"], "no such file or folder (got "),
         (["prompt.yaml", "--references", "test.jsonl"], "prompt.yaml has 3 lines, and "),
-        (["test.jsonl"], "test.jsonl, line 1: no column prediction (got columns: id, dialogue, summary); name the one"),
+        (["test.jsonl"], "test.jsonl, line 1: no column prediction (got columns: id, dialogue, summary)"),
         (["test.jsonl", "--prediction-field", "summary"], "test.jsonl holds no references (got columns: id, dialogue"),
         (["train.yaml", "--set", "seed=1"], "--set evaluation.seed=1: unknown key 'seed' in evaluation"),
         (["train.yaml", "--output-dir", "model"], "the directory contains something that is not a summtune run"),

@@ -19,7 +19,7 @@ from summtune.deepspeed.configs import read_ds_config
         {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}},
     ],
 )
-def test_a_config_that_leaves_the_recipe_alone_is_read(tmp_path, config):
+def test_a_config_that_leaves_the_recipes_settings_open_is_read(tmp_path, config):
     (tmp_path / "d.json").write_text(json.dumps(config))
     read = read_ds_config(tmp_path / "d.json")
     assert {key: read[key] for key in config} == config

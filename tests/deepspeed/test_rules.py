@@ -101,7 +101,7 @@ def test_the_keys_of_zero_are_those_of_deepspeed():
     assert list(OFFLOAD_KEYS["offload_param"]) == keys(DeepSpeedZeroOffloadParamConfig)
 
 
-def test_harmless_keys_are_left_alone():
+def test_harmless_keys_are_accepted():
     assert wrong({"steps_per_print": 10, "wall_clock_breakdown": True, "flops_profiler": {"enabled": True}}) == []
 
 

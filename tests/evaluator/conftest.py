@@ -1,4 +1,5 @@
 import pytest
+from made_up_results import prediction_stats, training
 from made_up_summaries import REFERENCES
 
 from summtune.base.files import write_json, write_jsonl
@@ -22,11 +23,11 @@ def finished(tmp_path):
         ]
         write_evaluation(folder, evaluate(rows, EvaluationSettings(**({"bootstrap_samples": 300} | settings))))
         write_jsonl(folder / "predictions.jsonl", (row.to_json() for row in rows))
-        write_json(folder / "plan.json", {"name": name, "kind": kind})
+        write_json(folder / "plan.json", {"name": name, "kind": kind, "recipe": {}})
         trained = 10 if kind == "train" else 0
-        write_json(folder / "prediction_stats.json", {"trainable_parameters": trained, "total_parameters": 1000})
+        write_json(folder / "prediction_stats.json", prediction_stats(trainable_parameters=trained).to_json())
         if kind == "train":
-            write_json(folder / "training.json", {"device_seconds": 7200.0, "processes": 4, "peak_memory_bytes": 2**30})
+            write_json(folder / "training.json", training(device_seconds=7200.0, processes=4).to_json())
             (folder / "model").mkdir()
             (folder / "model" / "adapter_model.safetensors").write_bytes(bytes(1000))
         return read_system(name, folder)

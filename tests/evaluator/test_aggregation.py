@@ -21,10 +21,10 @@ def test_a_single_metric_may_be_a_vector():
 
 def test_by_references_gives_mean_max_and_each_reference():
     found = by_references(np.array([0.1, 0.5, 0.3, 0.7]), [2, 2])
-    assert found["mean"] == pytest.approx(0.4)
-    assert found["max"] == pytest.approx(0.6)
-    assert found["each"] == pytest.approx([0.2, 0.6])
+    assert found.mean == pytest.approx(0.4)
+    assert found.max == pytest.approx(0.6)
+    assert found.each == pytest.approx((0.2, 0.6))
 
 
 def test_each_reference_is_none_for_different_numbers_of_references():
-    assert by_references(PAIRS[:, 0], COUNTS)["each"] is None
+    assert by_references(PAIRS[:, 0], COUNTS).each is None

@@ -123,10 +123,10 @@ def test_a_text_that_is_its_reference_scores_one(scores):
 
 def test_the_protocol_names_layers_model_and_the_hash_of_bert_score(scores):
     made = scores[0].protocol["bertscore"]
-    assert made["arguments"]["num_layers"] == 2
-    assert made["arguments"]["model_type"].startswith("tiny-bert (sha256 ")
-    assert made["arguments"]["lang"] == "en"
-    assert "L2" in made["details"]["hashcode"]
+    assert made.arguments["num_layers"] == 2
+    assert made.arguments["model_type"].startswith("tiny-bert (sha256 ")
+    assert made.arguments["lang"] == "en"
+    assert "L2" in made.details["hashcode"]
 
 
 def test_a_missing_layer_is_an_error_that_names_the_key(directly, script, model):

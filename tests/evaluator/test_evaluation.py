@@ -56,35 +56,37 @@ def test_metrics_json_has_the_protocol_and_the_scores(tmp_path, predictions):
 def test_metrics_json_has_every_aggregation_floor_and_ceiling(predictions):
     three = [prediction("a", "they meet", "they meet", "they talk", "nothing"), prediction("b", "x", "x", "y", "z")]
     found = evaluate(three, EvaluationSettings(metrics=["rouge1"], bootstrap_samples=100))
-    assert found.by_references["rouge1"] == {"mean": pytest.approx(5 / 12), "max": 1.0, "each": [1.0, 0.25, 0.0]}
-    assert found.metrics["rouge1"].value == pytest.approx(5 / 12)
-    assert (found.ceiling["name"], found.ceiling["n"]) == ("human agreement", 2)
+    assert found.scores.by_references["rouge1"].to_json() == {
+        "mean": pytest.approx(5 / 12), "max": 1.0, "each": [1.0, 0.25, 0.0],
+    }  # fmt: skip
+    assert found.scores.metrics["rouge1"].value == pytest.approx(5 / 12)
+    assert (found.scores.ceiling.name, found.scores.ceiling.n) == ("human agreement", 2)
     # Of a's references two share one of two words, so each of them agrees with the others by (0.5 + 0) / 2.
-    assert found.ceiling["metrics"]["rouge1"]["value"] == pytest.approx((0.25 + 0.25 + 0) / 3 / 2)
-    assert (found.floor["name"], found.floor["n"]) == ("lead-3", 2)
-    assert found.floor["metrics"]["rouge1"]["value"] == 0.0  # the dialogue is "A: Hi."
+    assert found.scores.ceiling.metrics["rouge1"].value == pytest.approx((0.25 + 0.25 + 0) / 3 / 2)
+    assert (found.scores.floor.name, found.scores.floor.n) == ("lead-3", 2)
+    assert found.scores.floor.metrics["rouge1"].value == 0.0  # the dialogue is "A: Hi."
     mixed = evaluate(predictions, FAST)
-    assert mixed.ceiling["n"] == 1  # only one dialogue has two references
-    assert mixed.by_references["rouge1"]["each"] is None
+    assert mixed.scores.ceiling.n == 1  # only one dialogue has two references
+    assert mixed.scores.by_references["rouge1"].each is None
 
 
 def test_a_system_no_better_than_the_floor_gives_a_warning():
     copied = [prediction("a", "A: Hi.", "hi a"), prediction("b", "A: Hi.", "they say hi")]
     settings = EvaluationSettings(metrics=["rouge1"], bootstrap_samples=100)
-    assert evaluate(copied, settings).diagnostics["warnings"][-1] == (
+    assert evaluate(copied, settings).scores.diagnostics.warnings[-1] == (
         "The predictions score no higher than the first three turns of each dialogue (lead-3): 70.0 against 70.0 "
         "ROUGE-1."
     )
     better = [prediction("a", "hi a", "hi a"), prediction("b", "they say", "they say hi")]
-    assert not any("lead-3" in each for each in evaluate(better, settings).diagnostics["warnings"])
+    assert not any("lead-3" in each for each in evaluate(better, settings).scores.diagnostics.warnings)
 
 
 def test_without_dialogues_there_is_no_floor_and_no_hash_of_them(predictions):
     from dataclasses import replace
 
     unknown = evaluate([replace(each, dialogue="") for each in predictions], FAST)
-    assert (unknown.floor, unknown.dialogues_sha256) == (None, None)
-    assert evaluate(predictions, FAST).dialogues_sha256 is not None
+    assert (unknown.scores.floor, unknown.scores.dialogues_sha256) == (None, None)
+    assert evaluate(predictions, FAST).scores.dialogues_sha256 is not None
 
 
 def test_per_dialogue_scores_average_to_the_value(tmp_path, predictions):
@@ -93,7 +95,7 @@ def test_per_dialogue_scores_average_to_the_value(tmp_path, predictions):
     rows = list(read_jsonl(tmp_path / "per_example.jsonl"))
     assert [row["id"] for row in rows] == ["a", "b", "c"]
     assert list(rows[0]) == ["id", "rouge1", "rouge2", "rougeL", "rougeLsum"]
-    assert sum(row["rouge1"] for row in rows) / 3 == pytest.approx(evaluation.metrics["rouge1"].value)
+    assert sum(row["rouge1"] for row in rows) / 3 == pytest.approx(evaluation.scores.metrics["rouge1"].value)
 
 
 def test_the_same_predictions_give_the_same_bytes(tmp_path, predictions):
@@ -109,9 +111,9 @@ def test_the_test_sets_hash_ignores_order_and_predictions_but_not_ids_and_refere
     rewritten = evaluate([prediction("a", "x", *predictions[0].references), *predictions[1:]], FAST)
     other_id = evaluate([prediction("z", "x", *predictions[0].references), *predictions[1:]], FAST)
     other_reference = evaluate([prediction("a", "x", "another"), *predictions[1:]], FAST)
-    assert first.ids_sha256 == turned.ids_sha256 == rewritten.ids_sha256
-    assert len({first.ids_sha256, other_id.ids_sha256, other_reference.ids_sha256}) == 3
-    assert first.outputs_sha256 == turned.outputs_sha256 != rewritten.outputs_sha256
+    assert first.scores.ids_sha256 == turned.scores.ids_sha256 == rewritten.scores.ids_sha256
+    assert len({first.scores.ids_sha256, other_id.scores.ids_sha256, other_reference.scores.ids_sha256}) == 3
+    assert first.scores.outputs_sha256 == turned.scores.outputs_sha256 != rewritten.scores.outputs_sha256
 
 
 def test_the_hash_takes_texts_that_no_utf8_file_can_hold():
@@ -121,9 +123,9 @@ def test_the_hash_takes_texts_that_no_utf8_file_can_hold():
 def test_settings_choose_metrics_and_the_reference_aggregation(predictions):
     mean = evaluate(predictions, EvaluationSettings(metrics=["rouge2"], bootstrap_samples=100))
     best = evaluate(predictions, EvaluationSettings(metrics=["rouge2"], references="max", bootstrap_samples=100))
-    assert list(mean.metrics) == ["rouge2"]
-    assert best.metrics["rouge2"].value > mean.metrics["rouge2"].value
-    assert best.protocol["references"] == "max"
+    assert list(mean.scores.metrics) == ["rouge2"]
+    assert best.scores.metrics["rouge2"].value > mean.scores.metrics["rouge2"].value
+    assert best.scores.protocol.references == "max"
 
 
 def test_no_predictions_are_an_error():

@@ -3,12 +3,12 @@ import sys
 import textwrap
 
 import pytest
+from made_up_results import extra_metric, protocol
 
 from summtune.base.errors import InputError, StageError
 from summtune.evaluator.comparison import _extra_protocols
 from summtune.evaluator.evaluation import evaluate
 from summtune.evaluator.extra_metrics import _made, score_extra
-from summtune.evaluator.systems import ScoredSystem
 from summtune.recipe.sections import EvaluationSettings
 from summtune.runs.records import Prediction
 
@@ -51,7 +51,7 @@ def test_scores_of_each_pair_become_scores_of_each_dialogue(metric_folder):
     (mean,) = score_extra([(["x", "y"], [["12", "1234"], ["1"]])], [folder], aggregate="mean")
     assert mean.per_example["words.f1"].tolist() == pytest.approx([0.3, 0.1])
     assert mean.scalars == {}
-    assert mean.protocol["words"]["details"] == {"hashcode": "'v1'"}
+    assert mean.protocol["words"].details == {"hashcode": "'v1'"}
 
 
 def test_a_metric_of_the_whole_corpus_has_a_value_and_no_interval(metric_folder):
@@ -61,11 +61,11 @@ def test_a_metric_of_the_whole_corpus_has_a_value_and_no_interval(metric_folder)
     before = "evaluate" in sys.modules
     evaluation = evaluate(predictions, settings)
     assert ("evaluate" in sys.modules) == before  # the library stays out of this process
-    corpus = evaluation.metrics["corpus"]
+    corpus = evaluation.scores.metrics["corpus"]
     assert (corpus.value, corpus.ci_low, corpus.ci_high) == (0.25, None, None)
-    assert evaluation.metrics["corpus.count"].value == 4
+    assert evaluation.scores.metrics["corpus.count"].value == 4
     assert list(evaluation.per_example) == ["rouge1"]
-    assert evaluation.protocol["extra_metrics"]["corpus"]["references"] == "each"
+    assert evaluation.scores.protocol.extra_metrics["corpus"].references == "each"
 
 
 def test_a_list_as_long_as_the_test_set_by_chance_is_not_per_dialogue(metric_folder):
@@ -73,14 +73,14 @@ def test_a_list_as_long_as_the_test_set_by_chance_is_not_per_dialogue(metric_fol
     (scores,) = score_extra([(["x", "y"], [["1"], ["2"]])], [folder], aggregate="mean")
     assert scores.per_example == {}
     assert scores.scalars == {"bleu_like": 0.5}
-    assert scores.protocol["bleu_like"]["details"] == {"precisions": "[0.75, 0.25]"}
+    assert scores.protocol["bleu_like"].details == {"precisions": "[0.75, 0.25]"}
 
 
 def test_a_corpus_metric_that_takes_lists_gets_all_references_at_once(metric_folder):
     folder = metric_folder("lists", '{"lists": float(len(references[0]))}', "datasets.List(text)")
     (scores,) = score_extra([(["x", "y"], [["1", "2"], ["3", "4"]])], [folder], aggregate="mean")
     assert scores.scalars == {"lists": 2.0}
-    assert scores.protocol["lists"]["references"] == "all at once"
+    assert scores.protocol["lists"].references == "all at once"
 
 
 @pytest.mark.parametrize("source", ["no_such_metric_anywhere", "folder_without_script"])
@@ -113,10 +113,8 @@ def test_two_metrics_with_the_same_name_are_refused():
 
 
 def test_protocols_of_extra_metrics_are_compared_where_both_systems_have_them():
-    made = {"implementation": "evaluate", "version": "0.4.6", "references": "each", "details": {}}
-    ours = ScoredSystem(None, {"protocol": {"extra_metrics": {"f": made, "g": made}}}, {}, {})
-    theirs = ScoredSystem(None, {"protocol": {"extra_metrics": {"f": made | {"version": "0.5"}}}}, {}, {})
-    first, second = _extra_protocols(ours, theirs)
+    ours = protocol(extra_metrics={"f": extra_metric(), "g": extra_metric()})
+    first, second = _extra_protocols(ours, protocol(extra_metrics={"f": extra_metric(version="0.5")}))
     own_words = ("details.hashcode", "details.signature")
     keys = ("implementation", "version", "references", "script", "arguments", *own_words)
     assert first.keys() == second.keys() == {f"f.{key}" for key in keys}

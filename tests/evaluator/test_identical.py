@@ -2,6 +2,8 @@ from made_up_summaries import GOOD, POOR
 
 from summtune.evaluator.identical import identical_outputs, warnings
 from summtune.evaluator.systems import read_scores
+from summtune.runs.comparison import SharedOutputs
+from summtune.runs.diagnostics import Finding
 
 
 def check(*systems):
@@ -11,10 +13,10 @@ def check(*systems):
 
 def test_systems_that_wrote_the_same_are_counted_with_examples(finished):
     found = check(finished("a", GOOD), finished("b", GOOD), finished("c", POOR))
-    assert (found["count"], found["of"]) == (1, 3)
-    assert found["examples"][0] == {"id": "0", "found": GOOD[0]}
-    assert found["pairs"][0] == {"a": "b", "b": "a", "count": 40, "of": 40}
-    assert {(row["a"], row["count"]) for row in found["pairs"][1:]} == {("c", 0)}
+    assert (found.count, found.of) == (1, 3)
+    assert found.examples[0] == Finding(id="0", found=GOOD[0])
+    assert found.pairs[0] == SharedOutputs(a="b", b="a", count=40, of=40)
+    assert {(row.a, row.count) for row in found.pairs[1:]} == {("c", 0)}
 
 
 def test_a_trained_system_that_wrote_what_its_base_wrote_may_not_have_been_trained(finished):

@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from summtune.evaluator import resampling
-from summtune.evaluator.resampling import Estimate, bootstrap_means, estimate_means, holm, paired_p_values
+from summtune.evaluator.resampling import bootstrap_means, estimate_means, holm, paired_p_values
+from summtune.runs.metrics import Estimate
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_the_p_value_counts_ties_and_approaches_the_exact_one():
 def test_equal_systems_have_a_p_value_of_one_and_an_empty_interval():
     zeros = np.zeros((30, 1))
     assert paired_p_values(zeros, permutations=200, seed=1) == [1.0]
-    assert estimate_means(zeros, samples=200, confidence=0.95, seed=1) == [Estimate(0.0, 0.0, 0.0)]
+    assert estimate_means(zeros, samples=200, confidence=0.95, seed=1) == [Estimate(value=0.0, ci_low=0.0, ci_high=0.0)]
 
 
 def test_the_smallest_p_value_is_one_over_the_permutations_plus_one():
@@ -93,7 +94,9 @@ def test_chunks_hold_no_more_cells_than_allowed(monkeypatch):
 
 
 def test_one_dialogue_leaves_nothing_to_resample():
-    assert estimate_means(np.array([[0.4]]), samples=100, confidence=0.95, seed=1) == [Estimate(0.4)]
+    assert estimate_means(np.array([[0.4]]), samples=100, confidence=0.95, seed=1) == [
+        Estimate(value=0.4, ci_low=None, ci_high=None)
+    ]
 
 
 def test_the_interval_of_a_difference_is_scipys_paired_bootstrap():

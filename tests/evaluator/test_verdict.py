@@ -1,122 +1,117 @@
+from made_up_results import compared_system, difference, estimate
+from made_up_results import comparison as made_up_comparison
+
 from summtune.evaluator.verdict import verdict
 
 VALUES = {"Original": 0.2, "LoRA": 0.375, "full": 0.384}
 
 
-def row(a, b, difference, low, high, p_adjusted, metric="rouge1"):
-    fields = {
-        "difference": difference,
-        "ci_low": low,
-        "ci_high": high,
-        "p_value": p_adjusted / 2,
-        "p_adjusted": p_adjusted,
-    }
-    return {"a": a, "b": b, "metric": metric} | fields
+LORA = difference("LoRA", "Original", 0.175, 0.156, 0.194, 0.0001)
+FULL = difference("full", "Original", 0.184, 0.165, 0.205, 0.0001)
 
 
-LORA = row("LoRA", "Original", 0.175, 0.156, 0.194, 0.0001)
-FULL = row("full", "Original", 0.184, 0.165, 0.205, 0.0001)
-
-
-def comparison(*rows, baseline="Original", confidence=0.95, values=None):
-    names = dict.fromkeys(name for each in rows for name in (each["b"], each["a"]))
-    systems = [{"name": name, "metrics": {"rouge1": {"value": (values or VALUES).get(name, 0.2)}}} for name in names]
-    protocol = {"bootstrap": {"confidence": confidence}}
-    return {"differences": list(rows), "baseline": baseline, "systems": systems, "protocol": protocol}
+def compared(*rows, baseline="Original", confidence=0.95, values=None, metric="rouge1"):
+    names = dict.fromkeys(name for each in rows for name in (each.b, each.a)) or ("Original", "LoRA")
+    systems = [compared_system(name, {metric: estimate((values or VALUES).get(name, 0.2))}) for name in names]
+    return made_up_comparison(systems, rows, baseline, confidence)
 
 
 def test_a_significant_gain_beats():
-    assert verdict(comparison(LORA)) == ["LoRA beats Original by 17.5 ± 1.9 ROUGE-1 (p < 0.001)."]
+    assert verdict(compared(LORA)) == ("LoRA beats Original by 17.5 ± 1.9 ROUGE-1 (p < 0.001).",)
 
 
 def test_each_system_is_compared_with_the_baseline_and_then_with_the_best():
-    close = row("full", "LoRA", 0.009, -0.002, 0.02, 0.12)
-    assert verdict(comparison(LORA, FULL, close)) == [
+    close = difference("full", "LoRA", 0.009, -0.002, 0.02, 0.12)
+    assert verdict(compared(LORA, FULL, close)) == (
         "LoRA beats Original by 17.5 ± 1.9 ROUGE-1 (p < 0.001); "
         "it is not distinguishable from full: −0.9 ± 1.1 (p = 0.120).",
         "full beats Original by 18.4 ± 2.0 ROUGE-1 (p < 0.001); no other system scores higher.",
-    ]
+    )
 
 
 def test_a_system_significantly_behind_the_best_is_beaten_by_it():
-    clear = row("full", "LoRA", 0.009, 0.004, 0.014, 0.002)
-    assert verdict(comparison(LORA, FULL, clear))[0].endswith("; full beats it by 0.9 ± 0.5 (p = 0.002).")
+    clear = difference("full", "LoRA", 0.009, 0.004, 0.014, 0.002)
+    assert verdict(compared(LORA, FULL, clear))[0].endswith("; full beats it by 0.9 ± 0.5 (p = 0.002).")
 
 
 def test_nothing_is_added_if_the_baseline_is_the_best():
     values = {"Original": 0.5, "a": 0.4, "b": 0.3}
-    rows = [row("a", "Original", -0.1, -0.12, -0.08, 0.0001), row("b", "Original", -0.2, -0.22, -0.18, 0.0001)]
-    assert verdict(comparison(*rows, row("b", "a", -0.1, -0.12, -0.08, 0.0001), values=values)) == [
+    rows = [
+        difference("a", "Original", -0.1, -0.12, -0.08, 0.0001),
+        difference("b", "Original", -0.2, -0.22, -0.18, 0.0001),
+    ]
+    assert verdict(compared(*rows, difference("b", "a", -0.1, -0.12, -0.08, 0.0001), values=values)) == (
         "a is worse than Original by 10.0 ± 2.0 ROUGE-1 (p < 0.001).",
         "b is worse than Original by 20.0 ± 2.0 ROUGE-1 (p < 0.001).",
-    ]
+    )
 
 
 def test_an_insignificant_difference_is_not_distinguishable():
-    assert verdict(comparison(row("LoRA", "Original", 0.004, -0.01, 0.02, 0.6))) == [
-        "LoRA is not distinguishable from Original: +0.4 ± 1.5 ROUGE-1 (p = 0.600)."
-    ]
+    assert verdict(compared(difference("LoRA", "Original", 0.004, -0.01, 0.02, 0.6))) == (
+        "LoRA is not distinguishable from Original: +0.4 ± 1.5 ROUGE-1 (p = 0.600).",
+    )
 
 
 def test_interval_and_p_value_must_agree():
     for low, p_value in ((0.001, 0.06), (-0.001, 0.04)):
-        assert "not distinguishable" in verdict(comparison(row("a", "Original", 0.01, low, 0.02, p_value)))[0]
+        assert "not distinguishable" in verdict(compared(difference("a", "Original", 0.01, low, 0.02, p_value)))[0]
 
 
 def test_the_level_is_one_minus_the_confidence():
-    assert "beats" in verdict(comparison(row("a", "Original", 0.01, 0.001, 0.02, 0.06), confidence=0.9))[0]
+    assert "beats" in verdict(compared(difference("a", "Original", 0.01, 0.001, 0.02, 0.06), confidence=0.9))[0]
 
 
 def test_a_difference_that_holm_rejects_says_so():
-    rows = [row("a", "Original", 0.01, 0.002, 0.022, 0.06), row("a", "Original", 0.2, 0.1, 0.3, 0.0001, "rouge2")]
-    assert verdict(comparison(*rows)) == [
-        "a is not distinguishable from Original: +1.0 ± 1.0 ROUGE-1 (p = 0.060 among 2 tests)."
+    rows = [
+        difference("a", "Original", 0.01, 0.002, 0.022, 0.06),
+        difference("a", "Original", 0.2, 0.1, 0.3, 0.0001, "rouge2"),
     ]
+    assert verdict(compared(*rows)) == (
+        "a is not distinguishable from Original: +1.0 ± 1.0 ROUGE-1 (p = 0.060 among 2 tests).",
+    )
 
 
 def test_without_a_baseline_the_best_system_is_compared_with_each_other_one():
     rows = [
-        row("b", "a", 0.2, 0.1, 0.3, 0.0001),
-        row("c", "a", 0.1, 0.05, 0.15, 0.0001),
-        row("c", "b", -0.1, -0.2, -0.05, 0.001),
+        difference("b", "a", 0.2, 0.1, 0.3, 0.0001),
+        difference("c", "a", 0.1, 0.05, 0.15, 0.0001),
+        difference("c", "b", -0.1, -0.2, -0.05, 0.001),
     ]
-    assert verdict(comparison(*rows, baseline=None, values={"a": 0.1, "b": 0.3, "c": 0.2})) == [
+    assert verdict(compared(*rows, baseline=None, values={"a": 0.1, "b": 0.3, "c": 0.2})) == (
         "b beats a by 20.0 ± 10.0 ROUGE-1 (p < 0.001).",
         "b beats c by 10.0 ± 7.5 ROUGE-1 (p = 0.001).",
-    ]
+    )
 
 
 def test_the_verdict_uses_only_the_first_metric():
-    assert len(verdict(comparison(LORA, LORA | {"metric": "rouge2"}))) == 1
+    assert len(verdict(compared(LORA, LORA.model_copy(update={"metric": "rouge2"})))) == 1
 
 
 def test_one_dialogue_gives_no_verdict():
-    rows = [row("LoRA", "Original", 0.2, None, None, 1.0), row("full", "Original", 0.2, None, None, 1.0)]
-    assert verdict(comparison(*rows, row("full", "LoRA", 0.1, None, None, 1.0))) == [
+    rows = [difference("LoRA", "Original", 0.2, None, None, 1.0), difference("full", "Original", 0.2, None, None, 1.0)]
+    assert verdict(compared(*rows, difference("full", "LoRA", 0.1, None, None, 1.0))) == (
         "one dialogue cannot tell LoRA from Original; nor from full.",
         "one dialogue cannot tell full from Original; no other system scores higher.",
-    ]
+    )
 
 
 def test_the_verdict_says_if_nothing_can_be_tested():
-    assert verdict(comparison()) == ["Nothing can be tested: the systems share no score of single dialogues."]
+    assert verdict(compared()) == ("Nothing can be tested: the systems share no score of single dialogues.",)
 
 
 def test_a_p_value_too_high_by_itself_does_not_mention_other_tests():
-    found = row("a", "Original", 0.9, 0.9, 0.9, 0.251) | {"p_value": 0.251}
-    assert verdict(comparison(found)) == ["a is not distinguishable from Original: +90.0 ± 0.0 ROUGE-1 (p = 0.251)."]
+    found = difference("a", "Original", 0.9, 0.9, 0.9, 0.251, p_value=0.251)
+    assert verdict(compared(found)) == ("a is not distinguishable from Original: +90.0 ± 0.0 ROUGE-1 (p = 0.251).",)
 
 
 def test_the_lower_error_rate_wins():
     rows = [
-        row("a", "Original", -0.2, -0.3, -0.1, 0.0001, "wer"),
-        row("b", "Original", 0.2, 0.1, 0.3, 0.0001, "wer"),
-        row("b", "a", 0.4, 0.3, 0.5, 0.0001, "wer"),
+        difference("a", "Original", -0.2, -0.3, -0.1, 0.0001, "wer"),
+        difference("b", "Original", 0.2, 0.1, 0.3, 0.0001, "wer"),
+        difference("b", "a", 0.4, 0.3, 0.5, 0.0001, "wer"),
     ]
-    made = comparison(*rows)
-    for system, value in zip(made["systems"], (0.5, 0.3, 0.7), strict=True):
-        system["metrics"] = {"wer": {"value": value}}
-    assert verdict(made) == [
+    values = {"Original": 0.5, "a": 0.3, "b": 0.7}
+    assert verdict(compared(*rows, values=values, metric="wer")) == (
         "a beats Original by 0.200 ± 0.100 wer (p < 0.001); no other system scores lower.",
         "b is worse than Original by 0.200 ± 0.100 wer (p < 0.001); a beats it by 0.400 ± 0.100 (p < 0.001).",
-    ]
+    )

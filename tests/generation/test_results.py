@@ -1,13 +1,16 @@
 import pytest
 from made_up_outputs import output
+from made_up_results import prediction_stats
 
 from summtune.base.errors import StageError
-from summtune.base.files import read_json, read_jsonl, write_jsonl
+from summtune.base.files import read_jsonl, write_jsonl
+from summtune.base.strict import read_model
 from summtune.generation.distinct import DistinctPrompts
 from summtune.generation.partial import appending
 from summtune.generation.results import predictions_of, write_results
 from summtune.runs.records import Dialogue, Prediction
 from summtune.runs.run_directory import read_predictions
+from summtune.runs.statistics import PredictionStats
 
 DIALOGUES = [
     Dialogue("x", "A: hi", ("greeting",)),
@@ -49,22 +52,23 @@ def run_dir(tmp_path):
 
 
 def test_results_are_written_in_the_order_of_the_dialogues_and_partial_files_are_deleted(run_dir):
-    write_results(run_dir, ASKED, CUT, {"dialogues": 3})
+    write_results(run_dir, ASKED, CUT, prediction_stats(dialogues=3))
     assert read_predictions(run_dir / "predictions.jsonl") == PREDICTIONS
-    assert read_json(run_dir / "prediction_stats.json") == {"dialogues": 3}
+    assert read_model(PredictionStats, run_dir / "prediction_stats.json") == prediction_stats(dialogues=3)
     assert not (run_dir / "predictions.partial").exists()
 
 
 def test_a_prompt_without_output_is_refused_with_the_files_that_were_found(run_dir):
     (run_dir / "predictions.partial" / "rank1.jsonl").unlink()
     with pytest.raises(StageError, match=r"got 1 of 2, in .*predictions\.partial: rank0\.jsonl\); check that all"):
-        write_results(run_dir, ASKED, CUT, {})
+        write_results(run_dir, ASKED, CUT, prediction_stats())
     assert (run_dir / "predictions.partial" / "rank0.jsonl").exists()
     assert not (run_dir / "predictions.jsonl").exists()
 
 
 def test_partial_files_are_kept_where_the_results_cannot_be_written(run_dir):
-    with pytest.raises(TypeError, match="not JSON serializable"):
-        write_results(run_dir, ASKED, CUT, {"dialogues": object()})
+    (run_dir / "prediction_stats.json").mkdir()
+    with pytest.raises(OSError, match=r"prediction_stats\.json"):
+        write_results(run_dir, ASKED, CUT, prediction_stats(dialogues=3))
     assert {path.name for path in (run_dir / "predictions.partial").iterdir()} == {"rank0.jsonl", "rank1.jsonl"}
     assert len(list(read_jsonl(run_dir / "predictions.jsonl"))) == 3

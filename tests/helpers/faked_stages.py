@@ -1,5 +1,7 @@
 """Writes the outputs of worker stages directly, and a display that records events."""
 
+from made_up_results import prediction_stats, training
+
 from summtune.base.files import read_jsonl, write_json, write_jsonl
 from summtune.plan.plan import read_plan
 from summtune.runs.records import Prediction
@@ -33,9 +35,8 @@ def write_training(run_dir):
     (run_dir / "model").mkdir(exist_ok=True)
     (run_dir / "model" / "model.safetensors").write_bytes(b"x")
     write_jsonl(run_dir / "train_log.jsonl", [{"step": 1, "epoch": 1.0, "loss": 2.0}])
-    facts = {"trainable_parameters": 5, "total_parameters": 10, "steps": 1, "epochs": 1.0, "train_loss": 2.0}
-    facts |= {"best_step": 1, "eval_loss": 2.0, "seconds": 1.0, "precision": "fp32", "peak_memory_bytes": 1}
-    write_json(run_dir / "training.json", facts)
+    done = training(trainable_parameters=5, total_parameters=10, steps=1, epochs=1.0, best_step=1)
+    write_json(run_dir / "training.json", done.to_json())
 
 
 def write_predictions(run_dir):
@@ -45,8 +46,8 @@ def write_predictions(run_dir):
         for row in read_jsonl(run_dir / "data" / "test.jsonl")
     ]
     write_jsonl(run_dir / "predictions.jsonl", [prediction.to_json() for prediction in predictions])
-    stats = {"trainable_parameters": 0, "total_parameters": 10, "seconds": 1.0, "exemplars": []}
-    write_json(run_dir / "prediction_stats.json", stats)
+    stats = prediction_stats(total_parameters=10, seconds=1.0)
+    write_json(run_dir / "prediction_stats.json", stats.to_json())
 
 
 STAGES = {"train": write_training, "predict": write_predictions}

@@ -239,7 +239,7 @@ def test_workers_find_the_ninja_of_an_environment_that_is_not_activated(monkeypa
     assert local.environment(CPU)["PATH"] == str(Path(sys.executable).parent)
 
 
-def test_deepspeed_is_not_told_an_accelerator_on_a_gpu(monkeypatch):
+def test_ds_accelerator_is_not_set_on_a_gpu(monkeypatch):
     monkeypatch.delenv("DS_ACCELERATOR", raising=False)
     assert "DS_ACCELERATOR" not in local.environment(CPU.model_copy(update={"device": "cuda"}))
 

@@ -51,7 +51,7 @@ def test_zero_3_in_bf16_is_deepspeeds_estimate_plus_gathered_weights(processes):
     assert (offloaded.weights, offloaded.gradients, offloaded.optimizer) == (2 * ALL, 0, 0)
 
 
-def test_zero_1_divides_the_optimizer_alone():
+def test_zero_1_divides_only_the_optimizer():
     memory = of(sharding=zero("zero1"))
     # The gradient's copy is allocated after the (here larger) activations are freed, unless gradients accumulate in it.
     assert (memory.weights, memory.gradients, memory.optimizer) == (2 * ALL, 2 * ALL, 12 * ALL // 4)

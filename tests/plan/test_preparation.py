@@ -9,9 +9,9 @@ import pytest
 
 from summtune.base.errors import DataError
 from summtune.base.files import read_jsonl, write_jsonl
-from summtune.plan.beginning import Leakage
 from summtune.plan.checking import check
 from summtune.plan.preparation import count_pairs, find_leakage, prepare_data, split_validation
+from summtune.runs.diagnostics import LeakedDialogues
 from summtune.runs.records import Dialogue
 
 DIALOGUES = [Dialogue(str(i), f"dialogue {i}", (f"summary {i}",)) for i in range(20)]
@@ -32,7 +32,7 @@ def ids(project, role):
 
 def test_each_role_gets_its_file_and_its_count(prepare, project):
     summary, warnings = prepare("val_set_size=2", "datasets.0.id_field=id", "test_datasets.0.id_field=id")
-    none = Leakage(count=0, of=6, examples=[])
+    none = LeakedDialogues(count=0, of=6, examples=())
     assert summary.leakage == {"train": none, "validation": none}
     assert summary.overlap is None
     roles = {role: getattr(summary, role) for role in ("train", "validation", "test")}
@@ -55,9 +55,9 @@ def test_validation_data_of_its_own_leaves_the_training_data_whole(prepare, proj
     assert (summary.train.dialogues, summary.validation.dialogues) == (12, 4)
     assert ids(project, "validation") == [f"validation_{i}" for i in range(4)]
     assert summary.validation.sources[0].split == "validation"
-    none = Leakage(count=0, of=6, examples=[])
+    none = LeakedDialogues(count=0, of=6, examples=())
     assert summary.leakage == {"train": none, "validation": none}
-    assert summary.overlap == Leakage(count=0, of=4, examples=[])
+    assert summary.overlap == LeakedDialogues(count=0, of=4, examples=())
     assert warnings == []
 
 
@@ -118,7 +118,7 @@ def test_test_dialogues_that_are_trained_on_are_told(prepare, project, write_row
     write_rows(project / "test.jsonl", [*rows[:1], {"dialogue": "A: new", "summary": "New."}])
     summary, warnings = prepare("datasets.0.id_field=null", "test_datasets.0.id_field=null")
     found = {"id": ids(project, "test")[0], "found": f"{ids(project, 'train')[0]}: 100 % of its five-word runs"}
-    assert summary.leakage["train"].model_dump() == {"count": 1, "of": 2, "examples": [found]}
+    assert summary.leakage["train"].model_dump(mode="json") == {"count": 1, "of": 2, "examples": [found]}
     assert warnings == [
         "1 of 2 test dialogues are also in the train data, wholly or nearly; the scores are not to be trusted "
         f"(for instance {found['id']} in {found['found']})"
@@ -147,7 +147,7 @@ def test_a_nearly_equal_dialogue_is_told_with_the_dialogue_that_has_most_of_it()
     (example,) = found.examples
     assert (found.count, found.of) == (1, 2)
     assert (example.id, example.found) == ("old", "near: 91 % of its five-word runs")
-    assert find_leakage(tests[:1], training) == Leakage(count=0, of=1, examples=[])
+    assert find_leakage(tests[:1], training) == LeakedDialogues(count=0, of=1, examples=())
 
 
 def test_exemplars_are_looked_through_too(prepare, project, write_rows):

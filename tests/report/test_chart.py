@@ -3,12 +3,18 @@ import xml.etree.ElementTree as ET
 
 import matplotlib
 import pytest
+from made_up_results import anchor, compared_system, estimate
 
 from summtune.report import chart
+from summtune.runs.statistics import TrainLogRow
 
 
 def system(name, value=0.4, low=0.35, high=0.46, metrics=("rouge1", "rougeL")):
-    return {"name": name, "metrics": {metric: {"value": value, "ci_low": low, "ci_high": high} for metric in metrics}}
+    return compared_system(name, {metric: estimate(value, low, high) for metric in metrics})
+
+
+def log_row(step, **losses):
+    return TrainLogRow(step=step, epoch=1.0, **losses)
 
 
 def texts(svg):
@@ -58,7 +64,10 @@ def test_bars_of_many_systems_have_no_value_labels():
     assert all(colour in svg for colour in chart.PALETTE)
 
 
-ANCHORS = {"floor": system("lead-3", 0.25), "ceiling": system("human agreement", 0.55)}
+ANCHORS = {
+    "floor": anchor("lead-3", rouge1=0.25, rougeL=0.25),
+    "ceiling": anchor("human agreement", rouge1=0.55, rougeL=0.55),
+}
 
 
 def test_floor_and_ceiling_are_lines_across_every_metric_with_their_values():
@@ -80,8 +89,7 @@ def test_the_legend_of_a_single_system_has_only_floor_and_ceiling():
 
 
 def test_an_anchor_without_the_charts_metrics_is_left_out():
-    other = {"name": "lead-3", "metrics": {"bleu": {"value": 0.2, "ci_low": None, "ci_high": None}}}
-    assert "lead-3 (floor)" not in texts(chart.scores_svg([system("Original")], floor=other))
+    assert "lead-3 (floor)" not in texts(chart.scores_svg([system("Original")], floor=anchor("lead-3", bleu=0.2)))
 
 
 def test_there_is_one_bar_per_system_and_metric():
@@ -101,18 +109,18 @@ def test_names_with_missing_glyphs_are_drawn_without_warnings():
 
 
 def test_the_loss_chart_uses_the_later_row_of_a_repeated_step():
-    once = [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0}, {"step": 2, "eval_loss": 2.5}]
-    resumed = [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 9.0}, *once[1:]]
+    once = [log_row(1, loss=3.0), log_row(2, loss=2.0), log_row(2, eval_loss=2.5)]
+    resumed = [log_row(1, loss=3.0), log_row(2, loss=9.0), *once[1:]]
     assert chart.losses_svg(once) == chart.losses_svg(resumed)
     assert {"training loss", "validation loss"} <= set(texts(chart.losses_svg(once)))
 
 
 def test_a_loss_chart_without_evaluations_has_one_line():
-    assert "validation loss" not in texts(chart.losses_svg([{"step": 1, "loss": 3.0}]))
+    assert "validation loss" not in texts(chart.losses_svg([log_row(1, loss=3.0)]))
 
 
 def test_charts_on_one_page_have_distinct_ids():
-    log = [{"step": step, "loss": 3.0 / step} for step in (1, 2, 3)]
+    log = [log_row(step, loss=3.0 / step) for step in (1, 2, 3)]
     ids = [set(re.findall(r'\bid="([^"]+)"', chart.losses_svg(log, salt=salt))) for salt in ("one", "two")]
     assert ids[0]
     assert not ids[0] & ids[1]

@@ -2,26 +2,25 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
+from made_up_results import anchor, compared_system, estimate
 
 from summtune.report.cost_chart import cost_svg, cost_table, shown_metric
 
 
 def system(name, trainable=0, hours=0.0, memory=None, size=0, **metrics):
-    estimates = {
-        key: {"value": value, "ci_low": value - 0.02, "ci_high": value + 0.02} for key, value in metrics.items()
-    }
+    estimates = {key: estimate(value, value - 0.02, value + 0.02) for key, value in metrics.items()}
     cost = {"device_hours": hours, "devices": 1, "peak_memory_bytes": memory, "size_bytes": size}
-    return {"name": name, "trainable_parameters": trainable, "cost": cost, "metrics": estimates or {"rouge1": ROUGE}}
+    return compared_system(name, estimates or {"rouge1": ROUGE}, trainable, 250_000_000, **cost)
 
 
-ROUGE = {"value": 0.4, "ci_low": 0.38, "ci_high": 0.42}
+ROUGE = estimate(0.4, 0.38, 0.42)
 GIB = 1024**3
 STORY = (
     system("Original"),
     system("Full fine-tuning", 247_577_856, 1.75, 20 * GIB, 990_345_472),
     system("LoRA", 3_538_944, 1.2, 9 * GIB, 14_175_744),
 )
-ELSEWHERE = {"name": "theirs", "trainable_parameters": None, "metrics": {"rouge1": ROUGE}}
+EXTERNAL = compared_system("theirs", {"rouge1": ROUGE})
 
 
 def texts(svg):
@@ -45,7 +44,7 @@ def test_zero_has_a_position_on_a_logarithmic_axis():
 
 
 def test_a_cost_that_fewer_than_two_systems_have_gets_no_panel():
-    svg = cost_svg([system("Original"), system("LoRA", 3_538_944, memory=GIB), ELSEWHERE])
+    svg = cost_svg([system("Original"), system("LoRA", 3_538_944, memory=GIB), EXTERNAL])
     assert "Trained parameters" in texts(svg)
     assert not {"Peak memory per device", "Device-hours", "Size on disk"} & set(texts(svg))
 
@@ -53,7 +52,7 @@ def test_a_cost_that_fewer_than_two_systems_have_gets_no_panel():
 @pytest.mark.parametrize(
     "systems",
     [
-        [ELSEWHERE, ELSEWHERE | {"name": "ours"}],
+        [EXTERNAL, EXTERNAL.model_copy(update={"name": "ours"})],
         [system("zero-shot"), system("one-shot")],
         [STORY[1]],
         [system("a", 5, bleu=0.3), system("b", 7, rouge1=0.3)],
@@ -64,14 +63,14 @@ def test_without_two_points_to_compare_there_is_no_chart(systems):
 
 
 def test_the_cost_chart_names_floor_and_ceiling():
-    shown = texts(cost_svg(STORY, floor=system("lead-3"), ceiling=system("human agreement")))
+    shown = texts(cost_svg(STORY, floor=anchor("lead-3", rouge1=0.4), ceiling=anchor("human agreement", rouge1=0.4)))
     assert {"lead-3 (floor)", "human agreement (ceiling)"} <= set(shown)
-    assert "lead-3 (floor)" not in texts(cost_svg(STORY, floor=system("lead-3", bleu=0.1)))
+    assert "lead-3 (floor)" not in texts(cost_svg(STORY, floor=anchor("lead-3", bleu=0.1)))
 
 
 def test_scores_without_interval_are_drawn():
-    bare = {"rouge1": {"value": 0.4, "ci_low": None, "ci_high": None}}
-    assert "LoRA" in texts(cost_svg([each | {"metrics": bare} for each in STORY]))
+    bare = {"metrics": {"rouge1": estimate()}}
+    assert "LoRA" in texts(cost_svg([each.model_copy(update=bare) for each in STORY]))
 
 
 def test_the_cost_chart_shows_the_first_metric_that_two_systems_have():
@@ -82,12 +81,15 @@ def test_the_cost_chart_shows_the_first_metric_that_two_systems_have():
 @pytest.mark.parametrize("value", [1e-9, 0.5, 1, 7, 999, 2.4e8, 6.5e11])
 def test_costs_of_any_size_have_ticks(value):
     for other in (value, 2 * value, 1000 * value):
-        systems = [system("a", value, value, int(value) + 1, int(value) + 1), system("b", other, other, 5, 5)]
+        systems = [
+            system("a", int(value), float(value), int(value) + 1, int(value) + 1),
+            system("b", int(other), float(other), 5, 5),
+        ]
         assert "Device-hours" in texts(cost_svg(systems))
 
 
 def test_the_cost_table_has_a_dash_for_unknown_costs():
-    table = cost_table([*STORY, ELSEWHERE], hours="GPU-hours")
+    table = cost_table([*STORY, EXTERNAL], hours="GPU-hours")
     assert table.header == ("System", "GPU-hours", "Peak memory per device", "Size on disk")
     assert table.rows == (
         ("Original", "0", "–", "0"),
@@ -95,4 +97,4 @@ def test_the_cost_table_has_a_dash_for_unknown_costs():
         ("LoRA", "1.2", "9 GiB", "13.5 MiB"),
         ("theirs", "–", "–", "–"),
     )
-    assert cost_table([ELSEWHERE]) is None
+    assert cost_table([EXTERNAL]) is None

@@ -1,6 +1,6 @@
 from summtune.base.files import read_json, write_json
 from summtune.report.details import comparison_details, hours_title, run_details, system_description
-from summtune.report.run_files import read_comparison, read_run
+from summtune.runs.finished import read_comparison, read_run
 
 
 def change_plan(folder, **changes):
@@ -51,7 +51,10 @@ def test_hours_are_gpu_hours_only_if_all_runs_used_gpus(run_dir):
 def test_only_a_comparison_with_a_recipe_has_details(compare_dir):
     folder = compare_dir()
     assert comparison_details(read_comparison(folder)) is None
-    write_json(folder / "plan.json", {"name": "story", "recipe": {"kind": "compare"}, "versions": {"torch": "2.13.0"}})
+    write_json(
+        folder / "plan.json",
+        {"name": "story", "kind": "compare", "recipe": {"kind": "compare"}, "versions": {"torch": "2.13.0"}},
+    )
     (folder / "recipe.yaml").write_text("kind: compare\n", encoding="utf-8")
     details = comparison_details(read_comparison(folder))
     assert (details.name, details.given, details.recipe) == ("story", "kind: compare\n", "kind: compare\n")

@@ -2,6 +2,8 @@ import ast
 
 import pytest
 import yaml
+from made_up_diagnostics import put_scores
+from made_up_results import compared_system, comparison
 
 from summtune.base.errors import RunDirectoryError
 from summtune.base.files import read_json, write_json
@@ -40,14 +42,14 @@ def test_the_card_shows_floor_and_ceiling_next_to_each_score(run_dir):
 
 def test_the_card_has_no_floor_if_the_dialogues_are_unknown(run_dir):
     folder = run_dir("lora", kind="train")
-    write_json(folder / "metrics.json", read_json(folder / "metrics.json") | {"floor": None})
+    put_scores(folder, floor=None)
     assert "| Metric | Score | 95% interval | Human agreement |" in model_card(folder)
 
 
 def test_the_card_contains_the_verdict_of_a_comparison(run_dir):
     sentence = "LoRA beats Original by 17.5 ± 1.9 ROUGE-1 (p < 0.001)."
-    comparison = {"systems": [{"name": "Original"}, {"name": "LoRA"}], "verdict": [sentence]}
-    card = model_card(run_dir("lora", kind="train"), comparison)
+    systems = [compared_system("Original"), compared_system("LoRA")]
+    card = model_card(run_dir("lora", kind="train"), comparison(systems, verdict=(sentence,)))
     assert f"(Original, LoRA) on the same dialogues:\n\n- {sentence.replace('<', chr(92) + '<')}\n" in card
     assert card.index("## Scores") < card.index(sentence[:20]) < card.index("## How to use it")
 

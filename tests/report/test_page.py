@@ -6,12 +6,14 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from made_up_diagnostics import put_scores
+from made_up_results import diagnostics, prediction_stats
 
 from summtune.base.files import read_json, read_jsonl, write_json, write_jsonl
 from summtune.report import write_compare_report, write_run_report
 from summtune.report.contents import run_contents
 from summtune.report.page import to_html
-from summtune.report.run_files import read_run
+from summtune.runs.finished import read_run
 
 HOSTILE = "</script><script>alert('x')</script> \"quoted\" {{ 7 * 7 }} nul\x00 rtl\u202e & <!-- <img src=x onerror=y>"
 HARMLESS = HOSTILE.replace("\x00", "␀").replace("\u202e", "⟨U+202E⟩")
@@ -146,12 +148,10 @@ def test_the_page_of_external_predictions_shows_what_is_known(run_dir):
     write_jsonl(folder / "predictions.jsonl", [row | unknown for row in read_jsonl(folder / "predictions.jsonl")])
     plan = {"kind": "scored", "name": "theirs", "identity": "3fa9", "versions": {"summtune": "0.1.0"}}
     write_json(folder / "plan.json", plan | {"recipe": {"predictions": "theirs.csv", "references": None}})
-    write_json(folder / "prediction_stats.json", {"trainable_parameters": None, "total_parameters": None})
+    stats = prediction_stats(trainable_parameters=None, total_parameters=None)
+    write_json(folder / "prediction_stats.json", stats.to_json())
     (folder / "recipe.yaml").unlink()
-    metrics = read_json(folder / "metrics.json") | {"floor": None, "ceiling": None}
-    metrics["diagnostics"] = {"checks": {}, "means": {}, "warnings": []}
-    del metrics["by_references"]
-    write_json(folder / "metrics.json", metrics)
+    put_scores(folder, floor=None, ceiling=None, diagnostics=diagnostics())
     text = page(write_run_report(folder))
     assert "External predictions, scored on 6 dialogues" in text
     assert ">Diagnostics</h2>" not in text

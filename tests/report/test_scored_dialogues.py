@@ -2,8 +2,8 @@ import pytest
 
 from summtune.base.errors import RunDirectoryError
 from summtune.base.files import read_jsonl, write_jsonl
-from summtune.report.run_files import read_run
 from summtune.report.scored_dialogues import gather_dialogues
+from summtune.runs.finished import read_run
 
 
 def rewrite(path, change):
@@ -40,10 +40,6 @@ def test_a_dialogue_that_one_file_lacks_is_taken_from_another(run_dir):
 
 
 def test_scores_of_other_dialogues_are_refused_with_an_example(run_dir):
-    folder = run_dir()
-    path = folder / "per_example.jsonl"
-    write_jsonl(path, list(read_jsonl(path))[1:])
-    with pytest.raises(
-        RunDirectoryError, match=r"per_example.jsonl does not have the same dialogues .*\(got 'test_0' in"
-    ):
-        gather_dialogues(["a"], [read_run(folder)])
+    runs = [read_run(run_dir("one")), read_run(run_dir("other", n=5))]
+    with pytest.raises(RunDirectoryError, match=r"other is not a run on the same dialogues .*\(got 'test_5' in only"):
+        gather_dialogues(["A", "B"], runs)

@@ -1,6 +1,7 @@
 import io
 
 import pytest
+from made_up_results import compared_system, comparison, difference, estimate
 from rich.cells import cell_len
 
 from summtune.base.console import SafeConsole
@@ -13,16 +14,17 @@ from summtune.report.table import (
     score_table,
     to_markdown,
 )
+from summtune.runs.metrics import Anchor
 
-ROUGE = {"rouge1": {"value": 0.473, "ci_low": 0.451, "ci_high": 0.495}}
+ROUGE = {"rouge1": estimate(0.473, 0.451, 0.495)}
 
 
 def system(name, metrics, trainable=0):
-    return {"name": name, "metrics": metrics, "trainable_parameters": trainable, "total_parameters": 251_116_800}
+    return compared_system(name, metrics, trainable, 251_116_800)
 
 
 def test_the_score_table_shows_half_intervals_and_parameters():
-    corpus = ROUGE | {"bleu": {"value": 0.25, "ci_low": None, "ci_high": None}}
+    corpus = ROUGE | {"bleu": estimate(0.25)}
     table = score_table([system("Original", ROUGE), system("LoRA", corpus, trainable=3_538_944)])
     assert table.header == ("System", "ROUGE-1", "bleu", "Trainable parameters", "Parameters")
     assert table.rows == (
@@ -32,25 +34,22 @@ def test_the_score_table_shows_half_intervals_and_parameters():
 
 
 def test_external_predictions_have_no_parameters_in_the_table():
-    unknown = {"name": "theirs", "metrics": ROUGE}
+    unknown = compared_system("theirs", ROUGE)
     assert score_table([unknown]).header == ("System", "ROUGE-1")
     assert score_table([unknown, system("Original", ROUGE)]).rows[0] == ("theirs", "47.3 ± 2.2", "–", "–")
 
 
 def test_the_floor_and_the_ceiling_are_the_last_rows():
-    floor, ceiling = ({"name": name, "metrics": ROUGE} for name in ("lead-3", "human agreement"))
-    rows = score_table(
-        [system("LoRA", ROUGE | {"bleu": {"value": 0.25, "ci_low": None, "ci_high": None}})], floor, ceiling
-    ).rows
+    floor, ceiling = (Anchor(name=name, n=6, metrics=ROUGE) for name in ("lead-3", "human agreement"))
+    rows = score_table([system("LoRA", ROUGE | {"bleu": estimate(0.25)})], floor, ceiling).rows
     assert [row[0] for row in rows] == ["LoRA", "lead-3 (floor)", "human agreement (ceiling)"]
     assert rows[1][1:] == ("47.3 ± 2.2", "–", "–", "–")
 
 
 def test_the_difference_table_shows_intervals_and_p_values():
-    row = {"a": "LoRA", "b": "Original", "metric": "rouge1", "difference": 0.175, "ci_low": 0.156, "ci_high": 0.194}
-    p_values = {"p_value": 0.0001, "p_adjusted": 0.0124}
-    comparison = {"protocol": {"bootstrap": {"confidence": 0.9}}, "differences": [row | p_values]}
-    table = difference_table(comparison)
+    systems = [compared_system("LoRA"), compared_system("Original")]
+    row = difference("LoRA", "Original", 0.175, 0.156, 0.194, 0.0124, p_value=0.0001)
+    table = difference_table(comparison(systems, [row], confidence=0.9))
     assert table.header[3] == "90% interval"
     assert table.rows == (("LoRA − Original", "ROUGE-1", "+17.5", "15.6 to 19.4", "< 0.001", "0.012"),)
 
@@ -100,7 +99,7 @@ CHINESE = "客服系统比较"
 @pytest.mark.parametrize("width", [40, 50, 60, 80, 200])
 def test_names_values_and_intervals_are_not_broken_on_any_terminal_width(width):
     metrics = dict.fromkeys(("rouge1", "rouge2", "rougeL", "rougeLsum", "bertscore.precision"), ROUGE["rouge1"])
-    floor, ceiling = ({"name": name, "metrics": metrics} for name in ("lead-3", "human agreement"))
+    floor, ceiling = (Anchor(name=name, n=6, metrics=metrics) for name in ("lead-3", "human agreement"))
     console = SafeConsole(file=io.StringIO(), width=width)
     print_scores(console, [system(LONG, metrics), system(CHINESE, metrics, 3_538_944)], floor, ceiling)
     shown = console.file.getvalue()

@@ -218,29 +218,6 @@ def test_a_wrong_line_in_predictions_is_reported_with_its_number(tmp_path):
             read_predictions(path)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        KeyError("metrics"),
-        TypeError("no list"),
-        ValueError(""),
-        OverflowError("large"),
-        AttributeError("x"),
-        RecursionError(),
-    ],
-)
-def test_unexpected_content_of_run_files_is_reported(tmp_path, error):
-    match = rf"the files in {tmp_path} are not as summtune writes them \(got {type(error).__name__}: .*\); restore them"
-    with pytest.raises(RunDirectoryError, match=match) as told, run_directory.as_written(tmp_path):
-        raise error
-    assert told.value.__cause__ is error
-
-
-def test_a_summtune_error_within_as_written_is_not_replaced(tmp_path):
-    with pytest.raises(DataError, match="mine"), run_directory.as_written(tmp_path):
-        raise DataError("mine")
-
-
 @pytest.mark.parametrize("marker", [[], {}, {"outputs": [1]}, {"outputs": {"a": "1"}}, {"outputs": None}, 7])
 def test_an_edited_mark_does_not_count(run_dir, marker):
     write_json(run_dir / "stages" / "evaluate.json", marker)

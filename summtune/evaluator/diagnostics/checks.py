@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from summtune.base import numbers
+from summtune.runs.diagnostics import CheckResult, Finding
 
 EXAMPLES = 5
 """Number of examples shown with a count."""
@@ -151,7 +151,7 @@ CHECKS: Mapping[str, Check] = {
 
 def result(
     name: str, found: Sequence[tuple[str, str]], of: int, references: float | None = None, count: int | None = None
-) -> dict[str, Any]:
+) -> CheckResult:
     """Return a check's entry of ``metrics.json``.
 
     Args:
@@ -162,22 +162,22 @@ def result(
             of them.
         count: number of cases, if ``found`` holds only some of them.
     """
-    return {
-        "title": CHECKS[name].title,
-        "meaning": CHECKS[name].meaning,
-        "count": len(found) if count is None else count,
-        "of": of,
-        "references": references,
-        "examples": [{"id": id_, "found": text} for id_, text in found[:EXAMPLES]],
-    }
+    return CheckResult(
+        title=CHECKS[name].title,
+        meaning=CHECKS[name].meaning,
+        count=len(found) if count is None else count,
+        of=of,
+        references=references,
+        examples=tuple(Finding(id=id_, found=text) for id_, text in found[:EXAMPLES]),
+    )
 
 
-def warnings(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def warnings(results: Mapping[str, CheckResult]) -> list[str]:
     """Return a sentence for each finding that a reader of the scores must know about (`is_worth_a_warning`)."""
     return [_sentence(name, entry) for name, entry in results.items() if is_worth_a_warning(name, entry)]
 
 
-def joint_warnings(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+def joint_warnings(results: Mapping[str, Mapping[str, CheckResult]]) -> list[str]:
     """Return one sentence per check that gives a warning for any system, listing every such system.
 
     Otherwise five systems with six findings each would give thirty sentences, which nobody reads; examples are in the
@@ -192,41 +192,41 @@ def joint_warnings(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> li
         worth = {system: entry for system, entry in entries.items() if is_worth_a_warning(name, entry)}
         if not worth:
             continue
-        counts = ", ".join(f"{system} {entry['count']} of {entry['of']}" for system, entry in worth.items())
-        share = next(iter(worth.values()))["references"]
+        counts = ", ".join(f"{system} {entry.count} of {entry.of}" for system, entry in worth.items())
+        share = next(iter(worth.values())).references
         human = "" if share is None else f" (of the references {numbers.rate(share)})"
         sentences.append(f"{check.title}: {counts}{human}{f'; {check.consequence}' if check.consequence else ''}.")
     return sentences
 
 
-def is_worth_a_warning(name: str, entry: Mapping[str, Any]) -> bool:
+def is_worth_a_warning(name: str, entry: CheckResult) -> bool:
     """Return whether a careful reader must know about a check's finding.
 
     For some checks every case counts (`Check.always`). Unchanged weights count only if all are unchanged. The other
     checks also find a few texts that people wrote, so they count from two outputs on, if the share is two percentage
     points above twice the references' share.
     """
-    count, of = entry["count"], entry["of"]
+    count, of = entry.count, entry.of
     if not CHECKS[name].warning:
         return False
     if name == "weights_unchanged":
         return bool(count == of > 0)
     if CHECKS[name].always:
         return bool(count)
-    return count >= FEWEST and bool(count / of >= HUMAN_FACTOR * (entry["references"] or 0.0) + MARGIN)
+    return count >= FEWEST and bool(count / of >= HUMAN_FACTOR * (entry.references or 0.0) + MARGIN)
 
 
-def _sentence(name: str, entry: Mapping[str, Any]) -> str:
+def _sentence(name: str, entry: CheckResult) -> str:
     check = CHECKS[name]
-    share = entry["references"]
+    share = entry.references
     human = "" if share is None else f"{numbers.rate(share)} of the references do, "
     shown = [
-        f"{each['id']}: {each['found']}" if each["found"] and not check.always else each["id"]
-        for each in entry["examples"][:_SHOWN_IDS]
+        f"{each.id}: {each.found}" if each.found and not check.always else each.id
+        for each in entry.examples[:_SHOWN_IDS]
     ]
     sentence = check.warning.format(
-        count=entry["count"],
-        n=entry["of"],
+        count=entry.count,
+        n=entry.of,
         human=human,
         examples=("; " if ": " in "".join(shown) else ", ").join(shown),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
-from typing import Any
 
 from summtune.base.writing import has_capitals, is_unspaced, word_count
 from summtune.evaluator.diagnostics import copying, language, quantities, repetition, speakers, unread
@@ -14,7 +13,9 @@ from summtune.evaluator.diagnostics.names import Lexicon, foreign_names, mention
 from summtune.evaluator.diagnostics.words import shown
 from summtune.evaluator.rouge import tokenize
 from summtune.recipe.sections import Tokenizer
+from summtune.runs.diagnostics import UNREAD_LETTERS, CheckResult, Diagnostics, LeakedDialogues
 from summtune.runs.records import Prediction
+from summtune.runs.statistics import Training
 
 LENGTH_FACTOR = 2.0
 """How many times longer or shorter than its references a summary may be."""
@@ -29,34 +30,33 @@ def diagnose(
     predictions: Sequence[Prediction],
     *,
     tokenizer: Tokenizer | None = "rouge",
-    leakage: Mapping[str, Mapping[str, Any]] | None = None,
-    weights: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return the ``diagnostics`` of ``metrics.json``: ``checks``, ``means``, ``notes`` and ``warnings``.
+    leakage: Mapping[str, LeakedDialogues] | None = None,
+    training: Training | None = None,
+) -> Diagnostics:
+    """Return the ``diagnostics`` of ``metrics.json``.
 
-    ``checks`` holds by name what `checks.result` returns. Each check of a text is also made of the references, against
+    Each check of a text is also made of the references, against
     the same dialogue; length and language of each reference are compared with the other references. A check that
     cannot be made is absent: without dialogues (empty) or without token counts (None). A share of the references that
-    needs a second reference is None without one. ``means`` holds numbers or None, ``notes`` sentences on what the
-    checks do not cover in this writing, ``warnings`` one sentence per finding that a reader of the scores must know.
+    needs a second reference is None without one.
 
     Args:
         predictions: at least one.
         tokenizer: that ROUGE is computed with; None without ROUGE.
-        leakage: ``data.leakage`` of the plan: by role, the test dialogues that were found in its data.
-        weights: ``unchanged_tensors`` and ``compared_tensors`` of ``training.json``.
+        leakage: by role, the test dialogues that were found in its data.
+        training: what the model's training reported; None without one.
     """
-    checks = _unread(predictions, tokenizer) if tokenizer is not None else {}
+    checks: dict[str, CheckResult] = _unread(predictions, tokenizer) if tokenizer is not None else {}
     checks |= _counted(predictions)
     texts = _Texts(predictions)
     checks |= texts.results()
     for role, found in (leakage or {}).items():
-        examples = [(each["id"], each["found"]) for each in found["examples"]]
-        checks[f"leakage_{role}"] = result(f"leakage_{role}", examples, found["of"], count=found["count"])
-    if weights and weights.get("compared_tensors"):  # missing if an older summtune trained
-        of, unchanged = weights["compared_tensors"], weights["unchanged_tensors"]
-        checks["weights_unchanged"] = result("weights_unchanged", [], of, count=unchanged)
-    means = {
+        examples = [(each.id, each.found) for each in found.examples]
+        checks[f"leakage_{role}"] = result(f"leakage_{role}", examples, found.of, count=found.count)
+    if training is not None and training.compared_tensors:
+        unchanged = training.unchanged_tensors
+        checks["weights_unchanged"] = result("weights_unchanged", [], training.compared_tensors, count=unchanged)
+    means: dict[str, float | None] = {
         "prompt_tokens": _mean(p.prompt_tokens for p in predictions),
         "new_tokens": _mean(p.new_tokens for p in predictions),
         "prediction_words": fmean(word_count(p.prediction) for p in predictions),
@@ -65,28 +65,25 @@ def diagnose(
     }
     if tokenizer is not None:
         means |= _unread_means(predictions, tokenizer)
-    return {
-        "checks": checks,
-        "means": means,
-        "notes": _notes(predictions),
-        "warnings": [*unread.warnings(checks.get(unread.NAME)), *warnings(checks)],
-    }
+    diagnostics = Diagnostics(checks=checks, means=means, notes=_notes(predictions), warnings=())
+    sentences = (*unread.warnings(diagnostics.unread_letters), *warnings(checks))
+    return diagnostics.model_copy(update={"warnings": sentences})
 
 
-def _notes(predictions: Sequence[Prediction]) -> list[str]:
+def _notes(predictions: Sequence[Prediction]) -> tuple[str, ...]:
     """Return sentences on what the checks of texts do not cover in the writing of the references."""
     letters = unread.unread_letters(((p.id, p.references) for p in predictions), "rouge")
-    if letters["share"] < unread.SMALL:
-        return []
+    if letters.share < unread.SMALL:
+        return ()
     notes = ["Numbers are compared in digits; number words are known in English and, in dialogues, in Chinese."]
     if not all(has_capitals(text) for p in predictions for text in p.references):
         notes.append("Names are looked for only in writing that has capitals.")
     if any(is_unspaced(text) for p in predictions for text in p.references):
         notes.append("Lengths, loops and copies are counted in characters in writing without spaces.")
-    return notes
+    return tuple(notes)
 
 
-def _unread(predictions: Sequence[Prediction], tokenizer: Tokenizer) -> dict[str, dict[str, Any]]:
+def _unread(predictions: Sequence[Prediction], tokenizer: Tokenizer) -> dict[str, CheckResult]:
     """Return the checks of how much of the references ROUGE can read."""
     letters = unread.unread_letters(((p.id, p.references) for p in predictions), tokenizer)
     without = [
@@ -94,7 +91,7 @@ def _unread(predictions: Sequence[Prediction], tokenizer: Tokenizer) -> dict[str
     ]
     found = [(id_, shown(text)) for id_, text in without if text is not None]
     return {
-        unread.NAME: letters,
+        UNREAD_LETTERS: letters,
         "references_without_words": result("references_without_words", found, len(predictions)),
     }
 
@@ -106,7 +103,7 @@ def _unread_means(predictions: Sequence[Prediction], tokenizer: Tokenizer) -> di
     return {"unread_letters": ours or None, "reference_unread_letters": theirs or None}
 
 
-def _counted(predictions: Sequence[Prediction]) -> dict[str, dict[str, Any]]:
+def _counted(predictions: Sequence[Prediction]) -> dict[str, CheckResult]:
     """Return the checks that do not analyse the text."""
     n = len(predictions)
     constant = _constant_output(predictions)
@@ -150,7 +147,7 @@ class _Texts:
         for prediction in predictions:
             self._add(prediction)
 
-    def results(self) -> dict[str, dict[str, Any]]:
+    def results(self) -> dict[str, CheckResult]:
         """Return the entry of every check that was made."""
         human = {name: self._human[name] / of for name, of in self._human_checked.items()}
         return {name: result(name, self._found[name], of, human.get(name)) for name, of in self._checked.items()}

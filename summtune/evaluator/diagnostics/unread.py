@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
-from typing import Any
 
 import regex
 from typing_extensions import assert_never
@@ -22,8 +21,7 @@ from summtune.base.writing import UNSPACED_CHARACTER, is_unspaced, script
 from summtune.evaluator.diagnostics.checks import result
 from summtune.evaluator.diagnostics.words import shown
 from summtune.recipe.sections import Tokenizer
-
-NAME = "unread_letters"
+from summtune.runs.diagnostics import UNREAD_LETTERS, UnreadLetters
 
 SMALL = 0.05
 """Mean share of unread letters from which on every fourth word falls apart, and a warning is given."""
@@ -37,7 +35,7 @@ _CLAUSE = regex.compile(rf"(?V1)\p{{Han}}{{5,}}|(?:{UNSPACED_CHARACTER}){{7,}}")
 """A clause: more characters without a space than a word has. In pre-segmented text the words are shorter."""
 
 
-def unread_letters(dialogues: Iterable[tuple[str, Sequence[str]]], tokenizer: Tokenizer) -> dict[str, Any]:
+def unread_letters(dialogues: Iterable[tuple[str, Sequence[str]]], tokenizer: Tokenizer) -> UnreadLetters:
     """Return the check ``unread_letters`` of ``metrics.json`` and ``comparison.json``.
 
     Besides what every check has: ``share``, the mean over dialogues of the share of letters in the references that the
@@ -63,12 +61,13 @@ def unread_letters(dialogues: Iterable[tuple[str, Sequence[str]]], tokenizer: To
     for letter, count in unread.items():
         scripts[script(letter) or ""] += count
     unspaced = sum(count for letter, count in unread.items() if is_unspaced(letter))
-    return result(NAME, found, len(shares)) | {
-        "share": fmean(shares) if shares else 0.0,
-        "scripts": [name for name, _ in scripts.most_common(_SHOWN_SCRIPTS) if name],
-        "tokenizer": tokenizer,
-        "recommended": "character" if unspaced > _CHARACTER * unread.total() else "unicode",
-    }
+    return UnreadLetters(
+        **dict(result(UNREAD_LETTERS, found, len(shares))),
+        share=fmean(shares) if shares else 0.0,
+        scripts=tuple(name for name, _ in scripts.most_common(_SHOWN_SCRIPTS) if name),
+        tokenizer=tokenizer,
+        recommended="character" if unspaced > _CHARACTER * unread.total() else "unicode",
+    )
 
 
 def unread_share(text: str, tokenizer: Tokenizer) -> float | None:
@@ -93,23 +92,23 @@ def unread_of(text: str, tokenizer: Tokenizer) -> str:
     assert_never(tokenizer)
 
 
-def draws_no_verdict(check: Mapping[str, Any] | None) -> bool:
+def draws_no_verdict(check: UnreadLetters | None) -> bool:
     """Return whether ROUGE reads so little of the references that no verdict may be drawn from it."""
-    return check is not None and check["share"] >= LARGE
+    return check is not None and check.share >= LARGE
 
 
-def warnings(check: Mapping[str, Any] | None) -> list[str]:
+def warnings(check: UnreadLetters | None) -> list[str]:
     """Return a warning about unread letters; an empty list if (nearly) all letters are read."""
-    if check is None or check["share"] < SMALL:
+    if check is None or check.share < SMALL:
         return []
-    scripts = ", ".join("Latin beyond a-z" if name == "Latin" else name for name in check["scripts"])
-    share = f"{numbers.rate(check['share'])} of the letters of the references ({scripts})"
-    if check["tokenizer"] == "rouge":
+    scripts = ", ".join("Latin beyond a-z" if name == "Latin" else name for name in check.scripts)
+    share = f"{numbers.rate(check.share)} of the letters of the references ({scripts})"
+    if check.tokenizer == "rouge":
         problem = f"ROUGE's tokenizer keeps only a-z and 0-9 and drops {share}"
     else:
         problem = f"`tokenizer: unicode` treats whole clauses as words in writing without spaces: {share}"
     effect = "so no verdict is drawn from ROUGE" if draws_no_verdict(check) else "so words are broken into pieces"
-    value = check["recommended"]
+    value = check.recommended
     return [
         f"{problem}, {effect}; use `evaluation.tokenizer: {value}` "
         f"(`summtune evaluate … --set tokenizer={value}` scores finished outputs)."

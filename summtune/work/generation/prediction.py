@@ -12,8 +12,9 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from summtune.base.errors import StageError
-from summtune.base.files import read_json, read_jsonl
+from summtune.base.files import read_jsonl
 from summtune.base.hashing import content_sha256
+from summtune.base.strict import read_model
 from summtune.generation.distinct import DistinctPrompts
 from summtune.generation.results import write_results
 from summtune.generation.resuming import World, generate_missing
@@ -23,6 +24,7 @@ from summtune.prompts.templates import template_text
 from summtune.runs.events import Events
 from summtune.runs.records import Dialogue
 from summtune.runs.run_directory import DATA_FILES, PARTIAL_PREDICTIONS, TOKENS
+from summtune.runs.statistics import TRAINING_FILE, LostText, PredictionStats, Training
 from summtune.work.generation.decoding import generation_config, place
 from summtune.work.generation.local import LocalGenerator
 from summtune.work.models.global_attention import GLOBAL_ATTENTION, takes_global_attention
@@ -68,21 +70,21 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
     asked = DistinctPrompts[Sequence[int]].of(prompt.ids for prompt in tokens.prompts)
     generate_missing(generator, asked, run_dir / PARTIAL_PREDICTIONS, events.progress, world)
     if state.is_main_process:
-        stats = {
-            "dialogues": len(asked.indices),
-            "unique_prompts": len(asked.prompts),
-            "truncated": tokens.truncated,
-            "trainable_parameters": trainable,
-            "total_parameters": total,
-            "exemplars": tokens.exemplars,
-            "processes": state.num_processes,
-            "precision": "bf16" if bf16 else "fp32",
-            "global_attention": GLOBAL_ATTENTION if takes_global_attention(model) else None,
-            "seconds": round(time.perf_counter() - started, 2),
-            "peak_memory_bytes": peak_memory_bytes(),
-            "lost_text": tokens.lost,
-            "warnings": loss_warnings("test", tokens.lost),
-        }
+        stats = PredictionStats(
+            dialogues=len(asked.indices),
+            unique_prompts=len(asked.prompts),
+            truncated=tokens.truncated,
+            trainable_parameters=trainable,
+            total_parameters=total,
+            exemplars=tuple(tokens.exemplars),
+            processes=state.num_processes,
+            precision="bf16" if bf16 else "fp32",
+            global_attention=GLOBAL_ATTENTION if takes_global_attention(model) else None,
+            seconds=round(time.perf_counter() - started, 2),
+            peak_memory_bytes=peak_memory_bytes(),
+            lost_text=LostText.model_validate(tokens.lost, strict=False),
+            warnings=tuple(loss_warnings("test", tokens.lost)),
+        )
         write_results(run_dir, asked, [prompt.truncated for prompt in tokens.prompts], stats)
     state.wait_for_everyone()
 
@@ -132,8 +134,8 @@ def _load(plan: RunPlan, run_dir: Path, bf16: bool) -> tuple[PreTrainedModel, in
     if recipe.kind == "prompt":
         model = load_model(base, dtype)
         return model.eval(), 0, count_parameters(model)[1]
-    trained = read_json(run_dir / "training.json")
-    counts = trained["trainable_parameters"], trained["total_parameters"]
+    training = read_model(Training, run_dir / TRAINING_FILE)
+    counts = training.trainable_parameters, training.total_parameters
     if recipe.adapter is None:
         return load_model(run_dir / "model", dtype).eval(), *counts
     quantize = recipe.adapter == "qlora"

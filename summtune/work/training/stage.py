@@ -19,6 +19,7 @@ from summtune.prompts.templates import template_text
 from summtune.runs import checkpoints
 from summtune.runs.events import Events
 from summtune.runs.run_directory import DATA_FILES, TOKENS
+from summtune.runs.statistics import TRAINING_FILE, LostText, Precision, Training
 from summtune.work.cpu.t5_on_cpu import kernels_of, quicken
 from summtune.work.generation.decoding import generation_config
 from summtune.work.models.changed_weights import unchanged_weights
@@ -71,7 +72,7 @@ def train(plan: TrainPlan, run_dir: Path, events: Events, stop: StopRequest, com
     launch = plan.train
     check_device(launch.device)
     bf16 = use_bf16(recipe.bf16, launch.device)
-    precision = "bf16" if bf16 else "fp32"
+    precision: Precision = "bf16" if bf16 else "fp32"
     tokenizer = load_tokenizer(Path(plan.model.folder))
     needs = check_model(Path(plan.model.folder), tokenizer, recipe)
     tokenized = _tokenized(plan, run_dir, tokenizer, events)
@@ -95,9 +96,8 @@ def train(plan: TrainPlan, run_dir: Path, events: Events, stop: StopRequest, com
     eval_set = Pairs(tokenized["validation"].pairs, evaluated_at_once, needs.end) if "validation" in tokenized else None
     sampler = GlobalBatchSampler(train_set, plan.batch.global_batch, recipe.seed, recipe.group_by_length)
     start = resume_point(run_dir, launch, precision, kernels_of(model), events)
-    first_step = start.step if start else 0
 
-    def spent() -> dict[str, float]:
+    def spent() -> dict[str, Any]:
         now = time.perf_counter() - started
         before = (start.seconds, start.device_seconds, start.peak_memory_bytes) if start else (0.0, 0.0, 0)
         return {
@@ -108,8 +108,8 @@ def train(plan: TrainPlan, run_dir: Path, events: Events, stop: StopRequest, com
 
     log = TrainLog(run_dir / "train_log.jsonl")
     if arguments.process_index == 0:
-        log.rewind(first_step)
-    recorder = Recorder(log, events, sampler, first_step)
+        log.rewind(start.step if start else 0)
+    recorder = Recorder(log, events, sampler, start.step if start else 0)
     patience = recipe.early_stopping_patience
     early_stopping = [] if patience is None else [EarlyStoppingCallback(early_stopping_patience=patience)]
     trainer = LayoutInvariantTrainer(
@@ -142,22 +142,27 @@ def train(plan: TrainPlan, run_dir: Path, events: Events, stop: StopRequest, com
     trainer.train(resume_from_checkpoint=str(start.checkpoint) if start else None)
     save_model(trainer, run_dir)
     if trainer.is_world_process_zero():
+        weights = unchanged_weights(run_dir / "model", Path(plan.model.folder))
         write_json(
-            run_dir / "training.json",
-            {
-                "trainable_parameters": trainable,
-                "total_parameters": total,
-                "pairs": len(training_pairs),
-                **_outcome(trainer),
-                "train_loss": log.mean_loss(),
-                "resumed_from_step": start.step if start else None,
+            run_dir / TRAINING_FILE,
+            Training(
+                trainable_parameters=trainable,
+                total_parameters=total,
+                pairs=len(training_pairs),
+                steps=trainer.state.global_step,
+                epochs=round(trainer.state.epoch or 0.0, 4),
+                eval_loss=trainer.state.best_metric,
+                best_step=_best_step(trainer),
+                train_loss=log.mean_loss(),
+                resumed_from_step=start.step if start else None,
                 **spent(),
-                "processes": arguments.world_size,
-                "precision": precision,
-                **unchanged_weights(run_dir / "model", Path(plan.model.folder)),
-                "lost_text": {role: tokens.lost for role, tokens in tokenized.items()},
-                "warnings": [text for role, tokens in tokenized.items() for text in loss_warnings(role, tokens.lost)],
-            },
+                processes=arguments.world_size,
+                precision=precision,
+                unchanged_tensors=weights["unchanged_tensors"],
+                compared_tensors=weights["compared_tensors"],
+                lost_text={role: LostText.model_validate(each.lost, strict=False) for role, each in tokenized.items()},
+                warnings=tuple(text for role, each in tokenized.items() for text in loss_warnings(role, each.lost)),
+            ).to_json(),
         )
     # The same processes predict next, and all of them read training.json.
     trainer.accelerator.wait_for_everyone()
@@ -187,14 +192,9 @@ def _model(plan: TrainPlan, device: str, bf16: bool, events: Events) -> tuple[Pr
     return model, aliases
 
 
-def _outcome(trainer: LayoutInvariantTrainer) -> dict[str, Any]:
+def _best_step(trainer: LayoutInvariantTrainer) -> int | None:
     best = trainer.state.best_model_checkpoint
-    return {
-        "steps": trainer.state.global_step,
-        "epochs": round(trainer.state.epoch or 0.0, 4),
-        "eval_loss": trainer.state.best_metric,
-        "best_step": checkpoints.step_of(Path(best)) if best else None,
-    }
+    return checkpoints.step_of(Path(best)) if best else None
 
 
 def _tokenized(plan: TrainPlan, run_dir: Path, tokenizer: PreTrainedTokenizerBase, events: Events) -> dict[str, Tokens]:

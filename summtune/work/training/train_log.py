@@ -6,9 +6,9 @@ import contextlib
 import json
 import statistics
 from pathlib import Path
-from typing import Any
 
 from summtune.base.files import write_text
+from summtune.runs.statistics import TrainLogRow
 
 
 class TrainLog:
@@ -38,7 +38,7 @@ class TrainLog:
         losses = [row["loss"] for row in rows if "loss" in row]
         return statistics.fmean(losses) if losses else None
 
-    def append(self, row: dict[str, Any]) -> None:
+    def append(self, row: TrainLogRow) -> None:
         """Add one row; it is written to the file before this returns."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(row.to_json()) + "\n")

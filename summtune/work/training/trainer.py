@@ -25,6 +25,7 @@ from summtune.base.errors import StageError
 from summtune.base.files import write_json
 from summtune.runs import checkpoints
 from summtune.runs.events import Events
+from summtune.runs.statistics import TrainLogRow
 from summtune.work.cpu import kernels as cpu_kernels
 from summtune.work.models.loading import without_aliases
 from summtune.work.process.peak_memory import peak_memory_bytes
@@ -298,22 +299,22 @@ class Recorder(TrainerCallback):
             if not math.isfinite(logs["eval_loss"]):
                 raise broken("the evaluation loss", logs["eval_loss"], state.global_step)
             if state.is_world_process_zero:
-                self.log.append(
-                    {"step": state.global_step, "epoch": round(state.epoch or 0.0, 4), "eval_loss": logs["eval_loss"]}
-                )
+                epoch = round(state.epoch or 0.0, 4)
+                self.log.append(TrainLogRow(step=state.global_step, epoch=epoch, eval_loss=logs["eval_loss"]))
             self.last_time = time.perf_counter()
 
-    def _row(self, state: TrainerState, logs: dict[str, float]) -> dict[str, Any]:
+    def _row(self, state: TrainerState, logs: dict[str, float]) -> TrainLogRow:
         seconds = max(time.perf_counter() - self.last_time, 1e-9)
         steps = state.global_step - self.last_step
         tokens = self.sampler.tokens_of_steps(self.last_step, state.global_step)
-        return {
-            "step": state.global_step,
-            "epoch": round(state.epoch or 0.0, 4),
-            "loss": logs["loss"],
-            "grad_norm": float(logs["grad_norm"]) if "grad_norm" in logs else None,
-            "learning_rate": logs["learning_rate"],
-            "samples_per_second": round(steps * self.sampler.global_batch / seconds, 3),
-            "tokens_per_second": round(tokens / seconds, 1),
-            "peak_memory_bytes": peak_memory_bytes(),
-        }
+        norm = float(logs.get("grad_norm", math.nan))
+        return TrainLogRow(
+            step=state.global_step,
+            epoch=round(state.epoch or 0.0, 4),
+            loss=logs["loss"],
+            grad_norm=norm if math.isfinite(norm) else None,
+            learning_rate=logs["learning_rate"],
+            samples_per_second=round(steps * self.sampler.global_batch / seconds, 3),
+            tokens_per_second=round(tokens / seconds, 1),
+            peak_memory_bytes=peak_memory_bytes(),
+        )

@@ -16,7 +16,7 @@ def entry(name, count, of, references=None):
 
 def test_a_result_shows_some_of_its_cases():
     found = entry("names", 9, 20, 0.01)
-    assert found == {
+    assert found.to_json() == {
         "title": CHECKS["names"].title, "meaning": CHECKS["names"].meaning, "count": 9, "of": 20, "references": 0.01,
         "examples": [{"id": f"d{i}", "found": "what"} for i in range(EXAMPLES)],
     }  # fmt: skip

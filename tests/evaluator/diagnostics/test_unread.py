@@ -30,14 +30,14 @@ def check(*texts, tokenizer="rouge"):
 
 @pytest.mark.parametrize("language", ["English", "French", "German"])
 def test_a_small_share_of_unread_letters_gives_no_warning(language):
-    assert check(ARTICLE[language])["share"] < SMALL
+    assert check(ARTICLE[language]).share < SMALL
     assert warnings(check(ARTICLE[language])) == []
 
 
 @pytest.mark.parametrize("language", ["Polish", "Turkish", "Czech"])
 def test_a_medium_share_of_unread_letters_gives_a_warning_and_keeps_the_verdict(language):
     found = check(ARTICLE[language])
-    assert SMALL <= found["share"] < LARGE
+    assert SMALL <= found.share < LARGE
     (sentence,) = warnings(found)
     assert "(Latin beyond a-z), so words are broken into pieces; use `evaluation.tokenizer: unicode`" in sentence
     assert not draws_no_verdict(found)
@@ -56,8 +56,8 @@ def test_a_medium_share_of_unread_letters_gives_a_warning_and_keeps_the_verdict(
 )
 def test_a_large_share_of_unread_letters_suppresses_the_verdict_and_recommends_a_tokenizer(language, script, tokenizer):
     found = check(ARTICLE[language])
-    assert found["share"] >= LARGE
-    assert (found["count"], found["of"]) == (1, 1)
+    assert found.share >= LARGE
+    assert (found.count, found.of) == (1, 1)
     (sentence,) = warnings(found)
     assert f"({script}), so no verdict is drawn from ROUGE" in sentence
     assert f"use `evaluation.tokenizer: {tokenizer}`" in sentence
@@ -66,7 +66,7 @@ def test_a_large_share_of_unread_letters_suppresses_the_verdict_and_recommends_a
 
 
 def test_dialogues_of_any_length_have_equal_weight():
-    assert check(ARTICLE["Chinese"], *[ARTICLE["English"] * 9] * 3)["share"] == pytest.approx(1 / 4)
+    assert check(ARTICLE["Chinese"], *[ARTICLE["English"] * 9] * 3).share == pytest.approx(1 / 4)
 
 
 def test_the_unicode_tokenizer_cannot_read_clauses_without_spaces():
@@ -78,6 +78,6 @@ def test_the_unicode_tokenizer_cannot_read_clauses_without_spaces():
 
 
 def test_texts_without_letters_have_no_unread_share():
-    assert check("1 2 3 🙂")["share"] == 0
+    assert check("1 2 3 🙂").share == 0
     assert unread_share("1 2 3", "rouge") is None
     assert unread_share("aß", "rouge") == 0.5

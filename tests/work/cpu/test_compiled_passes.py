@@ -1,4 +1,4 @@
-"""The compiled passes compute what torch's operations do, and say why where they cannot be compiled."""
+"""The compiled passes compute the same as torch's operations, and report why if they cannot be compiled."""
 
 import ctypes
 import subprocess

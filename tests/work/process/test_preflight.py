@@ -77,7 +77,7 @@ def test_a_rank_with_another_package_is_named(folders):
         assert told.startswith(
             f"rank 1 on {os.uname().nodename}: another version of transformers than the others (got 5.17.0, not "
         )
-        assert told.endswith("give every machine the same one")
+        assert told.endswith("install the same one everywhere")
 
 
 def on_one_gpu(rank):

@@ -1,4 +1,4 @@
-"""What a tokenizer cannot write, counted."""
+"""Losses of a tokenizer are counted by kind."""
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers

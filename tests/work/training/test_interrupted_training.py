@@ -1,4 +1,4 @@
-"""Trainings that are killed, told to stop, or cannot save: what they leave is whole, and they come to the same end."""
+"""Trainings that are killed, asked to stop, or cannot save leave whole checkpoints and resume to the same end."""
 
 import resource
 

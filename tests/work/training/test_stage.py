@@ -189,7 +189,7 @@ def test_training_stops_early_and_keeps_the_best_model(trained):
 
 def test_an_evaluation_that_is_never_reached_is_a_warning(trained):
     run = trained(val_set_size=3, eval_steps=50, max_steps=2, num_epochs=None)
-    assert run.texts("warning") == ["eval_steps 50 is never reached in 2 steps: no best checkpoint is chosen"]
+    assert run.texts("warning") == ["eval_steps 50 is never reached in 2 steps, so no best checkpoint is chosen"]
 
 
 def test_another_number_of_processes_than_planned_is_an_error(prepare):

@@ -1,7 +1,10 @@
+"""Fixtures that write finished runs, and their comparison."""
+
 import math
 
 import pytest
 from made_up_diagnostics import put_diagnostics
+from made_up_results import prediction_stats, training
 
 from summtune.base.files import write_json, write_jsonl
 from summtune.evaluator.comparison import compare
@@ -18,18 +21,12 @@ TRAINED |= {"sequence_len": 512, "generation": {"do_sample": False}}
 
 def write_training(folder):
     losses = [{"step": step, "epoch": step / 50, "loss": 1 + math.exp(-step / 20)} for step in range(10, 101, 10)]
-    write_jsonl(folder / "train_log.jsonl", [*losses, {"step": 50, "eval_loss": 1.2}, {"step": 100, "eval_loss": 1.1}])
-    training = {"trainable_parameters": 3_538_944, "total_parameters": 251_116_800, "steps": 100, "epochs": 2.0}
-    training |= {
-        "train_loss": 1.23456,
-        "best_step": 100,
-        "eval_loss": 1.1,
-        "seconds": 725.0,
-        "device_seconds": 725.0,
-        "precision": "bf16",
-    }
-    training |= {"processes": 1}
-    write_json(folder / "training.json", training | {"peak_memory_bytes": 1610612736})
+    write_jsonl(
+        folder / "train_log.jsonl",
+        [*losses, {"step": 50, "epoch": 1.0, "eval_loss": 1.2}, {"step": 100, "epoch": 2.0, "eval_loss": 1.1}],
+    )
+    done = training(trainable_parameters=3_538_944, total_parameters=251_116_800, precision="bf16")
+    write_json(folder / "training.json", done.model_copy(update={"peak_memory_bytes": 1610612736}).to_json())
     (folder / "model").mkdir()
     (folder / "model" / "adapter_model.safetensors").write_bytes(bytes(2048))
 
@@ -56,14 +53,14 @@ def run_dir(tmp_path):
         write_evaluation(folder, evaluate(predictions, settings))
         put_diagnostics(folder)
         trained = 3_538_944 if kind == "train" else 0
-        stats = {
-            "trainable_parameters": trained,
-            "total_parameters": 251_116_800,
-            "seconds": 61.0,
-            "exemplars": ["ex_7"],
-            "peak_memory_bytes": 805306368,
-        }
-        write_json(folder / "prediction_stats.json", stats)
+        stats = prediction_stats(
+            trainable_parameters=trained,
+            total_parameters=251_116_800,
+            seconds=61.0,
+            exemplars=("ex_7",),
+            peak_memory_bytes=805306368,
+        )
+        write_json(folder / "prediction_stats.json", stats.to_json())
         plan = {"name": name, "kind": kind, "versions": {"torch": "2.13.0"}, "identity": "3fa9c1d2", "batch": {}}
         recipe = TRAINED if kind == "train" else PROMPTED
         write_json(folder / "plan.json", plan | {"recipe": recipe, "git_commit": "e1856dc"})
@@ -84,7 +81,7 @@ def compare_dir(tmp_path, run_dir):
         prompted = run_dir("zero_shot", n=n, **changes)
         trained = run_dir("lora", kind="train", words=7, n=n, **changes)
         systems = [read_system(names[0], prompted), read_system(names[1], trained)]
-        write_json(tmp_path / "compare" / "comparison.json", compare(systems, names[0]))
+        write_json(tmp_path / "compare" / "comparison.json", compare(systems, names[0]).to_json())
         return tmp_path / "compare"
 
     return write

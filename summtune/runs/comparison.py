@@ -1,0 +1,188 @@
+"""What ``comparison.json`` holds: systems side by side, their paired differences, and the verdict."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from summtune.base.strict import Count, Measure, StrictModel
+from summtune.runs.diagnostics import CheckResult, UnreadLetters
+from summtune.runs.metrics import Anchor, ByReferences, Estimate, Protocol, RunMetrics, Text, check_ends
+
+COMPARISON_FILE = "comparison.json"
+
+SystemKind = Literal["prompt", "train", "scored"]
+"""What can be compared: prompted and trained models, and external outputs that were scored here."""
+
+PValue = Annotated[float, Field(ge=0, le=1)]
+
+
+class Cost(StrictModel):
+    """What a system costs; None where nobody knows, as of external outputs.
+
+    Args:
+        device_hours: of training, hours times devices; 0 for a prompted model.
+        devices: processes that trained, each on a device of its own (without a GPU: of this machine's CPU).
+        peak_memory_bytes: most memory that a process held in training or, of a prompted model, in prediction: of its
+            GPU, or its resident memory where there is none.
+        size_bytes: of the weights that are kept besides the base model's: all of them after full fine-tuning, the
+            adapter's, or 0 for a prompted model.
+    """
+
+    device_hours: Measure | None
+    devices: Count | None
+    peak_memory_bytes: Count | None
+    size_bytes: Count | None
+
+
+UNKNOWN_COST = Cost(device_hours=None, devices=None, peak_memory_bytes=None, size_bytes=None)
+
+
+class ComparedSystem(StrictModel):
+    """One system of a comparison.
+
+    Args:
+        name: how people know it, unique within a comparison.
+        run_dir: its run directory.
+        kind: ``scored`` for external outputs.
+        trainable_parameters: that training could change, 0 for a prompted model; None if not known.
+        total_parameters: all parameters, an adapter's included; None if not known.
+        metrics: its scores.
+        by_references: its ROUGE under every aggregation of references.
+        cost: what it took to make it.
+    """
+
+    name: Text
+    run_dir: str
+    kind: SystemKind
+    trainable_parameters: Count | None
+    total_parameters: Count | None
+    metrics: Annotated[dict[str, Estimate], Field(min_length=1)]
+    by_references: dict[str, ByReferences]
+    cost: Cost
+
+    @property
+    def parameters(self) -> tuple[int, int] | None:
+        """Trainable and total parameters; None where they are not known."""
+        if self.trainable_parameters is None or self.total_parameters is None:
+            return None
+        return self.trainable_parameters, self.total_parameters
+
+    @classmethod
+    def external(cls, name: str, run_dir: str, scores: RunMetrics) -> ComparedSystem:
+        """Return outputs of which only the scores are known."""
+        return cls(
+            name=name,
+            run_dir=run_dir,
+            kind="scored",
+            trainable_parameters=None,
+            total_parameters=None,
+            metrics=scores.metrics,
+            by_references=scores.by_references,
+            cost=UNKNOWN_COST,
+        )
+
+
+class ComparisonProtocol(Protocol):
+    """How the scores and the p-values were made."""
+
+    permutations: Annotated[int, Field(ge=1, lt=2**63)]
+    correction: Literal["holm"]
+
+
+class Difference(StrictModel):
+    """A paired difference on one metric.
+
+    Args:
+        a: the system whose score is the minuend.
+        b: the other system.
+        metric: its name.
+        difference: the mean over dialogues of ``a`` minus ``b``, with its paired bootstrap interval.
+        ci_low: None where one dialogue leaves nothing to resample.
+        ci_high: likewise.
+        p_value: of the paired permutation test.
+        p_adjusted: with Holm's correction for all rows.
+    """
+
+    a: str
+    b: str
+    metric: Text
+    difference: Measure
+    ci_low: Measure | None
+    ci_high: Measure | None
+    p_value: PValue
+    p_adjusted: PValue
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both ends; None where there is no interval."""
+        return None if self.ci_low is None or self.ci_high is None else (self.ci_low, self.ci_high)
+
+    @model_validator(mode="after")
+    def _has_both_ends(self) -> Self:
+        check_ends(self.ci_low, self.ci_high)
+        return self
+
+
+class SharedOutputs(StrictModel):
+    """For how many of the dialogues two systems wrote the same."""
+
+    a: str
+    b: str
+    count: Count
+    of: Count
+
+
+class IdenticalOutputs(CheckResult):
+    """Pairs of systems that wrote the same for every dialogue, and for every pair how often they did."""
+
+    pairs: tuple[SharedOutputs, ...]
+
+
+class ComparisonChecks(StrictModel):
+    """The checks of a comparison; without ROUGE there are no letters that it cannot read."""
+
+    identical_outputs: IdenticalOutputs
+    unread_letters: UnreadLetters | None = None
+
+
+class ComparisonDiagnostics(StrictModel):
+    """``diagnostics`` of ``comparison.json``."""
+
+    checks: ComparisonChecks
+
+
+class Comparison(StrictModel):
+    """``comparison.json``.
+
+    Args:
+        protocol: how the scores and p-values were made.
+        n: dialogues.
+        baseline: the system that the others are measured against, or None.
+        systems: two or more, in the order in which they are shown.
+        floor: what the first three turns of each dialogue score; None where dialogues are not known.
+        ceiling: what each reference scores against the others; None where no dialogue has two.
+        differences: of every two systems and metric that both have.
+        diagnostics: checks of the systems side by side.
+        warnings: sentences that a reader of the scores must know.
+        verdict: one sentence for each system but the baseline.
+    """
+
+    protocol: ComparisonProtocol
+    n: Annotated[int, Field(ge=1, lt=2**63)]
+    baseline: str | None
+    systems: Annotated[tuple[ComparedSystem, ...], Field(min_length=2)]
+    floor: Anchor | None
+    ceiling: Anchor | None
+    differences: tuple[Difference, ...]
+    diagnostics: ComparisonDiagnostics
+    warnings: tuple[str, ...]
+    verdict: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _knows_its_baseline(self) -> Self:
+        if self.baseline is not None and self.baseline not in (system.name for system in self.systems):
+            raise ValueError(f"baseline is not one of the systems: {self.baseline!r}")
+        return self

@@ -1,0 +1,148 @@
+"""What the stages of training and prediction report about themselves."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from summtune.base.strict import Count, Measure, StrictModel
+
+TRAINING_FILE = "training.json"
+TRAIN_LOG_FILE = "train_log.jsonl"
+STATS_FILE = "prediction_stats.json"
+
+Precision = Literal["bf16", "fp32"]
+
+
+class LostTally(StrictModel):
+    """How many texts one kind of loss concerns, with their unknown tokens, lost characters and first ids."""
+
+    texts: Count
+    tokens: Count
+    characters: Count
+    examples: tuple[tuple[str, str], ...]
+
+
+class LostOfTexts(StrictModel):
+    """How many texts and characters there are, and what the tokenizer loses of them by kind of loss."""
+
+    texts: Count
+    characters: Count
+    lost: dict[str, LostTally]
+
+
+class LostText(StrictModel):
+    """What the tokenizer loses of a role's texts.
+
+    Args:
+        template: characters of the prompt template that it loses.
+        prompts: of the prompts.
+        summaries: of the summaries.
+    """
+
+    template: str
+    prompts: LostOfTexts
+    summaries: LostOfTexts
+
+
+class Training(StrictModel):
+    """``training.json``.
+
+    Args:
+        trainable_parameters: that training could change.
+        total_parameters: all, an adapter's included.
+        pairs: dialogue-summary pairs that were trained on.
+        steps: optimizer steps.
+        epochs: passes over the pairs.
+        eval_loss: the best validation loss; None without validation data.
+        best_step: of the model that was kept; None without validation data.
+        train_loss: mean of the logged losses; None when none was logged.
+        resumed_from_step: of the last interruption; None without one.
+        seconds: of training, over every interruption.
+        device_seconds: the same, times devices.
+        peak_memory_bytes: most memory that a process held.
+        processes: that trained, each on a device.
+        precision: of the forward and backward pass.
+        unchanged_tensors: weights that equal the base model's; None for an adapter.
+        compared_tensors: weights that were compared with the base model's; None for an adapter.
+        lost_text: by role what the tokenizer loses.
+        warnings: sentences that a reader of the scores must know.
+    """
+
+    trainable_parameters: Count
+    total_parameters: Count
+    pairs: Count
+    steps: Count
+    epochs: Measure
+    eval_loss: Measure | None
+    best_step: Count | None
+    train_loss: Measure | None
+    resumed_from_step: Count | None
+    seconds: Measure
+    device_seconds: Measure
+    peak_memory_bytes: Count
+    processes: Count
+    precision: Precision
+    unchanged_tensors: Count | None
+    compared_tensors: Count | None
+    lost_text: dict[str, LostText]
+    warnings: tuple[str, ...]
+
+
+class TrainLogRow(StrictModel):
+    """One line of ``train_log.jsonl``: a logged step of training, or an evaluation.
+
+    Args:
+        step: optimizer steps so far.
+        epoch: passes over the pairs so far.
+        loss: mean over the target tokens of the steps since the last line.
+        grad_norm: of the last step; None if it was not measured or is not finite.
+        learning_rate: of the last step.
+        samples_per_second: since the last line.
+        tokens_per_second: target tokens, likewise.
+        peak_memory_bytes: of the first process.
+        eval_loss: of an evaluation, whose line has none of the above but step and epoch.
+    """
+
+    step: Count
+    epoch: Measure
+    loss: Measure | None = None
+    grad_norm: Measure | None = None
+    learning_rate: Measure | None = None
+    samples_per_second: Measure | None = None
+    tokens_per_second: Measure | None = None
+    peak_memory_bytes: Count | None = None
+    eval_loss: Measure | None = None
+
+
+class PredictionStats(StrictModel):
+    """``prediction_stats.json``; of external outputs the file holds both counts of parameters alone, which are None.
+
+    Args:
+        dialogues: that were summarized.
+        unique_prompts: of those, prompts that differ; each was generated once.
+        truncated: dialogues that were cut to fit ``sequence_len``.
+        trainable_parameters: that training could change, 0 for a prompted model; None if not known.
+        total_parameters: all parameters, an adapter's included; None if not known.
+        exemplars: ids of the dialogues that prompts show.
+        processes: that generated.
+        precision: of the generation.
+        global_attention: a sentence on it; None of a model without.
+        seconds: of the stage.
+        peak_memory_bytes: most memory that the first process held.
+        lost_text: what the tokenizer loses.
+        warnings: sentences that a reader of the scores must know.
+    """
+
+    dialogues: Count | None = None
+    unique_prompts: Count | None = None
+    truncated: Count | None = None
+    trainable_parameters: Count | None
+    total_parameters: Count | None
+    exemplars: tuple[str, ...] = ()
+    processes: Count | None = None
+    precision: Precision | None = None
+    global_attention: str | None = None
+    seconds: Measure | None = None
+    peak_memory_bytes: Count | None = None
+    lost_text: LostText | None = None
+    warnings: tuple[str, ...] = ()
