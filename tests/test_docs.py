@@ -183,8 +183,7 @@ def test_the_recipe_of_the_readme_is_valid_and_has_eight_lines(tmp_path):
     (tmp_path / "my_recipe.yaml").write_text(recipe, encoding="utf-8")
     for name in ("train.csv", "test.csv"):
         (tmp_path / name).write_text("dialogue,summary\nA: Hi,A greets.\n", encoding="utf-8")
-    loaded, _ = check(tmp_path / "my_recipe.yaml")
-    assert loaded.document.problems == []
+    assert check(tmp_path / "my_recipe.yaml").loaded.document.problems == []
     assert len(recipe.splitlines()) == 8
 
 

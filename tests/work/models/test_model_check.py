@@ -11,13 +11,12 @@ from summtune.base.errors import ModelError
 from summtune.work.models.loading import load_tokenizer
 from summtune.work.models.model_check import check_model
 
-SHORT = {"sequence_len": 64, "target_len": 64, "generation": {"max_new_tokens": 64}}
+SHORT = {"sequence_len": 64, "generation": {"max_new_tokens": 64}}
 
 
 def checked(folder, kind="train", **keys):
-    return check_model(
-        folder, load_tokenizer(folder), (train_recipe if kind == "train" else prompt_recipe)(**SHORT, **keys)
-    )
+    short = train_recipe(target_len=64, **SHORT | keys) if kind == "train" else prompt_recipe(**SHORT | keys)
+    return check_model(folder, load_tokenizer(folder), short)
 
 
 def edit(path, **changes):
