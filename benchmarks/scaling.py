@@ -60,7 +60,8 @@ ROLES = {"datasets": "train", "test_datasets": "test"}
 def command(folder: Path) -> float:
     """Prepare the run directory as the command does; return the seconds."""
     from summtune.base.files import write_json
-    from summtune.plan.draft import TrainDraft, begin, model_of
+    from summtune.plan.draft import TrainDraft, begin
+    from summtune.plan.models import model_of
     from summtune.plan.preparation import prepare_data
     from summtune.plan.resolve import resolve
 
@@ -70,7 +71,7 @@ def command(folder: Path) -> float:
     assert draft.model_folder is not None
     run_dir = folder / "run"
     data = prepare_data(draft.recipe, run_dir, lambda _: None)
-    plan = begin(draft, model_of(draft, draft.model_folder, None), data)
+    plan = begin(draft, model_of(draft.recipe, draft.model_folder, None, draft.content_sha256), data)
     (run_dir / "logs").mkdir()
     write_json(run_dir / "plan.json", plan.to_json())
     return time.perf_counter() - started

@@ -19,9 +19,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from summtune.work.cpu.t5_on_cpu import quicken
+from summtune.work.models.encoder_decoder import Collator
 from summtune.work.models.loading import load_model, load_tokenizer
 from summtune.work.tokens.pairs import Pair, Pairs
-from summtune.work.training.batches import Collator, GlobalBatchSampler
+from summtune.work.training.batches import GlobalBatchSampler
 from summtune.work.training.target_tokens import TargetTokens
 from summtune.work.training.trainer import global_token_mean
 

@@ -21,7 +21,7 @@ Measure = Annotated[float, Field(ge=-1e100, le=1e100)]
 class StrictModel(BaseModel):
     """A JSON object: strict types, no unknown keys, finite numbers, immutable.
 
-    A field with a default is one that the file may lack; it is written only where it was given.
+    A field with a default is one that the file may lack; it is written only if it was given.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())

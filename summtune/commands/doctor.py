@@ -12,11 +12,13 @@ from rich.text import Text
 from summtune.base import numbers
 from summtune.base.console import SafeConsole, labelled
 from summtune.base.errors import InputError, RecipeError
+from summtune.base.places import model_folder
 from summtune.base.printing import say_lines, show_json
 from summtune.base.visible import message_line
-from summtune.machine.fitting import GPU_COUNTS, Fit, fastest, fits, model_shape
+from summtune.machine.fitting import CONFIGS, GPU_COUNTS, Fit, fastest, fits, model_shape
 from summtune.machine.inventory import Finding, inventory
 from summtune.machine.memory import takes_bf16
+from summtune.machine.model_limits import wrong_family
 from summtune.recipe.keys import TrainRecipe, required_keys
 from summtune.recipe.loading import load_recipe
 from summtune.recipe.parsing import example
@@ -83,6 +85,9 @@ def _planned(path: Path | None, model: str | None, sets: Sequence[str]) -> Train
         )
     # Not `check`: what this machine lacks is among the facts, and the recipe may be for another one.
     recipe, problems = resolve_paths(loaded.recipe, loaded)
+    folder = None if model else model_folder(recipe.base_model)
+    if folder is not None and not problems and (wrong := wrong_family(folder)):
+        problems = [loaded.document.problem(("base_model",), wrong)]
     if problems:
         raise RecipeError(problems)
     say_lines(loaded.document.displaced)
@@ -116,7 +121,7 @@ def _print_fits(recipe: TrainRecipe, found: list[Fit], gib: float, console: Safe
     for way in dict.fromkeys(fit.way for fit in found):
         row = [fit for fit in found if fit.way == way]
         cells = [Text.assemble(_MARK[fit.fits], f" {numbers.size(fit.memory.total)}") for fit in row]
-        name = f"{way} (adapter: {recipe.adapter or 'lora'})" if way == "lora" else way
+        name = way if way in CONFIGS else f"{way} (adapter: {recipe.adapter or way})"
         host = max(fit.memory.host for fit in row)
         rows.append([Text(name), *cells, Text(numbers.size(host) if host else "–")])
     counts = (f"{count} GPU{'s' if count > 1 else ''}" for count in GPU_COUNTS)

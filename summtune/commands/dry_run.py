@@ -138,7 +138,7 @@ def _advice(draft: TrainDraft, smallest: int) -> str:
     recipe, processes = draft.recipe, draft.train.processes
     less = "lower micro_batch_size or set gradient_checkpointing"
     shape = shape_of(recipe.base_model, draft.model_folder)
-    if shape is None or recipe.adapter is not None:
+    if shape is None or draft.adapter is not None:
         return less
     found = fits(recipe, shape, smallest, draft.bf16, counts=[processes])
     way = fastest(found, processes)

@@ -18,11 +18,11 @@ from summtune.launchers import slurm
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import Listener, run_processes
 from summtune.launchers.machines import OtherMachines
-from summtune.machine.model_limits import facts_of, misfits
 from summtune.plan.beginning import Model
-from summtune.plan.draft import RunDraft, TrainDraft, begin, complete, model_of
+from summtune.plan.draft import RunDraft, TrainDraft, begin, complete
 from summtune.plan.keys import identify
 from summtune.plan.launch import Launch, StageName, global_batch, stage_groups
+from summtune.plan.models import model_of, problems_of_model
 from summtune.plan.plan import RunPlan, TrainPlan, beginning_of, read_plan, read_run_plan
 from summtune.plan.preparation import prepare_data
 from summtune.recipe.keys import RunRecipe, data_keys
@@ -140,14 +140,14 @@ def _model(draft: RunDraft, display: Display) -> Model:
         display.stage("model", f"fetching {recipe.base_model}", shows_itself=True)
         fetched = fetch_model(recipe.base_model, revision)
         folder, revision = fetched.path, fetched.revision
-        if wrong := misfits(facts_of(folder), recipe):
+        if wrong := problems_of_model(recipe, folder):
             raise ModelError("\n".join(message for _, message in wrong))
     if not any(folder.glob("*.safetensors")):
         raise ModelError(
             f"the model has no safetensors (got {folder}); pickled weights are not loaded: convert it with "
             "`save_pretrained` of transformers"
         )
-    return model_of(draft, folder, revision)
+    return model_of(recipe, folder, revision, draft.content_sha256)
 
 
 def _warn_of_another_batch(draft: RunDraft, display: Display) -> None:

@@ -21,10 +21,10 @@ from summtune.data.hub_access import fetch_model
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import Listener, run_processes
 from summtune.machine.devices import visible_gpus
-from summtune.machine.model_limits import facts_of, lengths_within, misfits
-from summtune.plan.beginning import Model, PromptData, RoleData, Source, origin_now
-from summtune.plan.draft import parameters_of
+from summtune.machine.model_limits import facts_of, lengths_within
+from summtune.plan.beginning import PromptData, RoleData, Source, origin_now
 from summtune.plan.launch import Launch
+from summtune.plan.models import model_of, problems_of_model
 from summtune.plan.plan import ComparePlan, PromptPlan, RunPlan, ScoredPlan, TrainPlan, read_plan
 from summtune.recipe.keys import PromptRecipe
 from summtune.recipe.paths import resolve_model
@@ -132,7 +132,7 @@ def _of_model(source: str, file: Path, count: int) -> PromptPlan:
         sequence_len=sequence_len,
         generation=Generation(max_new_tokens=max_new_tokens),
     )
-    if wrong := misfits(facts_of(folder), recipe):
+    if wrong := problems_of_model(recipe, folder):
         raise ModelError(wrong[0][1])
     read = Source(path=str(file), split=None, count=count, revision=None, skipped_rows=0, empty_references=0)
     return PromptPlan(
@@ -140,13 +140,7 @@ def _of_model(source: str, file: Path, count: int) -> PromptPlan:
         identity=hash_of(recipe.model_dump(mode="json")),
         recipe_path="",
         recipe=recipe,
-        model=Model(
-            base_model=name,
-            folder=str(folder),
-            revision=revision,
-            content_sha256=content,
-            parameters=parameters_of(recipe, folder),
-        ),
+        model=model_of(recipe, folder, revision, content),
         data=PromptData(
             test=RoleData(dialogues=count, pairs=0, sha256=content_sha256(file), sources=[read]),
             exemplars=None,

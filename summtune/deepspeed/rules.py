@@ -8,6 +8,7 @@ from typing import Any
 
 from summtune.base.hints import hint
 from summtune.deepspeed.zero_memory import offloads
+from summtune.recipe.adapters import quantization_of
 from summtune.recipe.keys import TrainRecipe
 
 # The keys that DeepSpeed reads (deepspeed/runtime/config.py and its documentation); it silently ignores any other.
@@ -171,5 +172,5 @@ def contradictions(config: Mapping[str, Any], recipe: TrainRecipe, path: Path) -
             "offload_optimizer would replace the optimizer with DeepSpeed's CPU Adam (got optimizer: "
             f"{recipe.optimizer} with {path}); use adamw_torch_fused, or a config without offload"
         )
-    if recipe.adapter == "qlora" and stage == 3:
+    if quantization_of(recipe) is not None and stage == 3:
         yield f"qlora cannot be sharded by ZeRO-3 (got {path}); use ds_configs/zero2.json"

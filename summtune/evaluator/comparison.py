@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +56,7 @@ def compare(systems: Sequence[FinishedSystem], baseline: str | None) -> Comparis
     first = scored[0].scores
     checks = _checks(scored, baseline)
     comparison = Comparison(
-        protocol=ComparisonProtocol(**_given(first.protocol), permutations=PERMUTATIONS, correction="holm"),
+        protocol=_protocol(first.protocol),
         n=first.n,
         baseline=baseline,
         systems=tuple(each.compared() for each in scored),
@@ -71,9 +70,10 @@ def compare(systems: Sequence[FinishedSystem], baseline: str | None) -> Comparis
     return comparison.model_copy(update={"verdict": verdict(comparison)})
 
 
-def _given(protocol: Protocol) -> dict[str, Any]:
-    """Return the fields of the protocol that its file has."""
-    return {name: value for name, value in protocol if name in protocol.model_fields_set}
+def _protocol(scores: Protocol) -> ComparisonProtocol:
+    """Return the protocol of the scores, which keeps the fields that it lacks, with that of the tests."""
+    given = {name: value for name, value in scores if name in scores.model_fields_set}
+    return ComparisonProtocol.model_validate(given | {"permutations": PERMUTATIONS, "correction": "holm"})
 
 
 def _checks(scored: Sequence[ScoredSystem], baseline: str | None) -> ComparisonChecks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Sequence
 from typing import Literal, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from summtune.base.strict import Count, StrictModel
 
 GeneratorName = Literal["local"]
 """The generators that a plan can name; `summtune.plan` matches them all."""
@@ -13,7 +13,7 @@ GeneratorName = Literal["local"]
 P_contra = TypeVar("P_contra", contravariant=True)
 
 
-class Output(BaseModel):
+class Output(StrictModel):
     """What a generator wrote for one prompt.
 
     Args:
@@ -25,11 +25,9 @@ class Output(BaseModel):
             there by itself is not known.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
     text: str
-    prompt_tokens: int
-    new_tokens: int
+    prompt_tokens: Count
+    new_tokens: Count
     hit_length_cap: bool
 
 

@@ -11,10 +11,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from summtune.base.errors import RunDirectoryError
 from summtune.base.files import check_regular
+from summtune.base.strict import read_model_lines
 from summtune.generation.generator import Output
 
 
@@ -25,6 +23,7 @@ class _Line(Output):
 def mend(folder: Path) -> None:
     """Cut off the last line of each file where a kill left it incomplete; nobody may be appending."""
     for path in _files(folder):
+        check_regular(path)
         content = path.read_bytes()
         complete = content.rfind(b"\n") + 1
         if complete < len(content):
@@ -36,22 +35,12 @@ def read_outputs(folder: Path) -> dict[str, Output]:
 
     Raises:
         InputError: a file is not a regular file.
-        RunDirectoryError: a complete line is not an output.
+        RunDirectoryError: a complete line is not an output; deleting its file has its outputs generated again.
     """
     outputs: dict[str, Output] = {}
     for path in _files(folder):
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                try:
-                    fields = _Line.model_validate_json(line).model_dump()
-                except ValidationError as error:
-                    first = error.errors(include_url=False)[0]
-                    raise RunDirectoryError(
-                        f"{path}, line {number}: not an output that summtune generated (got {first['msg']}); delete "
-                        "the file, and its dialogues are generated again"
-                    ) from None
-                key = fields.pop("key")
-                outputs[key] = Output(**fields)
+        for line in read_model_lines(_Line, path):
+            outputs[line.key] = Output(**line.model_dump(exclude={"key"}))
     return outputs
 
 
@@ -75,7 +64,4 @@ def discard(folder: Path) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    paths = sorted(folder.glob("rank*.jsonl"))
-    for path in paths:
-        check_regular(path)
-    return paths
+    return sorted(folder.glob("rank*.jsonl"))

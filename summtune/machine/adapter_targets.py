@@ -1,67 +1,84 @@
-"""Finds `lora_target_modules` that cannot take an adapter, from the tensor names in a model's files."""
+"""Finds layers of a recipe that cannot take an adapter, from the tensor names in a model's files."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from summtune.base.hints import hint
-from summtune.machine.model_shapes import KNOWN_MODELS, stored_tensors
+from summtune.machine.model_shapes import KNOWN_MODELS
+from summtune.machine.stored_tensors import stored_tensors
+from summtune.recipe.adapters import Adapter
+from summtune.recipe.families import facts_about, family_of
+from summtune.recipe.families.facts import kind
 
 HEAD = "lm_head"
-# Matrices that are looked up, not multiplied, in the encoder-decoder models of transformers.
-_EMBEDDINGS = frozenset(
-    {
-        "shared", "embed_tokens", "embed_positions", "relative_attention_bias", "word_embeddings",
-        "position_embeddings", "token_type_embeddings",
-    }
-)  # fmt: skip
 
 
-def wrong_targets(targets: Sequence[str], base_model: str, folder: Path | None) -> Iterator[str]:
-    """Yield what is wrong with each target that certainly cannot be adapted; the train stage checks the model itself.
+def wrong_targets(
+    adapter: Adapter, config: Mapping[str, Any], base_model: str, folder: Path | None
+) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with each layer that certainly cannot be adapted; the train stage checks the model itself.
 
     Args:
-        targets: of the recipe: the ends of layer names.
+        adapter: of the recipe.
+        config: of its model, which is of a known family.
         base_model: the model's name in the recipe.
         folder: of its files; None if it is not downloaded yet.
+
+    Yields:
+        The key of the recipe that names the layer, and why.
 
     Raises:
         ModelError: a file that ends in .safetensors is not a safetensors file.
     """
-    for at, target in enumerate(targets):
-        if target in targets[:at]:
-            yield f"lora_target_modules lists a layer twice (got {target!r}); remove one"
+    family = family_of(config)
+    assert family is not None
+    shapes: Mapping[str, tuple[int, ...]] = {}
     if folder is not None:
         shapes = stored_tensors(folder)
     elif base_model in KNOWN_MODELS:
         shapes = dict.fromkeys((f"{layer}.weight" for layer in KNOWN_MODELS[base_model].layer_sizes), (1, 1))
-    else:
-        return
-    if not shapes:
-        return
-    layers = _matrices(shapes)
-    for target in dict.fromkeys(targets):
-        last = target.rsplit(".", 1)[-1]
-        if last == HEAD and HEAD not in layers and layers & {"shared", "embed_tokens"}:
-            yield tied_head(target, layers - _EMBEDDINGS)
-        elif last not in layers - _EMBEDDINGS:
-            yield no_layer(target, layers - _EMBEDDINGS)
+    stored = _matrices(shapes)
+    layers = stored - facts_about(family).embeddings()
+    checked: set[str] = set()
+    for key, targets in adapter.layers().items():
+        if not targets:
+            yield key, no_default(key, kind(config), layers)
+        for target, times in Counter(targets).items():
+            if target in checked:  # under another key
+                continue
+            checked.add(target)
+            if times > 1:
+                yield key, f"{key} lists a layer twice (got {target!r}); remove one"
+            last = target.rsplit(".", 1)[-1]
+            if last == HEAD and HEAD not in stored and stored & {"shared", "embed_tokens"}:
+                yield key, tied_head(key, target, layers)
+            elif stored and last not in layers:
+                yield key, no_layer(key, target, layers)
 
 
-def no_layer(target: str, layers: Collection[str]) -> str:
+def no_default(key: str, model_type: str, layers: Collection[str]) -> str:
+    """Return the message for a model whose layer names are unknown."""
+    has = f"; the model has {', '.join(sorted(layers))}" if layers else ""
+    return f"{key} has no default for this model (got model_type {model_type!r}); name the layers{has}"
+
+
+def no_layer(key: str, target: str, layers: Collection[str]) -> str:
     """Return the message for a target that matches no linear layer."""
     return (
-        f"lora_target_modules lists the ends of names of linear layers (got {target!r}){hint(target, layers)}; "
+        f"{key} lists the ends of names of linear layers (got {target!r}){hint(target, layers)}; "
         f"the model has {', '.join(sorted(layers))}"
     )
 
 
-def tied_head(target: str, layers: Collection[str]) -> str:
+def tied_head(key: str, target: str, layers: Collection[str]) -> str:
     """Return the message for a target that shares its weights with the embedding."""
     return (
         f"an adapter on a layer that shares its weights with the embedding cannot be merged (got {target!r} in "
-        "lora_target_modules): it would change the embedding too; remove it, or train all weights. Other layers: "
+        f"{key}): it would change the embedding too; remove it, or train all weights. Other layers: "
         f"{', '.join(sorted(set(layers) - {target, HEAD}))}"
     )
 

@@ -6,19 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from summtune.base.errors import InputError
+from summtune.base.errors import InputError, ModelError
 from summtune.base.hints import hint_or_list
 from summtune.base.places import model_folder, package_path
 from summtune.deepspeed.configs import read_ds_config, sized
 from summtune.deepspeed.rules import contradictions
 from summtune.deepspeed.zero_memory import Sharding
-from summtune.machine.memory import MemoryEstimate, estimate
-from summtune.machine.model_shapes import KNOWN_MODELS, T5Shape, shape_of
+from summtune.machine.memory import MemoryEstimate, estimate, trained_weights
+from summtune.machine.model_limits import wrong_family
+from summtune.machine.model_shapes import KNOWN_MODELS, ModelShape, shape_of
+from summtune.recipe.adapters import Adapter, adapter_of
+from summtune.recipe.families import layer_names
 from summtune.recipe.keys import TrainRecipe
 
 GPU_COUNTS = (1, 2, 4, 8)
 # From fastest to slowest: transfers to and from the host cost more than communication between GPUs.
-_CONFIGS = ("none", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
+CONFIGS = ("none", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
 # CUDA's context and libraries, and the share that the allocator loses to fragmentation.
 _CONTEXT_BYTES = 2**30
 _FRAGMENTS = 0.05
@@ -29,7 +32,7 @@ class Fit:
     """The memory that one way of training needs.
 
     Args:
-        way: ``none``, a bundled config such as ``zero2``, or ``lora``.
+        way: ``none``, a bundled config such as ``zero2``, or an adapter, such as ``lora``.
         gpus: number of processes, all on one node.
         memory: the estimate per device.
         fits: whether a GPU of the given size holds it.
@@ -47,9 +50,11 @@ def room(gpu_bytes: int) -> int:
 
 
 def fits(
-    recipe: TrainRecipe, shape: T5Shape, gpu_bytes: int, bf16: bool, counts: Sequence[int] = GPU_COUNTS
+    recipe: TrainRecipe, shape: ModelShape, gpu_bytes: int, bf16: bool, counts: Sequence[int] = GPU_COUNTS
 ) -> list[Fit]:
-    """Return what LoRA and each bundled DeepSpeed config that can train the recipe need, for each number of GPUs.
+    """Return what an adapter and each bundled DeepSpeed config that can train the recipe need, by number of GPUs.
+
+    A recipe with an adapter is estimated with that alone; for the others the adapter is LoRA.
 
     Args:
         recipe: of the training, with its lengths, micro batch, optimizer and gradient_checkpointing.
@@ -58,41 +63,46 @@ def fits(
         bf16: whether they compute in bfloat16 (`memory.takes_bf16`).
         counts: numbers of GPUs, on one node.
     """
-    ways = list(_CONFIGS) if recipe.adapter is None else []
+    names = layer_names(shape.config)
+    adapter = adapter_of(recipe, names)
+    lora = recipe.model_copy(update={"adapter": "lora"})
+    ways: list[tuple[str, TrainRecipe, Adapter | None]] = []
+    if adapter is None:
+        ways = [(way, recipe, None) for way in CONFIGS]
+        adapter, recipe = adapter_of(lora, names), lora
+    assert adapter is not None
     found = []
-    for way in [*ways, "lora"]:
-        planned = recipe
-        trainable: int | None = shape.parameters
-        if way == "lora":
-            planned = recipe if recipe.adapter else recipe.model_copy(update={"adapter": "lora"})
-            trainable = shape.lora_parameters(planned.lora_r, planned.lora_target_modules, planned.peft_use_dora)
+    for way, planned, trained in [*ways, (adapter.method, recipe, adapter)]:
+        trainable = trained_weights(shape, trained)
         if trainable is None:
             continue
         sharding = Sharding()
-        if way not in ("none", "lora"):
+        if way in CONFIGS and way != "none":
             path = package_path(f"ds_configs/{way}.json")
             config = read_ds_config(path)
-            if any(contradictions(config, recipe, path)):  # such as Adafactor under ZeRO, which is refused
+            if any(contradictions(config, planned, path)):  # such as Adafactor under ZeRO, which is refused
                 continue
             sharding = Sharding.of(sized(config, trainable))
         for gpus in counts:
-            memory = estimate(planned, shape, trainable, gpus, sharding, bf16)
+            memory = estimate(planned, shape, trained, gpus, sharding, bf16)
             found.append(Fit(way, gpus, memory, memory.total <= room(gpu_bytes)))
     return found
 
 
 def fastest(found: Sequence[Fit], gpus: int) -> str | None:
     """Return the fastest way to train all weights that fits on this number of GPUs; None if none does."""
-    return next((fit.way for fit in found if fit.gpus == gpus and fit.fits and fit.way != "lora"), None)
+    return next((fit.way for fit in found if fit.gpus == gpus and fit.fits and fit.way in CONFIGS), None)
 
 
-def model_shape(base_model: str) -> T5Shape:
+def model_shape(base_model: str) -> ModelShape:
     """Return the sizes of a known model or of a local one.
 
     Raises:
-        InputError: the sizes cannot be determined.
+        InputError: the sizes cannot be determined, or the model's family is not supported.
     """
     folder = model_folder(base_model) or (Path(base_model) if Path(base_model).is_dir() else None)
+    if folder is not None and (wrong := wrong_family(folder)):
+        raise ModelError(wrong)
     shape = shape_of(base_model, folder)
     if shape is None:
         raise InputError(

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any
 
 from summtune.base.files import CONFIG_BYTES, read_bounded
+from summtune.recipe.families import Family, facts_about, family_of, no_family
+from summtune.recipe.families.facts import FamilyFacts, first_id, is_id
 from summtune.recipe.keys import RunRecipe, TrainRecipe
 
-# Relative, rotary or computed positions: a longer text is slower but does not fail.
-_ANY_LENGTH = frozenset((
-    "fsmt", "longt5", "m2m_100", "mt5", "nllb-moe", "pegasus_x", "switch_transformers", "t5", "t5gemma", "t5gemma2",
-    "umt5",
-))  # fmt: skip
-# Families whose positions begin after the id of the padding token, as in fairseq.
-_COUNT_FROM_PADDING = frozenset(("camembert", "data2vec-text", "longformer", "mpnet", "roberta", "xlm-roberta"))
-# Families whose class has no default start token: config.json must name it.
-_NO_DEFAULT_START = frozenset(
-    ("encoder-decoder", "longt5", "mbart", "plbart", "switch_transformers", "t5")
-)  # fmt: skip
 # Tokenizer classes without default special tokens: what tokenizer_config.json omits is missing.
 _PLAIN_TOKENIZERS = frozenset(("PreTrainedTokenizerFast", "TokenizersBackend"))
 
@@ -30,20 +21,6 @@ _TOKENIZER_BYTES = 64 << 20
 
 Found = tuple[str, str]
 """The key of the recipe that does not suit the model, and why."""
-
-
-class Limit(NamedTuple):
-    """The most tokens that a part of the model accepts.
-
-    Args:
-        tokens: how many.
-        key: of config.json that sets it.
-        value: of that key.
-    """
-
-    tokens: int
-    key: str
-    value: int
 
 
 @dataclass(frozen=True)
@@ -68,23 +45,45 @@ class ModelFacts:
     loaded: bool = False
 
     @property
+    def family(self) -> Family | None:
+        """The family of the model; None where it is of none that summtune knows."""
+        return family_of(self.config)
+
+    @property
+    def about(self) -> FamilyFacts:
+        """What differs between families."""
+        assert self.family is not None, "`misfits` refuses a model of another family"
+        return facts_about(self.family)
+
+    @property
     def start(self) -> int | None:
-        """The id that the decoder starts from; None if no file names one."""
-        kind, decoder = _kind(self.config), self.config.get("decoder")
-        named = _first_id(self.generation, self.config, key="decoder_start_token_id")
-        if named is None and kind in ("t5gemma", "t5gemma2") and isinstance(decoder, Mapping):
-            return _first_id(decoder, key="bos_token_id")  # as its own training shifts labels
-        return named
+        """The id that a summary starts from; None where no file names one."""
+        return self.about.start(self.config, self.generation)[1]
 
     @property
     def ends(self) -> tuple[int, ...]:
         """The ids that end a generated summary; empty if no file names one."""
         for file in (self.generation, self.config):
             ids = file.get("eos_token_id")
-            listed = [one for one in (ids if isinstance(ids, list | tuple) else [ids]) if _is_id(one)]
+            listed = [one for one in (ids if isinstance(ids, list | tuple) else [ids]) if is_id(one)]
             if listed:
                 return tuple(listed)
         return ()
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """Return the content of config.json in a model's folder; empty where it is missing or damaged.
+
+    Raises:
+        InputError: it is far larger than such a file can be.
+    """
+    return _object(folder / "config.json")
+
+
+def wrong_family(folder: Path) -> str | None:
+    """Return the message for a model of a family that summtune does not know; None for the others."""
+    config = config_of(folder)
+    return no_family(config, folder / "config.json") if family_of(config) is None else None
 
 
 def facts_of(folder: Path) -> ModelFacts:
@@ -95,12 +94,12 @@ def facts_of(folder: Path) -> ModelFacts:
     """
     settings = _object(folder / "tokenizer_config.json")
     special: dict[str, str | None] = {}
-    if _kind(settings, "tokenizer_class") in _PLAIN_TOKENIZERS:
+    if _text_of(settings.get("tokenizer_class")) in _PLAIN_TOKENIZERS:
         named = _object(folder / "special_tokens_map.json") | settings
         special = {name: _text_of(named.get(name)) for name in ("pad_token", "eos_token")}
     return ModelFacts(
         folder=folder,
-        config=_object(folder / "config.json"),
+        config=config_of(folder),
         generation=_object(folder / "generation_config.json"),
         last_token=_last_token(
             _object(folder / "tokenizer.json", _TOKENIZER_BYTES), _text_of(settings.get("mask_token"))
@@ -112,63 +111,30 @@ def facts_of(folder: Path) -> ModelFacts:
 def misfits(facts: ModelFacts, recipe: RunRecipe) -> list[Found]:
     """Return what the recipe needs and the model lacks: positions, embeddings of tokens, special tokens.
 
+    Of a model of a family that summtune does not know, it is this alone.
+
     Args:
         facts: of the model.
-        recipe: what is asked.
+        recipe: of kind prompt or train.
     """
+    if facts.family is None:
+        return [("base_model", no_family(facts.config, facts.folder / "config.json"))]
     return [*_too_long(facts, recipe), *_without_embedding(facts), *_missing_tokens(facts, recipe.kind == "train")]
 
 
 def lengths_within(facts: ModelFacts, sequence_len: int, max_new_tokens: int) -> tuple[int, int]:
-    """Return the two lengths, lowered to what the model accepts."""
-    prompt, summary = prompt_limit(facts.config), summary_limit(facts.config)
+    """Return the two lengths, lowered to what the model accepts, which is unknown for a model of another family."""
+    if facts.family is None:
+        return sequence_len, max_new_tokens
+    prompt, summary = facts.about.prompt_limit(facts.config), facts.about.summary_limit(facts.config)
     return (
         min(sequence_len, prompt.tokens) if prompt else sequence_len,
         min(max_new_tokens, summary.tokens) if summary else max_new_tokens,
     )
 
 
-def prompt_limit(config: Mapping[str, Any]) -> Limit | None:
-    """Return the most tokens of a prompt; None if there is no limit or it is unknown."""
-    if _kind(config) == "encoder-decoder":
-        return _limit_of_part(config, "encoder")
-    limit = _limit(config, ("max_encoder_position_embeddings", "max_position_embeddings"))
-    if limit is not None and _kind(config) == "led":
-        # LED pads every prompt to a multiple of its widest window, and the padding needs positions too.
-        given = config.get("attention_window")
-        windows = [one for one in (given if isinstance(given, list) else [given]) if _is_id(one) and one]
-        widest = max(windows, default=1)
-        return limit._replace(tokens=limit.tokens // widest * widest or limit.tokens)
-    return limit
-
-
-def summary_limit(config: Mapping[str, Any]) -> Limit | None:
-    """Return the most tokens of a summary; None if there is no limit or it is unknown."""
-    if _kind(config) == "encoder-decoder":
-        return _limit_of_part(config, "decoder")
-    return _limit(config, ("max_decoder_position_embeddings", "max_position_embeddings"))
-
-
-def _limit_of_part(config: Mapping[str, Any], part: str) -> Limit | None:
-    inner = config.get(part)
-    if not isinstance(inner, Mapping):
-        return None
-    limit = _limit(inner, ("max_position_embeddings", "n_positions"))
-    if limit is None:
-        return None
-    padding = inner.get("pad_token_id")
-    before = padding + 1 if _kind(inner) in _COUNT_FROM_PADDING and _is_id(padding) else 0
-    return Limit(limit.tokens - before, f"{part}.{limit.key}", limit.value)
-
-
-def _limit(config: Mapping[str, Any], keys: Sequence[str]) -> Limit | None:
-    if _kind(config) in _ANY_LENGTH or "rope_parameters" in config or "rope_theta" in config:
-        return None
-    return next((Limit(config[key], key, config[key]) for key in keys if _is_id(config.get(key)) and config[key]), None)
-
-
 def _too_long(facts: ModelFacts, recipe: RunRecipe) -> Iterator[Found]:
-    prompt, summary = prompt_limit(facts.config), summary_limit(facts.config)
+    prompt, summary = facts.about.prompt_limit(facts.config), facts.about.summary_limit(facts.config)
     asked = [
         ("sequence_len", recipe.sequence_len, prompt),
         ("generation.max_new_tokens", recipe.generation.max_new_tokens, summary),
@@ -198,8 +164,9 @@ def _without_embedding(facts: ModelFacts) -> Iterator[Found]:
             f"{facts.folder}; {key} is {known} in {config}); add rows with transformers' `resize_token_embeddings` and "
             "save the model, or remove the tokens from tokenizer.json",
         )
-    starts = () if facts.start is None else (facts.start,)
-    for name, ids in (("decoder_start_token_id", starts), ("eos_token_id", facts.ends)):
+    start_key, start = facts.about.start(facts.config, facts.generation)
+    starts = () if start is None else (start,)
+    for name, ids in ((start_key, starts), ("eos_token_id", facts.ends)):
         for one in ids:
             if one >= known:
                 yield (
@@ -217,7 +184,7 @@ def _rows(config: Mapping[str, Any]) -> tuple[int, str] | None:
         for prefix, part in configs.items()
         if isinstance(part, Mapping)
         for name in names
-        if _is_id(part.get(name)) and part[name]
+        if is_id(part.get(name)) and part[name]
     ]
     return min(found, default=None)
 
@@ -227,20 +194,15 @@ def _missing_tokens(facts: ModelFacts, trained: bool) -> Iterator[Found]:
     needed = {"pad_token": "pads a batch", **({"eos_token": "ends each summary in training"} if trained else {})}
     for name, purpose in needed.items():
         if facts.special_tokens.get(name, "") is None:
-            number = _first_id(facts.generation, facts.config, key=name + "_id")
+            number = first_id(facts.generation, facts.config, key=name + "_id")
             hint = f"; {config} has {name}_id: {number}" if number is not None else ""
             yield (
                 "base_model",
                 f'the tokenizer has no {name}, which {purpose} (got none in {where}{hint}); name it there as "{name}"',
             )
-    no_start = facts.start is None and (facts.loaded or _kind(facts.config) in _NO_DEFAULT_START)
-    if no_start:
-        which = " (for mBART: the id of the summaries' language)" if _kind(facts.config) == "mbart" else ""
-        yield (
-            "base_model",
-            f"the model has no token for its decoder to start from (got no decoder_start_token_id in {config} or "
-            f"generation_config.json); add it{which}",
-        )
+    no_start = facts.about.missing_start(facts.config, facts.loaded, config) if facts.start is None else None
+    if no_start is not None:
+        yield "base_model", no_start
     if facts.loaded and not facts.ends:
         yield (
             "base_model",
@@ -255,13 +217,13 @@ def _last_token(tokenizer: Mapping[str, Any], mask: str | None) -> tuple[str, in
     vocabulary = model.get("vocab") if isinstance(model, Mapping) else None
     last: tuple[str, int] | None = None
     if isinstance(vocabulary, Mapping):
-        last = max(((str(text), one) for text, one in vocabulary.items() if _is_id(one)), key=_id_of, default=None)
+        last = max(((str(text), one) for text, one in vocabulary.items() if is_id(one)), key=_id_of, default=None)
     elif isinstance(vocabulary, list) and vocabulary:
         entry = vocabulary[-1]
         last = (str(entry[0] if isinstance(entry, list) and entry else entry), len(vocabulary) - 1)
     added = tokenizer.get("added_tokens")
     for entry in added if isinstance(added, list) else ():
-        if isinstance(entry, Mapping) and _is_id(entry.get("id")) and entry.get("content") != mask:
+        if isinstance(entry, Mapping) and is_id(entry.get("id")) and entry.get("content") != mask:
             last = max((one for one in (last, (str(entry.get("content")), entry["id"])) if one), key=_id_of)
     return last
 
@@ -270,23 +232,10 @@ def _id_of(token: tuple[str, int]) -> int:
     return token[1]
 
 
-def _first_id(*files: Mapping[str, Any], key: str) -> int | None:
-    return next((file[key] for file in files if _is_id(file.get(key))), None)
-
-
-def _is_id(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
 def _text_of(token: object) -> str | None:
     """Return a special token, which is stored as a string or as an object with its content."""
     text = token.get("content") if isinstance(token, Mapping) else token
     return text if isinstance(text, str) else None
-
-
-def _kind(config: Mapping[str, Any], key: str = "model_type") -> str:
-    value = config.get(key)
-    return value if isinstance(value, str) else ""
 
 
 def _object(path: Path, most_bytes: int = CONFIG_BYTES) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from summtune.base.version import __version__
+from summtune.recipe.families import Family
 from summtune.recipe.sections import Section
 from summtune.runs.diagnostics import LeakedDialogues
 from summtune.runs.run_directory import timestamp
@@ -33,6 +34,7 @@ class Model(Section):
     """The model of a run."""
 
     base_model: str = Field(description="as the recipe names it, a local one by its absolute path")
+    family: Family
     folder: str = Field(description="that holds its files on this machine")
     revision: str | None = Field(description="commit of a hub model")
     content_sha256: str | None = Field(description="over the files of a local model")

@@ -16,9 +16,8 @@ from summtune.base.places import is_local, model_folder
 from summtune.deepspeed.configs import parse_ds_config
 from summtune.deepspeed.rules import contradictions, wrong_with_config
 from summtune.deepspeed.zero_memory import offloads
-from summtune.machine.adapter_targets import wrong_targets
 from summtune.machine.compiling import missing_for_compiling
-from summtune.machine.model_limits import facts_of, misfits
+from summtune.plan.models import problems_of_model
 from summtune.prompts.templates import check_template
 from summtune.recipe.document import Document
 from summtune.recipe.keys import KINDS_OF, CompareRecipe, PromptRecipe, RunRecipe, TrainRecipe
@@ -149,13 +148,12 @@ def _problems(recipe: RunRecipe) -> Iterator[Finding]:
     except InputError as error:
         yield ("prompt_template",), str(error)
     folder = model_folder(recipe.base_model)
-    if folder is not None:
-        for key, message in misfits(facts_of(folder), recipe):
+    if folder is None or is_file(folder / "config.json"):  # resolve_paths reports a folder without
+        for key, message in problems_of_model(recipe, folder):
             yield tuple(key.split(".")), message
 
 
 def _problems_of_training(recipe: TrainRecipe) -> Iterator[Finding]:
-    yield from ((("lora_target_modules",), text) for text in _wrong_targets(recipe))
     trackers = (
         ("wandb_project", recipe.wandb_project, "wandb"),
         ("use_tensorboard", recipe.use_tensorboard, "tensorboard"),
@@ -180,16 +178,6 @@ def _ds_config(recipe: TrainRecipe) -> tuple[dict[str, Any] | None, list[Finding
     if importlib.util.find_spec("deepspeed") is None:
         found.append((("deepspeed",), "deepspeed is not installed on this machine; pip install deepspeed"))
     return config, found
-
-
-def _wrong_targets(recipe: TrainRecipe) -> Iterator[str]:
-    """Yield what is wrong with the layers that shall get an adapter, as far as the model's files are here."""
-    if recipe.adapter is None:
-        return
-    folder = model_folder(recipe.base_model)
-    if folder is not None and not folder.is_dir():  # which is a problem of base_model
-        return
-    yield from wrong_targets(recipe.lora_target_modules, recipe.base_model, folder)
 
 
 def _problems_of_ds_config(recipe: TrainRecipe, config: dict[str, Any], path: Path) -> Iterator[str]:

@@ -10,11 +10,12 @@ from summtune.base.errors import RunDirectoryError
 from summtune.deepspeed.configs import sized
 from summtune.machine.devices import Gpu
 from summtune.machine.memory import MemoryEstimate
-from summtune.machine.model_shapes import shape_of
 from summtune.plan.beginning import Beginning, Model, Origin, Parameters, PromptData, TrainData, origin_now
 from summtune.plan.launch import Batch, Launch, StageGroup, stage_groups
+from summtune.plan.models import planned_adapter
 from summtune.plan.plan import ComparedRun, ComparePlan, PromptPlan, RunPlan, TrainPlan
-from summtune.recipe.keys import CompareRecipe, PromptRecipe, RunRecipe, TrainRecipe
+from summtune.recipe.adapters import Adapter, quantization_of, with_layers
+from summtune.recipe.keys import CompareRecipe, PromptRecipe, TrainRecipe
 from summtune.recipe.loading import LoadedRecipe
 
 
@@ -74,6 +75,7 @@ class TrainDraft(_RunDraft):
     """A train recipe made ready to run.
 
     Args:
+        adapter: that is trained, on the layers of the model as far as they are known; None for all weights.
         train: how the training is launched.
         deepspeed: the DeepSpeed config, filled in; None without one.
         bf16: whether the estimate counts in bfloat16.
@@ -81,6 +83,7 @@ class TrainDraft(_RunDraft):
     """
 
     recipe: TrainRecipe
+    adapter: Adapter | None
     train: Launch
     deepspeed: dict[str, Any] | None
     bf16: bool
@@ -117,35 +120,6 @@ def machines_of(draft: Draft) -> int:
     return max((group.launch.machines for group in groups if group.launch), default=1)
 
 
-def parameters_of(recipe: RunRecipe, folder: Path | None) -> Parameters | None:
-    """Return how many weights the model of a recipe has and trains; None where its shape cannot be told.
-
-    Args:
-        recipe: paths resolved.
-        folder: of the model's files; None while they are on the hub, where the shapes of a few models are known.
-    """
-    shape = shape_of(recipe.base_model, folder)
-    if shape is None:
-        return None
-    if isinstance(recipe, PromptRecipe):
-        return Parameters(total=shape.parameters, trainable=0)
-    if recipe.adapter is None:
-        return Parameters(total=shape.parameters, trainable=shape.parameters)
-    added = shape.lora_parameters(recipe.lora_r, recipe.lora_target_modules, recipe.peft_use_dora)
-    return None if added is None else Parameters(total=shape.parameters + added, trainable=added)
-
-
-def model_of(draft: RunDraft, folder: Path, revision: str | None) -> Model:
-    """Return the model of a run, whose files are in ``folder``."""
-    return Model(
-        base_model=draft.recipe.base_model,
-        folder=str(folder),
-        revision=revision,
-        content_sha256=draft.content_sha256,
-        parameters=parameters_of(draft.recipe, folder),
-    )
-
-
 def begin(draft: RunDraft, model: Model, data: PromptData | TrainData) -> RunPlan:
     """Return the plan of a run that begins now."""
     return complete(draft, Beginning(**dict(origin_now(draft.loaded.path.parent)), model=model, data=data))
@@ -171,8 +145,11 @@ def complete(draft: RunDraft, begun: Beginning) -> RunPlan:
         return PromptPlan(recipe=draft.recipe, **shared)
     if isinstance(draft, TrainDraft) and isinstance(begun.data, TrainData):
         counts = begun.model.parameters
+        adapter = planned_adapter(draft.recipe, Path(begun.model.folder))
         return TrainPlan(
-            recipe=draft.recipe,
+            recipe=with_layers(draft.recipe, adapter),
+            adapter=adapter,
+            quantization=quantization_of(draft.recipe),
             train=draft.train,
             batch=Batch.of(draft.recipe, draft.train.processes, begun.data.train.pairs),
             deepspeed=None if draft.deepspeed is None else sized(draft.deepspeed, counts.trainable if counts else None),

@@ -7,7 +7,8 @@ from typing import Any
 
 from summtune.base.hashing import content_sha256, hash_of
 from summtune.base.places import BUILTIN_DATASETS, is_local, model_folder
-from summtune.recipe.keys import RunRecipe, data_keys, identity_keys
+from summtune.recipe.adapters import keys_of_adapters
+from summtune.recipe.keys import RunRecipe, TrainRecipe, data_keys, identity_keys
 
 
 def identify(recipe: RunRecipe, global_batch: int | None, model_sha256: str | None) -> str:
@@ -24,6 +25,8 @@ def identify(recipe: RunRecipe, global_batch: int | None, model_sha256: str | No
     """
     resolved = recipe.model_dump(mode="json")
     values: dict[str, Any] = {key: resolved[key] for key in identity_keys(recipe)}
+    if isinstance(recipe, TrainRecipe):
+        _settle_layers(values)
     values["global_batch"] = global_batch
     if model_sha256 is not None:
         values["base_model"] = model_sha256
@@ -40,6 +43,17 @@ def identify(recipe: RunRecipe, global_batch: int | None, model_sha256: str | No
             if isinstance(value, str) and is_local(value) and Path(value).exists():
                 arguments[key] = content_sha256(Path(value))
     return hash_of(values)
+
+
+def _settle_layers(values: dict[str, Any]) -> None:
+    """Leave out keys of adapters whose value is the model's and not known yet; so new ones do not change identities.
+
+    LoRA's layers were once q and v by default: older runs, and those without an adapter, keep their identity.
+    """
+    for _, key, _ in keys_of_adapters():
+        if values[key] is None:
+            del values[key]
+    values.setdefault("lora_target_modules", ["q", "v"])
 
 
 def model_identity(recipe: RunRecipe) -> str | None:

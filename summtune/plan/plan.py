@@ -12,6 +12,7 @@ from summtune.base.errors import RunDirectoryError
 from summtune.base.files import check_regular
 from summtune.plan.beginning import Beginning, Model, Origin, PromptData, TrainData
 from summtune.plan.launch import Batch, Launch, StageGroup, stage_groups
+from summtune.recipe.adapters import Adapter, Quantization
 from summtune.recipe.keys import CompareRecipe, PromptRecipe, TrainRecipe
 from summtune.recipe.sections import EvaluationSettings, Section
 
@@ -59,6 +60,8 @@ class TrainPlan(_OfRun):
     data: TrainData
     train: Launch = Field(description="how the training is started")
     batch: Batch
+    adapter: Adapter | None = Field(discriminator="method", description="that is trained; None for all weights")
+    quantization: Quantization | None = Field(description="of the frozen weights under an adapter; None: as they are")
     deepspeed: dict[str, Any] | None = Field(description="the DeepSpeed config, as it is given to DeepSpeed")
 
     @property

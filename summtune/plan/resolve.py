@@ -15,12 +15,14 @@ from summtune.base.places import model_folder
 from summtune.deepspeed.configs import filled_in, sized
 from summtune.deepspeed.zero_memory import Sharding
 from summtune.machine.devices import Gpu, visible_gpus
-from summtune.machine.memory import MemoryEstimate, estimate, takes_bf16
+from summtune.machine.memory import MemoryEstimate, estimate, takes_bf16, trained_weights
 from summtune.machine.model_shapes import shape_of
 from summtune.plan.checking import CheckedComparison, CheckedRun, check
-from summtune.plan.draft import CompareDraft, Draft, PromptDraft, RunDraft, TrainDraft, parameters_of
+from summtune.plan.draft import CompareDraft, Draft, PromptDraft, RunDraft, TrainDraft
 from summtune.plan.keys import identify, model_identity
 from summtune.plan.launch import Launch, global_batch
+from summtune.plan.models import parameters_of, planned_adapter
+from summtune.recipe.adapters import Adapter, with_layers
 from summtune.recipe.document import Document
 from summtune.recipe.keys import PromptRecipe, RunRecipe, TrainRecipe
 from summtune.recipe.launching_rules import fits_script
@@ -66,6 +68,11 @@ def draft_of(checked: CheckedRun, output_dir: Path | None = None, below: Path | 
         below: of a comparison, the folder that gets the run directories of its systems.
     """
     loaded, recipe = checked.loaded, checked.recipe
+    folder = model_folder(recipe.base_model)
+    adapter = None
+    if isinstance(recipe, TrainRecipe):
+        adapter = planned_adapter(recipe, folder)
+        recipe = with_layers(recipe, adapter)  # so that layers left out and layers written out are one experiment
     gpus = () if recipe.launcher == "slurm" else tuple(visible_gpus())  # a login node's are not those that train
     train, predict = _launches(recipe, checked.deepspeed, gpus)
     content = model_identity(recipe)
@@ -77,7 +84,6 @@ def draft_of(checked: CheckedRun, output_dir: Path | None = None, below: Path | 
             "the run directory of a Slurm job has no quotes, backslashes or control characters in its path (got "
             f"{run_dir}); choose another --output-dir"
         )
-    folder = model_folder(recipe.base_model)
     shared: dict[str, Any] = {
         "loaded": loaded,
         "identity": identity,
@@ -94,8 +100,10 @@ def draft_of(checked: CheckedRun, output_dir: Path | None = None, below: Path | 
         case TrainRecipe():
             config = None if checked.deepspeed is None else filled_in(checked.deepspeed)
             bf16 = takes_bf16(recipe, gpus, train.device)
-            memory = _memory(recipe, folder, train, config, bf16)
-            return TrainDraft(recipe=recipe, train=train, deepspeed=config, bf16=bf16, memory=memory, **shared)
+            memory = _memory(recipe, folder, adapter, train, config, bf16)
+            return TrainDraft(
+                recipe=recipe, adapter=adapter, train=train, deepspeed=config, bf16=bf16, memory=memory, **shared
+            )
     assert_never(recipe)
 
 
@@ -154,11 +162,16 @@ def _launches(recipe: RunRecipe, deepspeed: dict[str, Any] | None, gpus: Sequenc
 
 
 def _memory(
-    recipe: TrainRecipe, folder: Path | None, launch: Launch, deepspeed: dict[str, Any] | None, bf16: bool
+    recipe: TrainRecipe,
+    folder: Path | None,
+    adapter: Adapter | None,
+    launch: Launch,
+    deepspeed: dict[str, Any] | None,
+    bf16: bool,
 ) -> MemoryEstimate | None:
-    shape, parameters = shape_of(recipe.base_model, folder), parameters_of(recipe, folder)
-    if shape is None or parameters is None:
+    shape = shape_of(recipe.base_model, folder)
+    trainable = None if shape is None else trained_weights(shape, adapter)
+    if shape is None or trainable is None:
         return None
-    trainable = parameters.trainable
     sharding = Sharding() if deepspeed is None else Sharding.of(sized(deepspeed, trainable))
-    return estimate(recipe, shape, trainable, launch.processes, sharding, bf16, nodes=launch.machines)
+    return estimate(recipe, shape, adapter, launch.processes, sharding, bf16, nodes=launch.machines)

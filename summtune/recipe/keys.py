@@ -22,6 +22,7 @@ from summtune.recipe.sections import (
 )
 
 Kind = Literal["prompt", "train", "compare"]
+AdapterName = Literal["lora", "qlora", "ia3"]
 EXECUTION = "execution"
 """Marks a key that controls where and how a run is executed, logged or saved, and cannot change its result.
 
@@ -122,17 +123,32 @@ class TrainRecipe(_RunRecipe):
     target_len: int = Field(default=128, ge=4, le=8192, description="Maximum tokens of a summary in training.")
 
     # Training
-    adapter: Literal["lora", "qlora"] | None = Field(
-        default=None, description="Train a low-rank adapter instead of all weights; qlora: on a 4-bit base (CUDA)."
+    adapter: AdapterName | None = Field(
+        default=None,
+        description="Train an adapter instead of all weights. lora: low-rank matrices; qlora: the same on a 4-bit base "
+        "(CUDA); ia3: factors of layers' outputs and inputs, far fewer weights.",
     )
     lora_r: int = Field(default=32, ge=1, le=1024, description="Rank of the adapter.")
     lora_alpha: int = Field(default=32, ge=1, le=8192, description="Scales updates by alpha / r.")
     lora_dropout: float = Field(default=0.05, ge=0, lt=1, description="Dropout before the adapter.")
-    lora_target_modules: list[str] = Field(
-        default=["q", "v"], min_length=1, description="Layers that get an adapter, by the end of their name."
+    lora_target_modules: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="Layers that get an adapter, by the end of their name; default: the model's queries and values, "
+        "which are q and v in T5.",
     )
     peft_use_dora: bool = Field(default=False, description="DoRA: learn magnitudes separately.")
     peft_use_rslora: bool = Field(default=False, description="rsLoRA: scale by alpha / sqrt(r).")
+    ia3_target_modules: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="Layers that (IA)³ scales, by the end of their name; default: the model's keys, values and last "
+        "feed-forward layers, which are k, v and wo in T5.",
+    )
+    ia3_feedforward_modules: list[str] | None = Field(
+        default=None,
+        description="Those of them whose inputs are scaled, not their outputs; default: the last feed-forward layers.",
+    )
     micro_batch_size: Annotated[int, EXECUTION] = Field(
         default=8, ge=1, le=65_536, description="Dialogues per device and forward pass. Memory grows with it."
     )
@@ -145,7 +161,10 @@ class TrainRecipe(_RunRecipe):
     num_epochs: int | float = Field(default=3, gt=0, le=10_000, description="Passes over the data.")
     max_steps: int | None = Field(default=None, ge=1, description="Optimizer steps, instead of epochs.")
     learning_rate: float = Field(
-        gt=0, le=10, description="Peak learning rate. About 1e-4 for all weights, 1e-3 for LoRA.", examples=[1e-4]
+        gt=0,
+        le=10,
+        description="Peak learning rate. About 1e-4 for all weights, 1e-3 for LoRA, 3e-3 for (IA)³.",
+        examples=[1e-4],
     )
     lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt"] = Field(
         default="linear", description="How the learning rate decays after the warm-up."

@@ -58,7 +58,7 @@ _ADVICE = {
         "base_model": _A_MODEL,
         "datasets": "list the training data",
         "test_datasets": "list the dialogues to summarize and score",
-        "learning_rate": "about 1e-4 suits full fine-tuning, 1e-3 suits LoRA",
+        "learning_rate": "about 1e-4 suits full fine-tuning, 1e-3 suits LoRA, 3e-3 suits (IA)³",
     },
     "compare": {"recipes": "list the recipes to compare"},
 }

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 from typing_extensions import assert_never
 
 from summtune.base.hints import hint_or_list
+from summtune.recipe.adapters import keys_of_adapters
 from summtune.recipe.document import KeyPath
 from summtune.recipe.keys import KINDS_OF, CompareRecipe, PromptRecipe, Recipe, RunRecipe, TrainRecipe, data_keys
 from summtune.recipe.launching_rules import check_launching
@@ -39,7 +40,6 @@ _ALTERNATIVES = (
     (("warmup_ratio",), ("warmup_steps",)),
     (("val_set_size",), ("val_datasets",)),
 )
-_LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora")
 
 _OF_EVALUATION: Sequence[_Rule[HasEvaluation]] = (
     (
@@ -99,8 +99,8 @@ _OF_PROMPTS: Sequence[_Rule[PromptRecipe]] = (
 _OF_TRAINING: Sequence[_Rule[TrainRecipe]] = (
     *_OF_RUNS,
     *(
-        (key, "adapter", lambda r: r.adapter is None, "without `adapter: lora`; add the adapter or remove the key")
-        for key in _LORA_KEYS
+        (key, "adapter", unread, f"without `adapter: {name}`; add the adapter or remove the key")
+        for name, key, unread in keys_of_adapters()
     ),
     (
         "num_epochs",

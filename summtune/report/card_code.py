@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from summtune.prompts.templates import template_text
+from summtune.recipe.adapters import meaning
+from summtune.recipe.families import Family, facts_about
 from summtune.report.card_recipe import CardRecipe
 from summtune.runs.statistics import Precision
 
 _FULL = """\
-model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.{dtype}).eval()
+model = {auto_class}.from_pretrained(folder, dtype=torch.{dtype}).eval()
 model.generation_config = GenerationConfig.from_pretrained(folder)"""
 
 _MERGED = """\
 # The base model is loaded from the path in adapter_config.json; the adapter is merged in fp32, as in the evaluation.
-model = AutoPeftModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32).merge_and_unload().{cast}eval()
+model = {auto_class}.from_pretrained(folder, dtype=torch.float32).merge_and_unload().{cast}eval()
 model.generation_config = GenerationConfig.from_pretrained(folder)"""
 
 _QUANTIZED = """\
@@ -23,7 +25,7 @@ in_four_bits = BitsAndBytesConfig(
     bnb_4bit_use_double_quant=True,
     bnb_4bit_compute_dtype=torch.{dtype},
 )
-model = AutoPeftModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.{dtype}, quantization_config=in_four_bits).eval()
+model = {auto_class}.from_pretrained(folder, dtype=torch.{dtype}, quantization_config=in_four_bits).eval()
 model.get_base_model().generation_config = GenerationConfig.from_pretrained(folder)"""
 
 _REST = """\
@@ -49,28 +51,33 @@ def summarize(dialogue):
 print(summarize("#Person1#: Are you free at noon?\\n#Person2#: Yes, let's have lunch."))"""
 
 
-def card_code(recipe: CardRecipe, precision: Precision, model_type: str | None) -> str:
+def card_code(recipe: CardRecipe, family: Family, precision: Precision, model_type: str | None) -> str:
     """Return code that loads the model from the folder ``model``, and defines ``summarize``.
 
     Args:
         recipe: of the run.
+        family: of the model.
         precision: of the predictions, ``bf16`` or ``fp32``.
         model_type: from the base model's config.json; None if unknown.
     """
     dtype = "bfloat16" if precision == "bf16" else "float32"
-    adapter = recipe.adapter
-    classes = {"AutoModelForSeq2SeqLM", "AutoTokenizer", "GenerationConfig"}
-    if adapter is not None:
-        classes.remove("AutoModelForSeq2SeqLM")
-    if adapter == "qlora":
+    method, quantization = meaning(recipe.adapter)
+    about = facts_about(family)
+    auto_class = about.auto_class()
+    classes = {auto_class, "AutoTokenizer", "GenerationConfig"}
+    loading = _FULL
+    if method is not None:
+        classes.remove(auto_class)
+        auto_class = auto_class.replace("AutoModel", "AutoPeftModel")
+        loading = _MERGED
+    if quantization is not None:
         classes.add("BitsAndBytesConfig")
-    loading = {None: _FULL, "lora": _MERGED, "qlora": _QUANTIZED}[adapter]
+        loading = _QUANTIZED
     cast = "" if dtype == "float32" else f"to(torch.{dtype})."
     from_start = recipe.long_dialogues == "truncate_start"
-    globally = ", global_attention_mask=(torch.arange(len(ids), device=model.device) == 0).long()[None]"
     lines = [
         "import torch",
-        *(["from peft import AutoPeftModelForSeq2SeqLM"] if adapter else []),
+        *([f"from peft import {auto_class}"] if method else []),
         f"from transformers import {', '.join(sorted(classes))}",
         "",
         'folder = "model"  # the path of this folder, or its id on the hub',
@@ -78,13 +85,13 @@ def card_code(recipe: CardRecipe, precision: Precision, model_type: str | None) 
         f"sequence_len = {recipe.sequence_len}",
         "",
         "tokenizer = AutoTokenizer.from_pretrained(folder)",
-        loading.format(dtype=dtype, cast=cast),
+        loading.format(auto_class=auto_class, dtype=dtype, cast=cast),
         "",
         "",
         _REST.format(
             lost="start" if from_start else "end",
             kept="dialogue[places[-keep][0] :]" if from_start else "dialogue[: places[keep - 1][1]]",
-            more=globally if model_type == "led" else "",
+            more=about.generate_arguments(model_type),
         ),
     ]
     return "\n".join(lines)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field
+
+from summtune.recipe.keys import AdapterName
 
 
 class _View(BaseModel):
@@ -29,7 +29,7 @@ class CardRecipe(_View):
     """What a model card says of the recipe; the fields are its keys."""
 
     base_model: str = Field(min_length=1)
-    adapter: Literal["lora", "qlora"] | None = None
+    adapter: AdapterName | None = None
     datasets: tuple[SourceName, ...] = ()
     prompt_template: str
     sequence_len: int

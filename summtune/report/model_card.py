@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import yaml
 
@@ -16,6 +16,7 @@ from summtune.base.files import read_json
 from summtune.base.places import BUILTIN_MODELS, is_local
 from summtune.base.strict import StrictModel, parse_model, read_model
 from summtune.prompts.templates import template_text
+from summtune.recipe.families import Family
 from summtune.report.card_code import card_code
 from summtune.report.card_recipe import CardRecipe
 from summtune.report.contents import protocol_sentence
@@ -64,7 +65,7 @@ def model_card(run_dir: Path, comparison: Comparison | None = None) -> str:
         "## How to use it",
         fenced(_command(run_dir), "sh"),
         "or, in Python, in the folder that contains `model/`:",
-        fenced(card_code(recipe, precision, _model_type(run_dir, plan.model)), "python"),
+        fenced(card_code(recipe, _family(run_dir, plan.model), precision, _model_type(run_dir, plan.model)), "python"),
         " ".join(_usage_sentences(recipe, plan.model, precision)),
         "The model was trained with this prompt template:",
         fenced(template_text(recipe.prompt_template)),
@@ -135,8 +136,22 @@ def _verdict(comparison: Comparison) -> list[str]:
     return [f"Compared with the other systems of one comparison ({', '.join(names)}) on the same dialogues:", sentences]
 
 
+def _family(run_dir: Path, model: ModelView | None) -> Family:
+    """Return the family of the model; runs that do not name it were made when there was one family."""
+    named = None if model is None else model.family
+    if named is None:
+        return "encoder_decoder"
+    families: tuple[Family, ...] = get_args(Family)
+    if named not in families:
+        raise RunDirectoryError(
+            f"{run_dir / PLAN_FILE} names a family that this version of summtune does not know (got {named!r}); give "
+            "the directory of another run"
+        )
+    return families[families.index(named)]
+
+
 def _model_type(run_dir: Path, model: ModelView | None) -> str | None:
-    """Yield what users need to know to reproduce the summaries that were scored."""
+    """Return the model_type of the trained model, or else of its base; None if neither folder has a config.json."""
     for folder in (run_dir / "model", *([Path(model.folder)] if model is not None and model.folder else [])):
         if (folder / "config.json").is_file():
             config = read_json(folder / "config.json")

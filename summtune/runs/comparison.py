@@ -20,13 +20,13 @@ PValue = Annotated[float, Field(ge=0, le=1)]
 
 
 class Cost(StrictModel):
-    """What a system costs; None where nobody knows, as of external outputs.
+    """What a system costs; None if unknown, as for external outputs.
 
     Args:
         device_hours: of training, hours times devices; 0 for a prompted model.
-        devices: processes that trained, each on a device of its own (without a GPU: of this machine's CPU).
+        devices: processes that trained, each on one GPU (without GPUs, on this machine's CPU).
         peak_memory_bytes: most memory that a process held in training or, of a prompted model, in prediction: of its
-            GPU, or its resident memory where there is none.
+            GPU, or its resident memory without one.
         size_bytes: of the weights that are kept besides the base model's: all of them after full fine-tuning, the
             adapter's, or 0 for a prompted model.
     """
@@ -44,11 +44,11 @@ class ComparedSystem(StrictModel):
     """One system of a comparison.
 
     Args:
-        name: how people know it, unique within a comparison.
+        name: shown to readers, unique within a comparison.
         run_dir: its run directory.
         kind: ``scored`` for external outputs.
-        trainable_parameters: that training could change, 0 for a prompted model; None if not known.
-        total_parameters: all parameters, an adapter's included; None if not known.
+        trainable_parameters: that training could change, 0 for a prompted model; None if unknown.
+        total_parameters: all parameters, an adapter's included; None if unknown.
         metrics: its scores.
         by_references: its ROUGE under every aggregation of references.
         cost: what it took to make it.
@@ -65,7 +65,7 @@ class ComparedSystem(StrictModel):
 
     @property
     def parameters(self) -> tuple[int, int] | None:
-        """Trainable and total parameters; None where they are not known."""
+        """Trainable and total parameters; None if they are unknown."""
         if self.trainable_parameters is None or self.total_parameters is None:
             return None
         return self.trainable_parameters, self.total_parameters
@@ -100,7 +100,7 @@ class Difference(StrictModel):
         b: the other system.
         metric: its name.
         difference: the mean over dialogues of ``a`` minus ``b``, with its paired bootstrap interval.
-        ci_low: None where one dialogue leaves nothing to resample.
+        ci_low: None if there is only one dialogue.
         ci_high: likewise.
         p_value: of the paired permutation test.
         p_adjusted: with Holm's correction for all rows.
@@ -117,7 +117,7 @@ class Difference(StrictModel):
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Both ends; None where there is no interval."""
+        """Both ends; None if there is no interval."""
         return None if self.ci_low is None or self.ci_high is None else (self.ci_low, self.ci_high)
 
     @model_validator(mode="after")
@@ -162,8 +162,8 @@ class Comparison(StrictModel):
         n: dialogues.
         baseline: the system that the others are measured against, or None.
         systems: two or more, in the order in which they are shown.
-        floor: what the first three turns of each dialogue score; None where dialogues are not known.
-        ceiling: what each reference scores against the others; None where no dialogue has two.
+        floor: what the first three turns of each dialogue score; None if dialogues are unknown.
+        ceiling: what each reference scores against the others; None if no dialogue has two.
         differences: of every two systems and metric that both have.
         diagnostics: checks of the systems side by side.
         warnings: sentences that a reader of the scores must know.

@@ -43,7 +43,7 @@ class CheckResult(StrictModel):
         meaning: one sentence on what exactly counts.
         count: texts in which it was found.
         of: texts that were looked at.
-        references: share of the references in which the same check finds something; None where it cannot be asked.
+        references: share of the references in which the check finds something; None if it cannot be made of them.
         examples: a few findings.
     """
 
@@ -86,7 +86,7 @@ class Diagnostics(StrictModel):
 
     Args:
         checks: by name; a check that cannot be made is absent.
-        means: numbers of an average output and of an average reference; None where they are not known.
+        means: numbers of an average output and of an average reference; None if they are unknown.
         notes: sentences on what the checks do not see in such writing.
         warnings: one sentence for each finding that a reader of the scores must know.
     """
@@ -98,6 +98,6 @@ class Diagnostics(StrictModel):
 
     @property
     def unread_letters(self) -> UnreadLetters | None:
-        """What ROUGE cannot read; None where no ROUGE was computed."""
+        """What ROUGE cannot read; None if no ROUGE was computed."""
         found = self.checks.get(UNREAD_LETTERS)
         return found if isinstance(found, UnreadLetters) else None

@@ -177,7 +177,7 @@ def _check_fit(
     per_example: Mapping[str, Mapping[str, float]],
     predictions: tuple[Prediction, ...],
 ) -> None:
-    """Raise RunDirectoryError where the files of a run are not of the same dialogues."""
+    """Raise RunDirectoryError if the files of a run are not of the same dialogues."""
     advice = f"delete {METRICS_FILE} there and give the run's command again"
     if len(per_example) != scores.n:
         raise RunDirectoryError(

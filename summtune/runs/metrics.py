@@ -28,7 +28,7 @@ class Estimate(StrictModel):
 
     Args:
         value: the mean of the dialogues as they are.
-        ci_low: lower end; None where one dialogue leaves nothing to resample, or the metric has no per-dialogue scores.
+        ci_low: lower end; None if there is only one dialogue, or the metric has no scores per dialogue.
         ci_high: upper end; None in the same cases.
     """
 
@@ -38,7 +38,7 @@ class Estimate(StrictModel):
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Both ends; None where there is no interval."""
+        """Both ends; None if there is no interval."""
         return None if self.ci_low is None or self.ci_high is None else (self.ci_low, self.ci_high)
 
     @model_validator(mode="after")
@@ -53,7 +53,7 @@ class ByReferences(StrictModel):
     Args:
         mean: over dialogues of the mean over references.
         max: over dialogues of the best of the references.
-        each: against the first references, against the second ones, and so on; None where dialogues have different
+        each: against the first references, against the second ones, and so on; None if dialogues have different
             numbers of references.
     """
 
@@ -136,11 +136,11 @@ class RunMetrics(StrictModel):
         n: dialogues.
         metrics: the mean over dialogues with its interval; ROUGE as fractions from 0 to 1, others on their own scale.
         by_references: by ROUGE variant its mean under every aggregation of references.
-        floor: what the first three turns of each dialogue score; None where dialogues are not known.
-        ceiling: what each reference scores against the others; None where no dialogue has two.
+        floor: what the first three turns of each dialogue score; None if dialogues are unknown.
+        ceiling: what each reference scores against the others; None if no dialogue has two.
         per_example: the file with the scores of each dialogue.
         ids_sha256: hash of all ids with their references in any order: what the system was scored on.
-        dialogues_sha256: hash of all ids with their dialogues; None where dialogues are not known.
+        dialogues_sha256: hash of all ids with their dialogues; None if dialogues are unknown.
         outputs_sha256: hash of all ids with their predictions: equal for two systems that wrote the same.
         diagnostics: what makes the scores misleading.
     """

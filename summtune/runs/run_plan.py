@@ -53,8 +53,9 @@ class StageView(_View):
 
 
 class ModelView(_View):
-    """The model of a run: its folder on this machine, and its revision on the hub."""
+    """The model of a run: its family, its folder on this machine, and its revision on the hub."""
 
+    family: str | None = None
     folder: str | None = None
     revision: str | None = None
 
@@ -75,7 +76,7 @@ class RunPlan(_View):
         stages: of the run.
         train: how the training was launched; None without one.
         predict: how the prediction was launched, likewise.
-        model: None where no model was run.
+        model: None if no model was run.
     """
 
     kind: Literal["prompt", "train", "compare", "scored"]

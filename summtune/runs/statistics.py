@@ -13,7 +13,7 @@ STATS_FILE = "prediction_stats.json"
 Precision = Literal["bf16", "fp32"]
 
 
-class LostTally(StrictModel):
+class LossTally(StrictModel):
     """How many texts one kind of loss concerns, with their unknown tokens, lost characters and first ids."""
 
     texts: Count
@@ -22,15 +22,15 @@ class LostTally(StrictModel):
     examples: tuple[tuple[str, str], ...]
 
 
-class LostOfTexts(StrictModel):
+class LossesOfTexts(StrictModel):
     """How many texts and characters there are, and what the tokenizer loses of them by kind of loss."""
 
     texts: Count
     characters: Count
-    lost: dict[str, LostTally]
+    lost: dict[str, LossTally]
 
 
-class LostText(StrictModel):
+class TextLosses(StrictModel):
     """What the tokenizer loses of a role's texts.
 
     Args:
@@ -40,8 +40,8 @@ class LostText(StrictModel):
     """
 
     template: str
-    prompts: LostOfTexts
-    summaries: LostOfTexts
+    prompts: LossesOfTexts
+    summaries: LossesOfTexts
 
 
 class Training(StrictModel):
@@ -84,7 +84,7 @@ class Training(StrictModel):
     precision: Precision
     unchanged_tensors: Count | None
     compared_tensors: Count | None
-    lost_text: dict[str, LostText]
+    lost_text: dict[str, TextLosses]
     warnings: tuple[str, ...]
 
 
@@ -121,8 +121,8 @@ class PredictionStats(StrictModel):
         dialogues: that were summarized.
         unique_prompts: of those, prompts that differ; each was generated once.
         truncated: dialogues that were cut to fit ``sequence_len``.
-        trainable_parameters: that training could change, 0 for a prompted model; None if not known.
-        total_parameters: all parameters, an adapter's included; None if not known.
+        trainable_parameters: that training could change, 0 for a prompted model; None if unknown.
+        total_parameters: all parameters, an adapter's included; None if unknown.
         exemplars: ids of the dialogues that prompts show.
         processes: that generated.
         precision: of the generation.
@@ -144,5 +144,5 @@ class PredictionStats(StrictModel):
     global_attention: str | None = None
     seconds: Measure | None = None
     peak_memory_bytes: Count | None = None
-    lost_text: LostText | None = None
+    lost_text: TextLosses | None = None
     warnings: tuple[str, ...] = ()

@@ -69,7 +69,7 @@ def test_a_file_that_holds_nothing_but_an_incomplete_line_is_empty_afterwards(tm
 def test_a_damaged_line_is_refused_with_its_number_and_what_to_do(tmp_path, line, found):
     path = write(tmp_path, 3, ["a"])
     path.write_text(path.read_text() + line)
-    with pytest.raises(RunDirectoryError, match=rf"rank3\.jsonl, line 2: .*{found}.*; delete the file"):
+    with pytest.raises(RunDirectoryError, match=rf"rank3\.jsonl, line 2: .*{found}.*; restore the file, or delete it"):
         read_outputs(tmp_path)
 
 

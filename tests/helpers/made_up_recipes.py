@@ -1,8 +1,9 @@
 """Valid recipes as objects, and the plans of recipe files, without a command."""
 
 from summtune.plan.beginning import Model, RoleData, TrainData
-from summtune.plan.draft import begin, model_of
+from summtune.plan.draft import begin
 from summtune.plan.launch import Batch, Launch
+from summtune.plan.models import model_of
 from summtune.plan.plan import TrainPlan
 from summtune.plan.preparation import prepare_data
 from summtune.plan.resolve import resolve
@@ -40,10 +41,17 @@ def made_up_plan(recipe=None, predict=CPU, train=None, **fields):
         "git_commit": None,
         "versions": {},
         "model": Model(
-            base_model=recipe.base_model, folder="/model", revision=None, content_sha256=None, parameters=None
+            base_model=recipe.base_model,
+            family="encoder_decoder",
+            folder="/model",
+            revision=None,
+            content_sha256=None,
+            parameters=None,
         ),
         "data": TrainData(test=role, train=role, validation=None, leakage={}),
         "batch": Batch.of(recipe, train.processes, 8),
+        "adapter": None,
+        "quantization": None,
         "deepspeed": None,
     }
     return TrainPlan(recipe=recipe, predict=predict, train=train, **(known | fields))
@@ -53,4 +61,4 @@ def begun_plan(recipe, sets=(), into=None, warn=lambda text: None):
     """Return the plan of a prompt or train recipe of local files, and write its data below ``into``."""
     draft = resolve(recipe, sets)
     data = prepare_data(draft.recipe, into or draft.run_dir, warn)
-    return begin(draft, model_of(draft, draft.model_folder, None), data)
+    return begin(draft, model_of(draft.recipe, draft.model_folder, None, draft.content_sha256), data)

@@ -6,7 +6,9 @@ from made_up_recipes import begun_plan
 from tiny_inputs import dialogues, write_rows
 
 from summtune.base.files import read_jsonl, write_json
+from summtune.base.strict import read_model, read_model_lines
 from summtune.runs.events import Events, events_file
+from summtune.runs.statistics import Training, TrainLogRow
 
 
 class PreparedRun:
@@ -29,7 +31,7 @@ class PreparedRun:
 
     @property
     def log(self):
-        return list(read_jsonl(self.folder / "train_log.jsonl"))
+        return [row.to_json() for row in read_model_lines(TrainLogRow, self.folder / "train_log.jsonl")]
 
     @property
     def losses(self):
@@ -37,7 +39,7 @@ class PreparedRun:
 
     @property
     def training(self):
-        return json.loads((self.folder / "training.json").read_text())
+        return read_model(Training, self.folder / "training.json").to_json()
 
 
 def prepared_run(folder, checkpoint, name="run", train=13, test=3, rows=None, **keys):

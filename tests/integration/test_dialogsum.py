@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from made_up_recipes import train_recipe
 from real_command import loaded_by_transformers, run_to_the_end
 
 from summtune.base.files import read_jsonl
 from summtune.machine.model_shapes import KNOWN_MODELS
+from summtune.recipe.adapters import adapter_of
 
 FOLDER = os.environ.get("SUMMTUNE_TEST_DATA")
 
@@ -121,19 +123,22 @@ def test_the_fine_tuned_model_is_one_that_transformers_loads(run_dirs):
 def test_flan_t5_base_has_its_parameters_and_lora_trains_its_share(tmp_path):
     folder = flan_t5_shaped("base", tmp_path / "base")
     code = (
-        "import torch\nfrom pathlib import Path\nfrom summtune.recipe.keys import TrainRecipe\n"
-        "from summtune.work.models.loading import add_adapter, count_parameters, load_model\n"
+        "import torch\nfrom pathlib import Path\nfrom summtune.recipe.adapters import adapter_of\n"
+        "from summtune.recipe.keys import TrainRecipe\nfrom summtune.work.models.adapters import add_adapter\n"
+        "from summtune.work.models.loading import count_parameters, load_model\n"
         f"model = load_model(Path({str(folder)!r}), torch.bfloat16)\n"
         "apart = model.lm_head.weight.data_ptr() != model.shared.weight.data_ptr()\n"
         "whole = count_parameters(model)\n"
         "data = [{'path': 'builtin/dialogues'}]\n"
         "recipe = TrainRecipe.model_validate({'kind': 'train', 'base_model': 'a/b', 'datasets': data, "
-        "'test_datasets': data, 'learning_rate': 1e-3, 'adapter': 'lora', 'lora_r': 32})\n"
-        "print(apart, whole, count_parameters(add_adapter(model, recipe, 'google/flan-t5-base')))\n"
+        "'test_datasets': data, 'learning_rate': 1e-3, 'adapter': 'lora', 'lora_target_modules': ['q', 'v']})\n"
+        "adapted = add_adapter(model, adapter_of(recipe, None), 'google/flan-t5-base')\n"
+        "print(apart, whole, count_parameters(adapted))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     (folder / "model.safetensors").unlink()  # a gigabyte
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.strip() == "True (247577856, 247577856) (3538944, 251116800)"
     assert KNOWN_MODELS["google/flan-t5-base"].parameters == 247_577_856
-    assert KNOWN_MODELS["google/flan-t5-base"].lora_parameters(32, ["q", "v"]) == 3_538_944
+    lora = adapter_of(train_recipe(adapter="lora", lora_r=32, lora_target_modules=["q", "v"]), None)
+    assert lora.parameters(KNOWN_MODELS["google/flan-t5-base"].layer_sizes) == 3_538_944

@@ -6,7 +6,7 @@ from real_command import layout, loaded_by_transformers, loss_by_transformers, r
 from safetensors.torch import load_file
 
 from summtune.base.files import read_json
-from summtune.machine.model_shapes import stored_tensors
+from summtune.machine.stored_tensors import stored_tensors
 
 pytestmark = pytest.mark.usefixtures("compiled")
 SLOW = pytest.mark.slow
@@ -20,6 +20,13 @@ LAYOUTS = {
     "ZeRO-1 2x2": HALF | {"deepspeed": "ds_configs/zero1.json"},
     "ZeRO-2 2x2": HALF | {"deepspeed": "ds_configs/zero2.json"},
     "ZeRO-3 2x2": HALF | {"deepspeed": "ds_configs/zero3.json"},
+}
+
+
+# Two encoder layers, and one decoder layer with two attentions.
+ADAPTERS = {
+    "lora": ({"adapter": "lora", "lora_r": 4, "lora_dropout": 0.0}, 4 * 2 * 4 * (32 + 32)),  # rank 4 on q and v
+    "ia3": ({"adapter": "ia3", "learning_rate": 0.1}, 4 * 2 * 32 + 3 * 64),  # outputs of k and v, inputs of wo
 }
 
 
@@ -100,16 +107,15 @@ def test_the_order_is_the_same_without_length_grouping(reference, recipe, tmp_pa
 @SLOW
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing:FutureWarning")
 @pytest.mark.parametrize("name", ["two processes 2x2", "ZeRO-3 2x2"])
-def test_lora_trains_the_same_adapter_on_two_processes(recipe, inputs, tmp_path, name):
-    lora = {"adapter": "lora", "lora_r": 4, "lora_dropout": 0.0}
-    alone = run_to_the_end(recipe, tmp_path / "alone", *layout(**lora))
-    both = run_to_the_end(recipe, tmp_path / "both", *layout(**lora, **LAYOUTS[name]))
+@pytest.mark.parametrize(("keys", "weights"), ADAPTERS.values(), ids=ADAPTERS)
+def test_an_adapter_trains_alike_on_two_processes(recipe, inputs, tmp_path, name, keys, weights):
+    alone = run_to_the_end(recipe, tmp_path / "alone", *layout(**keys))
+    both = run_to_the_end(recipe, tmp_path / "both", *layout(**keys, **LAYOUTS[name]))
     assert_same_training(both, alone)
     assert_ran_on(both, 2)
-    # Rank 4 on q and v of two encoder and one decoder layer with two attentions: 4 × 2 × 4 × (32 + 32).
-    assert both.json("training.json")["trainable_parameters"] == 2048
+    assert both.json("training.json")["trainable_parameters"] == weights
     adapter = both.weights
-    assert sum(tensor.numel() for tensor in adapter.values()) == 2048
+    assert sum(tensor.numel() for tensor in adapter.values()) == weights
     assert adapter.keys() == alone.weights.keys()
     loaded = PeftModel.from_pretrained(loaded_by_transformers(inputs / "tiny"), both.folder / "model").eval()
     assert loss_by_transformers(loaded, both) == pytest.approx(both.json("training.json")["eval_loss"], rel=1e-5)

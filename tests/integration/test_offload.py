@@ -4,7 +4,7 @@ import pytest
 from real_command import Command, Finished, layout, logs_of, processes_of
 
 from summtune.machine.compiling import missing_for_compiling
-from summtune.machine.model_shapes import stored_tensors
+from summtune.machine.stored_tensors import stored_tensors
 
 # The optimizer is compiled at its first use on a machine, which takes a minute or more.
 pytestmark = [

@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
+from made_up_recipes import train_recipe
 from safetensors.numpy import save_file
 
 from summtune.machine.adapter_targets import wrong_targets
+from summtune.recipe.adapters import adapter_of
+from summtune.recipe.families import layer_names
 
 LAYER = "model.decoder.layers.0"
 BART = {
@@ -14,6 +17,17 @@ BART = {
     f"{LAYER}.self_attn_layer_norm.weight": (4,),
     f"{LAYER}.fc1.weight": (8, 4),
 }
+
+
+BART_CONFIG = {"model_type": "bart"}
+T5_CONFIG = {"model_type": "t5"}
+
+
+def wrong(targets, folder, base_model="a", config=BART_CONFIG):
+    recipe = train_recipe(adapter="lora", lora_target_modules=targets)
+    found = list(wrong_targets(adapter_of(recipe, layer_names(config)), config, base_model, folder))
+    assert {key for key, _ in found} <= {"lora_target_modules"}
+    return [message for _, message in found]
 
 
 @pytest.fixture
@@ -39,28 +53,37 @@ def folder(tmp_path):
 )
 def test_a_target_that_is_not_a_separate_linear_layer_is_refused(folder, target, message):
     with pytest.raises(AssertionError, match=message):
-        raise AssertionError(*wrong_targets(["q_proj", target], "a", folder))
+        raise AssertionError(*wrong(["q_proj", target], folder))
 
 
 def test_targets_match_any_end_of_a_layer_name(folder):
     targets = ["q_proj", "self_attn.v_proj", f"{LAYER}.fc1"]
-    assert list(wrong_targets(targets, "a", folder)) == []
+    assert wrong(targets, folder) == []
 
 
 def test_a_layer_listed_twice_is_refused(folder):
-    assert list(wrong_targets(["fc1", "q_proj", "fc1"], "a", folder)) == [
+    assert wrong(["fc1", "q_proj", "fc1"], folder) == [
         "lora_target_modules lists a layer twice (got 'fc1'); remove one"
     ]
 
 
 def test_an_untied_lm_head_takes_an_adapter(folder):
     save_file({"lm_head.weight": np.zeros((9, 4), np.float32)}, folder / "more.safetensors")
-    assert list(wrong_targets(["lm_head"], "a", folder)) == []
+    assert wrong(["lm_head"], folder) == []
 
 
 def test_the_layers_of_a_known_hub_model_are_known_without_its_files(folder):
     known = "google/flan-t5-base"
-    assert list(wrong_targets(["q", "wi_0", "lm_head"], known, None)) == []
-    (message,) = wrong_targets(["q_proj"], known, None)
+    assert wrong(["q", "wi_0", "lm_head"], None, known, T5_CONFIG) == []
+    (message,) = wrong(["q_proj"], None, known, T5_CONFIG)
     assert "the model has k, lm_head, o, q, v, wi_0, wi_1, wo" in message
-    assert list(wrong_targets(["q_proj"], "facebook/bart-base", None)) == []
+
+
+def test_a_model_whose_layers_are_not_known_needs_their_names(folder):
+    config = {"model_type": "of_tomorrow", "is_encoder_decoder": True}
+    assert wrong(None, folder, config=config) == [
+        "lora_target_modules has no default for this model (got model_type 'of_tomorrow'); name the layers; the model "
+        "has fc1, q_proj, v_proj"
+    ]
+    assert wrong(["fc1"], folder, config=config) == []
+    assert wrong(None, folder) == []

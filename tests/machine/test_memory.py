@@ -9,6 +9,8 @@ from summtune.deepspeed.zero_memory import Sharding, zero2_needs, zero3_needs
 from summtune.machine.devices import Gpu
 from summtune.machine.memory import estimate, takes_bf16
 from summtune.machine.model_shapes import KNOWN_MODELS
+from summtune.recipe.adapters import adapter_of
+from summtune.recipe.families import layer_names
 
 SHAPE = KNOWN_MODELS["google/flan-t5-base"]
 ALL = SHAPE.parameters
@@ -22,9 +24,10 @@ def zero(name, trainable=ALL):
     return Sharding.of(sized(read_ds_config(package_path(f"ds_configs/{name}.json")), trainable))
 
 
-def of(trainable=ALL, processes=4, sharding=NONE, bf16=True, nodes=1, **keys):
+def of(processes=4, sharding=NONE, bf16=True, nodes=1, **keys):
     recipe = train_recipe(**keys)
-    return estimate(recipe, SHAPE, trainable, processes, sharding, bf16, nodes)
+    adapter = adapter_of(recipe, layer_names(SHAPE.config))
+    return estimate(recipe, SHAPE, adapter, processes, sharding, bf16, nodes)
 
 
 def states(memory):
@@ -99,21 +102,21 @@ def test_without_deepspeed_bf16_is_autocast_over_fp32():
 
 
 def test_an_adapter_has_gradients_and_moments_of_adapter_weights_only():
-    memory = of(trainable=LORA, processes=1, adapter="lora")
+    memory = of(processes=1, adapter="lora")
     assert (memory.weights, memory.gradients, memory.optimizer) == (2 * ALL + 6 * LORA, 4 * LORA, 8 * LORA)
-    assert of(trainable=LORA, processes=1, adapter="lora", bf16=False).weights == 4 * (ALL + LORA)
-    assert of(trainable=LORA, processes=1, adapter="qlora").weights == ALL // 2 + 6 * LORA
-    sharded = of(trainable=LORA, processes=2, adapter="qlora", sharding=zero("zero2", LORA))
+    assert of(processes=1, adapter="lora", bf16=False).weights == 4 * (ALL + LORA)
+    assert of(processes=1, adapter="qlora").weights == ALL // 2 + 6 * LORA
+    sharded = of(processes=2, adapter="qlora", sharding=zero("zero2", LORA))
     assert sharded.weights == ALL // 2 + 2 * LORA
     assert sharded.buffers == 2 * LORA * 2, "a bucket is no larger than the adapter"
 
 
 def test_host_memory_of_an_offloaded_adapter_counts_adapter_and_frozen_weights():
-    memory = of(trainable=LORA, adapter="lora", sharding=zero("zero2_offload", LORA))
+    memory = of(adapter="lora", sharding=zero("zero2_offload", LORA))
     assert memory.host == zero2_needs(LORA, 4, 1, True)[0]
-    frozen = of(trainable=LORA, adapter="lora", sharding=zero("zero3_offload", LORA))
+    frozen = of(adapter="lora", sharding=zero("zero3_offload", LORA))
     assert frozen.host == zero3_needs(LORA, 0, 4, 1, True, True)[0] + int((ALL - LORA) * 2 * 1.5)
-    half = of(trainable=LORA, adapter="lora", sharding=zero("zero3_offload", LORA), processes=8, nodes=2)
+    half = of(adapter="lora", sharding=zero("zero3_offload", LORA), processes=8, nodes=2)
     assert half.host == pytest.approx(frozen.host / 2, abs=4)
 
 
@@ -131,7 +134,7 @@ def test_activations_grow_with_the_batch_and_the_lengths():
 
 def test_an_adapter_with_dropout_keeps_its_inputs():
     lengths = {"micro_batch_size": 1, "sequence_len": 16, "target_len": 4}
-    lora = {"adapter": "lora", "trainable": LORA}
+    lora = {"adapter": "lora"}
     plain = of(**lengths).activations
     # q and v of the encoder, of the decoder, and q of 4 and v of 16 tokens between them
     assert of(**lengths, **lora).activations - plain == 12 * 8 * 768 * (2 * 16 + 2 * 4 + 4 + 16)

@@ -6,7 +6,7 @@ import pytest
 from made_up_recipes import prompt_recipe, train_recipe
 
 from summtune.base.errors import RecipeError
-from summtune.machine.model_limits import facts_of, lengths_within, misfits, prompt_limit, summary_limit
+from summtune.machine.model_limits import facts_of, lengths_within, misfits
 from summtune.plan.checking import check
 
 BART = {"model_type": "bart", "vocab_size": 50, "max_position_embeddings": 128, "decoder_start_token_id": 2}
@@ -24,39 +24,6 @@ def write(folder, config, tokenizer=None, settings=None, **files):
 
 def found(folder, recipe=train_recipe, **keys):
     return [message for _, message in misfits(facts_of(folder), recipe(**keys))]
-
-
-@pytest.mark.parametrize(
-    ("config", "prompt", "summary"),
-    [
-        (BART, 128, 128),
-        ({"model_type": "blenderbot", "max_position_embeddings": 128}, 128, 128),
-        ({"model_type": "t5", "n_positions": 512}, None, None),
-        ({"model_type": "m2m_100", "max_position_embeddings": 1024}, None, None),
-        ({"model_type": "pegasus_x", "max_position_embeddings": 16384}, None, None),
-        ({"model_type": "of_tomorrow", "max_position_embeddings": 700}, 700, 700),
-        ({"model_type": "of_tomorrow", "max_position_embeddings": 700, "rope_theta": 1e4}, None, None),
-        ({"model_type": "of_tomorrow", "max_position_embeddings": "many"}, None, None),
-        (
-            {"model_type": "led", "max_encoder_position_embeddings": 1000, "attention_window": [64, 128]},
-            896,
-            None,
-        ),
-        (
-            {
-                "model_type": "encoder-decoder",
-                "encoder": {"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1},
-                "decoder": {"model_type": "gpt2", "n_positions": 1024},
-            },
-            512,
-            1024,
-        ),
-        ({"model_type": "encoder-decoder", "encoder": None}, None, None),
-    ],
-)
-def test_the_positions_of_a_model_bound_its_prompt_and_summary(config, prompt, summary):
-    limits = prompt_limit(config), summary_limit(config)
-    assert tuple(limit.tokens if limit else None for limit in limits) == (prompt, summary)
 
 
 def test_lengths_beyond_the_positions_are_refused_with_file_and_value(tmp_path):
@@ -141,8 +108,12 @@ def test_files_that_are_not_json_objects_are_ignored(tmp_path):
     for content in (b"[1]", b"{", b"\xff", b"[" * 100_000, b'{"model": 3, "added_tokens": {"a": 1}}'):
         (folder / "tokenizer.json").write_bytes(content)
         assert found(folder) == []
-    (folder / "config.json").write_bytes(b'{"vocab_size": -3, "model_type": ["t5"], "encoder": 4, "eos_token_id": "x"}')
+    (folder / "config.json").write_bytes(b'{"vocab_size": -3, "model_type": "mt5", "encoder": 4, "eos_token_id": "x"}')
     assert found(folder) == []
+    (folder / "config.json").write_bytes(b'{"model_type": ["t5"]}')
+    assert [message.split(";")[0] for message in found(folder)] == [
+        f"not an encoder-decoder model (got no model_type in {folder / 'config.json'})"
+    ]
 
 
 def test_default_lengths_are_lowered_to_the_models_positions(tmp_path):

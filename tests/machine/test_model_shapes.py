@@ -1,11 +1,12 @@
-"""Weights are counted from the config, for FLAN-T5 models and for LoRA."""
+"""Weights are counted from the config."""
 
 import json
 
 import pytest
 
 from summtune.base.errors import ModelError
-from summtune.machine.model_shapes import KNOWN_MODELS, shape_of, stored_tensors
+from summtune.machine.model_shapes import KNOWN_MODELS, shape_of
+from summtune.machine.stored_tensors import stored_tensors
 
 BASE = KNOWN_MODELS["google/flan-t5-base"]
 
@@ -24,42 +25,14 @@ def test_known_models_have_their_published_sizes(name, parameters):
     assert shape_of(name, None).parameters == parameters
 
 
-def test_lora_on_q_and_v_of_flan_t5_base_has_the_published_size():
-    trainable = BASE.lora_parameters(32, ["q", "v"])
-    assert trainable == 3_538_944
-    assert BASE.parameters + trainable == 251_116_800
-
-
-@pytest.mark.parametrize(
-    ("targets", "count"),
-    [
-        (["q"], 36 * 8 * (768 + 768)),
-        (["q", "k", "v", "o"], 4 * 36 * 8 * (768 + 768)),
-        (["wi_0", "wi_1"], 2 * 24 * 8 * (768 + 2048)),
-        (["wo"], 24 * 8 * (2048 + 768)),
-        (["lm_head"], 8 * (768 + 32128)),
-    ],
-)
-def test_lora_is_rank_times_inputs_and_outputs_of_each_layer(targets, count):
-    assert BASE.lora_parameters(8, targets) == count
-
-
-def test_dora_adds_one_magnitude_per_output():
-    assert BASE.lora_parameters(8, ["q"], dora=True) - BASE.lora_parameters(8, ["q"]) == 36 * 768
-
-
-@pytest.mark.parametrize("targets", [["wi"], ["q", "query"], ["shared"]])
-def test_layers_that_the_model_does_not_have_cannot_be_counted(targets):
-    assert BASE.lora_parameters(8, targets) is None
-
-
 def test_a_local_model_is_counted_from_its_config_and_its_headers(tmp_path, write_model):
     assert shape_of("./model", write_model(tmp_path / "untied")) == BASE
     assert shape_of("./model", write_model(tmp_path / "tied", tied=True)).parameters == 222_903_552
     small = write_model(tmp_path / "plain", feed_forward_proj="relu", num_decoder_layers=None, num_layers=6)
     shape = shape_of("./model", small)
     assert (shape.gated, shape.num_decoder_layers) == (False, 6)
-    assert shape.lora_parameters(8, ["wi"]) == 12 * 8 * (768 + 2048)
+    assert shape.layer_sizes["wi"] == (12, 768, 2048)
+    assert not {"wi_0", "wi_1"} & set(shape.layer_sizes)
 
 
 def test_the_shape_of_an_unknown_model_is_none(tmp_path, write_model):

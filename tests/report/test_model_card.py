@@ -85,6 +85,7 @@ def test_the_template_is_a_string_literal_in_the_code_of_the_card(run_dir, given
     [
         ({"adapter": None}, "AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.bfloat16).eval()"),
         ({"adapter": "lora"}, "dtype=torch.float32).merge_and_unload().to(torch.bfloat16).eval()"),
+        ({"adapter": "ia3"}, "dtype=torch.float32).merge_and_unload().to(torch.bfloat16).eval()"),
         ({"adapter": "qlora"}, "dtype=torch.bfloat16, quantization_config=in_four_bits"),
         ({"long_dialogues": "truncate_start"}, "tokens(dialogue[places[-keep][0] :])"),
         ({"long_dialogues": "drop"}, "tokens(dialogue[: places[keep - 1][1]])"),
@@ -165,3 +166,13 @@ def test_hostile_names_in_the_card_close_no_code_and_start_no_command(run_dir):
     assert "`` ./a`b # Forged --- license: x ``, fine-tuned" in card
     assert "summtune summarize 'lora; id' dialogue.txt" in card
     assert "torch \\<b\\>2\\</b\\>." in card
+
+
+def test_a_family_that_this_version_does_not_know_is_refused(run_dir):
+    folder = run_dir("lora", kind="train")
+    plan = read_json(folder / "plan.json")
+    write_json(folder / "plan.json", plan | {"model": (plan.get("model") or {}) | {"family": "encoder_decoder"}})
+    assert "AutoPeftModelForSeq2SeqLM" in model_card(folder)
+    write_json(folder / "plan.json", plan | {"model": {"family": "of_tomorrow"}})
+    with pytest.raises(RunDirectoryError, match=r"names a family .* does not know \(got 'of_tomorrow'\); give"):
+        model_card(folder)

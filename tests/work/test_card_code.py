@@ -28,6 +28,8 @@ RUNS = {
     "bart": {"base": "bart", "generation": {"max_new_tokens": 9, "no_repeat_ngram_size": 2}},
     "bart, rsLoRA and DoRA": ADAPTER
     | {"base": "bart", "lora_target_modules": ["q_proj", "fc1"], "peft_use_dora": True, "peft_use_rslora": True},
+    "t5, ia3": {"base": "t5", "adapter": "ia3", "learning_rate": 0.1},
+    "bart, ia3": {"base": "bart", "adapter": "ia3", "learning_rate": 0.1},
     "bundled, adapter": ADAPTER | {"base": "builtin/flan-t5-nano", "long_dialogues": "truncate_start"},
 }
 COMPARED = """

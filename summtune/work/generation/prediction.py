@@ -18,17 +18,18 @@ from summtune.base.strict import read_model
 from summtune.generation.distinct import DistinctPrompts
 from summtune.generation.results import write_results
 from summtune.generation.resuming import World, generate_missing
-from summtune.plan.plan import RunPlan
+from summtune.plan.plan import PromptPlan, RunPlan
 from summtune.prompts.exemplars import choose_exemplars
 from summtune.prompts.templates import template_text
 from summtune.runs.events import Events
 from summtune.runs.records import Dialogue
 from summtune.runs.run_directory import DATA_FILES, PARTIAL_PREDICTIONS, TOKENS
-from summtune.runs.statistics import TRAINING_FILE, LostText, PredictionStats, Training
+from summtune.runs.statistics import TRAINING_FILE, PredictionStats, TextLosses, Training
 from summtune.work.generation.decoding import generation_config, place
 from summtune.work.generation.local import LocalGenerator
-from summtune.work.models.global_attention import GLOBAL_ATTENTION, takes_global_attention
-from summtune.work.models.loading import count_parameters, load_adapter, load_model, load_tokenizer
+from summtune.work.models.adapters import load_adapter
+from summtune.work.models.families import family_of_model
+from summtune.work.models.loading import count_parameters, load_model, load_tokenizer
 from summtune.work.models.model_check import check_model
 from summtune.work.process.peak_memory import peak_memory_bytes
 from summtune.work.process.precision import check_device, use_bf16
@@ -79,10 +80,10 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
             exemplars=tuple(tokens.exemplars),
             processes=state.num_processes,
             precision="bf16" if bf16 else "fp32",
-            global_attention=GLOBAL_ATTENTION if takes_global_attention(model) else None,
+            global_attention=family_of_model(model).note(model),
             seconds=round(time.perf_counter() - started, 2),
             peak_memory_bytes=peak_memory_bytes(),
-            lost_text=LostText.model_validate(tokens.lost, strict=False),
+            lost_text=TextLosses.model_validate(tokens.lost, strict=False),
             warnings=tuple(loss_warnings("test", tokens.lost)),
         )
         write_results(run_dir, asked, [prompt.truncated for prompt in tokens.prompts], stats)
@@ -128,22 +129,21 @@ def _exemplars(plan: RunPlan, run_dir: Path) -> Shown | None:
 
 def _load(plan: RunPlan, run_dir: Path, bf16: bool) -> tuple[PreTrainedModel, int, int]:
     """Return the model that generates, and how many of its weights training changed and how many it has."""
-    recipe = plan.recipe
     base = Path(plan.model.folder)
     dtype = torch.bfloat16 if bf16 else torch.float32
-    if recipe.kind == "prompt":
+    if isinstance(plan, PromptPlan):
         model = load_model(base, dtype)
         return model.eval(), 0, count_parameters(model)[1]
     training = read_model(Training, run_dir / TRAINING_FILE)
     counts = training.trainable_parameters, training.total_parameters
-    if recipe.adapter is None:
+    if plan.adapter is None:
         return load_model(run_dir / "model", dtype).eval(), *counts
-    quantize = recipe.adapter == "qlora"
+    quantization = plan.quantization
     # Merged weights generate as fast as the base model does. They are merged in fp32: in bf16 most of a small update
     # is lost to rounding, and in four bits all of it.
-    model = load_model(base, dtype if quantize else torch.float32, quantize=quantize)
+    model = load_model(base, dtype if quantization else torch.float32, quantization)
     saved = run_dir / "model"
     if (saved / GENERATION_CONFIG_NAME).is_file():  # older runs have none
         model.generation_config = GenerationConfig.from_pretrained(saved, local_files_only=True)
     adapted = load_adapter(model, saved)
-    return (adapted if quantize else adapted.merge_and_unload().to(dtype)).eval(), *counts
+    return (adapted if quantization else adapted.merge_and_unload().to(dtype)).eval(), *counts

@@ -11,12 +11,13 @@ from summtune.base.errors import ModelError
 from summtune.machine.adapter_targets import no_layer, tied_head
 
 
-def check_targets(model: torch.nn.Module, targets: Sequence[str]) -> None:
+def check_targets(model: torch.nn.Module, targets: Sequence[str], key: str) -> None:
     """Make sure that each target names linear layers, and only such, whose weights no other module shares.
 
     Args:
         model: the frozen base.
         targets: each the end of a module's name, as peft reads it: a whole name, or what follows a dot.
+        key: of the recipe that names them.
 
     Raises:
         ModelError: a target names no module, one that is not linear, or one that shares its weights.
@@ -29,6 +30,6 @@ def check_targets(model: torch.nn.Module, targets: Sequence[str]) -> None:
     for target in targets:
         named = {name for name in modules if name == target or name.endswith(f".{target}")}
         if not named or not named <= linear:
-            raise ModelError(no_layer(target, usable))
+            raise ModelError(no_layer(key, target, usable))
         if named & tied:
-            raise ModelError(tied_head(target, usable))
+            raise ModelError(tied_head(key, target, usable))

@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from summtune.base.errors import ModelError
-from summtune.machine.model_limits import ModelFacts, misfits, prompt_limit, summary_limit
+from summtune.machine.model_limits import ModelFacts, misfits
 from summtune.recipe.keys import RunRecipe
+from summtune.work.models.family import BatchNeeds
 from summtune.work.models.loading import load_config
-
-
-class BatchNeeds(NamedTuple):
-    """What must be known of a model to make batches for it.
-
-    Args:
-        padding: id of the token that fills a batch.
-        start: id that the decoder starts from.
-        end: id that ends a summary.
-        most_prompt_tokens: that the model has positions for; None where any length is taken.
-        most_summary_tokens: the same of a summary.
-    """
-
-    padding: int
-    start: int
-    end: int
-    most_prompt_tokens: int | None
-    most_summary_tokens: int | None
 
 
 def check_model(folder: Path, tokenizer: PreTrainedTokenizerBase, recipe: RunRecipe) -> BatchNeeds:
@@ -40,7 +22,7 @@ def check_model(folder: Path, tokenizer: PreTrainedTokenizerBase, recipe: RunRec
     Args:
         folder: of the model.
         tokenizer: as loaded from it.
-        recipe: what is asked of it.
+        recipe: of kind prompt or train.
 
     Raises:
         ModelError: a length, a token without an embedding or a missing special token; all of them.
@@ -66,7 +48,8 @@ def check_model(folder: Path, tokenizer: PreTrainedTokenizerBase, recipe: RunRec
         raise ModelError("\n".join(problems))
     assert isinstance(tokenizer.pad_token_id, int)
     assert facts.start is not None
-    limits = [limit and limit.tokens for limit in (prompt_limit(facts.config), summary_limit(facts.config))]
+    about = facts.about
+    limits = [limit and limit.tokens for limit in (about.prompt_limit(facts.config), about.summary_limit(facts.config))]
     return BatchNeeds(tokenizer.pad_token_id, facts.start, facts.ends[0], *limits)
 
 

@@ -14,6 +14,7 @@ from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 
 from summtune.base.errors import StageError
+from summtune.work.models.adapters import starting_value
 from summtune.work.models.loading import mark_untied, publish
 
 
@@ -81,15 +82,17 @@ def check_saved(folder: Path, model: torch.nn.Module) -> None:
     """
     expected = weights_to_save(model)
     names = check_names(folder, expected)
-    largest_b = None
+    moved = None
     for name, tensor in saved_tensors(folder):
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise StageError(f"a trained weight is not a number (got {name}); lower learning_rate")
-        if ".lora_B." in name:
-            largest_b = max(largest_b or 0.0, float(tensor.abs().max()))
+        began = starting_value(name)
+        if began is not None:
+            moved = max(moved or 0.0, float((tensor - began).abs().max()))
+            untrained = f"{began:g} in {name}"
         _check_value(name, tensor, expected[name])
-    if largest_b == 0.0:
-        raise StageError("the adapter did not change in training (got lora_B = 0); raise learning_rate or max_steps")
+    if moved == 0.0:
+        raise StageError(f"the adapter did not change in training (got {untrained}); raise learning_rate or max_steps")
     if not isinstance(model, PeftModel):
         check_config(folder, model, names)
         _check_head(folder, names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypedDict
 
 from torch.utils.data import Dataset
@@ -24,10 +24,14 @@ class Pairs(Dataset[Pair]):
         pairs: the real pairs.
         multiple: global batch (training), or number of pairs evaluated at once over all processes.
         eos: id of the end-of-sequence token, the whole prompt of a filler.
+        example: returns what the model reads of a pair, and what it is scored on.
     """
 
-    def __init__(self, pairs: Sequence[Pair], multiple: int, eos: int) -> None:
+    def __init__(
+        self, pairs: Sequence[Pair], multiple: int, eos: int, example: Callable[[Pair], Pair] = lambda pair: pair
+    ) -> None:
         self.pairs = pairs
+        self._example = example
         self.fillers = -len(pairs) % multiple
         self._filler = Pair(input_ids=[eos], labels=[IGNORED])
 
@@ -35,7 +39,7 @@ class Pairs(Dataset[Pair]):
         return len(self.pairs) + self.fillers
 
     def __getitem__(self, index: int) -> Pair:
-        return self.pairs[index] if index < len(self.pairs) else self._filler
+        return self._example(self.pairs[index]) if index < len(self.pairs) else self._filler
 
     @property
     def target_tokens(self) -> int:

@@ -9,15 +9,13 @@ dropping or repeating real pairs would make the training depend on the layout.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch.utils.data import Sampler
 
-from summtune.work.models.global_attention import first_token_sees_all
-from summtune.work.tokens.pairs import IGNORED, Pair, Pairs
+from summtune.work.tokens.pairs import Pairs
 
 _WINDOW = 50  # number of global batches that are sorted by length together
 
@@ -90,57 +88,3 @@ class GlobalBatchSampler(Sampler[int]):
         if self._sums is None or self._sums[0] != epoch:
             self._sums = epoch, np.concatenate([[0], np.cumsum(self.tokens[self.order(epoch)])])
         return self._sums[1]
-
-
-class Collator:
-    """Pads a micro batch to its longest member.
-
-    The decoder's inputs are the labels shifted right, after the start token. They are passed explicitly because the
-    Trainer removes the labels from the model's inputs when it computes the loss itself.
-
-    Args:
-        pad: id of the padding token.
-        start: id that the decoder starts from.
-        multiple: lengths are padded to a multiple of this (8 suits tensor cores), as far as the model has positions.
-        most_prompt_tokens: positions for a prompt; None if there is no limit.
-        most_summary_tokens: positions for a summary.
-        global_attention: add ``global_attention_mask`` (batch, source), which is 1 on the first token of each prompt.
-    """
-
-    def __init__(
-        self,
-        pad: int,
-        start: int,
-        multiple: int = 1,
-        most_prompt_tokens: int | None = None,
-        most_summary_tokens: int | None = None,
-        global_attention: bool = False,
-    ) -> None:
-        self.pad = pad
-        self.start = start
-        self.multiple = multiple
-        self.most_prompt_tokens = most_prompt_tokens
-        self.most_summary_tokens = most_summary_tokens
-        self.global_attention = global_attention
-
-    def __call__(self, pairs: Sequence[Pair]) -> dict[str, torch.Tensor]:
-        """Return input_ids, attention_mask (batch, source) and labels, decoder_input_ids (batch, target)."""
-        sources = self._padded([pair["input_ids"] for pair in pairs], self.pad, self.most_prompt_tokens)
-        lengths = torch.tensor([len(pair["input_ids"]) for pair in pairs])
-        labels = self._padded([pair["labels"] for pair in pairs], IGNORED, self.most_summary_tokens)
-        shifted = torch.full_like(labels, self.start)
-        shifted[:, 1:] = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, self.pad)
-        batch = {
-            "input_ids": sources,
-            "attention_mask": (torch.arange(sources.shape[1]) < lengths[:, None]).long(),
-            "labels": labels,
-            "decoder_input_ids": shifted,
-        }
-        return batch | ({"global_attention_mask": first_token_sees_all(sources)} if self.global_attention else {})
-
-    def _padded(self, rows: Sequence[Sequence[int]], value: int, most: int | None) -> torch.Tensor:
-        longest = max(len(row) for row in rows)
-        width = longest + -longest % self.multiple
-        if most is not None and width > most:
-            width = longest
-        return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows])

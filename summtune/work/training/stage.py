@@ -19,13 +19,14 @@ from summtune.prompts.templates import template_text
 from summtune.runs import checkpoints
 from summtune.runs.events import Events
 from summtune.runs.run_directory import DATA_FILES, TOKENS
-from summtune.runs.statistics import TRAINING_FILE, LostText, Precision, Training
+from summtune.runs.statistics import TRAINING_FILE, Precision, TextLosses, Training
 from summtune.work.cpu.t5_on_cpu import kernels_of, quicken
 from summtune.work.generation.decoding import generation_config
+from summtune.work.models.adapters import add_adapter, train_quantized
 from summtune.work.models.changed_weights import unchanged_weights
-from summtune.work.models.global_attention import GLOBAL_ATTENTION, takes_global_attention
+from summtune.work.models.families import family_of_model
+from summtune.work.models.family import ModelFamily
 from summtune.work.models.loading import (
-    add_adapter,
     alias_names,
     count_parameters,
     load_model,
@@ -43,7 +44,7 @@ from summtune.work.tokens.loss_warnings import loss_warnings, tell_losses
 from summtune.work.tokens.pairs import Pairs
 from summtune.work.tokens.tokens import Tokens, tokens_of
 from summtune.work.training.arguments import check_launch, training_arguments
-from summtune.work.training.batches import Collator, GlobalBatchSampler
+from summtune.work.training.batches import GlobalBatchSampler
 from summtune.work.training.resuming import layout_of, resume_point
 from summtune.work.training.saving_trial import SavingTrial
 from summtune.work.training.step_guard import StepGuard
@@ -88,12 +89,12 @@ def train(plan: TrainPlan, run_dir: Path, events: Events, stop: StopRequest, com
         events.say(f"{company}; all-reduce in {1000 * took:.0f} ms")
     operators.prepare(plan, events)
     model, aliases = _model(plan, launch.device, bf16, events)
+    family = family_of_model(model)
     trainable, total = count_parameters(model)
     events.say(f"training {trainable:,} of {total:,} parameters ({100 * trainable / total:.2f} %)")
 
-    train_set = Pairs(training_pairs, plan.batch.global_batch, needs.end)
-    evaluated_at_once = arguments.per_device_eval_batch_size * arguments.world_size
-    eval_set = Pairs(tokenized["validation"].pairs, evaluated_at_once, needs.end) if "validation" in tokenized else None
+    train_set = Pairs(training_pairs, plan.batch.global_batch, needs.end, family.example)
+    eval_set = _evaluated(tokenized, arguments, needs.end, family)
     sampler = GlobalBatchSampler(train_set, plan.batch.global_batch, recipe.seed, recipe.group_by_length)
     start = resume_point(run_dir, launch, precision, kernels_of(model), events)
 
@@ -126,14 +127,7 @@ def train(plan: TrainPlan, run_dir: Path, events: Events, stop: StopRequest, com
         args=arguments,
         train_dataset=train_set,
         eval_dataset=eval_set,
-        data_collator=Collator(
-            needs.padding,
-            needs.start,
-            8 if launch.device == "cuda" else 1,
-            needs.most_prompt_tokens,
-            needs.most_summary_tokens,
-            global_attention=takes_global_attention(model),
-        ),
+        data_collator=family.collator(model, needs, 8 if launch.device == "cuda" else 1),
         processing_class=tokenizer,
         callbacks=[recorder, *early_stopping],
     )
@@ -160,7 +154,9 @@ def train(plan: TrainPlan, run_dir: Path, events: Events, stop: StopRequest, com
                 precision=precision,
                 unchanged_tensors=weights["unchanged_tensors"],
                 compared_tensors=weights["compared_tensors"],
-                lost_text={role: LostText.model_validate(each.lost, strict=False) for role, each in tokenized.items()},
+                lost_text={
+                    role: TextLosses.model_validate(each.lost, strict=False) for role, each in tokenized.items()
+                },
                 warnings=tuple(text for role, each in tokenized.items() for text in loss_warnings(role, each.lost)),
             ).to_json(),
         )
@@ -168,27 +164,37 @@ def train(plan: TrainPlan, run_dir: Path, events: Events, stop: StopRequest, com
     trainer.accelerator.wait_for_everyone()
 
 
+def _evaluated(tokenized: dict[str, Tokens], arguments: Any, end: int, family: ModelFamily) -> Pairs | None:
+    """Return the examples of the validation data; None where there are none."""
+    tokens = tokenized.get("validation")
+    at_once = arguments.per_device_eval_batch_size * arguments.world_size
+    return Pairs(tokens.pairs, at_once, end, family.example) if tokens else None
+
+
 def _model(plan: TrainPlan, device: str, bf16: bool, events: Events) -> tuple[PreTrainedModel | PeftModel, set[str]]:
     """Return the model to train, with its adapter, and the names of weights that also have another name."""
     recipe = plan.recipe
     torch.manual_seed(recipe.seed)  # the adapter's random weights
     # Frozen weights need no more precision than the computation; peft keeps the adapter's weights in fp32.
-    dtype = torch.bfloat16 if recipe.adapter is not None and bf16 else torch.float32
-    model: PreTrainedModel | PeftModel = load_model(Path(plan.model.folder), dtype, quantize=recipe.adapter == "qlora")
+    dtype = torch.bfloat16 if plan.adapter is not None and bf16 else torch.float32
+    model: PreTrainedModel | PeftModel = load_model(Path(plan.model.folder), dtype, plan.quantization)
     if device == "cpu" and not recipe.torch_compile:
         quicken(model, events.say)
     # The settings of the predict stage are saved with the model; generation settings of the base are not.
     model.generation_config = generation_config(model, plan.recipe.generation)
     freeze_computed(model)
     aliases = alias_names(model)
-    if recipe.adapter is not None:
+    if plan.adapter is not None:
         # Only summtune knows the names of bundled models, so peft gets the folder.
         bundled = plan.model.base_model in BUILTIN_MODELS
         base_model = plan.model.folder if bundled else plan.model.base_model
-        model = add_adapter(model, recipe, base_model, plan.model.revision)
+        if plan.quantization is not None:
+            model = train_quantized(model, recipe.gradient_checkpointing)
+        model = add_adapter(model, plan.adapter, base_model, plan.model.revision)
     model.config.use_cache = False
-    if takes_global_attention(model):
-        events.say(GLOBAL_ATTENTION)
+    note = family_of_model(model).note(model)
+    if note is not None:
+        events.say(note)
     return model, aliases
 
 

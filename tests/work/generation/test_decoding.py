@@ -1,6 +1,5 @@
 import copy
 import platform
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,8 +14,8 @@ from transformers import (
 
 from summtune.recipe.sections import Generation
 from summtune.runs.records import Dialogue
-from summtune.work.generation import decoding
 from summtune.work.generation.decoding import generate, generation_config, place
+from summtune.work.models import encoder_decoder
 from summtune.work.models.loading import load_model
 from summtune.work.tokens.encoding import PromptEncoder
 
@@ -56,6 +55,7 @@ class Scripted(torch.nn.Module):
     """A model with a fixed output: the tests are about what ``generate`` makes of it."""
 
     device = torch.device("cpu")
+    config = BartConfig()
 
     def __init__(self, rows):
         super().__init__()
@@ -176,7 +176,7 @@ def test_finished_rows_are_left_out_and_the_text_stays_the_same(which, settings,
     ending(model, ENDS, config.eos_token_id)
     steps = counted(model)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoding, "_is_greedy", lambda *_: False)
+        patch.setattr(encoder_decoder, "takes_one_path", lambda *_: False)
         whole = generate(model, tokenizer, RAGGED, config)
     cap = config.max_new_tokens
     assert steps == [10] * cap
@@ -232,12 +232,6 @@ def test_rows_stay_together_where_transformers_has_to_guess_a_special_token(chec
     steps.clear()
     assert generate(model, tokenizer, RAGGED, config) == expected
     assert steps == [10] * 20
-
-
-def test_finished_rows_are_left_out_on_a_cpu_and_not_on_a_gpu(checkpoint):
-    config = GenerationConfig(eos_token_id=1, pad_token_id=0, decoder_start_token_id=0)
-    on = {name: decoding._is_greedy(SimpleNamespace(device=torch.device(name)), config) for name in ("cpu", "cuda")}
-    assert on == {"cpu": True, "cuda": False}
 
 
 def test_a_row_ends_at_any_of_several_end_of_sequence_tokens(checkpoint, tokenizer):

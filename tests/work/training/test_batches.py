@@ -4,8 +4,7 @@ import pytest
 import torch
 from made_up_pairs import make_pairs
 
-from summtune.work.tokens.pairs import IGNORED, Pair
-from summtune.work.training.batches import Collator, GlobalBatchSampler
+from summtune.work.training.batches import GlobalBatchSampler
 
 
 def batches_of(sampler, epoch=0):
@@ -92,45 +91,6 @@ def test_tokens_of_steps_count_real_tokens_over_epochs():
     assert sampler.tokens_of_steps(0, 2) == whole
     assert sampler.tokens_of_steps(0, 1) + sampler.tokens_of_steps(1, 4) == 2 * whole
     assert sampler.tokens_of_steps(2, 2) == 0
-
-
-def test_the_collator_pads_and_shifts_the_labels_right():
-    batch = Collator(pad=0, start=9)(
-        [Pair(input_ids=[5, 6, 1], labels=[7, 1]), Pair(input_ids=[5, 1], labels=[7, 8, 8, 1])]
-    )
-    assert batch["input_ids"].tolist() == [[5, 6, 1], [5, 1, 0]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
-    assert batch["labels"].tolist() == [[7, 1, IGNORED, IGNORED], [7, 8, 8, 1]]
-    assert batch["decoder_input_ids"].tolist() == [[9, 7, 1, 0], [9, 7, 8, 8]]
-
-
-def test_the_collator_masks_by_length_and_not_by_the_padding_token():
-    batch = Collator(pad=0, start=0)([Pair(input_ids=[0, 5, 1], labels=[1]), Pair(input_ids=[1], labels=[IGNORED])])
-    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
-    assert batch["decoder_input_ids"].tolist() == [[0], [0]]
-
-
-def test_the_first_token_of_a_prompt_has_global_attention_if_the_model_takes_it():
-    pairs = [Pair(input_ids=[5, 6, 1], labels=[7, 1]), Pair(input_ids=[5, 1], labels=[7, 1])]
-    assert "global_attention_mask" not in Collator(pad=0, start=9)(pairs)
-    assert Collator(pad=0, start=9, global_attention=True)(pairs)["global_attention_mask"].tolist() == [
-        [1, 0, 0],
-        [1, 0, 0],
-    ]
-
-
-def test_lengths_are_padded_to_a_multiple():
-    batch = Collator(pad=0, start=0, multiple=8)([Pair(input_ids=[5] * 9, labels=[7] * 3)])
-    assert batch["input_ids"].shape == (1, 16)
-    assert batch["labels"].shape == batch["decoder_input_ids"].shape == (1, 8)
-    assert int(batch["attention_mask"].sum()) == 9
-
-
-def test_padding_does_not_exceed_the_models_positions():
-    pair = Pair(input_ids=[5] * 9, labels=[7] * 3)
-    batch = Collator(pad=0, start=0, multiple=8, most_prompt_tokens=15, most_summary_tokens=8)([pair])
-    assert batch["input_ids"].shape == batch["attention_mask"].shape == (1, 9)
-    assert batch["labels"].shape == (1, 8)
 
 
 def reference_order(lengths, real, size, seed, epoch, group_by_length):

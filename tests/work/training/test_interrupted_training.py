@@ -9,7 +9,7 @@ from tiny_inputs import write_checkpoint
 from trained_runs import Killed, eval_rows, go_on, same_weights, weights
 
 from summtune.base.errors import StageError
-from summtune.machine.model_shapes import stored_tensors
+from summtune.machine.stored_tensors import stored_tensors
 from summtune.runs import checkpoints
 from summtune.work.process.stopping import Stopped, StopRequest
 from summtune.work.training import stage as training
@@ -44,7 +44,9 @@ def test_checkpoints_hold_no_alias_and_no_needless_pickle(killed_after, checkpoi
     assert not (folder / "training_args.bin").exists()
 
 
-@pytest.mark.parametrize("keys", [{}, {"adapter": "lora", "lora_r": 4}], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    "keys", [{}, {"adapter": "lora", "lora_r": 4}, {"adapter": "ia3"}], ids=["full", "lora", "ia3"]
+)
 def test_a_killed_training_resumes_to_the_same_end(trained, killed_after, keys):
     keys |= {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": 3}
     whole = trained(name="whole", save_steps=1, **keys)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from tiny_inputs import dialogues
 
+from summtune.work.models.encoder_decoder import Collator
 from summtune.work.models.loading import load_model
 from summtune.work.tokens.pairs import IGNORED, Pair, Pairs
-from summtune.work.training.batches import Collator
 from summtune.work.training.target_tokens import TargetTokens
 from summtune.work.training.trainer import LayoutInvariantTrainer, global_token_mean, summed_cross_entropy
 

@@ -1,0 +1,104 @@
+"""The model of a run: its family, its size, and what is trained of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from summtune.base.errors import ModelError
+from summtune.machine.adapter_targets import wrong_targets
+from summtune.machine.memory import trained_weights
+from summtune.machine.model_limits import config_of, facts_of, misfits
+from summtune.machine.model_shapes import KNOWN_MODELS, shape_of
+from summtune.plan.beginning import Model, Parameters
+from summtune.recipe.adapters import Adapter, adapter_of
+from summtune.recipe.families import family_of, layer_names, no_family
+from summtune.recipe.keys import PromptRecipe, RunRecipe, TrainRecipe
+
+
+def planned_adapter(recipe: TrainRecipe, folder: Path | None) -> Adapter | None:
+    """Return the adapter of a training, on the layers of its model as far as they are known; None for all weights.
+
+    Args:
+        recipe: paths resolved.
+        folder: of the model's files; None while it is on the hub only.
+    """
+    return adapter_of(recipe, layer_names(known_config(recipe.base_model, folder)))
+
+
+def parameters_of(recipe: RunRecipe, folder: Path | None) -> Parameters | None:
+    """Return how many weights the model of a recipe has and trains; None where its sizes cannot be told.
+
+    Args:
+        recipe: paths resolved.
+        folder: of the model's files; None while it is on the hub only.
+    """
+    shape = shape_of(recipe.base_model, folder)
+    if shape is None:
+        return None
+    if isinstance(recipe, PromptRecipe):
+        return Parameters(total=shape.parameters, trainable=0)
+    adapter = planned_adapter(recipe, folder)
+    trainable = trained_weights(shape, adapter)
+    if trainable is None:
+        return None
+    return Parameters(total=shape.parameters + (0 if adapter is None else trainable), trainable=trainable)
+
+
+def model_of(recipe: RunRecipe, folder: Path, revision: str | None, content_sha256: str | None) -> Model:
+    """Return the model of a run, whose files are on this machine.
+
+    Args:
+        recipe: of the run, paths resolved.
+        folder: of the files.
+        revision: the commit of a hub model.
+        content_sha256: over the files of a local model.
+
+    Raises:
+        ModelError: the model is of another family.
+    """
+    config = config_of(folder)
+    family = family_of(config)
+    if family is None:
+        raise ModelError(no_family(config, folder / "config.json"))
+    return Model(
+        base_model=recipe.base_model,
+        family=family,
+        folder=str(folder),
+        revision=revision,
+        content_sha256=content_sha256,
+        parameters=parameters_of(recipe, folder),
+    )
+
+
+def problems_of_model(recipe: RunRecipe, folder: Path | None) -> list[tuple[str, str]]:
+    """Return what a recipe asks of its model that this cannot do: the key of the recipe, and why.
+
+    Args:
+        recipe: paths resolved.
+        folder: of the model's files; None while it is on the hub only.
+
+    Raises:
+        InputError: one of the files is far larger than such a file can be, or is something else.
+    """
+    config = known_config(recipe.base_model, folder)
+    found = [] if folder is None else misfits(facts_of(folder), recipe)
+    adapter = planned_adapter(recipe, folder) if isinstance(recipe, TrainRecipe) else None
+    if config is None or family_of(config) is None or adapter is None:
+        return found
+    wrong = wrong_targets(adapter, config, recipe.base_model, folder)
+    # A default has no place in the file.
+    return [*found, *((key if getattr(recipe, key) is not None else "adapter", message) for key, message in wrong)]
+
+
+def known_config(base_model: str, folder: Path | None) -> Mapping[str, Any] | None:
+    """Return what is known of a model's config.json; None for one that is on the hub and not a known one.
+
+    Args:
+        base_model: the recipe's name of it.
+        folder: of its files; None while it is on the hub only.
+    """
+    if folder is not None:
+        return config_of(folder)
+    return KNOWN_MODELS[base_model].config if base_model in KNOWN_MODELS else None

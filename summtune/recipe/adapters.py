@@ -1,0 +1,222 @@
+"""What is trained of a model: all its weights, or an adapter on frozen ones that may be quantized.
+
+A recipe holds flat keys, under the names that Axolotl gives them; the plan holds these objects. `meaning` alone decides
+what a value of ``adapter`` stands for, and `summtune.work.models.adapters` alone what peft makes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
+
+from typing_extensions import assert_never
+
+from summtune.recipe.families.facts import LayerNames
+from summtune.recipe.keys import AdapterName, TrainRecipe
+from summtune.recipe.sections import Section
+
+
+class LayerSize(NamedTuple):
+    """The linear layers of one name: how many the model has of them, and the sizes of each.
+
+    Args:
+        layers: how many.
+        inputs, outputs: of each.
+    """
+
+    layers: int
+    inputs: int
+    outputs: int
+
+
+class Lora(Section):
+    """Low-rank matrices added to linear layers (LoRA; Hu et al., 2021).
+
+    Args:
+        r: rank.
+        alpha: updates are × alpha / r.
+        dropout: before the adapter.
+        targets: layers by the end of their name; empty while they are the model's own and it has not been fetched.
+        dora: learn magnitudes apart (Liu et al., 2024).
+        rslora: updates are × alpha / sqrt(r).
+    """
+
+    KEYS: ClassVar = (
+        "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora",
+    )  # fmt: skip
+    """Those of the recipe that it reads."""
+
+    method: Literal["lora"] = "lora"
+    r: int
+    alpha: int
+    dropout: float
+    targets: list[str]
+    dora: bool
+    rslora: bool
+
+    @classmethod
+    def of(cls, recipe: TrainRecipe, names: LayerNames | None) -> Lora:
+        """Return the adapter of a recipe; the queries and values of the model's attention by default."""
+        targets = recipe.lora_target_modules
+        if targets is None:
+            targets = [*names.query, *names.value] if names else []
+        return cls(
+            r=recipe.lora_r,
+            alpha=recipe.lora_alpha,
+            dropout=recipe.lora_dropout,
+            targets=targets,
+            dora=recipe.peft_use_dora,
+            rslora=recipe.peft_use_rslora,
+        )
+
+    def layers(self) -> dict[str, list[str]]:
+        """Return the layers that it is put on, under the key of the recipe that names them."""
+        return {"lora_target_modules": self.targets}
+
+    def parameters(self, sizes: Mapping[str, LayerSize]) -> int | None:
+        """Return its weights: rank × (inputs + outputs) per layer, with DoRA one more per output.
+
+        None where a target is not among the known ``sizes``.
+        """
+        if not self.targets or not set(self.targets) <= set(sizes):
+            return None
+        layers = [sizes[target] for target in self.targets]
+        return sum(one.layers * (self.r * (one.inputs + one.outputs) + one.outputs * self.dora) for one in layers)
+
+    def kept_bytes(self, layer: str, size: LayerSize) -> int:
+        """Return what a layer keeps for the backward pass on account of the adapter, for each token that it is given.
+
+        peft applies a separate dropout to the fp32 input of every adapted layer: input and mask.
+        """
+        return 8 * size.inputs if self.dropout and layer in self.targets else 0
+
+
+class Ia3(Section):
+    """Factors that layers' outputs or inputs are multiplied by, starting at 1 ((IA)³; Liu et al., 2022).
+
+    Args:
+        targets: layers by the end of their name; empty while they are the model's own and it has not been fetched.
+        feedforward: those of them whose inputs are scaled, not their outputs.
+    """
+
+    KEYS: ClassVar = ("ia3_target_modules", "ia3_feedforward_modules")
+    """Those of the recipe that it reads."""
+
+    method: Literal["ia3"] = "ia3"
+    targets: list[str]
+    feedforward: list[str]
+
+    @classmethod
+    def of(cls, recipe: TrainRecipe, names: LayerNames | None) -> Ia3:
+        """Return the adapter of a recipe; by default on what the paper scales: keys, values, and the feed-forward layer
+        behind its activation.
+
+        Layers that only ``ia3_feedforward_modules`` names are scaled too.
+        """
+        targets, feedforward = recipe.ia3_target_modules, recipe.ia3_feedforward_modules
+        if targets is None:
+            targets = [*names.key, *names.value, *names.feed_forward] if names else []
+        if feedforward is None:
+            feedforward = [layer for layer in targets if names and layer in names.feed_forward]
+        scaled = [*targets, *(layer for layer in feedforward if layer not in targets)]
+        return cls(targets=scaled, feedforward=feedforward)
+
+    def layers(self) -> dict[str, list[str]]:
+        """Return the layers that it is put on, under the keys of the recipe that name them."""
+        inputs = {"ia3_feedforward_modules": self.feedforward} if self.feedforward else {}
+        return inputs | {"ia3_target_modules": self.targets}
+
+    def parameters(self, sizes: Mapping[str, LayerSize]) -> int | None:
+        """Return its weights: one per output of a layer, or per input. None where a target is not among ``sizes``."""
+        if not self.targets or not set(self.targets) <= set(sizes):
+            return None
+        return sum(sizes[target].layers * self._width(target, sizes[target]) for target in self.targets)
+
+    def kept_bytes(self, layer: str, size: LayerSize) -> int:
+        """Return what a layer keeps for the backward pass on account of the adapter, for each token that it is given.
+
+        The gradient of a factor needs what it multiplies, which peft takes in fp32.
+        """
+        return 4 * self._width(layer, size) if layer in self.targets else 0
+
+    def _width(self, layer: str, size: LayerSize) -> int:
+        return size.inputs if layer in self.feedforward else size.outputs
+
+
+Adapter: TypeAlias = Lora | Ia3
+METHODS: tuple[type[Adapter], ...] = (Lora, Ia3)
+
+
+class Quantization(Section):
+    """How the frozen weights under an adapter are stored.
+
+    Args:
+        scheme: nf4, four bits a weight with quantized scales (QLoRA; Dettmers et al., 2023).
+    """
+
+    scheme: Literal["nf4"] = "nf4"
+
+    def weight_bytes(self, weights: int) -> int:
+        """Return the bytes of so many weights."""
+        return weights // 2
+
+
+class Meaning(NamedTuple):
+    """What a value of ``adapter`` stands for; both are None where all weights are trained.
+
+    Args:
+        method: of PEFT.
+        quantization: of the frozen weights.
+    """
+
+    method: type[Adapter] | None
+    quantization: Quantization | None
+
+
+def meaning(name: AdapterName | None) -> Meaning:
+    """Return what a value of the recipe's ``adapter`` stands for."""
+    match name:
+        case None:
+            return Meaning(None, None)
+        case "lora":
+            return Meaning(Lora, None)
+        case "qlora":
+            return Meaning(Lora, Quantization())
+        case "ia3":
+            return Meaning(Ia3, None)
+        case _:
+            assert_never(name)
+
+
+def adapter_of(recipe: TrainRecipe, names: LayerNames | None) -> Adapter | None:
+    """Return the adapter that a recipe trains; None where it trains all weights.
+
+    Args:
+        recipe: of the training.
+        names: what the model calls its layers; None where it is not known.
+    """
+    method = meaning(recipe.adapter).method
+    return None if method is None else method.of(recipe, names)
+
+
+def quantization_of(recipe: TrainRecipe) -> Quantization | None:
+    """Return how a recipe stores the frozen weights; None where they are stored as they are."""
+    return meaning(recipe.adapter).quantization
+
+
+def with_layers(recipe: TrainRecipe, adapter: Adapter | None) -> TrainRecipe:
+    """Return the recipe with the layers of its adapter, as far as they are known."""
+    known = {key: layers for key, layers in (adapter.layers() if adapter else {}).items() if layers}
+    return recipe.model_copy(update=known)
+
+
+def keys_of_adapters() -> Iterator[tuple[str, str, Callable[[TrainRecipe], bool]]]:
+    """Yield for each key of an adapter the adapter's name, the key, and whether a recipe ignores it."""
+    for method in METHODS:
+        name: str = method.model_fields["method"].default
+
+        def unread(recipe: TrainRecipe, method: type[Adapter] = method) -> bool:
+            return meaning(recipe.adapter).method is not method
+
+        for key in method.KEYS:
+            yield name, key, unread

@@ -1,0 +1,162 @@
+"""Encoder-decoder models: the encoder reads the prompt, and the decoder is given the summary shifted by one token."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+    AutoModelForSeq2SeqLM,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from summtune.machine.stored_tensors import stored_tensors
+from summtune.work.models.family import BatchNeeds
+from summtune.work.models.global_attention import GLOBAL_ATTENTION, first_token_sees_all, takes_global_attention
+from summtune.work.models.greedy import generate_greedily, takes_one_path
+from summtune.work.tokens.pairs import IGNORED, Pair
+
+
+def task_type() -> str:
+    """Return peft's name for summarizing with such a model."""
+    return "SEQ_2_SEQ_LM"
+
+
+def load(folder: Path, config: PretrainedConfig, dtype: torch.dtype, options: Mapping[str, Any]) -> Any:
+    """Return the model in ``folder``, its lm_head apart from the embedding where the files hold both."""
+    with _lm_head_apart(config, folder):
+        return AutoModelForSeq2SeqLM.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False, **options
+        )
+
+
+@contextlib.contextmanager
+def _lm_head_apart(config: PretrainedConfig, folder: Path) -> Iterator[None]:
+    """While a model is loaded, do not let lm_head be tied to the embedding where the checkpoint holds a matrix of its
+    own.
+
+    transformers 5 takes every T5 for a tied one, and unties FLAN-T5 only because it compares the two matrices. Under
+    ZeRO-3 both are sharded and look alike (empty), so lm_head would silently be replaced by the embedding.
+    """
+    model_class = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING.get(type(config), None)
+    tied = getattr(model_class, "_tied_weights_keys", None)
+    if not isinstance(tied, dict) or "lm_head.weight" not in tied or "lm_head.weight" not in stored_tensors(folder):
+        yield
+        return
+    model_class._tied_weights_keys = {name: source for name, source in tied.items() if name != "lm_head.weight"}
+    try:
+        yield
+    finally:
+        model_class._tied_weights_keys = tied
+
+
+def note(model: PreTrainedModel) -> str | None:
+    """Return what LED is given besides its prompt."""
+    return GLOBAL_ATTENTION if takes_global_attention(model) else None
+
+
+def example(pair: Pair) -> Pair:
+    """Return the pair: the encoder reads the prompt, and the decoder is scored on all of the summary."""
+    return pair
+
+
+def collator(model: PreTrainedModel, needs: BatchNeeds, multiple: int = 1) -> Collator:
+    """Return what pads examples and gives the decoder its inputs."""
+    return Collator(
+        needs.padding,
+        needs.start,
+        multiple,
+        needs.most_prompt_tokens,
+        needs.most_summary_tokens,
+        global_attention=takes_global_attention(model),
+    )
+
+
+class Collator:
+    """Pads a micro batch to its longest member.
+
+    The decoder's inputs are the labels shifted right, after the start token. They are passed explicitly because the
+    Trainer removes the labels from the model's inputs when it computes the loss itself.
+
+    Args:
+        pad: id of the padding token.
+        start: id that the decoder starts from.
+        multiple: lengths are padded to a multiple of this (8 suits tensor cores), as far as the model has positions.
+        most_prompt_tokens: positions for a prompt; None if there is no limit.
+        most_summary_tokens: positions for a summary.
+        global_attention: add ``global_attention_mask`` (batch, source), which is 1 on the first token of each prompt.
+    """
+
+    def __init__(
+        self,
+        pad: int,
+        start: int,
+        multiple: int = 1,
+        most_prompt_tokens: int | None = None,
+        most_summary_tokens: int | None = None,
+        global_attention: bool = False,
+    ) -> None:
+        self.pad = pad
+        self.start = start
+        self.multiple = multiple
+        self.most_prompt_tokens = most_prompt_tokens
+        self.most_summary_tokens = most_summary_tokens
+        self.global_attention = global_attention
+
+    def __call__(self, pairs: Sequence[Pair]) -> dict[str, torch.Tensor]:
+        """Return input_ids, attention_mask (batch, source) and labels, decoder_input_ids (batch, target)."""
+        sources = self._padded([pair["input_ids"] for pair in pairs], self.pad, self.most_prompt_tokens)
+        lengths = torch.tensor([len(pair["input_ids"]) for pair in pairs])
+        labels = self._padded([pair["labels"] for pair in pairs], IGNORED, self.most_summary_tokens)
+        shifted = torch.full_like(labels, self.start)
+        shifted[:, 1:] = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, self.pad)
+        batch = {
+            "input_ids": sources,
+            "attention_mask": (torch.arange(sources.shape[1]) < lengths[:, None]).long(),
+            "labels": labels,
+            "decoder_input_ids": shifted,
+        }
+        return batch | ({"global_attention_mask": first_token_sees_all(sources)} if self.global_attention else {})
+
+    def _padded(self, rows: Sequence[Sequence[int]], value: int, most: int | None) -> torch.Tensor:
+        longest = max(len(row) for row in rows)
+        width = longest + -longest % self.multiple
+        if most is not None and width > most:
+            width = longest
+        return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows])
+
+
+def special_tokens(model: PreTrainedModel) -> dict[str, Any]:
+    """Return the token that the decoder starts from."""
+    own = model.generation_config
+    assert own is not None
+    start = own.decoder_start_token_id
+    return {"decoder_start_token_id": getattr(model.config, "decoder_start_token_id", None) if start is None else start}
+
+
+def prompts(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[list[int]]
+) -> Mapping[str, torch.Tensor]:
+    """Return the encoder's inputs, padded as the tokenizer pads."""
+    padded = tokenizer.pad({"input_ids": list(prompts)}, return_attention_mask=True, return_tensors="pt")
+    batch: dict[str, torch.Tensor] = dict(padded.to(model.device))
+    if takes_global_attention(model):
+        batch["global_attention_mask"] = first_token_sees_all(batch["input_ids"])
+    return batch
+
+
+def generate(model: PreTrainedModel, batch: Mapping[str, torch.Tensor], config: GenerationConfig) -> torch.Tensor:
+    """Return what the decoder writes behind the token that it starts from."""
+    output: torch.Tensor = (
+        generate_greedily(model, batch, config)
+        if takes_one_path(model, config)
+        else model.generate(**batch, generation_config=config)
+    )
+    return output[:, 1:]

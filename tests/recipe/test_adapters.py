@@ -1,0 +1,125 @@
+"""Adapters and quantization, as a recipe names them and as a plan holds them."""
+
+import pytest
+from made_up_recipes import train_recipe
+
+from summtune.machine.model_shapes import KNOWN_MODELS
+from summtune.recipe.adapters import Ia3, Lora, Quantization, adapter_of, quantization_of, with_layers
+from summtune.recipe.families import layer_names
+
+BASE = KNOWN_MODELS["google/flan-t5-base"]
+SIZES = BASE.layer_sizes
+T5 = layer_names({"model_type": "t5"})
+
+
+def recipe(**keys):
+    return train_recipe(**keys)
+
+
+def lora(targets, r=8, **keys):
+    return adapter_of(recipe(adapter="lora", lora_r=r, lora_target_modules=targets, **keys), None)
+
+
+def test_all_weights_have_neither_adapter_nor_quantization():
+    assert (adapter_of(recipe(), T5), quantization_of(recipe())) == (None, None)
+
+
+def test_qlora_is_lora_on_quantized_weights():
+    plain, quantized = recipe(adapter="lora", lora_r=4), recipe(adapter="qlora", lora_r=4)
+    assert adapter_of(quantized, T5) == adapter_of(plain, T5)
+    assert isinstance(adapter_of(plain, T5), Lora)
+    assert (quantization_of(plain), quantization_of(quantized)) == (None, Quantization(scheme="nf4"))
+
+
+def test_an_adapter_holds_the_keys_of_its_recipe():
+    keys = {"lora_alpha": 9, "lora_dropout": 0.5, "peft_use_dora": True, "peft_use_rslora": True}
+    found = lora(["o"], **keys)
+    assert found == Lora(r=8, alpha=9, dropout=0.5, targets=["o"], dora=True, rslora=True)
+    assert Lora.model_validate_json(found.model_dump_json()) == found
+
+
+def ia3(**keys):
+    return adapter_of(recipe(adapter="ia3", **keys), T5)
+
+
+def test_ia3_scales_what_the_paper_does():
+    assert ia3() == Ia3(targets=["k", "v", "wo"], feedforward=["wo"])
+    assert quantization_of(recipe(adapter="ia3")) is None
+    bart = adapter_of(recipe(adapter="ia3"), layer_names({"model_type": "bart"}))
+    assert bart == Ia3(targets=["k_proj", "v_proj", "fc2"], feedforward=["fc2"])
+    assert Ia3.model_validate_json(bart.model_dump_json()) == bart
+
+
+@pytest.mark.parametrize(
+    ("keys", "targets", "feedforward"),
+    [
+        ({"ia3_target_modules": ["q", "wo"]}, ["q", "wo"], ["wo"]),
+        ({"ia3_target_modules": ["q"]}, ["q"], []),
+        ({"ia3_target_modules": ["q"], "ia3_feedforward_modules": ["wi_0"]}, ["q", "wi_0"], ["wi_0"]),
+        ({"ia3_feedforward_modules": []}, ["k", "v", "wo"], []),
+    ],
+)
+def test_a_recipe_names_the_layers_that_ia3_scales(keys, targets, feedforward):
+    assert ia3(**keys) == Ia3(targets=targets, feedforward=feedforward)
+
+
+def test_ia3_has_one_weight_per_output_or_per_input_of_a_feed_forward_layer():
+    assert ia3().parameters(SIZES) == 2 * 36 * 768 + 24 * 2048
+    assert ia3(ia3_feedforward_modules=[]).parameters(SIZES) == 2 * 36 * 768 + 24 * 768
+    assert ia3(ia3_target_modules=["fc1"]).parameters(SIZES) is None
+
+
+def test_ia3_keeps_what_it_multiplies_in_fp32():
+    kept = {layer: ia3().kept_bytes(layer, SIZES[layer]) for layer in ("q", "k", "wo")}
+    assert kept == {"q": 0, "k": 4 * 768, "wo": 4 * 2048}
+
+
+def test_layers_that_a_recipe_leaves_out_are_those_of_the_model():
+    given = recipe(adapter="lora")
+    assert adapter_of(given, T5).targets == ["q", "v"]
+    assert with_layers(given, adapter_of(given, T5)).lora_target_modules == ["q", "v"]
+    assert adapter_of(given, None).targets == []
+    assert with_layers(given, adapter_of(given, None)).lora_target_modules is None
+    scaled = recipe(adapter="ia3")
+    filled = with_layers(scaled, adapter_of(scaled, T5))
+    assert (filled.ia3_target_modules, filled.ia3_feedforward_modules) == (["k", "v", "wo"], ["wo"])
+    assert with_layers(recipe(), None).lora_target_modules is None
+
+
+def test_lora_on_q_and_v_of_flan_t5_base_has_the_published_size():
+    trainable = lora(["q", "v"], 32).parameters(SIZES)
+    assert trainable == 3_538_944
+    assert BASE.parameters + trainable == 251_116_800
+
+
+@pytest.mark.parametrize(
+    ("targets", "count"),
+    [
+        (["q"], 36 * 8 * (768 + 768)),
+        (["q", "k", "v", "o"], 4 * 36 * 8 * (768 + 768)),
+        (["wi_0", "wi_1"], 2 * 24 * 8 * (768 + 2048)),
+        (["wo"], 24 * 8 * (2048 + 768)),
+        (["lm_head"], 8 * (768 + 32128)),
+    ],
+)
+def test_lora_is_rank_times_inputs_and_outputs_of_each_layer(targets, count):
+    assert lora(targets).parameters(SIZES) == count
+
+
+def test_dora_adds_one_magnitude_per_output():
+    assert lora(["q"], peft_use_dora=True).parameters(SIZES) - lora(["q"]).parameters(SIZES) == 36 * 768
+
+
+@pytest.mark.parametrize("targets", [["wi"], ["q", "query"], ["shared"]])
+def test_layers_that_the_model_does_not_have_cannot_be_counted(targets):
+    assert lora(targets).parameters(SIZES) is None
+
+
+def test_the_layers_of_a_model_that_was_not_fetched_cannot_be_counted():
+    assert adapter_of(recipe(adapter="lora"), None).parameters(SIZES) is None
+
+
+def test_lora_keeps_its_inputs_and_their_dropout_mask_in_fp32():
+    assert lora(["q", "wo"]).kept_bytes("wo", SIZES["wo"]) == 8 * 2048
+    assert lora(["q"]).kept_bytes("wo", SIZES["wo"]) == 0
+    assert lora(["q"], lora_dropout=0.0).kept_bytes("q", SIZES["q"]) == 0
