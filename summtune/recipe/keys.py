@@ -222,7 +222,7 @@ class TrainRecipe(_RunRecipe):
 
     @property
     def validates(self) -> bool:
-        """Whether there is validation data: held out, or of its own."""
+        """Whether there is validation data: held out, or separate."""
         return self.val_set_size > 0 or self.val_datasets is not None
 
 

@@ -48,7 +48,7 @@ def test_each_role_gets_its_file_and_its_count(prepare, project):
     assert summary.test.sources[0].path == str(project / "test.jsonl")
 
 
-def test_validation_data_of_its_own_leaves_the_training_data_whole(prepare, project, write_rows):
+def test_separate_validation_data_leaves_the_training_data_whole(prepare, project, write_rows):
     write_rows(project / "talks" / "validation.jsonl", 4)
     write_rows(project / "talks" / "train.jsonl", 3)
     summary, warnings = prepare("val_datasets=[{path: ./talks}]")
