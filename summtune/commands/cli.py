@@ -304,10 +304,11 @@ def doctor(
             show_default=False,
         ),
     ] = None,
+    sets: _Set = None,
     as_json: _Json = False,
 ) -> None:
     """Say what this machine has, and which DeepSpeed config would fit a GPU."""
     from summtune.base.console import SafeConsole
     from summtune.commands import doctor as examination
 
-    examination.doctor(recipe, gpu_memory, model, as_json, SafeConsole())
+    examination.doctor(recipe, gpu_memory, model, as_json, SafeConsole(), sets or [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from summtune.base import numbers
 from summtune.base.console import SafeConsole, labelled
 from summtune.base.errors import InputError, RecipeError
 from summtune.base.places import model_folder
-from summtune.base.printing import show_json
+from summtune.base.printing import say_lines, show_json
 from summtune.base.visible import message_line
 from summtune.machine.fitting import CONFIGS, GPU_COUNTS, Fit, fastest, fits, model_shape
 from summtune.machine.inventory import Finding, inventory
@@ -30,7 +31,14 @@ _ALIGNED_FROM = 70
 """Columns of a terminal from which on the facts stand in two columns."""
 
 
-def doctor(recipe: Path | None, gpu_gib: float | None, model: str | None, as_json: bool, console: SafeConsole) -> None:
+def doctor(
+    recipe: Path | None,
+    gpu_gib: float | None,
+    model: str | None,
+    as_json: bool,
+    console: SafeConsole,
+    sets: Sequence[str] = (),
+) -> None:
     """Print the facts about this machine, and with a GPU's memory what would fit it.
 
     Args:
@@ -39,10 +47,13 @@ def doctor(recipe: Path | None, gpu_gib: float | None, model: str | None, as_jso
         model: instead of the recipe's.
         as_json: print one JSON object instead.
         console: where the tables go.
+        sets: assignments that override keys of the recipe.
 
     Raises:
         InputError: the recipe or the model cannot be used.
     """
+    if sets and recipe is None:
+        raise InputError(f"--set overrides a key of a recipe (got {sets[0]} without one); name the recipe")
     if gpu_gib is None and (recipe is not None or model is not None):
         given = recipe or model
         raise InputError(f"whether it fits depends on the GPU (got {given} alone); add --gpu-memory 40")
@@ -51,7 +62,7 @@ def doctor(recipe: Path | None, gpu_gib: float | None, model: str | None, as_jso
     if gpu_gib is not None:
         if not 0 < gpu_gib * 2**30 < math.inf:
             raise InputError(f"--gpu-memory is a size in GiB (got {gpu_gib:g}); give that of one GPU, such as 40")
-        planned = _planned(recipe, model)
+        planned = _planned(recipe, model, sets)
         bf16 = takes_bf16(planned, (), "cuda")
         found = fits(planned, model_shape(planned.base_model), int(gpu_gib * 2**30), bf16)
     said = list(inventory())
@@ -63,11 +74,11 @@ def doctor(recipe: Path | None, gpu_gib: float | None, model: str | None, as_jso
         _print_fits(planned, found, gpu_gib, console)
 
 
-def _planned(path: Path | None, model: str | None) -> TrainRecipe:
+def _planned(path: Path | None, model: str | None, sets: Sequence[str]) -> TrainRecipe:
     if path is None:
         required = {key: example("train", key) for key in required_keys("train")}
         return TrainRecipe.model_validate(required | {"kind": "train", "base_model": model or _DEFAULT_MODEL})
-    loaded = load_recipe(path)
+    loaded = load_recipe(path, sets)
     if not isinstance(loaded.recipe, TrainRecipe):
         raise InputError(
             f"only a training is estimated (got kind: {loaded.recipe.kind} in {path}); name a recipe of kind train"
@@ -79,6 +90,7 @@ def _planned(path: Path | None, model: str | None) -> TrainRecipe:
         problems = [loaded.document.problem(("base_model",), wrong)]
     if problems:
         raise RecipeError(problems)
+    say_lines(loaded.document.displaced)
     return recipe.model_copy(update={"base_model": model}) if model else recipe
 
 

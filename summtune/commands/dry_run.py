@@ -47,6 +47,7 @@ def print_plan(draft: RunDraft, console: SafeConsole) -> None:
         total, trainable = draft.parameters.total, draft.parameters.trainable
         _line(console, "parameters", f"trains {numbers.parameters(trainable, total)}" if trainable else f"{total:,}")
     if isinstance(draft, TrainDraft):
+        _line(console, "validation", _validation_text(draft.recipe))
         _line(console, "batch", _batch_text(draft))
     _line(console, "memory", _memory_text(draft))
     for group in draft.stages:
@@ -74,6 +75,16 @@ def print_plan(draft: RunDraft, console: SafeConsole) -> None:
 def _head(draft: Draft, console: SafeConsole) -> None:
     console.print(Text.assemble((message_line(draft.name), "bold underline"), f"  kind: {draft.recipe.kind}"))
     _line(console, "run directory", str(draft.run_dir))
+
+
+def _validation_text(recipe: TrainRecipe) -> str:
+    if recipe.val_datasets is not None:
+        splits = (f"{each.path}{f', split {each.split}' if each.split else ''}" for each in recipe.val_datasets)
+        return "; ".join(splits)
+    size = recipe.val_set_size
+    if not size:
+        return "none: the last checkpoint is kept"
+    return f"{size:g} dialogues of datasets" if size >= 1 else f"{size:.0%} of datasets"
 
 
 def _batch_text(draft: TrainDraft) -> str:

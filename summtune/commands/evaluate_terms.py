@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from summtune.base.errors import InputError, Problem, RecipeError, RunDirectoryError
-from summtune.base.files import followed
 from summtune.base.hints import hint
 from summtune.base.places import is_local
 from summtune.data.external_predictions import GivenRows, reference_columns
@@ -16,7 +15,7 @@ from summtune.data.reading import first_columns
 from summtune.plan.plan import ComparePlan, PromptPlan, ScoredPlan, TrainPlan, read_plan
 from summtune.recipe.document import Document
 from summtune.recipe.keys import CompareRecipe
-from summtune.recipe.loading import load_document
+from summtune.recipe.loading import LoadedRecipe, load_document
 from summtune.recipe.overriding import Setting
 from summtune.recipe.paths import resolve_evaluation, resolve_source
 from summtune.recipe.scoring import LoadedScoring, load_scoring
@@ -122,13 +121,17 @@ def terms_of(call: Call, run: ScorablePlan | None, say: Callable[[str], None]) -
     sets = [
         each if isinstance(each, Setting) else f"evaluation.{each.removeprefix('evaluation.')}" for each in call.sets
     ]
-    loaded = load_scoring(document, sets) if call.recipe is None else load_document(document, call.recipe, sets)
-    for sentence in loaded.displaced:
+    loaded: LoadedRecipe | LoadedScoring
+    if call.recipe is None:
+        loaded = load_scoring(document, sets)
+        terms = _resolved(loaded.document, Path.cwd(), loaded.keys.evaluation, loaded.keys.test_datasets)
+    else:
+        loaded = load_document(document, call.recipe, sets)
+        recipe = loaded.recipe
+        assert not isinstance(recipe, CompareRecipe), "refused above"
+        terms = _resolved(loaded.document, loaded.path.parent, recipe.evaluation, recipe.test_datasets)
+    for sentence in loaded.document.displaced:
         say(sentence)
-    keys = loaded.keys if isinstance(loaded, LoadedScoring) else loaded.recipe
-    assert not isinstance(keys, CompareRecipe), "refused above"
-    folder = Path.cwd() if call.recipe is None else followed(call.recipe).parent
-    terms = _resolved(loaded.document, folder, keys.evaluation, keys.test_datasets)
     if call.references is None:
         return terms
     (source,) = terms.sources

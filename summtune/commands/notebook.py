@@ -14,6 +14,7 @@ from summtune.base.files import expanded
 from summtune.base.printing import say
 from summtune.base.strict import read_model
 from summtune.commands.compare import comparison_of
+from summtune.commands.displaced import displaced_keys
 from summtune.commands.display import TerminalDisplay, WarningsDisplay
 from summtune.commands.evaluate import check_place, score, write_scored
 from summtune.commands.evaluate_terms import Call
@@ -101,6 +102,8 @@ def run(
     with WarningsDisplay(console) if quiet else TerminalDisplay(console) as display:
         display.wait("recipe", "reading and checking")
         draft = resolve(path, settings_of(overrides), _path(output_dir), document=document)
+        for text in displaced_keys(draft):
+            display.stage("recipe", text)
         if machines_of(draft) > 1:
             raise InputError(
                 f"a run on several machines is started by a command on each (got num_machines: {machines_of(draft)}); "

@@ -25,7 +25,7 @@ from summtune.plan.launch import Launch, StageName, global_batch, stage_groups
 from summtune.plan.models import model_of, problems_of_model
 from summtune.plan.plan import RunPlan, TrainPlan, beginning_of, read_plan, read_run_plan
 from summtune.plan.preparation import prepare_data
-from summtune.recipe.keys import RunRecipe
+from summtune.recipe.keys import RunRecipe, data_keys
 from summtune.runs import checkpoints
 from summtune.runs.run_directory import (
     PARTIAL_PREDICTIONS,
@@ -176,7 +176,7 @@ def _warn_of_another_batch(draft: RunDraft, display: Display) -> None:
 
 def _on_the_hub(recipe: RunRecipe) -> bool:
     """Return whether data is fetched, which shows bars of its own."""
-    sources = [*(recipe.datasets or ()), *recipe.test_datasets]
+    sources = [source for _, sources in data_keys(recipe) for source in sources]
     return not all(is_local(source.path) or source.path in BUILTIN_DATASETS for source in sources)
 
 

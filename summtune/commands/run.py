@@ -7,7 +7,9 @@ from pathlib import Path
 
 from summtune.base.console import SafeConsole
 from summtune.base.errors import InputError
+from summtune.base.printing import say_lines
 from summtune.commands.compare import run_comparison
+from summtune.commands.displaced import displaced_keys
 from summtune.commands.display import TerminalDisplay
 from summtune.commands.pipeline import Display, run
 from summtune.commands.results import show_result
@@ -26,6 +28,8 @@ def run_recipe(
     with TerminalDisplay(console) as display:
         display.wait("recipe", "reading and checking")
         draft = resolve(recipe, sets, output_dir)
+        for text in displaced_keys(draft):
+            display.stage("recipe", text)
         if detach and not any(run.recipe.launcher == "slurm" for run in runs_of(draft)):
             raise InputError("--detach leaves a Slurm job alone (got a recipe without `launcher: slurm`); remove it")
         machine = _this_machine(machines_of(draft), _command(recipe, sets, output_dir, fresh))
@@ -99,6 +103,7 @@ def show_plan(recipe: Path, sets: Sequence[str], output_dir: Path | None) -> Non
     from summtune.commands.dry_run import print_commands, print_comparison, print_plan
 
     draft = resolve(recipe, sets, output_dir)
+    say_lines(displaced_keys(draft))
     console = SafeConsole()
     if isinstance(draft, CompareDraft):
         print_comparison(draft, console)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from summtune.base.errors import RecipeError, SummtuneError
 from summtune.base.printing import say, say_lines
+from summtune.commands.displaced import displaced_keys
 from summtune.plan.checking import check
 
 
@@ -20,7 +21,7 @@ def validate_recipes(recipes: Sequence[Path], sets: Sequence[str]) -> bool:
     fine = True
     for recipe in recipes:
         try:
-            check(recipe, sets)
+            say_lines(displaced_keys(check(recipe, sets)))
         except SummtuneError as error:
             fine = False
             say_lines(map(str, error.problems)) if isinstance(error, RecipeError) else say(str(error))

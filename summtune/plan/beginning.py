@@ -74,8 +74,11 @@ class TrainData(Section):
 
     test: RoleData
     train: RoleData
-    validation: RoleData | None = Field(description="None where nothing is held out")
-    leakage: dict[Literal["train"], LeakedDialogues]
+    validation: RoleData | None = Field(description="None without validation data")
+    leakage: dict[Literal["train", "validation"], LeakedDialogues]
+    overlap: LeakedDialogues | None = Field(
+        default=None, description="validation dialogues that are trained on; None where they are held out"
+    )
 
 
 class Origin(Section):

@@ -20,7 +20,7 @@ from summtune.machine.compiling import missing_for_compiling
 from summtune.plan.models import problems_of_model
 from summtune.prompts.templates import check_template
 from summtune.recipe.document import Document
-from summtune.recipe.keys import CompareRecipe, PromptRecipe, RunRecipe, TrainRecipe
+from summtune.recipe.keys import KINDS_OF, CompareRecipe, PromptRecipe, RunRecipe, TrainRecipe
 from summtune.recipe.loading import LoadedRecipe, load_document, load_recipe
 from summtune.recipe.overriding import Overrides, Setting
 from summtune.recipe.paths import recipe_path, resolve_paths
@@ -73,13 +73,23 @@ def check(path: Path, sets: Sequence[str | Setting] = (), document: Document | N
     Raises:
         InputError, RecipeError: it cannot be read, or holds problems: all of them.
     """
-    loaded = load_document(document or read_yaml_file(path), path, sets)
+    document = document or read_yaml_file(path)
+    own, routed = _divided(document, [Setting.parse(each) if isinstance(each, str) else each for each in sets])
+    loaded = load_document(document, path, own)
     match loaded.recipe:
         case CompareRecipe():
-            return _check_comparison(loaded, loaded.recipe)
+            return _check_comparison(loaded, loaded.recipe, routed)
         case PromptRecipe() | TrainRecipe():
             return _check_run(loaded, loaded.recipe)
     assert_never(loaded.recipe)
+
+
+def _divided(document: Document, sets: Sequence[Setting]) -> tuple[list[Setting], list[Setting]]:
+    """Return the assignments to a recipe's own keys, and those that a comparison passes on to what it compares."""
+    if not (isinstance(document.value, dict) and document.value.get("kind") == "compare"):
+        return list(sets), []
+    passed_on = [each for each in sets if "compare" not in KINDS_OF.get(each.key.split(".")[0], ("compare",))]
+    return [each for each in sets if each not in passed_on], passed_on
 
 
 def _check_run(loaded: LoadedRecipe, recipe: RunRecipe) -> CheckedRun:
@@ -95,32 +105,34 @@ def _check_run(loaded: LoadedRecipe, recipe: RunRecipe) -> CheckedRun:
     return CheckedRun(loaded, recipe, config)
 
 
-def _check_comparison(loaded: LoadedRecipe, recipe: CompareRecipe) -> CheckedComparison:
+def _check_comparison(loaded: LoadedRecipe, recipe: CompareRecipe, sets: Sequence[Setting] = ()) -> CheckedComparison:
     recipe, problems = resolve_paths(recipe, loaded)
     if problems:
         raise RecipeError(problems)
     parts: list[tuple[str, CheckedRun]] = []
     for index, entry in enumerate(recipe.recipes):
         try:
-            parts.append((system_name(entry), _part(loaded, recipe, entry)))
+            parts.append((system_name(entry), _part(loaded, recipe, entry, sets)))
         except RecipeError as error:
             problems += error.problems
         except InputError as error:
             problems.append(loaded.document.problem(("recipes", index), str(error)))
     if not problems:  # what is read cannot be told of recipes that cannot be
-        problems += _unread_overrides(loaded, recipe, [part for _, part in parts])
+        problems += _unread_overrides(loaded, recipe, sets, [part for _, part in parts])
     if problems:
         raise RecipeError(list(dict.fromkeys(problems)))
     return CheckedComparison(loaded, recipe, tuple(parts))
 
 
-def _part(comparison: LoadedRecipe, recipe: CompareRecipe, entry: str | ComparedRecipe) -> CheckedRun:
+def _part(
+    comparison: LoadedRecipe, recipe: CompareRecipe, entry: str | ComparedRecipe, sets: Sequence[Setting]
+) -> CheckedRun:
     """Return one of the recipes that are compared, with the overrides of the comparison applied."""
     folder = comparison.path.parent
     path = recipe_path(entry.recipe if isinstance(entry, ComparedRecipe) else entry, folder)
     assert path is not None, "resolve_paths found it"
     own = entry.overrides if isinstance(entry, ComparedRecipe) else {}
-    loaded = load_recipe(path, (), Overrides(own, recipe.overrides, folder))
+    loaded = load_recipe(path, (), Overrides(own, recipe.overrides, folder, sets))
     if isinstance(loaded.recipe, CompareRecipe):
         raise InputError(
             f"a comparison compares prompt and train recipes (got {path.name}, which is a comparison); list its "
@@ -185,11 +197,15 @@ def _not_compiled(recipe: TrainRecipe, config: dict[str, Any]) -> Iterator[str]:
             )
 
 
-def _unread_overrides(loaded: LoadedRecipe, recipe: CompareRecipe, parts: Sequence[CheckedRun]) -> Iterator[Problem]:
-    """Yield the overrides of a comparison that none of its recipes reads."""
+def _unread_overrides(
+    loaded: LoadedRecipe, recipe: CompareRecipe, sets: Sequence[Setting], parts: Sequence[CheckedRun]
+) -> Iterator[Problem]:
+    """Yield the overrides of a comparison, and what ``--set`` gives it, that none of its recipes reads."""
+    read = {path[0] for part in parts for path in part.loaded.document.overridden if path}
     for key in recipe.overrides:
-        top = key.split(".", 1)[0]
-        if not any(path and path[0] == top for part in parts for path in part.loaded.document.overridden):
-            yield loaded.document.problem(
-                ("overrides", key), f"override {key} is read by none of the recipes; remove it"
-            )
+        if key.split(".", 1)[0] not in read:
+            message = f"override {key} is read by none of the recipes; remove it"
+            yield loaded.document.problem(("overrides", key), message)
+    for setting in sets:
+        if setting.key.split(".", 1)[0] not in read:
+            yield Problem(f"{setting.key} is read by none of the recipes; remove it", setting.origin)

@@ -8,7 +8,7 @@ from typing import Any
 from summtune.base.hashing import content_sha256, hash_of
 from summtune.base.places import BUILTIN_DATASETS, is_local, model_folder
 from summtune.recipe.adapters import keys_of_adapters
-from summtune.recipe.keys import RunRecipe, TrainRecipe, identity_keys
+from summtune.recipe.keys import RunRecipe, TrainRecipe, data_keys, identity_keys
 
 
 def identify(recipe: RunRecipe, global_batch: int | None, model_sha256: str | None) -> str:
@@ -30,9 +30,11 @@ def identify(recipe: RunRecipe, global_batch: int | None, model_sha256: str | No
     values["global_batch"] = global_batch
     if model_sha256 is not None:
         values["base_model"] = model_sha256
-    for key in ("datasets", "test_datasets"):
-        for source in values.get(key) or ():
+    for key, _ in data_keys(recipe):
+        for source in values[key]:
             source["path"] = _data_identity(source["path"])
+    if values.get("val_datasets") is None:
+        values.pop("val_datasets", None)  # runs from before the key was known keep their identity
     values["generation"].pop("batch_size")  # how many at once, like the micro batch, changes nothing
     metrics = values["evaluation"]["metrics"]
     values["evaluation"]["metrics"] = [content_sha256(Path(name)) if is_local(name) else name for name in metrics]

@@ -71,18 +71,26 @@ def _prompt_data(recipe: PromptRecipe, into: Path, warn: Callable[[str], None]) 
 
 def _train_data(recipe: TrainRecipe, into: Path, warn: Callable[[str], None]) -> TrainData:
     test, train = _read(recipe.test_datasets, "test"), _read(recipe.datasets, "train")
-    for role in (test, train):
+    validation = None if recipe.val_datasets is None else _read(recipe.val_datasets, "validation")
+    for role in filter(None, (test, train, validation)):
         _tell(role, warn)
-    kept, held_out = split_validation(train.dialogues, recipe.val_set_size, recipe.seed)
-    train = replace(train, dialogues=kept)
-    leakage = _leakage("train", test, train, warn)
+    overlap = None
+    if validation is None:
+        kept, held_out = split_validation(train.dialogues, recipe.val_set_size, recipe.seed)
+        train, validation = replace(train, dialogues=kept), replace(train, role="validation", dialogues=held_out)
+    else:
+        overlap = _overlap(validation, train, warn)
+    leakage: dict[Literal["train", "validation"], LeakedDialogues] = {"train": _leakage("train", test, train, warn)}
+    if validation.dialogues:
+        leakage["validation"] = _leakage("validation", test, validation, warn)
     # Before the training and not only with the scores: another tokenizer makes another run.
     _warn_of_unread_letters(recipe, test, warn)
     return TrainData(
         test=_write(test, into),
         train=_write(train, into),
-        validation=_write(replace(train, role="validation", dialogues=held_out), into) if held_out else None,
-        leakage={"train": leakage},
+        validation=_write(validation, into) if validation.dialogues else None,
+        leakage=leakage,
+        overlap=overlap,
     )
 
 
@@ -96,7 +104,7 @@ class _Role:
 
 
 def _read(sources: Sequence[DatasetSource], role: str) -> _Role:
-    loaded = read_dialogues(sources, "test" if role == "test" else "train")
+    loaded = read_dialogues(sources, "train" if role == "exemplars" else role)
     return _Role(role, loaded.dialogues, loaded)
 
 
@@ -115,6 +123,16 @@ def _leakage(name: str, test: _Role, training: _Role, warn: Callable[[str], None
     found = find_leakage(test.dialogues, training.dialogues)
     if found.count:
         warn(_leakage_sentence(name, found))
+    return found
+
+
+def _overlap(validation: _Role, train: _Role, warn: Callable[[str], None]) -> LeakedDialogues:
+    found = find_leakage(validation.dialogues, train.dialogues)
+    if found.count:
+        warn(
+            f"{found.count} of {found.of} validation dialogues are also in the train data, wholly or nearly; the "
+            f"evaluation loss is lower than on new dialogues (for instance {_named(found)})"
+        )
     return found
 
 
@@ -143,12 +161,15 @@ def find_leakage(tests: Sequence[Dialogue], training: Sequence[Dialogue]) -> Lea
 
 
 def _leakage_sentence(role: str, found: LeakedDialogues) -> str:
-    where = "in the train data" if role == "train" else "among the exemplars"
-    examples = "; ".join(f"{each.id} in {each.found}" for each in found.examples[:3])
+    where = "among the exemplars" if role == "exemplars" else f"in the {role} data"
     return (
         f"{found.count} of {found.of} test dialogues are also {where}, wholly or nearly; the scores are not to "
-        f"be trusted (for instance {examples})"
+        f"be trusted (for instance {_named(found)})"
     )
+
+
+def _named(found: LeakedDialogues) -> str:
+    return "; ".join(f"{each.id} in {each.found}" for each in found.examples[:3])
 
 
 def count_pairs(recipe: TrainRecipe) -> int | None:

@@ -32,9 +32,6 @@ class Position:
     folder: Path | None = None
     rank: int = 0
 
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}" if self.line else self.file
-
 
 @dataclass
 class Document:
@@ -47,6 +44,7 @@ class Document:
         problems: duplicate keys, tags and the like, in the order of the file.
         overridden: the key paths that `assign` was called for.
         text: the content of the file.
+        displaced: a sentence for each key that `displace` was called for.
     """
 
     file: str
@@ -55,6 +53,7 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
     overridden: list[KeyPath] = field(default_factory=list)
     text: bytes = b""
+    displaced: list[str] = field(default_factory=list)
 
     def position_of(self, path: KeyPath) -> Position:
         """Return where the value at ``path`` was written, or the nearest enclosing key that has a position."""
@@ -89,8 +88,18 @@ class Document:
         except InputError as error:
             raise InputError(f"{origin}: {error}") from None
 
-    def remove(self, path: KeyPath) -> None:
-        """Remove the key at ``path``, which the document holds."""
+    def gives_way(self, path: KeyPath, to: KeyPath) -> bool:
+        """Return whether the key at ``path`` is outranked by the one at ``to``; it is displaced then."""
+        if self.rank_of(path) >= self.rank_of(to):
+            return False
+        self.displace(path, self.position_of(to).file)
+        return True
+
+    def displace(self, path: KeyPath, origin: str) -> None:
+        """Remove the key at ``path``, which ``origin`` leaves without effect, and note it."""
+        position = self.position_of(path)
+        where = f"of {position.file}:{position.line}" if position.line else f"({position.file})"
+        self.displaced.append(f"{origin} displaces {'.'.join(map(str, path))} {where}")
         container: Any = self.value
         for part in path[:-1]:
             container = container[part]

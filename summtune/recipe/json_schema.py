@@ -65,7 +65,9 @@ def recipe_markdown() -> str:
             for section in _sections(field.annotation):
                 keys.setdefault(section, {})[f"`{key}`"] = None
     for section, readers in keys.items():
-        lines += ["", f"## {' and '.join(readers)}", "", (section.__doc__ or "").strip(), "", *_table(section)]
+        *others, last = readers
+        title = f"{', '.join(others)} and {last}" if others else last
+        lines += ["", f"## {title}", "", (section.__doc__ or "").strip(), "", *_table(section)]
     return "\n".join(lines)
 
 

@@ -113,6 +113,11 @@ class TrainRecipe(_RunRecipe):
         ge=0,
         description="Dialogues held out from `datasets` for the evaluation loss: a count, or a fraction below 1.",
     )
+    val_datasets: list[DatasetSource] | None = Field(
+        default=None,
+        min_length=1,
+        description="Data for the evaluation loss, instead of val_set_size; default split: validation.",
+    )
 
     # Lengths
     target_len: int = Field(default=128, ge=4, le=8192, description="Maximum tokens of a summary in training.")
@@ -182,10 +187,10 @@ class TrainRecipe(_RunRecipe):
         default=True, description="Batch dialogues of similar length: much less padding, a slightly less random order."
     )
     early_stopping_patience: int | None = Field(
-        default=None, ge=1, description="Stop after this many evaluations without a better loss; needs val_set_size."
+        default=None, ge=1, description="Stop after this many evaluations without a better loss; needs validation data."
     )
     eval_steps: int | None = Field(
-        default=None, ge=1, description="Steps between evaluations; default: each epoch. Needs val_set_size."
+        default=None, ge=1, description="Steps between evaluations; default: each epoch. Needs validation data."
     )
     save_steps: Annotated[int | None, EXECUTION] = Field(
         default=None, ge=1, description="Steps between checkpoints; default: as eval_steps, else each epoch."
@@ -214,6 +219,11 @@ class TrainRecipe(_RunRecipe):
     )
     mlflow_tracking_uri: Annotated[str | None, EXECUTION] = Field(default=None, description="Log to MLflow here.")
     mlflow_experiment_name: Annotated[str | None, EXECUTION] = Field(default=None, description="MLflow experiment.")
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is validation data: held out, or separate."""
+        return self.val_set_size > 0 or self.val_datasets is not None
 
 
 class CompareRecipe(_EveryRecipe):
@@ -260,3 +270,11 @@ def required_keys(kind: str) -> list[str]:
 def identity_keys(recipe: Recipe) -> list[str]:
     """Return the keys of a recipe that can change its result."""
     return [key for key, field in type(recipe).model_fields.items() if EXECUTION not in field.metadata]
+
+
+def data_keys(recipe: RunRecipe) -> list[tuple[str, list[DatasetSource]]]:
+    """Return the keys of a recipe that list data sets and are given, with their data sets."""
+    keys = [("datasets", recipe.datasets), ("test_datasets", recipe.test_datasets)]
+    if isinstance(recipe, TrainRecipe):
+        keys.append(("val_datasets", recipe.val_datasets))
+    return [(key, sources) for key, sources in keys if sources is not None]

@@ -25,13 +25,11 @@ class LoadedRecipe:
         recipe: the values.
         document: the text's values and positions, with overrides applied.
         path: absolute path of the file.
-        displaced: a sentence for each key that an override displaced.
     """
 
     recipe: Recipe
     document: Document
     path: Path
-    displaced: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -63,14 +61,12 @@ def load_document(
     document: Document, path: Path, sets: Sequence[str | Setting] = (), overrides: Overrides = NO_OVERRIDES
 ) -> LoadedRecipe:
     """Return the recipe in ``document`` with overrides applied; see ``load_recipe``."""
-    displaced: tuple[str, ...] = ()
     if isinstance(document.value, dict):  # otherwise _validated reports what is wrong
-        settings = [Setting.parse(each) if isinstance(each, str) else each for each in sets]
-        document, displaced = overridden(document, path.name, settings, overrides)
+        document = overridden(document, path.name, sets, overrides)
     place = followed(path)
     if not is_utf8(str(place)):
         raise InputError(f"the path of a recipe is UTF-8 text (got {place}); rename the file or its folder")
-    return LoadedRecipe(_validated(document), document, place, displaced)
+    return LoadedRecipe(_validated(document), document, place)
 
 
 def _validated(document: Document) -> Recipe:

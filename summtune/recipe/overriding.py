@@ -7,18 +7,20 @@ keys of one rank that is an error, as it is in a file.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from summtune.base.errors import InputError
-from summtune.recipe import rules
 from summtune.recipe.document import Document, KeyPath, key_path
 from summtune.recipe.keys import KINDS_OF
 from summtune.recipe.parsing import known_keys, parse, unknown_key
+from summtune.recipe.rules import Ineffective, are_alternatives, ineffective, no_effect
 from summtune.recipe.yaml_reader import read_yaml_value
+
+Reader: TypeAlias = Callable[[Mapping[str, Any]], Iterable[Ineffective]]
 
 
 class Rank(IntEnum):
@@ -81,36 +83,16 @@ class Overrides:
 
 
 NO_OVERRIDES = Overrides()
-_FindIneffective: TypeAlias = Callable[[Mapping[str, Any]], dict[KeyPath, KeyPath]]
 
 
-def ineffective_keys(values: Mapping[str, Any]) -> dict[KeyPath, KeyPath]:
-    """Return the keys of a recipe that have no effect, each with the key that decides so.
-
-    Nothing where nobody can tell.
-    """
-    parsed = parse(values)
-    if parsed.recipe is None:
-        return {}
-    given = {key: value for key, value in values.items() if key not in parsed.wrong}
-    return {each.path: each.decisive for each in rules.ineffective(given, parsed.recipe, parsed.wrong)}
-
-
-def overridden(
-    document: Document,
-    name: str,
-    sets: Sequence[str | Setting],
-    overrides: Overrides,
-    ineffective: _FindIneffective = ineffective_keys,
-) -> tuple[Document, tuple[str, ...]]:
-    """Return a copy of the document with everything applied that outranks it, and a sentence for each displaced key.
+def overridden(document: Document, name: str, sets: Sequence[str | Setting], overrides: Overrides) -> Document:
+    """Return a copy of a recipe with everything applied that outranks it.
 
     Args:
         document: of a mapping; it stays as it is.
         name: of the file, for the problems of overrides.
         sets: what ``--set`` gives this recipe.
         overrides: what a comparison overrides in it.
-        ineffective: returns the keys of a mapping that have no effect, each with the key that decides so.
 
     Raises:
         InputError: a setting does not fit into the document.
@@ -119,32 +101,49 @@ def overridden(
     def settings(values: Mapping[str, Any]) -> list[Setting]:
         return [Setting(key, value, f"override {key} of {name}", overrides.folder) for key, value in values.items()]
 
-    given = [Setting.parse(each) if isinstance(each, str) else each for each in sets]
-    applied: dict[Rank, list[Setting]] = {Rank.SHARED: [], Rank.OWN: settings(overrides.own), Rank.SET: given}
+    applied = {Rank.SHARED: [], Rank.OWN: settings(overrides.own), Rank.SET: _parsed(sets)}
     waiting = [(Rank.SHARED, each) for each in settings(overrides.shared)]
     waiting += [(Rank.SET, each) for each in overrides.sets]
-    result = _applied(document, applied, ineffective)
+    result = _applied(document, applied, _ineffective)
     # One override can make the recipe read another one, regardless of their order.
-    while read := [(rank, each) for rank, each in waiting if _is_read(result[0], each, rank)]:
+    while read := [(rank, each) for rank, each in waiting if _is_read(result, each, rank)]:
         waiting = [each for each in waiting if each not in read]
         for rank, setting in read:
             applied[rank].append(setting)
-        result = _applied(document, applied, ineffective)
+        result = _applied(document, applied, _ineffective)
     return result
 
 
-def _applied(
-    document: Document, settings: Mapping[Rank, Sequence[Setting]], ineffective: _FindIneffective
-) -> tuple[Document, tuple[str, ...]]:
+def with_sets(document: Document, sets: Sequence[str | Setting], ignored: Reader) -> Document:
+    """Return a copy of a document with ``--set`` applied.
+
+    Args:
+        document: of a mapping; it stays as it is.
+        sets: what ``--set`` gives.
+        ignored: returns the keys of a document's values that have no effect.
+
+    Raises:
+        InputError: a setting does not fit into the document.
+    """
+    return _applied(document, {Rank.SET: _parsed(sets)}, ignored)
+
+
+def _parsed(sets: Sequence[str | Setting]) -> list[Setting]:
+    return [Setting.parse(each) if isinstance(each, str) else each for each in sets]
+
+
+def _applied(document: Document, settings: Mapping[Rank, Sequence[Setting]], ignored: Reader) -> Document:
     document = copy.deepcopy(document)
-    displaced: list[str] = []
     for rank, each in settings.items():
         if each:
-            tolerated = set(ineffective(document.value))
+            # What had no effect before is a mistake in the file, and stays an error.
+            tolerated = {key.path for key in ignored(document.value)}
             for setting in each:
                 _assign(document, setting, rank)
-            displaced += _displace(document, each, rank, tolerated, ineffective)
-    return document, tuple(displaced)
+            while found := next(_to_displace(document, rank, tolerated, ignored(document.value)), None):
+                path, cause = found
+                document.displace(path, _origin(cause, each))
+    return document
 
 
 def _assign(document: Document, setting: Setting, rank: Rank) -> None:
@@ -157,36 +156,24 @@ def _assign(document: Document, setting: Setting, rank: Rank) -> None:
     document.assign(setting.key, setting.value, setting.origin, setting.folder, rank)
 
 
-def _displace(
-    document: Document,
-    settings: Sequence[Setting],
-    rank: Rank,
-    tolerated: set[KeyPath],
-    ineffective: _FindIneffective,
-) -> Iterator[str]:
-    """Remove keys of lower ranks that the settings leave without effect; yield a sentence for each.
-
-    ``tolerated`` had no effect before: these are mistakes in the file, and stay errors.
-    """
-    origins = {key_path(setting.key): setting.origin for setting in settings}
-    while found := next(_to_displace(document, rank, tolerated, ineffective), None):
-        path, cause = found
-        origin = next((origins[key] for key in origins if key[: len(cause)] == cause or cause[: len(key)] == key), None)
-        yield f"{origin or settings[0].origin} displaces {'.'.join(map(str, path))} of {document.position_of(path)}"
-        document.remove(path)
-
-
 def _to_displace(
-    document: Document, rank: Rank, tolerated: set[KeyPath], ineffective: _FindIneffective
+    document: Document, rank: Rank, tolerated: Collection[KeyPath], found: Iterable[Ineffective]
 ) -> Iterator[tuple[KeyPath, KeyPath]]:
-    """Yield each key that gives way, and the key that it gives way to."""
-    for path, decisive in ineffective(document.value).items():
+    """Yield each key that gives way to settings of ``rank``, and the key that it gives way to."""
+    for path, _, decisive in found:
         if path in tolerated:
             continue
         if document.rank_of(path) < rank:
             yield path, decisive
-        elif rules.are_alternatives(path, decisive) and document.rank_of(decisive) < rank:
+        elif are_alternatives(path, decisive) and document.rank_of(decisive) < rank:
             yield decisive, path
+
+
+def _origin(cause: KeyPath, settings: Sequence[Setting]) -> str:
+    """Return the origin of the setting of a key, or of one below or above it."""
+    keys = {key_path(setting.key): setting.origin for setting in settings}
+    origins = [keys[key] for key in keys if key[: len(cause)] == cause or cause[: len(key)] == key]
+    return origins[0] if origins else settings[0].origin
 
 
 def _is_read(document: Document, setting: Setting, rank: Rank) -> bool:
@@ -200,8 +187,17 @@ def _is_read(document: Document, setting: Setting, rank: Rank) -> bool:
     parsed = parse(document.value)
     if parsed.recipe is None:
         return True
-    found = [rules.no_effect(part, parsed.recipe, parsed.wrong) for part in ((top,), path)]
+    found = [no_effect(part, parsed.recipe, parsed.wrong) for part in ((top,), path)]
     return all(
-        each is None or (rules.are_alternatives(path, each.decisive) and document.rank_of(each.decisive) < rank)
+        each is None or (are_alternatives(path, each.decisive) and document.rank_of(each.decisive) < rank)
         for each in found
     )
+
+
+def _ineffective(values: Mapping[str, Any]) -> list[Ineffective]:
+    """Return the keys of a recipe that have no effect; none where nobody can tell."""
+    parsed = parse(values)
+    if parsed.recipe is None:
+        return []
+    given = {key: value for key, value in values.items() if key not in parsed.wrong}
+    return list(ineffective(given, parsed.recipe, parsed.wrong))

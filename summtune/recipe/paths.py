@@ -14,8 +14,8 @@ from summtune.base.files import check_regular, expanded, followed, irregular, is
 from summtune.base.hints import hint_or_list
 from summtune.base.places import BUILTIN_DATASETS, BUILTIN_MODELS, is_local, package_path
 from summtune.base.visible import is_utf8, visible
-from summtune.recipe.document import KeyPath
-from summtune.recipe.keys import CompareRecipe, PromptRecipe, Recipe, RunRecipe, TrainRecipe
+from summtune.recipe.document import Document, KeyPath
+from summtune.recipe.keys import CompareRecipe, PromptRecipe, Recipe, RunRecipe, TrainRecipe, data_keys
 from summtune.recipe.loading import LoadedRecipe
 from summtune.recipe.rules import Finding
 from summtune.recipe.sections import DatasetSource, EvaluationSettings
@@ -44,7 +44,7 @@ def resolve_paths(recipe: _R, loaded: LoadedRecipe) -> tuple[_R, list[Problem]]:
     if isinstance(given, CompareRecipe):
         found += _missing_recipes(given, loaded.path.parent)
     else:
-        changes |= _run(given, loaded.folder_of, found)
+        changes |= _run(given, loaded, found)
     resolved = cast("_R", recipe.model_copy(update=changes))
     return resolved, [loaded.document.problem(path, message) for path, message in found]
 
@@ -65,31 +65,42 @@ def resolve_model(base_model: str, folder: Path) -> tuple[str, list[str]]:
     return resolved, []
 
 
-def resolve_source(source: DatasetSource, folder: Path) -> tuple[DatasetSource, list[str]]:
+def resolve_source(
+    source: DatasetSource, folder: Path, gives_way: Callable[[str], bool] = lambda _: False
+) -> tuple[DatasetSource, list[str]]:
     """Return a data set with its path resolved, and what is wrong with it.
 
     Args:
         source: as given.
         folder: that a relative path starts from.
+        gives_way: returns whether a key that has no effect is left out; otherwise it is wrong.
     """
     resolved, wrong = _resource(source.path, folder, BUILTIN_DATASETS, "data set")
     complaints = [wrong] if wrong else []
+    changes: dict[str, str | None] = {"path": resolved}
     if not wrong and (is_local(resolved) or resolved in BUILTIN_DATASETS):
-        complaints += [
-            f"{key} has no effect for local data (got {getattr(source, key)!r} for {source.path}); remove it"
-            for key in ("name", "revision")
-            if getattr(source, key) is not None
-        ]
+        for key, what in _unread_keys(source, resolved):
+            if gives_way(key):
+                changes[key] = None
+            else:
+                given = getattr(source, key)
+                complaints.append(f"{key} has no effect for {what} (got {given!r} for {source.path}); remove it")
         if is_file(Path(resolved)):
             complaints += [wrong] if (wrong := wrong_with_format(resolved)) else []
         elif (kind := irregular(Path(resolved))) is not None:
             complaints.append(f"not a regular file (got {source.path}, {kind}); give a file or a folder")
-        # A .json file can hold one list per split; the others hold one table.
-        if is_file(Path(resolved)) and source.split is not None and not resolved.endswith(".json"):
-            complaints.append(
-                f"split has no effect for a single file (got {source.split!r} for {source.path}); remove it"
-            )
-    return source.model_copy(update={"path": resolved}), complaints
+    return source.model_copy(update=changes), complaints
+
+
+def _unread_keys(source: DatasetSource, resolved: str) -> Iterator[tuple[str, str]]:
+    """Yield the keys of local data that have no effect, each with what it has none for."""
+    if source.name is not None:
+        yield "name", "local data"
+    if source.revision is not None:
+        yield "revision", "local data"
+    # A .json file can hold one list per split; the others hold one table.
+    if source.split is not None and is_file(Path(resolved)) and not resolved.endswith(".json"):
+        yield "split", "a single file"
 
 
 def resolve_evaluation(settings: EvaluationSettings, folder_of: FolderOf) -> tuple[EvaluationSettings, list[Finding]]:
@@ -105,24 +116,38 @@ def resolve_evaluation(settings: EvaluationSettings, folder_of: FolderOf) -> tup
     return settings.model_copy(update={"metrics": metrics, "metric_arguments": arguments}), [*found, *missing]
 
 
-def _run(recipe: RunRecipe, folder_of: FolderOf, found: list[Finding]) -> dict[str, Any]:
-    """Return the keys of a prompt or train recipe that name paths, resolved; what is wrong is added to ``found``."""
+def _run(recipe: RunRecipe, loaded: LoadedRecipe, found: list[Finding]) -> dict[str, Any]:
+    """Return the keys of a prompt or train recipe that name paths, resolved; what is wrong is added to ``found``.
+
+    A key that has no effect on what a path names is left out where it is outranked by that path.
+    """
+    folder_of, document = loaded.folder_of, loaded.document
     changes: dict[str, Any] = {}
     changes["base_model"], complaints = resolve_model(recipe.base_model, folder_of("base_model"))
     found += [(("base_model",), complaint) for complaint in complaints]
     if recipe.revision_of_model and (is_local(changes["base_model"]) or changes["base_model"] in BUILTIN_MODELS):
-        found.append((("revision_of_model",), "revision_of_model has no effect for a local model; remove it"))
-    for key, sources in (("datasets", recipe.datasets), ("test_datasets", recipe.test_datasets)):
-        if sources is not None:
-            resolved = [resolve_source(source, folder_of(key, at, "path")) for at, source in enumerate(sources)]
-            changes[key] = [source for source, _ in resolved]
-            found += [((key, at), complaint) for at, (_, complaints) in enumerate(resolved) for complaint in complaints]
+        if document.gives_way(("revision_of_model",), to=("base_model",)):
+            changes["revision_of_model"] = None
+        else:
+            found.append((("revision_of_model",), "revision_of_model has no effect for a local model; remove it"))
+    for key, sources in data_keys(recipe):
+        resolved = [
+            resolve_source(source, folder_of(key, at, "path"), _giving_way(document, (key, at)))
+            for at, source in enumerate(sources)
+        ]
+        changes[key] = [source for source, _ in resolved]
+        found += [((key, at), complaint) for at, (_, complaints) in enumerate(resolved) for complaint in complaints]
     if isinstance(recipe, TrainRecipe) and recipe.deepspeed is not None:
         changes["deepspeed"], complaints = _ds_config(recipe.deepspeed, folder_of("deepspeed"))
         found += [(("deepspeed",), complaint) for complaint in complaints]
     changes["evaluation"], wrong = resolve_evaluation(recipe.evaluation, folder_of)
     found += wrong
     return changes
+
+
+def _giving_way(document: Document, source: KeyPath) -> Callable[[str], bool]:
+    """Return what displaces a key of the data set at ``source`` where its path outranks it, and says whether it did."""
+    return lambda key: document.gives_way((*source, key), to=(*source, "path"))
 
 
 def recipe_path(path: str, folder: Path) -> Path | None:

@@ -14,9 +14,9 @@ from typing_extensions import assert_never
 from summtune.base.hints import hint_or_list
 from summtune.recipe.adapters import keys_of_adapters
 from summtune.recipe.document import KeyPath
-from summtune.recipe.keys import KINDS_OF, CompareRecipe, PromptRecipe, Recipe, RunRecipe, TrainRecipe
+from summtune.recipe.keys import KINDS_OF, CompareRecipe, PromptRecipe, Recipe, RunRecipe, TrainRecipe, data_keys
 from summtune.recipe.launching_rules import check_launching
-from summtune.recipe.sections import ComparedRecipe, EvaluationSettings, metric_name
+from summtune.recipe.sections import ComparedRecipe, DatasetSource, EvaluationSettings, metric_name
 
 Finding: TypeAlias = tuple[KeyPath, str]
 _R = TypeVar("_R")
@@ -35,7 +35,11 @@ class HasEvaluation(Protocol):
 SECTIONS = ("generation", "evaluation", "exemplars", "slurm")
 """Keys that contain other keys."""
 
-_ALTERNATIVES = ((("num_epochs",), ("max_steps",)), (("warmup_ratio",), ("warmup_steps",)))
+_ALTERNATIVES = (
+    (("num_epochs",), ("max_steps",)),
+    (("warmup_ratio",), ("warmup_steps",)),
+    (("val_set_size",), ("val_datasets",)),
+)
 
 _OF_EVALUATION: Sequence[_Rule[HasEvaluation]] = (
     (
@@ -120,7 +124,11 @@ _OF_TRAINING: Sequence[_Rule[TrainRecipe]] = (
         for key in ("warmup_ratio", "warmup_steps")
     ),
     *(
-        (key, "val_set_size", lambda r: r.val_set_size == 0, "without evaluation data; set val_set_size")
+        (key, other, lambda r: r.val_set_size > 0 and r.val_datasets is not None, f"with {other}; keep one of the two")
+        for key, other in (("val_set_size", "val_datasets"), ("val_datasets", "val_set_size"))
+    ),
+    *(
+        (key, "val_set_size", lambda r: not r.validates, "without validation data; set val_set_size or val_datasets")
         for key in ("early_stopping_patience", "eval_steps")
     ),
     *(
@@ -184,7 +192,8 @@ def no_effect(path: KeyPath, recipe: Recipe, wrong: Collection[str] = ()) -> NoE
 def _first(rules: Sequence[_Rule[_R]], recipe: _R, path: KeyPath, wrong: Collection[str]) -> NoEffect | None:
     dotted = ".".join(str(part) for part in path)
     for key, decided_by, ignored, why in rules:
-        if dotted == key and decided_by not in wrong and ignored(recipe):
+        unknown = any(name == decided_by or are_alternatives((name,), (decided_by,)) for name in wrong)
+        if dotted == key and not unknown and ignored(recipe):
             return NoEffect(f"has no effect {why}", (decided_by,))
     return None
 
@@ -195,8 +204,8 @@ def ineffective(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str]
         yield from _ignored((key,), value, recipe, wrong)
     if isinstance(recipe, CompareRecipe):
         return
-    for key, sources in (("datasets", recipe.datasets), ("test_datasets", recipe.test_datasets)):
-        for index, source in enumerate(sources or ()):
+    for key, sources in data_keys(recipe):
+        for index, source in enumerate(sources):
             if key not in wrong and source.on_empty == "skip" and source.path.startswith("builtin/"):
                 message = f"on_empty has no effect for {source.path}, which has no empty rows; remove it"
                 yield Ineffective((key, index, "on_empty"), message, (key, index, "path"))
@@ -224,6 +233,7 @@ def rule_problems(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[st
         case TrainRecipe():
             yield from _run(recipe, wrong)
             yield from _training(recipe)
+            yield from _selection(recipe, wrong)
         case _:
             assert_never(recipe)
 
@@ -336,10 +346,10 @@ def _training(recipe: TrainRecipe) -> Iterator[Finding]:
             f"save_steps must be a multiple of eval_steps (got {recipe.save_steps} and {recipe.eval_steps}): the best "
             "checkpoint is one of those evaluated",
         )
-    if size and recipe.save_steps and not recipe.eval_steps:
+    if recipe.validates and recipe.save_steps and not recipe.eval_steps:
         yield (
             ("save_steps",),
-            "save_steps with val_set_size needs eval_steps: the best checkpoint is one of those evaluated",
+            "save_steps with validation data needs eval_steps: the best checkpoint is one of those evaluated",
         )
     if recipe.mlflow_tracking_uri and "@" in recipe.mlflow_tracking_uri:
         yield (
@@ -347,6 +357,26 @@ def _training(recipe: TrainRecipe) -> Iterator[Finding]:
             "mlflow_tracking_uri must not contain a user or password (it is written to files); "
             "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment",
         )
+
+
+def _selection(recipe: TrainRecipe, wrong: Collection[str]) -> Iterator[Finding]:
+    if "test_datasets" in wrong:
+        return
+    tested = {_part_of(source, "test") for source in recipe.test_datasets}
+    for index, source in enumerate(recipe.val_datasets or ()):
+        path, split = part = _part_of(source, "validation")
+        if part in tested:
+            where = path if split is None else f"{path}, split {split}"
+            yield (
+                ("val_datasets", index),
+                f"validation data must not come from the test data, because it selects the checkpoint (got {where}, in "
+                "both); use other data",
+            )
+
+
+def _part_of(source: DatasetSource, default_split: str) -> tuple[str, str | None]:
+    """Return the path and the split that a data set is read from; a file has no split."""
+    return source.path, None if _is_file(source.path) else source.split or default_split
 
 
 def _comparison(recipe: CompareRecipe) -> Iterator[Finding]:

@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import Field
 
 from summtune.base.errors import RecipeError
-from summtune.recipe.document import Document, KeyPath
-from summtune.recipe.overriding import NO_OVERRIDES, Setting, overridden
+from summtune.recipe.document import Document
+from summtune.recipe.overriding import Setting, with_sets
 from summtune.recipe.parsing import parse_keys
-from summtune.recipe.rules import evaluation_problems, unread_evaluation
+from summtune.recipe.rules import Ineffective, evaluation_problems, unread_evaluation
 from summtune.recipe.sections import DatasetSource, EvaluationSettings, Section
 
 
@@ -25,42 +25,38 @@ class ScoringKeys(Section):
 
 @dataclass(frozen=True)
 class LoadedScoring:
-    """Valid keys, and the positions of them.
+    """Valid keys, and where they come from.
 
     Args:
         keys: the values.
-        document: values and positions, with overrides applied.
-        displaced: a sentence for each key that an override displaced.
+        document: the values and their positions, with overrides applied.
     """
 
     keys: ScoringKeys
     document: Document
-    displaced: tuple[str, ...]
 
 
 def load_scoring(document: Document, sets: Sequence[str | Setting]) -> LoadedScoring:
     """Return the keys in ``document`` with overrides applied, checked as those of a recipe are.
 
     Args:
-        document: a mapping of these keys.
+        document: a mapping of these keys; it stays as it is.
         sets: assignments ``key=value``.
 
     Raises:
         InputError: an assignment does not fit.
         RecipeError: there are problems; all of them.
     """
-    document, displaced = overridden(document, document.file, sets, NO_OVERRIDES, _ineffective)
+    document = with_sets(document, sets, _ineffective)
     keys, problems = parse_keys(ScoringKeys, document.value)
     found = list(problems.items())
     if keys is not None:
-        found += evaluation_problems(document.value.get("evaluation", {}), keys)
+        found += evaluation_problems(document.value.get("evaluation") or {}, keys)
     if found or keys is None:
         raise RecipeError([document.problem(path, message) for path, message in found])
-    return LoadedScoring(keys, document, displaced)
+    return LoadedScoring(keys, document)
 
 
-def _ineffective(values: Mapping[str, Any]) -> dict[KeyPath, KeyPath]:
+def _ineffective(values: Mapping[str, Any]) -> list[Ineffective]:
     keys, _ = parse_keys(ScoringKeys, values)
-    if keys is None:
-        return {}
-    return {each.path: each.decisive for each in unread_evaluation(values.get("evaluation", {}), keys)}
+    return [] if keys is None else list(unread_evaluation(values.get("evaluation") or {}, keys))

@@ -28,7 +28,7 @@ class DatasetSource(Section):
     )
     name: str | None = Field(default=None, description="Configuration of a hub data set that has several.")
     split: str | None = Field(
-        default=None, description="Split to read; default: train for datasets, test for test_datasets. Files have none."
+        default=None, description="Split to read; default: train, validation or test, by key. Files have none."
     )
     revision: str | None = Field(default=None, description="Branch, tag or commit of a hub data set.")
     dialogue_field: str = Field(default="dialogue", description="Column that holds the dialogue.")

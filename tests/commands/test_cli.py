@@ -44,6 +44,13 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(summtune, project, everyth
     assert everything_in(project) == before
 
 
+def test_a_dry_run_reports_displaced_keys_on_stderr(summtune, project):
+    (project / "train.yaml").write_text((project / "train.yaml").read_text() + "num_epochs: 2\n")
+    done = summtune("run", "train.yaml", "--dry-run", "--set", "max_steps=5", cwd=project)
+    assert done.stderr == "--set max_steps=5 displaces num_epochs of train.yaml:7\n"
+    assert "optimizer steps" in done.stdout
+
+
 def test_a_traceback_is_shown_to_those_who_ask(summtune, project):
     done = summtune("--debug", "run", "nowhere.yaml", cwd=project)
     assert "Traceback" in done.stderr

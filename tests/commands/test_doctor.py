@@ -23,9 +23,9 @@ def examine(monkeypatch):
         module, "inventory", lambda: iter([Finding("GPUs", "none"), Finding("peft", "gone", "pip install peft")])
     )
 
-    def print_to(recipe=None, gpu_memory=None, model=None, as_json=False):
+    def print_to(recipe=None, gpu_memory=None, model=None, as_json=False, sets=()):
         console = SafeConsole(file=io.StringIO(), width=120)
-        doctor(recipe, gpu_memory, model, as_json, console)
+        doctor(recipe, gpu_memory, model, as_json, console, sets)
         return console.file.getvalue()
 
     return print_to
@@ -106,3 +106,11 @@ def test_the_command_prints_both(summtune):
     wrong = summtune("doctor", "--gpu-memory", "40", "--model", "google/flan-t5-lx")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "did you mean google/flan-t5-xl?" in wrong.stderr
+
+
+def test_overrides_of_the_recipe_count(examine, capsys):
+    text = examine(package_path("recipes") / "lora.yaml", 40, sets=["micro_batch_size=2", "val_set_size=0"])
+    assert "on GPUs of 40 GiB: micro_batch_size 2, " in text
+    assert "--set val_set_size=0 displaces early_stopping_patience of " in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"got seed=1 without one\); name the recipe"):
+        examine(sets=["seed=1"])

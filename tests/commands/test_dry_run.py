@@ -68,6 +68,20 @@ def test_deepspeed_shows_both_configs(plan_of):
     assert f'ds_config.json  {package_path("ds_configs/zero2.json")} ("auto" is filled in from the recipe)' in text
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("seed=1", "none: the last checkpoint is kept"),
+        ("val_set_size=3", "3 dialogues of datasets"),
+        ("val_set_size=0.25", "25% of datasets"),
+        ("val_datasets=[{path: builtin/dialogues, split: validation}]", "builtin/dialogues, split validation"),
+    ],
+)
+def test_a_training_says_its_validation_data(plan_of, setting, said):
+    _, text = plan_of(setting)
+    assert f"validation  {said}\n" in text
+
+
 def test_lora_says_its_share(plan_of):
     _, text = plan_of("adapter=lora")
     assert "trains 3,538,944 (1.41 %)" in text

@@ -126,6 +126,13 @@ def test_a_comparison_returns_its_systems_and_verdict(project, launches):
     assert (again.run_dir, again.report) == (None, None)
 
 
+def test_overrides_of_a_comparison_reach_its_recipes_and_displaced_keys_are_reported(project, launches, capsys):
+    (project / "train.yaml").write_text((project / "train.yaml").read_text() + "num_epochs: 2\n")
+    comparison = summtune.run("both.yaml", max_steps=1)
+    assert read_plan(comparison.systems["train"].run_dir).recipe.max_steps == 1
+    assert "recipe  max_steps=1 displaces num_epochs of" in capsys.readouterr().err
+
+
 TEXTS = ["Lucas orders soup.", "Mia has lost her keys.", ""]
 REFERENCES = [["Lucas orders a soup."], ["Mia lost her keys.", "The keys are lost."], ["They say goodbye."]]
 
@@ -215,3 +222,12 @@ def test_only_what_was_written_can_be_compared(tmp_path):
     other = summtune.evaluate(TEXTS, REFERENCES, output_dir=tmp_path / "other", name="other", use_stemmer=False)
     with pytest.raises(ComparisonError):
         summtune.compare([one, other])
+
+
+def test_a_displaced_key_of_an_evaluation_section_is_reported(project, capsys):
+    evaluation = "evaluation: {metrics: [rouge1, bleu], metric_arguments: {bleu: {smooth: true}}}\n"
+    (project / "prompt.yaml").write_text((project / "prompt.yaml").read_text() + evaluation)
+    (project / "out.txt").write_text("One.\n" * 6)
+    assert list(summtune.evaluate("out.txt", recipe="prompt.yaml", metrics=["rouge1"]).metrics) == ["rouge1"]
+    said = capsys.readouterr().err
+    assert 'evaluation.metrics=["rouge1"] displaces evaluation.metric_arguments.bleu of prompt.yaml:4' in said

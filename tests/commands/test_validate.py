@@ -28,3 +28,15 @@ def test_a_key_that_one_of_the_recipes_does_not_read_is_reported_of_that_one(pro
     first, second = done.stderr.splitlines()
     assert first.startswith("--set num_epochs=2: num_epochs has no effect in `kind: prompt`")
     assert second == "train.yaml: fine"
+
+
+def test_a_displaced_key_is_reported_with_its_line(project):
+    (project / "train.yaml").write_text((project / "train.yaml").read_text() + "num_epochs: 2\n")
+    done = call("validate", "train.yaml", "both.yaml", "--set", "max_steps=5")
+    assert done.code == 0
+    assert done.stderr.splitlines() == [
+        "--set max_steps=5 displaces num_epochs of train.yaml:7",
+        "train.yaml: fine",
+        f"--set max_steps=5 displaces num_epochs of {project}/train.yaml:7",
+        "both.yaml: fine",
+    ]

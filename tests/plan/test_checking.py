@@ -171,3 +171,56 @@ def test_a_comparison_reads_each_of_its_recipes_and_its_deepspeed_config_once(pr
         monkeypatch.setattr(module, "read_bounded", read_bounded)
     resolve(project / "both.yaml")
     assert reads == {"both.yaml": 1, "prompt.yaml": 1, "train.yaml": 1, "d.json": 1}
+
+
+def test_an_assignment_of_a_comparison_reaches_the_recipes_that_read_it(project):
+    checked = check(project / "both.yaml", ["seed=7", "learning_rate=2e-3", "baseline=train"])
+    parts = {name: part.recipe for name, part in checked.parts}
+    assert (parts["prompt"].seed, parts["train"].seed, parts["train"].learning_rate) == (7, 7, 2e-3)
+    assert checked.recipe.baseline == "train"
+
+
+def test_an_assignment_of_a_comparison_outranks_its_overrides(project):
+    (project / "both.yaml").write_text(
+        "kind: compare\nrecipes: [prompt.yaml, {recipe: train.yaml, overrides: {seed: 2}}]\noverrides: {seed: 1}\n"
+    )
+    checked = check(project / "both.yaml", ["seed=7"])
+    assert [part.recipe.seed for _, part in checked.parts] == [7, 7]
+
+
+def test_a_path_in_an_assignment_of_a_comparison_starts_from_the_current_folder(project, monkeypatch):
+    (project / "below").mkdir()
+    (project / "test.jsonl").rename(project / "below" / "other.jsonl")
+    (project / "test.jsonl").touch()
+    monkeypatch.chdir(project / "below")
+    checked = check(project / "both.yaml", ["test_datasets.0.path=other.jsonl"])
+    found = {part.recipe.test_datasets[0].path for _, part in checked.parts}
+    assert found == {str(project / "below" / "other.jsonl")}
+
+
+@pytest.mark.parametrize("assignment", ["exemplars.split=dev", "lora_r=8", "slurm.nodes=2", "seed=null"])
+def test_an_assignment_that_none_of_the_compared_recipes_reads_is_an_error(project, assignment):
+    with pytest.raises(RecipeError) as caught:
+        check(project / "both.yaml", [assignment])
+    key = assignment.partition("=")[0]
+    (problem,) = map(str, caught.value.problems)
+    assert problem == f"--set {assignment}: {key} is read by none of the recipes; remove it"
+
+
+def test_an_unknown_key_of_an_assignment_is_unknown_to_a_comparison_too(project):
+    (problem,) = problems(project / "both.yaml", "sede=7")
+    assert problem == "unknown key 'sede', did you mean seed?"
+    (problem,) = problems(project / "both.yaml", "generation.num_beam=7")
+    assert problem == "unknown key 'num_beam' in generation, did you mean num_beams?"
+
+
+def test_an_assignment_of_a_comparison_makes_the_same_run_as_an_override_in_its_file(project):
+    (project / "same.yaml").write_text("kind: compare\nrecipes: [prompt.yaml, train.yaml]\noverrides: {seed: 7}\n")
+    assert resolve(project / "both.yaml", ["seed=7"]).identity == resolve(project / "same.yaml").identity
+
+
+def test_a_displaced_key_makes_the_same_run_as_a_file_without_it(project):
+    text = (project / "train.yaml").read_text()
+    (project / "epochs.yaml").write_text(text + "num_epochs: 2\n")
+    (project / "steps.yaml").write_text(text + "max_steps: 5\n")
+    assert resolve(project / "epochs.yaml", ["max_steps=5"]).identity == resolve(project / "steps.yaml").identity

@@ -139,3 +139,14 @@ def test_layers_of_ia3_are_part_of_the_identity(project):
     whole = identity(project, "adapter=ia3")
     assert identity(project, "adapter=ia3", "ia3_target_modules=[k, v, wo]", "ia3_feedforward_modules=[wo]") == whole
     assert identity(project, "adapter=ia3", "ia3_target_modules=[k, v]") != whole
+
+
+def test_validation_data_counts_by_its_content(project, write_rows):
+    before = identity(project)
+    write_rows(project / "dev.jsonl", 3)
+    one = identity(project, "val_datasets=[{path: dev.jsonl}]")
+    assert one != before
+    (project / "dev.jsonl").rename(project / "moved.jsonl")
+    assert identity(project, "val_datasets=[{path: moved.jsonl}]") == one
+    write_rows(project / "moved.jsonl", 4)
+    assert identity(project, "val_datasets=[{path: moved.jsonl}]") not in (before, one)

@@ -32,7 +32,9 @@ def ids(project, role):
 
 def test_each_role_gets_its_file_and_its_count(prepare, project):
     summary, warnings = prepare("val_set_size=2", "datasets.0.id_field=id", "test_datasets.0.id_field=id")
-    assert summary.leakage == {"train": LeakedDialogues(count=0, of=6, examples=())}
+    none = LeakedDialogues(count=0, of=6, examples=())
+    assert summary.leakage == {"train": none, "validation": none}
+    assert summary.overlap is None
     roles = {role: getattr(summary, role) for role in ("train", "validation", "test")}
     assert {role: (part.dialogues, part.pairs) for role, part in roles.items()} == {
         "train": (10, 10), "validation": (2, 2), "test": (6, 6),
@@ -44,6 +46,33 @@ def test_each_role_gets_its_file_and_its_count(prepare, project):
         content = (project / "run" / "data" / f"{role}.jsonl").read_bytes()
         assert part.sha256 == hashlib.sha256(content).hexdigest()
     assert summary.test.sources[0].path == str(project / "test.jsonl")
+
+
+def test_separate_validation_data_leaves_the_training_data_whole(prepare, project, write_rows):
+    write_rows(project / "talks" / "validation.jsonl", 4)
+    write_rows(project / "talks" / "train.jsonl", 3)
+    summary, warnings = prepare("val_datasets=[{path: ./talks}]")
+    assert (summary.train.dialogues, summary.validation.dialogues) == (12, 4)
+    assert ids(project, "validation") == [f"validation_{i}" for i in range(4)]
+    assert summary.validation.sources[0].split == "validation"
+    none = LeakedDialogues(count=0, of=6, examples=())
+    assert summary.leakage == {"train": none, "validation": none}
+    assert summary.overlap == LeakedDialogues(count=0, of=4, examples=())
+    assert warnings == []
+
+
+def test_validation_dialogues_that_are_trained_on_or_tested_are_reported(prepare, project):
+    lines = (project / "train.jsonl").read_text().splitlines(keepends=True)[:3]
+    (project / "dev.jsonl").write_text("".join([*lines, (project / "test.jsonl").read_text().splitlines()[0]]))
+    summary, warnings = prepare("val_datasets=[{path: dev.jsonl, id_field: id}]")
+    assert (summary.overlap.count, summary.overlap.of) == (3, 4)
+    assert (summary.leakage["validation"].count, summary.leakage["validation"].of) == (1, 6)
+    overlap, leakage = warnings
+    assert overlap.startswith(
+        "3 of 4 validation dialogues are also in the train data, wholly or nearly; the evaluation"
+    )
+    assert "for instance train_0 in train_0: 100 %" in overlap
+    assert leakage.startswith("1 of 6 test dialogues are also in the validation data, wholly or nearly; the scores")
 
 
 def test_a_zero_shot_prompt_reads_the_test_data_alone(prepare):

@@ -60,6 +60,18 @@ def problems_of(load, *arguments, **more):
             ["eval_steps of a.yaml:7", "early_stopping_patience of a.yaml:8"],
             "",
         ),
+        (
+            TRAIN + "val_set_size: 5\neval_steps: 2\n",
+            "val_datasets=[{path: x}]",
+            ["val_set_size of a.yaml:6"],
+            "val_datasets: [{path: x}]\neval_steps: 2\n",
+        ),
+        (
+            TRAIN + "val_datasets: [{path: x}]\n",
+            "val_set_size=5",
+            ["val_datasets of a.yaml:6"],
+            "val_set_size: 5\n",
+        ),
         (TRAIN + "adapter: lora\nlora_r: 8\n", "adapter=null", ["lora_r of a.yaml:7"], ""),
         (
             TRAIN + "wandb_project: x\nwandb_name: y\n",
@@ -104,7 +116,7 @@ def test_an_assignment_displaces_the_keys_of_the_file_that_it_leaves_without_eff
     load, text, assignment, displaced, same_as
 ):
     loaded = load(text, assignment)
-    assert list(loaded.displaced) == [f"--set {assignment} displaces {each}" for each in displaced]
+    assert loaded.document.displaced == [f"--set {assignment} displaces {each}" for each in displaced]
     if same_as is not None:
         assert loaded.recipe == load(text.splitlines(keepends=True)[0] + "".join(base_of(text)) + same_as).recipe
 
@@ -115,13 +127,13 @@ def base_of(text):
 
 def test_a_launcher_displaces_the_machines_of_the_other(load):
     loaded = load(TRAIN + "num_machines: 2\n", "launcher=slurm", "slurm={nodes: 1}")
-    assert list(loaded.displaced) == ["--set launcher=slurm displaces num_machines of a.yaml:6"]
+    assert loaded.document.displaced == ["--set launcher=slurm displaces num_machines of a.yaml:6"]
 
 
 def test_two_assignments_that_contradict_each_other_are_an_error(load):
     (problem,) = problems_of(load, TRAIN + "num_epochs: 2\n", "max_steps=5", "num_epochs=3")
     assert problem.startswith("--set num_epochs=3: num_epochs has no effect with max_steps")
-    assert load(TRAIN, "launcher=slurm", "slurm.nodes=2").displaced == ()
+    assert load(TRAIN, "launcher=slurm", "slurm.nodes=2").document.displaced == []
     found = problems_of(load, TRAIN + "launcher: slurm\nslurm: {nodes: 2}\n", "launcher=local", "slurm.nodes=3")
     assert "slurm has no effect without `launcher: slurm`" in found[0]
 
@@ -132,7 +144,7 @@ def test_a_contradiction_within_the_file_stays_an_error(load):
     assert [problem.split(":")[1] for problem in found] == ["6", "8"]
     assert "num_epochs has no effect" in found[0]
     assert "eval_steps has no effect" in found[1]
-    assert load(text, "max_steps=null", "val_set_size=5").displaced == ()
+    assert load(text, "max_steps=null", "val_set_size=5").document.displaced == []
 
 
 def test_an_assignment_that_needs_another_key_displaces_nothing(load):
@@ -151,13 +163,13 @@ def test_a_file_loses_to_overrides_which_lose_to_assignments(load):
     text = TRAIN + "num_epochs: 2\n"
     loaded = load(text, own={"max_steps": 5}, shared={"num_epochs": 3})
     assert loaded.recipe.max_steps == 5
-    assert list(loaded.displaced) == ["override max_steps of a.yaml displaces num_epochs of a.yaml:6"]
+    assert loaded.document.displaced == ["override max_steps of a.yaml displaces num_epochs of a.yaml:6"]
     loaded = load(TRAIN + "max_steps: 9\n", shared={"num_epochs": 3})
     assert (loaded.recipe.max_steps, loaded.recipe.num_epochs) == (None, 3)
-    assert list(loaded.displaced) == ["override num_epochs of a.yaml displaces max_steps of a.yaml:6"]
+    assert loaded.document.displaced == ["override num_epochs of a.yaml displaces max_steps of a.yaml:6"]
     loaded = load(text, "num_epochs=4", own={"max_steps": 5})
     assert (loaded.recipe.max_steps, loaded.recipe.num_epochs) == (None, 4)
-    assert list(loaded.displaced)[1:] == ["--set num_epochs=4 displaces max_steps of override max_steps of a.yaml"]
+    assert loaded.document.displaced[1:] == ["--set num_epochs=4 displaces max_steps (override max_steps of a.yaml)"]
 
 
 def test_an_assignment_of_a_comparison_reaches_a_recipe_that_reads_it(load):
@@ -167,7 +179,7 @@ def test_an_assignment_of_a_comparison_reaches_a_recipe_that_reads_it(load):
     assert ("lora_r",) not in loaded.document.overridden
     assert load(TRAIN, own={"adapter": "lora"}, routed=["lora_r=4"]).recipe.lora_r == 4
     loaded = load(TRAIN + "num_epochs: 2\n", routed=["max_steps=5"])
-    assert list(loaded.displaced) == ["--set max_steps=5 displaces num_epochs of a.yaml:6"]
+    assert loaded.document.displaced == ["--set max_steps=5 displaces num_epochs of a.yaml:6"]
 
 
 def test_the_document_that_is_given_stays_as_it_is(tmp_path):

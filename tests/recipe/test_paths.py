@@ -197,3 +197,40 @@ def test_a_split_of_a_json_file_may_be_named(found, project):
     (project / "all.json").write_text('{"train": [], "test": []}')
     _, problems = found("datasets.0.path=all.json", "datasets.0.split=train")
     assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "assignment", "displaced"),
+    [
+        ("base_model: google/flan-t5-base\nrevision_of_model: abc\n", "base_model=./model", "revision_of_model"),
+        (
+            "test_datasets: [{path: owner/name, split: dev}]\n",
+            "test_datasets.0.path=test.jsonl",
+            "test_datasets.0.split",
+        ),
+        ("test_datasets: [{path: owner/name, name: x}]\n", "test_datasets.0.path=test.jsonl", "test_datasets.0.name"),
+        (
+            "test_datasets: [{path: owner/name, revision: x}]\n",
+            "test_datasets.0.path=builtin/dialogues",
+            "test_datasets.0.revision",
+        ),
+    ],
+)
+def test_an_assigned_path_displaces_the_keys_that_it_leaves_without_effect(project, keys, assignment, displaced):
+    lines = {"kind": "kind: prompt", "base_model": "base_model: ./model", "test_datasets": "test_datasets: [{path: x}]"}
+    for line in keys.splitlines():
+        lines[line.partition(":")[0]] = line
+    (project / "a.yaml").write_text("\n".join(lines.values()) + "\n")
+    loaded = load_recipe(project / "a.yaml", [assignment])
+    recipe, problems = resolved(loaded)
+    assert problems == []
+    (said,) = loaded.document.displaced
+    assert said.startswith(f"--set {assignment} displaces {displaced} of {project}/a.yaml:")
+    assert recipe.revision_of_model is None
+    (source,) = recipe.test_datasets
+    assert (source.split, source.name, source.revision) == (None, None, None)
+
+
+def test_an_assigned_key_that_has_no_effect_on_the_path_of_the_file_is_an_error(found):
+    _, problems = found("test_datasets.0.split=test")
+    assert problems == ["split has no effect for a single file (got 'test' for test.jsonl); remove it"]

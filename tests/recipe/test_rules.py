@@ -93,8 +93,8 @@ def test_valid_recipes_have_no_problems(given):
             {"warmup_steps": 10, "lr_scheduler": "constant"},
             "with `lr_scheduler: constant`; use constant_with_warmup",
         ),
-        (TRAIN, {"early_stopping_patience": 2}, "without evaluation data; set val_set_size"),
-        (TRAIN, {"eval_steps": 10}, "without evaluation data; set val_set_size"),
+        (TRAIN, {"early_stopping_patience": 2}, "without validation data; set val_set_size or val_datasets"),
+        (TRAIN, {"eval_steps": 10}, "without validation data; set val_set_size or val_datasets"),
         (TRAIN, {"slurm": {"time": "1:00:00"}}, "without `launcher: slurm`; set it, or remove the section"),
         (
             TRAIN | {"launcher": "slurm", "slurm": {"nodes": 2}},
@@ -251,7 +251,7 @@ def test_save_steps_must_be_a_multiple_of_eval_steps():
         "save_steps must be a multiple of eval_steps (got 15 and 10)",
     )
     ((path, message),) = findings(TRAIN, val_set_size=10, save_steps=15)
-    assert (path, message.split(":")[0]) == ("save_steps", "save_steps with val_set_size needs eval_steps")
+    assert (path, message.split(":")[0]) == ("save_steps", "save_steps with validation data needs eval_steps")
 
 
 def test_two_systems_with_the_same_name_are_reported():
@@ -289,3 +289,53 @@ def test_a_tracking_uri_with_a_password_is_refused():
     assert path == ("mlflow_tracking_uri",)
     assert "must not contain a user or password" in message
     assert "secret" not in message
+
+
+VALIDATION = {"val_datasets": [{"path": "a/b"}]}
+
+
+def test_validation_data_from_two_keys_is_an_error_at_both():
+    both = findings(TRAIN, val_set_size=50, **VALIDATION)
+    assert both == [
+        ("val_set_size", "val_set_size has no effect with val_datasets; keep one of the two"),
+        ("val_datasets", "val_datasets has no effect with val_set_size; keep one of the two"),
+    ]
+    assert findings(TRAIN, val_set_size=0, **VALIDATION) == []
+
+
+@pytest.mark.parametrize("keys", [{"val_set_size": 50}, VALIDATION])
+def test_either_validation_data_will_do_for_evaluations(keys):
+    assert findings(TRAIN, early_stopping_patience=2, eval_steps=5, save_steps=5, **keys) == []
+    ((path, message),) = findings(TRAIN, save_steps=5, **keys)
+    assert (path, message.split(":")[0]) == ("save_steps", "save_steps with validation data needs eval_steps")
+
+
+def test_evaluations_without_validation_data_have_no_effect():
+    for key in ("early_stopping_patience", "eval_steps"):
+        assert findings(TRAIN, **{key: 2}) == [
+            (key, f"{key} has no effect without validation data; set val_set_size or val_datasets")
+        ]
+    parsed = parse(TRAIN | {"eval_steps": 5, "val_datasets": 3})
+    assert list(rule_problems({"eval_steps": 5}, parsed.recipe, parsed.wrong)) == []
+
+
+@pytest.mark.parametrize(
+    ("tested", "validated", "where"),
+    [
+        ({"path": "a/b", "split": "validation"}, {"path": "a/b"}, "a/b, split validation"),
+        ({"path": "a/b"}, {"path": "a/b", "split": "test"}, "a/b, split test"),
+        ({"path": "a.jsonl"}, {"path": "a.jsonl", "limit": 5}, "a.jsonl"),
+    ],
+)
+def test_validation_data_must_not_be_the_test_data(tested, validated, where):
+    ((path, message),) = findings(TRAIN, test_datasets=[tested], val_datasets=[{"path": "c/d"}, validated])
+    assert path == "val_datasets.1"
+    assert (
+        f"validation data must not come from the test data, because it selects the checkpoint (got {where}," in message
+    )
+
+
+def test_an_option_that_a_validation_data_set_does_not_read_is_reported():
+    ((path, message),) = findings(TRAIN, val_datasets=[{"path": "builtin/dialogues", "on_empty": "skip"}])
+    assert path == "val_datasets.0.on_empty"
+    assert "on_empty has no effect for builtin/dialogues" in message

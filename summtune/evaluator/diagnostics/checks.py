@@ -123,6 +123,14 @@ CHECKS: Mapping[str, Check] = {
         "do not trust the scores",
         always=True,
     ),
+    "leakage_validation": Check(
+        "Test dialogues in the validation data",
+        "At least 70 % of the test dialogue's runs of five words stand in one validation dialogue, on which the "
+        "checkpoint is selected.",
+        "{count} of {n} test dialogues are also in the validation data, wholly or nearly (for instance {examples})",
+        "the scores are not to be trusted",
+        always=True,
+    ),
     "leakage_exemplars": Check(
         "Test dialogues among the exemplars",
         "At least 70 % of the test dialogue's runs of five words are in one dialogue that exemplars are chosen from.",

@@ -27,7 +27,7 @@ def training_arguments(plan: TrainPlan, run_dir: Path, bf16: bool, steps: int) -
     """
     recipe = plan.recipe
     launch = plan.train
-    evaluates = recipe.val_set_size > 0
+    evaluates = recipe.validates
     by_steps = recipe.eval_steps is not None
     save_steps = recipe.save_steps or recipe.eval_steps
     recomputation: dict[str, Any] = {}

@@ -217,7 +217,7 @@ def _tokens(plan: TrainPlan, run_dir: Path, role: str, tokenizer: PreTrainedToke
     tokens = tokens_of(run_dir / DATA_FILES[role], encoder, recipe.target_len, run_dir / TOKENS, events)
     dialogues, cut, pairs = len(tokens.prompts), tokens.truncated, tokens.pairs
     if not pairs:
-        others = "" if role == "train" else ", or remove val_set_size"
+        others = "" if role == "train" else ", or remove val_set_size or val_datasets"
         why = (
             f", of which {cut} exceed sequence_len {recipe.sequence_len} and are left out by `long_dialogues: drop`); "
             f"raise sequence_len or use `long_dialogues: truncate_end`{others}"
