@@ -120,13 +120,13 @@ def measure(name: str, folder: Path, model: Path, bf16: bool, micro_batch: int) 
 
     local.command = command
     try:
-        resolved = resolve(recipe, sets, folder / "".join(c if c.isalnum() else "_" for c in f"{name} {bf16}"))
-        run_dir = run(resolved, Quiet(), fresh=True)
+        draft = resolve(recipe, sets, folder / "".join(c if c.isalnum() else "_" for c in f"{name} {bf16}"))
+        run_dir = run(draft, Quiet(), fresh=True)
     finally:
         local.command = original
     ranks = [json.loads(path.read_text()) for path in sorted(run_dir.glob("memory.rank*.json"))]
     measured = max(rank["peak_bytes"] for rank in ranks)
-    memory = resolved.memory
+    memory = draft.memory
     assert memory is not None
     estimated = memory.total + memory.offloaded
     return {

@@ -60,13 +60,17 @@ ROLES = {"datasets": "train", "test_datasets": "test"}
 def command(folder: Path) -> float:
     """Prepare the run directory as the command does; return the seconds."""
     from summtune.base.files import write_json
+    from summtune.plan.draft import TrainDraft, begin, model_of
     from summtune.plan.preparation import prepare_data
     from summtune.plan.resolve import resolve
 
     started = time.perf_counter()
-    plan = resolve(folder / "scaling.yaml").plan
+    draft = resolve(folder / "scaling.yaml")
+    assert isinstance(draft, TrainDraft)
+    assert draft.model_folder is not None
     run_dir = folder / "run"
-    plan = plan.model_copy(update={"data": prepare_data(plan.recipe, run_dir, lambda _: None)})
+    data = prepare_data(draft.recipe, run_dir, lambda _: None)
+    plan = begin(draft, model_of(draft, draft.model_folder, None), data)
     (run_dir / "logs").mkdir()
     write_json(run_dir / "plan.json", plan.to_json())
     return time.perf_counter() - started
@@ -74,14 +78,13 @@ def command(folder: Path) -> float:
 
 def tokenize(folder: Path) -> float:
     """Ask for the tokens of the training dialogues; return the seconds."""
-    from summtune.plan.plan import read_plan
+    from summtune.plan.plan import read_run_plan
     from summtune.runs.events import Events
     from summtune.work.training import stage as training
 
     run_dir = folder / "run"
-    plan = read_plan(run_dir)
-    assert plan.model is not None
-    tokenizer = training.load_tokenizer(Path(str(plan.model.folder)))
+    plan = read_run_plan(run_dir)
+    tokenizer = training.load_tokenizer(Path(plan.model.folder))
     started = time.perf_counter()
     training._pairs(plan, run_dir, "train", tokenizer, Events(run_dir, "train", 0))
     return time.perf_counter() - started
@@ -89,26 +92,28 @@ def tokenize(folder: Path) -> float:
 
 def train(folder: Path) -> float:
     """Train an epoch; return the seconds from the start of the stage to the end."""
-    from summtune.plan.plan import read_plan
+    from summtune.plan.plan import TrainPlan, read_run_plan
     from summtune.runs.events import Events
     from summtune.work.process.stopping import StopRequest
     from summtune.work.training import stage as training
 
     run_dir = folder / "run"
     started = time.perf_counter()
-    training.train(read_plan(run_dir), run_dir, Events(run_dir, "train", 0), StopRequest())
+    plan = read_run_plan(run_dir)
+    assert isinstance(plan, TrainPlan)
+    training.train(plan, run_dir, Events(run_dir, "train", 0), StopRequest())
     return time.perf_counter() - started
 
 
 def predict(folder: Path) -> float:
     """Summarize the test dialogues with the trained model; return the seconds of the stage."""
-    from summtune.plan.plan import read_plan
+    from summtune.plan.plan import read_run_plan
     from summtune.runs.events import Events
     from summtune.work.generation import prediction
 
     run_dir = folder / "run"
     started = time.perf_counter()
-    prediction.predict(read_plan(run_dir), run_dir, Events(run_dir, "predict", 0))
+    prediction.predict(read_run_plan(run_dir), run_dir, Events(run_dir, "predict", 0))
     return time.perf_counter() - started
 
 

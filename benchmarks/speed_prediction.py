@@ -24,7 +24,7 @@ def predicted(
         programs: the dialogues and what else is said on the command line.
     """
     from summtune.launchers import local
-    from summtune.plan.plan import Launch
+    from summtune.plan.launch import Launch
 
     # What `summtune run` gives its workers.
     device: Any = "cuda" if setting.cuda else "cpu"

@@ -19,7 +19,7 @@ import psutil
 
 from summtune.base.errors import SummtuneError, os_error_text
 from summtune.base.printing import say
-from summtune.plan.plan import Plan, read_plan
+from summtune.plan.plan import RunPlan, TrainPlan, read_run_plan
 from summtune.runs.events import Events
 from summtune.runs.run_directory import mark_complete
 from summtune.work.process.importing import uncollected
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> int:
     (run_dir / "logs").mkdir(exist_ok=True)
     _log_to(run_dir / "logs" / f"{stages[0]}.rank{rank}.log")
     _end_with_parent()
-    plan = read_plan(run_dir)
+    plan = read_run_plan(run_dir)
     for stage in stages:
         events = Events(run_dir, stage, rank)
         events.started()
@@ -72,16 +72,15 @@ def main(arguments: Sequence[str], stop: StopRequest) -> int:
     return 0
 
 
-def _run(stage: str, plan: Plan, run_dir: Path, events: Events, stop: StopRequest) -> None:
+def _run(stage: str, plan: RunPlan, run_dir: Path, events: Events, stop: StopRequest) -> None:
     match stage:
         case "train":
             with uncollected():
                 from summtune.work.process.precision import use_bf16
                 from summtune.work.process.preflight import meet
 
-            launch = plan.stages[0].launch
-            assert launch is not None
-            precision = "bf16" if use_bf16(plan.recipe.bf16, launch.device) else "fp32"
+            assert isinstance(plan, TrainPlan), "only a training has this stage"
+            precision = "bf16" if use_bf16(plan.recipe.bf16, plan.train.device) else "fp32"
             # Before the slow imports, which take some machines longer than others.
             company = meet(run_dir, precision)
             with uncollected():

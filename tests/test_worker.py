@@ -5,11 +5,11 @@ import sys
 import time
 
 import pytest
+from made_up_recipes import made_up_plan
 
 from summtune import worker
 from summtune.base.errors import DataError
 from summtune.base.files import read_jsonl, write_json
-from summtune.recipe.keys import Recipe
 from summtune.runs.events import events_file
 from summtune.work.process.stopping import Stopped, StopRequest
 
@@ -17,17 +17,7 @@ from summtune.work.process.stopping import Stopped, StopRequest
 @pytest.fixture
 def run_dir(tmp_path, monkeypatch):
     """A run directory with a plan, and a worker that writes to the test's own output."""
-    plan = {
-        "kind": "train",
-        "name": "lora",
-        "identity": "0" * 64,
-        "recipe_path": str(tmp_path / "lora.yaml"),
-        "created_at": "2026-01-01T00:00:00Z",
-        "git_commit": None,
-        "versions": {},
-        "recipe": Recipe(kind="train").as_given_for_kind(),
-    }
-    write_json(tmp_path / "plan.json", plan)
+    write_json(tmp_path / "plan.json", made_up_plan().to_json())
     monkeypatch.setattr(worker, "_log_to", lambda path: None)
     monkeypatch.delenv(worker.PARENT, raising=False)
     monkeypatch.delenv("RANK", raising=False)

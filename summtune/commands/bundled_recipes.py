@@ -26,6 +26,7 @@ def copy_recipe(name: str, to: Path | None) -> list[Path]:
     Raises:
         InputError: no such recipe, or a file is already there.
     """
+    from summtune.recipe.keys import CompareRecipe
     from summtune.recipe.loading import load_recipe
 
     folder = package_path("recipes")
@@ -34,7 +35,8 @@ def copy_recipe(name: str, to: Path | None) -> list[Path]:
         known = [path.relative_to(folder).with_suffix("").as_posix() for path, _ in list_recipes()]
         raise InputError(f"no such recipe (got {name!r}){hint(name, known)}; `summtune recipes` lists them")
     target = to or Path(source.name)
-    compared = load_recipe(source).recipe.recipes or ()
+    recipe = load_recipe(source).recipe
+    compared = recipe.recipes if isinstance(recipe, CompareRecipe) else ()
     names = [entry if isinstance(entry, str) else entry.recipe for entry in compared]
     files = {target: source} | {target.parent / name: source.parent / name for name in names}
     for path in files:

@@ -174,7 +174,8 @@ def evaluate(
     as_json: _Json = False,
 ) -> None:
     """Score the outputs of any system."""
-    from summtune.commands.evaluate import Call, score_outputs
+    from summtune.commands.evaluate import score_outputs
+    from summtune.commands.evaluate_terms import Call
 
     call = Call(
         file=file,

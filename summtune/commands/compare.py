@@ -13,7 +13,9 @@ from summtune.base.printing import show_json
 from summtune.commands.pipeline import Display, run
 from summtune.commands.results import show_comparison
 from summtune.launchers.machines import OtherMachines
-from summtune.plan.resolve import Resolved
+from summtune.plan.beginning import origin_now
+from summtune.plan.draft import CompareDraft, RunDraft, complete_comparison
+from summtune.plan.plan import origin_of, read_plan
 from summtune.runs.run_directory import as_written, check_free, clear, leaving_nothing, locked
 
 
@@ -49,7 +51,7 @@ def comparison_of(runs: Sequence[tuple[str | None, Path]]) -> dict[str, Any]:
 
 
 def run_comparison(
-    resolved: Resolved,
+    draft: CompareDraft,
     display: Display,
     fresh: bool = False,
     detach: bool = False,
@@ -58,7 +60,7 @@ def run_comparison(
     """Run every system of a comparison that is not complete, and compare them.
 
     Args:
-        resolved: the comparison.
+        draft: of the comparison's plan.
         display: told what goes on.
         fresh: begin every system anew.
         detach: do not wait for Slurm jobs: those of all systems are submitted.
@@ -76,25 +78,27 @@ def run_comparison(
     from summtune.report import write_compare_report
     from summtune.report.model_card import model_card
 
-    run_dir = resolved.run_dir
-    known = check_free(run_dir, resolved.plan.identity)
+    run_dir = draft.run_dir
+    known = check_free(run_dir, draft.identity)
     with leaving_nothing(run_dir), locked(run_dir):
+        begun = None if fresh or not known else origin_of(read_plan(run_dir))
         if known and fresh:
             clear(run_dir)
-        write_bytes(run_dir / "recipe.yaml", resolved.loaded.document.text)
-        write_json(run_dir / "plan.json", resolved.plan.to_json())
+        plan = complete_comparison(draft, begun or origin_now(draft.loaded.path.parent))
+        write_bytes(run_dir / "recipe.yaml", draft.loaded.document.text)
+        write_json(run_dir / "plan.json", plan.to_json())
         try:
-            complete = _run_systems(resolved.parts, display, fresh, detach, others)
+            complete = _run_systems(draft.parts, display, fresh, detach, others)
         except BaseException:
-            if not known and not any((part.run_dir / "plan.json").exists() for _, part in resolved.parts):
+            if not known and not any((part.run_dir / "plan.json").exists() for _, part in draft.parts):
                 clear(run_dir)  # nothing was started
             raise
         if not complete:
             return None
-        display.stage("compare", f"{len(resolved.parts)} systems")
+        display.stage("compare", f"{len(draft.parts)} systems")
         with as_written(run_dir):
-            systems = [read_system(name, part.run_dir) for name, part in resolved.parts]
-            comparison = compare(systems, resolved.plan.recipe.baseline or systems[0].name)
+            systems = [read_system(name, part.run_dir) for name, part in draft.parts]
+            comparison = compare(systems, draft.recipe.baseline or systems[0].name)
             write_json(run_dir / "comparison.json", comparison)
             for system in systems:
                 if system.kind == "train":
@@ -104,7 +108,7 @@ def run_comparison(
 
 
 def _run_systems(
-    parts: Sequence[tuple[str, Resolved]], display: Display, fresh: bool, detach: bool, others: OtherMachines | None
+    parts: Sequence[tuple[str, RunDraft]], display: Display, fresh: bool, detach: bool, others: OtherMachines | None
 ) -> bool:
     """Run the systems and return whether all are complete."""
     done: set[Path] = set()

@@ -16,8 +16,9 @@ from summtune.base.visible import message_line
 from summtune.machine.fitting import GPU_COUNTS, Fit, fastest, fits, model_shape
 from summtune.machine.inventory import Finding, inventory
 from summtune.machine.memory import takes_bf16
-from summtune.recipe.keys import Recipe
+from summtune.recipe.keys import TrainRecipe, required_keys
 from summtune.recipe.loading import load_recipe
+from summtune.recipe.parsing import example
 from summtune.recipe.paths import resolve_paths
 from summtune.report.table import print_rows
 
@@ -49,7 +50,6 @@ def doctor(recipe: Path | None, gpu_gib: float | None, model: str | None, as_jso
         if not 0 < gpu_gib * 2**30 < math.inf:
             raise InputError(f"--gpu-memory is a size in GiB (got {gpu_gib:g}); give that of one GPU, such as 40")
         planned = _planned(recipe, model)
-        assert planned.base_model is not None
         bf16 = takes_bf16(planned, (), "cuda")
         found = fits(planned, model_shape(planned.base_model), int(gpu_gib * 2**30), bf16)
     said = list(inventory())
@@ -61,17 +61,19 @@ def doctor(recipe: Path | None, gpu_gib: float | None, model: str | None, as_jso
         _print_fits(planned, found, gpu_gib, console)
 
 
-def _planned(path: Path | None, model: str | None) -> Recipe:
+def _planned(path: Path | None, model: str | None) -> TrainRecipe:
     if path is None:
-        return Recipe.model_validate({"kind": "train", "base_model": model or _DEFAULT_MODEL})
+        required = {key: example("train", key) for key in required_keys("train")}
+        return TrainRecipe.model_validate(required | {"kind": "train", "base_model": model or _DEFAULT_MODEL})
+    loaded = load_recipe(path)
+    if not isinstance(loaded.recipe, TrainRecipe):
+        raise InputError(
+            f"only a training is estimated (got kind: {loaded.recipe.kind} in {path}); name a recipe of kind train"
+        )
     # Not `check`: what this machine lacks is among the facts, and the recipe may be for another one.
-    recipe, problems = resolve_paths(load_recipe(path))
+    recipe, problems = resolve_paths(loaded.recipe, loaded)
     if problems:
         raise RecipeError(problems)
-    if recipe.kind != "train":
-        raise InputError(
-            f"only a training is estimated (got kind: {recipe.kind} in {path}); name a recipe of kind train"
-        )
     return recipe.model_copy(update={"base_model": model}) if model else recipe
 
 
@@ -90,7 +92,7 @@ def _print_findings(said: list[Finding], console: SafeConsole) -> None:
             console.print(labelled(f"  {'':>{width}}", fact.problem), soft_wrap=True)
 
 
-def _print_fits(recipe: Recipe, found: list[Fit], gib: float, console: SafeConsole) -> None:
+def _print_fits(recipe: TrainRecipe, found: list[Fit], gib: float, console: SafeConsole) -> None:
     recomputed = "on" if recipe.gradient_checkpointing else "off"
     console.print(
         f"\n{message_line(str(recipe.base_model))} on GPUs of {gib:g} GiB: micro_batch_size "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.text import Text
 
@@ -17,9 +16,11 @@ from summtune.launchers.sbatch_script import sbatch_script
 from summtune.launchers.slurm import SCRIPT
 from summtune.machine.fitting import fastest, fits, room
 from summtune.machine.model_shapes import shape_of
-from summtune.plan.plan import Batch, launch_groups
+from summtune.plan.draft import CompareDraft, Draft, RunDraft, TrainDraft
+from summtune.plan.launch import Batch, global_batch
 from summtune.plan.preparation import count_pairs
-from summtune.plan.resolve import Resolved
+from summtune.recipe.keys import TrainRecipe
+from summtune.recipe.sections import Slurm
 
 
 def print_commands(commands: Sequence[str], console: SafeConsole) -> None:
@@ -29,62 +30,70 @@ def print_commands(commands: Sequence[str], console: SafeConsole) -> None:
         _verbatim(console, command_line, 4)
 
 
-def print_plan(resolved: Resolved, console: SafeConsole) -> None:
-    """Print the stages, the exact commands and configs, the batch arithmetic and the memory estimate of a plan."""
-    plan = resolved.plan
-    console.print(Text.assemble((message_line(plan.name), "bold underline"), f"  kind: {plan.kind}"))
-    _line(console, "run directory", str(resolved.run_dir))
-    if plan.kind == "compare":
-        _line(console, "systems", ", ".join(system.name for system in plan.systems))
-        return
-    _line(console, "stages", " → ".join(["data", *(stage.name for stage in plan.stages)]))
-    assert plan.model is not None
-    where = "" if plan.model.folder else "  (on the hub: fetched when it runs)"
-    _line(console, "model", plan.model.base_model + where)
-    total, trainable = plan.model.total_parameters, plan.model.trainable_parameters
-    if total is not None and trainable is not None:
+def print_comparison(draft: CompareDraft, console: SafeConsole) -> None:
+    """Print where a comparison goes, and its systems."""
+    _head(draft, console)
+    _line(console, "systems", ", ".join(name for name, _ in draft.parts))
+
+
+def print_plan(draft: RunDraft, console: SafeConsole) -> None:
+    """Print the stages, the exact commands and configs, the batch arithmetic and the memory estimate of a run."""
+    _head(draft, console)
+    recipe = draft.recipe
+    _line(console, "stages", " → ".join(["data", *(name for group in draft.stages for name in group.names)]))
+    where = "" if draft.model_folder else "  (on the hub: fetched when it runs)"
+    _line(console, "model", recipe.base_model + where)
+    if draft.parameters is not None:
+        total, trainable = draft.parameters.total, draft.parameters.trainable
         _line(console, "parameters", f"trains {numbers.parameters(trainable, total)}" if trainable else f"{total:,}")
-    if plan.batch is not None:
-        _line(console, "batch", _batch_text(Batch.of(plan.recipe, plan.batch.processes, count_pairs(plan.recipe))))
-    _line(console, "memory", _memory_text(resolved))
-    for group in launch_groups(plan.stages):
-        launch = group[0].launch
+    if isinstance(draft, TrainDraft):
+        _line(console, "batch", _batch_text(draft))
+    _line(console, "memory", _memory_text(draft))
+    for group in draft.stages:
+        launch = group.launch
         if launch is None:
             continue
-        names = [stage.name for stage in group]
         where = (
             f" on {launch.machines} machines (each adds its rank and where they meet)" if launch.machines > 1 else ""
         )
         _line(
             console,
-            " and ".join(names),
+            " and ".join(group.names),
             f"{launch.processes} × {launch.device}{where}, {launch.distribution.replace('_', ' ')}",
         )
-        _verbatim(console, shlex.join(command(launch, resolved.run_dir, names)), 4)
+        _verbatim(console, shlex.join(command(launch, draft.run_dir, group.names)), 4)
         _verbatim(console, f"{launch.config_file}:", 4)
-        _verbatim(console, to_yaml(accelerate_config(launch, resolved.run_dir)), 6)
-    if plan.recipe.launcher == "slurm":
+        _verbatim(console, to_yaml(accelerate_config(launch, draft.run_dir)), 6)
+    if recipe.launcher == "slurm":
         _line(console, SCRIPT, "(for sbatch)")
-        _verbatim(console, sbatch_script(plan, resolved.run_dir), 4)
-    if plan.recipe.deepspeed is not None:
-        _line(console, "ds_config.json", f'{plan.recipe.deepspeed} ("auto" is filled in from the recipe)')
+        _verbatim(console, sbatch_script(draft.name, recipe.slurm or Slurm(), draft.stages, draft.run_dir), 4)
+    if isinstance(recipe, TrainRecipe) and recipe.deepspeed is not None:
+        _line(console, "ds_config.json", f'{recipe.deepspeed} ("auto" is filled in from the recipe)')
 
 
-def _batch_text(batch: Batch) -> str:
+def _head(draft: Draft, console: SafeConsole) -> None:
+    console.print(Text.assemble((message_line(draft.name), "bold underline"), f"  kind: {draft.recipe.kind}"))
+    _line(console, "run directory", str(draft.run_dir))
+
+
+def _batch_text(draft: TrainDraft) -> str:
+    recipe, processes = draft.recipe, draft.train.processes
     text = (
-        f"global batch {batch.global_batch:,} = {batch.micro_batch_size:,} micro × "
-        f"{batch.gradient_accumulation_steps:,} accumulation × {batch.processes:,} processes"
+        f"global batch {global_batch(recipe, processes):,} = {recipe.micro_batch_size:,} micro × "
+        f"{recipe.gradient_accumulation_steps:,} accumulation × {processes:,} processes"
     )
-    if batch.pairs is None:
-        steps = f"{batch.optimizer_steps:,}" if batch.optimizer_steps else "counted when the data has been fetched"
+    pairs = count_pairs(recipe)
+    if pairs is None:
+        steps = f"{recipe.max_steps:,}" if recipe.max_steps else "counted when the data has been fetched"
         return f"{text}; optimizer steps: {steps}"
+    batch = Batch.of(recipe, processes, pairs)
     steps = f"{batch.steps_per_epoch:,} steps an epoch, {batch.optimizer_steps:,} optimizer steps"
     return f"{text}; {batch.pairs:,} pairs, {steps}"
 
 
-def _memory_text(resolved: Resolved) -> str:
-    memory = resolved.memory
-    if memory is None:
+def _memory_text(draft: RunDraft) -> str:
+    memory = draft.memory if isinstance(draft, TrainDraft) else None
+    if not isinstance(draft, TrainDraft) or memory is None:
         return "estimated for training recipes of T5 models only"
     parts = [
         f"{name} {numbers.size(part)}"
@@ -98,13 +107,13 @@ def _memory_text(resolved: Resolved) -> str:
         parts.append(f"buffers {numbers.size(memory.buffers)}")
     parts.append(f"activations up to {numbers.size(memory.activations)}")
     text = f"about {numbers.size(memory.total)} on each device ({', '.join(parts)})"
-    if resolved.bf16 and resolved.plan.recipe.bf16 == "auto" and not resolved.gpus:
+    if draft.bf16 and draft.recipe.bf16 == "auto" and not draft.gpus:
         text += ", taking it that the GPUs have bf16"
     if memory.host:
         text += f"; {numbers.size(memory.host)} of host memory on each node"
-    smallest = min((gpu.memory_bytes for gpu in resolved.gpus), default=None)
+    smallest = min((gpu.memory_bytes for gpu in draft.gpus), default=None)
     if smallest is not None and memory.total > room(smallest):
-        text += f"; the smallest device has {numbers.size(smallest)}: {_advice(resolved, smallest)}"
+        text += f"; the smallest device has {numbers.size(smallest)}: {_advice(draft, smallest)}"
     return text
 
 
@@ -113,17 +122,15 @@ def _verbatim(console: SafeConsole, text: str, indent: int) -> None:
         console.print(f"{' ' * indent}{line}", soft_wrap=True)
 
 
-def _advice(resolved: Resolved, smallest: int) -> str:
+def _advice(draft: TrainDraft, smallest: int) -> str:
     """Return what would make a training fit a device of so many bytes."""
-    plan = resolved.plan
+    recipe, processes = draft.recipe, draft.train.processes
     less = "lower micro_batch_size or set gradient_checkpointing"
-    if plan.model is None or plan.batch is None or plan.recipe.adapter is not None:
+    shape = shape_of(recipe.base_model, draft.model_folder)
+    if shape is None or recipe.adapter is not None:
         return less
-    shape = shape_of(plan.model.base_model, Path(plan.model.folder) if plan.model.folder else None)
-    if shape is None:
-        return less
-    found = fits(plan.recipe, shape, smallest, resolved.bf16, counts=[plan.batch.processes])
-    way = fastest(found, plan.batch.processes)
+    found = fits(recipe, shape, smallest, draft.bf16, counts=[processes])
+    way = fastest(found, processes)
     if way is None or way == "none":
         return f"{less}, or add `adapter: lora`"
     return f"it would fit with `deepspeed: ds_configs/{way}.json`, or {less}"

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from summtune.base.console import SafeConsole
-from summtune.base.errors import InputError, RecipeError
-from summtune.base.files import read_json, write_json, write_jsonl
+from summtune.base.errors import InputError
+from summtune.base.files import write_json, write_jsonl
 from summtune.base.hashing import hash_of
 from summtune.base.hints import hint
-from summtune.base.places import is_local
 from summtune.base.printing import say, show_json
-from summtune.base.version import __version__
+from summtune.commands.evaluate_terms import Call, ScorablePlan, run_of, terms_of
 from summtune.commands.results import show_scores
 from summtune.data.external_predictions import (
     STDIN,
@@ -23,57 +20,19 @@ from summtune.data.external_predictions import (
     GivenRows,
     PredictionColumns,
     read_external_predictions,
-    reference_columns,
     with_texts,
 )
 from summtune.data.grouping import repeated_sentence
 from summtune.data.matching import repeated_dialogues, with_dialogues, with_own_references
-from summtune.data.reading import first_columns, read_dialogues
+from summtune.data.reading import read_dialogues
 from summtune.evaluator.evaluation import Evaluation, evaluate, write_evaluation
-from summtune.plan.keys import evaluation_identity
-from summtune.recipe.document import Document
-from summtune.recipe.keys import DatasetSource, EvaluationSettings, Recipe
-from summtune.recipe.loading import load_document
-from summtune.recipe.paths import resolve_paths
-from summtune.recipe.yaml_reader import read_yaml_file
+from summtune.plan.beginning import origin_now
+from summtune.plan.plan import ScoredPlan, Scoring
+from summtune.recipe.sections import DatasetSource, EvaluationSettings
 from summtune.runs.records import Prediction
 from summtune.runs.run_directory import adopt, check_free, identity_in, leaving_nothing, locked, preparing
 
-_KIND = "scored"
 _SCORERS = ("rouge_score", "sentencex", "evaluate")
-
-
-@dataclass(frozen=True)
-class Call:
-    """What is scored against what, as the command line was given it; None and empty where it was not.
-
-    Args:
-        file: predictions, ``-`` for plain lines from standard input; or the rows themselves.
-        references: the data set that holds the dialogues with their references; default: the file itself.
-        reference_texts: of each prediction, in their order, where a program gives the texts themselves.
-        dialogue_texts: the dialogue of each prediction likewise.
-        prediction_field, summary_fields, dialogue_field, id_field, split: which columns and split are read.
-        reference_id_field: the column with the ids of ``references`` where it is called otherwise there.
-        skip_empty: whether rows of ``references`` without a dialogue or summary are skipped.
-        sets: assignments to keys of the recipe's evaluation section.
-        recipe: a recipe whose evaluation section, and test data, are taken.
-        name: how the system is called.
-    """
-
-    file: str | GivenRows
-    references: str | None = None
-    reference_texts: Sequence[Sequence[str]] | None = None
-    dialogue_texts: Sequence[str] | None = None
-    prediction_field: str | None = None
-    summary_fields: tuple[str, ...] = ()
-    dialogue_field: str | None = None
-    id_field: str | None = None
-    reference_id_field: str | None = None
-    skip_empty: bool = False
-    split: str | None = None
-    sets: Sequence[str] = ()
-    recipe: Path | None = None
-    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -124,9 +83,9 @@ def score(call: Call, say: Callable[[str], None]) -> Scored:
         InputError: something that the call names cannot be used.
         StageError: a metric failed.
     """
-    run = _run_of(call)
-    recipe = _recipe(call, run, say)
-    sources = _sources(call, recipe)
+    run = run_of(call)
+    terms = terms_of(call, run, say)
+    sources = terms.sources
     ids = (call.id_field, *(source.id_field for source in sources), "id")
     if call.reference_id_field is not None:
         ids = (call.id_field, "id", call.reference_id_field)
@@ -156,8 +115,8 @@ def score(call: Call, say: Callable[[str], None]) -> Scored:
     return Scored(
         name=call.name or _name(call, run),
         predictions=predictions,
-        evaluation=evaluate(predictions, recipe.evaluation),
-        settings=recipe.evaluation,
+        evaluation=evaluate(predictions, terms.settings),
+        settings=terms.settings,
         file=_origin(call.file),
         references=used,
     )
@@ -171,29 +130,24 @@ def write_scored(scored: Scored, into: Path) -> None:
     """
     from summtune.report import write_run_report
 
-    evaluation = {"evaluation": scored.settings.model_dump(mode="json")}
+    evaluation = scored.evaluation
     identity = hash_of(
-        [
-            scored.evaluation.ids_sha256,
-            scored.evaluation.outputs_sha256,
-            {"evaluation": evaluation_identity(evaluation["evaluation"])},
-        ]
+        [evaluation.ids_sha256, evaluation.outputs_sha256, {"evaluation": scored.settings.model_dump(mode="json")}]
     )
-    plan = {
-        "kind": _KIND,
-        "name": scored.name,
-        "identity": identity,
-        "versions": {"summtune": __version__} | {package: version(package) for package in _SCORERS},
-        "recipe": evaluation | {"predictions": scored.file, "references": scored.references},
-    }
+    plan = ScoredPlan(
+        name=scored.name,
+        identity=identity,
+        recipe=Scoring(evaluation=scored.settings, predictions=scored.file, references=scored.references),
+        **dict(origin_now(Path.cwd(), _SCORERS)),
+    )
     check_free(into, identity)
     with leaving_nothing(into), locked(into):
         with preparing(into) as prepared:
             write_jsonl(prepared / "predictions.jsonl", (prediction.to_json() for prediction in scored.predictions))
             unknown = {"trainable_parameters": None, "total_parameters": None}
             write_json(prepared / "prediction_stats.json", unknown)
-            write_evaluation(prepared, scored.evaluation)
-            write_json(prepared / "plan.json", plan)
+            write_evaluation(prepared, evaluation)
+            write_json(prepared / "plan.json", plan.to_json())
             adopt(prepared, into)
         write_run_report(into)
 
@@ -203,23 +157,9 @@ def check_place(into: Path) -> None:
     identity_in(into)
 
 
-def _run_of(call: Call) -> dict[str, Any] | None:
-    """Return the plan of the run whose ``predictions.jsonl`` is scored; None for any other file."""
-    if isinstance(call.file, GivenRows):
-        return None
-    path = Path(call.file)
-    if path.name != "predictions.jsonl" or not (path.parent / "plan.json").is_file():
-        return None
-    try:
-        plan: dict[str, Any] = read_json(path.parent / "plan.json")
-        return plan if isinstance(plan["name"], str) and isinstance(plan["recipe"]["evaluation"], dict) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _name(call: Call, run: dict[str, Any] | None) -> str:
+def _name(call: Call, run: ScorablePlan | None) -> str:
     if run is not None:
-        return str(run["name"])
+        return run.name
     if isinstance(call.file, GivenRows):
         return call.file.shown
     return "standard input" if call.file == STDIN else Path(call.file).stem
@@ -230,79 +170,6 @@ def _origin(file: str | GivenRows) -> str:
     if isinstance(file, GivenRows):
         return file.shown
     return file if file == STDIN else str(Path(file).absolute())
-
-
-def _recipe(call: Call, run: dict[str, Any] | None, say: Callable[[str], None]) -> Recipe:
-    """Return a recipe with the call's evaluation section and test data, checked as recipes are, paths absolute.
-
-    The section is that of the named recipe, else that of the run that the file belongs to, else the defaults.
-    """
-    if call.recipe is not None:
-        document = read_yaml_file(call.recipe)
-        if isinstance(document.value, dict) and document.value.get("kind") == "compare":
-            raise InputError(
-                f"a comparison has no evaluation section (got --recipe {call.recipe}); name one of its recipes"
-            )
-    else:
-        # The least that a recipe needs; nothing but its evaluation section and its test data is looked at.
-        least = {
-            "kind": "prompt",
-            "base_model": "builtin/flan-t5-nano",
-            "test_datasets": [{"path": "builtin/dialogues"}],
-        }
-        document = Document("summtune evaluate", least | {"evaluation": run["recipe"]["evaluation"] if run else {}})
-    if run is not None and call.recipe is None:
-        say(f"scored with the evaluation settings of the run in {Path(str(call.file)).parent}")
-    if call.references is not None:
-        document.assign("test_datasets", [_source(call)], f"--references {call.references}", Path.cwd())
-    sets = [f"evaluation.{each.removeprefix('evaluation.')}" for each in call.sets]
-    loaded = load_document(document, call.recipe or Path.cwd() / "evaluate.yaml", sets)
-    recipe, problems = resolve_paths(loaded)
-    if problems:
-        raise RecipeError(problems)
-    return recipe
-
-
-def _source(call: Call) -> dict[str, Any]:
-    given = {
-        "path": call.references,
-        "dialogue_field": call.dialogue_field,
-        "summary_field": list(call.summary_fields) or None,
-        "id_field": call.reference_id_field or call.id_field,
-        "split": call.split,
-        "on_empty": "skip" if call.skip_empty else None,
-    }
-    return {key: value for key, value in given.items() if value is not None}
-
-
-def _sources(call: Call, recipe: Recipe) -> list[DatasetSource]:
-    """Return the data sets that may hold the references; columns that nobody named are found by their names."""
-    for option, value in (
-        ("--split", call.split),
-        ("--reference-id-field", call.reference_id_field),
-        ("--skip-empty", call.skip_empty or None),
-    ):
-        if call.references is None and value is not None:
-            given = option if value is True else f"{option} {value}"
-            raise InputError(f"{option} is of the data set that --references names (got {given} alone)")
-    if call.references is None:
-        return list(recipe.test_datasets or ()) if call.recipe is not None else []
-    assert recipe.test_datasets is not None
-    (source,) = recipe.test_datasets
-    if not is_local(source.path):
-        return [source]
-    names = first_columns(source, "test")
-    found: dict[str, Any] = {}
-    if not call.summary_fields:
-        found["summary_field"] = next(iter(reference_columns(names, source.path)), source.summary_field)
-    if source.id_field is None and "id" in names:
-        found["id_field"] = "id"
-    elif call.reference_id_field is None and call.id_field is not None and names and call.id_field not in names:
-        raise InputError(
-            f"{source.path} has no column {call.id_field}{hint(call.id_field, names)} (got columns: "
-            f"{', '.join(names)}); name the one that holds its ids with --reference-id-field"
-        )
-    return [source.model_copy(update=found)]
 
 
 def _matched(

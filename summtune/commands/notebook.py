@@ -14,10 +14,12 @@ from summtune.base.files import expanded, read_json
 from summtune.base.printing import say
 from summtune.commands.compare import comparison_of
 from summtune.commands.display import TerminalDisplay, WarningsDisplay
-from summtune.commands.evaluate import Call, check_place, score, write_scored
-from summtune.commands.run import run_resolved
+from summtune.commands.evaluate import check_place, score, write_scored
+from summtune.commands.evaluate_terms import Call
+from summtune.commands.run import run_draft
 from summtune.data.external_predictions import GivenRows
 from summtune.evaluator.resampling import Estimate
+from summtune.plan.draft import machines_of
 from summtune.plan.resolve import resolve
 from summtune.recipe.document import Document
 from summtune.recipe.given import assignments, document_of
@@ -119,13 +121,13 @@ def run(
     console = SafeConsole(stderr=True, force_jupyter=False)  # lines on stderr, also where rich could write HTML
     with WarningsDisplay(console) if quiet else TerminalDisplay(console) as display:
         display.wait("recipe", "reading and checking")
-        resolved = resolve(path, assignments(overrides), _path(output_dir), document=document)
-        if resolved.machines > 1:
+        draft = resolve(path, assignments(overrides), _path(output_dir), document=document)
+        if machines_of(draft) > 1:
             raise InputError(
-                f"a run on several machines is started by a command on each (got num_machines: {resolved.machines}); "
+                f"a run on several machines is started by a command on each (got num_machines: {machines_of(draft)}); "
                 "use `summtune run` on each of them, or launcher: slurm"
             )
-        run_dir = run_resolved(resolved, display, fresh)
+        run_dir = run_draft(draft, display, fresh)
     assert run_dir is not None, "only a detached job leaves no run behind"
     return _read(run_dir)
 

@@ -6,23 +6,25 @@ import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from summtune.base.errors import ModelError, StageError, os_error_text
 from summtune.base.files import read_json, write_bytes, write_json, write_text
 from summtune.base.places import BUILTIN_DATASETS, is_local
 from summtune.data.hub_access import fetch_model
-from summtune.deepspeed.configs import DS_CONFIG, read_ds_config, sized
+from summtune.deepspeed.configs import DS_CONFIG
 from summtune.launchers import slurm
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import Listener, run_processes
 from summtune.launchers.machines import OtherMachines
 from summtune.machine.model_limits import facts_of, misfits
-from summtune.plan.keys import identify, model_identity
-from summtune.plan.plan import Batch, Plan, StagePlan, launch_groups, read_plan
+from summtune.plan.beginning import Model
+from summtune.plan.draft import RunDraft, TrainDraft, begin, complete, model_of
+from summtune.plan.keys import identify
+from summtune.plan.launch import Launch, StageName, global_batch, stage_groups
+from summtune.plan.plan import RunPlan, TrainPlan, beginning_of, read_plan, read_run_plan
 from summtune.plan.preparation import prepare_data
-from summtune.plan.resolve import Resolved
-from summtune.recipe.keys import Recipe
+from summtune.recipe.keys import RunRecipe
 from summtune.runs import checkpoints
 from summtune.runs.run_directory import (
     PARTIAL_PREDICTIONS,
@@ -58,7 +60,7 @@ class Display(Protocol):
 
 
 def run(
-    resolved: Resolved,
+    draft: RunDraft,
     display: Display,
     fresh: bool = False,
     detach: bool = False,
@@ -67,7 +69,7 @@ def run(
     """Run every stage of a prompt or train recipe that is not complete.
 
     Args:
-        resolved: the recipe with its plan.
+        draft: of the recipe's plan.
         display: told what goes on.
         fresh: delete what an earlier run of this very recipe left, and begin anew.
         detach: do not wait for a Slurm job.
@@ -80,10 +82,10 @@ def run(
         InputError: the data, the model or the run directory cannot be used; nothing was started.
         StageError: a stage failed; the same call goes on from there.
     """
-    run_dir = resolved.run_dir
-    known = check_free(run_dir, resolved.plan.identity)
-    launcher = resolved.plan.recipe.launcher
-    launched = [stage.name for stage in resolved.plan.stages if stage.launch is not None]
+    run_dir = draft.run_dir
+    known = check_free(run_dir, draft.identity)
+    launcher = draft.recipe.launcher
+    launched = [name for group in draft.stages if group.launch is not None for name in group.names]
     with leaving_nothing(run_dir), locked(run_dir):
         # Before anything is written: a job may be at work here.
         if known and not slurm.take_up(
@@ -93,109 +95,114 @@ def run(
         if known and fresh:
             clear(run_dir)
             known = False
-        if not known:
-            _begin(resolved, display)
-        plan = _current_plan(resolved)
+        plan = _resumed(draft) if known else _begun(draft, display)
+        _write_launch_files(plan, run_dir)
         todo = _what_is_missing(plan, run_dir, display)
-        if launcher == "slurm" and todo and todo[0].launch is not None:
+        if launcher == "slurm" and set(todo) & set(launched):
             if not _run_as_job(plan, run_dir, display, detach):
                 return None
-            todo = [stage for stage in todo if stage.launch is None]
+            todo = [stage for stage in todo if stage not in launched]
         _run_stages(plan, todo, run_dir, display, others)
     return run_dir
 
 
-def _begin(resolved: Resolved, display: Display) -> None:
+def _resumed(draft: RunDraft) -> RunPlan:
+    """Return the plan of a run that has begun, for the layout of this draft, and write it."""
+    plan = complete(draft, beginning_of(read_run_plan(draft.run_dir)))
+    write_bytes(draft.run_dir / "recipe.yaml", draft.loaded.document.text)
+    write_json(draft.run_dir / "plan.json", plan.to_json())
+    return plan
+
+
+def _begun(draft: RunDraft, display: Display) -> RunPlan:
     """Fetch the model, read and check the data, and put a complete beginning into the run directory."""
-    plan = resolved.plan
-    _warn_of_another_batch(resolved, display)
-    assert plan.model is not None
-    with preparing(resolved.run_dir) as prepared:
-        display.stage("data", "reading and checking", shows_itself=_on_the_hub(plan.recipe))
-        data = prepare_data(plan.recipe, prepared, display.warn)
-        model = plan.model
-        if model.folder is None:
-            display.stage("model", f"fetching {model.base_model}", shows_itself=True)
-            fetched = fetch_model(model.base_model, model.revision)
-            model = model.model_copy(update={"folder": str(fetched.path), "revision": fetched.revision})
-            if wrong := misfits(facts_of(fetched.path), plan.recipe):
-                raise ModelError("\n".join(message for _, message in wrong))
-        if not any(Path(str(model.folder)).glob("*.safetensors")):
-            raise ModelError(
-                f"the model has no safetensors (got {model.folder}); pickled weights are not loaded: convert it with "
-                "`save_pretrained` of transformers"
-            )
-        write_bytes(prepared / "recipe.yaml", resolved.loaded.document.text)
-        write_json(prepared / "plan.json", plan.model_copy(update={"data": data, "model": model}).to_json())
-        adopt(prepared, resolved.run_dir)
+    _warn_of_another_batch(draft, display)
+    with preparing(draft.run_dir) as prepared:
+        display.stage("data", "reading and checking", shows_itself=_on_the_hub(draft.recipe))
+        data = prepare_data(draft.recipe, prepared, display.warn)
+        plan = begin(draft, _model(draft, display), data)
+        write_bytes(prepared / "recipe.yaml", draft.loaded.document.text)
+        write_json(prepared / "plan.json", plan.to_json())
+        adopt(prepared, draft.run_dir)
+    return plan
 
 
-def _warn_of_another_batch(resolved: Resolved, display: Display) -> None:
+def _model(draft: RunDraft, display: Display) -> Model:
+    """Return the model of a run, fetched where it is on the hub.
+
+    Raises:
+        ModelError: it cannot be fetched, or cannot do what the recipe asks of it.
+    """
+    recipe = draft.recipe
+    folder, revision = draft.model_folder, recipe.revision_of_model
+    if folder is None:
+        display.stage("model", f"fetching {recipe.base_model}", shows_itself=True)
+        fetched = fetch_model(recipe.base_model, revision)
+        folder, revision = fetched.path, fetched.revision
+        if wrong := misfits(facts_of(folder), recipe):
+            raise ModelError("\n".join(message for _, message in wrong))
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"the model has no safetensors (got {folder}); pickled weights are not loaded: convert it with "
+            "`save_pretrained` of transformers"
+        )
+    return model_of(draft, folder, revision)
+
+
+def _warn_of_another_batch(draft: RunDraft, display: Display) -> None:
     """Say so where an unfinished training of this recipe lies beside, with another global batch.
 
     On fewer devices than yesterday the same command is another experiment, which begins anew.
     """
-    plan, run_dir = resolved.plan, resolved.run_dir
-    if plan.batch is None:
+    if not isinstance(draft, TrainDraft):
         return
-    content = model_identity(plan.recipe)
-    for other in sorted(run_dir.parent.glob(f"{plan.name}-*")):
+    now = global_batch(draft.recipe, draft.train.processes)
+    for other in sorted(draft.run_dir.parent.glob(f"{draft.name}-*")):
         if is_complete(other, "train") or not checkpoints.checkpoints(other / "checkpoints"):
             continue
         with contextlib.suppress(OSError, ValueError):
             begun = read_plan(other)
-            if begun.batch and begun.identity == identify(plan.recipe, begun.batch.global_batch, content):
+            if not isinstance(begun, TrainPlan):
+                continue
+            before = begun.batch.global_batch
+            if begun.identity == identify(draft.recipe, before, draft.content_sha256):
                 display.warn(
-                    f"an unfinished training of this recipe has a global batch of {begun.batch.global_batch} (got "
-                    f"{plan.batch.global_batch} now, {other}): this one begins anew. To go on with that one, choose "
-                    "micro_batch_size and gradient_accumulation_steps so that times the processes they make "
-                    f"{begun.batch.global_batch}"
+                    f"an unfinished training of this recipe has a global batch of {before} (got {now} now, {other}): "
+                    "this one begins anew. To go on with that one, choose micro_batch_size and "
+                    f"gradient_accumulation_steps so that times the processes they make {before}"
                 )
 
 
-def _on_the_hub(recipe: Recipe) -> bool:
+def _on_the_hub(recipe: RunRecipe) -> bool:
     """Return whether data is fetched, which shows bars of its own."""
-    sources = [*(recipe.datasets or ()), *(recipe.test_datasets or ())]
+    sources = [*(recipe.datasets or ()), *recipe.test_datasets]
     return not all(is_local(source.path) or source.path in BUILTIN_DATASETS for source in sources)
 
 
-def _current_plan(resolved: Resolved) -> Plan:
-    """Return the plan as of now: this launch's devices and processes, with the data and model found at the
-    beginning."""
-    run_dir = resolved.run_dir
-    begun = read_plan(run_dir)
-    batch = resolved.plan.batch
-    if batch is not None:
-        with as_written(run_dir):
-            batch = Batch.of(resolved.plan.recipe, batch.processes, begun.data["train"]["pairs"])
-    # Versions, commit and time stay those of the beginning: what is complete was made with them.
-    kept = {key: getattr(begun, key) for key in ("data", "model", "versions", "git_commit", "created_at")}
-    plan = resolved.plan.model_copy(update=kept | {"batch": batch})
-    if plan.recipe.deepspeed is not None:
-        trainable = plan.model.trainable_parameters if plan.model else None
-        write_json(run_dir / DS_CONFIG, sized(read_ds_config(Path(plan.recipe.deepspeed)), trainable))
-    for stage in plan.stages:
-        if stage.launch is not None:
-            write_text(run_dir / stage.launch.config_file, to_yaml(accelerate_config(stage.launch, run_dir)))
-    write_bytes(run_dir / "recipe.yaml", resolved.loaded.document.text)
-    write_json(run_dir / "plan.json", plan.to_json())
-    return plan
+def _write_launch_files(plan: RunPlan, run_dir: Path) -> None:
+    """Write what the launcher and DeepSpeed are given, as the plan says."""
+    if isinstance(plan, TrainPlan) and plan.deepspeed is not None:
+        write_json(run_dir / DS_CONFIG, plan.deepspeed)
+    for group in plan.stages:
+        if group.launch is not None:
+            write_text(run_dir / group.launch.config_file, to_yaml(accelerate_config(group.launch, run_dir)))
 
 
-def _what_is_missing(plan: Plan, run_dir: Path, display: Display) -> list[StagePlan]:
+def _what_is_missing(plan: RunPlan, run_dir: Path, display: Display) -> list[StageName]:
     """Return the stages that are to be run, and forget what an earlier run of them left."""
-    todo = list(plan.stages)
-    while todo and is_complete(run_dir, todo[0].name):
-        display.stage(todo.pop(0).name, "already complete")
-    forget(run_dir, [stage.name for stage in todo])
-    if todo and todo[0].name == "train":
+    todo = [name for group in plan.stages for name in group.names]
+    while todo and is_complete(run_dir, todo[0]):
+        display.stage(todo.pop(0), "already complete")
+    forget(run_dir, todo)
+    if "train" in todo:
         shutil.rmtree(run_dir / PARTIAL_PREDICTIONS, ignore_errors=True)  # another model's
     return todo
 
 
-def _run_as_job(plan: Plan, run_dir: Path, display: Display, detach: bool) -> bool:
+def _run_as_job(plan: RunPlan, run_dir: Path, display: Display, detach: bool) -> bool:
     """Have Slurm run the stages of workers; return whether they are done, which with ``detach`` is not waited for."""
-    names = [stage.name for stage in plan.stages if stage.launch is not None and not is_complete(run_dir, stage.name)]
+    launched = [name for group in plan.stages if group.launch is not None for name in group.names]
+    names = [name for name in launched if not is_complete(run_dir, name)]
     display.stage(names[0], f"submitting {run_dir / slurm.SCRIPT}")
     job = slurm.submit(plan, run_dir)
     display.stage("slurm", f"job {job.id}, log: {job.log(run_dir)}")
@@ -205,30 +212,23 @@ def _run_as_job(plan: Plan, run_dir: Path, display: Display, detach: bool) -> bo
 
 
 def _run_stages(
-    plan: Plan, todo: Sequence[StagePlan], run_dir: Path, display: Display, others: OtherMachines | None
+    plan: RunPlan, todo: Sequence[StageName], run_dir: Path, display: Display, others: OtherMachines | None
 ) -> None:
-    for together in launch_groups(todo):
-        names = [stage.name for stage in together]
+    train = plan.train if isinstance(plan, TrainPlan) else None
+    for group in stage_groups(train, plan.predict, todo):
         try:
-            _run_group(plan, together, names, run_dir, display, others)
+            if group.launch is None:
+                _run_in_the_command(group.names, plan, run_dir, display)
+            else:
+                _launch(group.names, group.launch, run_dir, display, others)
         except OSError as error:  # a stage was started: the call is not what is wrong
-            raise StageError(f"the {names[0]} stage failed: {os_error_text(error)}") from error
+            raise StageError(f"the {group.names[0]} stage failed: {os_error_text(error)}") from error
 
 
-def _run_group(
-    plan: Plan,
-    together: Sequence[StagePlan],
-    names: Sequence[str],
-    run_dir: Path,
-    display: Display,
-    others: OtherMachines | None,
+def _launch(
+    names: Sequence[StageName], launch: Launch, run_dir: Path, display: Display, others: OtherMachines | None
 ) -> None:
-    launch = together[0].launch
-    if launch is None:
-        display.stage(names[0], "running")
-        _run_here(names[0], plan, run_dir)
-        mark_complete(run_dir, names[0])
-        return
+    """Run stages in processes of their own, on this machine or on several."""
     display.stage(names[0], f"starting {launch.processes} process{'es' if launch.processes > 1 else ''}")
     if launch.machines == 1:
         run_processes(launch, run_dir, names, display.listener)
@@ -237,17 +237,29 @@ def _run_group(
         others.run_everywhere(launch, run_dir, names, display.listener)
 
 
-def _run_here(stage: str, plan: Plan, run_dir: Path) -> None:
-    if stage == "evaluate":
-        from summtune.evaluator.evaluation import evaluate, write_evaluation
+def _run_in_the_command(names: Sequence[StageName], plan: RunPlan, run_dir: Path, display: Display) -> None:
+    """Run stages that need no process of their own."""
+    for name in names:
+        display.stage(name, "running")
+        if name == "evaluate":
+            _evaluate(plan, run_dir)
+        else:
+            assert name == "report", f"no such stage: {name}"
+            _report(plan, run_dir)
+        mark_complete(run_dir, name)
 
-        predictions = read_predictions(run_dir / "predictions.jsonl")
-        training = run_dir / "training.json"
-        weights = read_json(training) if training.exists() else None
-        known = {"leakage": plan.data.get("leakage"), "weights": weights}
-        write_evaluation(run_dir, evaluate(predictions, plan.recipe.evaluation, **known))
-        return
-    assert stage == "report", f"no such stage: {stage}"
+
+def _evaluate(plan: RunPlan, run_dir: Path) -> None:
+    from summtune.evaluator.evaluation import evaluate, write_evaluation
+
+    predictions = read_predictions(run_dir / "predictions.jsonl")
+    training = run_dir / "training.json"
+    weights = read_json(training) if training.exists() else None
+    leakage: dict[str, dict[str, Any]] = {role: found.model_dump() for role, found in plan.data.leakage.items()}
+    write_evaluation(run_dir, evaluate(predictions, plan.recipe.evaluation, leakage=leakage, weights=weights))
+
+
+def _report(plan: RunPlan, run_dir: Path) -> None:
     from summtune.report import write_run_report
     from summtune.report.model_card import model_card
 

@@ -13,7 +13,8 @@ from summtune.commands.pipeline import Display, run
 from summtune.commands.results import show_result
 from summtune.launchers.local import MachineRank
 from summtune.launchers.machines import OtherMachines, commands, join, this_machine
-from summtune.plan.resolve import Resolved, resolve
+from summtune.plan.draft import CompareDraft, Draft, machines_of, runs_of
+from summtune.plan.resolve import resolve
 from summtune.runs.run_directory import as_written, is_complete
 
 
@@ -24,18 +25,18 @@ def run_recipe(
     console = SafeConsole(stderr=True)
     with TerminalDisplay(console) as display:
         display.wait("recipe", "reading and checking")
-        resolved = resolve(recipe, sets, output_dir)
-        if detach and not any(part.plan.recipe.launcher == "slurm" for part in resolved.runs):
+        draft = resolve(recipe, sets, output_dir)
+        if detach and not any(run.recipe.launcher == "slurm" for run in runs_of(draft)):
             raise InputError("--detach leaves a Slurm job alone (got a recipe without `launcher: slurm`); remove it")
-        machine = _this_machine(resolved, _command(recipe, sets, output_dir, fresh))
+        machine = _this_machine(machines_of(draft), _command(recipe, sets, output_dir, fresh))
         if machine is None:
-            run_dir = run_resolved(resolved, display, fresh, detach)
+            run_dir = run_draft(draft, display, fresh, detach)
         elif machine.rank == 0:
-            with OtherMachines(machine, resolved.machines, resolved.plan.identity) as others:
-                run_dir = run_resolved(resolved, display, fresh, detach, others)
+            with OtherMachines(machine, machines_of(draft), draft.identity) as others:
+                run_dir = run_draft(draft, display, fresh, detach, others)
         else:
-            join(machine, resolved.plan.identity, display.listener, lambda: not fresh and _is_done(resolved))
-            display.stage("machines", f"machine {machine.rank} is done; the result is in {resolved.run_dir}")
+            join(machine, draft.identity, display.listener, lambda: not fresh and _is_done(draft))
+            display.stage("machines", f"machine {machine.rank} is done; the result is in {draft.run_dir}")
             return
     if run_dir is not None:
         with as_written(run_dir):
@@ -44,37 +45,44 @@ def run_recipe(
         console.print("the same command shows how it goes, and the result")
 
 
-def run_resolved(
-    resolved: Resolved,
+def run_draft(
+    draft: Draft,
     display: Display,
     fresh: bool = False,
     detach: bool = False,
     others: OtherMachines | None = None,
 ) -> Path | None:
-    """Run a resolved recipe of any kind; see `summtune.commands.pipeline.run`."""
-    run_all = run_comparison if resolved.plan.kind == "compare" else run
-    return run_all(resolved, display, fresh, detach, others)
+    """Run a recipe of any kind; see `summtune.commands.pipeline.run`."""
+    if isinstance(draft, CompareDraft):
+        return run_comparison(draft, display, fresh, detach, others)
+    return run(draft, display, fresh, detach, others)
 
 
-def _is_done(resolved: Resolved) -> bool:
+def _is_done(draft: Draft) -> bool:
     """Return whether no process has to be started any more."""
-    launched = [(run.run_dir, stage) for run in resolved.runs for stage in run.plan.stages if stage.launch is not None]
-    return all(is_complete(run_dir, stage.name) for run_dir, stage in launched)
+    launched = [
+        (run.run_dir, name)
+        for run in runs_of(draft)
+        for group in run.stages
+        if group.launch is not None
+        for name in group.names
+    ]
+    return all(is_complete(run_dir, name) for run_dir, name in launched)
 
 
-def _this_machine(resolved: Resolved, command: Sequence[str]) -> MachineRank | None:
-    """Return which machine this is; None when there is only one.
+def _this_machine(machines: int, command: Sequence[str]) -> MachineRank | None:
+    """Return which of the machines this is; None when there is only one.
 
     Raises:
         InputError: there are several, and nothing says which one this is; the command for each is given.
     """
-    if resolved.machines == 1:
+    if machines == 1:
         return None
-    machine = this_machine(resolved.machines)
+    machine = this_machine(machines)
     if machine is None:
-        lines = "\n".join(commands(resolved.machines, command))
+        lines = "\n".join(commands(machines, command))
         raise InputError(
-            f"num_machines: {resolved.machines} needs the same command on each machine (got no MACHINE_RANK); these, "
+            f"num_machines: {machines} needs the same command on each machine (got no MACHINE_RANK); these, "
             f"with the first machine's address where the others can reach it:\n{lines}"
         )
     return machine
@@ -89,13 +97,17 @@ def _command(recipe: Path, sets: Sequence[str], output_dir: Path | None, fresh: 
 
 def show_plan(recipe: Path, sets: Sequence[str], output_dir: Path | None) -> None:
     """Print what a recipe would do."""
-    from summtune.commands.dry_run import print_commands, print_plan
+    from summtune.commands.dry_run import print_commands, print_comparison, print_plan
 
-    resolved = resolve(recipe, sets, output_dir)
+    draft = resolve(recipe, sets, output_dir)
     console = SafeConsole()
-    print_plan(resolved, console)
-    if resolved.machines > 1:
-        print_commands(commands(resolved.machines, _command(recipe, sets, output_dir, fresh=False)), console)
-    for _, part in resolved.parts:
-        console.print()
-        print_plan(part, console)
+    if isinstance(draft, CompareDraft):
+        print_comparison(draft, console)
+    else:
+        print_plan(draft, console)
+    if machines_of(draft) > 1:
+        print_commands(commands(machines_of(draft), _command(recipe, sets, output_dir, fresh=False)), console)
+    if isinstance(draft, CompareDraft):
+        for part in runs_of(draft):
+            console.print()
+            print_plan(part, console)

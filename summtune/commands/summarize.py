@@ -6,23 +6,31 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
+
+from typing_extensions import assert_never
 
 from summtune.base.console import SafeConsole
-from summtune.base.errors import ModelError, RecipeError, RunDirectoryError
-from summtune.base.files import followed, read_json, read_jsonl, write_json, write_jsonl, write_text
+from summtune.base.errors import ModelError, RunDirectoryError
+from summtune.base.files import followed, read_jsonl, write_json, write_jsonl, write_text
+from summtune.base.hashing import content_sha256, hash_of
 from summtune.base.places import model_folder
 from summtune.base.printing import show_data, show_json
 from summtune.commands.display import TerminalDisplay
 from summtune.data.hub_access import fetch_model
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import Listener, run_processes
-from summtune.machine.model_limits import facts_of, lengths_within
-from summtune.plan.plan import Launch, Plan, StagePlan, read_plan
-from summtune.plan.resolve import resolve
-from summtune.recipe.keys import Recipe
+from summtune.machine.devices import visible_gpus
+from summtune.machine.model_limits import facts_of, lengths_within, misfits
+from summtune.plan.beginning import Model, PromptData, RoleData, Source, origin_now
+from summtune.plan.draft import parameters_of
+from summtune.plan.launch import Launch
+from summtune.plan.plan import ComparePlan, PromptPlan, RunPlan, ScoredPlan, TrainPlan, read_plan
+from summtune.recipe.keys import PromptRecipe
+from summtune.recipe.paths import resolve_model
+from summtune.recipe.sections import DatasetSource, Generation
 from summtune.runs.records import Dialogue
-from summtune.runs.run_directory import DATA_FILES, TOKENS, as_written, is_complete
+from summtune.runs.run_directory import DATA_FILES, TOKENS, is_complete
 
 
 def summarize_input(
@@ -61,69 +69,93 @@ def summarize(source: str, dialogues: Sequence[str], listener: Listener) -> list
     with tempfile.TemporaryDirectory(prefix="summtune-") as temporary:
         folder = Path(temporary)
         (folder / TOKENS).mkdir()  # what is asked in passing leaves nothing in the cache
-        plan = _of_run(run_dir, folder) if (run_dir / "plan.json").is_file() else _of_model(source, folder)
-        device = next(stage.launch.device for stage in plan.stages if stage.name == "predict" and stage.launch)
-        launch = Launch(distribution="none", processes=1, device=device, config_file="accelerate.yaml")
-        plan = plan.model_copy(update={"stages": [StagePlan(name="predict", launch=launch)]})
         rows = [Dialogue(str(at), dialogue, ()) for at, dialogue in enumerate(dialogues)]
         write_jsonl(folder / DATA_FILES["test"], (row.to_json() for row in rows))
+        is_run = (run_dir / "plan.json").is_file()
+        plan = _of_run(run_dir, folder) if is_run else _of_model(source, folder / DATA_FILES["test"], len(rows))
         write_json(folder / "plan.json", plan.to_json())
-        write_text(folder / launch.config_file, to_yaml(accelerate_config(launch, folder)))
-        run_processes(launch, folder, ["predict"], listener)
+        write_text(folder / plan.predict.config_file, to_yaml(accelerate_config(plan.predict, folder)))
+        run_processes(plan.predict, folder, ["predict"], listener)
         return [row["prediction"] for row in read_jsonl(folder / "predictions.jsonl")]
 
 
-def _of_run(run_dir: Path, folder: Path) -> Plan:
-    """Return the run's plan, with what its prediction needs laid into ``folder``."""
-    with as_written(run_dir):
-        kind = read_json(run_dir / "plan.json").get("kind")
-    if kind == "scored":
-        raise RunDirectoryError(f"outputs from elsewhere were scored here (got {run_dir}); name a run or a model")
+def _of_run(run_dir: Path, folder: Path) -> RunPlan:
+    """Return the plan of the run's prediction in one process, with what that needs put into ``folder``."""
     plan = read_plan(run_dir)
-    if plan.kind == "compare":
-        raise RunDirectoryError(f"a comparison has several models (got {run_dir}); name the run of one of its systems")
-    if plan.kind == "train" and not is_complete(run_dir, "train"):
-        raise RunDirectoryError(
-            f"the run has not finished its training (got {run_dir}); run its recipe to the end first"
-        )
-    if plan.kind == "train":
-        (folder / "model").symlink_to(followed(run_dir / "model"))
-        shutil.copyfile(run_dir / "training.json", folder / "training.json")
-    exemplars = run_dir / DATA_FILES["exemplars"]
-    if exemplars.is_file():
-        (folder / DATA_FILES["exemplars"]).parent.mkdir()
-        shutil.copyfile(exemplars, folder / DATA_FILES["exemplars"])
-    return plan
+    match plan:
+        case ScoredPlan():
+            raise RunDirectoryError(f"outputs from elsewhere were scored here (got {run_dir}); name a run or a model")
+        case ComparePlan():
+            raise RunDirectoryError(
+                f"a comparison has several models (got {run_dir}); name the run of one of its systems"
+            )
+        case TrainPlan():
+            if not is_complete(run_dir, "train"):
+                raise RunDirectoryError(
+                    f"the run has not finished its training (got {run_dir}); run its recipe to the end first"
+                )
+            (folder / "model").symlink_to(followed(run_dir / "model"))
+            shutil.copyfile(run_dir / "training.json", folder / "training.json")
+        case PromptPlan():
+            exemplars = DATA_FILES["exemplars"]
+            if (run_dir / exemplars).is_file():
+                shutil.copyfile(run_dir / exemplars, folder / exemplars)
+        case _:
+            assert_never(plan)
+    return plan.model_validate(dict(plan) | {"predict": _alone(plan.predict.device)})
 
 
-def _of_model(source: str, folder: Path) -> Plan:
-    """Return the plan of a zero-shot prompt of the model, no longer than the model takes."""
-    local = Path(source)
-    name = str(followed(local)) if local.is_dir() else source
-    recipe: dict[str, Any] = {
-        "kind": "prompt",
-        "base_model": name,
-        "test_datasets": [{"path": "builtin/dialogues"}],  # replaced by what is to be summarized
-    }
-    known = model_folder(name)
-    if known is not None:
-        recipe |= _lengths_within(known)
-    write_json(folder / "summarize.yaml", recipe)
-    try:
-        plan = resolve(folder / "summarize.yaml").plan
-    except RecipeError as error:
-        raise ModelError(error.problems[0].message) from None
-    assert plan.model is not None
-    if plan.model.folder is not None:
-        return plan
-    fetched = fetch_model(plan.model.base_model, plan.model.revision)
-    model = plan.model.model_copy(update={"folder": str(fetched.path), "revision": fetched.revision})
-    shorter = plan.recipe.model_dump() | _lengths_within(fetched.path)
-    return plan.model_copy(update={"model": model, "recipe": Recipe.model_validate(shorter)})
+def _of_model(source: str, file: Path, count: int) -> PromptPlan:
+    """Return the plan of a zero-shot prompt of the model, no longer than the model takes.
+
+    Args:
+        source: hub id, local folder or builtin/flan-t5-nano.
+        file: of the dialogues, as the worker reads them.
+        count: of the dialogues.
+    """
+    name, complaints = resolve_model(source, Path.cwd())
+    if complaints:
+        raise ModelError(complaints[0])
+    folder, revision = model_folder(name), None
+    content = None if folder is None else content_sha256(folder)
+    if folder is None:
+        fetched = fetch_model(name, None)
+        folder, revision = fetched.path, fetched.revision
+    sequence_len, max_new_tokens = lengths_within(
+        facts_of(folder), PromptRecipe.model_fields["sequence_len"].default, Generation().max_new_tokens
+    )
+    recipe = PromptRecipe(
+        kind="prompt",
+        base_model=name,
+        test_datasets=[DatasetSource(path=str(file))],
+        sequence_len=sequence_len,
+        generation=Generation(max_new_tokens=max_new_tokens),
+    )
+    if wrong := misfits(facts_of(folder), recipe):
+        raise ModelError(wrong[0][1])
+    read = Source(path=str(file), split=None, count=count, revision=None, skipped_rows=0, empty_references=0)
+    return PromptPlan(
+        name="summarize",
+        identity=hash_of(recipe.model_dump(mode="json")),
+        recipe_path="",
+        recipe=recipe,
+        model=Model(
+            base_model=name,
+            folder=str(folder),
+            revision=revision,
+            content_sha256=content,
+            parameters=parameters_of(recipe, folder),
+        ),
+        data=PromptData(
+            test=RoleData(dialogues=count, pairs=0, sha256=content_sha256(file), sources=[read]),
+            exemplars=None,
+            leakage={},
+        ),
+        predict=_alone("cuda" if visible_gpus() else "cpu"),
+        **dict(origin_now(Path.cwd())),
+    )
 
 
-def _lengths_within(folder: Path) -> dict[str, Any]:
-    """Return the keys of the recipe whose defaults are lowered to what the model in ``folder`` takes."""
-    defaults = Recipe(kind="prompt")
-    longest, most = lengths_within(facts_of(folder), defaults.sequence_len, defaults.generation.max_new_tokens)
-    return {"sequence_len": longest, "generation": {"max_new_tokens": most}}
+def _alone(device: Literal["cuda", "cpu"]) -> Launch:
+    """Return the launch of a single process."""
+    return Launch(distribution="none", processes=1, device=device, config_file="accelerate.yaml")

@@ -11,7 +11,7 @@ from summtune.base.errors import DataError
 from summtune.base.hints import hint
 from summtune.data.formats import json_type
 from summtune.data.rows import BadRow, Row, RowPosition, RowStream
-from summtune.recipe.keys import DatasetSource
+from summtune.recipe.sections import DatasetSource
 
 _REPORTED = 5
 _SHOWN_CHARACTERS = 40

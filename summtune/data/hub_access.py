@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from summtune.base.errors import DataError, InputError, ModelError
 from summtune.base.safe_python import python_command, safe_environment
-from summtune.recipe.keys import DatasetSource
+from summtune.recipe.sections import DatasetSource
 
 
 class FetchedFile(NamedTuple):

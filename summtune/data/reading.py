@@ -19,7 +19,7 @@ from summtune.data.grouping import Grouping, RepeatedId
 from summtune.data.hub_access import fetch_dataset
 from summtune.data.locations import Location, locate
 from summtune.data.rows import Row, RowPosition, RowStream
-from summtune.recipe.keys import DatasetSource
+from summtune.recipe.sections import DatasetSource
 from summtune.runs.records import Dialogue
 
 _BUILTIN = "builtin/dialogues"

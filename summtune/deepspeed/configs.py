@@ -38,7 +38,7 @@ def bucket_size(trainable: int) -> int:
 
 
 def read_ds_config(path: Path) -> dict[str, Any]:
-    """Return a DeepSpeed config that leaves to the recipe what the recipe sets: missing keys are set to "auto".
+    """Return the content of a DeepSpeed config, `filled_in`.
 
     Raises:
         InputError: it cannot be read or is invalid (`wrong_with_config`).
@@ -46,7 +46,14 @@ def read_ds_config(path: Path) -> dict[str, Any]:
     config = parse_ds_config(path)
     for problem in wrong_with_config(config, path):
         raise InputError(problem)
-    # DeepSpeed's own defaults would contradict the recipe, and save no model.
+    return filled_in(config)
+
+
+def filled_in(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a DeepSpeed config that leaves to the recipe what the recipe sets: missing keys are set to "auto".
+
+    DeepSpeed's own defaults would contradict the recipe, and save no model.
+    """
     auto: dict[str, Any] = dict.fromkeys(_AUTO, "auto") | {"bf16": {"enabled": "auto"}}
     zero = config.get("zero_optimization", {})
     return auto | config | ({"zero_optimization": zero | {GATHER: True}} if zero.get("stage") == 3 else {})

@@ -8,7 +8,7 @@ from typing import Any
 
 from summtune.base.hints import hint
 from summtune.deepspeed.zero_memory import offloads
-from summtune.recipe.keys import Recipe
+from summtune.recipe.keys import TrainRecipe
 
 # The keys that DeepSpeed reads (deepspeed/runtime/config.py and its documentation); it silently ignores any other.
 _KNOWN = (
@@ -150,12 +150,12 @@ def _is_left_to_recipe(key: str, value: Any) -> bool:
     return value == "auto" or (isinstance(value, dict) and value.get("enabled") in (False, "auto"))
 
 
-def contradictions(config: Mapping[str, Any], recipe: Recipe, path: Path) -> Iterator[str]:
+def contradictions(config: Mapping[str, Any], recipe: TrainRecipe, path: Path) -> Iterator[str]:
     """Yield each setting of the recipe that DeepSpeed could not follow with this config.
 
     Args:
         config: a DeepSpeed config, as `read_ds_config` returns it.
-        recipe: a recipe of kind train that uses it.
+        recipe: of the training that uses it.
         path: of the file, for the messages.
     """
     zero = config.get("zero_optimization", {})

@@ -18,7 +18,7 @@ from summtune.evaluator.identical import warnings as identical_warnings
 from summtune.evaluator.resampling import estimate_means, holm, paired_p_values
 from summtune.evaluator.systems import FinishedSystem, ScoredSystem, read_scores
 from summtune.evaluator.verdict import verdict
-from summtune.recipe.keys import Tokenizer
+from summtune.recipe.sections import Tokenizer
 
 FloatArray = npt.NDArray[np.float64]
 

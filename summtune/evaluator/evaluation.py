@@ -25,7 +25,7 @@ from summtune.evaluator.diagnostics.unread import draws_no_verdict
 from summtune.evaluator.extra_metrics import score_extra
 from summtune.evaluator.resampling import Estimate, estimate_means
 from summtune.evaluator.sentences import splitting
-from summtune.recipe.keys import EvaluationSettings
+from summtune.recipe.sections import EvaluationSettings
 from summtune.runs.records import Prediction
 
 FloatArray = npt.NDArray[np.float64]

@@ -19,7 +19,7 @@ from summtune.base.hashing import content_sha256
 from summtune.base.places import is_local
 from summtune.base.safe_python import python_command, safe_environment
 from summtune.evaluator.aggregation import Aggregate, FloatArray, by_dialogue
-from summtune.recipe.keys import metric_name
+from summtune.recipe.sections import metric_name
 
 PredictionSet: TypeAlias = tuple[Sequence[str], Sequence[Sequence[str]]]
 """``n`` summaries, and for each of them one or more that it is scored against."""

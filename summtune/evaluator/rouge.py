@@ -22,7 +22,7 @@ from typing_extensions import assert_never
 from summtune.base.errors import InputError
 from summtune.base.writing import characters, unicode_words
 from summtune.evaluator.sentences import sentences
-from summtune.recipe.keys import Tokenizer
+from summtune.recipe.sections import Tokenizer
 
 FloatArray = npt.NDArray[np.float64]
 Words = list[str]

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from summtune.deepspeed.configs import DS_CONFIG
-from summtune.plan.plan import Launch
+from summtune.plan.launch import Launch
 
 
 def accelerate_config(launch: Launch, run_dir: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import psutil
 
 from summtune.base.errors import StageError, StageStopped, StopAsked
 from summtune.base.safe_python import START, python_command, safe_environment
-from summtune.plan.plan import Launch
+from summtune.plan.launch import Launch
 from summtune.runs.events import EventReader
 
 _POLL_SECONDS = 0.1

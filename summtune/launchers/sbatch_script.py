@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from summtune.base.safe_python import python_command
-from summtune.plan.plan import Plan, launch_groups
-from summtune.recipe.keys import Slurm
+from summtune.plan.launch import StageGroup
+from summtune.recipe.sections import Slurm
 from summtune.runs.run_directory import PARTIAL_PREDICTIONS
 
 JOB_FILE = "job.json"
@@ -93,15 +94,15 @@ run() {{
 """
 
 
-def sbatch_script(plan: Plan, run_dir: Path) -> str:
+def sbatch_script(name: str, slurm: Slurm, stages: Sequence[StageGroup], run_dir: Path) -> str:
     """Return the text of ``job.sbatch``.
 
     Args:
-        plan: of a recipe with ``launcher: slurm``.
+        name: of the recipe.
+        slurm: what is asked of Slurm.
+        stages: of the run; those that have no launch are left to the command.
         run_dir: absolute, on a file system that the nodes share.
     """
-    groups = [group for group in launch_groups(plan.stages) if group[0].launch is not None]
-    slurm = plan.recipe.slurm or Slurm()
     srun = f"srun --nodes={slurm.nodes} --ntasks={slurm.nodes} --ntasks-per-node=1 --mpi=none --kill-on-bad-exit=1"
     if slurm.cpus_per_node is not None:
         srun += f" --cpus-per-task={slurm.cpus_per_node}"  # srun does not take it from sbatch
@@ -115,14 +116,14 @@ def sbatch_script(plan: Plan, run_dir: Path) -> str:
         not_requeued=NOT_REQUEUED,
         partial=PARTIAL_PREDICTIONS,
         started="logs/job.started",
-        runs="\n".join(f"run {' '.join(stage.name for stage in group)}" for group in groups),
+        runs="\n".join(f"run {' '.join(group.names)}" for group in stages if group.launch is not None),
     )
     head = "#!/bin/bash\n# Written by `summtune run`, which submits it and remembers the job's id in job.json.\n"
-    return head + "".join(f"#SBATCH {line}\n" for line in _directives(plan, slurm, run_dir)) + body
+    return head + "".join(f"#SBATCH {line}\n" for line in _directives(name, slurm, run_dir)) + body
 
 
-def _directives(plan: Plan, slurm: Slurm, run_dir: Path) -> list[str]:
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", plan.name)
+def _directives(name: str, slurm: Slurm, run_dir: Path) -> list[str]:
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", name)
     log = str(run_dir / "logs" / "slurm-").replace("%", "%%")
     lines = [
         f"--job-name=summtune-{name}",

@@ -15,7 +15,8 @@ from summtune.base.files import read_json, write_json, write_text
 from summtune.launchers.local import Listener, interrupts_held_back
 from summtune.launchers.sbatch_script import JOB_FILE, NOT_REQUEUED, STOPPED, sbatch_script
 from summtune.launchers.slurm_commands import ENDED, State, state_of, submit_script
-from summtune.plan.plan import Plan
+from summtune.plan.plan import RunPlan
+from summtune.recipe.sections import Slurm
 from summtune.runs.events import EventReader, events_file
 from summtune.runs.run_directory import is_complete
 
@@ -66,14 +67,14 @@ def job_of(run_dir: Path) -> Job | None:
         ) from None
 
 
-def submit(plan: Plan, run_dir: Path) -> Job:
+def submit(plan: RunPlan, run_dir: Path) -> Job:
     """Write the script, submit it and record the job.
 
     Raises:
         InputError: this machine has no sbatch, or sbatch rejects the job.
     """
     (run_dir / "logs").mkdir(exist_ok=True)
-    write_text(run_dir / SCRIPT, sbatch_script(plan, run_dir))
+    write_text(run_dir / SCRIPT, sbatch_script(plan.name, plan.recipe.slurm or Slurm(), plan.stages, run_dir))
     events = events_file(run_dir)
     # An interrupt between the two would leave an unrecorded job. (A kill leaves one that ends itself.)
     with interrupts_held_back():

@@ -14,7 +14,7 @@ from summtune.deepspeed.rules import contradictions
 from summtune.deepspeed.zero_memory import Sharding
 from summtune.machine.memory import MemoryEstimate, estimate
 from summtune.machine.model_shapes import KNOWN_MODELS, T5Shape, shape_of
-from summtune.recipe.keys import Recipe
+from summtune.recipe.keys import TrainRecipe
 
 GPU_COUNTS = (1, 2, 4, 8)
 # From fastest to slowest: transfers to and from the host cost more than communication between GPUs.
@@ -46,11 +46,13 @@ def room(gpu_bytes: int) -> int:
     return int(gpu_bytes * (1 - _FRAGMENTS)) - _CONTEXT_BYTES
 
 
-def fits(recipe: Recipe, shape: T5Shape, gpu_bytes: int, bf16: bool, counts: Sequence[int] = GPU_COUNTS) -> list[Fit]:
+def fits(
+    recipe: TrainRecipe, shape: T5Shape, gpu_bytes: int, bf16: bool, counts: Sequence[int] = GPU_COUNTS
+) -> list[Fit]:
     """Return what LoRA and each bundled DeepSpeed config that can train the recipe need, for each number of GPUs.
 
     Args:
-        recipe: of kind train, with its lengths, micro batch, optimizer and gradient_checkpointing.
+        recipe: of the training, with its lengths, micro batch, optimizer and gradient_checkpointing.
         shape: of its model.
         gpu_bytes: memory of each GPU.
         bf16: whether they compute in bfloat16 (`memory.takes_bf16`).

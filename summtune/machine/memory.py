@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from summtune.deepspeed.zero_memory import Sharding, zero2_needs, zero3_needs
 from summtune.machine.devices import Gpu
 from summtune.machine.model_shapes import T5Shape
-from summtune.recipe.keys import Recipe
+from summtune.recipe.keys import TrainRecipe
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class MemoryEstimate:
         return self.weights + self.gradients + self.optimizer + self.buffers + self.activations
 
 
-def takes_bf16(recipe: Recipe, gpus: Sequence[Gpu], device: str) -> bool:
+def takes_bf16(recipe: TrainRecipe, gpus: Sequence[Gpu], device: str) -> bool:
     """Return whether an estimate assumes bfloat16.
 
     Args:
@@ -53,7 +53,7 @@ def takes_bf16(recipe: Recipe, gpus: Sequence[Gpu], device: str) -> bool:
 
 
 def estimate(
-    recipe: Recipe, shape: T5Shape, trainable: int, processes: int, sharding: Sharding, bf16: bool, nodes: int = 1
+    recipe: TrainRecipe, shape: T5Shape, trainable: int, processes: int, sharding: Sharding, bf16: bool, nodes: int = 1
 ) -> MemoryEstimate:
     """Return the estimate for a training recipe.
 
@@ -65,7 +65,7 @@ def estimate(
     batches shorter than sequence_len; the framework's overhead (about 1 GB per CUDA process) is not included.
 
     Args:
-        recipe: a recipe of kind train.
+        recipe: of the training.
         shape: the model's sizes.
         trainable: number of trained weights.
         processes: number of devices among which the states are divided.
@@ -112,7 +112,7 @@ def estimate(
 
 
 def _without_deepspeed(
-    recipe: Recipe, shape: T5Shape, trainable: int, processes: int, moments: int, bf16: bool, activations: int
+    recipe: TrainRecipe, shape: T5Shape, trainable: int, processes: int, moments: int, bf16: bool, activations: int
 ) -> MemoryEstimate:
     """Return the estimate without DeepSpeed: bf16 means autocast over fp32 weights, or over an adapter's bf16 base."""
     if recipe.adapter is None:
@@ -139,7 +139,7 @@ def _host(shape: T5Shape, trainable: int, processes: int, nodes: int, sharding: 
     return zero2_needs(trainable, of_one_node, nodes, True)[0]
 
 
-def _activations(recipe: Recipe, shape: T5Shape, size: int) -> int:
+def _activations(recipe: TrainRecipe, shape: T5Shape, size: int) -> int:
     """Return the bytes kept for the backward pass of one micro batch; ``size`` is the bytes per activation."""
     batch, source, target = recipe.micro_batch_size, recipe.sequence_len, recipe.target_len
     inner = shape.num_heads * shape.d_kv

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
 from summtune.base.files import CONFIG_BYTES, read_bounded
-from summtune.recipe.keys import Recipe
+from summtune.recipe.keys import RunRecipe, TrainRecipe
 
 # Relative, rotary or computed positions: a longer text is slower but does not fail.
 _ANY_LENGTH = frozenset((
@@ -109,12 +109,12 @@ def facts_of(folder: Path) -> ModelFacts:
     )
 
 
-def misfits(facts: ModelFacts, recipe: Recipe) -> list[Found]:
+def misfits(facts: ModelFacts, recipe: RunRecipe) -> list[Found]:
     """Return what the recipe needs and the model lacks: positions, embeddings of tokens, special tokens.
 
     Args:
         facts: of the model.
-        recipe: of kind prompt or train.
+        recipe: what is asked.
     """
     return [*_too_long(facts, recipe), *_without_embedding(facts), *_missing_tokens(facts, recipe.kind == "train")]
 
@@ -167,13 +167,13 @@ def _limit(config: Mapping[str, Any], keys: Sequence[str]) -> Limit | None:
     return next((Limit(config[key], key, config[key]) for key in keys if _is_id(config.get(key)) and config[key]), None)
 
 
-def _too_long(facts: ModelFacts, recipe: Recipe) -> Iterator[Found]:
+def _too_long(facts: ModelFacts, recipe: RunRecipe) -> Iterator[Found]:
     prompt, summary = prompt_limit(facts.config), summary_limit(facts.config)
     asked = [
         ("sequence_len", recipe.sequence_len, prompt),
         ("generation.max_new_tokens", recipe.generation.max_new_tokens, summary),
     ]
-    if recipe.kind == "train":
+    if isinstance(recipe, TrainRecipe):
         asked.append(("target_len", recipe.target_len, summary))
     for key, tokens, limit in asked:
         if limit is not None and tokens > limit.tokens:

@@ -7,10 +7,10 @@ from typing import Any
 
 from summtune.base.hashing import content_sha256, hash_of
 from summtune.base.places import BUILTIN_DATASETS, is_local, model_folder
-from summtune.recipe.keys import Recipe, use_of
+from summtune.recipe.keys import RunRecipe, identity_keys
 
 
-def identify(recipe: Recipe, global_batch: int | None, model_sha256: str | None) -> str:
+def identify(recipe: RunRecipe, global_batch: int | None, model_sha256: str | None) -> str:
     """Return 64 hex digits for what determines the result of a prompt or train recipe.
 
     In it: every key of the kind but those of logging, saving and launching; the contents of local models and data
@@ -22,14 +22,14 @@ def identify(recipe: Recipe, global_batch: int | None, model_sha256: str | None)
         global_batch: dialogues a step, None for prompts.
         model_sha256: content of a local or builtin model, None for one on the hub.
     """
-    values = {key: value for key, value in recipe.as_given_for_kind().items() if use_of(key).identity}
+    resolved = recipe.model_dump(mode="json")
+    values: dict[str, Any] = {key: resolved[key] for key in identity_keys(recipe)}
     values["global_batch"] = global_batch
     if model_sha256 is not None:
         values["base_model"] = model_sha256
     for key in ("datasets", "test_datasets"):
         for source in values.get(key) or ():
             source["path"] = _data_identity(source["path"])
-    values["evaluation"] = evaluation_identity(values["evaluation"])
     values["generation"].pop("batch_size")  # how many at once, like the micro batch, changes nothing
     metrics = values["evaluation"]["metrics"]
     values["evaluation"]["metrics"] = [content_sha256(Path(name)) if is_local(name) else name for name in metrics]
@@ -40,14 +40,8 @@ def identify(recipe: Recipe, global_batch: int | None, model_sha256: str | None)
     return hash_of(values)
 
 
-def evaluation_identity(section: dict[str, Any]) -> dict[str, Any]:
-    """Return the evaluation section for a hash: older runs, without ``tokenizer``, keep their identity."""
-    return {key: value for key, value in section.items() if (key, value) != ("tokenizer", "rouge")}
-
-
-def model_identity(recipe: Recipe) -> str | None:
+def model_identity(recipe: RunRecipe) -> str | None:
     """Return the content hash of a local or builtin model; None for one on the hub."""
-    assert recipe.base_model is not None
     folder = model_folder(recipe.base_model)
     return None if folder is None else content_sha256(folder)
 

@@ -2,96 +2,72 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from summtune.base.errors import RunDirectoryError
 from summtune.base.files import check_regular
-from summtune.recipe.keys import Recipe, Section
+from summtune.plan.beginning import Beginning, Model, Origin, PromptData, TrainData
+from summtune.plan.launch import Batch, Launch, StageGroup, stage_groups
+from summtune.recipe.keys import CompareRecipe, PromptRecipe, TrainRecipe
+from summtune.recipe.sections import EvaluationSettings, Section
 
-Distribution = Literal["none", "data_parallel", "deepspeed"]
-StageName = Literal["train", "predict", "evaluate", "report"]
-
-
-class ModelPlan(Section):
-    """The model of a run.
-
-    Args of note: ``folder`` is None while a hub model has not been fetched; ``content_sha256`` is over a local
-    model's files.
-    """
-
-    base_model: str
-    folder: str | None = None
-    revision: str | None = None
-    content_sha256: str | None = None
-    total_parameters: int | None = None
-    trainable_parameters: int | None = None
+FORMAT = 2
+"""Of ``plan.json``; a run directory of another format is refused."""
 
 
-class Launch(Section):
-    """How the processes of a stage are started."""
+class _Plan(Origin):
+    """What the plans of all kinds say."""
 
-    distribution: Distribution
-    processes: int = Field(description="in all, over every machine")
-    device: Literal["cuda", "cpu"]
-    config_file: str = Field(description="accelerate config, a file of the run directory")
-    zero_stage: int = Field(default=0, description="of DeepSpeed; 0 without it")
-    machines: int = Field(default=1, description="that share the processes evenly")
+    format: Literal[2] = 2
+    kind: Literal["prompt", "train", "compare", "scored"]
+    name: str = Field(description="of the recipe's file, or of a scored system")
+    identity: str = Field(description="hash that names the run (summtune.plan.keys)")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of ``plan.json``."""
+        return self.model_dump(mode="json")
+
+
+class _OfRun(_Plan):
+    recipe_path: str
+    model: Model
+    predict: Launch = Field(description="how the prediction is started")
+
+
+class PromptPlan(_OfRun):
+    """What the stages of a prompted model need to know."""
+
+    kind: Literal["prompt"] = "prompt"
+    recipe: PromptRecipe
+    data: PromptData
 
     @property
-    def processes_per_machine(self) -> int:
-        """How many processes each machine starts."""
-        return self.processes // self.machines
+    def stages(self) -> list[StageGroup]:
+        """All stages, those that are launched alike together."""
+        return stage_groups(None, self.predict)
 
 
-class Batch(Section):
-    """The batch arithmetic: global batch = micro batch × accumulation × processes."""
+class TrainPlan(_OfRun):
+    """What the stages of a training need to know."""
 
-    micro_batch_size: int
-    gradient_accumulation_steps: int
-    processes: int
-    global_batch: int
-    pairs: int | None = None
-    steps_per_epoch: int | None = None
-    optimizer_steps: int | None = None
+    kind: Literal["train"] = "train"
+    recipe: TrainRecipe
+    data: TrainData
+    train: Launch = Field(description="how the training is started")
+    batch: Batch
+    deepspeed: dict[str, Any] | None = Field(description="the DeepSpeed config, as it is given to DeepSpeed")
 
-    @classmethod
-    def of(cls, recipe: Recipe, processes: int, pairs: int | None) -> Batch:
-        """Return the arithmetic for a training recipe.
-
-        Args:
-            recipe: of kind train.
-            processes: processes that train.
-            pairs: dialogue-summary pairs, None while the data has not been read.
-        """
-        global_batch = recipe.micro_batch_size * recipe.gradient_accumulation_steps * processes
-        per_epoch = None if pairs is None else math.ceil(pairs / global_batch)
-        steps = recipe.max_steps
-        if steps is None and per_epoch is not None:
-            steps = math.ceil(recipe.num_epochs * per_epoch)
-        return cls(
-            micro_batch_size=recipe.micro_batch_size,
-            gradient_accumulation_steps=recipe.gradient_accumulation_steps,
-            processes=processes,
-            global_batch=global_batch,
-            pairs=pairs,
-            steps_per_epoch=per_epoch,
-            optimizer_steps=steps,
-        )
+    @property
+    def stages(self) -> list[StageGroup]:
+        """All stages, those that are launched alike together."""
+        return stage_groups(self.train, self.predict)
 
 
-class StagePlan(Section):
-    """One stage: its name and how it is started (None: by the command itself)."""
-
-    name: StageName
-    launch: Launch | None = None
-
-
-class SystemPlan(Section):
+class ComparedRun(Section):
     """One system of a comparison: its name, recipe file and run directory."""
 
     name: str
@@ -99,59 +75,97 @@ class SystemPlan(Section):
     run_dir: str
 
 
-class Plan(Section):
-    """Everything that a run's stages need to know.
+class ComparePlan(_Plan):
+    """What a comparison compares."""
 
-    Args of note: ``identity`` is the hash that names the run (`summtune.plan.keys`); ``data`` counts the dialogues of
-    each role (train, validation, exemplars, test); ``versions`` are those of the packages that can change a result.
-    """
-
-    format: Literal[1] = 1
-    kind: Literal["prompt", "train", "compare"]
-    name: str
-    identity: str
+    kind: Literal["compare"] = "compare"
     recipe_path: str
-    created_at: str
-    git_commit: str | None
-    versions: dict[str, str]
-    recipe: Recipe
-    model: ModelPlan | None = None
-    data: dict[str, Any] = Field(default={})
-    batch: Batch | None = None
-    stages: list[StagePlan] = Field(default=[])
-    systems: list[SystemPlan] = Field(default=[])
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the plan as it stands in ``plan.json``: the recipe with the keys of its kind."""
-        return self.model_dump(mode="json") | {"recipe": self.recipe.as_given_for_kind()}
+    recipe: CompareRecipe
+    systems: list[ComparedRun]
 
 
-def launch_groups(stages: Sequence[StagePlan]) -> list[list[StagePlan]]:
-    """Return the stages in runs that are launched alike: one start of the processes serves a whole run of them."""
-    groups: list[list[StagePlan]] = []
-    for stage in stages:
-        if groups and stage.launch is not None and groups[-1][0].launch == stage.launch:
-            groups[-1].append(stage)
-        else:
-            groups.append([stage])
-    return groups
+class Scoring(Section):
+    """What `summtune evaluate` scored."""
+
+    evaluation: EvaluationSettings
+    predictions: str = Field(description="file of the outputs, - for standard input")
+    references: str | None = Field(description="data sets they were matched with; None where the file held them")
+
+
+class ScoredPlan(_Plan):
+    """How external outputs were scored."""
+
+    kind: Literal["scored"] = "scored"
+    recipe: Scoring
+
+
+RunPlan: TypeAlias = PromptPlan | TrainPlan
+Plan: TypeAlias = PromptPlan | TrainPlan | ComparePlan | ScoredPlan
+_PLAN: TypeAdapter[Plan] = TypeAdapter(Annotated[Plan, Field(discriminator="kind")])
+
+
+def origin_of(plan: Plan) -> Origin:
+    """Return when and with what a run or a comparison was begun."""
+    return Origin(**{name: getattr(plan, name) for name in Origin.model_fields})
+
+
+def beginning_of(plan: RunPlan) -> Beginning:
+    """Return what a run learned when it began."""
+    return Beginning(**{name: getattr(plan, name) for name in Beginning.model_fields})
+
+
+def launch_of(plan: RunPlan, stage: str) -> Launch:
+    """Return how the processes of a stage of workers are started."""
+    launch = next((group.launch for group in plan.stages if stage in group.names), None)
+    assert launch is not None, f"no worker runs the stage {stage!r}"
+    return launch
 
 
 def read_plan(run_dir: Path) -> Plan:
     """Return the plan of a run directory.
 
     Raises:
-        InputError: ``plan.json`` is no regular file.
+        InputError: ``plan.json`` is not a regular file.
         OSError: there is none.
-        RunDirectoryError: it was not written by this version of summtune, or damaged since.
+        RunDirectoryError: a version of summtune with another format wrote it, or it was damaged since.
     """
-    check_regular(run_dir / "plan.json")
+    path = run_dir / "plan.json"
+    check_regular(path)
+    text = path.read_bytes()
+    written = _format(text)
+    if written is not None and written != FORMAT:
+        raise RunDirectoryError(
+            f"another version of summtune wrote this run directory (got format {written} in {path}, this version "
+            f"reads format {FORMAT}); read it with that version, or give the recipe another --output-dir"
+        )
     try:
-        return Plan.model_validate_json((run_dir / "plan.json").read_bytes())
+        return _PLAN.validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "all of it"
         raise RunDirectoryError(
-            f"{run_dir / 'plan.json'} is not a plan of this version of summtune (got {where}: {first['msg']}); restore "
-            "it, or give the recipe another --output-dir"
+            f"{path} is not a plan of this version of summtune (got {where}: {first['msg']}); restore it, or give the "
+            "recipe another --output-dir"
         ) from None
+
+
+def read_run_plan(run_dir: Path) -> RunPlan:
+    """Return the plan of a prompted or trained model; see `read_plan`.
+
+    Raises:
+        RunDirectoryError: the directory holds a comparison or scored outputs.
+    """
+    plan = read_plan(run_dir)
+    if isinstance(plan, (PromptPlan, TrainPlan)):
+        return plan
+    raise RunDirectoryError(f"not the run of a model (got kind {plan.kind} in {run_dir}); name a prompt or train run")
+
+
+def _format(text: bytes) -> int | None:
+    """Return the format that a ``plan.json`` names; None where it names none."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    number = value.get("format") if isinstance(value, dict) else None
+    return number if type(number) is int else None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
+
+from typing_extensions import assert_never
 
 from summtune.base import numbers
 from summtune.base.errors import DataError
@@ -16,8 +19,10 @@ from summtune.data.grouping import repeated_sentence
 from summtune.data.leakage import NearCopy, near_copies
 from summtune.data.reading import LoadedDialogues, read_dialogues
 from summtune.evaluator.diagnostics import unread
+from summtune.plan.beginning import Leakage, LeakedDialogue, PromptData, RoleData, Source, TrainData
 from summtune.prompts.exemplars import check_exemplars
-from summtune.recipe.keys import DatasetSource, Recipe
+from summtune.recipe.keys import PromptRecipe, RunRecipe, TrainRecipe
+from summtune.recipe.sections import DatasetSource
 from summtune.runs.records import Dialogue
 from summtune.runs.run_directory import DATA_FILES
 
@@ -25,69 +30,105 @@ LEAKAGE_EXAMPLES = 5
 """Test dialogues that the plan names among those that are trained on."""
 
 
-def prepare_data(recipe: Recipe, into: Path, warn: Callable[[str], None]) -> dict[str, Any]:
+def prepare_data(recipe: RunRecipe, into: Path, warn: Callable[[str], None]) -> PromptData | TrainData:
     """Write the dialogues of each role below ``into`` and return what the plan says of them.
 
     Args:
-        recipe: of kind prompt or train, paths resolved.
+        recipe: paths resolved.
         into: folder that gets ``data/*.jsonl``.
-        warn: called with what a person should know: grouped rows, test dialogues that are trained on, references
-            that ROUGE cannot read.
-
-    Returns:
-        For each role: ``dialogues``, ``pairs`` (dialogue-summary pairs), ``sha256`` and ``sources``. Where there is
-        training data or exemplars, ``leakage`` by role: what `find_leakage` returns.
+        warn: called with what a person should know: grouped rows, test dialogues that are trained on or are among the
+            exemplars, references that ROUGE cannot read.
 
     Raises:
         DataError: a data set cannot be read, a row cannot be used, or too little is left.
     """
-    assert recipe.test_datasets is not None
-    readings = {"test": read_dialogues(recipe.test_datasets, "test")}
-    if recipe.datasets is not None:
-        role = "train" if recipe.kind == "train" else "exemplars"
-        sources = _with_split(recipe.datasets, recipe.exemplars.split if role == "exemplars" else None)
-        readings[role] = read_dialogues(sources, "train")
-    roles = {role: reading.dialogues for role, reading in readings.items()}
-    for role, reading in readings.items():
-        _tell(role, reading, warn)
-    if "exemplars" in roles:
-        chosen = recipe.exemplars
-        check_exemplars(roles["exemplars"], roles["test"], recipe.shots, chosen.choose, chosen.ids or ())
-    if recipe.kind == "train":
-        roles["train"], held_out = split_validation(roles["train"], recipe.val_set_size, recipe.seed)
-        if held_out:
-            roles["validation"] = held_out
-    leakage = {role: find_leakage(roles["test"], roles[role]) for role in ("train", "exemplars") if role in roles}
-    for role, found in leakage.items():
-        if found["count"]:
-            warn(_leakage_sentence(role, found))
+    match recipe:
+        case PromptRecipe():
+            return _prompt_data(recipe, into, warn)
+        case TrainRecipe():
+            return _train_data(recipe, into, warn)
+    assert_never(recipe)
+
+
+def _prompt_data(recipe: PromptRecipe, into: Path, warn: Callable[[str], None]) -> PromptData:
+    test = _read(recipe.test_datasets, "test")
+    chosen = recipe.exemplars
+    pool = None if recipe.datasets is None else _read(_with_split(recipe.datasets, chosen.split), "exemplars")
+    for role in filter(None, (test, pool)):
+        _tell(role, warn)
+    leakage: dict[Literal["exemplars"], Leakage] = {}
+    if pool is not None:
+        check_exemplars(pool.dialogues, test.dialogues, recipe.shots, chosen.choose, chosen.ids or ())
+        leakage["exemplars"] = _leakage("exemplars", test, pool, warn)
+    _warn_of_unread_letters(recipe, test, warn)
+    return PromptData(
+        test=_write(test, into),
+        exemplars=None if pool is None else _write(pool, into),
+        leakage=leakage,
+    )
+
+
+def _train_data(recipe: TrainRecipe, into: Path, warn: Callable[[str], None]) -> TrainData:
+    test, train = _read(recipe.test_datasets, "test"), _read(recipe.datasets, "train")
+    for role in (test, train):
+        _tell(role, warn)
+    kept, held_out = split_validation(train.dialogues, recipe.val_set_size, recipe.seed)
+    train = replace(train, dialogues=kept)
+    leakage = _leakage("train", test, train, warn)
+    # Before the training and not only with the scores: another tokenizer makes another run.
+    _warn_of_unread_letters(recipe, test, warn)
+    return TrainData(
+        test=_write(test, into),
+        train=_write(train, into),
+        validation=_write(replace(train, role="validation", dialogues=held_out), into) if held_out else None,
+        leakage={"train": leakage},
+    )
+
+
+@dataclass(frozen=True)
+class _Role:
+    """The dialogues of one role, and what was read for it."""
+
+    role: str
+    dialogues: Sequence[Dialogue]
+    loaded: LoadedDialogues
+
+
+def _read(sources: Sequence[DatasetSource], role: str) -> _Role:
+    loaded = read_dialogues(sources, "test" if role == "test" else "train")
+    return _Role(role, loaded.dialogues, loaded)
+
+
+def _write(role: _Role, into: Path) -> RoleData:
+    path = into / DATA_FILES[role.role]
+    write_jsonl(path, (dialogue.to_json() for dialogue in role.dialogues))
+    return RoleData(
+        dialogues=len(role.dialogues),
+        pairs=sum(len(dialogue.references) for dialogue in role.dialogues),
+        sha256=content_sha256(path),
+        sources=[Source(**vars(info)) for info in role.loaded.sources],
+    )
+
+
+def _leakage(name: str, test: _Role, training: _Role, warn: Callable[[str], None]) -> Leakage:
+    found = find_leakage(test.dialogues, training.dialogues)
+    if found.count:
+        warn(_leakage_sentence(name, found))
+    return found
+
+
+def _warn_of_unread_letters(recipe: RunRecipe, test: _Role, warn: Callable[[str], None]) -> None:
     if any(map(numbers.is_fraction, recipe.evaluation.metrics)):
-        # Before the training and not only with the scores: another tokenizer makes another run.
-        tests = ((each.id, each.references) for each in roles["test"])
+        tests = ((each.id, each.references) for each in test.dialogues)
         for sentence in unread.warnings(unread.unread_letters(tests, recipe.evaluation.tokenizer)):
             warn(sentence)
-    summary: dict[str, Any] = {}
-    for role, dialogues in roles.items():
-        path = into / DATA_FILES[role]
-        write_jsonl(path, (dialogue.to_json() for dialogue in dialogues))
-        reading = readings["train" if role == "validation" else role]
-        summary[role] = {
-            "dialogues": len(dialogues),
-            "pairs": sum(len(dialogue.references) for dialogue in dialogues),
-            "sha256": content_sha256(path),
-            "sources": [info.__dict__ for info in reading.sources],
-        }
-    if leakage:
-        summary["leakage"] = leakage
-    return summary
 
 
-def find_leakage(tests: Sequence[Dialogue], training: Sequence[Dialogue]) -> dict[str, Any]:
-    """Return how many of the ``tests`` are, wholly or nearly, in ``training``, as ``leakage`` of the plan holds it.
+def find_leakage(tests: Sequence[Dialogue], training: Sequence[Dialogue]) -> Leakage:
+    """Return how many of the ``tests`` are, wholly or nearly, in ``training``.
 
-    Returns:
-        ``count`` of ``of`` test dialogues, and ``examples``: the first of them by ``id``, each with the training
-        dialogue that has most of it, and how much (`summtune.data.leakage.near_copies`).
+    The examples name the training dialogue that has most of the test dialogue, and how much
+    (`summtune.data.leakage.near_copies`).
     """
     best: dict[int, NearCopy] = {}
     for copy in near_copies([each.dialogue for each in tests], (each.dialogue for each in training)):
@@ -96,26 +137,25 @@ def find_leakage(tests: Sequence[Dialogue], training: Sequence[Dialogue]) -> dic
     examples = []
     for copy in sorted(best.values(), key=lambda copy: copy.test)[:LEAKAGE_EXAMPLES]:
         found = f"{training[copy.training].id}: {int(100 * copy.similarity)} % of its five-word runs"
-        examples.append({"id": tests[copy.test].id, "found": found})
-    return {"count": len(best), "of": len(tests), "examples": examples}
+        examples.append(LeakedDialogue(id=tests[copy.test].id, found=found))
+    return Leakage(count=len(best), of=len(tests), examples=examples)
 
 
-def _leakage_sentence(role: str, found: Mapping[str, Any]) -> str:
+def _leakage_sentence(role: str, found: Leakage) -> str:
     where = "in the train data" if role == "train" else "among the exemplars"
-    examples = "; ".join(f"{each['id']} in {each['found']}" for each in found["examples"][:3])
+    examples = "; ".join(f"{each.id} in {each.found}" for each in found.examples[:3])
     return (
-        f"{found['count']} of {found['of']} test dialogues are also {where}, wholly or nearly; the scores are not to "
+        f"{found.count} of {found.of} test dialogues are also {where}, wholly or nearly; the scores are not to "
         f"be trusted (for instance {examples})"
     )
 
 
-def count_pairs(recipe: Recipe) -> int | None:
+def count_pairs(recipe: TrainRecipe) -> int | None:
     """Return the dialogue-summary pairs that a training recipe trains on; None while they are on the hub only.
 
     Raises:
         DataError: the data cannot be used.
     """
-    assert recipe.datasets is not None
     if not all(is_local(source.path) or source.path in BUILTIN_DATASETS for source in recipe.datasets):
         return None
     train, _ = split_validation(read_dialogues(recipe.datasets, "train").dialogues, recipe.val_set_size, recipe.seed)
@@ -150,7 +190,8 @@ def _with_split(sources: Sequence[DatasetSource], split: str | None) -> list[Dat
     return [source if split is None else source.model_copy(update={"split": split}) for source in sources]
 
 
-def _tell(role: str, reading: LoadedDialogues, warn: Callable[[str], None]) -> None:
+def _tell(each: _Role, warn: Callable[[str], None]) -> None:
+    role, reading = each.role, each.loaded
     if reading.skipped_sentence:
         warn(f"{role}: {reading.skipped_sentence}")
     if reading.repeated_ids:

@@ -1,152 +1,123 @@
-"""Turns a recipe into a plan: defaults filled in, paths absolute, devices counted, batches multiplied out."""
+"""Turns a recipe into the draft of a plan: defaults filled in, paths absolute, devices counted, launches decided."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from typing_extensions import assert_never
 
 from summtune.base.errors import InputError
 from summtune.base.files import followed
 from summtune.base.hashing import hash_of
 from summtune.base.places import model_folder
-from summtune.base.version import __version__
-from summtune.deepspeed.configs import read_ds_config, sized
+from summtune.deepspeed.configs import filled_in, sized
 from summtune.deepspeed.zero_memory import Sharding
 from summtune.machine.devices import Gpu, visible_gpus
 from summtune.machine.memory import MemoryEstimate, estimate, takes_bf16
-from summtune.machine.model_shapes import T5Shape, shape_of
-from summtune.plan.checking import System, check, systems_of
+from summtune.machine.model_shapes import shape_of
+from summtune.plan.checking import CheckedComparison, CheckedRun, check
+from summtune.plan.draft import CompareDraft, Draft, PromptDraft, RunDraft, TrainDraft, parameters_of
 from summtune.plan.keys import identify, model_identity
-from summtune.plan.plan import Batch, Launch, ModelPlan, Plan, StagePlan, SystemPlan
+from summtune.plan.launch import Launch, global_batch
 from summtune.recipe.document import Document
-from summtune.recipe.keys import Recipe, Slurm
+from summtune.recipe.keys import PromptRecipe, RunRecipe, TrainRecipe
 from summtune.recipe.launching_rules import fits_script
-from summtune.recipe.loading import NO_OVERRIDES, LoadedRecipe
-from summtune.runs.run_directory import SYSTEMS, timestamp
+from summtune.recipe.loading import LoadedRecipe
+from summtune.recipe.sections import Slurm
+from summtune.runs.run_directory import SYSTEMS
 
 OUTPUTS = "outputs"
 
-_VERSIONED = (
-    "accelerate", "datasets", "deepspeed", "evaluate", "peft", "rouge_score", "safetensors", "tokenizers", "torch",
-    "transformers",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """A recipe made ready to run.
-
-    Args:
-        loaded: the file, for places of problems.
-        plan: everything but the data's counts.
-        run_dir: absolute.
-        memory: what training needs on each device; None for prompts and unknown models.
-        gpus: the devices that were seen, here where the recipe runs here.
-        bf16: whether the estimate counts in bfloat16.
-        parts: of a comparison, the name and the plan of each system.
-    """
-
-    loaded: LoadedRecipe
-    plan: Plan
-    run_dir: Path
-    memory: MemoryEstimate | None = None
-    gpus: tuple[Gpu, ...] = ()
-    bf16: bool = False
-    parts: tuple[tuple[str, Resolved], ...] = ()
-
-    @property
-    def runs(self) -> tuple[Resolved, ...]:
-        """The runs of this recipe: itself, or of a comparison its systems."""
-        return tuple(part for _, part in self.parts) or (self,)
-
-    @property
-    def machines(self) -> int:
-        """How many machines the command is given on; the nodes of a Slurm job are not among them."""
-        local = [run.plan.stages for run in self.runs if run.plan.recipe.launcher == "local"]
-        return max((stage.launch.machines for stages in local for stage in stages if stage.launch), default=1)
-
 
 def resolve(
-    path: Path,
-    sets: Sequence[str] = (),
-    output_dir: Path | None = None,
-    system: System | None = None,
-    document: Document | None = None,
-) -> Resolved:
-    """Return the plan of a recipe.
+    path: Path, sets: Sequence[str] = (), output_dir: Path | None = None, document: Document | None = None
+) -> Draft:
+    """Return the draft of a recipe's plan.
 
     Args:
         path: the file.
         sets: ``--set`` assignments.
-        output_dir: where the run goes; for a system of a comparison, the folder that gets its run directory.
-        system: set when the recipe is part of a comparison.
+        output_dir: the run directory; default: the recipe's, else one below ``outputs``.
         document: what the file would hold, where there is none.
 
     Raises:
         InputError: something in the recipe, or a file that it names, is wrong.
     """
-    loaded, recipe = check(path, sets, system.overrides if system else NO_OVERRIDES, document)
-    if recipe.kind == "compare":
-        return _comparison(loaded, recipe, output_dir)
+    match checked := check(path, sets, document):
+        case CheckedRun():
+            return draft_of(checked, output_dir)
+        case CheckedComparison():
+            return _comparison(checked, output_dir)
+    assert_never(checked)
+
+
+def draft_of(checked: CheckedRun, output_dir: Path | None = None, below: Path | None = None) -> RunDraft:
+    """Return the draft of a prompt or train recipe.
+
+    Args:
+        checked: the recipe.
+        output_dir: the run directory; default: the recipe's, else one below ``outputs``.
+        below: of a comparison, the folder that gets the run directories of its systems.
+    """
+    loaded, recipe = checked.loaded, checked.recipe
     gpus = () if recipe.launcher == "slurm" else tuple(visible_gpus())  # a login node's are not those that train
-    stages = _stages(recipe, gpus)
-    launch = stages[0].launch
-    assert launch is not None
-    batch = Batch.of(recipe, launch.processes, None) if recipe.kind == "train" else None
+    train, predict = _launches(recipe, checked.deepspeed, gpus)
     content = model_identity(recipe)
-    identity = identify(recipe, batch.global_batch if batch else None, content)
-    model, shape = _model(recipe, content)
-    plan = _plan(loaded, recipe, identity).model_copy(update={"model": model, "batch": batch, "stages": stages})
-    run_dir = _run_dir(loaded, recipe, identity, output_dir, inside=system is not None)
+    each_step = global_batch(recipe, train.processes) if isinstance(recipe, TrainRecipe) else None
+    identity = identify(recipe, each_step, content)
+    run_dir = _run_dir(loaded, identity, output_dir, recipe.output_dir, below)
     if recipe.launcher == "slurm" and not fits_script(str(run_dir)):
         raise InputError(
             "the run directory of a Slurm job has no quotes, backslashes or control characters in its path (got "
             f"{run_dir}); choose another --output-dir"
         )
-    bf16 = takes_bf16(recipe, gpus, launch.device)
-    memory = _memory(recipe, model, shape, launch, bf16) if shape and recipe.kind == "train" else None
-    return Resolved(loaded, plan, run_dir, memory, gpus, bf16)
+    folder = model_folder(recipe.base_model)
+    shared: dict[str, Any] = {
+        "loaded": loaded,
+        "identity": identity,
+        "run_dir": run_dir,
+        "model_folder": folder,
+        "content_sha256": content,
+        "parameters": parameters_of(recipe, folder),
+        "gpus": gpus,
+        "predict": predict,
+    }
+    match recipe:
+        case PromptRecipe():
+            return PromptDraft(recipe=recipe, **shared)
+        case TrainRecipe():
+            config = None if checked.deepspeed is None else filled_in(checked.deepspeed)
+            bf16 = takes_bf16(recipe, gpus, train.device)
+            memory = _memory(recipe, folder, train, config, bf16)
+            return TrainDraft(recipe=recipe, train=train, deepspeed=config, bf16=bf16, memory=memory, **shared)
+    assert_never(recipe)
 
 
-def _comparison(loaded: LoadedRecipe, recipe: Recipe, output_dir: Path | None) -> Resolved:
+def _comparison(checked: CheckedComparison, output_dir: Path | None) -> CompareDraft:
+    recipe = checked.recipe
     given = output_dir or (Path(recipe.output_dir) if recipe.output_dir else None)
-    folder = followed(given / SYSTEMS if given else Path(OUTPUTS))
-    parts = tuple((system.name, resolve(system.path, (), folder, system)) for system in systems_of(loaded, recipe))
-    identity = hash_of({"systems": [(name, part.plan.identity) for name, part in parts], "baseline": recipe.baseline})
-    systems = [
-        SystemPlan(name=name, recipe_path=part.plan.recipe_path, run_dir=str(part.run_dir)) for name, part in parts
-    ]
-    plan = _plan(loaded, recipe, identity).model_copy(update={"systems": systems})
-    return Resolved(loaded, plan, _run_dir(loaded, recipe, identity, given, inside=False), parts=parts)
+    below = followed(given / SYSTEMS if given else Path(OUTPUTS))
+    parts = tuple((name, draft_of(part, below=below)) for name, part in checked.parts)
+    identity = hash_of({"systems": [(name, part.identity) for name, part in parts], "baseline": recipe.baseline})
+    run_dir = _run_dir(checked.loaded, identity, output_dir, recipe.output_dir, None)
+    return CompareDraft(loaded=checked.loaded, identity=identity, run_dir=run_dir, recipe=recipe, parts=parts)
 
 
-def _plan(loaded: LoadedRecipe, recipe: Recipe, identity: str) -> Plan:
-    return Plan(
-        kind=recipe.kind,
-        name=loaded.name,
-        identity=identity,
-        recipe_path=str(loaded.path),
-        created_at=timestamp(),
-        git_commit=_git_commit(loaded.path.parent),
-        versions=_versions(),
-        recipe=recipe,
-    )
-
-
-def _run_dir(loaded: LoadedRecipe, recipe: Recipe, identity: str, given: Path | None, inside: bool) -> Path:
+def _run_dir(
+    loaded: LoadedRecipe, identity: str, output_dir: Path | None, of_recipe: str | None, below: Path | None
+) -> Path:
     name = f"{loaded.name}-{identity[:8]}"
-    if inside:
-        assert given is not None
-        return followed(given / name)
-    if given is not None:
-        return followed(given)
-    return Path(recipe.output_dir) if recipe.output_dir else followed(Path(OUTPUTS) / name)
+    if below is not None:
+        return followed(below / name)
+    if output_dir is not None:
+        return followed(output_dir)
+    return Path(of_recipe) if of_recipe else followed(Path(OUTPUTS) / name)
 
 
-def _stages(recipe: Recipe, gpus: Sequence[Gpu]) -> list[StagePlan]:
+def _launches(recipe: RunRecipe, deepspeed: dict[str, Any] | None, gpus: Sequence[Gpu]) -> tuple[Launch, Launch]:
+    """Return how training and prediction are started; a prompt recipe has no use for the first."""
     machines, devices = recipe.num_machines, len(gpus)
     if recipe.launcher == "slurm":
         slurm = recipe.slurm or Slurm()
@@ -158,78 +129,32 @@ def _stages(recipe: Recipe, gpus: Sequence[Gpu]) -> list[StagePlan]:
             f"num_processes exceeds the visible devices (got {processes}, {machines * devices} {where}); write "
             f"{machines * devices}, or remove it to use them all"
         )
-    predict = {
-        "distribution": "data_parallel" if processes > 1 else "none",
-        "processes": processes,
-        "device": "cuda" if devices else "cpu",
-        "config_file": "accelerate.yaml",
-        "machines": machines,
-    }
-    stages = [
-        StagePlan(name="predict", launch=Launch.model_validate(predict)),
-        StagePlan(name="evaluate"),
-        StagePlan(name="report"),
-    ]
-    if recipe.kind == "prompt":
-        return stages
-    if recipe.deepspeed is None:
-        return [StagePlan(name="train", launch=Launch.model_validate(predict)), *stages]
-    zero = read_ds_config(Path(recipe.deepspeed)).get("zero_optimization", {})
-    train = predict | {"distribution": "deepspeed", "zero_stage": zero.get("stage", 0)}
-    predict["config_file"] = "accelerate.predict.yaml"
-    stages[0] = StagePlan(name="predict", launch=Launch.model_validate(predict))
-    return [StagePlan(name="train", launch=Launch.model_validate(train)), *stages]
-
-
-def _model(recipe: Recipe, content: str | None) -> tuple[ModelPlan, T5Shape | None]:
-    assert recipe.base_model is not None
-    folder = model_folder(recipe.base_model)
-    shape = shape_of(recipe.base_model, folder)
-    total = trainable = None
-    if shape is not None:
-        total, trainable = shape.parameters, 0
-        if recipe.kind == "train" and recipe.adapter is None:
-            trainable = total
-        elif recipe.kind == "train":
-            trainable = shape.lora_parameters(recipe.lora_r, recipe.lora_target_modules, recipe.peft_use_dora)
-            total = total + trainable if trainable is not None else None
-    model = ModelPlan(
-        base_model=recipe.base_model,
-        folder=None if folder is None else str(folder),
-        revision=recipe.revision_of_model,
-        content_sha256=content,
-        total_parameters=total,
-        trainable_parameters=trainable,
+    predict = Launch(
+        distribution="data_parallel" if processes > 1 else "none",
+        processes=processes,
+        device="cuda" if devices else "cpu",
+        config_file="accelerate.yaml" if deepspeed is None else "accelerate.predict.yaml",
+        machines=machines,
     )
-    return model, shape
+    if deepspeed is None:
+        return predict, predict
+    train = Launch(
+        distribution="deepspeed",
+        processes=processes,
+        device=predict.device,
+        config_file="accelerate.yaml",
+        zero_stage=deepspeed.get("zero_optimization", {}).get("stage", 0),
+        machines=machines,
+    )
+    return train, predict
 
 
-def _memory(recipe: Recipe, model: ModelPlan, shape: T5Shape, launch: Launch, bf16: bool) -> MemoryEstimate | None:
-    if model.trainable_parameters is None:
+def _memory(
+    recipe: TrainRecipe, folder: Path | None, launch: Launch, deepspeed: dict[str, Any] | None, bf16: bool
+) -> MemoryEstimate | None:
+    shape, parameters = shape_of(recipe.base_model, folder), parameters_of(recipe, folder)
+    if shape is None or parameters is None:
         return None
-    sharding = Sharding()
-    if recipe.deepspeed is not None:
-        sharding = Sharding.of(sized(read_ds_config(Path(recipe.deepspeed)), model.trainable_parameters))
-    return estimate(recipe, shape, model.trainable_parameters, launch.processes, sharding, bf16, nodes=launch.machines)
-
-
-def _versions() -> dict[str, str]:
-    found = {"summtune": __version__}
-    for package in _VERSIONED:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _git_commit(folder: Path) -> str | None:
-    """Return the commit that the recipe's folder is at, ``-dirty`` when it has changes; None outside a repository."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True, text=True, timeout=5, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
+    trainable = parameters.trainable
+    sharding = Sharding() if deepspeed is None else Sharding.of(sized(deepspeed, trainable))
+    return estimate(recipe, shape, trainable, launch.processes, sharding, bf16, nodes=launch.machines)

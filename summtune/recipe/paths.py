@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar, cast
 
 from summtune.base.errors import InputError, Problem
 from summtune.base.file_endings import FILE_EXTENSIONS, names_file, wrong_with_format
@@ -15,43 +15,114 @@ from summtune.base.hints import hint_or_list
 from summtune.base.places import BUILTIN_DATASETS, BUILTIN_MODELS, is_local, package_path
 from summtune.base.visible import is_utf8, visible
 from summtune.recipe.document import KeyPath
-from summtune.recipe.keys import DatasetSource, Recipe
+from summtune.recipe.keys import CompareRecipe, PromptRecipe, Recipe, RunRecipe, TrainRecipe
 from summtune.recipe.loading import LoadedRecipe
+from summtune.recipe.rules import Finding
+from summtune.recipe.sections import DatasetSource, EvaluationSettings
+
+FolderOf: TypeAlias = Callable[..., Path]
+_R = TypeVar("_R", bound=PromptRecipe | TrainRecipe | CompareRecipe)
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
-def resolve_paths(loaded: LoadedRecipe) -> tuple[Recipe, list[Problem]]:
-    """Return the recipe with absolute local paths, and a problem for each path that does not exist."""
-    recipe = loaded.recipe
+def resolve_paths(recipe: _R, loaded: LoadedRecipe) -> tuple[_R, list[Problem]]:
+    """Return a recipe with absolute local paths, and a problem for each path that does not exist.
+
+    Args:
+        recipe: as it was loaded.
+        loaded: the file, for the positions of the paths and the folders that they start from.
+    """
+    given: Recipe = recipe
     changes: dict[str, Any] = {}
-    found: list[tuple[KeyPath, str]] = []
-    if recipe.base_model is not None:
-        changes["base_model"], complaints = _model(recipe.base_model, loaded.folder_of("base_model"))
-        found += [(("base_model",), complaint) for complaint in complaints]
-        if recipe.revision_of_model and (is_local(changes["base_model"]) or changes["base_model"] in BUILTIN_MODELS):
-            found.append((("revision_of_model",), "revision_of_model has no effect for a local model; remove it"))
-    for key in ("datasets", "test_datasets"):
-        sources: list[DatasetSource] | None = getattr(recipe, key)
-        if sources is not None:
-            resolved = [_source(source, loaded.folder_of(key, at, "path")) for at, source in enumerate(sources)]
-            changes[key] = [source for source, _ in resolved]
-            found += [((key, at), complaint) for at, (_, complaints) in enumerate(resolved) for complaint in complaints]
-    if recipe.deepspeed is not None:
-        changes["deepspeed"], complaints = _ds_config(recipe.deepspeed, loaded.folder_of("deepspeed"))
-        found += [(("deepspeed",), complaint) for complaint in complaints]
+    found: list[Finding] = []
     if recipe.output_dir is not None:
         try:
             changes["output_dir"] = str(_beside(recipe.output_dir, loaded.folder_of("output_dir")))
         except InputError as error:
             found.append((("output_dir",), str(error)))
-    metrics, complaints = _metrics(recipe.evaluation.metrics, loaded.folder_of("evaluation", "metrics"))
-    found += [(("evaluation", "metrics"), complaint) for complaint in complaints]
-    arguments, missing = _metric_arguments(loaded)
-    found += missing
-    changes["evaluation"] = recipe.evaluation.model_copy(update={"metrics": metrics, "metric_arguments": arguments})
-    problems = [loaded.document.problem(path, message) for path, message in found]
-    return recipe.model_copy(update=changes), [*problems, *_missing_recipes(loaded)]
+    if isinstance(given, CompareRecipe):
+        found += _missing_recipes(given, loaded.path.parent)
+    else:
+        changes |= _run(given, loaded.folder_of, found)
+    resolved = cast("_R", recipe.model_copy(update=changes))
+    return resolved, [loaded.document.problem(path, message) for path, message in found]
+
+
+def resolve_model(base_model: str, folder: Path) -> tuple[str, list[str]]:
+    """Return the model's path or id, and what is wrong with it."""
+    resolved, wrong = _resource(base_model, folder, BUILTIN_MODELS, "model")
+    if wrong:
+        return resolved, [wrong]
+    if not is_local(resolved):
+        return resolved, []
+    held = sorted(Path(resolved).iterdir()) if os.access(resolved, os.R_OK) and Path(resolved).is_dir() else []
+    odd = [f"{file}, {kind}" for file in held if not file.name.startswith(".") and (kind := irregular(file))]
+    if odd:  # the libraries that load the model would wait for it forever
+        return resolved, [f"a model folder must contain only regular files (got {odd[0]}); remove it"]
+    if not is_file(Path(resolved) / "config.json"):
+        return resolved, [f"a model is a folder with config.json (got {resolved}); give the folder that has it"]
+    return resolved, []
+
+
+def resolve_source(source: DatasetSource, folder: Path) -> tuple[DatasetSource, list[str]]:
+    """Return a data set with its path resolved, and what is wrong with it.
+
+    Args:
+        source: as given.
+        folder: that a relative path starts from.
+    """
+    resolved, wrong = _resource(source.path, folder, BUILTIN_DATASETS, "data set")
+    complaints = [wrong] if wrong else []
+    if not wrong and (is_local(resolved) or resolved in BUILTIN_DATASETS):
+        complaints += [
+            f"{key} has no effect for local data (got {getattr(source, key)!r} for {source.path}); remove it"
+            for key in ("name", "revision")
+            if getattr(source, key) is not None
+        ]
+        if is_file(Path(resolved)):
+            complaints += [wrong] if (wrong := wrong_with_format(resolved)) else []
+        elif (kind := irregular(Path(resolved))) is not None:
+            complaints.append(f"not a regular file (got {source.path}, {kind}); give a file or a folder")
+        # A .json file can hold one list per split; the others hold one table.
+        if is_file(Path(resolved)) and source.split is not None and not resolved.endswith(".json"):
+            complaints.append(
+                f"split has no effect for a single file (got {source.split!r} for {source.path}); remove it"
+            )
+    return source.model_copy(update={"path": resolved}), complaints
+
+
+def resolve_evaluation(settings: EvaluationSettings, folder_of: FolderOf) -> tuple[EvaluationSettings, list[Finding]]:
+    """Return the evaluation settings with absolute paths, and what is wrong with those.
+
+    Args:
+        settings: as given.
+        folder_of: returns the folder that a relative path at a key path starts from.
+    """
+    metrics, complaints = _metrics(settings.metrics, folder_of("evaluation", "metrics"))
+    arguments, missing = _metric_arguments(settings, folder_of)
+    found: list[Finding] = [(("evaluation", "metrics"), complaint) for complaint in complaints]
+    return settings.model_copy(update={"metrics": metrics, "metric_arguments": arguments}), [*found, *missing]
+
+
+def _run(recipe: RunRecipe, folder_of: FolderOf, found: list[Finding]) -> dict[str, Any]:
+    """Return the keys of a prompt or train recipe that name paths, resolved; what is wrong is added to ``found``."""
+    changes: dict[str, Any] = {}
+    changes["base_model"], complaints = resolve_model(recipe.base_model, folder_of("base_model"))
+    found += [(("base_model",), complaint) for complaint in complaints]
+    if recipe.revision_of_model and (is_local(changes["base_model"]) or changes["base_model"] in BUILTIN_MODELS):
+        found.append((("revision_of_model",), "revision_of_model has no effect for a local model; remove it"))
+    for key, sources in (("datasets", recipe.datasets), ("test_datasets", recipe.test_datasets)):
+        if sources is not None:
+            resolved = [resolve_source(source, folder_of(key, at, "path")) for at, source in enumerate(sources)]
+            changes[key] = [source for source, _ in resolved]
+            found += [((key, at), complaint) for at, (_, complaints) in enumerate(resolved) for complaint in complaints]
+    if isinstance(recipe, TrainRecipe) and recipe.deepspeed is not None:
+        changes["deepspeed"], complaints = _ds_config(recipe.deepspeed, folder_of("deepspeed"))
+        found += [(("deepspeed",), complaint) for complaint in complaints]
+    changes["evaluation"], wrong = resolve_evaluation(recipe.evaluation, folder_of)
+    found += wrong
+    return changes
 
 
 def recipe_path(path: str, folder: Path) -> Path | None:
@@ -63,17 +134,14 @@ def recipe_path(path: str, folder: Path) -> Path | None:
     return _file(path, folder)
 
 
-def _missing_recipes(loaded: LoadedRecipe) -> Iterator[Problem]:
-    for index, entry in enumerate(loaded.recipe.recipes or ()):
+def _missing_recipes(recipe: CompareRecipe, folder: Path) -> Iterator[Finding]:
+    for index, entry in enumerate(recipe.recipes):
         path = entry if isinstance(entry, str) else entry.recipe
-        wrong = None
         try:
-            if recipe_path(path, loaded.path.parent) is None:
-                wrong = f"no recipe at this path (got {path}); check the name"
+            if recipe_path(path, folder) is None:
+                yield ("recipes", index), f"no recipe at this path (got {path}); check the name"
         except InputError as error:
-            wrong = str(error)
-        if wrong is not None:
-            yield loaded.document.problem(("recipes", index), wrong)
+            yield ("recipes", index), str(error)
 
 
 def _beside(path: str, folder: Path) -> Path:
@@ -128,16 +196,18 @@ def _metrics(names: Sequence[str], folder: Path) -> tuple[list[str], list[str]]:
     return resolved, complaints
 
 
-def _metric_arguments(loaded: LoadedRecipe) -> tuple[dict[str, dict[str, Any]], list[tuple[KeyPath, str]]]:
+def _metric_arguments(
+    settings: EvaluationSettings, folder_of: FolderOf
+) -> tuple[dict[str, dict[str, Any]], list[Finding]]:
     """Return the arguments of the metrics with absolute paths, and a complaint for each path that does not exist."""
     resolved: dict[str, dict[str, Any]] = {}
-    complaints: list[tuple[KeyPath, str]] = []
-    for metric, arguments in loaded.recipe.evaluation.metric_arguments.items():
+    complaints: list[Finding] = []
+    for metric, arguments in settings.metric_arguments.items():
         resolved[metric] = dict(arguments)
         for key, value in arguments.items():
             if isinstance(value, str) and value.startswith(("./", "../", "~/")):
                 path: KeyPath = ("evaluation", "metric_arguments", metric, key)
-                beside = _beside(value, loaded.folder_of(*path))
+                beside = _beside(value, folder_of(*path))
                 kind = irregular(beside)
                 if kind is not None:
                     complaints.append(
@@ -149,44 +219,6 @@ def _metric_arguments(loaded: LoadedRecipe) -> tuple[dict[str, dict[str, Any]], 
                         (path, f"no file for {metric}.{key} at this path (got {value}, looked at {beside}); check it")
                     )
     return resolved, complaints
-
-
-def _model(base_model: str, folder: Path) -> tuple[str, list[str]]:
-    """Return the model's path or id, and what is wrong with it."""
-    resolved, wrong = _resource(base_model, folder, BUILTIN_MODELS, "model")
-    if wrong:
-        return resolved, [wrong]
-    if not is_local(resolved):
-        return resolved, []
-    held = sorted(Path(resolved).iterdir()) if os.access(resolved, os.R_OK) and Path(resolved).is_dir() else []
-    odd = [f"{file}, {kind}" for file in held if not file.name.startswith(".") and (kind := irregular(file))]
-    if odd:  # the libraries that load the model would wait for it forever
-        return resolved, [f"a model folder must contain only regular files (got {odd[0]}); remove it"]
-    if not is_file(Path(resolved) / "config.json"):
-        return resolved, [f"a model is a folder with config.json (got {resolved}); give the folder that has it"]
-    return resolved, []
-
-
-def _source(source: DatasetSource, folder: Path) -> tuple[DatasetSource, list[str]]:
-    """Return the source with its path resolved, and what is wrong with it."""
-    resolved, wrong = _resource(source.path, folder, BUILTIN_DATASETS, "data set")
-    complaints = [wrong] if wrong else []
-    if not wrong and (is_local(resolved) or resolved in BUILTIN_DATASETS):
-        complaints += [
-            f"{key} has no effect for local data (got {getattr(source, key)!r} for {source.path}); remove it"
-            for key in ("name", "revision")
-            if getattr(source, key) is not None
-        ]
-        if is_file(Path(resolved)):
-            complaints += [wrong] if (wrong := wrong_with_format(resolved)) else []
-        elif (kind := irregular(Path(resolved))) is not None:
-            complaints.append(f"not a regular file (got {source.path}, {kind}); give a file or a folder")
-        # A .json file can hold one list per split; the others hold one table.
-        if is_file(Path(resolved)) and source.split is not None and not resolved.endswith(".json"):
-            complaints.append(
-                f"split has no effect for a single file (got {source.split!r} for {source.path}); remove it"
-            )
-    return source.model_copy(update={"path": resolved}), complaints
 
 
 def _resource(given: str, folder: Path, builtin: tuple[str, ...], what: str) -> tuple[str, str | None]:

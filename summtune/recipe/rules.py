@@ -1,4 +1,4 @@
-"""Rules across keys: which are required, which contradict each other, which have no effect.
+"""Rules across keys: which need others, which contradict each other, which have no effect.
 
 A key that is set and then ignored is the most expensive mistake of an experiment, because nothing shows it.
 Each such rule is one line of a table: the key, when it has no effect, and why.
@@ -6,31 +6,81 @@ Each such rule is one line of a table: the key, when it has no effect, and why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from typing_extensions import assert_never
 
 from summtune.base.hints import hint_or_list
 from summtune.recipe.document import KeyPath
-from summtune.recipe.keys import Recipe, metric_name, use_of
+from summtune.recipe.keys import KINDS_OF, CompareRecipe, PromptRecipe, Recipe, RunRecipe, TrainRecipe
 from summtune.recipe.launching_rules import check_launching
+from summtune.recipe.sections import ComparedRecipe, EvaluationSettings, metric_name
 
 Finding: TypeAlias = tuple[KeyPath, str]
+_R = TypeVar("_R")
+# key path, the key that it depends on, whether it has no effect in this recipe, why and what to do
+_NoEffect: TypeAlias = tuple[str, str, Callable[[_R], bool], str]
+
+
+class HasEvaluation(Protocol):
+    """What has an evaluation section."""
+
+    @property
+    def evaluation(self) -> EvaluationSettings:
+        """The section."""
+
 
 SECTIONS = ("generation", "evaluation", "exemplars", "slurm")
 """Keys that hold keys."""
 
 _LORA_KEYS = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora")
 
-# key path, the key that it depends on, whether it has no effect in this recipe, why and what to do
-_NO_EFFECT: tuple[tuple[str, str, Callable[[Recipe], bool], str], ...] = (
-    *(
-        (key, "adapter", lambda r: r.adapter is None, "without `adapter: lora`; add the adapter or remove the key")
-        for key in _LORA_KEYS
+_OF_EVALUATION: Sequence[_NoEffect[HasEvaluation]] = (
+    (
+        "evaluation.tokenizer",
+        "evaluation",
+        lambda r: r.evaluation.tokenizer != "rouge" and not any(map(_may_be_rouge, r.evaluation.metrics)),
+        "without ROUGE among evaluation.metrics; add rouge1, or remove the key",
     ),
+)
+_OF_RUNS: Sequence[_NoEffect[RunRecipe]] = (
+    *_OF_EVALUATION,
+    *(
+        (
+            f"generation.{key}",
+            "generation",
+            lambda r: not r.generation.do_sample,
+            "without `do_sample: true`; set it, or remove the key",
+        )
+        for key in ("temperature", "top_p")
+    ),
+    (
+        "generation.length_penalty",
+        "generation",
+        lambda r: r.generation.num_beams == 1,
+        "with one beam; set num_beams above 1, or remove the key",
+    ),
+    (
+        "num_machines",
+        "launcher",
+        lambda r: r.launcher == "slurm",
+        "with `launcher: slurm`; set slurm.nodes, and remove the key",
+    ),
+    (
+        "slurm.gpu_type",
+        "slurm",
+        lambda r: not (r.slurm and r.slurm.gpus_per_node),
+        "without gpus_per_node; set it, or remove the key",
+    ),
+    ("slurm", "launcher", lambda r: r.launcher != "slurm", "without `launcher: slurm`; set it, or remove the section"),
+)
+_OF_PROMPTS: Sequence[_NoEffect[PromptRecipe]] = (
+    *_OF_RUNS,
     (
         "datasets",
         "shots",
-        lambda r: r.kind == "prompt" and r.shots == 0,
+        lambda r: r.shots == 0,
         "with `shots: 0`; set shots, or remove the key",
     ),
     ("exemplars", "shots", lambda r: r.shots == 0, "with `shots: 0`; set shots, or remove the key"),
@@ -39,6 +89,13 @@ _NO_EFFECT: tuple[tuple[str, str, Callable[[Recipe], bool], str], ...] = (
         "exemplars",
         lambda r: r.exemplars.choose != "ids",
         "without `choose: ids`; set it, or remove ids",
+    ),
+)
+_OF_TRAINING: Sequence[_NoEffect[TrainRecipe]] = (
+    *_OF_RUNS,
+    *(
+        (key, "adapter", lambda r: r.adapter is None, "without `adapter: lora`; add the adapter or remove the key")
+        for key in _LORA_KEYS
     ),
     (
         "num_epochs",
@@ -66,40 +123,6 @@ _NO_EFFECT: tuple[tuple[str, str, Callable[[Recipe], bool], str], ...] = (
         for key in ("early_stopping_patience", "eval_steps")
     ),
     *(
-        (
-            f"generation.{key}",
-            "generation",
-            lambda r: not r.generation.do_sample,
-            "without `do_sample: true`; set it, or remove the key",
-        )
-        for key in ("temperature", "top_p")
-    ),
-    (
-        "generation.length_penalty",
-        "generation",
-        lambda r: r.generation.num_beams == 1,
-        "with one beam; set num_beams above 1, or remove the key",
-    ),
-    (
-        "evaluation.tokenizer",
-        "evaluation",
-        lambda r: r.evaluation.tokenizer != "rouge" and not any(map(_may_be_rouge, r.evaluation.metrics)),
-        "without ROUGE among evaluation.metrics; add rouge1, or remove the key",
-    ),
-    (
-        "num_machines",
-        "launcher",
-        lambda r: r.launcher == "slurm",
-        "with `launcher: slurm`; set slurm.nodes, and remove the key",
-    ),
-    (
-        "slurm.gpu_type",
-        "slurm",
-        lambda r: not (r.slurm and r.slurm.gpus_per_node),
-        "without gpus_per_node; set it, or remove the key",
-    ),
-    ("slurm", "launcher", lambda r: r.launcher != "slurm", "without `launcher: slurm`; set it, or remove the section"),
-    *(
         (key, "wandb_project", lambda r: r.wandb_project is None, "without wandb_project; set it, or remove the key")
         for key in ("wandb_entity", "wandb_name", "wandb_mode")
     ),
@@ -117,45 +140,64 @@ def no_effect(path: KeyPath, recipe: Recipe, wrong: Collection[str] = ()) -> str
 
     If the key that it depends on is among the ``wrong`` ones, the effect is unknown and the result is None.
     """
-    kinds = use_of(str(path[0])).kinds
+    kinds = KINDS_OF[str(path[0])]
     if recipe.kind not in kinds:
-        readers = " and ".join(f"`kind: {kind}`" for kind in sorted(kinds))
+        readers = " and ".join(f"`kind: {kind}`" for kind in kinds)
         return f"has no effect in `kind: {recipe.kind}` (only {readers} reads it); remove it"
+    match recipe:
+        case PromptRecipe():
+            return _first(_OF_PROMPTS, recipe, path, wrong)
+        case TrainRecipe():
+            return _first(_OF_TRAINING, recipe, path, wrong)
+        case CompareRecipe():
+            return None
+    assert_never(recipe)
+
+
+def _first(rules: Sequence[_NoEffect[_R]], recipe: _R, path: KeyPath, wrong: Collection[str]) -> str | None:
     dotted = ".".join(str(part) for part in path)
-    for key, decided_by, ignored, why in _NO_EFFECT:
+    for key, decided_by, ignored, why in rules:
         if dotted == key and decided_by not in wrong and ignored(recipe):
             return f"has no effect {why}"
     return None
 
 
 def rule_problems(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str] = ()) -> Iterator[Finding]:
-    """Yield what is missing from a recipe, contradicts itself, or would be ignored.
+    """Yield where the keys of a recipe contradict each other, need others, or would be ignored.
 
     Args:
         given: the mapping as written, without the keys in ``wrong``.
         recipe: the values, defaults filled in.
-        wrong: keys that have an invalid value; they are not missing.
+        wrong: keys that have an invalid value or are missing; no rule that reads them applies.
     """
     for key, value in given.items():
         yield from _ignored((key,), value, recipe, wrong)
-    yield from _required(given, recipe, wrong)
-    yield from check_launching(recipe, wrong)
-    for key in ("datasets", "test_datasets"):
-        for index, source in enumerate((key not in wrong and getattr(recipe, key)) or ()):
-            if source.on_empty == "skip" and source.path.startswith("builtin/"):
-                yield (
-                    (key, index, "on_empty"),
-                    f"on_empty has no effect for {source.path}, which has no empty rows; remove it",
-                )
-    if "evaluation" not in wrong:
-        yield from _metric_arguments(recipe)
-    match recipe.kind:
-        case "prompt":
-            yield from _prompt(recipe)
-        case "train":
+    match recipe:
+        case CompareRecipe():
+            if "recipes" not in wrong:
+                yield from _comparison(recipe)
+        case PromptRecipe():
+            yield from _run(recipe, wrong)
+            yield from _prompt(recipe, wrong)
+        case TrainRecipe():
+            yield from _run(recipe, wrong)
             yield from _training(recipe)
-        case "compare":
-            yield from _comparison(recipe)
+        case _:
+            assert_never(recipe)
+
+
+def evaluation_problems(given: Mapping[str, Any], holder: HasEvaluation) -> Iterator[Finding]:
+    """Yield the problems of an evaluation section by itself.
+
+    Args:
+        given: the section as written.
+        holder: of its values, defaults filled in.
+    """
+    for key in given:
+        reason = _first(_OF_EVALUATION, holder, ("evaluation", key), ())
+        if reason is not None:
+            yield ("evaluation", key), f"{key} {reason}"
+    yield from _metric_arguments(holder.evaluation)
 
 
 def _ignored(path: KeyPath, value: object, recipe: Recipe, wrong: Collection[str]) -> Iterator[Finding]:
@@ -167,32 +209,24 @@ def _ignored(path: KeyPath, value: object, recipe: Recipe, wrong: Collection[str
             yield from _ignored((*path, key), inner, recipe, wrong)
 
 
-def _required(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str]) -> Iterator[Finding]:
-    required = {
-        "prompt": {
-            "base_model": "name a hub model such as google/flan-t5-base, a local folder, or builtin/flan-t5-nano",
-            "test_datasets": "list the dialogues to summarize",
-        },
-        "train": {
-            "base_model": "name a hub model such as google/flan-t5-base, a local folder, or builtin/flan-t5-nano",
-            "datasets": "list the training data",
-            "test_datasets": "list the dialogues to summarize and score",
-            "learning_rate": "about 1e-4 suits full fine-tuning, 1e-3 suits LoRA",
-        },
-        "compare": {"recipes": "list the recipes to compare"},
-    }[recipe.kind]
-    for key, advice in required.items():
-        if given.get(key) is None and key not in wrong:
-            yield (), f"{key} is missing, which `kind: {recipe.kind}` needs; {advice}"
-    if recipe.kind == "prompt" and recipe.shots > 0 and given.get("datasets") is None and "datasets" not in wrong:
-        yield ("shots",), f"shots needs exemplars (got shots: {recipe.shots}); list where they come from in datasets"
-    if recipe.launcher == "slurm" and recipe.slurm is None and not {"slurm"} & {*given, *wrong}:
+def _run(recipe: RunRecipe, wrong: Collection[str]) -> Iterator[Finding]:
+    if recipe.launcher == "slurm" and recipe.slurm is None and "slurm" not in wrong:
         yield ("launcher",), "`launcher: slurm` needs a slurm section; give at least its time and gpus_per_node"
+    yield from check_launching(recipe, wrong)
+    for key, sources in (("datasets", recipe.datasets), ("test_datasets", recipe.test_datasets)):
+        for index, source in enumerate(sources or ()):
+            if key not in wrong and source.on_empty == "skip" and source.path.startswith("builtin/"):
+                yield (
+                    (key, index, "on_empty"),
+                    f"on_empty has no effect for {source.path}, which has no empty rows; remove it",
+                )
+    if "evaluation" not in wrong:
+        yield from _metric_arguments(recipe.evaluation)
 
 
-def _metric_arguments(recipe: Recipe) -> Iterator[Finding]:
-    names = [metric_name(name) for name in recipe.evaluation.metrics if not _may_be_rouge(name)]
-    for name, arguments in recipe.evaluation.metric_arguments.items():
+def _metric_arguments(settings: EvaluationSettings) -> Iterator[Finding]:
+    names = [metric_name(name) for name in settings.metrics if not _may_be_rouge(name)]
+    for name, arguments in settings.metric_arguments.items():
         path: KeyPath = ("evaluation", "metric_arguments", name)
         if name not in names:
             known = hint_or_list(name, names) if names else "; it lists only ROUGE, which takes no arguments"
@@ -206,8 +240,10 @@ def _may_be_rouge(name: str) -> bool:
     return name.startswith("rouge") and "/" not in name
 
 
-def _prompt(recipe: Recipe) -> Iterator[Finding]:
+def _prompt(recipe: PromptRecipe, wrong: Collection[str]) -> Iterator[Finding]:
     chosen = recipe.exemplars
+    if recipe.shots > 0 and recipe.datasets is None and "datasets" not in wrong:
+        yield ("shots",), f"shots needs exemplars (got shots: {recipe.shots}); list where they come from in datasets"
     if chosen.choose == "ids" and chosen.ids is None:
         yield ("exemplars",), "`choose: ids` needs ids; list the ids of the exemplars"
     if chosen.choose == "ids" and chosen.ids is not None and len(chosen.ids) != recipe.shots:
@@ -218,7 +254,9 @@ def _prompt(recipe: Recipe) -> Iterator[Finding]:
             "`drop` would leave dialogues without a summary, and every dialogue is scored; "
             "use truncate_end or truncate_start",
         )
-    tested = {(source.path, source.split or "test") for source in recipe.test_datasets or ()}
+    if "test_datasets" in wrong:
+        return
+    tested = {(source.path, source.split or "test") for source in recipe.test_datasets}
     for index, source in enumerate(recipe.datasets or ()):
         split = chosen.split or source.split or "train"
         if (source.path, split) in tested and not _is_file(source.path):
@@ -233,13 +271,13 @@ def _is_file(path: str) -> bool:
     return path.lower().endswith((".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow"))
 
 
-def _training(recipe: Recipe) -> Iterator[Finding]:
+def _training(recipe: TrainRecipe) -> Iterator[Finding]:
     size = recipe.val_set_size
     if size >= 1 and size != int(size):
         yield ("val_set_size",), f"val_set_size is a count or a fraction below 1 (got {size}); write a whole number"
-    limits = [source.limit for source in recipe.datasets or ()]
+    limits = [source.limit for source in recipe.datasets]
     most = sum(limit for limit in limits if limit is not None)
-    if limits and None not in limits and size >= most:
+    if None not in limits and size >= most:
         yield (
             ("val_set_size",),
             f"val_set_size leaves no training data (got {size}, and the limits of datasets leave {most} dialogues); "
@@ -264,21 +302,21 @@ def _training(recipe: Recipe) -> Iterator[Finding]:
         )
 
 
-def _comparison(recipe: Recipe) -> Iterator[Finding]:
+def _comparison(recipe: CompareRecipe) -> Iterator[Finding]:
     names: dict[str, int] = {}
-    for index, entry in enumerate(recipe.recipes or ()):
+    for index, entry in enumerate(recipe.recipes):
         name = system_name(entry)
         if name in names:
             yield ("recipes", index), f"two systems have the same name (got {name!r}); give one of them another `name`"
         names[name] = index
-    if recipe.baseline is not None and recipe.recipes and recipe.baseline not in names:
+    if recipe.baseline is not None and recipe.baseline not in names:
         yield (
             ("baseline",),
             f"baseline is not one of the systems (got {recipe.baseline!r}){hint_or_list(recipe.baseline, names)}",
         )
 
 
-def system_name(entry: Any) -> str:
+def system_name(entry: str | ComparedRecipe) -> str:
     """Return the name of an entry of ``recipes`` in tables: its own, else its file's name without the ending."""
     path = entry if isinstance(entry, str) else entry.recipe
     name = None if isinstance(entry, str) else entry.name

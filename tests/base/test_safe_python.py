@@ -160,7 +160,7 @@ def test_ranks_and_their_launcher_import_nothing_from_the_current_folder(lived_i
     from summtune.base.files import write_text
     from summtune.launchers import local
     from summtune.launchers.accelerate_config import accelerate_config, to_yaml
-    from summtune.plan.plan import Launch
+    from summtune.plan.launch import Launch
 
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "rank.py").write_text(

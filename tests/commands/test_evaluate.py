@@ -12,7 +12,7 @@ from summtune.commands.evaluate import Call, check_place, score, score_outputs, 
 from summtune.data.reading import read_dialogues
 from summtune.evaluator.comparison import compare
 from summtune.evaluator.systems import read_system
-from summtune.recipe.keys import DatasetSource
+from summtune.recipe.sections import DatasetSource
 from summtune.runs.records import Prediction
 from summtune.runs.run_directory import read_predictions
 

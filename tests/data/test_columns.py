@@ -7,7 +7,7 @@ import pytest
 from summtune.base.errors import DataError
 from summtune.data.columns import Columns, EmptyRow, Record, checked
 from summtune.data.rows import BadRow, Row, RowPosition
-from summtune.recipe.keys import DatasetSource
+from summtune.recipe.sections import DatasetSource
 
 COLUMNS = Columns("dialogue", ("summary",), None)
 GOOD = {"dialogue": "A: hi", "summary": "Greets."}

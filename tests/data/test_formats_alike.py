@@ -15,7 +15,7 @@ from fake_hub import COMMIT
 
 from summtune.base.errors import DataError
 from summtune.data.reading import read_dialogues
-from summtune.recipe.keys import DatasetSource
+from summtune.recipe.sections import DatasetSource
 
 FORMATS = ("jsonl", "json", "lines.json", "csv", "tsv", "parquet", "arrow")
 TEXT_TABLES = ("csv", "tsv")

@@ -20,7 +20,7 @@ from summtune.data.formats import open_rows
 from summtune.data.hub_access import FetchedDataset, FetchedModel, fetch_dataset, fetch_model
 from summtune.data.reading import SourceInfo, read_dialogues
 from summtune.data.rows import Row
-from summtune.recipe.keys import DatasetSource
+from summtune.recipe.sections import DatasetSource
 from summtune.runs.records import Dialogue
 
 CSV = b"id,dialogue,summary\nt0,A: hi,Greets.\nt0b,A: hi,Says hi.\nt1,B: bye,Leaves.\n"

@@ -12,7 +12,7 @@ import pytest
 from summtune.base.errors import DataError
 from summtune.data.builtin import dialogues
 from summtune.data.reading import LoadedDialogues, SourceInfo, read_dialogues
-from summtune.recipe.keys import DatasetSource
+from summtune.recipe.sections import DatasetSource
 from summtune.runs.records import Dialogue
 
 TEST_DATA = os.environ.get("SUMMTUNE_TEST_DATA")

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
+from made_up_recipes import train_recipe
 
 from summtune.base.places import package_path
 from summtune.deepspeed.configs import bucket_size, read_ds_config, sized
 from summtune.deepspeed.rules import OFFLOAD_KEYS, ZERO_KEYS, contradictions, wrong_with_config
-from summtune.recipe.keys import Recipe
 
 PATH = Path("d.json")
 OFFLOAD = {"offload_optimizer": {"device": "cpu"}}
@@ -18,7 +18,7 @@ def wrong(config):
 
 
 def against(zero, config=None, **keys):
-    recipe = Recipe.model_validate({"kind": "train", "base_model": "m"} | keys)
+    recipe = train_recipe(**keys)
     return list(contradictions({"zero_optimization": zero} | (config or {}), recipe, PATH))
 
 

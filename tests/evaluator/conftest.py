@@ -4,7 +4,7 @@ from made_up_summaries import REFERENCES
 from summtune.base.files import write_json, write_jsonl
 from summtune.evaluator.evaluation import evaluate, write_evaluation
 from summtune.evaluator.systems import read_system
-from summtune.recipe.keys import EvaluationSettings
+from summtune.recipe.sections import EvaluationSettings
 from summtune.runs.records import Prediction
 
 

@@ -5,7 +5,7 @@ import pytest
 from summtune.base.errors import DataError, InputError
 from summtune.base.files import read_json, read_jsonl
 from summtune.evaluator.evaluation import evaluate, write_evaluation
-from summtune.recipe.keys import EvaluationSettings
+from summtune.recipe.sections import EvaluationSettings
 from summtune.runs.records import Prediction
 
 FAST = EvaluationSettings(bootstrap_samples=200)

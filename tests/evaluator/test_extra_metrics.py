@@ -9,7 +9,7 @@ from summtune.evaluator.comparison import _extra_protocols
 from summtune.evaluator.evaluation import evaluate
 from summtune.evaluator.extra_metrics import _made, score_extra
 from summtune.evaluator.systems import ScoredSystem
-from summtune.recipe.keys import EvaluationSettings
+from summtune.recipe.sections import EvaluationSettings
 from summtune.runs.records import Prediction
 
 SCRIPT = """

@@ -2,11 +2,10 @@
 
 import json
 
+from made_up_recipes import begun_plan
 from tiny_inputs import dialogues, write_rows
 
 from summtune.base.files import read_jsonl, write_json
-from summtune.plan.preparation import prepare_data
-from summtune.plan.resolve import resolve
 from summtune.runs.events import Events, events_file
 
 
@@ -58,9 +57,8 @@ def prepared_run(folder, checkpoint, name="run", train=13, test=3, rows=None, **
     }
     path = folder / f"{name}.yaml"
     path.write_text(json.dumps({key: value for key, value in (recipe | keys).items() if value is not None}))
-    plan = resolve(path).plan
     run_dir = folder / name
     (run_dir / "logs").mkdir(parents=True, exist_ok=True)
-    plan = plan.model_copy(update={"data": prepare_data(plan.recipe, run_dir, lambda _: None)})
+    plan = begun_plan(path, into=run_dir)
     write_json(run_dir / "plan.json", plan.to_json())
     return PreparedRun(plan, run_dir)

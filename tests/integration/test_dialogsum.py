@@ -121,12 +121,14 @@ def test_the_fine_tuned_model_is_one_that_transformers_loads(run_dirs):
 def test_flan_t5_base_has_its_parameters_and_lora_trains_its_share(tmp_path):
     folder = flan_t5_shaped("base", tmp_path / "base")
     code = (
-        "import torch\nfrom pathlib import Path\nfrom summtune.recipe.keys import Recipe\n"
+        "import torch\nfrom pathlib import Path\nfrom summtune.recipe.keys import TrainRecipe\n"
         "from summtune.work.models.loading import add_adapter, count_parameters, load_model\n"
         f"model = load_model(Path({str(folder)!r}), torch.bfloat16)\n"
         "apart = model.lm_head.weight.data_ptr() != model.shared.weight.data_ptr()\n"
         "whole = count_parameters(model)\n"
-        "recipe = Recipe(kind='train', adapter='lora', lora_r=32, lora_target_modules=['q', 'v'])\n"
+        "data = [{'path': 'builtin/dialogues'}]\n"
+        "recipe = TrainRecipe.model_validate({'kind': 'train', 'base_model': 'a/b', 'datasets': data, "
+        "'test_datasets': data, 'learning_rate': 1e-3, 'adapter': 'lora', 'lora_r': 32})\n"
         "print(apart, whole, count_parameters(add_adapter(model, recipe, 'google/flan-t5-base')))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -3,9 +3,9 @@
 import os
 
 import pytest
+from made_up_recipes import made_up_plan, train_recipe
 
-from summtune.plan.plan import Launch, Plan, StagePlan
-from summtune.recipe.keys import Recipe
+from summtune.plan.launch import Launch
 
 
 @pytest.fixture
@@ -32,18 +32,11 @@ def slurm_plan(tmp_path):
     """The plan of a training as a Slurm job; ``deepspeed`` gives its two stages launches of their own."""
 
     def plan(deepspeed=False, name="lora", **slurm):
-        recipe = Recipe.model_validate({"kind": "train", "launcher": "slurm", "slurm": {"nodes": 2} | slurm})
+        recipe = train_recipe(launcher="slurm", slurm={"nodes": 2} | slurm)
         launch = Launch(
             distribution="data_parallel", processes=2, machines=2, device="cpu", config_file="accelerate.yaml"
         )
         train = launch.model_copy(update={"distribution": "deepspeed", "zero_stage": 2}) if deepspeed else launch
-        return Plan(
-            kind="train", name=name, identity="0" * 64, recipe_path="lora.yaml", created_at="2026-01-01T00:00:00Z",
-            git_commit=None, versions={}, recipe=recipe,
-            stages=[
-                StagePlan(name="train", launch=train), StagePlan(name="predict", launch=launch),
-                StagePlan(name="evaluate"), StagePlan(name="report"),
-            ],
-        )  # fmt: skip
+        return made_up_plan(recipe, launch, train, name=name)
 
     return plan

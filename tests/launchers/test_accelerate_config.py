@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
-from summtune.plan.plan import Launch
+from summtune.plan.launch import Launch
 
 
 def config(tmp_path, **fields):

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from summtune.launchers import local
-from summtune.plan.plan import Launch
+from summtune.plan.launch import Launch
 
 LAUNCH = Launch(distribution="none", processes=1, device="cpu", config_file="accelerate.yaml")
 

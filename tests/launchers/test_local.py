@@ -12,7 +12,7 @@ import pytest
 from summtune.base.errors import StageError, StageStopped, StopAsked
 from summtune.base.safe_python import START
 from summtune.launchers import local
-from summtune.plan.plan import Launch
+from summtune.plan.launch import Launch
 
 CPU = Launch(distribution="none", processes=1, device="cpu", config_file="accelerate.yaml")
 SPEAKER = (

@@ -5,6 +5,7 @@ import sys
 import threading
 
 import pytest
+from made_up_recipes import made_up_plan
 
 from summtune.base.errors import InputError, StageError
 from summtune.base.files import write_json
@@ -12,7 +13,7 @@ from summtune.launchers import local, machines
 from summtune.launchers.line import Line
 from summtune.launchers.local import MachineRank
 from summtune.launchers.machines import OtherMachines, commands, join, this_machine
-from summtune.plan.plan import Launch, StagePlan
+from summtune.plan.launch import Launch
 
 LAUNCH = Launch(distribution="data_parallel", processes=2, machines=2, device="cpu", config_file="accelerate.yaml")
 MINE, THEIRS = "a" * 64, "b" * 64
@@ -80,9 +81,9 @@ def port():
 
 
 @pytest.fixture
-def programs(tmp_path, slurm_plan, monkeypatch):
+def programs(tmp_path, monkeypatch):
     """Let the machines run the given programs in the place of accelerate, each in a folder that both see."""
-    write_json(tmp_path / "plan.json", slurm_plan().model_copy(update={"stages": _stages()}).to_json())
+    write_json(tmp_path / "plan.json", made_up_plan(predict=LAUNCH).to_json())
     monkeypatch.setattr(machines, "_RETRY_SECONDS", 0.05)
     started = []
 
@@ -95,10 +96,6 @@ def programs(tmp_path, slurm_plan, monkeypatch):
         return started
 
     return of
-
-
-def _stages():
-    return [StagePlan(name=name, launch=LAUNCH) for name in ("train", "predict")]
 
 
 class Other(threading.Thread):

@@ -1,18 +1,18 @@
 """Which ways of training fit a GPU, on how many GPUs."""
 
 import pytest
+from made_up_recipes import train_recipe
 
 from summtune.base.errors import InputError
 from summtune.machine.fitting import GPU_COUNTS, fastest, fits, model_shape, room
 from summtune.machine.model_shapes import KNOWN_MODELS
-from summtune.recipe.keys import Recipe
 
 GIB = 2**30
 
 
 def found(model="google/flan-t5-xl", gigabytes=40, bf16=True, **keys):
     keys = {"gradient_checkpointing": True, "micro_batch_size": 4, "sequence_len": 1024} | keys
-    recipe = Recipe.model_validate({"kind": "train", "base_model": model} | keys)
+    recipe = train_recipe(base_model=model, **keys)
     return fits(recipe, KNOWN_MODELS[model], gigabytes * GIB, bf16)
 
 

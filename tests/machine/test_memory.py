@@ -1,6 +1,7 @@
 """The memory estimate: model states agree with DeepSpeed's estimators, activations grow with batch and lengths."""
 
 import pytest
+from made_up_recipes import train_recipe
 
 from summtune.base.places import package_path
 from summtune.deepspeed.configs import read_ds_config, sized
@@ -8,7 +9,6 @@ from summtune.deepspeed.zero_memory import Sharding, zero2_needs, zero3_needs
 from summtune.machine.devices import Gpu
 from summtune.machine.memory import estimate, takes_bf16
 from summtune.machine.model_shapes import KNOWN_MODELS
-from summtune.recipe.keys import Recipe
 
 SHAPE = KNOWN_MODELS["google/flan-t5-base"]
 ALL = SHAPE.parameters
@@ -23,7 +23,7 @@ def zero(name, trainable=ALL):
 
 
 def of(trainable=ALL, processes=4, sharding=NONE, bf16=True, nodes=1, **keys):
-    recipe = Recipe.model_validate({"kind": "train", "base_model": "google/flan-t5-base"} | keys)
+    recipe = train_recipe(**keys)
     return estimate(recipe, SHAPE, trainable, processes, sharding, bf16, nodes)
 
 
@@ -169,6 +169,6 @@ def test_activations_are_the_sum_of_what_the_layers_keep():
     ],
 )
 def test_bf16_auto_depends_on_the_devices(asked, capabilities, device, expected):
-    recipe = Recipe.model_validate({"kind": "train", "bf16": asked})
+    recipe = train_recipe(bf16=asked)
     gpus = [Gpu("GPU", 40 << 30, capability) for capability in capabilities]
     assert takes_bf16(recipe, gpus, device) is expected

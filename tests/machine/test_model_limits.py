@@ -3,11 +3,11 @@
 import json
 
 import pytest
+from made_up_recipes import train_recipe
 
 from summtune.base.errors import RecipeError
 from summtune.machine.model_limits import facts_of, lengths_within, misfits, prompt_limit, summary_limit
 from summtune.plan.checking import check
-from summtune.recipe.keys import Recipe
 
 BART = {"model_type": "bart", "vocab_size": 50, "max_position_embeddings": 128, "decoder_start_token_id": 2}
 PLAIN = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "eos_token": {"content": "</s>"}}
@@ -23,7 +23,7 @@ def write(folder, config, tokenizer=None, settings=None, **files):
 
 
 def found(folder, **keys):
-    return [message for _, message in misfits(facts_of(folder), Recipe.model_validate({"kind": "train"} | keys))]
+    return [message for _, message in misfits(facts_of(folder), train_recipe(**keys))]
 
 
 @pytest.mark.parametrize(

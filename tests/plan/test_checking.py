@@ -1,12 +1,16 @@
 """What is wrong with a recipe, its machine, and the recipes that it compares."""
 
 import sys
+from collections import Counter
 
 import pytest
 
+from summtune.base import files
 from summtune.base.errors import RecipeError
+from summtune.deepspeed import configs
 from summtune.plan.checking import check
 from summtune.plan.resolve import resolve
+from summtune.recipe import yaml_reader
 
 
 def problems(path, *sets):
@@ -66,14 +70,14 @@ def test_slurm_and_several_machines_are_fine_also_where_there_are_none(project):
 )
 def test_a_tracker_that_is_not_installed_is_told(project, monkeypatch, setting, package):
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr("summtune.plan.resolve.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("summtune.plan.checking.importlib.util.find_spec", lambda name: None)
     (problem,) = problems(project / "train.yaml", setting)
     key = setting.split("=")[0]
     assert problem == f"{key} needs {package}, which is not installed; pip install {package}"
 
 
 def test_deepspeed_that_is_not_installed_is_told(project, monkeypatch):
-    monkeypatch.setattr("summtune.plan.resolve.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("summtune.plan.checking.importlib.util.find_spec", lambda name: None)
     assert problems(project / "train.yaml", "deepspeed=ds_configs/zero2.json") == [
         "deepspeed is not installed on this machine; pip install deepspeed"
     ]
@@ -133,8 +137,8 @@ def test_an_override_that_one_recipe_reads_is_laid_there_alone(project):
         "overrides: {lora_r: 8, learning_rate: 2e-3}\n"
     )
     parts = dict(resolve(project / "both.yaml").parts)
-    assert (parts["train"].plan.recipe.lora_r, parts["train"].plan.recipe.learning_rate) == (8, 2e-3)
-    assert parts["prompt"].plan.identity == resolve(project / "prompt.yaml").plan.identity
+    assert (parts["train"].recipe.lora_r, parts["train"].recipe.learning_rate) == (8, 2e-3)
+    assert parts["prompt"].identity == resolve(project / "prompt.yaml").identity
 
 
 def test_comparisons_are_not_compared(project):
@@ -149,3 +153,21 @@ def test_a_comparison_of_itself_ends(project):
     (project / "both.yaml").write_text("kind: compare\nrecipes: [prompt.yaml, both.yaml]\n")
     (problem,) = problems(project / "both.yaml")
     assert "which is a comparison" in problem
+
+
+def test_a_comparison_reads_each_of_its_recipes_and_its_deepspeed_config_once(project, monkeypatch):
+    (project / "d.json").write_text('{"zero_optimization": {"stage": 2}}')
+    text = (project / "train.yaml").read_text()
+    (project / "train.yaml").write_text(text + "deepspeed: d.json\n")
+    (project / "both.yaml").write_text("kind: compare\nrecipes: [prompt.yaml, train.yaml]\noverrides: {seed: 7}\n")
+    reads = Counter()
+    original = files.read_bounded
+
+    def read_bounded(path, most):
+        reads[path.name] += 1
+        return original(path, most)
+
+    for module in (yaml_reader, configs):
+        monkeypatch.setattr(module, "read_bounded", read_bounded)
+    resolve(project / "both.yaml")
+    assert reads == {"both.yaml": 1, "prompt.yaml": 1, "train.yaml": 1, "d.json": 1}

@@ -5,7 +5,6 @@ import shutil
 import pytest
 
 from summtune.base.places import package_path
-from summtune.plan.keys import evaluation_identity
 from summtune.plan.resolve import resolve
 
 
@@ -15,7 +14,7 @@ def no_gpu(monkeypatch):
 
 
 def identity(project, *sets, name="train.yaml"):
-    return resolve(project / name, sets).plan.identity
+    return resolve(project / name, sets).identity
 
 
 @pytest.mark.parametrize(
@@ -89,10 +88,10 @@ def test_a_comparison_is_what_its_systems_and_its_baseline_are(project):
 
 def test_hub_data_and_models_are_known_by_name_and_revision():
     path = package_path("recipes") / "zero_shot.yaml"
-    before = resolve(path).plan.identity
-    assert resolve(path, ["base_model=google/flan-t5-small"]).plan.identity != before
-    assert resolve(path, ["revision_of_model=abc"]).plan.identity != before
-    assert resolve(path, ["test_datasets.0.revision=abc"]).plan.identity != before
+    before = resolve(path).identity
+    assert resolve(path, ["base_model=google/flan-t5-small"]).identity != before
+    assert resolve(path, ["revision_of_model=abc"]).identity != before
+    assert resolve(path, ["test_datasets.0.revision=abc"]).identity != before
 
 
 def test_builtin_dialogues_are_known_by_what_makes_them(project):
@@ -129,8 +128,3 @@ def test_the_arguments_of_a_metric_are_of_the_result_and_their_paths_are_not(pro
     assert of("{model_type: ./there}") == here
     assert of("{model_type: ./here, num_layers: 9}") != here
     assert of("{model_type: here}") != here
-
-
-def test_runs_from_before_the_tokenizer_keep_their_identity():
-    assert evaluation_identity({"tokenizer": "rouge", "use_stemmer": True}) == {"use_stemmer": True}
-    assert evaluation_identity({"tokenizer": "unicode"}) == {"tokenizer": "unicode"}

@@ -1,19 +1,23 @@
 """The plan: batch arithmetic, stages that share a launch, and what stands in plan.json."""
 
 import pytest
+from made_up_recipes import begun_plan, made_up_plan, train_recipe
 
 from summtune.base.errors import RunDirectoryError
 from summtune.base.files import write_json
-from summtune.plan.plan import Batch, Launch, StagePlan, launch_groups, read_plan
+from summtune.plan.beginning import origin_now
+from summtune.plan.draft import complete, complete_comparison
+from summtune.plan.launch import Batch, Launch, StageGroup, stage_groups
+from summtune.plan.plan import ScoredPlan, Scoring, beginning_of, launch_of, read_plan, read_run_plan
 from summtune.plan.resolve import resolve
-from summtune.recipe.keys import Recipe
+from summtune.recipe.sections import EvaluationSettings
 
 CPU = Launch(distribution="none", processes=1, device="cpu", config_file="accelerate.yaml")
 ZERO = Launch(distribution="deepspeed", processes=2, device="cpu", config_file="accelerate.yaml", zero_stage=2)
 
 
-def batch(processes=1, pairs=None, **keys):
-    return Batch.of(Recipe.model_validate({"kind": "train"} | keys), processes, pairs)
+def batch(processes=1, pairs=100, **keys):
+    return Batch.of(train_recipe(**keys), processes, pairs)
 
 
 def test_the_global_batch_is_micro_times_accumulation_times_processes():
@@ -28,8 +32,6 @@ def test_the_global_batch_is_micro_times_accumulation_times_processes():
         (100, {"micro_batch_size": 8, "num_epochs": 0.5}, 13, 7),
         (100, {"micro_batch_size": 8, "max_steps": 5}, 13, 5),
         (1, {"micro_batch_size": 8, "num_epochs": 1}, 1, 1),
-        (None, {"max_steps": 5}, None, 5),
-        (None, {}, None, None),
     ],
 )
 def test_steps_follow_from_the_pairs(pairs, keys, per_epoch, steps):
@@ -38,26 +40,92 @@ def test_steps_follow_from_the_pairs(pairs, keys, per_epoch, steps):
 
 
 def test_neighbours_that_are_launched_alike_share_a_launch():
-    train, predict = StagePlan(name="train", launch=CPU), StagePlan(name="predict", launch=CPU)
-    evaluate, report = StagePlan(name="evaluate"), StagePlan(name="report")
-    assert launch_groups([train, predict, evaluate, report]) == [[train, predict], [evaluate], [report]]
-    sharded = StagePlan(name="train", launch=ZERO)
-    assert launch_groups([sharded, predict, evaluate]) == [[sharded], [predict], [evaluate]]
-    assert launch_groups([]) == []
+    assert stage_groups(CPU, CPU) == [
+        StageGroup(("train", "predict"), CPU), StageGroup(("evaluate",), None), StageGroup(("report",), None),
+    ]  # fmt: skip
+    assert [group.names for group in stage_groups(ZERO, CPU)] == [("train",), ("predict",), ("evaluate",), ("report",)]
+    assert [group.names for group in stage_groups(None, CPU)] == [("predict",), ("evaluate",), ("report",)]
+    assert [group.names for group in stage_groups(CPU, CPU, ["predict", "report"])] == [("predict",), ("report",)]
 
 
-def test_a_plan_is_read_as_it_was_written(project):
-    plan = resolve(project / "train.yaml").plan
-    write_json(project / "plan.json", plan.to_json())
-    assert read_plan(project) == plan
-    assert "shots" not in plan.to_json()["recipe"]
-    assert plan.to_json()["recipe"]["base_model"] == str(project / "model")
-    assert {"summtune", "torch", "transformers"} <= set(plan.versions)
+@pytest.fixture
+def scored():
+    """The plan of scored outputs."""
+    recipe = Scoring(evaluation=EvaluationSettings(), predictions="theirs.csv", references=None)
+    origin = {"created_at": "2026-01-01T00:00:00Z", "git_commit": None, "versions": {}}
+    return ScoredPlan(name="theirs", identity="0" * 64, recipe=recipe, **origin)
 
 
-def test_a_folder_without_a_plan_or_with_another_versions_is_told(project):
+def test_the_plan_of_every_kind_is_read_as_it_was_written(project, scored):
+    train = begun_plan(project / "train.yaml", ["val_set_size=2"], project / "run")
+    prompt = begun_plan(project / "prompt.yaml", (), project / "run")
+    compare = complete_comparison(resolve(project / "both.yaml"), origin_now(project))
+    for plan in (train, prompt, compare, scored):
+        write_json(project / "plan.json", plan.to_json())
+        assert read_plan(project) == plan
+        assert type(read_plan(project)) is type(plan)
+    assert "shots" not in train.to_json()["recipe"]
+    assert train.to_json()["recipe"]["base_model"] == str(project / "model")
+    assert {"summtune", "torch", "transformers"} <= set(train.versions)
+
+
+def test_a_plan_is_complete_when_it_is_written(project):
+    sets = ["val_set_size=2", "deepspeed=ds_configs/zero2.json", "num_processes=2"]
+    plan = begun_plan(project / "train.yaml", sets, project / "run")
+    assert plan.model.folder == str(project / "model")
+    assert (plan.model.parameters.total, plan.model.parameters.trainable) == (247_577_856, 247_577_856)
+    assert (plan.batch.pairs, plan.batch.global_batch, plan.batch.optimizer_steps) == (10, 16, 3)
+    assert (plan.train.distribution, plan.predict.distribution) == ("deepspeed", "data_parallel")
+    assert plan.deepspeed["zero_optimization"]["reduce_bucket_size"] == 25_000_000
+    assert plan.deepspeed["train_batch_size"] == "auto"
+
+
+def test_a_run_that_is_resumed_on_another_layout_keeps_what_it_learned_when_it_began(project):
+    begun = begun_plan(project / "train.yaml", (), project / "run")
+    draft = resolve(project / "train.yaml", ["micro_batch_size=4", "num_processes=2"])
+    old = beginning_of(begun).model_copy(update={"created_at": "2020-01-01T00:00:00Z", "versions": {"torch": "2.0"}})
+    plan = complete(draft, old)
+    assert (plan.created_at, plan.versions, plan.data) == ("2020-01-01T00:00:00Z", {"torch": "2.0"}, begun.data)
+    assert (plan.train.processes, plan.batch.micro_batch_size, plan.batch.pairs) == (2, 4, 12)
+    assert plan.identity == begun.identity
+
+
+def test_the_beginning_of_a_run_of_another_kind_is_refused(project):
+    prompt = begun_plan(project / "prompt.yaml", (), project / "run")
+    with pytest.raises(RunDirectoryError, match="is not that of a train recipe"):
+        complete(resolve(project / "train.yaml"), beginning_of(prompt))
+
+
+def test_a_folder_without_a_plan_or_with_a_damaged_one_is_refused(project):
     with pytest.raises(FileNotFoundError):
         read_plan(project)
-    write_json(project / "plan.json", resolve(project / "prompt.yaml").plan.to_json() | {"format": 99})
-    with pytest.raises(RunDirectoryError, match=r"plan.json is not a plan of this version of summtune \(got format: "):
+    plan = made_up_plan().to_json()
+    write_json(project / "plan.json", plan | {"batch": None})
+    with pytest.raises(RunDirectoryError, match=r"is not a plan of this version of summtune \(got train.batch: "):
         read_plan(project)
+    write_json(project / "plan.json", plan | {"kind": "sweep"})
+    with pytest.raises(RunDirectoryError, match=r"got all of it: .*'sweep'"):
+        read_plan(project)
+
+
+@pytest.mark.parametrize("number", [1, 99])
+def test_a_run_directory_of_another_format_is_refused_with_what_to_do(project, number):
+    write_json(project / "plan.json", made_up_plan().to_json() | {"format": number})
+    match = rf"another version of summtune wrote this run directory \(got format {number} in .* reads format 2\); "
+    with pytest.raises(RunDirectoryError, match=match):
+        read_plan(project)
+
+
+def test_the_plan_of_a_run_is_that_of_one_model(project, scored):
+    write_json(project / "plan.json", made_up_plan().to_json())
+    assert read_run_plan(project) == made_up_plan()
+    write_json(project / "plan.json", scored.to_json())
+    with pytest.raises(RunDirectoryError, match=r"not the run of a model \(got kind scored in "):
+        read_run_plan(project)
+
+
+def test_only_stages_of_workers_have_a_launch():
+    plan = made_up_plan(predict=CPU, train=ZERO)
+    assert (launch_of(plan, "train"), launch_of(plan, "predict")) == (ZERO, CPU)
+    with pytest.raises(AssertionError, match="no worker runs the stage 'report'"):
+        launch_of(plan, "report")

@@ -9,6 +9,7 @@ import pytest
 
 from summtune.base.errors import DataError
 from summtune.base.files import read_jsonl, write_jsonl
+from summtune.plan.beginning import Leakage
 from summtune.plan.checking import check
 from summtune.plan.preparation import count_pairs, find_leakage, prepare_data, split_validation
 from summtune.runs.records import Dialogue
@@ -20,8 +21,7 @@ DIALOGUES = [Dialogue(str(i), f"dialogue {i}", (f"summary {i}",)) for i in range
 def prepare(project):
     def of(*sets, name="train.yaml"):
         warnings = []
-        _, recipe = check(project / name, sets)
-        return prepare_data(recipe, project / "run", warnings.append), warnings
+        return prepare_data(check(project / name, sets).recipe, project / "run", warnings.append), warnings
 
     return of
 
@@ -32,22 +32,24 @@ def ids(project, role):
 
 def test_each_role_gets_its_file_and_its_count(prepare, project):
     summary, warnings = prepare("val_set_size=2", "datasets.0.id_field=id", "test_datasets.0.id_field=id")
-    assert summary.pop("leakage") == {"train": {"count": 0, "of": 6, "examples": []}}
-    assert {role: (part["dialogues"], part["pairs"]) for role, part in summary.items()} == {
+    assert summary.leakage == {"train": Leakage(count=0, of=6, examples=[])}
+    roles = {role: getattr(summary, role) for role in ("train", "validation", "test")}
+    assert {role: (part.dialogues, part.pairs) for role, part in roles.items()} == {
         "train": (10, 10), "validation": (2, 2), "test": (6, 6),
     }  # fmt: skip
     assert ids(project, "test") == [f"test_{i}" for i in range(6)]
     assert sorted(ids(project, "train") + ids(project, "validation")) == sorted(f"train_{i}" for i in range(12))
     assert warnings == []
-    for role, part in summary.items():
+    for role, part in roles.items():
         content = (project / "run" / "data" / f"{role}.jsonl").read_bytes()
-        assert part["sha256"] == hashlib.sha256(content).hexdigest()
-    assert summary["test"]["sources"][0]["path"] == str(project / "test.jsonl")
+        assert part.sha256 == hashlib.sha256(content).hexdigest()
+    assert summary.test.sources[0].path == str(project / "test.jsonl")
 
 
 def test_a_zero_shot_prompt_reads_the_test_data_alone(prepare):
     summary, _ = prepare(name="prompt.yaml")
-    assert list(summary) == ["test"]
+    assert summary.test.dialogues == 6
+    assert (summary.exemplars, summary.leakage) == (None, {})
 
 
 def test_exemplars_come_from_the_split_that_is_named(prepare, project, write_rows):
@@ -55,15 +57,15 @@ def test_exemplars_come_from_the_split_that_is_named(prepare, project, write_row
     write_rows(project / "talks" / "dev.jsonl", 4)
     sets = ("datasets=[{path: ./talks}]", "shots=2", "exemplars.split=dev")
     summary, _ = prepare(*sets, name="prompt.yaml")
-    assert summary["exemplars"]["dialogues"] == 4
-    assert prepare(*sets[:2], name="prompt.yaml")[0]["exemplars"]["dialogues"] == 3
+    assert summary.exemplars.dialogues == 4
+    assert prepare(*sets[:2], name="prompt.yaml")[0].exemplars.dialogues == 3
 
 
 def test_repeated_dialogues_are_references_and_doubled_rows_are_told(prepare, project, write_rows):
     rows = [{"dialogue": "A: Hi.", "summary": summary} for summary in ("One.", "Two.", "Two.")]
     write_rows(project / "test.jsonl", rows)
     summary, warnings = prepare()
-    assert (summary["test"]["dialogues"], summary["test"]["pairs"]) == (1, 2)
+    assert (summary.test.dialogues, summary.test.pairs) == (1, 2)
     assert warnings == ["test: 1 rows repeat a dialogue and its summary word for word, and count once"]
 
 
@@ -72,8 +74,8 @@ def test_empty_rows_and_repeated_ids_are_told_and_counted_in_the_plan(prepare, p
     lines = [*path.read_text().splitlines(), '{"id": "empty", "dialogue": "", "summary": null}']
     path.write_text("\n".join([*lines, lines[0].replace('"test_0"', '"again"')]) + "\n")
     summary, warnings = prepare("test_datasets.0.id_field=id", "test_datasets.0.on_empty=skip", name="prompt.yaml")
-    (source,) = summary["test"]["sources"]
-    assert (source["skipped_rows"], source["empty_references"]) == (1, 0)
+    (source,) = summary.test.sources
+    assert (source.skipped_rows, source.empty_references) == (1, 0)
     assert warnings[0] == f"test: skipped 1 empty row of {path} (on_empty: skip)"
     assert warnings[1] == (
         f"test: 1 row repeats a dialogue under another id (again of {path}, line 8 repeats test_0 of {path}, line 1); "
@@ -87,7 +89,7 @@ def test_test_dialogues_that_are_trained_on_are_told(prepare, project, write_row
     write_rows(project / "test.jsonl", [*rows[:1], {"dialogue": "A: new", "summary": "New."}])
     summary, warnings = prepare("datasets.0.id_field=null", "test_datasets.0.id_field=null")
     found = {"id": ids(project, "test")[0], "found": f"{ids(project, 'train')[0]}: 100 % of its five-word runs"}
-    assert summary["leakage"] == {"train": {"count": 1, "of": 2, "examples": [found]}}
+    assert summary.leakage["train"].model_dump() == {"count": 1, "of": 2, "examples": [found]}
     assert warnings == [
         "1 of 2 test dialogues are also in the train data, wholly or nearly; the scores are not to be trusted "
         f"(for instance {found['id']} in {found['found']})"
@@ -113,8 +115,10 @@ def test_a_nearly_equal_dialogue_is_told_with_the_dialogue_that_has_most_of_it()
         Dialogue("old", f"B: {' '.join(words)}", ("s",)),
     ]
     found = find_leakage(tests, training)
-    assert found == {"count": 1, "of": 2, "examples": [{"id": "old", "found": "near: 91 % of its five-word runs"}]}
-    assert find_leakage(tests[:1], training) == {"count": 0, "of": 1, "examples": []}
+    (example,) = found.examples
+    assert (found.count, found.of) == (1, 2)
+    assert (example.id, example.found) == ("old", "near: 91 % of its five-word runs")
+    assert find_leakage(tests[:1], training) == Leakage(count=0, of=1, examples=[])
 
 
 def test_exemplars_are_looked_through_too(prepare, project, write_rows):
@@ -123,8 +127,8 @@ def test_exemplars_are_looked_through_too(prepare, project, write_rows):
     write_rows(project / "train.jsonl", [*rows, other])
     write_rows(project / "test.jsonl", rows)
     summary, warnings = prepare("datasets=[{path: ./train.jsonl}]", "shots=1", name="prompt.yaml")
-    assert list(summary["leakage"]) == ["exemplars"]
-    assert (summary["leakage"]["exemplars"]["count"], len(summary["leakage"]["exemplars"]["examples"])) == (7, 5)
+    assert list(summary.leakage) == ["exemplars"]
+    assert (summary.leakage["exemplars"].count, len(summary.leakage["exemplars"].examples)) == (7, 5)
     assert warnings[0].startswith("7 of 7 test dialogues are also among the exemplars, wholly or nearly; ")
 
 
@@ -141,8 +145,8 @@ def test_what_is_in_dialogsum_twice_is_found(shared):
         return [Dialogue(row["fname"], row["dialogue"], ("s",)) for row in rows]
 
     found = find_leakage(dialogues("test"), dialogues("validation"))
-    assert (found["count"], found["of"]) == (11, 500)
-    assert found["examples"][0] == {"id": "test_59", "found": "dev_87: 100 % of its five-word runs"}
+    assert (found.count, found.of) == (11, 500)
+    assert (found.examples[0].id, found.examples[0].found) == ("test_59", "dev_87: 100 % of its five-word runs")
 
 
 def test_what_is_in_mts_dialog_twice_is_found(shared):
@@ -151,15 +155,15 @@ def test_what_is_in_mts_dialog_twice_is_found(shared):
             return [Dialogue(f"{split}_{row['ID']}", row["dialogue"], ("s",)) for row in csv.DictReader(file)]
 
     found = find_leakage(dialogues("test"), dialogues("train"))
-    assert [each["id"] for each in found["examples"]] == ["test_96", "test_106", "test_140"]
-    assert found["examples"][2]["found"] == "train_481: 83 % of its five-word runs"
-    assert find_leakage(dialogues("test"), dialogues("validation"))["count"] == 0
+    assert [each.id for each in found.examples] == ["test_96", "test_106", "test_140"]
+    assert found.examples[2].found == "train_481: 83 % of its five-word runs"
+    assert find_leakage(dialogues("test"), dialogues("validation")).count == 0
 
 
 def test_pairs_are_counted_without_the_validation_data(project):
-    _, recipe = check(project / "train.yaml", ["val_set_size=2", "datasets.0.limit=10"])
+    recipe = check(project / "train.yaml", ["val_set_size=2", "datasets.0.limit=10"]).recipe
     assert count_pairs(recipe) == 8
-    _, recipe = check(project / "train.yaml", ["datasets.0.path=owner/on_the_hub"])
+    recipe = check(project / "train.yaml", ["datasets.0.path=owner/on_the_hub"]).recipe
     assert count_pairs(recipe) is None
 
 

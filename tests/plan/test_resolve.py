@@ -1,9 +1,12 @@
-"""A recipe becomes a plan: devices counted, stages listed, comparisons checked through and through."""
+"""A recipe becomes a draft: devices counted, stages listed, comparisons checked through and through."""
 
 import pytest
 
 from summtune.base.errors import InputError
 from summtune.machine.devices import Gpu
+from summtune.plan.beginning import origin_now
+from summtune.plan.draft import machines_of, runs_of
+from summtune.plan.launch import global_batch
 from summtune.plan.resolve import resolve
 
 A100 = Gpu("A100", 40 << 30, (8, 0))
@@ -18,25 +21,26 @@ def gpus(monkeypatch):
     return seen
 
 
-def launches(plan):
+def launches(draft):
     return {
-        stage.name: stage.launch and (stage.launch.distribution, stage.launch.processes, stage.launch.device)
-        for stage in plan.stages
+        name: group.launch and (group.launch.distribution, group.launch.processes, group.launch.device)
+        for group in draft.stages
+        for name in group.names
     }
 
 
 def test_on_a_cpu_one_process_does_everything(project):
-    assert launches(resolve(project / "prompt.yaml").plan) == {
+    assert launches(resolve(project / "prompt.yaml")) == {
         "predict": ("none", 1, "cpu"), "evaluate": None, "report": None,
     }  # fmt: skip
 
 
 def test_every_visible_device_is_used(project, gpus):
     gpus += [A100, A100]
-    plan = resolve(project / "train.yaml", ["num_processes=null"]).plan
-    assert launches(plan)["train"] == ("data_parallel", 2, "cuda")
-    assert plan.batch.global_batch == 16
-    assert launches(resolve(project / "train.yaml").plan)["train"] == ("none", 1, "cuda")
+    draft = resolve(project / "train.yaml", ["num_processes=null"])
+    assert launches(draft)["train"] == ("data_parallel", 2, "cuda")
+    assert global_batch(draft.recipe, draft.train.processes) == 16
+    assert launches(resolve(project / "train.yaml"))["train"] == ("none", 1, "cuda")
 
 
 def test_more_processes_than_devices_are_refused(project, gpus):
@@ -48,14 +52,14 @@ def test_more_processes_than_devices_are_refused(project, gpus):
 
 def test_processes_are_those_of_all_machines(project, gpus):
     gpus += [A100, A100]
-    plan = resolve(project / "train.yaml", ["num_processes=null", "num_machines=3"]).plan
-    assert launches(plan)["train"] == ("data_parallel", 6, "cuda")
-    assert plan.batch.global_batch == 48
-    launch = plan.stages[0].launch
+    draft = resolve(project / "train.yaml", ["num_processes=null", "num_machines=3"])
+    assert launches(draft)["train"] == ("data_parallel", 6, "cuda")
+    assert global_batch(draft.recipe, draft.train.processes) == 48
+    launch = draft.train
     assert (launch.machines, launch.processes_per_machine) == (3, 2)
     fewer = resolve(project / "train.yaml", ["num_processes=3", "num_machines=3"])
-    assert fewer.plan.stages[0].launch.processes_per_machine == 1
-    assert fewer.machines == 3
+    assert fewer.train.processes_per_machine == 1
+    assert machines_of(fewer) == 3
     match = r"exceeds the visible devices \(got 9, 6 on 3 machines with 2 each\); write 6, or"
     with pytest.raises(InputError, match=match):
         resolve(project / "train.yaml", ["num_processes=9", "num_machines=3"])
@@ -64,37 +68,37 @@ def test_processes_are_those_of_all_machines(project, gpus):
 def test_a_slurm_job_has_the_devices_that_are_asked_for_and_not_those_here(project, gpus):
     gpus.append(A100)
     slurm = ["launcher=slurm", "num_processes=null"]
-    resolved = resolve(project / "train.yaml", [*slurm, "slurm={nodes: 2, gpus_per_node: 4}"])
-    assert launches(resolved.plan)["train"] == ("data_parallel", 8, "cuda")
-    assert resolved.plan.stages[0].launch.machines == 2
-    assert resolved.machines == 1, "the command is given once"
-    assert resolved.gpus == ()
+    draft = resolve(project / "train.yaml", [*slurm, "slurm={nodes: 2, gpus_per_node: 4}"])
+    assert launches(draft)["train"] == ("data_parallel", 8, "cuda")
+    assert draft.train.machines == 2
+    assert machines_of(draft) == 1, "the command is given once"
+    assert draft.gpus == ()
     on_cpus = resolve(project / "train.yaml", [*slurm, "slurm={nodes: 2}"])
-    assert launches(on_cpus.plan)["train"] == ("data_parallel", 2, "cpu")
-    assert on_cpus.plan.identity != resolved.plan.identity, "the global batch is another one"
+    assert launches(on_cpus)["train"] == ("data_parallel", 2, "cpu")
+    assert on_cpus.identity != draft.identity, "the global batch is another one"
 
 
 def test_a_comparison_needs_as_many_machines_as_its_largest_system(project):
     text = (project / "train.yaml").read_text().replace("num_processes: 1", "num_machines: 2")
     (project / "train.yaml").write_text(text)
-    assert resolve(project / "both.yaml").machines == 2
-    assert [run.machines for run in resolve(project / "both.yaml").runs] == [1, 2]
+    assert machines_of(resolve(project / "both.yaml")) == 2
+    assert [machines_of(run) for run in runs_of(resolve(project / "both.yaml"))] == [1, 2]
 
 
 def test_deepspeed_trains_and_plain_processes_predict(project):
-    plan = resolve(project / "train.yaml", ["deepspeed=ds_configs/zero3.json", "num_processes=2"]).plan
-    assert launches(plan)["train"] == ("deepspeed", 2, "cpu")
-    assert launches(plan)["predict"] == ("data_parallel", 2, "cpu")
-    assert [stage.launch.config_file for stage in plan.stages[:2]] == ["accelerate.yaml", "accelerate.predict.yaml"]
-    assert plan.stages[0].launch.zero_stage == 3
+    draft = resolve(project / "train.yaml", ["deepspeed=ds_configs/zero3.json", "num_processes=2"])
+    assert launches(draft)["train"] == ("deepspeed", 2, "cpu")
+    assert launches(draft)["predict"] == ("data_parallel", 2, "cpu")
+    assert [draft.train.config_file, draft.predict.config_file] == ["accelerate.yaml", "accelerate.predict.yaml"]
+    assert draft.train.zero_stage == 3
 
 
 def test_the_model_is_counted_and_its_memory_estimated(project, gpus):
     full = resolve(project / "train.yaml")
-    assert full.plan.model.trainable_parameters == full.plan.model.total_parameters == 247_577_856
+    assert full.parameters.trainable == full.parameters.total == 247_577_856
     assert full.memory.weights == 4 * 247_577_856
     lora = resolve(project / "train.yaml", ["adapter=lora"])
-    assert (lora.plan.model.trainable_parameters, lora.plan.model.total_parameters) == (3_538_944, 251_116_800)
+    assert (lora.parameters.trainable, lora.parameters.total) == (3_538_944, 251_116_800)
     sharded = resolve(project / "train.yaml", ["deepspeed=ds_configs/zero2.json"])
     assert sharded.memory.weights == 4 * 247_577_856, "no bf16 on this CPU as far as the command knows"
     gpus.append(A100)
@@ -105,17 +109,16 @@ def test_the_model_is_counted_and_its_memory_estimated(project, gpus):
 
 def test_where_the_sizes_cannot_be_told_nothing_is_claimed(project, write_model):
     write_model(project / "bart", model_type="bart")
-    resolved = resolve(project / "train.yaml", ["base_model=./bart"])
-    assert (resolved.memory, resolved.plan.model.total_parameters) == (None, None)
+    draft = resolve(project / "train.yaml", ["base_model=./bart"])
+    assert (draft.memory, draft.parameters) == (None, None)
     odd = resolve(project / "train.yaml", ["adapter=lora", "lora_target_modules=[SelfAttention.q]"])
-    assert (odd.memory, odd.plan.model.trainable_parameters) == (None, None)
-    assert resolve(project / "prompt.yaml").memory is None
+    assert (odd.memory, odd.parameters) == (None, None)
 
 
 def test_the_run_directory_is_named_after_the_recipe_and_its_identity(project, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    resolved = resolve(project / "train.yaml")
-    assert resolved.run_dir == tmp_path / "outputs" / f"train-{resolved.plan.identity[:8]}"
+    draft = resolve(project / "train.yaml")
+    assert draft.run_dir == tmp_path / "outputs" / f"train-{draft.identity[:8]}"
     assert resolve(project / "train.yaml", ["output_dir=mine"]).run_dir == project / "mine"
     assert resolve(project / "train.yaml", ["output_dir=mine"], tmp_path / "x").run_dir == tmp_path / "x"
     assert not (tmp_path / "outputs").exists()
@@ -132,7 +135,7 @@ def test_a_comparison_shares_the_runs_of_its_recipes(project, tmp_path, monkeypa
 
 
 def test_the_commit_of_the_recipe_is_recorded_where_there_is_one(project):
-    assert resolve(project / "prompt.yaml").plan.git_commit is None
+    assert origin_now(project).git_commit is None
 
 
 @pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nid", "a\x1b[2J"])

@@ -9,7 +9,7 @@ from summtune.base.places import package_path
 from summtune.machine.devices import Gpu
 from summtune.machine.fitting import room
 from summtune.plan.checking import check
-from summtune.plan.plan import Batch
+from summtune.plan.launch import Batch
 from summtune.plan.preparation import count_pairs
 from summtune.plan.resolve import resolve
 
@@ -22,8 +22,7 @@ def path(request):
 
 
 def test_a_bundled_recipe_has_no_problems(path):
-    loaded, _ = check(path)
-    assert loaded.document.problems == []
+    assert check(path).loaded.document.problems == []
 
 
 def test_a_bundled_recipe_is_short_and_its_opening_comment_names_purpose_hardware_and_command(path):
@@ -50,38 +49,38 @@ def one_cpu(monkeypatch):
 
 @pytest.mark.usefixtures("one_cpu")
 def test_the_full_ft_recipe_trains_every_weight_with_zero_2():
-    plan = resolve(package_path("recipes") / "full_ft.yaml").plan
-    assert plan.model.total_parameters == plan.model.trainable_parameters == 247_577_856
-    assert (plan.stages[0].launch.distribution, plan.stages[0].launch.zero_stage) == ("deepspeed", 2)
-    assert [stage.name for stage in plan.stages] == ["train", "predict", "evaluate", "report"]
+    draft = resolve(package_path("recipes") / "full_ft.yaml")
+    assert draft.parameters.total == draft.parameters.trainable == 247_577_856
+    assert (draft.train.distribution, draft.train.zero_stage) == ("deepspeed", 2)
+    assert [group.names for group in draft.stages] == [("train",), ("predict",), ("evaluate",), ("report",)]
 
 
 @pytest.mark.usefixtures("one_cpu")
 def test_the_lora_recipe_trains_1_41_percent_of_the_weights():
-    plan = resolve(package_path("recipes") / "lora.yaml").plan
-    assert (plan.model.trainable_parameters, plan.model.total_parameters) == (3_538_944, 251_116_800)
+    draft = resolve(package_path("recipes") / "lora.yaml")
+    assert (draft.parameters.trainable, draft.parameters.total) == (3_538_944, 251_116_800)
     assert round(100 * 3_538_944 / 251_116_800, 2) == 1.41
-    assert plan.stages[0].launch.processes == 1
+    assert draft.train.processes == 1
 
 
 @pytest.mark.usefixtures("one_cpu")
 def test_the_prompt_recipes_train_nothing_and_take_exemplars_from_the_train_split():
     for name, shots in (("zero_shot", 0), ("one_shot", 1), ("few_shot", 3)):
-        plan = resolve(package_path("recipes") / f"{name}.yaml").plan
-        assert (plan.recipe.shots, plan.model.trainable_parameters) == (shots, 0)
-        assert [source.split for source in plan.recipe.test_datasets] == ["test"]
-        assert [source.split for source in plan.recipe.datasets or ()] == ["train"] * (shots > 0)
+        draft = resolve(package_path("recipes") / f"{name}.yaml")
+        assert (draft.recipe.shots, draft.parameters.trainable) == (shots, 0)
+        assert [source.split for source in draft.recipe.test_datasets] == ["test"]
+        assert [source.split for source in draft.recipe.datasets or ()] == ["train"] * (shots > 0)
 
 
 @pytest.mark.usefixtures("one_cpu")
 @pytest.mark.parametrize("name", ["compare", "compare_150"])
 def test_the_comparison_recipes_compare_the_five_systems(name):
     comparison = resolve(package_path("recipes") / f"{name}.yaml")
-    assert [system.name for system in comparison.plan.systems] == [
+    assert [name for name, _ in comparison.parts] == [
         "Original", "One-shot", "Few-shot", "Full fine-tuning", "LoRA",
     ]  # fmt: skip
-    assert comparison.plan.recipe.baseline == "Original"
-    assert [part.plan.recipe.kind for _, part in comparison.parts] == ["prompt"] * 3 + ["train"] * 2
+    assert comparison.recipe.baseline == "Original"
+    assert [part.recipe.kind for _, part in comparison.parts] == ["prompt"] * 3 + ["train"] * 2
 
 
 @pytest.mark.usefixtures("one_cpu")
@@ -99,21 +98,21 @@ def test_compare_150_trains_on_150_pairs(tmp_path, write_rows, write_model):
     (tmp_path / "compare_150.yaml").write_text(text, encoding="utf-8")
     parts = dict(resolve(tmp_path / "compare_150.yaml").parts)
     for name in ("Full fine-tuning", "LoRA"):
-        recipe = parts[name].plan.recipe
+        recipe = parts[name].recipe
         assert count_pairs(recipe) == 150
         assert (recipe.val_set_size, recipe.num_epochs, recipe.datasets[0].limit) == (30, 10, 180)
         assert Batch.of(recipe, 1, 150).optimizer_steps == 190
-    assert parts["Few-shot"].plan.recipe.datasets[0].limit == 180
-    assert parts["Original"].plan.recipe.datasets is None
+    assert parts["Few-shot"].recipe.datasets[0].limit == 180
+    assert parts["Original"].recipe.datasets is None
 
 
 def test_a_copied_recipe_still_finds_its_bundled_deepspeed_config(tmp_path):
     shutil.copy(package_path("recipes") / "full_ft.yaml", tmp_path / "mine.yaml")
-    _, recipe = check(tmp_path / "mine.yaml")
+    recipe = check(tmp_path / "mine.yaml").recipe
     assert recipe.deepspeed == str(package_path("ds_configs/zero2.json"))
     (tmp_path / "ds_configs").mkdir()
     shutil.copy(package_path("ds_configs/zero1.json"), tmp_path / "ds_configs" / "zero2.json")
-    _, recipe = check(tmp_path / "mine.yaml")
+    recipe = check(tmp_path / "mine.yaml").recipe
     assert recipe.deepspeed == str(tmp_path / "ds_configs" / "zero2.json"), "a file next to the recipe takes precedence"
 
 
@@ -143,7 +142,7 @@ USED = {
 def test_every_bundled_deepspeed_config_is_used_by_a_recipe():
     assert set(USED.values()) == {path.name for path in package_path("ds_configs").iterdir()}
     for name, config in USED.items():
-        _, recipe = check(package_path("recipes") / name)
+        recipe = check(package_path("recipes") / name).recipe
         assert recipe.deepspeed == str(package_path("ds_configs") / config)
 
 
@@ -163,13 +162,13 @@ PROMISED = [
 def test_a_bundled_recipe_fits_the_hardware_that_it_names(monkeypatch, name, gpus, gib):
     seen = [Gpu("GPU", gib << 30, (8, 0))] * gpus
     monkeypatch.setattr("summtune.plan.resolve.visible_gpus", lambda: seen)
-    resolved = resolve(package_path("recipes") / name)
-    assert resolved.plan.stages[0].launch.processes == gpus
-    assert resolved.memory.total <= room(gib << 30)
+    draft = resolve(package_path("recipes") / name)
+    assert draft.train.processes == gpus
+    assert draft.memory.total <= room(gib << 30)
     opening = "".join((package_path("recipes") / name).read_text(encoding="utf-8").splitlines(keepends=True)[:4])
     assert f"{gib} GiB" in opening
     assert "by estimate" in opening
-    assert f"{resolved.plan.model.trainable_parameters:,}" in opening
+    assert f"{draft.parameters.trainable:,}" in opening
 
 
 @pytest.mark.parametrize(
@@ -183,8 +182,8 @@ def test_a_bundled_recipe_fits_the_hardware_that_it_names(monkeypatch, name, gpu
 def test_the_faster_config_that_a_recipe_names_fits_the_gpus_it_names(monkeypatch, name, config, gpus, gib):
     monkeypatch.setattr("summtune.plan.resolve.visible_gpus", lambda: [Gpu("GPU", gib << 30, (8, 0))] * gpus)
     path = package_path("recipes") / name
-    resolved = resolve(path, [f"deepspeed=ds_configs/{config}.json"])
-    assert resolved.memory.total <= room(gib << 30)
+    draft = resolve(path, [f"deepspeed=ds_configs/{config}.json"])
+    assert draft.memory.total <= room(gib << 30)
     (said,) = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("deepspeed:")]
     assert f"{config}.json is faster, and fits" in said
     assert f"{gpus} GPUs of {gib} GiB" in said or f"{gpus} of {gib}" in said

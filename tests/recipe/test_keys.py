@@ -1,39 +1,56 @@
 """The schema of the keys: every one typed, bounded, described, and assigned to the kinds that read it."""
 
 import pytest
+from made_up_recipes import prompt_recipe, train_recipe
 from pydantic import ValidationError
 
-from summtune.recipe.keys import DatasetSource, Recipe, use_of
+from summtune.recipe.keys import EXECUTION, KINDS_OF, RECIPES, PromptRecipe, identity_keys, required_keys
 
 
 def test_every_key_has_a_description_and_the_kinds_that_read_it():
-    for key, field in Recipe.model_fields.items():
-        assert field.description, key
-        assert use_of(key).kinds, key
+    for kind, recipe in RECIPES.items():
+        for key, field in recipe.model_fields.items():
+            assert field.description, key
+            assert kind in KINDS_OF[key]
 
 
 def test_the_resolved_recipe_has_every_key_of_its_kind_and_no_other():
-    recipe = Recipe(kind="prompt", base_model="a/b", test_datasets=[DatasetSource(path="a/b")])
-    values = recipe.as_given_for_kind()
+    recipe = prompt_recipe()
+    values = recipe.model_dump(mode="json")
     assert values["generation"]["max_new_tokens"] == 128
     assert values["seed"] == 42
     assert "learning_rate" not in values
     assert "recipes" not in values
-    assert Recipe.model_validate(values) == recipe
+    assert PromptRecipe.model_validate(values) == recipe
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [
+        ("prompt", ["base_model", "test_datasets"]),
+        ("train", ["base_model", "datasets", "test_datasets", "learning_rate"]),
+        ("compare", ["recipes"]),
+    ],
+)
+def test_a_kind_requires_only_the_keys_that_have_no_default(kind, keys):
+    assert required_keys(kind) == keys
 
 
 def test_keys_that_only_control_execution_are_not_part_of_the_identity():
-    execution = {key for key in Recipe.model_fields if not use_of(key).identity}
+    execution = {
+        key for recipe in RECIPES.values() for key, field in recipe.model_fields.items() if EXECUTION in field.metadata
+    }
     assert execution == {
         "output_dir", "micro_batch_size", "gradient_accumulation_steps", "gradient_checkpointing", "torch_compile",
         "save_steps", "save_total_limit", "logging_steps", "deepspeed", "num_processes", "num_machines", "launcher",
         "slurm", "wandb_project", "wandb_entity", "wandb_name", "wandb_mode", "use_tensorboard", "mlflow_tracking_uri",
         "mlflow_experiment_name",
     }  # fmt: skip
+    assert execution & set(identity_keys(train_recipe())) == set()
 
 
 def test_a_recipe_is_immutable():
-    recipe = Recipe(kind="prompt")
+    recipe = prompt_recipe()
     with pytest.raises(ValidationError, match="frozen"):
         recipe.seed = 7
 
@@ -50,5 +67,5 @@ def test_a_recipe_is_immutable():
     ],
 )
 def test_values_are_not_coerced_to_another_type(key, value):
-    with pytest.raises(ValidationError):
-        Recipe.model_validate({"kind": "train", key: value})
+    with pytest.raises(ValidationError, match=key):
+        train_recipe(**{key: value})

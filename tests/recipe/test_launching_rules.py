@@ -1,15 +1,15 @@
 """Processes that cannot be divided, time limits that are too short, and options that would break a Slurm job."""
 
 import pytest
+from made_up_recipes import train_recipe
 
 from summtune.base.errors import RecipeError
-from summtune.recipe.keys import Recipe
 from summtune.recipe.launching_rules import check_launching
 from summtune.recipe.loading import load_recipe
 
 
 def findings(wrong=(), **keys):
-    recipe = Recipe.model_validate({"kind": "train"} | keys)
+    recipe = train_recipe(**keys)
     return [(".".join(map(str, path)), message) for path, message in check_launching(recipe, wrong)]
 
 

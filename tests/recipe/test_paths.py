@@ -7,12 +7,16 @@ from summtune.recipe.loading import Overrides, load_recipe
 from summtune.recipe.paths import resolve_paths
 
 
+def resolved(loaded):
+    return resolve_paths(loaded.recipe, loaded)
+
+
 @pytest.fixture
 def found(project):
     """Return the resolved recipe and its problems for a training recipe with assignments."""
 
     def of(*sets, name="train.yaml"):
-        recipe, problems = resolve_paths(load_recipe(project / name, sets))
+        recipe, problems = resolved(load_recipe(project / name, sets))
         return recipe, [problem.message for problem in problems]
 
     return of
@@ -53,11 +57,11 @@ def test_a_relative_path_starts_from_the_folder_of_the_file_command_or_compariso
         (folder / "test.jsonl").touch()
     monkeypatch.chdir(here)
     of_the_file = load_recipe(project / "train.yaml", ["seed=7"])
-    assert resolve_paths(of_the_file)[0].test_datasets[0].path == str(project / "test.jsonl")
+    assert resolved(of_the_file)[0].test_datasets[0].path == str(project / "test.jsonl")
     of_the_command = load_recipe(project / "train.yaml", ["test_datasets.0.path=test.jsonl"])
-    assert resolve_paths(of_the_command)[0].test_datasets[0].path == str(here / "test.jsonl")
+    assert resolved(of_the_command)[0].test_datasets[0].path == str(here / "test.jsonl")
     overrides = Overrides(shared={"test_datasets": [{"path": "test.jsonl"}], "datasets.0.limit": 3}, folder=compared)
-    of_the_comparison, problems = resolve_paths(load_recipe(project / "train.yaml", (), overrides))
+    of_the_comparison, problems = resolved(load_recipe(project / "train.yaml", (), overrides))
     assert of_the_comparison.test_datasets[0].path == str(compared / "test.jsonl")
     assert of_the_comparison.datasets[0].path == str(project / "train.jsonl")
     assert problems == []
@@ -165,7 +169,7 @@ def test_all_missing_paths_are_reported_with_their_positions(project):
         "kind: train\nbase_model: ./x\ndatasets:\n  - path: train.jsonl\n  - path: y.csv\n"
         "test_datasets: [{path: ./z}]\nlearning_rate: 1e-3\ndeepspeed: d.json\n"
     )
-    _, problems = resolve_paths(load_recipe(project / "a.yaml"))
+    _, problems = resolved(load_recipe(project / "a.yaml"))
     assert [(problem.line, problem.column) for problem in problems] == [(2, 1), (5, 5), (6, 17), (8, 1)]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from summtune.recipe.keys import Recipe
+from summtune.recipe.parsing import parse
 from summtune.recipe.rules import no_effect, rule_problems, system_name
 
 PROMPT = {"kind": "prompt", "base_model": "a/b", "test_datasets": [{"path": "a/b"}]}
@@ -20,7 +20,10 @@ LORA = TRAIN | {"adapter": "lora"}
 
 def findings(given, **changes):
     given = given | changes
-    return [(".".join(map(str, path)), message) for path, message in rule_problems(given, Recipe.model_validate(given))]
+    parsed = parse(given)
+    assert not parsed.problems
+    found = rule_problems(given, parsed.recipe, parsed.wrong)
+    return [(".".join(map(str, path)), message) for path, message in found]
 
 
 def test_metric_arguments_of_an_unlisted_metric_are_reported():
@@ -179,25 +182,6 @@ def test_a_key_of_another_kind_is_reported(given, key, value, why):
     assert findings(given, **{key: value}) == [(key, f"{key} has no effect {why}")]
 
 
-@pytest.mark.parametrize(
-    ("given", "key", "advice"),
-    [
-        (PROMPT, "base_model", "name a hub model such as google/flan-t5-base"),
-        (PROMPT, "test_datasets", "list the dialogues to summarize"),
-        (TRAIN, "base_model", "name a hub model such as google/flan-t5-base"),
-        (TRAIN, "datasets", "list the training data"),
-        (TRAIN, "test_datasets", "list the dialogues to summarize and score"),
-        (TRAIN, "learning_rate", "about 1e-4 suits full fine-tuning, 1e-3 suits LoRA"),
-        (COMPARE, "recipes", "list the recipes to compare"),
-    ],
-)
-def test_a_missing_key_is_reported_with_what_it_is_for(given, key, advice):
-    rest = {name: value for name, value in given.items() if name != key}
-    ((path, message),) = findings(rest)
-    assert path == ""
-    assert message.startswith(f"{key} is missing, which `kind: {given['kind']}` needs; {advice}")
-
-
 def test_shots_without_datasets_are_reported():
     assert findings(PROMPT, shots=3) == [
         ("shots", "shots needs exemplars (got shots: 3); list where they come from in datasets")
@@ -289,17 +273,16 @@ def test_a_system_is_named_after_its_file():
 
 
 def test_a_key_is_not_judged_if_the_key_it_depends_on_is_invalid():
-    recipe = Recipe.model_validate(TRAIN)
+    recipe = parse(TRAIN).recipe
     assert no_effect(("lora_r",), recipe) is not None
     assert no_effect(("lora_r",), recipe, wrong={"adapter"}) is None
     given = TRAIN | {"lora_r": 8, "launcher": "slurm"}
-    wrong = {"adapter", "slurm", "learning_rate"}
-    assert list(rule_problems(given, Recipe.model_validate(given | {"learning_rate": None}), wrong)) == []
+    assert list(rule_problems(given, parse(given).recipe, {"adapter", "slurm"})) == []
 
 
 def test_a_tracking_uri_with_a_password_is_refused():
     given = TRAIN | {"mlflow_tracking_uri": "https://me:secret@host"}
-    ((path, message),) = rule_problems(given, Recipe.model_validate(given))
+    ((path, message),) = rule_problems(given, parse(given).recipe)
     assert path == ("mlflow_tracking_uri",)
     assert "must not contain a user or password" in message
     assert "secret" not in message

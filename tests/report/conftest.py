@@ -7,7 +7,7 @@ from summtune.base.files import write_json, write_jsonl
 from summtune.evaluator.comparison import compare
 from summtune.evaluator.evaluation import evaluate, write_evaluation
 from summtune.evaluator.systems import read_system
-from summtune.recipe.keys import EvaluationSettings
+from summtune.recipe.sections import EvaluationSettings
 from summtune.runs.records import Prediction
 
 DIALOGUE = "#Person1#: Shall we meet on {day}?\n#Person2#: Fine, at noon then."

@@ -13,7 +13,7 @@ from summtune.evaluator.diagnostics.checks import result, warnings
 from summtune.evaluator.diagnostics.names import Lexicon, foreign_names, mentioned
 from summtune.evaluator.diagnostics.words import shown
 from summtune.evaluator.rouge import tokenize
-from summtune.recipe.keys import Tokenizer
+from summtune.recipe.sections import Tokenizer
 from summtune.runs.records import Prediction
 
 LENGTH_FACTOR = 2.0

@@ -21,7 +21,7 @@ from summtune.base import numbers
 from summtune.base.writing import UNSPACED_CHARACTER, is_unspaced, script
 from summtune.evaluator.diagnostics.checks import result
 from summtune.evaluator.diagnostics.words import shown
-from summtune.recipe.keys import Tokenizer
+from summtune.recipe.sections import Tokenizer
 
 NAME = "unread_letters"
 

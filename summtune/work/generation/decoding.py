@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from summtune.generation.generator import Output
-from summtune.recipe.keys import Generation
+from summtune.recipe.sections import Generation
 from summtune.work.cpu.packed_weights import pack_weights
 from summtune.work.cpu.t5_on_cpu import encode_in_parts, quicken
 from summtune.work.models.global_attention import GLOBAL_ATTENTION, first_token_sees_all, takes_global_attention

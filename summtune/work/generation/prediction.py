@@ -17,7 +17,7 @@ from summtune.base.hashing import content_sha256
 from summtune.generation.distinct import DistinctPrompts
 from summtune.generation.results import write_results
 from summtune.generation.resuming import World, generate_missing
-from summtune.plan.plan import Plan
+from summtune.plan.plan import RunPlan
 from summtune.prompts.exemplars import choose_exemplars
 from summtune.prompts.templates import template_text
 from summtune.runs.events import Events
@@ -35,7 +35,7 @@ from summtune.work.tokens.loss_warnings import loss_warnings, tell_losses
 from summtune.work.tokens.tokens import Shown, Tokens, tokens_of
 
 
-def predict(plan: Plan, run_dir: Path, events: Events) -> None:
+def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
     """Summarize the test dialogues and write ``predictions.jsonl`` and ``prediction_stats.json``.
 
     Args:
@@ -49,10 +49,7 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
     """
     started = time.perf_counter()
     recipe, settings = plan.recipe, plan.recipe.generation
-    launch = next(stage.launch for stage in plan.stages if stage.name == "predict")
-    assert launch is not None
-    assert plan.model is not None
-    assert plan.model.folder is not None
+    launch = plan.predict
     check_device(launch.device)
     state = PartialState(cpu=launch.device == "cpu")
     if state.num_processes != launch.processes:
@@ -90,7 +87,7 @@ def predict(plan: Plan, run_dir: Path, events: Events) -> None:
     state.wait_for_everyone()
 
 
-def _tokens(plan: Plan, run_dir: Path, tokenizer: PreTrainedTokenizerBase, events: Events) -> Tokens:
+def _tokens(plan: RunPlan, run_dir: Path, tokenizer: PreTrainedTokenizerBase, events: Events) -> Tokens:
     """Return the tokens of the test dialogues; warn of dialogues that are cut, and of text the tokenizer cannot write.
 
     Every test dialogue is summarized and scored: those that are too long to train on are cut here.
@@ -109,11 +106,12 @@ def _tokens(plan: Plan, run_dir: Path, tokenizer: PreTrainedTokenizerBase, event
     return tokens
 
 
-def _exemplars(plan: Plan, run_dir: Path) -> Shown | None:
+def _exemplars(plan: RunPlan, run_dir: Path) -> Shown | None:
     """Return the solved examples that the prompts show; None without any."""
-    recipe, chosen = plan.recipe, plan.recipe.exemplars
-    if recipe.kind != "prompt" or recipe.shots == 0:
+    recipe = plan.recipe
+    if recipe.kind == "train" or recipe.shots == 0:
         return None
+    chosen = recipe.exemplars
     pool_file = run_dir / DATA_FILES["exemplars"]
 
     def choose() -> list[tuple[Dialogue, ...]]:
@@ -126,11 +124,9 @@ def _exemplars(plan: Plan, run_dir: Path) -> Shown | None:
     return Shown([content_sha256(pool_file), recipe.shots, recipe.seed, chosen.model_dump(mode="json")], choose)
 
 
-def _load(plan: Plan, run_dir: Path, bf16: bool) -> tuple[PreTrainedModel, int, int]:
+def _load(plan: RunPlan, run_dir: Path, bf16: bool) -> tuple[PreTrainedModel, int, int]:
     """Return the model that generates, and how many of its weights training changed and how many it has."""
     recipe = plan.recipe
-    assert plan.model is not None
-    assert plan.model.folder is not None
     base = Path(plan.model.folder)
     dtype = torch.bfloat16 if bf16 else torch.float32
     if recipe.kind == "prompt":

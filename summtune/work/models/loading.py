@@ -24,7 +24,7 @@ from transformers import (
 from summtune.base.errors import ModelError, StageError
 from summtune.base.files import sync, write_text
 from summtune.machine.model_shapes import stored_tensors
-from summtune.recipe.keys import Recipe
+from summtune.recipe.keys import TrainRecipe
 from summtune.work.models.adapter_layers import check_targets
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _four_bit(dtype: torch.dtype) -> Any:
     )
 
 
-def add_adapter(model: PreTrainedModel, recipe: Recipe, base_model: str, revision: str | None = None) -> PeftModel:
+def add_adapter(model: PreTrainedModel, recipe: TrainRecipe, base_model: str, revision: str | None = None) -> PeftModel:
     """Return ``model`` with a trainable LoRA adapter on it (Hu et al., 2021).
 
     Args:

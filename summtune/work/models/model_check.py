@@ -9,7 +9,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from summtune.base.errors import ModelError
 from summtune.machine.model_limits import ModelFacts, misfits, prompt_limit, summary_limit
-from summtune.recipe.keys import Recipe
+from summtune.recipe.keys import RunRecipe
 from summtune.work.models.loading import load_config
 
 
@@ -31,7 +31,7 @@ class BatchNeeds(NamedTuple):
     most_summary_tokens: int | None
 
 
-def check_model(folder: Path, tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> BatchNeeds:
+def check_model(folder: Path, tokenizer: PreTrainedTokenizerBase, recipe: RunRecipe) -> BatchNeeds:
     """Return what batches need to know of the model, having found nothing that the recipe asks of the model in vain.
 
     `summtune validate` has compared the files as they are; here the defaults of their classes are filled in, and the
@@ -40,7 +40,7 @@ def check_model(folder: Path, tokenizer: PreTrainedTokenizerBase, recipe: Recipe
     Args:
         folder: of the model.
         tokenizer: as loaded from it.
-        recipe: of kind prompt or train.
+        recipe: what is asked of it.
 
     Raises:
         ModelError: a length, a token without an embedding or a missing special token; all of them.

@@ -12,10 +12,8 @@ from pathlib import Path
 import psutil
 
 from summtune.base.errors import StageError
-from summtune.base.files import read_json
-from summtune.deepspeed.configs import DS_CONFIG
 from summtune.deepspeed.zero_memory import offloads
-from summtune.plan.plan import Plan
+from summtune.plan.plan import TrainPlan
 from summtune.runs.events import Events
 from summtune.work.process.importing import uncollected
 
@@ -87,23 +85,22 @@ def _is_held(lock: Path) -> bool:
     return False
 
 
-def prepare(plan: Plan, run_dir: Path, events: Events) -> None:
+def prepare(plan: TrainPlan, events: Events) -> None:
     """Import what DeepSpeed needs, and compile what a training with CPU offload needs.
 
     That takes about a minute, once on each machine; a training that says nothing meanwhile looks like one that hangs.
 
     Args:
         plan: of a training.
-        run_dir: with its ``ds_config.json``.
         events: to the command that waits.
 
     Raises:
         StageError: it cannot be compiled here.
     """
-    if plan.recipe.deepspeed is None:
+    if plan.deepspeed is None:
         return
     leave_muon_uncompiled()
-    if not offloads(read_json(run_dir / DS_CONFIG).get("zero_optimization", {}), "offload_optimizer"):
+    if not offloads(plan.deepspeed.get("zero_optimization", {}), "offload_optimizer"):
         return
     from deepspeed.ops.op_builder import CPUAdamBuilder
     from torch.utils.cpp_extension import _get_build_directory

@@ -11,12 +11,12 @@ from typing import Any
 from transformers import Seq2SeqTrainingArguments
 
 from summtune.base.errors import StageError
-from summtune.plan.plan import Plan
+from summtune.plan.plan import TrainPlan
 from summtune.runs.events import Events
 from summtune.work.process.preflight import PATIENCE
 
 
-def training_arguments(plan: Plan, run_dir: Path, bf16: bool, steps: int) -> Seq2SeqTrainingArguments:
+def training_arguments(plan: TrainPlan, run_dir: Path, bf16: bool, steps: int) -> Seq2SeqTrainingArguments:
     """Return the arguments of the Trainer; making them joins the process group.
 
     Args:
@@ -26,8 +26,7 @@ def training_arguments(plan: Plan, run_dir: Path, bf16: bool, steps: int) -> Seq
         steps: optimizer steps in all.
     """
     recipe = plan.recipe
-    launch = plan.stages[0].launch
-    assert launch is not None
+    launch = plan.train
     evaluates = recipe.val_set_size > 0
     by_steps = recipe.eval_steps is not None
     save_steps = recipe.save_steps or recipe.eval_steps
@@ -76,7 +75,7 @@ def training_arguments(plan: Plan, run_dir: Path, bf16: bool, steps: int) -> Seq
     )
 
 
-def check_launch(plan: Plan, processes: int, arguments: Seq2SeqTrainingArguments, events: Events) -> None:
+def check_launch(plan: TrainPlan, processes: int, arguments: Seq2SeqTrainingArguments, events: Events) -> None:
     """Make sure that what really runs is what was planned.
 
     Raises:
@@ -93,7 +92,7 @@ def check_launch(plan: Plan, processes: int, arguments: Seq2SeqTrainingArguments
         events.warn(f"eval_steps {every} is never reached in {arguments.max_steps} steps: no best checkpoint is chosen")
 
 
-def _trackers(plan: Plan, run_dir: Path) -> list[str]:
+def _trackers(plan: TrainPlan, run_dir: Path) -> list[str]:
     """Return the trackers to report to; their settings reach them through their own environment variables."""
     recipe = plan.recipe
     trackers = []

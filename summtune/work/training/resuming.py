@@ -10,7 +10,7 @@ import torch.distributed
 
 from summtune.base.errors import StageError
 from summtune.base.files import read_json
-from summtune.plan.plan import Launch
+from summtune.plan.launch import Launch
 from summtune.runs import checkpoints
 from summtune.runs.events import Events
 

@@ -14,7 +14,7 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, PreTrainedToken
 from summtune.base.errors import DataError
 from summtune.base.files import write_json
 from summtune.base.places import BUILTIN_MODELS
-from summtune.plan.plan import Plan
+from summtune.plan.plan import TrainPlan
 from summtune.prompts.templates import template_text
 from summtune.runs import checkpoints
 from summtune.runs.events import Events
@@ -51,7 +51,7 @@ from summtune.work.training.train_log import TrainLog
 from summtune.work.training.trainer import LayoutInvariantTrainer, Recorder
 
 
-def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company: Company | None = None) -> None:
+def train(plan: TrainPlan, run_dir: Path, events: Events, stop: StopRequest, company: Company | None = None) -> None:
     """Train as planned and write ``model/``, ``train_log.jsonl`` and ``training.json``.
 
     Args:
@@ -67,12 +67,8 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
         ModelError, DataError: the model or the data cannot be used.
     """
     started = time.perf_counter()
-    assert plan.model is not None
-    assert plan.model.folder is not None
-    assert plan.batch is not None
     recipe = plan.recipe
-    launch = plan.stages[0].launch
-    assert launch is not None
+    launch = plan.train
     check_device(launch.device)
     bf16 = use_bf16(recipe.bf16, launch.device)
     precision = "bf16" if bf16 else "fp32"
@@ -89,7 +85,7 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
     if company is not None:
         took = company.reduce_once(arguments.device)
         events.say(f"{company}; all-reduce in {1000 * took:.0f} ms")
-    operators.prepare(plan, run_dir, events)
+    operators.prepare(plan, events)
     model, aliases = _model(plan, launch.device, bf16, events)
     trainable, total = count_parameters(model)
     events.say(f"training {trainable:,} of {total:,} parameters ({100 * trainable / total:.2f} %)")
@@ -167,11 +163,9 @@ def train(plan: Plan, run_dir: Path, events: Events, stop: StopRequest, company:
     trainer.accelerator.wait_for_everyone()
 
 
-def _model(plan: Plan, device: str, bf16: bool, events: Events) -> tuple[PreTrainedModel | PeftModel, set[str]]:
+def _model(plan: TrainPlan, device: str, bf16: bool, events: Events) -> tuple[PreTrainedModel | PeftModel, set[str]]:
     """Return the model to train, with its adapter, and the names of weights that have another name too."""
     recipe = plan.recipe
-    assert plan.model is not None
-    assert plan.model.folder is not None
     torch.manual_seed(recipe.seed)  # the adapter's random weights
     # Frozen weights need no more precision than they are computed with; peft keeps the adapter's own in fp32.
     dtype = torch.bfloat16 if recipe.adapter is not None and bf16 else torch.float32
@@ -203,13 +197,13 @@ def _outcome(trainer: LayoutInvariantTrainer) -> dict[str, Any]:
     }
 
 
-def _tokenized(plan: Plan, run_dir: Path, tokenizer: PreTrainedTokenizerBase, events: Events) -> dict[str, Tokens]:
+def _tokenized(plan: TrainPlan, run_dir: Path, tokenizer: PreTrainedTokenizerBase, events: Events) -> dict[str, Tokens]:
     """Return the tokens of the training data, and of the validation data where there are any."""
     roles = [role for role in ("train", "validation") if (run_dir / DATA_FILES[role]).exists()]
     return {role: _tokens(plan, run_dir, role, tokenizer, events) for role in roles}
 
 
-def _tokens(plan: Plan, run_dir: Path, role: str, tokenizer: PreTrainedTokenizerBase, events: Events) -> Tokens:
+def _tokens(plan: TrainPlan, run_dir: Path, role: str, tokenizer: PreTrainedTokenizerBase, events: Events) -> Tokens:
     """Return the tokens of a role, with a pair for each reference of each dialogue."""
     recipe = plan.recipe
     template = template_text(recipe.prompt_template)

@@ -13,7 +13,7 @@ from transformers import (
     SwitchTransformersForConditionalGeneration,
 )
 
-from summtune.recipe.keys import Generation
+from summtune.recipe.sections import Generation
 from summtune.runs.records import Dialogue
 from summtune.work.generation import decoding
 from summtune.work.generation.decoding import generate, generation_config, place

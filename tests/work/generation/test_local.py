@@ -3,7 +3,7 @@ import torch
 from tiny_inputs import dialogues
 
 from summtune.generation.resuming import World
-from summtune.recipe.keys import Generation
+from summtune.recipe.sections import Generation
 from summtune.runs.records import Dialogue
 from summtune.work.generation import local
 from summtune.work.generation.decoding import generate, generation_config

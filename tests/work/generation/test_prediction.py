@@ -5,7 +5,7 @@ import pytest
 from summtune.base.errors import StageError
 from summtune.base.files import read_json, read_jsonl, write_jsonl
 from summtune.generation.distinct import key_of
-from summtune.plan.plan import Launch
+from summtune.plan.launch import Launch
 from summtune.runs.records import Dialogue
 from summtune.work.generation import local, prediction
 from summtune.work.generation.decoding import generate

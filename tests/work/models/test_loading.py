@@ -3,13 +3,13 @@ import shutil
 
 import pytest
 import torch
+from made_up_recipes import train_recipe
 from safetensors.torch import load_file, save_file
 from tiny_inputs import CONFIG, write_checkpoint
 from transformers import GPT2Config, T5ForConditionalGeneration
 
 from summtune.base.errors import ModelError, StageError
 from summtune.machine.model_shapes import T5Shape, stored_tensors
-from summtune.recipe.keys import Recipe
 from summtune.work.models.loading import (
     add_adapter,
     alias_names,
@@ -35,7 +35,7 @@ def copied(tmp_path, checkpoint):
 
 
 def lora(**keys):
-    return Recipe(kind="train", adapter="lora", lora_r=4, lora_dropout=0.0, **keys)
+    return train_recipe(adapter="lora", lora_r=4, lora_dropout=0.0, **keys)
 
 
 def edit_config(folder, **changes):

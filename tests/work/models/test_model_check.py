@@ -3,11 +3,11 @@
 import json
 
 import pytest
+from made_up_recipes import prompt_recipe, train_recipe
 from other_models import END, byte_tokenizer, write_model
 from tiny_inputs import EOS, PAD, write_checkpoint
 
 from summtune.base.errors import ModelError
-from summtune.recipe.keys import Recipe
 from summtune.work.models.loading import load_tokenizer
 from summtune.work.models.model_check import check_model
 
@@ -15,7 +15,9 @@ SHORT = {"sequence_len": 64, "target_len": 64, "generation": {"max_new_tokens": 
 
 
 def checked(folder, kind="train", **keys):
-    return check_model(folder, load_tokenizer(folder), Recipe.model_validate({"kind": kind} | SHORT | keys))
+    return check_model(
+        folder, load_tokenizer(folder), (train_recipe if kind == "train" else prompt_recipe)(**SHORT, **keys)
+    )
 
 
 def edit(path, **changes):

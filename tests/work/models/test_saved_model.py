@@ -3,11 +3,11 @@ import shutil
 
 import pytest
 import torch
+from made_up_recipes import train_recipe
 from safetensors.torch import load_file, save_file
 from tiny_inputs import write_checkpoint
 
 from summtune.base.errors import StageError
-from summtune.recipe.keys import Recipe
 from summtune.work.models.loading import add_adapter, load_model, mark_untied
 from summtune.work.models.saved_model import check_saved
 
@@ -144,7 +144,7 @@ def test_a_config_of_another_model(saved, model):
 @pytest.fixture
 def adapted(model, checkpoint):
     torch.manual_seed(0)
-    recipe = Recipe(kind="train", adapter="lora", lora_r=4, lora_target_modules=["q", "v"])
+    recipe = train_recipe(adapter="lora", lora_r=4, lora_target_modules=["q", "v"])
     return add_adapter(model, recipe, str(checkpoint))
 
 
@@ -162,7 +162,7 @@ def test_an_adapter_passes(adapted, tmp_path):
 
 
 def test_an_adapter_with_dora_passes(model, checkpoint, tmp_path):
-    recipe = Recipe(kind="train", adapter="lora", lora_r=4, lora_target_modules=["q", "v"], peft_use_dora=True)
+    recipe = train_recipe(adapter="lora", lora_r=4, lora_target_modules=["q", "v"], peft_use_dora=True)
     adapted = add_adapter(model, recipe, str(checkpoint))
     check_saved(trained_adapter(adapted, tmp_path), adapted)
 

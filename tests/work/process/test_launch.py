@@ -14,7 +14,7 @@ from summtune.base.files import read_jsonl
 from summtune.base.safe_python import START, python_command
 from summtune.launchers import local
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
-from summtune.plan.plan import Launch
+from summtune.plan.launch import Launch
 from summtune.work.process.stopping import GO_ON_LATER
 
 WORKER = """

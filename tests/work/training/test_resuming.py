@@ -4,7 +4,7 @@ import pytest
 
 from summtune.base.errors import StageError
 from summtune.base.files import read_jsonl
-from summtune.plan.plan import Launch
+from summtune.plan.launch import Launch
 from summtune.runs.checkpoints import write_manifest
 from summtune.runs.events import Events, events_file
 from summtune.work.training.resuming import layout_of, resume_point

@@ -13,7 +13,7 @@ from transformers import AutoModelForSeq2SeqLM
 from summtune.base.errors import DataError, ModelError, StageError
 from summtune.base.files import read_jsonl
 from summtune.base.places import package_path
-from summtune.plan.plan import Launch
+from summtune.plan.launch import Launch
 from summtune.runs import checkpoints
 from summtune.work.models.loading import load_model
 from summtune.work.models.saved_model import save_model

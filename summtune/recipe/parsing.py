@@ -1,0 +1,269 @@
+"""Parses the values of a recipe: the problems of its keys, each key by itself, as sentences."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from summtune.base.hints import hint, hint_or_list
+from summtune.recipe.document import KeyPath
+from summtune.recipe.json_schema import recipe_schema
+from summtune.recipe.keys import KINDS_OF, RECIPES, Kind, Recipe, required_keys
+from summtune.recipe.sections import Section
+
+_TYPE_NAMES = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a section of keys",
+    "model_attributes_type": "a section of keys",
+    "finite_number": "a finite number",
+}
+_BOUNDS = {
+    "greater_than_equal": ("ge", "at least"),
+    "greater_than": ("gt", "above"),
+    "less_than_equal": ("le", "at most"),
+    "less_than": ("lt", "below"),
+}
+# Names of keys in other tools, and their names here.
+_OTHER_NAMES = {
+    "fp16": "bf16",
+    "batch_size": "micro_batch_size",
+    "per_device_train_batch_size": "micro_batch_size",
+    "epochs": "num_epochs",
+    "num_train_epochs": "num_epochs",
+    "lr": "learning_rate",
+    "lr_scheduler_type": "lr_scheduler",
+    "model": "base_model",
+    "base_model_revision": "revision_of_model",
+    "max_new_tokens": "generation.max_new_tokens",
+    "num_beams": "generation.num_beams",
+    "sequence_length": "sequence_len",
+    "max_seq_length": "sequence_len",
+}
+_A_MODEL = "name a hub model such as google/flan-t5-base, a local folder, or builtin/flan-t5-nano"
+# What to do about a required key that is missing.
+_ADVICE = {
+    "prompt": {"base_model": _A_MODEL, "test_datasets": "list the dialogues to summarize"},
+    "train": {
+        "base_model": _A_MODEL,
+        "datasets": "list the training data",
+        "test_datasets": "list the dialogues to summarize and score",
+        "learning_rate": "about 1e-4 suits full fine-tuning, 1e-3 suits LoRA",
+    },
+    "compare": {"recipes": "list the recipes to compare"},
+}
+_S = TypeVar("_S", bound=Section)
+_KIND: TypeAdapter[Kind] = TypeAdapter(Kind)
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """The values of a recipe, checked key by key.
+
+    Args:
+        recipe: the values, defaults filled in; None if its kind is not known. An invalid or missing key that is
+            required has the example of the schema in its place.
+        wrong: the top-level keys that are invalid or missing, of which ``recipe`` does not tell anything.
+        problems: a sentence for each key path that has an error.
+        unknown: those of the paths that are not keys.
+    """
+
+    recipe: Recipe | None
+    wrong: frozenset[str]
+    problems: Mapping[KeyPath, str]
+    unknown: frozenset[KeyPath]
+
+
+def parse(values: Mapping[str, Any]) -> Parsed:
+    """Return the recipe that ``values`` holds, as far as it is valid, and what is wrong with each other key."""
+    kind = values.get("kind")
+    known = isinstance(kind, str) and kind in RECIPES
+    details = _errors_of_kind(values)
+    for each in [str(kind)] if known else RECIPES:
+        details += _errors(each, values, alone=known)
+    groups = _by_path(details, values)
+    unknown = frozenset(path for path, group in groups.items() if group[0]["type"] == "extra_forbidden")
+    problems = {path: _describe(path, group, str(kind)) for path, group in groups.items()}
+    # Do not report the intended key as missing, nor judge what depends on it.
+    meant = {_meant(str(path[0])) for path in unknown if len(path) == 1} - set(values)
+    problems = {path: text for path, text in problems.items() if not (len(path) == 1 and path[0] in meant)}
+    wrong = {str(path[0]) for path in groups} | meant
+    if not known:
+        return Parsed(None, frozenset(wrong), problems, unknown)
+    valid = {key: value for key, value in values.items() if key not in wrong and str(kind) in KINDS_OF[key]}
+    stand_ins = {key: example(str(kind), key) for key in required_keys(str(kind)) if valid.get(key) is None}
+    recipe = RECIPES[str(kind)].model_validate(valid | stand_ins)
+    return Parsed(recipe, frozenset(wrong | set(stand_ins)), problems, unknown)
+
+
+def parse_keys(model: type[_S], values: Mapping[str, Any]) -> tuple[_S | None, dict[KeyPath, str]]:
+    """Return the object that ``values`` holds, None where it holds none, and a sentence for each path with an error.
+
+    Args:
+        model: whose keys are keys of recipes too.
+        values: of these keys.
+    """
+    try:
+        return model.model_validate(values), {}
+    except ValidationError as error:
+        groups = _by_path(error.errors(include_url=False), values)
+    return None, {path: _describe(path, group, "") for path, group in groups.items()}
+
+
+def example(kind: str, key: str) -> Any:
+    """Return the example that the schema gives of a required key."""
+    examples = RECIPES[kind].model_fields[key].examples
+    assert examples, f"{key} is required and has no example"
+    return examples[0]
+
+
+def _errors_of_kind(values: Mapping[str, Any]) -> list[ErrorDetails]:
+    if "kind" not in values:
+        return [ErrorDetails(type="missing", loc=("kind",), msg="", input=values)]
+    try:
+        _KIND.validate_python(values["kind"])
+    except ValidationError as error:
+        return [{**detail, "loc": ("kind",)} for detail in error.errors(include_url=False)]
+    return []
+
+
+def _errors(kind: str, values: Mapping[str, Any], alone: bool) -> list[ErrorDetails]:
+    """Return what is wrong with the keys that a kind reads, and with those that no kind does.
+
+    Args:
+        kind: of the recipe, or one that it could be of.
+        values: of the recipe; the keys of other kinds are not looked at, and null is like a missing key.
+        alone: whether it is of this kind, which then decides what is missing.
+    """
+    required = required_keys(kind)
+    own = {
+        key: value
+        for key, value in values.items()
+        if kind in KINDS_OF.get(key, (kind,)) and not (value is None and key in required)
+    }
+    try:
+        RECIPES[kind].model_validate(own | {"kind": kind})
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        return [detail for detail in details if alone or detail["type"] != "missing" or len(detail["loc"]) > 1]
+    return []
+
+
+def _by_path(details: Sequence[ErrorDetails], values: Any) -> dict[KeyPath, list[ErrorDetails]]:
+    """Group errors by the key they belong to: pydantic adds the member of a union to the path, which is not a key."""
+    groups: dict[KeyPath, list[ErrorDetails]] = {}
+    for detail in details:
+        path: list[str | int] = []
+        value = values
+        for part in detail["loc"]:
+            inside_mapping = isinstance(value, dict) and part in value
+            inside_list = isinstance(value, list) and isinstance(part, int) and part < len(value)
+            if not (inside_mapping or inside_list):
+                continue
+            path.append(part)
+            value = value[part]
+        if detail["type"] == "missing" and path[-1:] != [detail["loc"][-1]]:  # null is like a missing key
+            path.append(detail["loc"][-1])
+        groups.setdefault(tuple(path), []).append(detail)
+    # If one member of a union accepts the value and finds an error inside it, errors of the other members are noise.
+    return {
+        path: group
+        for path, group in groups.items()
+        if not (group[0]["type"] in _TYPE_NAMES and any(path == longer[: len(path)] != longer for longer in groups))
+    }
+
+
+def _describe(path: KeyPath, group: Sequence[ErrorDetails], kind: str) -> str:
+    """Return one message for all the errors that pydantic reports for one key."""
+    detail = group[0]
+    dotted = ".".join(str(part) for part in path)
+    shown = _shown(detail.get("input"))
+    expected = list(dict.fromkeys(_TYPE_NAMES[item["type"]] for item in group if item["type"] in _TYPE_NAMES))
+    literals = [item for item in group if item["type"] == "literal_error"]
+    match detail["type"]:
+        case "extra_forbidden":
+            return unknown_key(path)
+        case "missing":
+            advice = _ADVICE.get(kind, {}).get(dotted)
+            return (
+                f"{dotted} is missing, which `kind: {kind}` needs; {advice}"
+                if advice
+                else f"{dotted} is missing; add it"
+            )
+        case kind if kind in _BOUNDS:
+            name, words = _BOUNDS[kind]
+            return f"{dotted} must be {words} {detail['ctx'][name]} (got {shown})"
+        case "string_too_short" | "too_short":
+            least = detail["ctx"]["min_length"]
+            unit = "item" if detail["type"] == "too_short" else "character"
+            return f"{dotted} must have at least {least} {unit}{'s' if least > 1 else ''} (got {shown})"
+    if literals:
+        known = [word.strip("'") for word in literals[0]["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+        choices = [*expected, " or ".join(filter(None, (", ".join(known[:-1]), known[-1])))]
+        meant = hint(detail["input"], known) if isinstance(detail["input"], str) else ""
+        return f"{dotted} must be {' or '.join(choices)} (got {shown}){meant}"
+    if expected:
+        structure = isinstance(detail.get("input"), (dict, list)) and "text" in expected
+        advice = "; quote text that contains braces, brackets or a colon" if structure else ""
+        return f"{dotted} must be {' or '.join(expected)} (got {shown}){advice}"
+    return f"{dotted}: {detail['msg']} (got {shown})"
+
+
+def _meant(key: str) -> str:
+    """Return the top-level key that an unknown one most likely means, or itself if none resembles it."""
+    other = _OTHER_NAMES.get(key, "").split(".", 1)[0]
+    return other or hint(key, KINDS_OF).removeprefix(", did you mean ").removesuffix("?") or key
+
+
+def unknown_key(path: KeyPath) -> str:
+    """Return a sentence for a key that does not exist, with the nearest one that does."""
+    key = str(path[-1])
+    if len(path) == 1 and key in _OTHER_NAMES:
+        return f"unknown key {key!r}; here it is called {_OTHER_NAMES[key]!r}"
+    known = known_keys(path[:-1])
+    section = ".".join(str(part) for part in path[:-1])
+    near = hint_or_list(key, known) if section else hint(key, known) or "; `summtune schema` lists every key"
+    return f"unknown key {key!r}{f' in {section}' if section else ''}{near}"
+
+
+_schema = functools.cache(recipe_schema)
+
+
+def known_keys(path: KeyPath) -> list[str]:
+    """Return the keys of the section at ``path``, found by walking the published schema."""
+    schema = _schema()
+    node: dict[str, Any] = schema
+    for part in path:
+        if isinstance(part, int):
+            candidates = _sections(node, schema, wanted="items")
+            node = candidates[0]["items"] if candidates else {}
+        else:
+            candidates = _sections(node, schema, wanted="properties")
+            node = candidates[0]["properties"].get(part, {}) if candidates else {}
+    return [key for section in _sections(node, schema, wanted="properties") for key in section["properties"]]
+
+
+def _sections(node: dict[str, Any], schema: dict[str, Any], wanted: str) -> list[dict[str, Any]]:
+    """Return the alternatives of a schema node that have ``wanted`` (properties or items), references followed."""
+    if "$ref" in node:
+        node = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+    found = [node] if wanted in node else []
+    for alternative in node.get("anyOf", ()):
+        found += _sections(alternative, schema, wanted)
+    return found
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if isinstance(value, (str, int, float, bool)) or value is None else type(value).__name__
+    text = {"True": "true", "False": "false", "None": "null", "dict": "a section", "list": "a list"}.get(text, text)
+    return text if len(text) <= 60 else text[:57] + "..."

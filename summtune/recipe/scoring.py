@@ -1,0 +1,42 @@
+"""Loads the keys that scoring external outputs needs, on their own: there is no recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from summtune.base.errors import RecipeError
+from summtune.recipe.document import Document
+from summtune.recipe.loading import apply_sets
+from summtune.recipe.parsing import parse_keys
+from summtune.recipe.rules import evaluation_problems
+from summtune.recipe.sections import DatasetSource, EvaluationSettings, Section
+
+
+class ScoringKeys(Section):
+    """The keys of a recipe that decide how outputs are scored, and against what."""
+
+    evaluation: EvaluationSettings = EvaluationSettings()
+    test_datasets: list[DatasetSource] = Field(default=[])
+
+
+def load_scoring(document: Document, sets: Sequence[str]) -> ScoringKeys:
+    """Return the keys in ``document`` with overrides applied, checked as those of a recipe are.
+
+    Args:
+        document: a mapping of these keys.
+        sets: assignments ``key=value``.
+
+    Raises:
+        InputError: an assignment does not fit.
+        RecipeError: there are problems; all of them.
+    """
+    apply_sets(document, sets)
+    keys, problems = parse_keys(ScoringKeys, document.value)
+    found = list(problems.items())
+    if keys is not None:
+        found += evaluation_problems(document.value.get("evaluation") or {}, keys)
+    if found or keys is None:
+        raise RecipeError([document.problem(path, message) for path, message in found])
+    return keys

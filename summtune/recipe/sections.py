@@ -1,0 +1,156 @@
+"""The sections of a recipe: every key inside a mapping, and the entries of its lists.
+
+Each field has a type, a bound, a unit where applicable, and a one-line description.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+Tokenizer = Literal["rouge", "unicode", "character"]
+
+
+class Section(BaseModel):
+    """A part of a recipe: strict types, no unknown keys, finite numbers, immutable."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class DatasetSource(Section):
+    """Where dialogues come from, and which columns hold the dialogue, the summary and the id."""
+
+    path: str = Field(
+        min_length=1,
+        description="Hub id, local folder, .jsonl/.json/.csv/.tsv/.parquet/.arrow file, or builtin/dialogues.",
+    )
+    name: str | None = Field(default=None, description="Configuration of a hub data set that has several.")
+    split: str | None = Field(
+        default=None, description="Split to read; default: train for datasets, test for test_datasets. Files have none."
+    )
+    revision: str | None = Field(default=None, description="Branch, tag or commit of a hub data set.")
+    dialogue_field: str = Field(default="dialogue", description="Column that holds the dialogue.")
+    summary_field: str | list[str] = Field(
+        default="summary",
+        description="Column that holds the summary, or a list of them; a list where several columns hold references.",
+    )
+    id_field: str | None = Field(default=None, description="Column that holds a unique id; default: <split>_<row>.")
+    limit: int | None = Field(default=None, ge=1, description="Read only this many dialogues, from the start.")
+    on_empty: Literal["error", "skip"] = Field(
+        default="error",
+        description="How to treat a row with an empty dialogue or no summary: as an error, or skip and count it.",
+    )
+
+
+class Exemplars(Section):
+    """The solved examples that a one- or few-shot prompt shows before the dialogue."""
+
+    split: str | None = Field(
+        default=None,
+        description="Split of `datasets` to take exemplars from; default: the split that `datasets` names.",
+    )
+    choose: Literal["first", "random", "similar", "ids"] = Field(
+        default="random",
+        description="The first of the split, a random draw for each dialogue (by seed), the most similar to each "
+        "dialogue (TF-IDF), or those named in ids.",
+    )
+    ids: list[str] | None = Field(default=None, min_length=1, description="Ids for `choose: ids`; exactly `shots` ids.")
+
+
+class Slurm(Section):
+    """The resources and options of the job when `launcher: slurm`."""
+
+    partition: str | None = Field(default=None, description="Partition (queue).")
+    account: str | None = Field(default=None, description="Account to charge.")
+    time: str | None = Field(default=None, description="Time limit, as sbatch reads it: '12:00:00'.")
+    nodes: int = Field(default=1, ge=1, le=4096, description="Number of nodes.")
+    gpus_per_node: int | None = Field(
+        default=None, ge=0, le=64, description="GPUs per node, one process each; none: one process on the CPU."
+    )
+    gpu_type: str | None = Field(
+        default=None, min_length=1, description="Type of these GPUs, by the cluster's name for it: a100; default: any."
+    )
+    cpus_per_node: int | None = Field(
+        default=None, ge=1, le=4096, description="CPU cores per node; many clusters give one unless asked for more."
+    )
+    constraint: str | None = Field(default=None, description="Node features to request.")
+    stop_seconds: int = Field(
+        default=120,
+        ge=10,
+        le=65_535,
+        description="Seconds before the time limit at which a checkpoint is written and the job requeued; must be long "
+        "enough for one step and one checkpoint.",
+    )
+    extra: list[str] = Field(
+        default=[], description="Further sbatch options, without #SBATCH: '--mem=200G'; only those without a key here."
+    )
+    setup: list[str] = Field(default=[], description="Shell lines to run before the stages: 'module load cuda'.")
+
+
+class Generation(Section):
+    """How summaries are generated."""
+
+    max_new_tokens: int = Field(default=128, ge=1, le=4096, description="Maximum tokens of a summary.")
+    num_beams: int = Field(default=1, ge=1, le=64, description="Beams; 1 is greedy. Cost and memory grow with it.")
+    do_sample: bool = Field(default=False, description="Sample instead of taking the most probable token.")
+    temperature: float = Field(default=1.0, gt=0, le=10, description="Sampling temperature; with do_sample.")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="Nucleus sampling threshold; with do_sample.")
+    length_penalty: float = Field(default=1.0, ge=-10, le=10, description="Above 1 favours long beams; with num_beams.")
+    no_repeat_ngram_size: int = Field(
+        default=0, ge=0, le=20, description="Forbid repeating n-grams of this size; 0: off."
+    )
+    batch_size: int = Field(default=16, ge=1, le=4096, description="Dialogues summarized together on each device.")
+
+
+class EvaluationSettings(Section):
+    """How predictions are scored."""
+
+    metrics: list[str] = Field(
+        default=["rouge1", "rouge2", "rougeL", "rougeLsum"],
+        min_length=1,
+        description="rouge1, rouge2, rougeL, rougeLsum, or the name or folder of a metric of the evaluate library.",
+    )
+    metric_arguments: dict[str, dict[str, JsonValue]] = Field(
+        default={},
+        description="Arguments of a metric's computation, by the metric's name; values that start with ./, ../ or ~/ "
+        "are paths.",
+    )
+    tokenizer: Tokenizer = Field(
+        default="rouge",
+        description="How ROUGE splits words. rouge: as rouge_score does, only a-z and 0-9; unicode: words of any "
+        "script; character: each character, for Chinese, Japanese, Thai and other scripts without spaces.",
+    )
+    use_stemmer: bool = Field(
+        default=True,
+        description="Apply the English Porter stemmer to words of the letters a-z before ROUGE compares them.",
+    )
+    split_sentences: bool = Field(
+        default=True,
+        description="rougeLsum splits text into sentences; false: into lines, as rouge_score does.",
+    )
+    references: Literal["mean", "max"] = Field(
+        default="mean", description="Score of a dialogue with several references: the mean over them, or the best."
+    )
+    bootstrap_samples: int = Field(default=1000, ge=100, le=100_000, description="Number of resamples per interval.")
+    bootstrap_seed: int = Field(
+        default=42,
+        ge=0,
+        lt=2**32,
+        description="Seed of the resamples; separate from `seed`, so that runs with different seeds are comparable.",
+    )
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Confidence level of the intervals.")
+
+
+class ComparedRecipe(Section):
+    """One system of a comparison."""
+
+    recipe: str = Field(min_length=1, description="Path of its recipe, relative to this file.")
+    name: str | None = Field(default=None, min_length=1, description="Its name in tables; default: the file's name.")
+    overrides: dict[str, Any] = Field(default={}, description="Keys to override in this recipe only; sections by dots.")
+
+
+def metric_name(source: str) -> str:
+    """Return the name of a metric in results: the last part of its path, without ``.py``."""
+    return PurePath(source).name.removesuffix(".py")

@@ -1,0 +1,80 @@
+"""The keys of a recipe, each by itself: what is invalid or missing, and what is left to check."""
+
+import pytest
+
+from summtune.recipe.keys import RECIPES, CompareRecipe, PromptRecipe, TrainRecipe, required_keys
+from summtune.recipe.parsing import example, parse
+
+PROMPT = {"kind": "prompt", "base_model": "a/b", "test_datasets": [{"path": "a/b"}]}
+TRAIN = {
+    "kind": "train",
+    "base_model": "a/b",
+    "datasets": [{"path": "a/b"}],
+    "test_datasets": [{"path": "a/b"}],
+    "learning_rate": 1e-4,
+}
+COMPARE = {"kind": "compare", "recipes": ["one.yaml", "two.yaml"]}
+
+
+@pytest.mark.parametrize(("given", "type_"), [(PROMPT, PromptRecipe), (TRAIN, TrainRecipe), (COMPARE, CompareRecipe)])
+def test_the_kind_decides_which_keys_a_recipe_has(given, type_):
+    parsed = parse(given)
+    assert type(parsed.recipe) is type_
+    assert (parsed.problems, parsed.wrong) == ({}, frozenset())
+
+
+def test_a_key_of_another_kind_is_not_parsed():
+    parsed = parse(TRAIN | {"shots": "two"})
+    assert parsed.problems == {}
+    assert not hasattr(parsed.recipe, "shots")
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "advice"),
+    [
+        (PROMPT, "base_model", "name a hub model such as google/flan-t5-base"),
+        (PROMPT, "test_datasets", "list the dialogues to summarize"),
+        (TRAIN, "base_model", "name a hub model such as google/flan-t5-base"),
+        (TRAIN, "datasets", "list the training data"),
+        (TRAIN, "test_datasets", "list the dialogues to summarize and score"),
+        (TRAIN, "learning_rate", "about 1e-4 suits full fine-tuning, 1e-3 suits LoRA"),
+        (COMPARE, "recipes", "list the recipes to compare"),
+    ],
+)
+def test_a_missing_key_is_reported_with_what_it_is_for(given, key, advice):
+    rest = {name: value for name, value in given.items() if name != key}
+    parsed = parse(rest)
+    ((path, message),) = parsed.problems.items()
+    assert path == (key,)
+    assert parsed.wrong == {key}
+    assert message.startswith(f"{key} is missing, which `kind: {given['kind']}` needs; {advice}")
+
+
+def test_null_for_a_required_key_is_reported_at_that_key():
+    ((path, message),) = parse(TRAIN | {"learning_rate": None}).problems.items()
+    assert path == ("learning_rate",)
+    assert message.startswith("learning_rate is missing")
+
+
+def test_the_rest_of_an_invalid_recipe_can_be_checked():
+    parsed = parse({"kind": "train", "learning_rate": "fast", "seed": "x", "lora_r": 4})
+    assert parsed.wrong == {"learning_rate", "seed", "base_model", "datasets", "test_datasets"}
+    assert (parsed.recipe.lora_r, parsed.recipe.seed) == (4, 42)
+
+
+def test_the_keys_of_an_unknown_kind_are_checked_as_far_as_any_kind_has_them():
+    parsed = parse({"kind": "tune", "shots": "two", "baseline": 5, "seed": 1.5, "lora_rank": 4})
+    assert parsed.recipe is None
+    assert {path: message.split(" (")[0] for path, message in parsed.problems.items()} == {
+        ("kind",): "kind must be prompt, train or compare",
+        ("shots",): "shots must be a whole number",
+        ("baseline",): "baseline must be text",
+        ("seed",): "seed must be a whole number",
+        ("lora_rank",): "unknown key 'lora_rank', did you mean lora_r?",
+    }
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_every_required_key_has_a_valid_example(kind):
+    keys = {key: example(kind, key) for key in required_keys(kind)}
+    assert parse({"kind": kind} | keys).problems == {}
