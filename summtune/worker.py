@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
+from typing_extensions import assert_never
 
 from summtune.base.errors import SummtuneError, os_error_text
 from summtune.base.printing import say
@@ -88,12 +89,20 @@ def _run(stage: str, plan: RunPlan, run_dir: Path, events: Events, stop: StopReq
 
             train(plan, run_dir, events, stop, company)
         case "predict":
+            _predict(plan, run_dir, events)
+        case _:
+            raise AssertionError(f"no worker runs the stage {stage!r}")
+
+
+def _predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
+    match plan.generator:
+        case "local":
             with uncollected():
                 from summtune.work.generation.prediction import predict
 
             predict(plan, run_dir, events)
         case _:
-            raise AssertionError(f"no worker runs the stage {stage!r}")
+            assert_never(plan.generator)
 
 
 def _unexpected(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from typing import Literal, Protocol, TypeVar
 from summtune.base.strict import Count, StrictModel
 
 GeneratorName = Literal["local"]
-"""The generators that a plan can name; `summtune.plan` matches them all."""
+"""The generators that a plan can name; `summtune.worker` tells them apart."""
 
 P_contra = TypeVar("P_contra", contravariant=True)
 

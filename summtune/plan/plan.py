@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from summtune.base.errors import RunDirectoryError
 from summtune.base.files import check_regular
+from summtune.generation.generator import GeneratorName
 from summtune.plan.beginning import Beginning, Model, Origin, PromptData, TrainData
 from summtune.plan.launch import Batch, Launch, StageGroup, stage_groups
 from summtune.recipe.adapters import Adapter, Quantization
@@ -36,6 +37,7 @@ class _Plan(Origin):
 class _OfRun(_Plan):
     recipe_path: str
     model: Model
+    generator: GeneratorName = Field(default="local", description="what answers the prompts")
     predict: Launch = Field(description="how the prediction is started")
 
 

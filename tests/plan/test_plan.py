@@ -108,6 +108,14 @@ def test_a_folder_without_a_plan_or_with_a_damaged_one_is_refused(project):
         read_plan(project)
 
 
+def test_the_plan_names_its_generator_and_an_unknown_one_is_refused(project):
+    plan = made_up_plan().to_json()
+    assert plan["generator"] == "local"
+    write_json(project / "plan.json", plan | {"generator": "endpoint"})
+    with pytest.raises(RunDirectoryError, match=r"\(got train\.generator: Input should be 'local'\); restore it"):
+        read_plan(project)
+
+
 @pytest.mark.parametrize("number", [1, 99])
 def test_a_run_directory_of_another_format_is_refused_with_what_to_do(project, number):
     write_json(project / "plan.json", made_up_plan().to_json() | {"format": number})
