@@ -70,7 +70,8 @@ def lora(folder: Path, runs: int) -> dict[str, Any]:
     seen: dict[str, list[float]] = {"full": [], "lora": []}
     for turn in range(runs):
         for name, keys in (("full", {}), ("lora", {"adapter": "lora"})):
-            result = speed_training.train_summtune(ON_GPU, model, data, folder / f"{name}{turn}", True, steps, **keys)
+            at = folder / f"{name}{turn}"
+            result = speed_training.train_summtune(ON_GPU, model, data, at, ON_GPU.bf16, steps, **keys)
             seen[name].append(result["samples_per_second"])
     rates = {name: round(statistics.median(values), 1) for name, values in seen.items()}
     return {"samples_per_second": rates, "ratio": round(rates["lora"] / rates["full"], 2)}

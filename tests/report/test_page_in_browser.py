@@ -325,6 +325,14 @@ def test_a_large_page_contains_every_dialogue_and_draws_one_page_of_them(opened,
     assert gaps(page) == sorted(gaps(page), reverse=True)
 
 
+def test_the_benchmark_times_a_search_and_a_sort_of_the_page(browser, tmp_path):
+    benchmark = runpy.run_path(str(BENCHMARK))
+    path = write_compare_report(benchmark["write_inputs"](tmp_path, 50, 3))
+    times = benchmark["measure"](browser, path, "Person1")
+    assert all(seconds > 0 for seconds in times.values())
+    assert {"first_dialogue_shown", "search", "sort", "last_page"} < times.keys()
+
+
 def background(page):
     return page.evaluate("getComputedStyle(document.body).backgroundColor")
 
