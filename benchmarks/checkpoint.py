@@ -36,7 +36,12 @@ def steps_of_summtune(layout: str, folder: Path, model: Path, data: Path, steps:
     """Return the seconds of each step but the first, its checkpoint included."""
     recipe = folder.parent / "recipe.json"
     rows = [{"path": str(data)}]
-    keys = {"kind": "train", "base_model": str(model), "datasets": rows, "test_datasets": [rows[0] | {"limit": 1}]}
+    keys: dict[str, Any] = {
+        "kind": "train",
+        "base_model": str(model),
+        "datasets": rows,
+        "test_datasets": [rows[0] | {"limit": 1}],
+    }
     keys |= KEYS | {"max_steps": steps, "save_steps": 1 if saves else 1000, "save_total_limit": 2, "logging_steps": 1}
     keys |= {"generation": {"max_new_tokens": 1}, "evaluation": {"bootstrap_samples": 100}} | LAYOUTS[layout]
     recipe.write_text(json.dumps(keys))
@@ -49,7 +54,7 @@ def steps_of_summtune(layout: str, folder: Path, model: Path, data: Path, steps:
 
 def steps_of_stock(layout: str, folder: Path, model: Path, data: Path, steps: int, saves: bool) -> list[float]:
     """Return the same of the stock Trainer."""
-    given = [word for key, option in OPTIONS.items() for word in (option, SAME[key])]
+    given: list[Any] = [word for key, option in OPTIONS.items() for word in (option, SAME[key])]
     given += ["--model", model, "--data", data, "--max-steps", steps, "--save-steps", int(saves)]
     run([*stock_command(layout, folder), *given])
     return [after - before for before, after in pairwise(stock_times(layout, folder))]

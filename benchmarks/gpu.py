@@ -33,13 +33,13 @@ def product_rate(repeats: int = 50) -> float:
     left, right = torch.randn(2, size, size, dtype=torch.bfloat16, device="cuda")
     for _ in range(5):
         left @ right
-    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # torch
     begin.record()
     for _ in range(repeats):
         left @ right
     end.record()
     torch.cuda.synchronize()
-    return 2 * size**3 * repeats / (begin.elapsed_time(end) / 1000)
+    return float(2 * size**3 * repeats / (begin.elapsed_time(end) / 1000))
 
 
 def operations(folder: Path, rows: list[dict[str, Any]]) -> float:

@@ -50,19 +50,32 @@ def measured_worker(arguments: list[str]) -> int:
     from torch.profiler import ProfilerActivity, profile
 
     from summtune import worker
+    from summtune.work.models import loading
     from summtune.work.process.stopping import StopRequest
+    from summtune.work.training.trainer import Recorder
+
+    load = loading.load_model
+
+    def load_here(*positional: Any, **named: Any) -> Any:
+        model = load(*positional, **named)
+        for parameter in model.parameters():
+            if not hasattr(parameter, "ds_id"):  # transformers loads in threads that are not profiled
+                parameter.data = parameter.data.clone()
+        return model
+
+    loading.load_model = load_here  # before the stage imports it
     from summtune.work.training import stage as training
 
     marks: list[int] = []
-    train, log_step = training.train, training.Recorder.on_step_end
+    train, log_step = training.train, Recorder.on_step_end
 
     def on_step_end(self: Any, *positional: Any, **named: Any) -> None:
         marks.append(time.time_ns())
         log_step(self, *positional, **named)
 
-    def measured_train(plan: Any, run_dir: Path, *others: Any) -> None:
+    def measured_train(*positional: Any, **named: Any) -> None:
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-            train(plan, run_dir, *others)
+            train(*positional, **named)
         records = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
         held = peak = before = 0
         alive: Counter[int] = Counter()
@@ -78,19 +91,9 @@ def measured_worker(arguments: list[str]) -> int:
                 largest = [f"{count} x {of:,}" for of, count in alive.items() if count > 0 and of * count > held / 50]
         rank = os.environ.get("RANK", "0")
         result = {"peak_bytes": peak, "peak_bytes_of_the_start": before, "largest_at_the_peak": largest}
-        (run_dir / f"memory.rank{rank}.json").write_text(json.dumps(result))
+        (Path(arguments[0]) / f"memory.rank{rank}.json").write_text(json.dumps(result))
 
-    load = training.load_model
-
-    def load_here(*positional: Any, **named: Any) -> Any:
-        model = load(*positional, **named)
-        for parameter in model.parameters():
-            if not hasattr(parameter, "ds_id"):  # transformers loads in threads that are not profiled
-                parameter.data = parameter.data.clone()
-        return model
-
-    training.load_model = load_here
-    training.Recorder.on_step_end = on_step_end  # type: ignore[method-assign]
+    Recorder.on_step_end = on_step_end  # type: ignore[method-assign]
     training.train = measured_train
     return worker.main(arguments, StopRequest())
 
@@ -99,6 +102,7 @@ def measure(name: str, folder: Path, model: Path, bf16: bool, micro_batch: int) 
     """Run one layout and return what it took and what was estimated."""
     from summtune.commands.pipeline import run
     from summtune.launchers import local
+    from summtune.plan.draft import TrainDraft
     from summtune.plan.resolve import resolve
 
     keys = LENGTHS | {"num_processes": 2, "micro_batch_size": micro_batch, "bf16": bf16} | LAYOUTS[name]
@@ -113,17 +117,19 @@ def measure(name: str, folder: Path, model: Path, bf16: bool, micro_batch: int) 
     )
     original = local.command
 
-    def command(*positional: Any) -> list[str]:
-        given = original(*positional)
+    def command(*positional: Any, **named: Any) -> list[str]:
+        given = original(*positional, **named)
         at = given.index("summtune.worker") - 1
         return [*given[:at], __file__, "--worker", *given[at + 2 :]]
 
     local.command = command
     try:
         draft = resolve(recipe, sets, folder / "".join(c if c.isalnum() else "_" for c in f"{name} {bf16}"))
+        assert isinstance(draft, TrainDraft)
         run_dir = run(draft, Quiet(), fresh=True)
     finally:
         local.command = original
+    assert run_dir is not None
     ranks = [json.loads(path.read_text()) for path in sorted(run_dir.glob("memory.rank*.json"))]
     measured = max(rank["peak_bytes"] for rank in ranks)
     memory = draft.memory

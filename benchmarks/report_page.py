@@ -42,7 +42,7 @@ COUNTS = {"trainable_parameters": 0, "total_parameters": 247_577_856}
 # Sets a control as a user does, and waits until the page is redrawn.
 ACT = """async ([id, value, event]) => {
   const control = document.getElementById(id);
-  const list = document.getElementById("readings");
+  const list = document.getElementById("dialogue-list");
   const changed = new Promise((resolve) => new MutationObserver(resolve).observe(list, { childList: true }));
   const started = performance.now();
   control.value = value;
@@ -103,7 +103,7 @@ def write_run(folder: Path, talks: list[Any], text: Any, chance: random.Random, 
     scored = {"metrics": metrics, "by_references": {}}
     hashes = {"ids_sha256": "0", "dialogues_sha256": None, "outputs_sha256": "0"}
     written = {"protocol": PROTOCOL, "n": len(talks), "floor": None, "ceiling": None, **scored, **hashes}
-    found = {"checks": {}, "means": {}, "notes": [], "warnings": []}
+    found: dict[str, Any] = {"checks": {}, "means": {}, "notes": [], "warnings": []}
     write_json(folder / "metrics.json", written | {"per_example": "per_example.jsonl", "diagnostics": found})
     write_json(folder / "prediction_stats.json", COUNTS)
     write_json(folder / "plan.json", {"name": folder.name, "kind": "prompt", "versions": {}, "recipe": {}})
@@ -116,7 +116,7 @@ def measure(browser: Browser, path: Path, word: str) -> dict[str, float]:
     page = context.new_page()
     started = time.perf_counter()
     page.goto(path.as_uri(), wait_until="commit")
-    page.wait_for_selector("#readings article")
+    page.wait_for_selector("#dialogue-list article")
     times = {"first_dialogue_shown": time.perf_counter() - started}
     times["first_search"] = page.evaluate(ACT, ["search", word, "input"])
     times["search"] = page.evaluate(ACT, ["search", word[:-1], "input"])

@@ -79,15 +79,24 @@ def command(folder: Path) -> float:
 
 def tokenize(folder: Path) -> float:
     """Get the tokens of the training dialogues; return the seconds."""
-    from summtune.plan.plan import read_run_plan
+    from summtune.plan.plan import TrainPlan, read_run_plan
+    from summtune.prompts.templates import template_text
     from summtune.runs.events import Events
-    from summtune.work.training import stage as training
+    from summtune.runs.run_directory import DATA_FILES, TOKENS
+    from summtune.work.models.loading import load_tokenizer
+    from summtune.work.tokens.encoding import PromptEncoder
+    from summtune.work.tokens.tokens import tokens_of
 
     run_dir = folder / "run"
     plan = read_run_plan(run_dir)
-    tokenizer = training.load_tokenizer(Path(plan.model.folder))
+    assert isinstance(plan, TrainPlan)
+    recipe = plan.recipe
+    tokenizer = load_tokenizer(Path(plan.model.folder))
     started = time.perf_counter()
-    training._pairs(plan, run_dir, "train", tokenizer, Events(run_dir, "train", 0))
+    template = template_text(recipe.prompt_template)
+    encoder = PromptEncoder(tokenizer, template, recipe.sequence_len, recipe.long_dialogues)
+    events = Events(run_dir, "train", 0)
+    tokens_of(run_dir / DATA_FILES["train"], encoder, recipe.target_len, run_dir / TOKENS, events)
     return time.perf_counter() - started
 
 

@@ -121,9 +121,9 @@ def main() -> None:
         return
     times: dict[str, list[float]] = {"ours": [], "peer": []}
     for _ in range(arguments.runs):
-        for kind, seconds in times.items():
-            seconds.append(measured(kind, PAIRS)["seconds"])
-    medians = {kind: statistics.median(seconds) for kind, seconds in times.items()}
+        for kind, seen in times.items():
+            seen.append(measured(kind, PAIRS)["seconds"])
+    medians = {kind: statistics.median(seen) for kind, seen in times.items()}
     result = {
         "machine": {"python": platform.python_version(), "processors": os.cpu_count(), "machine": platform.machine()},
         "versions": {package: importlib.metadata.version(package) for package in PACKAGES},

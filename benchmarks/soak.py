@@ -22,9 +22,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 STEPS = 24
-MODES = {
+MODES: dict[str, dict[str, Any]] = {
     "one process": {},
     "two processes": {"num_processes": 2, "micro_batch_size": 4},
     "ZeRO-2": {"num_processes": 2, "micro_batch_size": 4, "deepspeed": "ds_configs/zero2.json"},
@@ -106,13 +107,15 @@ def strike(recipe: Path, run_dir: Path, mode: str, rng: random.Random) -> dict[s
     command = start(recipe, run_dir, mode)
     while steps_saved(run_dir) < target or (moment == "in a save" and not in_a_save(run_dir)):
         if command.poll() is not None:
-            return ended_by_itself(command, run_dir, mode)
+            ended_by_itself(command, run_dir, mode)
+            return None
         time.sleep(0.001)
     if moment == "while it trains":
         time.sleep(late)
     workers = processes(run_dir, workers=True)
     if not workers or command.poll() is not None:  # it has finished training and is about to end
-        return ended_by_itself(command, run_dir, mode)
+        ended_by_itself(command, run_dir, mode)
+        return None
     saved = steps_saved(run_dir)
     if victim == "one rank":
         kill([rng.choice(workers)])

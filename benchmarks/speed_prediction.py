@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import statistics
@@ -132,5 +131,5 @@ def rouge_of_precisions(folder: Path, setting: Setting, count: int = 200) -> dic
         "dialogues": count,
         "fp32": dict(zip(names, fp32.mean(0).round(4).tolist(), strict=True)),
         "bf16": dict(zip(names, bf16.mean(0).round(4).tolist(), strict=True)),
-        "difference": {name: dataclasses.asdict(one) for name, one in zip(names, differences, strict=True)},
+        "difference": {name: one.model_dump() for name, one in zip(names, differences, strict=True)},
     }

@@ -83,9 +83,9 @@ def with_trainer(given: argparse.Namespace, dialogues: list[str]) -> tuple[float
             processing_class=tokenizer,
         )
         longest = sorted(rows, key=lambda row: -len(row["input_ids"]))[: given.batch_size]
-        trainer.predict(longest, max_new_tokens=WARM_UP_TOKENS)  # type: ignore[arg-type]
+        trainer.predict(longest, max_new_tokens=WARM_UP_TOKENS)
         began = time.perf_counter()
-        predictions: Any = trainer.predict(rows, max_new_tokens=given.max_new_tokens)  # type: ignore[arg-type]
+        predictions: Any = trainer.predict(rows, max_new_tokens=given.max_new_tokens)
         ids = predictions.predictions
         ids[ids < 0] = tokenizer.pad_token_id
         texts = tokenizer.batch_decode(ids, skip_special_tokens=True)

@@ -56,7 +56,7 @@ class Clock(TrainerCallback):
 class InOrder(Seq2SeqTrainer):
     """Uses the pairs in the order of the file, to compare losses."""
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler[Any]:
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(train_dataset or self.train_dataset)
 
 

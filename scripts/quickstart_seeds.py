@@ -194,7 +194,8 @@ def held_out() -> dict[str, Any]:
     """Return what only the test split of the built-in dialogues has: its scenarios, and counts of the rest."""
     shared = [family for family in families() if not family.held_out]
     slots = [choices for family in shared for choices in family.slots.values() if isinstance(choices, Choices)]
-    beats = [choices for each in shared for part in (each, *each.outcomes) for _, choices in part.beats]
+    beats = [choices for family in shared for _, choices in family.beats]
+    beats += [choices for family in shared for outcome in family.outcomes for _, choices in outcome.beats]
     phrases = [pool for name, pool in pools().items() if name not in ("name", "city", "day")]
     return {
         "scenarios": [f"*{family.name}*" for family in families() if family.held_out],

@@ -19,9 +19,8 @@ from summtune.machine.fitting import CONFIGS, GPU_COUNTS, Fit, fastest, fits, mo
 from summtune.machine.inventory import Finding, inventory
 from summtune.machine.memory import takes_bf16
 from summtune.machine.model_limits import wrong_family
-from summtune.recipe.keys import TrainRecipe, required_keys
+from summtune.recipe.keys import TrainingSettings, TrainRecipe
 from summtune.recipe.loading import load_recipe
-from summtune.recipe.parsing import example
 from summtune.recipe.paths import resolve_paths
 from summtune.report.table import print_rows
 
@@ -67,21 +66,21 @@ def doctor(
                 f"--gpu-memory must be a size in GiB (got {gpu_gib:g}); give the memory of one GPU, such as 40"
             )
         planned = _planned(recipe, model, sets)
-        bf16 = takes_bf16(planned, (), "cuda")
-        found = fits(planned, model_shape(planned.base_model), int(gpu_gib * 2**30), bf16)
+        base_model, settings = planned
+        found = fits(settings, model_shape(base_model), int(gpu_gib * 2**30), takes_bf16(settings, (), "cuda"))
     findings = list(inventory())
     if as_json:
         show_json({"machine": [asdict(finding) for finding in findings], "fits": [_row(fit) for fit in found]})
         return
     _print_findings(findings, console)
     if planned is not None and gpu_gib is not None:
-        _print_fits(planned, found, gpu_gib, console)
+        _print_fits(*planned, found, gpu_gib, console)
 
 
-def _planned(path: Path | None, model: str | None, sets: Sequence[str]) -> TrainRecipe:
+def _planned(path: Path | None, model: str | None, sets: Sequence[str]) -> tuple[str, TrainingSettings]:
+    """Return the model and the settings of the training that is estimated."""
     if path is None:
-        required = {key: example("train", key) for key in required_keys("train")}
-        return TrainRecipe.model_validate(required | {"kind": "train", "base_model": model or _DEFAULT_MODEL})
+        return model or _DEFAULT_MODEL, TrainingSettings()
     loaded = load_recipe(path, sets)
     if not isinstance(loaded.recipe, TrainRecipe):
         raise InputError(
@@ -95,7 +94,7 @@ def _planned(path: Path | None, model: str | None, sets: Sequence[str]) -> Train
     if problems:
         raise RecipeError(problems)
     say_lines(loaded.document.displaced)
-    return recipe.model_copy(update={"base_model": model}) if model else recipe
+    return model or recipe.base_model, recipe
 
 
 def _row(fit: Fit) -> dict[str, object]:
@@ -113,24 +112,26 @@ def _print_findings(findings: list[Finding], console: SafeConsole) -> None:
             console.print(labelled(f"  {'':>{width}}", finding.problem), soft_wrap=True)
 
 
-def _print_fits(recipe: TrainRecipe, found: list[Fit], gib: float, console: SafeConsole) -> None:
-    recomputed = "on" if recipe.gradient_checkpointing else "off"
+def _print_fits(
+    base_model: str, settings: TrainingSettings, found: list[Fit], gib: float, console: SafeConsole
+) -> None:
+    recomputed = "on" if settings.gradient_checkpointing else "off"
     console.print(
-        f"\n{message_line(str(recipe.base_model))} on GPUs of {gib:g} GiB: micro_batch_size "
-        f"{recipe.micro_batch_size}, sequence_len {recipe.sequence_len}, "
-        f"target_len {recipe.target_len}, gradient_checkpointing {recomputed}",
+        f"\n{message_line(base_model)} on GPUs of {gib:g} GiB: micro_batch_size "
+        f"{settings.micro_batch_size}, sequence_len {settings.sequence_len}, "
+        f"target_len {settings.target_len}, gradient_checkpointing {recomputed}",
         soft_wrap=True,
     )
     rows = []
     for way in dict.fromkeys(fit.way for fit in found):
         row = [fit for fit in found if fit.way == way]
         cells = [Text.assemble(_MARK[fit.fits], f" {numbers.size(fit.memory.total)}") for fit in row]
-        name = way if way in CONFIGS else f"{way} (adapter: {recipe.adapter or way})"
+        name = way if way in CONFIGS else f"{way} (adapter: {settings.adapter or way})"
         host = max(fit.memory.host for fit in row)
         rows.append([Text(name), *cells, Text(numbers.size(host) if host else "–")])
     counts = (f"{count} GPU{'s' if count > 1 else ''}" for count in GPU_COUNTS)
     print_rows(console, ("deepspeed", *counts, "host memory"), rows)
-    if recipe.adapter is None:
+    if settings.adapter is None:
         best = {count: fastest(found, count) for count in GPU_COUNTS}
         ways = ", ".join(f"{count}: {way or 'nothing fits'}" for count, way in best.items())
         console.print(f"fastest config that fits full fine-tuning, by number of GPUs: {ways}", soft_wrap=True)

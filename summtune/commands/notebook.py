@@ -143,7 +143,7 @@ def evaluate(
         reference_texts=texts,
         dialogue_texts=None if dialogues is None else _texts("dialogues", dialogues),
         summary_fields=(summary_field,) if isinstance(summary_field, str) else tuple(summary_field),
-        sets=settings_of({f"evaluation.{key.removeprefix('evaluation.')}": each for key, each in evaluation.items()}),
+        sets=settings_of({_evaluation_key(key): value for key, value in evaluation.items()}),
         recipe=_path(recipe),
         **options,
     )
@@ -165,6 +165,11 @@ def compare(runs: Sequence[AnyPath | Result] | Mapping[str, AnyPath | Result]) -
     directories = [(name, _run_dir(each)) for name, each in named]
     comparison = comparison_of(directories)
     return _comparison(comparison, None)
+
+
+def _evaluation_key(key: str) -> str:
+    """Return a key of the evaluation section as one of a recipe; ``evaluation`` itself is given as a mapping."""
+    return key if key.partition(".")[0] == "evaluation" else f"evaluation.{key}"
 
 
 def _recipe(recipe: AnyPath | Mapping[str, Any], name: str | None) -> tuple[Path, Document | None]:

@@ -46,12 +46,6 @@ class LaunchView(_View):
     device: Literal["cuda", "cpu"]
 
 
-class StageView(_View):
-    """A stage; without a launch it ran in the command's own process."""
-
-    launch: LaunchView | None = None
-
-
 class ModelView(_View):
     """The model of a run: its family, its folder on this machine, and its revision on the hub."""
 
@@ -60,7 +54,7 @@ class ModelView(_View):
     revision: str | None = None
 
 
-class RunPlan(_View):
+class PlanView(_View):
     """What is shown of a plan.
 
     Args:
@@ -73,7 +67,6 @@ class RunPlan(_View):
         versions: by package.
         data: the dialogues.
         batch: the batch arithmetic, by its terms; None without training.
-        stages: of the run.
         train: how the training was launched; None without one.
         predict: how the prediction was launched, likewise.
         model: None if no model was run.
@@ -88,7 +81,6 @@ class RunPlan(_View):
     versions: dict[str, str] = Field(default={})
     data: DataView = DataView()
     batch: dict[str, Count | None] | None = None
-    stages: tuple[StageView, ...] = ()
     train: LaunchView | None = None
     predict: LaunchView | None = None
     model: ModelView | None = None
@@ -96,5 +88,4 @@ class RunPlan(_View):
     @property
     def devices(self) -> set[str]:
         """Kinds of device that its processes ran on."""
-        launches = (self.train, self.predict, *(stage.launch for stage in self.stages))
-        return {launch.device for launch in launches if launch is not None}
+        return {launch.device for launch in (self.train, self.predict) if launch is not None}

@@ -143,8 +143,9 @@ def test_texts_are_matched_with_references_by_order():
     assert list(result.metrics) == ["rouge1"]
     assert [each.references for each in result.predictions] == [tuple(each) for each in REFERENCES]
     assert [each.prediction for each in result.predictions] == TEXTS
-    best = summtune.evaluate(TEXTS, REFERENCES, metrics=["rouge1"], **{"evaluation.references": "max"})
+    best = summtune.evaluate(TEXTS, REFERENCES, metrics=["rouge1"], evaluation={"references": "max"})
     assert best.metrics["rouge1"].value > result.metrics["rouge1"].value
+    assert summtune.evaluate(TEXTS, REFERENCES, metrics=["rouge1"], **{"evaluation.references": "max"}) == best
 
 
 def test_references_and_dialogues_can_be_lists_of_texts(tmp_path):
