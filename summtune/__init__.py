@@ -89,7 +89,7 @@ def evaluate(
         output_dir: where to write what ``compare`` and the report read; default: nothing is written.
         name: what tables call the system.
         evaluation: keys of a recipe's evaluation section, such as ``metrics`` or ``use_stemmer``. Its key
-            ``references`` is given as ``**{"evaluation.references": "max"}``.
+            ``references`` is given as ``evaluation={"references": "max"}``.
 
     Raises:
         summtune.base.errors.InputError: predictions, references or a key cannot be used, or do not fit together.

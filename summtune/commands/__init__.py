@@ -1,1 +1,1 @@
-"""The commands of the command line, none of which imports torch."""
+"""The commands of the command line; none of them imports torch."""

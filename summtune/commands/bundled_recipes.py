@@ -1,4 +1,4 @@
-"""The recipes that come along: listed, and copied to be edited."""
+"""Lists the bundled recipes, and copies them for editing."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def list_recipes() -> list[tuple[Path, str]]:
 
 
 def copy_recipe(name: str, to: Path | None) -> list[Path]:
-    """Copy a recipe, and those that it compares, and return the files written.
+    """Copy a recipe and the recipes that it compares; return the files written.
 
     Args:
         name: path below recipes/, with or without ``.yaml``.
-        to: file to write; default: the recipe's own name in the current folder.
+        to: file to write; default: the recipe's file name in the current folder.
 
     Raises:
-        InputError: no such recipe, or a file is already there.
+        InputError: the recipe does not exist, or a file that would be written does.
     """
     from summtune.recipe.keys import CompareRecipe
     from summtune.recipe.loading import load_recipe
@@ -33,7 +33,7 @@ def copy_recipe(name: str, to: Path | None) -> list[Path]:
     source = folder / f"{name.removesuffix('.yaml')}.yaml"
     if not source.is_file():
         known = [path.relative_to(folder).with_suffix("").as_posix() for path, _ in list_recipes()]
-        raise InputError(f"no such recipe (got {name!r}){hint(name, known)}; `summtune recipes` lists them")
+        raise InputError(f"no such recipe (got {name!r}){hint(name, known)}; `summtune recipes` lists all of them")
     target = to or Path(source.name)
     recipe = load_recipe(source).recipe
     compared = recipe.recipes if isinstance(recipe, CompareRecipe) else ()
@@ -41,7 +41,7 @@ def copy_recipe(name: str, to: Path | None) -> list[Path]:
     files = {target: source} | {target.parent / name: source.parent / name for name in names}
     for path in files:
         if path.exists():
-            raise InputError(f"a file is already there (got {path}); choose another place with --to")
+            raise InputError(f"the file already exists (got {path}); choose another path with --to")
     for path, origin in files.items():
         write_bytes(path, origin.read_bytes())
     return list(files)

@@ -1,4 +1,4 @@
-"""The commands of summtune: each reads its arguments and calls what does the work."""
+"""Defines the commands of summtune: their arguments, options and help texts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from summtune.base.version import __version__
 
 app = typer.Typer(
     name="summtune",
-    help="A YAML recipe in, a dialogue-summarization result that can be trusted out.",
+    help="Turns a YAML recipe into dialogue-summarization results that you can trust.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -24,7 +24,7 @@ app = typer.Typer(
 
 
 def _path(given: str | Path) -> Path:
-    """Return the path of an argument or option; the shell leaves a ``~`` behind an equals sign to the command."""
+    """Return the path of an argument or option, ``~`` expanded: the shell does not expand it after an equals sign."""
     try:
         return expanded(str(given))
     except InputError as error:
@@ -32,31 +32,33 @@ def _path(given: str | Path) -> Path:
 
 
 def _text_of_path(given: str) -> str:
-    """Return a path, or what may be one, as it was given but for a ``~``; ``-`` and ids of the hub stay as they are."""
+    """Return an argument that may be a path, with ``~`` expanded; ``-`` and hub ids are returned unchanged."""
     return str(_path(given)) if given.startswith("~") else given
 
 
-_Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", parser=_path, help="A YAML recipe.", show_default=False)]
+_Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", parser=_path, help="The YAML recipe.", show_default=False)]
 _Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override a key of the recipe; dotted for sections.", show_default=False
+        "--set", metavar="KEY=VALUE", help="Override a key of the recipe (section.key in sections).", show_default=False
     ),
 ]
 _DialogueField = Annotated[
-    str | None, typer.Option("--dialogue-field", help="Column of the dialogues.", show_default="dialogue")
+    str | None, typer.Option("--dialogue-field", help="Column with the dialogues.", show_default="dialogue")
 ]
 _IdField = Annotated[
-    str | None, typer.Option("--id-field", help="Column of the ids.", show_default="id, if there is one")
+    str | None, typer.Option("--id-field", help="Column with the ids.", show_default="id, if it exists")
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-_RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", parser=_path, help="A run directory.", show_default=False)]
+_RunDir = Annotated[
+    Path, typer.Argument(metavar="RUN_DIR", parser=_path, help="The run directory.", show_default=False)
+]
 
 
 @app.callback(invoke_without_command=True)
 def _options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,  # noqa: ARG001, read by main
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001, read by main
 ) -> None:
     if version:
         show(f"summtune {__version__}")
@@ -73,15 +75,15 @@ def run(
             "--output-dir",
             metavar="PATH",
             parser=_path,
-            help="Run directory instead of outputs/<name>-<hash>.",
+            help="Run directory; default: outputs/<name>-<hash>.",
             show_default=False,
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew instead of going on.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan without starting anything.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start from scratch instead of resuming.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Submit the Slurm job and return.")] = False,
 ) -> None:
-    """Run a recipe; the same command goes on where it stopped."""
+    """Run a recipe; the same command resumes an interrupted run."""
     from summtune.commands.run import run_recipe, show_plan
 
     if dry_run:
@@ -93,11 +95,11 @@ def run(
 @app.command()
 def validate(
     recipes: Annotated[
-        list[Path], typer.Argument(metavar="RECIPE...", parser=_path, help="YAML recipes.", show_default=False)
+        list[Path], typer.Argument(metavar="RECIPE...", parser=_path, help="The YAML recipes.", show_default=False)
     ],
     sets: _Set = None,
 ) -> None:
-    """Report every problem of every recipe; exit code 2 if there is one."""
+    """Report all problems in recipes; exit with code 2 if there are any."""
     from summtune.commands.validate import validate_recipes
 
     if not validate_recipes(recipes, sets or []):
@@ -111,7 +113,7 @@ def evaluate(
         typer.Argument(
             metavar="FILE",
             parser=_text_of_path,
-            help="Predictions: .jsonl, .json, .csv, .tsv, .parquet, .arrow, else one a line; - is standard input.",
+            help="Predictions: .jsonl, .json, .csv, .tsv, .parquet, .arrow; else one per line; - reads standard input.",
         ),
     ],
     references: Annotated[
@@ -120,12 +122,12 @@ def evaluate(
             "--references",
             metavar="DATA",
             parser=_text_of_path,
-            help="The data set with the references.",
+            help="Data set with the references.",
             show_default=False,
         ),
     ] = None,
     prediction_field: Annotated[
-        str | None, typer.Option("--prediction-field", help="Column of the predictions.", show_default="prediction")
+        str | None, typer.Option("--prediction-field", help="Column with the predictions.", show_default="prediction")
     ] = None,
     summary_fields: Annotated[
         list[str] | None,
@@ -139,7 +141,9 @@ def evaluate(
     id_field: _IdField = None,
     reference_id_field: Annotated[
         str | None,
-        typer.Option("--reference-id-field", help="Column of the ids in --references.", show_default="as --id-field"),
+        typer.Option(
+            "--reference-id-field", help="Column with the ids in --references.", show_default="same as --id-field"
+        ),
     ] = None,
     split: Annotated[str | None, typer.Option("--split", help="Split of the data set.", show_default="test")] = None,
     skip_empty: Annotated[
@@ -147,14 +151,14 @@ def evaluate(
     ] = False,
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A key of a recipe's evaluation section.", show_default=False),
+        typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the evaluation section.", show_default=False),
     ] = None,
     recipe: Annotated[
         Path | None,
         typer.Option(
             metavar="RECIPE",
             parser=_path,
-            help="Take the evaluation section and the test data of this recipe.",
+            help="Use the evaluation section and the test data of this recipe.",
             show_default=False,
         ),
     ] = None,
@@ -164,12 +168,12 @@ def evaluate(
             "--output-dir",
             metavar="PATH",
             parser=_path,
-            help="Write what compare and report read here.",
+            help="Write a directory that compare and report can read.",
             show_default=False,
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="What tables call the system.", show_default="the file's name")
+        str | None, typer.Option("--name", help="Name of the system in tables.", show_default="the file's name")
     ] = None,
     as_json: _Json = False,
 ) -> None:
@@ -196,7 +200,12 @@ def evaluate(
 
 @app.command()
 def compare(
-    run_dirs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR RUN_DIR...", parser=_path, show_default=False)],
+    run_dirs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN_DIR RUN_DIR...", parser=_path, help="Run directories, at least two.", show_default=False
+        ),
+    ],
     as_json: _Json = False,
 ) -> None:
     """Compare finished runs; the first is the baseline."""
@@ -211,11 +220,11 @@ def report(
     png: Annotated[
         Path | None,
         typer.Option(
-            "--png", metavar="PATH", parser=_path, help="Write the bar chart to this file too.", show_default=False
+            "--png", metavar="PATH", parser=_path, help="Also write the bar chart to this file.", show_default=False
         ),
     ] = None,
 ) -> None:
-    """Write the report of a finished run or comparison again."""
+    """Regenerate the report of a finished run or comparison."""
     from summtune.commands.report import write_report
 
     write_report(run_dir, png)
@@ -234,14 +243,15 @@ def summarize(
         typer.Argument(
             metavar="[FILE|-]",
             parser=_text_of_path,
-            help="One dialogue as plain text, or rows: .jsonl, .json, .csv, .tsv, .parquet, .arrow, JSON on a pipe.",
+            help="One dialogue as plain text, or rows: .jsonl, .json, .csv, .tsv, .parquet, .arrow, or JSON from a "
+            "pipe.",
         ),
     ] = "-",
     dialogue_field: _DialogueField = None,
     id_field: _IdField = None,
     as_json: _Json = False,
 ) -> None:
-    """Summarize dialogues from a file or a pipe; one summary a line on stdout."""
+    """Summarize dialogues from a file or a pipe; print one summary per line."""
     from summtune.commands.summarize import summarize_input
 
     summarize_input(model, file, as_json, dialogue_field, id_field)
@@ -249,7 +259,7 @@ def summarize(
 
 @app.command()
 def recipes() -> None:
-    """List the recipes that come along."""
+    """List the bundled recipes."""
     from summtune.commands.bundled_recipes import list_recipes
 
     for path, purpose in list_recipes():
@@ -258,15 +268,19 @@ def recipes() -> None:
 
 @app.command()
 def init(
-    name: Annotated[str, typer.Argument(help="A recipe that comes along: quickstart, lora, full_ft, …")] = "lora",
+    name: Annotated[str, typer.Argument(help="A bundled recipe: quickstart, lora, full_ft, …")] = "lora",
     to: Annotated[
         Path | None,
         typer.Option(
-            "--to", metavar="PATH", parser=_path, help="File to write; default: NAME.yaml here.", show_default=False
+            "--to",
+            metavar="PATH",
+            parser=_path,
+            help="File to write; default: NAME.yaml in the current folder.",
+            show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Copy a recipe here, to edit it."""
+    """Copy a bundled recipe to the current folder for editing."""
     from summtune.commands.bundled_recipes import copy_recipe
 
     for path in copy_recipe(name, to):
@@ -275,9 +289,9 @@ def init(
 
 @app.command()
 def schema(
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print a table of every key instead.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table of every key instead.")] = False,
 ) -> None:
-    """Print the JSON Schema of recipes, for editors."""
+    """Print the JSON Schema of recipes, for use in editors."""
     from summtune.recipe.json_schema import recipe_markdown, recipe_schema
 
     show(recipe_markdown() if markdown else json.dumps(recipe_schema(), indent=2, ensure_ascii=False))
@@ -287,9 +301,7 @@ def schema(
 def doctor(
     recipe: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[RECIPE]", parser=_path, help="A training recipe, to see what fits.", show_default=False
-        ),
+        typer.Argument(metavar="[RECIPE]", parser=_path, help="The training recipe to estimate.", show_default=False),
     ] = None,
     gpu_memory: Annotated[
         float | None, typer.Option("--gpu-memory", metavar="GiB", help="Memory of one GPU, in GiB.", show_default=False)
@@ -300,14 +312,14 @@ def doctor(
             "--model",
             metavar="MODEL",
             parser=_text_of_path,
-            help="A model, instead of the recipe's.",
+            help="Estimate this model instead of the recipe's.",
             show_default=False,
         ),
     ] = None,
     sets: _Set = None,
     as_json: _Json = False,
 ) -> None:
-    """Say what this machine has, and which DeepSpeed config would fit a GPU."""
+    """Show what this machine has, and which DeepSpeed configs fit a GPU."""
     from summtune.base.console import SafeConsole
     from summtune.commands import doctor as examination
 

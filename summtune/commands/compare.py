@@ -1,4 +1,4 @@
-"""The command ``compare``, and recipes that compare others: every system is run, then all are compared."""
+"""Compares runs: the finished ones of the command ``compare``, or those that a recipe of kind compare runs first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from summtune.runs.run_directory import check_free, clear, leaving_nothing, lock
 
 
 def compare_runs(run_dirs: Sequence[Path], as_json: bool) -> None:
-    """Compare finished runs and print scores, differences and the verdict."""
+    """Compare finished runs and print their scores and the verdict."""
     comparison = comparison_of([(None, path) for path in run_dirs])
     if as_json:
         show_json(comparison.to_json())
@@ -29,15 +29,15 @@ def compare_runs(run_dirs: Sequence[Path], as_json: bool) -> None:
 
 
 def comparison_of(runs: Sequence[tuple[str | None, Path]]) -> Comparison:
-    """Return what ``comparison.json`` holds, for finished runs; the first is the baseline.
+    """Return the content of ``comparison.json`` for finished runs; the first is the baseline.
 
     Args:
-        runs: by two or more, the name of a system (None: that of its directory) and its run directory.
+        runs: for each of at least two systems, its name (None: the name in its plan) and its run directory.
 
     Raises:
         InputError: there are fewer than two.
         ComparisonError: they were scored under different protocols or on different dialogues.
-        RunDirectoryError: a directory does not hold a finished run.
+        RunDirectoryError: a directory does not contain a finished run.
     """
     from summtune.evaluator.comparison import compare
     from summtune.evaluator.systems import read_system
@@ -55,17 +55,17 @@ def run_comparison(
     detach: bool = False,
     others: OtherMachines | None = None,
 ) -> Path | None:
-    """Run every system of a comparison that is not complete, and compare them.
+    """Run the systems of a comparison that are not complete, and compare all of them.
 
     Args:
         draft: of the comparison's plan.
-        display: told what goes on.
-        fresh: begin every system anew.
-        detach: do not wait for Slurm jobs: those of all systems are submitted.
-        others: the other machines of a launch on several, without a scheduler.
+        display: shows the progress.
+        fresh: run every system from scratch.
+        detach: submit the Slurm jobs of all systems and do not wait for them.
+        others: the other machines of a launch on several machines without a scheduler.
 
     Returns:
-        The comparison's directory; None when a Slurm job has yet to do its part.
+        The comparison's directory; None while a Slurm job has not finished.
 
     Raises:
         ComparisonError: the systems were scored under different protocols or on different dialogues.
@@ -107,13 +107,13 @@ def run_comparison(
 def _run_systems(
     parts: Sequence[tuple[str, RunDraft]], display: Display, fresh: bool, detach: bool, others: OtherMachines | None
 ) -> bool:
-    """Run the systems and return whether all are complete."""
+    """Run the systems; return whether all are complete."""
     done: set[Path] = set()
     complete = True
     for number, (name, part) in enumerate(parts):
         display.systems(number, len(parts))
         display.stage(name, f"system {number + 1} of {len(parts)}, {part.run_dir}")
-        # Two names for one run (the same recipe under equal overrides) are run once, also with --fresh.
+        # Two names for one run (the same recipe with equal overrides): it runs once, even with --fresh.
         complete &= run(part, display, fresh and part.run_dir not in done, detach, others) is not None
         done.add(part.run_dir)
     display.systems(len(parts), len(parts))

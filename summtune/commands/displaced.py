@@ -1,4 +1,4 @@
-"""Lists the keys that overrides displace, for every command that reads a recipe."""
+"""Lists the keys of a recipe that overrides displace, for every command that reads a recipe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from summtune.plan.draft import CompareDraft, Draft
 
 
 def displaced_keys(recipe: Checked | Draft) -> list[str]:
-    """Return a sentence for each key that overrides displace in a recipe, and in those that it compares."""
+    """Return a sentence for each key that overrides displace in a recipe and in the recipes that it compares."""
     parts = recipe.parts if isinstance(recipe, (CheckedComparison, CompareDraft)) else ()
     loaded = [recipe.loaded, *(part.loaded for _, part in parts)]
     return list(dict.fromkeys(text for each in loaded for text in each.document.displaced))

@@ -1,4 +1,4 @@
-"""Shows a run on the terminal: stages, progress bars, warnings; plain lines where there is no terminal."""
+"""Shows the progress of a run: stages, progress bars and warnings; plain lines if the output is not a terminal."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _PLAIN_SECONDS = 10.0
 _NAME_CELLS = 9
 _BAR_CELLS = 32
 _TEXT_CELLS = 66
-"""What stands beside a bar; on a narrow terminal there is less bar, then none, and the text breaks."""
+"""Width of the text next to a bar; a narrow terminal shortens the bar, then omits it, and the text wraps."""
 _FEWEST_BAR_CELLS = 8
 
 
 class TerminalDisplay:
-    """Tells the user what goes on, on stderr.
+    """Shows the user the progress of a run.
 
-    On a terminal there is a bar from the first second to the last: one that counts where a stage says how far it is,
-    and before that (processes start, a model is loaded) one that moves, with the seconds gone by; above it, in a
-    comparison, the systems that are done. Anything else gets a line for each stage and one every ten seconds.
+    A terminal shows a bar all the time. It counts once a stage reports its progress; before that (while processes start
+    or a model is loaded) it only moves, with the elapsed time. In a comparison, a second bar above it counts the
+    complete systems. Any other output gets a line for each stage, and then one every ten seconds.
 
     Args:
-        console: where to.
+        console: to print to.
     """
 
     def __init__(self, console: SafeConsole) -> None:
@@ -61,12 +61,13 @@ class TerminalDisplay:
         self._close_bar()
 
     def stage(self, name: str, text: str, *, shows_itself: bool = False) -> None:
-        """Say that a stage begins, or is already complete.
+        """Report that a stage begins, or is already complete.
 
         Args:
             name: of the stage.
             text: what it does.
-            shows_itself: what runs now writes to the terminal itself, and two would overwrite each other.
+            shows_itself: whether the stage itself writes to the terminal: no bar is shown then, as the two would
+                overwrite each other.
         """
         self._close_bar()
         self._line(name, text)
@@ -74,7 +75,7 @@ class TerminalDisplay:
             self.wait(name)
 
     def wait(self, name: str, text: str = "") -> None:
-        """Show that something goes on of which nobody knows how long it takes; says nothing in a log."""
+        """Show that work of unknown duration is in progress; prints nothing if the output is not a terminal."""
         if self.progress is not None and self.task is not None and self.current == name:
             self.progress.update(self.task, text=text)
             return
@@ -82,19 +83,19 @@ class TerminalDisplay:
         self._open_bar(name, None, text)
 
     def systems(self, done: int, total: int) -> None:
-        """Say how many systems of a comparison are done; says nothing in a log."""
+        """Set how many systems of a comparison are complete; shown only on a terminal."""
         if self.systems_done is None:
             self.began = time.monotonic()
         self.systems_done = (done, total)
 
     def warn(self, text: str) -> None:
-        """Say what a person should act on; once, however many systems say it."""
+        """Print a warning; one that several systems repeat is printed once."""
         if text not in self.warned:
             self.warned.add(text)
             self.console.print(labelled("  warning", text, "yellow"), soft_wrap=True)
 
     def listener(self, event: dict[str, Any]) -> None:
-        """Take an event of a worker process."""
+        """Show an event of a worker process."""
         match event["event"]:
             case "started":
                 self.wait(event["stage"], "loading")
@@ -119,7 +120,7 @@ class TerminalDisplay:
             self._open_bar(stage, total, text)
         assert self.progress is not None
         assert self.task is not None
-        self.progress.live.transient = False  # a bar that counted stays
+        self.progress.live.transient = False  # a bar that has counted stays on the screen
         self.progress.update(self.task, completed=done, total=total, text=text)
 
     def _plain_line(self, stage: str, done: int, total: int, text: str) -> None:
@@ -162,10 +163,10 @@ class TerminalDisplay:
 
 
 class WarningsDisplay:
-    """Prints warnings, and nothing else that goes on.
+    """Shows warnings only.
 
     Args:
-        console: where to.
+        console: to print to.
     """
 
     def __init__(self, console: SafeConsole) -> None:
@@ -178,38 +179,38 @@ class WarningsDisplay:
         pass
 
     def stage(self, name: str, text: str, *, shows_itself: bool = False) -> None:
-        """Say nothing of a stage."""
+        """Show nothing."""
 
     def wait(self, name: str, text: str = "") -> None:
-        """Say nothing of what goes on."""
+        """Show nothing."""
 
     def systems(self, done: int, total: int) -> None:
-        """Say nothing of the systems of a comparison."""
+        """Show nothing."""
 
     def warn(self, text: str) -> None:
-        """Print what a person should act on."""
+        """Print a warning, once."""
         self._shown.warn(text)
 
     def listener(self, event: dict[str, Any]) -> None:
-        """Take an event of a worker process."""
+        """Show an event of a worker process if it is a warning."""
         if event["event"] == "warning":
             self.warn(event["text"])
 
 
 def _right(name: str) -> str:
-    """Return the name at the right of its column; a wide character fills two cells."""
+    """Return the name right-aligned in its column; a wide character occupies two cells."""
     return " " * (_NAME_CELLS - cell_len(name)) + name
 
 
 class _Count(MofNCompleteColumn):
-    """How much of how much; nothing where nobody knows."""
+    """The number of completed items of the total; empty if the total is not known."""
 
     def render(self, task: Task) -> Text:
         return Text() if task.total is None else super().render(task)
 
 
 class _Clock(TimeRemainingColumn):
-    """The time that is left, or, where nobody can tell, the time gone by."""
+    """The remaining time, or the elapsed time if the remaining one is not known."""
 
     def __init__(self, elapsed_when_finished: bool) -> None:
         super().__init__(elapsed_when_finished=elapsed_when_finished)

@@ -1,4 +1,4 @@
-"""Prints what the machine has, and which way of training fits a GPU."""
+"""Shows what this machine has, and which DeepSpeed configs fit a GPU."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ from summtune.machine.fitting import CONFIGS, GPU_COUNTS, Fit, fastest, fits, mo
 from summtune.machine.inventory import Finding, inventory
 from summtune.machine.memory import takes_bf16
 from summtune.machine.model_limits import wrong_family
-from summtune.recipe.keys import TrainRecipe, required_keys
+from summtune.recipe.keys import TrainingSettings, TrainRecipe
 from summtune.recipe.loading import load_recipe
-from summtune.recipe.parsing import example
 from summtune.recipe.paths import resolve_paths
 from summtune.report.table import print_rows
 
 _MARK = {True: ("✓", "green"), False: ("✗", "red")}
 _DEFAULT_MODEL = "google/flan-t5-base"
 _ALIGNED_FROM = 70
-"""Columns of a terminal from which on the facts stand in two columns."""
+"""Width of a terminal from which names and values are aligned in two columns."""
 
 
 def doctor(
@@ -39,51 +38,55 @@ def doctor(
     console: SafeConsole,
     sets: Sequence[str] = (),
 ) -> None:
-    """Print the facts about this machine, and with a GPU's memory what would fit it.
+    """Print what this machine has and, given the memory of a GPU, which configs fit it.
 
     Args:
-        recipe: a recipe of kind train whose lengths and batches count; default: the keys' defaults.
+        recipe: a recipe of kind train, whose lengths and batch size are used; default: the defaults of its keys.
         gpu_gib: memory of each GPU, in GiB.
-        model: instead of the recipe's.
-        as_json: print one JSON object instead.
-        console: where the tables go.
-        sets: assignments that override keys of the recipe.
+        model: used instead of the recipe's model.
+        as_json: print one JSON object instead of tables.
+        console: to print tables to.
+        sets: ``--set`` assignments, which override keys of the recipe.
 
     Raises:
         InputError: the recipe or the model cannot be used.
     """
     if sets and recipe is None:
-        raise InputError(f"--set overrides a key of a recipe (got {sets[0]} without one); name the recipe")
+        raise InputError(f"--set needs a recipe whose key it overrides (got {sets[0]} alone); name the recipe")
     if gpu_gib is None and (recipe is not None or model is not None):
         given = recipe or model
-        raise InputError(f"whether it fits depends on the GPU (got {given} alone); add --gpu-memory 40")
+        raise InputError(
+            f"an estimate needs the memory of the GPU (got {given} alone); add for instance --gpu-memory 40"
+        )
     found: list[Fit] = []
     planned = None
     if gpu_gib is not None:
         if not 0 < gpu_gib * 2**30 < math.inf:
-            raise InputError(f"--gpu-memory is a size in GiB (got {gpu_gib:g}); give that of one GPU, such as 40")
+            raise InputError(
+                f"--gpu-memory must be a size in GiB (got {gpu_gib:g}); give the memory of one GPU, such as 40"
+            )
         planned = _planned(recipe, model, sets)
-        bf16 = takes_bf16(planned, (), "cuda")
-        found = fits(planned, model_shape(planned.base_model), int(gpu_gib * 2**30), bf16)
-    said = list(inventory())
+        base_model, settings = planned
+        found = fits(settings, model_shape(base_model), int(gpu_gib * 2**30), takes_bf16(settings, (), "cuda"))
+    findings = list(inventory())
     if as_json:
-        show_json({"machine": [asdict(fact) for fact in said], "fits": [_row(fit) for fit in found]})
+        show_json({"machine": [asdict(finding) for finding in findings], "fits": [_row(fit) for fit in found]})
         return
-    _print_findings(said, console)
+    _print_findings(findings, console)
     if planned is not None and gpu_gib is not None:
-        _print_fits(planned, found, gpu_gib, console)
+        _print_fits(*planned, found, gpu_gib, console)
 
 
-def _planned(path: Path | None, model: str | None, sets: Sequence[str]) -> TrainRecipe:
+def _planned(path: Path | None, model: str | None, sets: Sequence[str]) -> tuple[str, TrainingSettings]:
+    """Return the model and the settings of the training that is estimated."""
     if path is None:
-        required = {key: example("train", key) for key in required_keys("train")}
-        return TrainRecipe.model_validate(required | {"kind": "train", "base_model": model or _DEFAULT_MODEL})
+        return model or _DEFAULT_MODEL, TrainingSettings()
     loaded = load_recipe(path, sets)
     if not isinstance(loaded.recipe, TrainRecipe):
         raise InputError(
-            f"only a training is estimated (got kind: {loaded.recipe.kind} in {path}); name a recipe of kind train"
+            f"only training is estimated (got kind: {loaded.recipe.kind} in {path}); name a recipe of kind train"
         )
-    # Not `check`: what this machine lacks is among the facts, and the recipe may be for another one.
+    # Not `check`: what this machine lacks is printed anyway, and the recipe may be meant for another machine.
     recipe, problems = resolve_paths(loaded.recipe, loaded)
     folder = None if model else model_folder(recipe.base_model)
     if folder is not None and not problems and (wrong := wrong_family(folder)):
@@ -91,7 +94,7 @@ def _planned(path: Path | None, model: str | None, sets: Sequence[str]) -> Train
     if problems:
         raise RecipeError(problems)
     say_lines(loaded.document.displaced)
-    return recipe.model_copy(update={"base_model": model}) if model else recipe
+    return model or recipe.base_model, recipe
 
 
 def _row(fit: Fit) -> dict[str, object]:
@@ -99,39 +102,41 @@ def _row(fit: Fit) -> dict[str, object]:
     return {"way": fit.way, "gpus": fit.gpus, "fits": fit.fits, "bytes": memory}
 
 
-def _print_findings(said: list[Finding], console: SafeConsole) -> None:
-    # On a narrow terminal the values need the room in which the names would be aligned.
-    width = max(len(fact.name) for fact in said) if console.width >= _ALIGNED_FROM else 0
-    for fact in said:
-        mark = ("!" if fact.problem else " ", "red")
-        console.print(Text.assemble(mark, " ", labelled(f"{fact.name:>{width}}", fact.value)), soft_wrap=True)
-        if fact.problem:
-            console.print(labelled(f"  {'':>{width}}", fact.problem), soft_wrap=True)
+def _print_findings(findings: list[Finding], console: SafeConsole) -> None:
+    # On a narrow terminal, aligned names would leave too little room for the values.
+    width = max(len(finding.name) for finding in findings) if console.width >= _ALIGNED_FROM else 0
+    for finding in findings:
+        mark = ("!" if finding.problem else " ", "red")
+        console.print(Text.assemble(mark, " ", labelled(f"{finding.name:>{width}}", finding.value)), soft_wrap=True)
+        if finding.problem:
+            console.print(labelled(f"  {'':>{width}}", finding.problem), soft_wrap=True)
 
 
-def _print_fits(recipe: TrainRecipe, found: list[Fit], gib: float, console: SafeConsole) -> None:
-    recomputed = "on" if recipe.gradient_checkpointing else "off"
+def _print_fits(
+    base_model: str, settings: TrainingSettings, found: list[Fit], gib: float, console: SafeConsole
+) -> None:
+    recomputed = "on" if settings.gradient_checkpointing else "off"
     console.print(
-        f"\n{message_line(str(recipe.base_model))} on GPUs of {gib:g} GiB: micro_batch_size "
-        f"{recipe.micro_batch_size}, sequence_len {recipe.sequence_len}, "
-        f"target_len {recipe.target_len}, gradient_checkpointing {recomputed}",
+        f"\n{message_line(base_model)} on GPUs of {gib:g} GiB: micro_batch_size "
+        f"{settings.micro_batch_size}, sequence_len {settings.sequence_len}, "
+        f"target_len {settings.target_len}, gradient_checkpointing {recomputed}",
         soft_wrap=True,
     )
     rows = []
     for way in dict.fromkeys(fit.way for fit in found):
         row = [fit for fit in found if fit.way == way]
         cells = [Text.assemble(_MARK[fit.fits], f" {numbers.size(fit.memory.total)}") for fit in row]
-        name = way if way in CONFIGS else f"{way} (adapter: {recipe.adapter or way})"
+        name = way if way in CONFIGS else f"{way} (adapter: {settings.adapter or way})"
         host = max(fit.memory.host for fit in row)
         rows.append([Text(name), *cells, Text(numbers.size(host) if host else "–")])
     counts = (f"{count} GPU{'s' if count > 1 else ''}" for count in GPU_COUNTS)
     print_rows(console, ("deepspeed", *counts, "host memory"), rows)
-    if recipe.adapter is None:
+    if settings.adapter is None:
         best = {count: fastest(found, count) for count in GPU_COUNTS}
-        said = ", ".join(f"{count}: {way or 'nothing fits'}" for count, way in best.items())
-        console.print(f"all weights, the fastest that fits, by number of GPUs: {said}", soft_wrap=True)
+        ways = ", ".join(f"{count}: {way or 'nothing fits'}" for count, way in best.items())
+        console.print(f"fastest config that fits full fine-tuning, by number of GPUs: {ways}", soft_wrap=True)
     console.print(
-        "Estimated at full sequence_len; a ✓ leaves 1 GiB for CUDA and 5 % for fragments. Half of micro_batch_size "
-        "halves the activations, gradient_checkpointing: true keeps a fraction of them.",
+        "Estimated at full sequence_len; ✓ leaves 1 GiB for CUDA and 5 % for fragmentation. Halving micro_batch_size "
+        "halves the activations; gradient_checkpointing: true keeps only a fraction of them.",
         soft_wrap=True,
     )

@@ -1,4 +1,4 @@
-"""Prints a plan without starting anything."""
+"""Prints the plan of a run without starting anything."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from summtune.recipe.sections import Slurm
 
 def print_commands(commands: Sequence[str], console: SafeConsole) -> None:
     """Print the command for each of several machines."""
-    _line(console, "machines", "the same command on each, at the first machine's address:")
+    _line(console, "machines", "run the same command on each, with the address of the first machine:")
     for command_line in commands:
         _verbatim(console, command_line, 4)
 
 
 def print_comparison(draft: CompareDraft, console: SafeConsole) -> None:
-    """Print where a comparison goes, and its systems."""
+    """Print the directory and the systems of a comparison."""
     _head(draft, console)
     _line(console, "systems", ", ".join(name for name, _ in draft.parts))
 
 
 def print_plan(draft: RunDraft, console: SafeConsole) -> None:
-    """Print the stages, the exact commands and configs, the batch arithmetic and the memory estimate of a run."""
+    """Print the stages of a run, its exact commands and configs, batch arithmetic and memory estimate."""
     _head(draft, console)
     recipe = draft.recipe
     _line(console, "stages", " → ".join(["data", *(name for group in draft.stages for name in group.names)]))
-    where = "" if draft.model_folder else "  (on the hub: fetched when it runs)"
+    where = "" if draft.model_folder else "  (on the hub: downloaded when it runs)"
     _line(console, "model", recipe.base_model + where)
     if draft.parameters is not None:
         total, trainable = draft.parameters.total, draft.parameters.trainable
@@ -55,7 +55,9 @@ def print_plan(draft: RunDraft, console: SafeConsole) -> None:
         if launch is None:
             continue
         where = (
-            f" on {launch.machines} machines (each adds its rank and where they meet)" if launch.machines > 1 else ""
+            f" on {launch.machines} machines (each adds its rank and the address of the first)"
+            if launch.machines > 1
+            else ""
         )
         _line(
             console,
@@ -83,7 +85,7 @@ def _validation_text(recipe: TrainRecipe) -> str:
         return "; ".join(splits)
     size = recipe.val_set_size
     if not size:
-        return "none: the last checkpoint is kept"
+        return "none: the last checkpoint is used"
     return f"{size:g} dialogues of datasets" if size >= 1 else f"{size:.0%} of datasets"
 
 
@@ -95,10 +97,10 @@ def _batch_text(draft: TrainDraft) -> str:
     )
     pairs = count_pairs(recipe)
     if pairs is None:
-        steps = f"{recipe.max_steps:,}" if recipe.max_steps else "counted when the data has been fetched"
+        steps = f"{recipe.max_steps:,}" if recipe.max_steps else "known once the data is downloaded"
         return f"{text}; optimizer steps: {steps}"
     batch = Batch.of(recipe, processes, pairs)
-    steps = f"{batch.steps_per_epoch:,} steps an epoch, {batch.optimizer_steps:,} optimizer steps"
+    steps = f"{batch.steps_per_epoch:,} steps per epoch, {batch.optimizer_steps:,} optimizer steps"
     return f"{text}; {batch.pairs:,} pairs, {steps}"
 
 
@@ -119,7 +121,7 @@ def _memory_text(draft: RunDraft) -> str:
     parts.append(f"activations up to {numbers.size(memory.activations)}")
     text = f"about {numbers.size(memory.total)} on each device ({', '.join(parts)})"
     if draft.bf16 and draft.recipe.bf16 == "auto" and not draft.gpus:
-        text += ", taking it that the GPUs have bf16"
+        text += ", assuming that the GPUs support bf16"
     if memory.host:
         text += f"; {numbers.size(memory.host)} of host memory on each node"
     smallest = min((gpu.memory_bytes for gpu in draft.gpus), default=None)
@@ -134,7 +136,7 @@ def _verbatim(console: SafeConsole, text: str, indent: int) -> None:
 
 
 def _advice(draft: TrainDraft, smallest: int) -> str:
-    """Return what would make a training fit a device of so many bytes."""
+    """Return what would make a training fit a device with ``smallest`` bytes."""
     recipe, processes = draft.recipe, draft.train.processes
     less = "lower micro_batch_size or set gradient_checkpointing"
     shape = shape_of(recipe.base_model, draft.model_folder)

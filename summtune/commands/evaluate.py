@@ -1,4 +1,4 @@
-"""Scores the outputs of any system: those of ``summtune evaluate``."""
+"""Scores the outputs of any system, for ``summtune evaluate``."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Scored:
 
     Args:
         name: of the system.
-        predictions: one a dialogue.
+        predictions: one per dialogue.
         evaluation: their scores.
-        settings: what they were scored with, paths absolute.
-        file: where the predictions come from.
-        references: the data sets that they were matched with; None where the file held its references.
+        settings: the evaluation settings, paths absolute.
+        file: the source of the predictions.
+        references: the data sets with which they were matched; None if the file contains the references.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Scored:
 
 
 def score_outputs(call: Call, output_dir: Path | None, as_json: bool) -> None:
-    """Score what a system wrote and print the scores; write them to a directory where one is named."""
+    """Score the outputs of a system and print the scores; also write them to ``output_dir`` if it is given."""
     if output_dir is not None:
         check_place(output_dir)
     scored = score(call, say)
@@ -76,11 +76,11 @@ def score(call: Call, say: Callable[[str], None]) -> Scored:
     """Return the scores of the predictions that ``call`` names.
 
     Args:
-        call: what is scored, against what, and how.
-        say: takes what a person should know about how things were brought together.
+        call: what to score, against which references, and how.
+        say: reports how predictions and references were matched.
 
     Raises:
-        InputError: something that the call names cannot be used.
+        InputError: a file, column or setting that the call names cannot be used.
         StageError: a metric failed.
     """
     run = run_of(call)
@@ -102,14 +102,14 @@ def score(call: Call, say: Callable[[str], None]) -> Scored:
     if own_ids and call.id_field is not None and call.id_field not in outputs.columns:
         raise InputError(
             f"{outputs.shown} has no column {call.id_field}{hint(call.id_field, outputs.columns)} (got columns: "
-            f"{', '.join(outputs.columns)}); name the one that holds the ids with --id-field"
+            f"{', '.join(outputs.columns)}); name the column with the ids with --id-field"
         )
     if call.references is None and outputs.have_references:
         if call.recipe is not None:
-            say(f"the references in {outputs.shown} are used, not the test data of {call.recipe}")
+            say(f"using the references in {outputs.shown}, not the test data of {call.recipe}")
         predictions, used = with_own_references(outputs), None
         if repeated := repeated_dialogues(outputs):
-            say(f"{outputs.shown}: {repeated_sentence(repeated)}; each is scored as a dialogue of its own")
+            say(f"{outputs.shown}: {repeated_sentence(repeated)}; each is scored as a separate dialogue")
     else:
         predictions, used = _matched(outputs, sources, say)
     return Scored(
@@ -123,10 +123,10 @@ def score(call: Call, say: Callable[[str], None]) -> Scored:
 
 
 def write_scored(scored: Scored, into: Path) -> None:
-    """Write a directory that stands beside run directories in comparisons and reports, its report included.
+    """Write a directory, with its report, that ``compare`` and ``report`` read like a run directory.
 
     Raises:
-        RunDirectoryError: ``into`` holds anything else, or another command works in it.
+        RunDirectoryError: ``into`` contains something else, or another command is using it.
     """
     from summtune.report import write_run_report
 
@@ -157,7 +157,7 @@ def write_scored(scored: Scored, into: Path) -> None:
 
 
 def check_place(into: Path) -> None:
-    """Raise RunDirectoryError where ``into`` holds what is no run, before time is spent on scores."""
+    """Raise RunDirectoryError if ``into`` contains something other than a run, before time is spent on scores."""
     identity_in(into)
 
 
@@ -170,7 +170,7 @@ def _name(call: Call, run: ScorablePlan | None) -> str:
 
 
 def _origin(file: str | GivenRows) -> str:
-    """Return where predictions come from, as the plan of scored outputs holds it."""
+    """Return the source of the predictions, as the plan of scored outputs records it."""
     if isinstance(file, GivenRows):
         return file.shown
     return file if file == STDIN else str(Path(file).absolute())
@@ -179,12 +179,12 @@ def _origin(file: str | GivenRows) -> str:
 def _matched(
     outputs: ExternalPredictions, sources: Sequence[DatasetSource], say: Callable[[str], None]
 ) -> tuple[list[Prediction], str]:
-    """Return the predictions, one for each dialogue of ``sources``, and what to call those."""
+    """Return the predictions, one for each dialogue of ``sources``, and the name of the sources in messages."""
     if not sources:
         what = "plain text" if outputs.lines else f"columns: {', '.join(outputs.columns)}"
         raise InputError(
-            f"{outputs.shown} holds no references (got {what}); name the data set that holds them with --references"
-            f"{'' if outputs.lines else ', or their column with --summary-field'}"
+            f"{outputs.shown} contains no references (got {what}); name the data set with the references with "
+            f"--references{'' if outputs.lines else ', or their column with --summary-field'}"
         )
     reading = read_dialogues(sources, "test")
     references = ", ".join(source.path for source in sources)
@@ -194,8 +194,8 @@ def _matched(
     if reading.repeated_ids:
         say(f"{references}: {repeated_sentence(reading.repeated_ids)}; their references count for that dialogue")
     if reading.doubled_references:
-        say(f"{reading.doubled_references:,} references of {references} stand twice for one dialogue, and count once")
+        say(f"{reading.doubled_references:,} references in {references} occur twice for one dialogue; each counts once")
     how = "id" if outputs.have_ids else "order"
     count = f"{len(predictions):,} prediction{'s' if len(predictions) > 1 else ''}"
-    say(f"{count}, matched by {how} with the dialogues of {references}")
+    say(f"{count} matched with the dialogues of {references} by {how}")
     return predictions, references

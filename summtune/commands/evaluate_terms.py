@@ -1,4 +1,4 @@
-"""What a call of ``summtune evaluate`` scores with: the evaluation settings, and the data sets of references."""
+"""Resolves the options of ``summtune evaluate`` into evaluation settings and data sets of references."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ ScorablePlan = PromptPlan | TrainPlan | ScoredPlan
 
 @dataclass(frozen=True)
 class Call:
-    """What is scored against what, as the command line was given it; None and empty where it was not.
+    """The arguments of ``summtune evaluate``; an argument that was not given is None or empty.
 
     Args:
-        file: predictions, ``-`` for plain lines from standard input; or the rows themselves.
-        references: the data set that holds the dialogues with their references; default: the file itself.
-        reference_texts: of each prediction, in their order, where a program gives the texts themselves.
-        dialogue_texts: the dialogue of each prediction likewise.
-        prediction_field, summary_fields, dialogue_field, id_field, split: which columns and split are read.
-        reference_id_field: the column with the ids of ``references`` where it is called otherwise there.
+        file: with the predictions; ``-`` for plain lines from standard input; or the rows themselves.
+        references: the data set with the dialogues and their references; default: the file itself.
+        reference_texts: the references of each prediction, in the same order, if a program passes the texts.
+        dialogue_texts: the dialogue of each prediction, likewise.
+        prediction_field, summary_fields, dialogue_field, id_field, split: the columns and the split to read.
+        reference_id_field: the column with the ids in ``references`` if it has another name there.
         skip_empty: whether rows of ``references`` without a dialogue or summary are skipped.
-        sets: assignments to keys of the recipe's evaluation section.
-        recipe: a recipe whose evaluation section, and test data, are taken.
-        name: how the system is called.
+        sets: assignments to keys of the evaluation section.
+        recipe: a recipe whose evaluation section and test data are used.
+        name: of the system, in tables.
     """
 
     file: str | GivenRows
@@ -61,11 +61,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Terms:
-    """How outputs are scored, and against what.
+    """The evaluation settings and the data sets of references.
 
     Args:
         settings: the evaluation section, paths absolute.
-        sources: data sets that may hold the references; none where the file itself must.
+        sources: data sets with references; empty if only the file itself can contain them.
     """
 
     settings: EvaluationSettings
@@ -73,10 +73,10 @@ class Terms:
 
 
 def run_of(call: Call) -> ScorablePlan | None:
-    """Return the plan of the run whose ``predictions.jsonl`` is scored; None for any other file.
+    """Return the plan of the run to which the scored ``predictions.jsonl`` belongs; None for any other file.
 
     Raises:
-        RunDirectoryError: it is a run's, and its plan cannot be read.
+        RunDirectoryError: the file belongs to a run whose plan cannot be read.
     """
     if isinstance(call.file, GivenRows):
         return None
@@ -85,24 +85,24 @@ def run_of(call: Call) -> ScorablePlan | None:
         return None
     try:
         identity_in(folder)
-    except RunDirectoryError:  # another program's
+    except RunDirectoryError:  # a plan.json of another program
         return None
     plan = read_plan(folder)
     return None if isinstance(plan, ComparePlan) else plan
 
 
 def terms_of(call: Call, run: ScorablePlan | None, say: Callable[[str], None]) -> Terms:
-    """Return the evaluation settings and data sets of a call, checked as those of recipes are, paths absolute.
+    """Return the evaluation settings and data sets of a call, checked like those of a recipe.
 
-    The settings are those of the named recipe, else those of the run that the file belongs to, else the defaults.
+    The settings are those of the named recipe, else those of the run to which the file belongs, else the defaults.
 
     Args:
-        call: what is scored, against what, and how.
-        run: that the file belongs to.
-        say: takes what a person should know about where they come from.
+        call: what to score, against which references, and how.
+        run: to which the file belongs.
+        say: reports which settings are used.
 
     Raises:
-        InputError: something that the call names cannot be used.
+        InputError: a file, column or setting that the call names cannot be used.
     """
     _check_options(call)
     if call.recipe is not None:
@@ -115,7 +115,7 @@ def terms_of(call: Call, run: ScorablePlan | None, say: Callable[[str], None]) -
         document = Document("summtune evaluate", {})
         if run is not None:
             document.value["evaluation"] = run.recipe.evaluation.model_dump(mode="json")
-            say(f"scored with the evaluation settings of the run in {Path(str(call.file)).parent}")
+            say(f"using the evaluation settings of the run in {Path(str(call.file)).parent}")
     if call.references is not None:
         document.assign("test_datasets", [_source(call)], f"--references {call.references}", Path.cwd())
     sets = [
@@ -163,7 +163,7 @@ def _resolved(
 
 
 def _check_options(call: Call) -> None:
-    """Raise InputError where an option says something of a data set that is not named."""
+    """Raise InputError if an option describes a data set that is not named."""
     for option, value in (
         ("--split", call.split),
         ("--reference-id-field", call.reference_id_field),
@@ -171,7 +171,7 @@ def _check_options(call: Call) -> None:
     ):
         if call.references is None and value is not None:
             given = option if value is True else f"{option} {value}"
-            raise InputError(f"{option} is of the data set that --references names (got {given} alone)")
+            raise InputError(f"{option} needs --references (got {given} alone); name the data set that it describes")
 
 
 def _source(call: Call) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def _source(call: Call) -> dict[str, Any]:
 
 
 def _with_columns(source: DatasetSource, call: Call) -> DatasetSource:
-    """Return the data set of ``--references`` with the columns that nobody named, found by their names."""
+    """Return the data set of ``--references``, its unnamed columns found by their usual names."""
     if not is_local(source.path):
         return source
     names = first_columns(source, "test")
@@ -199,6 +199,6 @@ def _with_columns(source: DatasetSource, call: Call) -> DatasetSource:
     elif call.reference_id_field is None and call.id_field is not None and names and call.id_field not in names:
         raise InputError(
             f"{source.path} has no column {call.id_field}{hint(call.id_field, names)} (got columns: "
-            f"{', '.join(names)}); name the one that holds its ids with --reference-id-field"
+            f"{', '.join(names)}); name the column with its ids with --reference-id-field"
         )
     return source.model_copy(update=found)

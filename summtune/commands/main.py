@@ -1,4 +1,4 @@
-"""Runs the command line: signals, errors as one message, exit codes."""
+"""Runs the command line: handles signals, prints each error as one message, and sets the exit code."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from summtune.base.visible import is_utf8
 from summtune.commands.cli import app
 
 _WrongCall = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
-"""The class of all that is wrong with a call: click's own, or newer typer's copy of it, which has no public name."""
+"""The base class of usage errors: click's own, or the copy of it in newer versions of typer, which is private."""
 _PATH_ERRORS = frozenset(
     (
         errno.EACCES, errno.EBUSY, errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
         errno.ENODEV, errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.EPERM, errno.EROFS,
     )
 )  # fmt: skip
-"""A path that was given cannot be used; a stage that meets one of these raises a StageError of its own."""
+"""Errors of a path that the user passed; a stage that encounters one of these raises a StageError instead."""
 
 
 def main() -> None:
-    """Run the command line: errors as one message, exit codes 0, 1, 2, 75, 130, and 143 upon SIGTERM."""
+    """Run the command line and exit with code 0, 1, 2, 75, 130 (Ctrl-C) or 143 (SIGTERM)."""
     use_any_encoding()
     debug = "--debug" in sys.argv
     signal.signal(signal.SIGINT, _interrupt)
@@ -38,7 +38,7 @@ def main() -> None:
         arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
         for argument in arguments:
             if not is_utf8(argument):
-                raise InputError(f"an argument of summtune is UTF-8 text (got {argument}); rename the file")
+                raise InputError(f"an argument is not valid UTF-8 (got {argument}); rename the file")
         sys.exit(app(prog_name="summtune", args=arguments, standalone_mode=False))
     except Interrupted:
         say("interrupted; the same command resumes")
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 class Interrupted(BaseException):
-    """Ctrl-C: not a KeyboardInterrupt, which the command line library would end with its own message."""
+    """Ctrl-C; not a KeyboardInterrupt, for which the command-line library would print its own message."""
 
 
 def _interrupt(*_: Any) -> None:
@@ -71,18 +71,18 @@ def _ask_to_stop(number: int, _: Any) -> None:
 
 
 def _say_usage(error: typer.BadParameter) -> None:
-    """Print how the command is called, and what was wrong with the call."""
+    """Print the usage of the command, and what is wrong with the call."""
     shown = io.StringIO()
     error.show(shown)
     message = error.format_message()
-    usage, found, _ = shown.getvalue().partition(f"Error: {message}")  # a call without arguments shows the help alone
+    usage, found, _ = shown.getvalue().partition(f"Error: {message}")  # a call without arguments only shows the help
     say_lines(usage.rstrip().splitlines())
     if found:
         say(f"error: {message}")
 
 
 def _say_error(error: Exception) -> None:
-    """Print one message; of a recipe's problems, one a line."""
+    """Print one message; for a recipe, one line per problem."""
     if isinstance(error, RecipeError):
         first, *others = map(str, error.problems)
         say_lines([f"error: {first}", *others])

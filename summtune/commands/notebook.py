@@ -1,4 +1,4 @@
-"""Does for a program what the commands do for a person: results are returned, errors are raised."""
+"""Runs the commands for a program such as a notebook: returns their results as objects and raises errors."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Result:
     """One system with its scores.
 
     Args:
-        name: what tables call it.
-        metrics: by metric the mean over dialogues, ``value``, with its interval, ``ci_low`` and ``ci_high``; ROUGE as
-            fractions from 0 to 1, other metrics on their own scale.
+        name: of the system in tables.
+        metrics: for each metric, the mean over the dialogues (``value``) with its interval (``ci_low``, ``ci_high``);
+            ROUGE as fractions from 0 to 1, other metrics on their own scale.
         warnings: what a reader of the scores must know, one sentence each.
         predictions: one for each dialogue, with its references.
-        run_dir: its run directory, absolute; None where nothing was written.
+        run_dir: its run directory, absolute; None if nothing was written.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Result:
 
     @property
     def report(self) -> Path | None:
-        """The HTML report; None where nothing was written."""
+        """The HTML report; None if nothing was written."""
         return None if self.run_dir is None else self.run_dir / REPORT
 
 
@@ -67,11 +67,11 @@ class Comparison:
 
     Args:
         systems: by name, in the order of the table.
-        baseline: the system that the others are compared with; None where there is none.
-        differences: for every two systems and metric.
+        baseline: the system with which the others are compared; None without one.
+        differences: for every pair of systems and every metric.
         verdict: which system is better, one sentence each.
         warnings: what a reader of the scores must know, one sentence each.
-        run_dir: of a recipe of kind compare, its directory, absolute.
+        run_dir: the absolute directory of a recipe of kind compare; None for other comparisons.
     """
 
     systems: dict[str, Result] = field(repr=False)
@@ -83,7 +83,7 @@ class Comparison:
 
     @property
     def report(self) -> Path | None:
-        """The HTML report of a recipe of kind compare."""
+        """The HTML report of a recipe of kind compare; None for other comparisons."""
         return None if self.run_dir is None else self.run_dir / REPORT
 
 
@@ -98,7 +98,7 @@ def run(
 ) -> Result | Comparison:
     """Run a recipe; see `summtune.run`."""
     path, document = _recipe(recipe, name)
-    console = SafeConsole(stderr=True, force_jupyter=False)  # lines on stderr, also where rich could write HTML
+    console = SafeConsole(stderr=True, force_jupyter=False)  # lines on stderr, even where rich could write HTML
     with WarningsDisplay(console) if quiet else TerminalDisplay(console) as display:
         display.wait("recipe", "reading and checking")
         draft = resolve(path, settings_of(overrides), _path(output_dir), document=document)
@@ -106,11 +106,11 @@ def run(
             display.stage("recipe", text)
         if machines_of(draft) > 1:
             raise InputError(
-                f"a run on several machines is started by a command on each (got num_machines: {machines_of(draft)}); "
+                f"a program cannot start a run on several machines (got num_machines: {machines_of(draft)}); "
                 "use `summtune run` on each of them, or launcher: slurm"
             )
         run_dir = run_draft(draft, display, fresh)
-    assert run_dir is not None, "only a detached job leaves no run behind"
+    assert run_dir is not None, "only a detached job returns without a finished run"
     return _read(run_dir)
 
 
@@ -125,8 +125,10 @@ def evaluate(
     output_dir: AnyPath | None,
     **options: Any,
 ) -> Result:
-    """Score what a system wrote; see `summtune.evaluate`. ``options`` are fields of `summtune.commands.evaluate.Call`
-    that are passed on as they are."""
+    """Score the outputs of a system; see `summtune.evaluate`.
+
+    ``options`` are further fields of `summtune.commands.evaluate_terms.Call`.
+    """
     into = _path(output_dir)
     if into is not None:
         check_place(into)
@@ -141,7 +143,7 @@ def evaluate(
         reference_texts=texts,
         dialogue_texts=None if dialogues is None else _texts("dialogues", dialogues),
         summary_fields=(summary_field,) if isinstance(summary_field, str) else tuple(summary_field),
-        sets=settings_of({f"evaluation.{key.removeprefix('evaluation.')}": each for key, each in evaluation.items()}),
+        sets=settings_of({_evaluation_key(key): value for key, value in evaluation.items()}),
         recipe=_path(recipe),
         **options,
     )
@@ -165,15 +167,20 @@ def compare(runs: Sequence[AnyPath | Result] | Mapping[str, AnyPath | Result]) -
     return _comparison(comparison, None)
 
 
+def _evaluation_key(key: str) -> str:
+    """Return a key of the evaluation section as one of a recipe; ``evaluation`` itself is given as a mapping."""
+    return key if key.partition(".")[0] == "evaluation" else f"evaluation.{key}"
+
+
 def _recipe(recipe: AnyPath | Mapping[str, Any], name: str | None) -> tuple[Path, Document | None]:
-    """Return the path of a recipe, and its document where it is given as a mapping, which has no file."""
+    """Return the path of a recipe, and its document if it is passed as a mapping and so has no file."""
     if isinstance(recipe, Mapping):
         chosen = name or str(recipe.get("kind", "recipe"))
         if not chosen.strip(" .") or "/" in chosen:
-            raise InputError(f"a name is part of the name of a folder (got {chosen!r}); give letters and digits")
+            raise InputError(f"the name cannot be used in a folder's name (got {chosen!r}); use letters and digits")
         return Path.cwd() / f"{chosen}.yaml", document_of(recipe, chosen)
     if name is not None:
-        raise InputError(f"a recipe in a file has the name of the file (got name={name!r} for {recipe}); remove name")
+        raise InputError(f"a recipe in a file is named after the file (got name={name!r} for {recipe}); remove name")
     path = _path(recipe)
     assert path is not None
     return path, None
@@ -184,7 +191,7 @@ def _path(given: AnyPath | None) -> Path | None:
 
 
 def _given_path(given: AnyPath) -> str:
-    """Return a path, or what may be the id of a data set, as it was given but for a ``~``."""
+    """Return a path, or what may be the id of a data set, with ``~`` expanded and otherwise unchanged."""
     text = os.fspath(given)
     return str(expanded(text)) if text.startswith("~") else text
 
@@ -194,13 +201,13 @@ def _predictions(given: AnyPath | Iterable[str] | Iterable[Mapping[str, Any]]) -
         return _given_path(given)
     items: list[object] = list(given)
     if not items:
-        raise DataError("there is nothing to score (got no predictions); give one for each dialogue")
+        raise DataError("there is nothing to score (got no predictions); pass one for each dialogue")
     rows = [item for item in items if isinstance(item, Mapping)]
     if not rows:
         return GivenRows(tuple({"prediction": text} for text in _texts("predictions", items)), lines=True)
     if len(rows) < len(items):
         number, other = next((at, item) for at, item in enumerate(items, start=1) if not isinstance(item, Mapping))
-        raise DataError(f"predictions, item {number}: not a row (got {_type(other)}); give rows only, or texts only")
+        raise DataError(f"predictions, item {number}: not a row (got {_type(other)}); pass only rows, or only texts")
     return GivenRows(tuple(rows))
 
 
@@ -213,7 +220,7 @@ def _references(given: Iterable[str] | Iterable[Iterable[str]]) -> list[list[str
 
 def _texts(what: str, given: object) -> list[str]:
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise DataError(f"{what}: a list of texts is needed (got {_type(given)}); put it in a list")
+        raise DataError(f"{what}: not a list of texts (got {_type(given)}); put it in a list")
     texts: list[str] = []
     for number, text in enumerate(given, start=1):
         if not isinstance(text, str):
@@ -230,8 +237,7 @@ def _run_dir(given: AnyPath | Result) -> Path:
     if isinstance(given, Result):
         if given.run_dir is None:
             raise InputError(
-                f"what is compared has a directory (got {given.name}, of which nothing was written); give evaluate an "
-                "output_dir"
+                f"a result without a directory cannot be compared (got {given.name}); pass output_dir to evaluate"
             )
         return given.run_dir
     return expanded(os.fspath(given))

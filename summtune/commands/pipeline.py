@@ -1,4 +1,4 @@
-"""Takes a resolved recipe through its stages: what is complete stays, what is missing is done."""
+"""Runs the stages of a resolved recipe that are not complete."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ from summtune.runs.statistics import TRAINING_FILE, Training
 
 
 class Display(Protocol):
-    """Whoever tells the user what goes on."""
+    """Shows the user the progress of a run."""
 
     @property
     def listener(self) -> Listener:
-        """What takes the events of worker processes."""
+        """The function that receives the events of worker processes."""
 
     def stage(self, name: str, text: str, *, shows_itself: bool = False) -> None:
-        """A stage begins, or is already complete; ``shows_itself``: it writes to the terminal itself."""
+        """Report that a stage begins, or is already complete; with ``shows_itself``, it writes to the terminal."""
 
     def systems(self, done: int, total: int) -> None:
-        """So many systems of a comparison are done."""
+        """Report how many systems of a comparison are complete."""
 
     def warn(self, text: str) -> None:
-        """Something that a person should act on."""
+        """Report something on which the user should act."""
 
 
 def run(
@@ -71,24 +71,24 @@ def run(
 
     Args:
         draft: of the recipe's plan.
-        display: told what goes on.
-        fresh: delete what an earlier run of this very recipe left, and begin anew.
+        display: shows the progress.
+        fresh: delete what an earlier run of the same recipe left, and start from scratch.
         detach: do not wait for a Slurm job.
-        others: the other machines of a launch on several, without a scheduler.
+        others: the other machines of a launch on several machines without a scheduler.
 
     Returns:
-        The run directory; None when a Slurm job has yet to do its part.
+        The run directory; None while a Slurm job has not finished.
 
     Raises:
         InputError: the data, the model or the run directory cannot be used; nothing was started.
-        StageError: a stage failed; the same call goes on from there.
+        StageError: a stage failed; the same call resumes there.
     """
     run_dir = draft.run_dir
     known = check_free(run_dir, draft.identity)
     launcher = draft.recipe.launcher
     launched = [name for group in draft.stages if group.launch is not None for name in group.names]
     with leaving_nothing(run_dir), locked(run_dir):
-        # Before anything is written: a job may be at work here.
+        # Before anything is written: a job may be running in this directory.
         if known and not slurm.take_up(
             run_dir, launched, display.listener, launcher=launcher, fresh=fresh, detach=detach
         ):
@@ -98,7 +98,7 @@ def run(
             known = False
         plan = _resumed(draft) if known else _begun(draft, display)
         _write_launch_files(plan, run_dir)
-        todo = _what_is_missing(plan, run_dir, display)
+        todo = _incomplete(plan, run_dir, display)
         if launcher == "slurm" and set(todo) & set(launched):
             if not _run_as_job(plan, run_dir, display, detach):
                 return None
@@ -108,7 +108,7 @@ def run(
 
 
 def _resumed(draft: RunDraft) -> RunPlan:
-    """Return the plan of a run that has begun, for the layout of this draft, and write it."""
+    """Write and return the plan of a run that has begun, for the layout of this draft."""
     plan = complete(draft, beginning_of(read_run_plan(draft.run_dir)))
     write_bytes(draft.run_dir / "recipe.yaml", draft.loaded.document.text)
     write_json(draft.run_dir / "plan.json", plan.to_json())
@@ -116,7 +116,7 @@ def _resumed(draft: RunDraft) -> RunPlan:
 
 
 def _begun(draft: RunDraft, display: Display) -> RunPlan:
-    """Fetch the model, read and check the data, and put a complete beginning into the run directory."""
+    """Fetch the model, read and check the data, and create the run directory with its complete plan."""
     _warn_of_another_batch(draft, display)
     with preparing(draft.run_dir) as prepared:
         display.stage("data", "reading and checking", shows_itself=_on_the_hub(draft.recipe))
@@ -129,31 +129,31 @@ def _begun(draft: RunDraft, display: Display) -> RunPlan:
 
 
 def _model(draft: RunDraft, display: Display) -> Model:
-    """Return the model of a run, fetched where it is on the hub.
+    """Return the model of a run, downloaded if it is on the hub.
 
     Raises:
-        ModelError: it cannot be fetched, or cannot do what the recipe asks of it.
+        ModelError: it cannot be downloaded, or cannot do what the recipe asks of it.
     """
     recipe = draft.recipe
     folder, revision = draft.model_folder, recipe.revision_of_model
     if folder is None:
-        display.stage("model", f"fetching {recipe.base_model}", shows_itself=True)
+        display.stage("model", f"downloading {recipe.base_model}", shows_itself=True)
         fetched = fetch_model(recipe.base_model, revision)
         folder, revision = fetched.path, fetched.revision
         if wrong := problems_of_model(recipe, folder):
             raise ModelError("\n".join(message for _, message in wrong))
     if not any(folder.glob("*.safetensors")):
         raise ModelError(
-            f"the model has no safetensors (got {folder}); pickled weights are not loaded: convert it with "
+            f"the model has no safetensors (got {folder}), and pickled weights are never loaded; convert it with "
             "`save_pretrained` of transformers"
         )
     return model_of(recipe, folder, revision, draft.content_sha256)
 
 
 def _warn_of_another_batch(draft: RunDraft, display: Display) -> None:
-    """Say so where an unfinished training of this recipe lies beside, with another global batch.
+    """Warn if there is an unfinished training of this recipe with another global batch.
 
-    On fewer devices than yesterday the same command is another experiment, which begins anew.
+    On another number of devices, the same command is another experiment, which starts from scratch.
     """
     if not isinstance(draft, TrainDraft):
         return
@@ -168,20 +168,20 @@ def _warn_of_another_batch(draft: RunDraft, display: Display) -> None:
             before = begun.batch.global_batch
             if begun.identity == identify(draft.recipe, before, draft.content_sha256):
                 display.warn(
-                    f"an unfinished training of this recipe has a global batch of {before} (got {now} now, {other}): "
-                    "this one begins anew. To go on with that one, choose micro_batch_size and "
-                    f"gradient_accumulation_steps so that times the processes they make {before}"
+                    f"this run starts from scratch: the unfinished training of this recipe in {other} has a global "
+                    f"batch of {before} (got {now}). To resume that one, set micro_batch_size and "
+                    f"gradient_accumulation_steps so that their product with the number of processes is {before}"
                 )
 
 
 def _on_the_hub(recipe: RunRecipe) -> bool:
-    """Return whether data is fetched, which shows bars of its own."""
+    """Return whether data is downloaded, for which the hub's library shows its own bars."""
     sources = [source for _, sources in data_keys(recipe) for source in sources]
     return not all(is_local(source.path) or source.path in BUILTIN_DATASETS for source in sources)
 
 
 def _write_launch_files(plan: RunPlan, run_dir: Path) -> None:
-    """Write what the launcher and DeepSpeed are given, as the plan says."""
+    """Write the files that the launcher and DeepSpeed read, from the plan."""
     if isinstance(plan, TrainPlan) and plan.deepspeed is not None:
         write_json(run_dir / DS_CONFIG, plan.deepspeed)
     for group in plan.stages:
@@ -189,19 +189,19 @@ def _write_launch_files(plan: RunPlan, run_dir: Path) -> None:
             write_text(run_dir / group.launch.config_file, to_yaml(accelerate_config(group.launch, run_dir)))
 
 
-def _what_is_missing(plan: RunPlan, run_dir: Path, display: Display) -> list[StageName]:
-    """Return the stages that are to be run, and forget what an earlier run of them left."""
+def _incomplete(plan: RunPlan, run_dir: Path, display: Display) -> list[StageName]:
+    """Return the stages to run, and delete what an earlier run of them left."""
     todo = [name for group in plan.stages for name in group.names]
     while todo and is_complete(run_dir, todo[0]):
         display.stage(todo.pop(0), "already complete")
     forget(run_dir, todo)
     if "train" in todo:
-        shutil.rmtree(run_dir / PARTIAL_PREDICTIONS, ignore_errors=True)  # another model's
+        shutil.rmtree(run_dir / PARTIAL_PREDICTIONS, ignore_errors=True)  # of an earlier model
     return todo
 
 
 def _run_as_job(plan: RunPlan, run_dir: Path, display: Display, detach: bool) -> bool:
-    """Have Slurm run the stages of workers; return whether they are done, which with ``detach`` is not waited for."""
+    """Submit the workers' stages as a Slurm job; return whether they are complete (with ``detach``: do not wait)."""
     launched = [name for group in plan.stages if group.launch is not None for name in group.names]
     names = [name for name in launched if not is_complete(run_dir, name)]
     display.stage(names[0], f"submitting {run_dir / slurm.SCRIPT}")
@@ -222,24 +222,24 @@ def _run_stages(
                 _run_in_the_command(group.names, plan, run_dir, display)
             else:
                 _launch(group.names, group.launch, run_dir, display, others)
-        except OSError as error:  # a stage was started: the call is not what is wrong
+        except OSError as error:  # a stage was started, so this is not a usage error
             raise StageError(f"the {group.names[0]} stage failed: {os_error_text(error)}") from error
 
 
 def _launch(
     names: Sequence[StageName], launch: Launch, run_dir: Path, display: Display, others: OtherMachines | None
 ) -> None:
-    """Run stages in processes of their own, on this machine or on several."""
+    """Run stages in worker processes, on this machine or on several."""
     display.stage(names[0], f"starting {launch.processes} process{'es' if launch.processes > 1 else ''}")
     if launch.machines == 1:
         run_processes(launch, run_dir, names, display.listener)
     else:
-        assert others is not None, "the command of each machine says which one it is"
+        assert others is not None, "a launch on several machines connects to the others first"
         others.run_everywhere(launch, run_dir, names, display.listener)
 
 
 def _run_in_the_command(names: Sequence[StageName], plan: RunPlan, run_dir: Path, display: Display) -> None:
-    """Run stages that need no process of their own."""
+    """Run stages that need no worker process."""
     for name in names:
         display.stage(name, "running")
         if name == "evaluate":

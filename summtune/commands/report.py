@@ -1,4 +1,4 @@
-"""The command ``report``: writes the report of a finished run again."""
+"""The command ``report``: regenerates the report of a finished run or comparison."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from summtune.runs.comparison import COMPARISON_FILE, Comparison
 
 
 def write_report(run_dir: Path, png: Path | None) -> None:
-    """Write the report of a run or a comparison again, and its chart as a picture, and print where they are."""
+    """Regenerate the report of a run or comparison, write its chart to ``png`` if given, and print their paths."""
     from summtune.report import write_compare_report, write_run_report
 
     if not (run_dir / "plan.json").is_file():
-        raise RunDirectoryError(f"not a run directory (got {run_dir}); it has no plan.json")
+        raise RunDirectoryError(f"not a run directory (got {run_dir}, without plan.json); name a finished run")
     compared = (run_dir / COMPARISON_FILE).is_file()
     show(str(write_compare_report(run_dir) if compared else write_run_report(run_dir)))
     if png is not None:

@@ -1,4 +1,4 @@
-"""Shows the scores of runs and comparisons on the terminal."""
+"""Prints the scores of runs and comparisons."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from summtune.runs.metrics import RunMetrics
 
 
 def show_result(run_dir: Path, console: SafeConsole) -> None:
-    """Print the scores of a finished run or comparison, and where its report is."""
+    """Print the scores of a finished run or comparison, and the path of its report."""
     from summtune.report.table import print_scores
     from summtune.runs.finished import read_run
 
@@ -49,6 +49,6 @@ def show_comparison(comparison: Comparison, console: SafeConsole) -> None:
 
 
 def show_warnings(warnings: Sequence[str]) -> None:
-    """Print what a reader of the scores must know: the sentences that the report has on top."""
+    """Print the warnings that are also at the top of the report."""
     for warning in warnings:
         say(f"warning: {warning}")

@@ -1,4 +1,4 @@
-"""The command ``run``: resolves a recipe, runs it on this machine's part, and shows the result."""
+"""The command ``run``: resolves a recipe, runs this machine's part of it, and prints the result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from summtune.runs.run_directory import is_complete
 def run_recipe(
     recipe: Path, sets: Sequence[str], output_dir: Path | None, fresh: bool = False, detach: bool = False
 ) -> None:
-    """Run a recipe to its end and show the result; with ``detach`` only as far as a Slurm job is needed."""
+    """Run a recipe and print the result; with ``detach``, return once its Slurm jobs are submitted."""
     console = SafeConsole(stderr=True)
     with TerminalDisplay(console) as display:
         display.wait("recipe", "reading and checking")
@@ -31,7 +31,7 @@ def run_recipe(
         for text in displaced_keys(draft):
             display.stage("recipe", text)
         if detach and not any(run.recipe.launcher == "slurm" for run in runs_of(draft)):
-            raise InputError("--detach leaves a Slurm job alone (got a recipe without `launcher: slurm`); remove it")
+            raise InputError("--detach needs a Slurm job (got a recipe without `launcher: slurm`); remove it")
         machine = _this_machine(machines_of(draft), _command(recipe, sets, output_dir, fresh))
         if machine is None:
             run_dir = run_draft(draft, display, fresh, detach)
@@ -40,12 +40,12 @@ def run_recipe(
                 run_dir = run_draft(draft, display, fresh, detach, others)
         else:
             join(machine, draft.identity, display.listener, lambda: not fresh and _is_done(draft))
-            display.stage("machines", f"machine {machine.rank} is done; the result is in {draft.run_dir}")
+            display.stage("machines", f"machine {machine.rank} has finished; the result is in {draft.run_dir}")
             return
     if run_dir is not None:
         show_result(run_dir, console)
     else:
-        console.print("the same command shows how it goes, and the result")
+        console.print("run the same command again to see the progress and the result")
 
 
 def run_draft(
@@ -62,7 +62,7 @@ def run_draft(
 
 
 def _is_done(draft: Draft) -> bool:
-    """Return whether no process has to be started any more."""
+    """Return whether all stages of workers are complete."""
     launched = [
         (run.run_dir, name)
         for run in runs_of(draft)
@@ -74,10 +74,10 @@ def _is_done(draft: Draft) -> bool:
 
 
 def _this_machine(machines: int, command: Sequence[str]) -> MachineRank | None:
-    """Return which of the machines this is; None when there is only one.
+    """Return the rank of this machine; None if there is only one machine.
 
     Raises:
-        InputError: there are several, and nothing says which one this is; the command for each is given.
+        InputError: there are several, and the environment does not set the rank; with the command for each.
     """
     if machines == 1:
         return None
@@ -85,21 +85,21 @@ def _this_machine(machines: int, command: Sequence[str]) -> MachineRank | None:
     if machine is None:
         lines = "\n".join(commands(machines, command))
         raise InputError(
-            f"num_machines: {machines} needs the same command on each machine (got no MACHINE_RANK); these, "
-            f"with the first machine's address where the others can reach it:\n{lines}"
+            f"num_machines: {machines} needs the command on each machine (got no MACHINE_RANK); run these, with an "
+            f"address of the first machine that the others can reach:\n{lines}"
         )
     return machine
 
 
 def _command(recipe: Path, sets: Sequence[str], output_dir: Path | None, fresh: bool) -> list[str]:
-    """Return the command that was given, as another machine needs it."""
+    """Return the command of this call, for another machine to run."""
     options = [text for setting in sets for text in ("--set", setting)]
     options += ["--output-dir", str(output_dir)] if output_dir is not None else []
     return ["summtune", "run", str(recipe), *options, *(["--fresh"] if fresh else [])]
 
 
 def show_plan(recipe: Path, sets: Sequence[str], output_dir: Path | None) -> None:
-    """Print what a recipe would do."""
+    """Print the plan of a recipe without running it."""
     from summtune.commands.dry_run import print_commands, print_comparison, print_plan
 
     draft = resolve(recipe, sets, output_dir)

@@ -1,4 +1,4 @@
-"""Summarizes dialogues with a finished run or a model: the predict stage in a run directory that lasts a moment."""
+"""Summarizes dialogues with a finished run or a model: runs the predict stage in a temporary run directory."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def summarize_input(
     with TerminalDisplay(SafeConsole(stderr=True)) as display:
         if (
             Path(model).is_dir() or model_folder(model) is not None
-        ):  # a model of the hub is fetched first, and shows that itself
+        ):  # a hub model is downloaded first, with its own bars
             display.wait("predict", "starting 1 process")
         summaries = summarize(model, [each.dialogue for each in inputs], display.listener)
     for each, summary in zip(inputs, summaries, strict=True):
@@ -57,19 +57,19 @@ def summarize(source: str, dialogues: Sequence[str], listener: Listener) -> list
     """Return the summary of each dialogue.
 
     Args:
-        source: a finished run, whose model, prompt and generation settings are used; or a model (hub id, local folder,
-            builtin/flan-t5-nano), with the default ones.
-        dialogues: the turns of each, one a line.
-        listener: takes the events of the worker.
+        source: a finished run, with its model, prompt and generation settings; or a model (hub id, local folder,
+            builtin/flan-t5-nano), with the default settings.
+        dialogues: with one turn per line.
+        listener: receives the events of the worker.
 
     Raises:
-        InputError: there is no such model, or the run is not finished.
+        InputError: the model does not exist, or the run is not finished.
         StageError: generation failed.
     """
     run_dir = Path(source)
     with tempfile.TemporaryDirectory(prefix="summtune-") as temporary:
         folder = Path(temporary)
-        (folder / TOKENS).mkdir()  # what is asked in passing leaves nothing in the cache
+        (folder / TOKENS).mkdir()  # so that the tokens are not added to the cache
         rows = [Dialogue(str(at), dialogue, ()) for at, dialogue in enumerate(dialogues)]
         write_jsonl(folder / DATA_FILES["test"], (row.to_json() for row in rows))
         is_run = (run_dir / "plan.json").is_file()
@@ -81,19 +81,21 @@ def summarize(source: str, dialogues: Sequence[str], listener: Listener) -> list
 
 
 def _of_run(run_dir: Path, folder: Path) -> RunPlan:
-    """Return the plan of the run's prediction in one process, with what that needs put into ``folder``."""
+    """Return the plan of the run's prediction in one process; copy the files that it needs into ``folder``."""
     plan = read_plan(run_dir)
     match plan:
         case ScoredPlan():
-            raise RunDirectoryError(f"outputs from elsewhere were scored here (got {run_dir}); name a run or a model")
+            raise RunDirectoryError(
+                f"the directory holds external outputs, without a model (got {run_dir}); name a run or a model"
+            )
         case ComparePlan():
             raise RunDirectoryError(
-                f"a comparison has several models (got {run_dir}); name the run of one of its systems"
+                f"a comparison has several models (got {run_dir}); name the run directory of one of its systems"
             )
         case TrainPlan():
             if not is_complete(run_dir, "train"):
                 raise RunDirectoryError(
-                    f"the run has not finished its training (got {run_dir}); run its recipe to the end first"
+                    f"the training of the run has not finished (got {run_dir}); run its recipe again to resume it"
                 )
             (folder / "model").symlink_to(followed(run_dir / "model"))
             shutil.copyfile(run_dir / TRAINING_FILE, folder / TRAINING_FILE)
@@ -107,12 +109,12 @@ def _of_run(run_dir: Path, folder: Path) -> RunPlan:
 
 
 def _of_model(source: str, file: Path, count: int) -> PromptPlan:
-    """Return the plan of a zero-shot prompt of the model, no longer than the model takes.
+    """Return the plan of a zero-shot prompt, with lengths that the model accepts.
 
     Args:
         source: hub id, local folder or builtin/flan-t5-nano.
-        file: of the dialogues, as the worker reads them.
-        count: of the dialogues.
+        file: with the dialogues, as the worker reads them.
+        count: number of dialogues.
     """
     name, complaints = resolve_model(source, Path.cwd())
     if complaints:

@@ -1,4 +1,4 @@
-"""The command ``validate``: reports every problem of every recipe, and writes nothing."""
+"""The command ``validate``: reports every problem in every recipe."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from summtune.plan.checking import check
 
 
 def validate_recipes(recipes: Sequence[Path], sets: Sequence[str]) -> bool:
-    """Return whether nothing is wrong with any of the recipes; each problem is printed.
+    """Print every problem in the recipes; return whether there is none.
 
     Args:
         recipes: the files.
-        sets: assignments ``key=value`` that override every one of them, checked as ``summtune run`` does.
+        sets: ``--set`` assignments, which override keys of every recipe as in ``summtune run``.
     """
-    fine = True
+    valid = True
     for recipe in recipes:
         try:
             say_lines(displaced_keys(check(recipe, sets)))
         except SummtuneError as error:
-            fine = False
+            valid = False
             say_lines(map(str, error.problems)) if isinstance(error, RecipeError) else say(str(error))
         else:
-            say_lines([f"{recipe}: fine"])
-    return fine
+            say_lines([f"{recipe}: valid"])
+    return valid

@@ -9,7 +9,7 @@ from typing import Any
 from summtune.base.hints import hint
 from summtune.deepspeed.zero_memory import offloads
 from summtune.recipe.adapters import quantization_of
-from summtune.recipe.keys import TrainRecipe
+from summtune.recipe.keys import TrainingSettings
 
 # The keys that DeepSpeed reads (deepspeed/runtime/config.py and its documentation); it silently ignores any other.
 _KNOWN = (
@@ -151,7 +151,7 @@ def _is_left_to_recipe(key: str, value: Any) -> bool:
     return value == "auto" or (isinstance(value, dict) and value.get("enabled") in (False, "auto"))
 
 
-def contradictions(config: Mapping[str, Any], recipe: TrainRecipe, path: Path) -> Iterator[str]:
+def contradictions(config: Mapping[str, Any], recipe: TrainingSettings, path: Path) -> Iterator[str]:
     """Yield each setting of the recipe that DeepSpeed could not follow with this config.
 
     Args:

@@ -17,7 +17,7 @@ from summtune.machine.model_limits import wrong_family
 from summtune.machine.model_shapes import KNOWN_MODELS, ModelShape, shape_of
 from summtune.recipe.adapters import Adapter, adapter_of
 from summtune.recipe.families import layer_names
-from summtune.recipe.keys import TrainRecipe
+from summtune.recipe.keys import TrainingSettings
 
 GPU_COUNTS = (1, 2, 4, 8)
 # From fastest to slowest: transfers to and from the host cost more than communication between GPUs.
@@ -50,7 +50,7 @@ def room(gpu_bytes: int) -> int:
 
 
 def fits(
-    recipe: TrainRecipe, shape: ModelShape, gpu_bytes: int, bf16: bool, counts: Sequence[int] = GPU_COUNTS
+    recipe: TrainingSettings, shape: ModelShape, gpu_bytes: int, bf16: bool, counts: Sequence[int] = GPU_COUNTS
 ) -> list[Fit]:
     """Return what an adapter and each bundled DeepSpeed config that can train the recipe need, by number of GPUs.
 
@@ -66,7 +66,7 @@ def fits(
     names = layer_names(shape.config)
     adapter = adapter_of(recipe, names)
     lora = recipe.model_copy(update={"adapter": "lora"})
-    ways: list[tuple[str, TrainRecipe, Adapter | None]] = []
+    ways: list[tuple[str, TrainingSettings, Adapter | None]] = []
     if adapter is None:
         ways = [(way, recipe, None) for way in CONFIGS]
         adapter, recipe = adapter_of(lora, names), lora

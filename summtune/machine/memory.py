@@ -9,7 +9,7 @@ from summtune.deepspeed.zero_memory import Sharding, zero2_needs, zero3_needs
 from summtune.machine.devices import Gpu
 from summtune.machine.model_shapes import ModelShape
 from summtune.recipe.adapters import Adapter, Quantization, quantization_of
-from summtune.recipe.keys import TrainRecipe
+from summtune.recipe.keys import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class MemoryEstimate:
         return self.weights + self.gradients + self.optimizer + self.buffers + self.activations
 
 
-def takes_bf16(recipe: TrainRecipe, gpus: Sequence[Gpu], device: str) -> bool:
+def takes_bf16(recipe: TrainingSettings, gpus: Sequence[Gpu], device: str) -> bool:
     """Return whether an estimate assumes bfloat16.
 
     Args:
@@ -54,7 +54,7 @@ def takes_bf16(recipe: TrainRecipe, gpus: Sequence[Gpu], device: str) -> bool:
 
 
 def estimate(
-    recipe: TrainRecipe,
+    recipe: TrainingSettings,
     shape: ModelShape,
     adapter: Adapter | None,
     processes: int,

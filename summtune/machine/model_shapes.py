@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from summtune.base.files import CONFIG_BYTES, read_bounded
 from summtune.machine.t5_shape import T5Shape, read_t5_shape
 from summtune.recipe.adapters import Adapter, LayerSize
-from summtune.recipe.keys import TrainRecipe
+from summtune.recipe.keys import TrainingSettings
 
 
 class ModelShape(Protocol):
@@ -40,7 +40,7 @@ class ModelShape(Protocol):
         """What config.json says of the kind of model."""
         ...
 
-    def activations(self, recipe: TrainRecipe, adapter: Adapter | None, size: int) -> int:
+    def activations(self, recipe: TrainingSettings, adapter: Adapter | None, size: int) -> int:
         """Return the bytes that the backward pass needs of one micro batch, at sequence_len and target_len.
 
         Args:

@@ -10,7 +10,7 @@ from typing import Any
 from summtune.base.errors import ModelError
 from summtune.machine.stored_tensors import stored_tensors
 from summtune.recipe.adapters import Adapter, LayerSize
-from summtune.recipe.keys import TrainRecipe
+from summtune.recipe.keys import TrainingSettings
 
 _LARGEST = 2**31
 """Far above any size in a config.json; the sizes of weights are products of a few of these."""
@@ -91,7 +91,7 @@ class T5Shape:
         """What config.json says of the kind of model."""
         return {"model_type": "t5"}
 
-    def activations(self, recipe: TrainRecipe, adapter: Adapter | None, size: int) -> int:
+    def activations(self, recipe: TrainingSettings, adapter: Adapter | None, size: int) -> int:
         """Return the bytes that the backward pass needs of one micro batch (Korthikanti et al., 2022, section 4)."""
         batch, source, target = recipe.micro_batch_size, recipe.sequence_len, recipe.target_len
         inner = self.num_heads * self.d_kv

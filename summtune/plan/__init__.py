@@ -1,1 +1,1 @@
-"""The plan of a run: everything that its stages need to know, resolved once."""
+"""The plan of a run: everything that its stages need, resolved once."""

@@ -1,4 +1,4 @@
-"""What a run learns once, when it begins: its model's files, its data, and the versions that it started with."""
+"""What a run records once, when it begins: its model, its data and the versions of its software."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PACKAGES = (
     "accelerate", "datasets", "deepspeed", "evaluate", "peft", "rouge_score", "safetensors", "tokenizers", "torch",
     "transformers",
 )  # fmt: skip
-"""Those that can change the result of a run."""
+"""Packages whose version can change the result of a run."""
 
 
 class Parameters(Section):
-    """How many weights a model has, and how many of them are trained: none of a prompted one."""
+    """How many weights a model has, and how many of them are trained (0 for a prompted model)."""
 
     total: int
     trainable: int
@@ -33,16 +33,16 @@ class Parameters(Section):
 class Model(Section):
     """The model of a run."""
 
-    base_model: str = Field(description="as the recipe names it, a local one by its absolute path")
+    base_model: str = Field(description="as in the recipe; a local one by its absolute path")
     family: Family
-    folder: str = Field(description="that holds its files on this machine")
+    folder: str = Field(description="of its files on this machine")
     revision: str | None = Field(description="commit of a hub model")
     content_sha256: str | None = Field(description="over the files of a local model")
-    parameters: Parameters | None = Field(description="None where they cannot be told from the model's files")
+    parameters: Parameters | None = Field(description="None if the model's files do not tell them")
 
 
 class Source(Section):
-    """What was read from one data set (`summtune.data.reading.SourceInfo`)."""
+    """What was read from one data set; see `summtune.data.reading.SourceInfo`."""
 
     path: str
     split: str | None
@@ -56,7 +56,7 @@ class RoleData(Section):
     """The dialogues of one role."""
 
     dialogues: int
-    pairs: int = Field(description="of a dialogue with one of its summaries")
+    pairs: int = Field(description="each of a dialogue and one of its summaries")
     sha256: str = Field(description="of the role's file in the run directory")
     sources: list[Source]
 
@@ -77,12 +77,12 @@ class TrainData(Section):
     validation: RoleData | None = Field(description="None without validation data")
     leakage: dict[Literal["train", "validation"], LeakedDialogues]
     overlap: LeakedDialogues | None = Field(
-        default=None, description="validation dialogues that are trained on; None where they are held out"
+        default=None, description="validation dialogues that are also trained on; None if they are held out"
     )
 
 
 class Origin(Section):
-    """When and with what a run or a comparison was begun."""
+    """When and with which software a run or a comparison began."""
 
     created_at: str = Field(description="UTC, ISO 8601")
     git_commit: str | None = Field(description="of the folder of the recipe; None outside a repository")
@@ -90,14 +90,14 @@ class Origin(Section):
 
 
 class Beginning(Origin):
-    """What a run learns once, when it begins; it keeps it when it is resumed, on any layout."""
+    """What a run records once, when it begins; unchanged when it resumes, on any layout."""
 
     model: Model
     data: PromptData | TrainData
 
 
 def origin_now(folder: Path, packages: Sequence[str] = PACKAGES) -> Origin:
-    """Return the origin of what is begun now in ``folder``, with the versions of summtune and ``packages``."""
+    """Return the origin of a run that begins now in ``folder``, with the versions of summtune and ``packages``."""
     return Origin(created_at=timestamp(), git_commit=_git_commit(folder), versions=_versions(packages))
 
 
@@ -112,7 +112,7 @@ def _versions(packages: Sequence[str]) -> dict[str, str]:
 
 
 def _git_commit(folder: Path) -> str | None:
-    """Return the commit that the recipe's folder is at, ``-dirty`` when it has changes; None outside a repository."""
+    """Return the commit of the recipe's folder, with ``-dirty`` if it has changes; None outside a repository."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],

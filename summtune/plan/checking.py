@@ -1,4 +1,4 @@
-"""Checks a recipe with all that it names: its paths, this machine, and the recipes that it compares."""
+"""Checks a recipe against everything that it names: its paths, this machine, and the recipes that it compares."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from summtune.recipe.yaml_reader import read_yaml_file
 
 @dataclass(frozen=True)
 class CheckedRun:
-    """A prompt or train recipe in which nothing is wrong.
+    """A prompt or train recipe without problems.
 
     Args:
         loaded: the file, for the positions of its keys.
         recipe: the values, paths resolved.
-        deepspeed: the content of the DeepSpeed config that it names; None without one.
+        deepspeed: the content of its DeepSpeed config; None without one.
     """
 
     loaded: LoadedRecipe
@@ -46,7 +46,7 @@ class CheckedRun:
 
 @dataclass(frozen=True)
 class CheckedComparison:
-    """A comparison in which nothing is wrong, nor in what it compares.
+    """A comparison without problems, in it or in the recipes that it compares.
 
     Args:
         loaded: the file, for the positions of its keys.
@@ -63,15 +63,16 @@ Checked: TypeAlias = CheckedRun | CheckedComparison
 
 
 def check(path: Path, sets: Sequence[str | Setting] = (), document: Document | None = None) -> Checked:
-    """Return a recipe in which nothing is wrong; its file is read once, and so is each that it compares.
+    """Return a recipe without problems; its file, and that of each recipe that it compares, is read once.
 
     Args:
         path: the file.
         sets: ``--set`` assignments.
-        document: what the file would hold, where there is none.
+        document: the content of the recipe, if it does not come from a file.
 
     Raises:
-        InputError, RecipeError: it cannot be read, or holds problems: all of them.
+        InputError: it cannot be read.
+        RecipeError: it has problems; contains all of them.
     """
     document = document or read_yaml_file(path)
     own, routed = _divided(document, [Setting.parse(each) if isinstance(each, str) else each for each in sets])
@@ -85,7 +86,7 @@ def check(path: Path, sets: Sequence[str | Setting] = (), document: Document | N
 
 
 def _divided(document: Document, sets: Sequence[Setting]) -> tuple[list[Setting], list[Setting]]:
-    """Return the assignments to a recipe's own keys, and those that a comparison passes on to what it compares."""
+    """Return the assignments to keys of the recipe itself, and those that a comparison passes on to its recipes."""
     if not (isinstance(document.value, dict) and document.value.get("kind") == "compare"):
         return list(sets), []
     passed_on = [each for each in sets if "compare" not in KINDS_OF.get(each.key.split(".")[0], ("compare",))]
@@ -117,7 +118,7 @@ def _check_comparison(loaded: LoadedRecipe, recipe: CompareRecipe, sets: Sequenc
             problems += error.problems
         except InputError as error:
             problems.append(loaded.document.problem(("recipes", index), str(error)))
-    if not problems:  # what is read cannot be told of recipes that cannot be
+    if not problems:  # which keys a recipe reads is only known if it is valid
         problems += _unread_overrides(loaded, recipe, sets, [part for _, part in parts])
     if problems:
         raise RecipeError(list(dict.fromkeys(problems)))
@@ -127,7 +128,7 @@ def _check_comparison(loaded: LoadedRecipe, recipe: CompareRecipe, sets: Sequenc
 def _part(
     comparison: LoadedRecipe, recipe: CompareRecipe, entry: str | ComparedRecipe, sets: Sequence[Setting]
 ) -> CheckedRun:
-    """Return one of the recipes that are compared, with the overrides of the comparison applied."""
+    """Return one of the compared recipes, with the overrides of the comparison applied."""
     folder = comparison.path.parent
     path = recipe_path(entry.recipe if isinstance(entry, ComparedRecipe) else entry, folder)
     assert path is not None, "resolve_paths found it"
@@ -135,20 +136,19 @@ def _part(
     loaded = load_recipe(path, (), Overrides(own, recipe.overrides, folder, sets))
     if isinstance(loaded.recipe, CompareRecipe):
         raise InputError(
-            f"a comparison compares prompt and train recipes (got {path.name}, which is a comparison); list its "
-            "recipes here"
+            f"a comparison cannot contain another comparison (got {path.name}); list the recipes of that one here"
         )
     return _check_run(loaded, loaded.recipe)
 
 
 def _problems(recipe: RunRecipe) -> Iterator[Finding]:
-    """Yield what can only be told of a prompt or train recipe with a look at this machine and its files."""
+    """Yield the problems of a prompt or train recipe that depend on this machine and its files."""
     try:
         check_template(recipe.prompt_template)
     except InputError as error:
         yield ("prompt_template",), str(error)
     folder = model_folder(recipe.base_model)
-    if folder is None or is_file(folder / "config.json"):  # resolve_paths reports a folder without
+    if folder is None or is_file(folder / "config.json"):  # resolve_paths reports a missing config.json
         for key, message in problems_of_model(recipe, folder):
             yield tuple(key.split(".")), message
 
@@ -161,11 +161,11 @@ def _problems_of_training(recipe: TrainRecipe) -> Iterator[Finding]:
     )
     for key, value, package in trackers:
         if value and importlib.util.find_spec(package) is None:
-            yield (key,), f"{key} needs {package}, which is not installed; pip install {package}"
+            yield (key,), f"{key} needs the package {package} (got none installed); pip install {package}"
 
 
 def _ds_config(recipe: TrainRecipe) -> tuple[dict[str, Any] | None, list[Finding]]:
-    """Return the DeepSpeed config that a training names, and what is wrong with it or with this machine for it."""
+    """Return the DeepSpeed config that a training names, and its problems, including what this machine lacks."""
     if recipe.deepspeed is None or not is_local(recipe.deepspeed) or not is_file(Path(recipe.deepspeed)):
         return None, []  # resolve_paths reports a path that does not exist
     found: list[Finding] = []
@@ -176,7 +176,12 @@ def _ds_config(recipe: TrainRecipe) -> tuple[dict[str, Any] | None, list[Finding
     except InputError as error:
         found.append((("deepspeed",), str(error)))
     if importlib.util.find_spec("deepspeed") is None:
-        found.append((("deepspeed",), "deepspeed is not installed on this machine; pip install deepspeed"))
+        found.append(
+            (
+                ("deepspeed",),
+                "a DeepSpeed config needs the package deepspeed (got none installed); pip install deepspeed",
+            )
+        )
     return config, found
 
 
@@ -187,25 +192,25 @@ def _problems_of_ds_config(recipe: TrainRecipe, config: dict[str, Any], path: Pa
 
 
 def _not_compiled(recipe: TrainRecipe, config: dict[str, Any]) -> Iterator[str]:
-    """Yield what this machine lacks for DeepSpeed's CPU optimizer; of the nodes of a cluster it cannot be told here."""
+    """Yield what this machine lacks for DeepSpeed's CPU optimizer; the nodes of a cluster cannot be checked here."""
     if recipe.launcher == "local" and offloads(config.get("zero_optimization", {}), "offload_optimizer"):
         missing = missing_for_compiling()
         if missing:
             yield (
-                "CPU offload compiles DeepSpeed's Adam when it is first used, and this machine cannot (got "
-                f"{recipe.deepspeed}, without {', '.join(missing)}); install that, or use a config without offload"
+                "CPU offload compiles DeepSpeed's Adam at its first use, which this machine cannot do (got "
+                f"{recipe.deepspeed}, without {', '.join(missing)}); install these, or use a config without offload"
             )
 
 
 def _unread_overrides(
     loaded: LoadedRecipe, recipe: CompareRecipe, sets: Sequence[Setting], parts: Sequence[CheckedRun]
 ) -> Iterator[Problem]:
-    """Yield the overrides of a comparison, and what ``--set`` gives it, that none of its recipes reads."""
+    """Yield the overrides and ``--set`` assignments of a comparison that none of its recipes reads."""
     read = {path[0] for part in parts for path in part.loaded.document.overridden if path}
     for key in recipe.overrides:
         if key.split(".", 1)[0] not in read:
-            message = f"override {key} is read by none of the recipes; remove it"
+            message = f"none of the recipes reads the override {key}; remove it"
             yield loaded.document.problem(("overrides", key), message)
     for setting in sets:
         if setting.key.split(".", 1)[0] not in read:
-            yield Problem(f"{setting.key} is read by none of the recipes; remove it", setting.origin)
+            yield Problem(f"none of the recipes reads {setting.key}; remove it", setting.origin)

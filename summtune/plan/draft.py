@@ -1,4 +1,4 @@
-"""The draft of a plan: all that is known before a run begins; together with its beginning it makes the plan."""
+"""The draft of a plan: everything that is known before a run begins; its beginning completes it to the plan."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from summtune.recipe.loading import LoadedRecipe
 
 @dataclass(frozen=True)
 class _Draft:
-    """What is known of a recipe of any kind.
+    """What is known about a recipe of any kind.
 
     Args:
         loaded: the file, for the positions of problems.
@@ -41,13 +41,13 @@ class _Draft:
 
 @dataclass(frozen=True)
 class _RunDraft(_Draft):
-    """What is known of a prompt or train recipe.
+    """What is known about a prompt or train recipe.
 
     Args:
-        model_folder: None while a hub model has not been fetched.
-        content_sha256: over the files of a local model; None for one on the hub.
-        parameters: of the model, None while they cannot be told.
-        gpus: the devices that were seen, here where the recipe runs here.
+        model_folder: None until a hub model is downloaded.
+        content_sha256: over the files of a local model; None for a hub model.
+        parameters: of the model; None while they are not known.
+        gpus: the visible devices of this machine; empty for a recipe that runs elsewhere.
         predict: how the prediction is launched.
     """
 
@@ -60,26 +60,26 @@ class _RunDraft(_Draft):
 
 @dataclass(frozen=True)
 class PromptDraft(_RunDraft):
-    """A prompt recipe made ready to run."""
+    """A prompt recipe that is ready to run."""
 
     recipe: PromptRecipe
 
     @property
     def stages(self) -> list[StageGroup]:
-        """All stages, those that are launched alike together."""
+        """All stages, grouped by launch."""
         return stage_groups(None, self.predict)
 
 
 @dataclass(frozen=True)
 class TrainDraft(_RunDraft):
-    """A train recipe made ready to run.
+    """A train recipe that is ready to run.
 
     Args:
-        adapter: that is trained, on the layers of the model as far as they are known; None for all weights.
+        adapter: to train, on the layers of the model as far as they are known; None to train all weights.
         train: how the training is launched.
         deepspeed: the DeepSpeed config, filled in; None without one.
-        bf16: whether the estimate counts in bfloat16.
-        memory: what training needs on each device; None for models of unknown shape.
+        bf16: whether the estimate assumes bfloat16.
+        memory: that training needs on each device; None for a model of unknown shape.
     """
 
     recipe: TrainRecipe
@@ -91,7 +91,7 @@ class TrainDraft(_RunDraft):
 
     @property
     def stages(self) -> list[StageGroup]:
-        """All stages, those that are launched alike together."""
+        """All stages, grouped by launch."""
         return stage_groups(self.train, self.predict)
 
 
@@ -100,7 +100,7 @@ RunDraft: TypeAlias = PromptDraft | TrainDraft
 
 @dataclass(frozen=True)
 class CompareDraft(_Draft):
-    """A comparison made ready to run: the name and the draft of each system."""
+    """A comparison that is ready to run: the name and the draft of each system."""
 
     recipe: CompareRecipe
     parts: tuple[tuple[str, RunDraft], ...]
@@ -110,12 +110,12 @@ Draft: TypeAlias = PromptDraft | TrainDraft | CompareDraft
 
 
 def runs_of(draft: Draft) -> tuple[RunDraft, ...]:
-    """Return the runs of a recipe: itself, or the systems of a comparison."""
+    """Return the runs of a recipe: the run itself, or the systems of a comparison."""
     return tuple(part for _, part in draft.parts) if isinstance(draft, CompareDraft) else (draft,)
 
 
 def machines_of(draft: Draft) -> int:
-    """Return how many machines the command is given on; the nodes of a Slurm job are not among them."""
+    """Return on how many machines the command is run; the nodes of a Slurm job do not count."""
     groups = [group for run in runs_of(draft) if run.recipe.launcher == "local" for group in run.stages]
     return max((group.launch.machines for group in groups if group.launch), default=1)
 
@@ -126,10 +126,10 @@ def begin(draft: RunDraft, model: Model, data: PromptData | TrainData) -> RunPla
 
 
 def complete(draft: RunDraft, begun: Beginning) -> RunPlan:
-    """Return the plan of a run: this draft's layout, and what the run learned when it began.
+    """Return the plan of a run: the layout of this draft, and what the run recorded when it began.
 
-    A run that is resumed on another layout has the launches and the batch of the new draft, and the beginning of the
-    old plan: what is complete was made with those versions and that data.
+    A run that resumes on another layout has the launches and the batch of the new draft but the beginning of the old
+    plan, because its complete stages used those versions and that data.
 
     Raises:
         RunDirectoryError: the beginning is that of a run of another kind.
@@ -157,12 +157,12 @@ def complete(draft: RunDraft, begun: Beginning) -> RunPlan:
         )
     raise RunDirectoryError(
         f"the plan in {draft.run_dir} is not that of a {draft.recipe.kind} recipe (got data of another kind); restore "
-        "it, or begin again with --fresh"
+        "it, or start from scratch with --fresh"
     )
 
 
 def complete_comparison(draft: CompareDraft, origin: Origin) -> ComparePlan:
-    """Return the plan of a comparison that was begun then."""
+    """Return the plan of a comparison with the given origin."""
     systems = [
         ComparedRun(name=name, recipe_path=str(part.loaded.path), run_dir=str(part.run_dir))
         for name, part in draft.parts

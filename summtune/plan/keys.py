@@ -1,4 +1,4 @@
-"""The identity of a run: a hash of what determines its result, so that the same recipe finds its own run again."""
+"""The identity of a run: a hash of what determines its result, by which a recipe finds its earlier run."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from summtune.recipe.keys import RunRecipe, TrainRecipe, data_keys, identity_key
 
 
 def identify(recipe: RunRecipe, global_batch: int | None, model_sha256: str | None) -> str:
-    """Return 64 hex digits for what determines the result of a prompt or train recipe.
+    """Return a hash, 64 hex digits, of what determines the result of a prompt or train recipe.
 
-    In it: every key of the kind but those of logging, saving and launching; the contents of local models and data
-    instead of their paths; the global batch instead of its factors. The same training on another layout keeps its
-    identity.
+    It covers every key of the kind except those of logging, saving and launching, the contents of local models and data
+    instead of their paths, and the global batch instead of its factors. The same training on another layout therefore
+    keeps its identity.
 
     Args:
         recipe: paths resolved.
-        global_batch: dialogues a step, None for prompts.
-        model_sha256: content of a local or builtin model, None for one on the hub.
+        global_batch: pairs per optimizer step; None for a prompt recipe.
+        model_sha256: over the content of a local or builtin model; None for a hub model.
     """
     resolved = recipe.model_dump(mode="json")
     values: dict[str, Any] = {key: resolved[key] for key in identity_keys(recipe)}
@@ -34,8 +34,8 @@ def identify(recipe: RunRecipe, global_batch: int | None, model_sha256: str | No
         for source in values[key]:
             source["path"] = _data_identity(source["path"])
     if values.get("val_datasets") is None:
-        values.pop("val_datasets", None)  # runs from before the key was known keep their identity
-    values["generation"].pop("batch_size")  # how many at once, like the micro batch, changes nothing
+        values.pop("val_datasets", None)  # runs that are older than the key keep their identity
+    values["generation"].pop("batch_size")  # like the micro batch, it does not change the result
     metrics = values["evaluation"]["metrics"]
     values["evaluation"]["metrics"] = [content_sha256(Path(name)) if is_local(name) else name for name in metrics]
     for arguments in values["evaluation"]["metric_arguments"].values():
@@ -46,9 +46,9 @@ def identify(recipe: RunRecipe, global_batch: int | None, model_sha256: str | No
 
 
 def _settle_layers(values: dict[str, Any]) -> None:
-    """Leave out keys of adapters whose value is the model's and not known yet; so new ones do not change identities.
+    """Remove adapter keys without a value, so that a new key does not change the identity of older runs.
 
-    LoRA's layers were once q and v by default: older runs, and those without an adapter, keep their identity.
+    The default of LoRA's layers was once q and v: older runs, and those without an adapter, keep their identity.
     """
     for _, key, _ in keys_of_adapters():
         if values[key] is None:
@@ -57,7 +57,7 @@ def _settle_layers(values: dict[str, Any]) -> None:
 
 
 def model_identity(recipe: RunRecipe) -> str | None:
-    """Return the content hash of a local or builtin model; None for one on the hub."""
+    """Return the hash of the content of a local or builtin model; None for a hub model."""
     folder = model_folder(recipe.base_model)
     return None if folder is None else content_sha256(folder)
 

@@ -1,4 +1,4 @@
-"""How the stages of a run are started, and how a training divides its batches over the processes."""
+"""How the stages of a run are launched: their processes, and how a training divides its global batch over them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Launch(Section):
     """How the processes of a stage are started."""
 
     distribution: Distribution
-    processes: int = Field(description="in all, over every machine")
+    processes: int = Field(description="total over all machines")
     device: Literal["cuda", "cpu"]
     config_file: str = Field(description="accelerate config, a file of the run directory")
     zero_stage: int = Field(default=0, description="of DeepSpeed; 0 without it")
-    machines: int = Field(default=1, description="that share the processes evenly")
+    machines: int = Field(default=1, description="each has the same number of processes")
 
     @property
     def processes_per_machine(self) -> int:
-        """How many processes each machine starts."""
+        """The number of processes that each machine starts."""
         return self.processes // self.machines
 
 
@@ -45,12 +45,12 @@ class Batch(Section):
 
     @classmethod
     def of(cls, recipe: TrainRecipe, processes: int, pairs: int) -> Batch:
-        """Return the arithmetic for a training.
+        """Return the arithmetic of a training.
 
         Args:
             recipe: of the training.
-            processes: that train.
-            pairs: dialogue-summary pairs.
+            processes: number of processes that train.
+            pairs: number of dialogue-summary pairs.
         """
         each_step = global_batch(recipe, processes)
         per_epoch = math.ceil(pairs / each_step)
@@ -66,17 +66,17 @@ class Batch(Section):
 
 
 def global_batch(recipe: TrainRecipe, processes: int) -> int:
-    """Return the pairs that each optimizer step of a training sees."""
+    """Return the number of pairs in each optimizer step of a training."""
     return recipe.micro_batch_size * recipe.gradient_accumulation_steps * processes
 
 
 @dataclass(frozen=True)
 class StageGroup:
-    """Stages that one start of the processes serves.
+    """Consecutive stages that the same processes run.
 
     Args:
-        names: in their order.
-        launch: how the processes are started; None for a stage that the command runs itself.
+        names: in the order of the stages.
+        launch: how the processes are started; None for a stage that runs in the command's own process.
     """
 
     names: tuple[StageName, ...]
@@ -84,12 +84,12 @@ class StageGroup:
 
 
 def stage_groups(train: Launch | None, predict: Launch, todo: Sequence[str] | None = None) -> list[StageGroup]:
-    """Return the stages of a run in their order, those that are launched alike together.
+    """Return the stages of a run in order, grouped by launch.
 
     Args:
         train: launch of the training; None for a prompted model.
         predict: launch of the prediction.
-        todo: the stages to return; all by default.
+        todo: the stages to return; default: all.
     """
     launches: list[tuple[StageName, Launch | None]] = [("predict", predict), ("evaluate", None), ("report", None)]
     if train is not None:

@@ -1,4 +1,4 @@
-"""The model of a run: its family, its size, and what is trained of it."""
+"""The model of a run: its family, its size, and which of its weights are trained."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def planned_adapter(recipe: TrainRecipe, folder: Path | None) -> Adapter | None:
 
     Args:
         recipe: paths resolved.
-        folder: of the model's files; None while it is on the hub only.
+        folder: of the model's files; None if it is not downloaded yet.
     """
     return adapter_of(recipe, layer_names(known_config(recipe.base_model, folder)))
 
 
 def parameters_of(recipe: RunRecipe, folder: Path | None) -> Parameters | None:
-    """Return how many weights the model of a recipe has and trains; None where its sizes cannot be told.
+    """Return how many weights the model of a recipe has and trains; None if its sizes are not known.
 
     Args:
         recipe: paths resolved.
-        folder: of the model's files; None while it is on the hub only.
+        folder: of the model's files; None if it is not downloaded yet.
     """
     shape = shape_of(recipe.base_model, folder)
     if shape is None:
@@ -47,7 +47,7 @@ def parameters_of(recipe: RunRecipe, folder: Path | None) -> Parameters | None:
 
 
 def model_of(recipe: RunRecipe, folder: Path, revision: str | None, content_sha256: str | None) -> Model:
-    """Return the model of a run, whose files are on this machine.
+    """Return the model of a run whose files are on this machine.
 
     Args:
         recipe: of the run, paths resolved.
@@ -56,7 +56,7 @@ def model_of(recipe: RunRecipe, folder: Path, revision: str | None, content_sha2
         content_sha256: over the files of a local model.
 
     Raises:
-        ModelError: the model is of another family.
+        ModelError: the model belongs to an unknown family.
     """
     config = config_of(folder)
     family = family_of(config)
@@ -73,14 +73,14 @@ def model_of(recipe: RunRecipe, folder: Path, revision: str | None, content_sha2
 
 
 def problems_of_model(recipe: RunRecipe, folder: Path | None) -> list[tuple[str, str]]:
-    """Return what a recipe asks of its model that this cannot do: the key of the recipe, and why.
+    """Return what a recipe asks that its model cannot do: the key of the recipe, and why.
 
     Args:
         recipe: paths resolved.
-        folder: of the model's files; None while it is on the hub only.
+        folder: of the model's files; None if it is not downloaded yet.
 
     Raises:
-        InputError: one of the files is far larger than such a file can be, or is something else.
+        InputError: one of the files is far too large for its kind, or is not a regular file.
     """
     config = known_config(recipe.base_model, folder)
     found = [] if folder is None else misfits(facts_of(folder), recipe)
@@ -88,16 +88,16 @@ def problems_of_model(recipe: RunRecipe, folder: Path | None) -> list[tuple[str,
     if config is None or family_of(config) is None or adapter is None:
         return found
     wrong = wrong_targets(adapter, config, recipe.base_model, folder)
-    # A default has no place in the file.
+    # A default has no position in the file.
     return [*found, *((key if getattr(recipe, key) is not None else "adapter", message) for key, message in wrong)]
 
 
 def known_config(base_model: str, folder: Path | None) -> Mapping[str, Any] | None:
-    """Return what is known of a model's config.json; None for one that is on the hub and not a known one.
+    """Return what is known of a model's config.json; None for a hub model that is not built in.
 
     Args:
-        base_model: the recipe's name of it.
-        folder: of its files; None while it is on the hub only.
+        base_model: the model's name in the recipe.
+        folder: of its files; None if it is not downloaded yet.
     """
     if folder is not None:
         return config_of(folder)

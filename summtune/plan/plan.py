@@ -1,28 +1,24 @@
-"""The plan: what a run will do, resolved once and written down; nothing downstream reads the recipe file."""
+"""The plan: what a run will do, resolved once and written to plan.json; later stages never read the recipe file."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from summtune.base.errors import RunDirectoryError
-from summtune.base.files import check_regular
 from summtune.generation.generator import GeneratorName
 from summtune.plan.beginning import Beginning, Model, Origin, PromptData, TrainData
 from summtune.plan.launch import Batch, Launch, StageGroup, stage_groups
 from summtune.recipe.adapters import Adapter, Quantization
 from summtune.recipe.keys import CompareRecipe, PromptRecipe, TrainRecipe
 from summtune.recipe.sections import EvaluationSettings, Section
-
-FORMAT = 2
-"""Of ``plan.json``; a run directory of another format is refused."""
+from summtune.runs.run_plan import PLAN_FILE, read_plan_file
 
 
 class _Plan(Origin):
-    """What the plans of all kinds say."""
+    """What plans of all kinds have in common."""
 
     format: Literal[2] = 2
     kind: Literal["prompt", "train", "compare", "scored"]
@@ -42,7 +38,7 @@ class _OfRun(_Plan):
 
 
 class PromptPlan(_OfRun):
-    """What the stages of a prompted model need to know."""
+    """What the stages of a prompted model need."""
 
     kind: Literal["prompt"] = "prompt"
     recipe: PromptRecipe
@@ -50,25 +46,25 @@ class PromptPlan(_OfRun):
 
     @property
     def stages(self) -> list[StageGroup]:
-        """All stages, those that are launched alike together."""
+        """All stages, grouped by launch."""
         return stage_groups(None, self.predict)
 
 
 class TrainPlan(_OfRun):
-    """What the stages of a training need to know."""
+    """What the stages of a training need."""
 
     kind: Literal["train"] = "train"
     recipe: TrainRecipe
     data: TrainData
     train: Launch = Field(description="how the training is started")
     batch: Batch
-    adapter: Adapter | None = Field(discriminator="method", description="that is trained; None for all weights")
-    quantization: Quantization | None = Field(description="of the frozen weights under an adapter; None: as they are")
-    deepspeed: dict[str, Any] | None = Field(description="the DeepSpeed config, as it is given to DeepSpeed")
+    adapter: Adapter | None = Field(discriminator="method", description="to train; None to train all weights")
+    quantization: Quantization | None = Field(description="of the frozen weights under an adapter; None without")
+    deepspeed: dict[str, Any] | None = Field(description="the DeepSpeed config that DeepSpeed reads; None without")
 
     @property
     def stages(self) -> list[StageGroup]:
-        """All stages, those that are launched alike together."""
+        """All stages, grouped by launch."""
         return stage_groups(self.train, self.predict)
 
 
@@ -93,8 +89,8 @@ class Scoring(Section):
     """What `summtune evaluate` scored."""
 
     evaluation: EvaluationSettings
-    predictions: str = Field(description="file of the outputs, - for standard input")
-    references: str | None = Field(description="data sets they were matched with; None where the file held them")
+    predictions: str = Field(description="file with the outputs; - for standard input")
+    references: str | None = Field(description="data sets they were matched with; None if the file contains them")
 
 
 class ScoredPlan(_Plan):
@@ -110,17 +106,17 @@ _PLAN: TypeAdapter[Plan] = TypeAdapter(Annotated[Plan, Field(discriminator="kind
 
 
 def origin_of(plan: Plan) -> Origin:
-    """Return when and with what a run or a comparison was begun."""
+    """Return when and with which software a run or a comparison began."""
     return Origin(**{name: getattr(plan, name) for name in Origin.model_fields})
 
 
 def beginning_of(plan: RunPlan) -> Beginning:
-    """Return what a run learned when it began."""
+    """Return what a run recorded when it began."""
     return Beginning(**{name: getattr(plan, name) for name in Beginning.model_fields})
 
 
 def launch_of(plan: RunPlan, stage: str) -> Launch:
-    """Return how the processes of a stage of workers are started."""
+    """Return how the worker processes of a stage are started."""
     launch = next((group.launch for group in plan.stages if stage in group.names), None)
     assert launch is not None, f"no worker runs the stage {stage!r}"
     return launch
@@ -131,26 +127,19 @@ def read_plan(run_dir: Path) -> Plan:
 
     Raises:
         InputError: ``plan.json`` is not a regular file.
-        OSError: there is none.
-        RunDirectoryError: a version of summtune with another format wrote it, or it was damaged since.
+        OSError: it does not exist.
+        RunDirectoryError: another version of summtune wrote it in another format, or it is damaged.
     """
-    path = run_dir / "plan.json"
-    check_regular(path)
-    text = path.read_bytes()
-    written = _format(text)
-    if written is not None and written != FORMAT:
-        raise RunDirectoryError(
-            f"another version of summtune wrote this run directory (got format {written} in {path}, this version "
-            f"reads format {FORMAT}); read it with that version, or give the recipe another --output-dir"
-        )
+    path = run_dir / PLAN_FILE
+    text = read_plan_file(path)
     try:
         return _PLAN.validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "all of it"
         raise RunDirectoryError(
-            f"{path} is not a plan of this version of summtune (got {where}: {first['msg']}); restore it, or give the "
-            "recipe another --output-dir"
+            f"{path} is not a valid plan for this version of summtune (got {where}: {first['msg']}); restore it, or "
+            "choose another --output-dir"
         ) from None
 
 
@@ -158,19 +147,9 @@ def read_run_plan(run_dir: Path) -> RunPlan:
     """Return the plan of a prompted or trained model; see `read_plan`.
 
     Raises:
-        RunDirectoryError: the directory holds a comparison or scored outputs.
+        RunDirectoryError: the directory contains a comparison or scored outputs.
     """
     plan = read_plan(run_dir)
     if isinstance(plan, (PromptPlan, TrainPlan)):
         return plan
     raise RunDirectoryError(f"not the run of a model (got kind {plan.kind} in {run_dir}); name a prompt or train run")
-
-
-def _format(text: bytes) -> int | None:
-    """Return the format that a ``plan.json`` names; None where it names none."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    number = value.get("format") if isinstance(value, dict) else None
-    return number if type(number) is int else None

@@ -1,4 +1,4 @@
-"""Reads, checks and divides the data of a run before anything is started."""
+"""Prepares the data of a run: reads, checks and splits it before anything is started."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from summtune.runs.records import Dialogue
 from summtune.runs.run_directory import DATA_FILES
 
 LEAKAGE_EXAMPLES = 5
-"""Test dialogues that the plan names among those that are trained on."""
+"""How many of the leaked test dialogues the plan names."""
 
 
 def prepare_data(recipe: RunRecipe, into: Path, warn: Callable[[str], None]) -> PromptData | TrainData:
-    """Write the dialogues of each role below ``into`` and return what the plan says of them.
+    """Write the dialogues of each role below ``into`` and return what the plan records about them.
 
     Args:
         recipe: paths resolved.
-        into: folder that gets ``data/*.jsonl``.
-        warn: called with what a person should know: grouped rows, test dialogues that are trained on or are among the
-            exemplars, references that ROUGE cannot read.
+        into: folder in which ``data/*.jsonl`` is written.
+        warn: called with each warning: grouped rows, test dialogues that are also in the train data or the exemplars,
+            references that ROUGE cannot read.
 
     Raises:
-        DataError: a data set cannot be read, a row cannot be used, or too little is left.
+        DataError: a data set cannot be read, a row cannot be used, or too little data is left.
     """
     match recipe:
         case PromptRecipe():
@@ -83,7 +83,7 @@ def _train_data(recipe: TrainRecipe, into: Path, warn: Callable[[str], None]) ->
     leakage: dict[Literal["train", "validation"], LeakedDialogues] = {"train": _leakage("train", test, train, warn)}
     if validation.dialogues:
         leakage["validation"] = _leakage("validation", test, validation, warn)
-    # Before the training and not only with the scores: another tokenizer makes another run.
+    # Before the training and not only with the scores, because another tokenizer makes it another run.
     _warn_of_unread_letters(recipe, test, warn)
     return TrainData(
         test=_write(test, into),
@@ -96,7 +96,7 @@ def _train_data(recipe: TrainRecipe, into: Path, warn: Callable[[str], None]) ->
 
 @dataclass(frozen=True)
 class _Role:
-    """The dialogues of one role, and what was read for it."""
+    """The dialogues of one role, and the data sets that were read for it."""
 
     role: str
     dialogues: Sequence[Dialogue]
@@ -130,7 +130,7 @@ def _overlap(validation: _Role, train: _Role, warn: Callable[[str], None]) -> Le
     found = find_leakage(validation.dialogues, train.dialogues)
     if found.count:
         warn(
-            f"{found.count} of {found.of} validation dialogues are also in the train data, wholly or nearly; the "
+            f"{found.count} of {found.of} validation dialogues are also in the training data, exactly or nearly; the "
             f"evaluation loss is lower than on new dialogues (for instance {_named(found)})"
         )
     return found
@@ -144,9 +144,9 @@ def _warn_of_unread_letters(recipe: RunRecipe, test: _Role, warn: Callable[[str]
 
 
 def find_leakage(tests: Sequence[Dialogue], training: Sequence[Dialogue]) -> LeakedDialogues:
-    """Return how many of the ``tests`` are, wholly or nearly, in ``training``.
+    """Return how many of the ``tests`` are also in ``training``, exactly or nearly.
 
-    The examples name the training dialogue that has most of the test dialogue, and how much
+    Each example names the training dialogue that contains most of the test dialogue, and how much of it
     (`summtune.data.leakage.near_copies`).
     """
     best: dict[int, NearCopy] = {}
@@ -161,10 +161,10 @@ def find_leakage(tests: Sequence[Dialogue], training: Sequence[Dialogue]) -> Lea
 
 
 def _leakage_sentence(role: str, found: LeakedDialogues) -> str:
-    where = "among the exemplars" if role == "exemplars" else f"in the {role} data"
+    where = {"exemplars": "among the exemplars", "train": "in the training data"}.get(role, f"in the {role} data")
     return (
-        f"{found.count} of {found.of} test dialogues are also {where}, wholly or nearly; the scores are not to "
-        f"be trusted (for instance {_named(found)})"
+        f"{found.count} of {found.of} test dialogues are also {where}, exactly or nearly; do not trust the scores "
+        f"(for instance {_named(found)})"
     )
 
 
@@ -173,7 +173,7 @@ def _named(found: LeakedDialogues) -> str:
 
 
 def count_pairs(recipe: TrainRecipe) -> int | None:
-    """Return the dialogue-summary pairs that a training recipe trains on; None while they are on the hub only.
+    """Return the number of dialogue-summary pairs of a training; None if the data is not downloaded yet.
 
     Raises:
         DataError: the data cannot be used.
@@ -185,15 +185,15 @@ def count_pairs(recipe: TrainRecipe) -> int | None:
 
 
 def split_validation(dialogues: Sequence[Dialogue], size: float, seed: int) -> tuple[list[Dialogue], list[Dialogue]]:
-    """Return (training, validation) dialogues, each in their original order.
+    """Return (training, validation) dialogues, each in the original order.
 
     Args:
-        dialogues: all of them.
-        size: dialogues held out, or their share when below 1.
-        seed: decides which.
+        dialogues: to split.
+        size: number of validation dialogues, or their share if below 1.
+        seed: of the random choice of validation dialogues.
 
     Raises:
-        DataError: nothing would be left to train on, or to validate with.
+        DataError: no training or no validation dialogues would be left.
     """
     count = int(size) if size >= 1 else round(size * len(dialogues))
     if size > 0 and not 0 < count < len(dialogues):
@@ -217,8 +217,6 @@ def _tell(each: _Role, warn: Callable[[str], None]) -> None:
     if reading.skipped_sentence:
         warn(f"{role}: {reading.skipped_sentence}")
     if reading.repeated_ids:
-        warn(f"{role}: {repeated_sentence(reading.repeated_ids)}; their summaries count as further references of it")
+        warn(f"{role}: {repeated_sentence(reading.repeated_ids)}; their summaries count as further references")
     if reading.doubled_references:
-        warn(
-            f"{role}: {reading.doubled_references} rows repeat a dialogue and its summary word for word, and count once"
-        )
+        warn(f"{role}: {reading.doubled_references} rows repeat a dialogue and its summary exactly; each counts once")

@@ -1,4 +1,4 @@
-"""Turns a recipe into the draft of a plan: defaults filled in, paths absolute, devices counted, launches decided."""
+"""Resolves a recipe into the draft of a plan: defaults filled in, paths absolute, devices and launches decided."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def resolve(
         path: the file.
         sets: ``--set`` assignments.
         output_dir: the run directory; default: the recipe's, else one below ``outputs``.
-        document: what the file would hold, where there is none.
+        document: the content of the recipe, if it does not come from a file.
 
     Raises:
-        InputError: something in the recipe, or a file that it names, is wrong.
+        InputError: the recipe, or a file that it names, cannot be used.
     """
     match checked := check(path, sets, document):
         case CheckedRun():
@@ -65,15 +65,15 @@ def draft_of(checked: CheckedRun, output_dir: Path | None = None, below: Path | 
     Args:
         checked: the recipe.
         output_dir: the run directory; default: the recipe's, else one below ``outputs``.
-        below: of a comparison, the folder that gets the run directories of its systems.
+        below: the folder of the run directories, for a system of a comparison.
     """
     loaded, recipe = checked.loaded, checked.recipe
     folder = model_folder(recipe.base_model)
     adapter = None
     if isinstance(recipe, TrainRecipe):
         adapter = planned_adapter(recipe, folder)
-        recipe = with_layers(recipe, adapter)  # so that layers left out and layers written out are one experiment
-    gpus = () if recipe.launcher == "slurm" else tuple(visible_gpus())  # a login node's are not those that train
+        recipe = with_layers(recipe, adapter)  # so that default layers have the same identity as explicit ones
+    gpus = () if recipe.launcher == "slurm" else tuple(visible_gpus())  # a login node's GPUs do not train
     train, predict = _launches(recipe, checked.deepspeed, gpus)
     content = model_identity(recipe)
     each_step = global_batch(recipe, train.processes) if isinstance(recipe, TrainRecipe) else None
@@ -81,7 +81,7 @@ def draft_of(checked: CheckedRun, output_dir: Path | None = None, below: Path | 
     run_dir = _run_dir(loaded, identity, output_dir, recipe.output_dir, below)
     if recipe.launcher == "slurm" and not fits_script(str(run_dir)):
         raise InputError(
-            "the run directory of a Slurm job has no quotes, backslashes or control characters in its path (got "
+            "the run directory of a Slurm job must not have quotes, backslashes or control characters in its path (got "
             f"{run_dir}); choose another --output-dir"
         )
     shared: dict[str, Any] = {
@@ -129,7 +129,7 @@ def _run_dir(
 
 
 def _launches(recipe: RunRecipe, deepspeed: dict[str, Any] | None, gpus: Sequence[Gpu]) -> tuple[Launch, Launch]:
-    """Return how training and prediction are started; a prompt recipe has no use for the first."""
+    """Return how training and prediction are launched; a prompt recipe does not use the first."""
     machines, devices = recipe.num_machines, len(gpus)
     if recipe.launcher == "slurm":
         slurm = recipe.slurm or Slurm()
@@ -138,8 +138,8 @@ def _launches(recipe: RunRecipe, deepspeed: dict[str, Any] | None, gpus: Sequenc
     if recipe.launcher == "local" and devices and processes > machines * devices:
         where = "visible" if machines == 1 else f"on {machines} machines with {devices} each"
         raise InputError(
-            f"num_processes exceeds the visible devices (got {processes}, {machines * devices} {where}); write "
-            f"{machines * devices}, or remove it to use them all"
+            f"num_processes exceeds the visible devices (got {processes}, {machines * devices} {where}); set it to "
+            f"{machines * devices}, or remove it to use all of them"
         )
     predict = Launch(
         distribution="data_parallel" if processes > 1 else "none",

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias
 from typing_extensions import assert_never
 
 from summtune.recipe.families.facts import LayerNames
-from summtune.recipe.keys import AdapterName, TrainRecipe
+from summtune.recipe.keys import AdapterName, TrainingSettings, TrainRecipe
 from summtune.recipe.sections import Section
 
 
@@ -55,7 +55,7 @@ class Lora(Section):
     rslora: bool
 
     @classmethod
-    def of(cls, recipe: TrainRecipe, names: LayerNames | None) -> Lora:
+    def of(cls, recipe: TrainingSettings, names: LayerNames | None) -> Lora:
         """Return the adapter of a recipe; the queries and values of the model's attention by default."""
         targets = recipe.lora_target_modules
         if targets is None:
@@ -107,7 +107,7 @@ class Ia3(Section):
     feedforward: list[str]
 
     @classmethod
-    def of(cls, recipe: TrainRecipe, names: LayerNames | None) -> Ia3:
+    def of(cls, recipe: TrainingSettings, names: LayerNames | None) -> Ia3:
         """Return the adapter of a recipe; by default on what the paper scales: keys, values, and the feed-forward layer
         behind its activation.
 
@@ -188,7 +188,7 @@ def meaning(name: AdapterName | None) -> Meaning:
             assert_never(name)
 
 
-def adapter_of(recipe: TrainRecipe, names: LayerNames | None) -> Adapter | None:
+def adapter_of(recipe: TrainingSettings, names: LayerNames | None) -> Adapter | None:
     """Return the adapter that a recipe trains; None where it trains all weights.
 
     Args:
@@ -199,7 +199,7 @@ def adapter_of(recipe: TrainRecipe, names: LayerNames | None) -> Adapter | None:
     return None if method is None else method.of(recipe, names)
 
 
-def quantization_of(recipe: TrainRecipe) -> Quantization | None:
+def quantization_of(recipe: TrainingSettings) -> Quantization | None:
     """Return how a recipe stores the frozen weights; None where they are stored as they are."""
     return meaning(recipe.adapter).quantization
 
@@ -210,12 +210,12 @@ def with_layers(recipe: TrainRecipe, adapter: Adapter | None) -> TrainRecipe:
     return recipe.model_copy(update=known)
 
 
-def keys_of_adapters() -> Iterator[tuple[str, str, Callable[[TrainRecipe], bool]]]:
+def keys_of_adapters() -> Iterator[tuple[str, str, Callable[[TrainingSettings], bool]]]:
     """Yield for each key of an adapter the adapter's name, the key, and whether a recipe ignores it."""
     for method in METHODS:
         name: str = method.model_fields["method"].default
 
-        def unread(recipe: TrainRecipe, method: type[Adapter] = method) -> bool:
+        def unread(recipe: TrainingSettings, method: type[Adapter] = method) -> bool:
             return meaning(recipe.adapter).method is not method
 
         for key in method.KEYS:

@@ -12,8 +12,8 @@ from typing import Any
 
 from summtune.base.errors import InputError
 from summtune.recipe.document import Document
+from summtune.recipe.ineffective import SECTIONS
 from summtune.recipe.overriding import Setting
-from summtune.recipe.rules import SECTIONS
 from summtune.recipe.yaml_reader import read_yaml, read_yaml_value
 
 # JSON does not escape these characters; in YAML they end a line, or are not allowed.

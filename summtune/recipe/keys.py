@@ -30,6 +30,11 @@ Such keys are no part of the identity of a run, so that a repeated experiment fi
 """
 _KIND = "prompt a model, train one, or compare the results of recipes."
 _DATASETS = "Training data; for prompts, where exemplars come from."
+# Keys that a training has without a model too.
+_SEQUENCE_LEN: Any = Field(default=512, ge=16, le=65_536, description="Maximum tokens of a prompt.")
+_BF16: Any = Field(
+    default="auto", description="Compute in bfloat16; auto: if the hardware supports it. fp16 overflows in T5."
+)
 
 
 class _EveryRecipe(Section):
@@ -60,7 +65,7 @@ class _RunRecipe(_EveryRecipe):
     )
 
     # Lengths
-    sequence_len: int = Field(default=512, ge=16, le=65_536, description="Maximum tokens of a prompt.")
+    sequence_len: int = _SEQUENCE_LEN
     long_dialogues: Literal["truncate_end", "truncate_start", "drop"] = Field(
         default="truncate_end",
         description="What to do with a dialogue whose prompt exceeds sequence_len: cut its end, cut its start, or "
@@ -68,9 +73,7 @@ class _RunRecipe(_EveryRecipe):
     )
 
     # Training
-    bf16: bool | Literal["auto"] = Field(
-        default="auto", description="Compute in bfloat16; auto: if the hardware supports it. fp16 overflows in T5."
-    )
+    bf16: bool | Literal["auto"] = _BF16
 
     # Launching
     num_processes: Annotated[int | None, EXECUTION] = Field(
@@ -99,15 +102,10 @@ class PromptRecipe(_RunRecipe):
     exemplars: Exemplars = Field(default=Exemplars(), description="How the examples are chosen.")
 
 
-class TrainRecipe(_RunRecipe):
-    """Fine-tunes a model, fully or with an adapter, and prompts what comes out."""
-
-    kind: Literal["train"] = Field(description=_KIND)
+class TrainingSettings(Section):
+    """How a training goes, apart from the model and the data: all that its memory depends on, and more."""
 
     # Data
-    datasets: list[DatasetSource] = Field(
-        min_length=1, description=_DATASETS, examples=[[{"path": "builtin/dialogues"}]]
-    )
     val_set_size: int | float = Field(
         default=0,
         ge=0,
@@ -120,9 +118,11 @@ class TrainRecipe(_RunRecipe):
     )
 
     # Lengths
+    sequence_len: int = _SEQUENCE_LEN
     target_len: int = Field(default=128, ge=4, le=8192, description="Maximum tokens of a summary in training.")
 
     # Training
+    bf16: bool | Literal["auto"] = _BF16
     adapter: AdapterName | None = Field(
         default=None,
         description="Train an adapter instead of all weights. lora: low-rank matrices; qlora: the same on a 4-bit base "
@@ -160,12 +160,6 @@ class TrainRecipe(_RunRecipe):
     )
     num_epochs: int | float = Field(default=3, gt=0, le=10_000, description="Passes over the data.")
     max_steps: int | None = Field(default=None, ge=1, description="Optimizer steps, instead of epochs.")
-    learning_rate: float = Field(
-        gt=0,
-        le=10,
-        description="Peak learning rate. About 1e-4 for all weights, 1e-3 for LoRA, 3e-3 for (IA)³.",
-        examples=[1e-4],
-    )
     lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt"] = Field(
         default="linear", description="How the learning rate decays after the warm-up."
     )
@@ -224,6 +218,27 @@ class TrainRecipe(_RunRecipe):
     def validates(self) -> bool:
         """Whether there is validation data: held out, or separate."""
         return self.val_set_size > 0 or self.val_datasets is not None
+
+
+class _TrainRecipe(_RunRecipe):
+    # Data
+    datasets: list[DatasetSource] = Field(
+        min_length=1, description=_DATASETS, examples=[[{"path": "builtin/dialogues"}]]
+    )
+
+    # Training
+    learning_rate: float = Field(
+        gt=0,
+        le=10,
+        description="Peak learning rate. About 1e-4 for all weights, 1e-3 for LoRA, 3e-3 for (IA)³.",
+        examples=[1e-4],
+    )
+
+
+class TrainRecipe(TrainingSettings, _TrainRecipe):  # in this order: the keys of the last base come first
+    """Fine-tunes a model, fully or with an adapter, and prompts what comes out."""
+
+    kind: Literal["train"] = Field(description=_KIND)
 
 
 class CompareRecipe(_EveryRecipe):

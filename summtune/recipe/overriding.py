@@ -15,9 +15,9 @@ from typing import Any, TypeAlias
 
 from summtune.base.errors import InputError
 from summtune.recipe.document import Document, KeyPath, key_path
+from summtune.recipe.ineffective import Ineffective, are_alternatives, ineffective, no_effect
 from summtune.recipe.keys import KINDS_OF
 from summtune.recipe.parsing import known_keys, parse, unknown_key
-from summtune.recipe.rules import Ineffective, are_alternatives, ineffective, no_effect
 from summtune.recipe.yaml_reader import read_yaml_value
 
 Reader: TypeAlias = Callable[[Mapping[str, Any]], Iterable[Ineffective]]

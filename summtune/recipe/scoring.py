@@ -10,9 +10,10 @@ from pydantic import Field
 
 from summtune.base.errors import RecipeError
 from summtune.recipe.document import Document
+from summtune.recipe.ineffective import Ineffective, unread_evaluation
 from summtune.recipe.overriding import Setting, with_sets
 from summtune.recipe.parsing import parse_keys
-from summtune.recipe.rules import Ineffective, evaluation_problems, unread_evaluation
+from summtune.recipe.rules import evaluation_problems
 from summtune.recipe.sections import DatasetSource, EvaluationSettings, Section
 
 

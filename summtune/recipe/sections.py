@@ -8,15 +8,15 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
+
+from summtune.base.strict import StrictModel
 
 Tokenizer = Literal["rouge", "unicode", "character"]
 
 
-class Section(BaseModel):
-    """A part of a recipe: strict types, no unknown keys, finite numbers, immutable."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+class Section(StrictModel):
+    """A part of a recipe or of a plan."""
 
 
 class DatasetSource(Section):

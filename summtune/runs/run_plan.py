@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from summtune.base.strict import Count
+from summtune.base.errors import RunDirectoryError
+from summtune.base.files import check_regular
+from summtune.base.strict import Count, read_model
 
 PLAN_FILE = "plan.json"
+FORMAT = 2
+"""Of ``plan.json``; a run directory of another format is refused."""
 
 
 class _View(BaseModel):
@@ -46,12 +52,6 @@ class LaunchView(_View):
     device: Literal["cuda", "cpu"]
 
 
-class StageView(_View):
-    """A stage; without a launch it ran in the command's own process."""
-
-    launch: LaunchView | None = None
-
-
 class ModelView(_View):
     """The model of a run: its family, its folder on this machine, and its revision on the hub."""
 
@@ -60,7 +60,7 @@ class ModelView(_View):
     revision: str | None = None
 
 
-class RunPlan(_View):
+class PlanView(_View):
     """What is shown of a plan.
 
     Args:
@@ -73,7 +73,6 @@ class RunPlan(_View):
         versions: by package.
         data: the dialogues.
         batch: the batch arithmetic, by its terms; None without training.
-        stages: of the run.
         train: how the training was launched; None without one.
         predict: how the prediction was launched, likewise.
         model: None if no model was run.
@@ -88,7 +87,6 @@ class RunPlan(_View):
     versions: dict[str, str] = Field(default={})
     data: DataView = DataView()
     batch: dict[str, Count | None] | None = None
-    stages: tuple[StageView, ...] = ()
     train: LaunchView | None = None
     predict: LaunchView | None = None
     model: ModelView | None = None
@@ -96,5 +94,45 @@ class RunPlan(_View):
     @property
     def devices(self) -> set[str]:
         """Kinds of device that its processes ran on."""
-        launches = (self.train, self.predict, *(stage.launch for stage in self.stages))
-        return {launch.device for launch in launches if launch is not None}
+        return {launch.device for launch in (self.train, self.predict) if launch is not None}
+
+
+def read_plan_view(path: Path) -> PlanView:
+    """Return what is shown of a ``plan.json``.
+
+    Raises:
+        InputError: it is not a regular file.
+        OSError: there is no such file.
+        RunDirectoryError: a version of summtune with another format wrote it, or it is damaged.
+    """
+    read_plan_file(path)
+    return read_model(PlanView, path)
+
+
+def read_plan_file(path: Path) -> bytes:
+    """Return the content of a ``plan.json`` of this version's format.
+
+    Raises:
+        InputError: it is not a regular file.
+        OSError: there is no such file.
+        RunDirectoryError: a version of summtune with another format wrote it.
+    """
+    check_regular(path)
+    content = path.read_bytes()
+    written = _format(content)
+    if written is not None and written != FORMAT:
+        raise RunDirectoryError(
+            f"another version of summtune wrote this run directory (got format {written} in {path}, this version "
+            f"reads format {FORMAT}); read it with that version, or give the recipe another --output-dir"
+        )
+    return content
+
+
+def _format(text: bytes) -> int | None:
+    """Return the format that a ``plan.json`` names; None if it does not name one."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    number = value.get("format") if isinstance(value, dict) else None
+    return number if type(number) is int else None

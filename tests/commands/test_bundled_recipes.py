@@ -1,4 +1,4 @@
-"""The recipes that come along are listed and copied."""
+"""The bundled recipes are listed and copied."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from summtune.commands.bundled_recipes import copy_recipe, list_recipes
 from summtune.recipe.loading import load_recipe
 
 
-def test_every_recipe_is_listed_with_what_it_does():
+def test_every_recipe_is_listed_with_its_purpose():
     listed = {path.name: purpose for path, purpose in list_recipes()}
     assert {"zero_shot.yaml", "one_shot.yaml", "few_shot.yaml", "full_ft.yaml", "lora.yaml"} <= set(listed)
     assert {"compare.yaml", "compare_150.yaml"} <= set(listed)
@@ -17,7 +17,7 @@ def test_every_recipe_is_listed_with_what_it_does():
 
 
 @pytest.mark.parametrize("name", ["lora", "lora.yaml"])
-def test_a_copy_is_the_recipe(tmp_path, monkeypatch, name):
+def test_a_copy_equals_the_bundled_recipe(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     (written,) = copy_recipe(name, None)
     assert written.read_bytes() == (package_path("recipes") / "lora.yaml").read_bytes()
@@ -32,7 +32,7 @@ def test_a_recipe_of_a_larger_model_is_listed_and_copied_by_its_folder(tmp_path)
     assert written.read_bytes() == (folder / "flan-t5-xxl" / "lora.yaml").read_bytes()
 
 
-def test_a_copied_comparison_brings_its_recipes(tmp_path):
+def test_copying_a_comparison_also_copies_its_recipes(tmp_path):
     written = copy_recipe("compare", tmp_path / "mine.yaml")
     assert {path.name for path in written} == {
         "mine.yaml", "zero_shot.yaml", "one_shot.yaml", "few_shot.yaml", "full_ft.yaml", "lora.yaml",
@@ -41,18 +41,16 @@ def test_a_copied_comparison_brings_its_recipes(tmp_path):
     assert load_recipe(tmp_path / "lora.yaml").recipe.adapter == "lora"
 
 
-def test_an_unknown_recipe_is_told_with_the_nearest(tmp_path):
+def test_an_unknown_recipe_is_refused_with_the_nearest_name(tmp_path):
     with pytest.raises(
         InputError, match=r"no such recipe \(got 'lroa'\), did you mean lora\?; `summtune recipes` lists"
     ):
         copy_recipe("lroa", tmp_path / "a.yaml")
 
 
-def test_nothing_is_overwritten_and_nothing_half_copied(tmp_path):
+def test_an_existing_file_is_not_overwritten_and_nothing_is_copied(tmp_path):
     (tmp_path / "lora.yaml").write_text("mine")
-    with pytest.raises(
-        InputError, match=r"a file is already there \(got .*lora.yaml\); choose another place with --to"
-    ):
+    with pytest.raises(InputError, match=r"the file already exists \(got .*lora.yaml\); choose another path with --to"):
         copy_recipe("compare", tmp_path / "compare.yaml")
     assert [entry.name for entry in tmp_path.iterdir()] == ["lora.yaml"]
     assert (tmp_path / "lora.yaml").read_text() == "mine"

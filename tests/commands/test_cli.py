@@ -15,7 +15,7 @@ HEAVY = {
 }  # fmt: skip
 
 
-def test_validate_reports_every_file_and_leaves_nothing(summtune, project, everything_in):
+def test_validate_reports_every_file_and_writes_nothing(summtune, project, everything_in):
     (project / "a.yaml").write_text("kind: prompt\nseed: x\nsede: 1\n")
     (project / "b.yaml").write_text("")
     before = everything_in(project)
@@ -29,9 +29,9 @@ def test_validate_reports_every_file_and_leaves_nothing(summtune, project, every
     assert everything_in(project) == before
 
 
-def test_valid_recipes_are_fine(summtune, project):
+def test_validate_reports_valid_recipes(summtune, project):
     done = summtune("validate", "train.yaml", "both.yaml", cwd=project)
-    assert (done.returncode, done.stderr) == (0, "train.yaml: fine\nboth.yaml: fine\n")
+    assert (done.returncode, done.stderr) == (0, "train.yaml: valid\nboth.yaml: valid\n")
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(summtune, project, everything_in):
@@ -51,7 +51,7 @@ def test_a_dry_run_reports_displaced_keys_on_stderr(summtune, project):
     assert "optimizer steps" in done.stdout
 
 
-def test_a_traceback_is_shown_to_those_who_ask(summtune, project):
+def test_debug_shows_the_traceback(summtune, project):
     done = summtune("--debug", "run", "nowhere.yaml", cwd=project)
     assert "Traceback" in done.stderr
     assert "InputError: no recipe at this path (got nowhere.yaml)" in done.stderr
@@ -61,7 +61,7 @@ def test_a_traceback_is_shown_to_those_who_ask(summtune, project):
     "arguments",
     [["--help"], ["--version"], ["validate", str(package_path("recipes/lora.yaml"))], ["schema"], ["recipes"]],
 )
-def test_a_command_that_only_answers_imports_little(arguments, tmp_path):
+def test_light_commands_do_not_import_heavy_libraries(arguments, tmp_path):
     program = (
         "import atexit, json, sys; listing = sys.argv.pop(1)\n"
         "atexit.register(lambda: open(listing, 'w').write(json.dumps(sorted(sys.modules))))\n"
@@ -78,7 +78,7 @@ def test_a_command_that_only_answers_imports_little(arguments, tmp_path):
     assert len(modules) < 450
 
 
-def test_the_schema_is_the_one_beside_the_recipes(summtune):
+def test_the_schema_equals_the_one_next_to_the_recipes(summtune):
     done = summtune("schema")
     assert done.returncode == 0
     assert done.stdout == (package_path("recipes") / "recipe.schema.json").read_text(encoding="utf-8")
@@ -95,7 +95,7 @@ def test_recipes_are_listed_and_copied(summtune, tmp_path):
     assert summtune("validate", "lora.yaml").returncode == 0
     done = summtune("init", "lora")
     assert (done.returncode, done.stderr) == (
-        2, "error: a file is already there (got lora.yaml); choose another place with --to\n",
+        2, "error: the file already exists (got lora.yaml); choose another path with --to\n",
     )  # fmt: skip
     assert [path.name for path in Path(tmp_path).iterdir()] == ["lora.yaml"]
 
@@ -107,7 +107,7 @@ def test_help_names_every_command(summtune):
         assert f" {command} " in done.stdout
 
 
-def test_without_arguments_there_is_help(summtune):
+def test_without_arguments_the_help_is_shown(summtune):
     done = summtune()
     assert "Usage: summtune" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr

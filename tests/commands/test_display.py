@@ -21,7 +21,7 @@ def event(kind, **fields):
     return {"event": kind, "stage": "train", "rank": 0, **fields}
 
 
-def test_stages_messages_and_warnings_are_lines_that_are_not_wrapped(plain):
+def test_stages_messages_and_warnings_are_unwrapped_lines(plain):
     plain.stage("data", "reading and checking " + "x" * 60)
     plain.listener(event("message", text="trains [3,538,944] of 251,116,800"))
     plain.listener(event("warning", text="4 dialogues were cut"))
@@ -32,13 +32,13 @@ def test_stages_messages_and_warnings_are_lines_that_are_not_wrapped(plain):
     ]
 
 
-def test_a_warning_of_several_systems_is_said_once(plain):
+def test_a_warning_of_several_systems_is_printed_once(plain):
     plain.warn("the same")
     plain.listener(event("warning", text="the same"))
     assert text(plain).count("the same") == 1
 
 
-def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(plain, monkeypatch):
+def test_a_log_gets_a_line_every_ten_seconds_and_one_at_the_end(plain, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr("summtune.commands.display.time.monotonic", lambda: clock[0])
     for done in range(1, 31):
@@ -61,7 +61,7 @@ def bars(display):
     return [(task.description, task.completed, task.total) for task in tasks]
 
 
-def test_a_terminal_gets_a_bar_that_ends_with_its_stage(terminal):
+def test_a_terminal_shows_a_bar_until_its_stage_ends(terminal):
     with terminal:
         terminal.listener(event("progress", done=1, total=4, text="loss 2.1"))
         terminal.listener(event("progress", done=4, total=4, text="loss [1.9]"))
@@ -74,7 +74,7 @@ def test_a_terminal_gets_a_bar_that_ends_with_its_stage(terminal):
     assert "loss [1.9]" in text(terminal)
 
 
-def test_a_terminal_is_never_without_a_bar_while_a_stage_runs(terminal):
+def test_a_terminal_always_shows_a_bar_while_a_stage_runs(terminal):
     with terminal:
         terminal.wait("recipe", "reading")
         assert bars(terminal) == [("recipe", 0, None)]
@@ -95,7 +95,7 @@ def test_a_terminal_is_never_without_a_bar_while_a_stage_runs(terminal):
     assert bars(terminal) == []
 
 
-def test_a_comparison_has_a_bar_of_its_systems_above(terminal):
+def test_a_comparison_shows_a_bar_of_its_systems_above(terminal):
     with terminal:
         terminal.systems(0, 5)
         terminal.stage("One-shot", "system 1 of 5")
@@ -108,7 +108,7 @@ def test_a_comparison_has_a_bar_of_its_systems_above(terminal):
         assert bars(terminal) == [("systems", 2, 5), ("predict", 0, None)]
 
 
-def test_what_shows_itself_has_the_terminal_for_itself(terminal):
+def test_a_stage_that_writes_to_the_terminal_itself_gets_no_bar(terminal):
     with terminal:
         terminal.systems(0, 5)
         terminal.stage("data", "reading and checking", shows_itself=True)
@@ -117,7 +117,7 @@ def test_what_shows_itself_has_the_terminal_for_itself(terminal):
         assert bars(terminal) == [("systems", 0, 5), ("predict", 0, None)]
 
 
-def test_a_bar_that_only_waited_leaves_nothing_behind(terminal):
+def test_a_bar_without_a_count_is_removed_at_its_end(terminal):
     with terminal:
         terminal.wait("recipe", "reading")
     before, after = text(terminal).split("reading")[0], text(terminal).split("reading")[-1]
@@ -126,7 +126,7 @@ def test_a_bar_that_only_waited_leaves_nothing_behind(terminal):
     assert "recipe" not in after
 
 
-def test_a_log_hears_nothing_of_waiting(plain):
+def test_a_log_gets_no_line_for_waiting(plain):
     with plain:
         plain.wait("recipe", "reading")
         plain.systems(0, 5)
@@ -135,7 +135,7 @@ def test_a_log_hears_nothing_of_waiting(plain):
 
 
 @pytest.mark.parametrize("width", [40, 60, 80])
-def test_count_and_text_are_whole_on_a_narrow_terminal(width):
+def test_count_and_text_are_complete_on_a_narrow_terminal(width):
     display = TerminalDisplay(SafeConsole(file=io.StringIO(), width=width, height=20, force_terminal=True))
     display.listener(event("progress", done=120, total=1000, text="loss 2.3456, 12.3 dialogues/s"))
     page = SafeConsole(file=io.StringIO(), width=width)
@@ -147,13 +147,13 @@ def test_count_and_text_are_whole_on_a_narrow_terminal(width):
     assert "dialogues/s" in shown
 
 
-def test_wide_names_end_where_others_do(plain):
+def test_names_with_wide_characters_are_right_aligned(plain):
     plain.stage("客服", "system 1 of 2")
     plain.stage("data", "reading")
     assert text(plain).splitlines() == ["     客服  system 1 of 2", "     data  reading"]
 
 
-def test_what_workers_and_names_say_drives_no_terminal(terminal):
+def test_control_characters_of_workers_and_names_are_escaped(terminal):
     hostile = "\x1b]0;x\x07[red]:smile:\x9b2J\n"
     with terminal:
         terminal.stage(hostile, hostile)
@@ -172,7 +172,7 @@ def test_what_workers_and_names_say_drives_no_terminal(terminal):
     assert shown.count("␛]0;x␇[red]:smile:⟨U+009B⟩2J␊") >= 4
 
 
-def test_a_display_of_warnings_says_nothing_else(capsys):
+def test_the_display_of_warnings_prints_nothing_else(capsys):
     with WarningsDisplay(SafeConsole(stderr=True)) as display:
         display.wait("recipe", "reading")
         display.stage("predict", "running")

@@ -31,11 +31,11 @@ def examine(monkeypatch):
     return print_to
 
 
-def test_the_machine_is_said_with_its_problems(examine):
+def test_the_machine_is_shown_with_its_problems(examine):
     assert examine() == "  GPUs  none\n! peft  gone\n        pip install peft\n"
 
 
-def test_what_fits_is_a_table_for_the_recipe(examine):
+def test_the_table_shows_which_configs_fit_the_recipe(examine):
     text = examine(XL, 40)
     assert (
         "google/flan-t5-xl on GPUs of 40 GiB: micro_batch_size 4, sequence_len 1024, target_len 128, "
@@ -47,38 +47,38 @@ def test_what_fits_is_a_table_for_the_recipe(examine):
     assert "by number of GPUs: 1: zero2_offload, 2: zero1, 4: zero1, 8: zero1\n" in text
 
 
-def test_a_machine_that_could_not_train_the_recipe_says_what_fits_too(examine, monkeypatch):
+def test_a_machine_that_cannot_train_the_recipe_shows_the_estimate(examine, monkeypatch):
     monkeypatch.setattr("summtune.plan.checking.missing_for_compiling", lambda: ["g++"])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert "zero3_offload" in examine(package_path("recipes") / "flan-t5-xxl" / "full_ft.yaml", 80)
 
 
-def test_a_path_of_the_recipe_that_leads_nowhere_is_told(examine, project):
+def test_a_missing_path_in_the_recipe_is_reported(examine, project):
     path = project / "train.yaml"
     path.write_text(re.sub("base_model: .*", "base_model: ./nowhere", path.read_text()))
     with pytest.raises(RecipeError, match=r"no model at this path \(got ./nowhere"):
         examine(path, 40)
 
 
-def test_a_model_alone_is_trained_with_the_defaults(examine):
+def test_a_model_without_a_recipe_is_estimated_with_the_defaults(examine):
     text = examine(gpu_memory=80, model="google/flan-t5-large")
     assert "google/flan-t5-large on GPUs of 80 GiB: micro_batch_size 8, sequence_len 512" in text
     assert "google/flan-t5-xxl on GPUs" in examine(XL, 80, "google/flan-t5-xxl")
     assert "google/flan-t5-base on GPUs of 7.5 GiB" in examine(gpu_memory=7.5)
 
 
-def test_nothing_fits_is_said(examine):
+def test_it_is_reported_if_no_config_fits(examine):
     assert "1: nothing fits" in examine(XL, 1)
 
 
-def test_an_adapter_has_its_own_row_alone(examine):
+def test_a_recipe_with_an_adapter_has_one_row(examine):
     text = examine(package_path("recipes") / "flan-t5-xxl" / "lora.yaml", 40)
     assert "lora (adapter: lora)" in text
     assert "zero2" not in text
     assert "all weights" not in text
 
 
-def test_programs_read_json(examine, capsys):
+def test_json_holds_the_machine_and_the_estimates(examine, capsys):
     assert examine(XL, 40, as_json=True) == ""
     said = json.loads(capsys.readouterr().out)
     assert said["machine"][0] == {"name": "GPUs", "value": "none", "problem": None}
@@ -88,17 +88,19 @@ def test_programs_read_json(examine, capsys):
     assert first["bytes"]["total"] == sum(first["bytes"][part] for part in parts)
 
 
-def test_what_cannot_be_estimated_is_told(examine):
-    with pytest.raises(InputError, match=r"depends on the GPU \(got google/flan-t5-xl alone\); add --gpu-memory 40"):
+def test_a_call_without_enough_information_for_an_estimate_is_refused(examine):
+    with pytest.raises(InputError, match=r"needs the memory of the GPU \(got google/flan-t5-xl alone\); add"):
         examine(model="google/flan-t5-xl")
     for size in (0, -1, math.nan, math.inf, 1e308):
-        with pytest.raises(InputError, match=rf"--gpu-memory is a size in GiB \(got {re.escape(f'{size:g}')}\); give"):
+        with pytest.raises(
+            InputError, match=rf"--gpu-memory must be a size in GiB \(got {re.escape(f'{size:g}')}\); give"
+        ):
             examine(gpu_memory=size)
-    with pytest.raises(InputError, match=r"only a training is estimated \(got kind: prompt in .*zero_shot.yaml\)"):
+    with pytest.raises(InputError, match=r"only training is estimated \(got kind: prompt in .*zero_shot.yaml\)"):
         examine(package_path("recipes") / "zero_shot.yaml", 40)
 
 
-def test_the_command_prints_both(summtune):
+def test_the_command_prints_the_machine_and_the_estimates(summtune):
     done = summtune("doctor", "--gpu-memory", "40", "--model", "google/flan-t5-xl")
     assert done.returncode == 0, done.stderr
     assert "Python 3." in done.stdout
@@ -108,9 +110,9 @@ def test_the_command_prints_both(summtune):
     assert "did you mean google/flan-t5-xl?" in wrong.stderr
 
 
-def test_overrides_of_the_recipe_count(examine, capsys):
+def test_overrides_change_the_estimate(examine, capsys):
     text = examine(package_path("recipes") / "lora.yaml", 40, sets=["micro_batch_size=2", "val_set_size=0"])
     assert "on GPUs of 40 GiB: micro_batch_size 2, " in text
     assert "--set val_set_size=0 displaces early_stopping_patience of " in capsys.readouterr().err
-    with pytest.raises(InputError, match=r"got seed=1 without one\); name the recipe"):
+    with pytest.raises(InputError, match=r"got seed=1 alone\); name the recipe"):
         examine(sets=["seed=1"])

@@ -31,7 +31,7 @@ def plan_of(project, monkeypatch, tmp_path):
     return of
 
 
-def test_stages_model_batch_and_memory_are_said(plan_of, everything_in, tmp_path):
+def test_stages_model_batch_and_memory_are_shown(plan_of, everything_in, tmp_path):
     before = everything_in(tmp_path)
     draft, text = plan_of("val_set_size=2", "micro_batch_size=2", "gradient_accumulation_steps=2", "num_processes=2")
     lines = [line.strip() for line in text.splitlines()]
@@ -40,7 +40,7 @@ def test_stages_model_batch_and_memory_are_said(plan_of, everything_in, tmp_path
     assert "stages  data → train → predict → evaluate → report" in lines
     assert "parameters  trains 247,577,856 (100 %)" in lines
     assert (
-        "batch  global batch 8 = 2 micro × 2 accumulation × 2 processes; 10 pairs, 2 steps an epoch, 6 optimizer steps"
+        "batch  global batch 8 = 2 micro × 2 accumulation × 2 processes; 10 pairs, 2 steps per epoch, 6 optimizer steps"
     ) in lines
     assert any(line.startswith("memory  about ") and "weights 944.4 MiB" in line for line in lines)
     assert "train and predict  2 × cpu, data parallel" in lines
@@ -71,26 +71,26 @@ def test_deepspeed_shows_both_configs(plan_of):
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("seed=1", "none: the last checkpoint is kept"),
+        ("seed=1", "none: the last checkpoint is used"),
         ("val_set_size=3", "3 dialogues of datasets"),
         ("val_set_size=0.25", "25% of datasets"),
         ("val_datasets=[{path: builtin/dialogues, split: validation}]", "builtin/dialogues, split validation"),
     ],
 )
-def test_a_training_says_its_validation_data(plan_of, setting, said):
+def test_the_validation_data_of_a_training_is_shown(plan_of, setting, said):
     _, text = plan_of(setting)
     assert f"validation  {said}\n" in text
 
 
-def test_lora_says_its_share(plan_of):
+def test_the_share_of_trained_weights_is_shown(plan_of):
     _, text = plan_of("adapter=lora")
     assert "trains 3,538,944 (1.41 %)" in text
 
 
-def test_what_is_on_the_hub_is_counted_later(plan_of):
+def test_counts_of_hub_data_are_left_open(plan_of):
     _, text = plan_of(name=package_path("recipes/full_ft.yaml"))
-    assert "google/flan-t5-base  (on the hub: fetched when it runs)" in text
-    assert "optimizer steps: counted when the data has been fetched" in text
+    assert "google/flan-t5-base  (on the hub: downloaded when it runs)" in text
+    assert "optimizer steps: known once the data is downloaded" in text
     _, text = plan_of("max_steps=1234", "num_epochs=null", name=package_path("recipes/full_ft.yaml"))
     assert "optimizer steps: 1,234" in text
 
@@ -102,14 +102,14 @@ def test_a_prompt_has_no_batch_arithmetic(plan_of):
     assert "memory  estimated for training recipes of T5 models only" in text
 
 
-def test_a_device_that_is_too_small_is_told(plan_of):
+def test_a_device_that_is_too_small_is_reported(plan_of):
     _, text = plan_of(gpus=[Gpu("small", 2 << 30, (8, 0))])
     assert "the smallest device has 2.0 GiB: lower micro_batch_size or set gradient_checkpointing" in text
     _, text = plan_of(gpus=[Gpu("large", 200 << 30, (8, 0))])
     assert "smallest device" not in text
 
 
-def test_what_would_fit_a_device_that_is_too_small_is_told(plan_of):
+def test_a_config_that_fits_a_small_device_is_suggested(plan_of):
     recipe = package_path("recipes/flan-t5-xl/full_ft.yaml")
     gpus = [Gpu("middle", 40 << 30, (8, 0))] * 2
     _, text = plan_of("deepspeed=null", name=recipe, gpus=gpus)
@@ -122,14 +122,14 @@ def test_what_would_fit_a_device_that_is_too_small_is_told(plan_of):
     assert "63.7 GiB of host memory on each node" in text
 
 
-def test_what_is_proposed_counts_in_the_same_precision_as_the_estimate(plan_of):
+def test_the_suggestion_assumes_the_precision_of_the_estimate(plan_of):
     recipe = package_path("recipes/flan-t5-xl/full_ft.yaml")
     old = [Gpu("V100", 40 << 30, (7, 0))] * 2
     _, text = plan_of("deepspeed=null", "bf16=auto", name=recipe, gpus=old)
     assert "it would fit with `deepspeed: ds_configs/zero2_offload.json`" in text, "in bf16 zero1 would"
 
 
-def test_an_optimizer_that_cannot_be_divided_gets_no_config_proposed(plan_of):
+def test_no_config_is_suggested_for_an_optimizer_that_cannot_be_sharded(plan_of):
     recipe = package_path("recipes/flan-t5-xl/full_ft.yaml")
     gpus = [Gpu("middle", 30 << 30, (8, 0))] * 2
     _, text = plan_of("deepspeed=null", "optimizer=adafactor", name=recipe, gpus=gpus)
@@ -137,11 +137,11 @@ def test_an_optimizer_that_cannot_be_divided_gets_no_config_proposed(plan_of):
     assert "it would fit" not in text
 
 
-def test_a_slurm_job_is_taken_to_have_gpus_with_bf16(plan_of):
+def test_the_estimate_assumes_bf16_for_a_slurm_job(plan_of):
     job = ("launcher=slurm", "num_processes=null", "deepspeed=ds_configs/zero2.json")
     draft, text = plan_of(*job, "slurm={gpus_per_node: 2}")
     assert draft.memory.weights == 2 * 247_577_856
-    assert "), taking it that the GPUs have bf16\n" in text
+    assert "), assuming that the GPUs support bf16\n" in text
     draft, text = plan_of(*job, "slurm={gpus_per_node: 2}", "bf16=false")
     assert draft.memory.weights == 4 * 247_577_856
     assert "taking it" not in text
@@ -153,11 +153,14 @@ def test_a_comparison_names_its_systems(plan_of):
     assert "systems  prompt, train" in text
 
 
-def test_a_slurm_job_shows_its_script(plan_of, everything_in, tmp_path):
+def test_the_script_of_a_slurm_job_is_shown(plan_of, everything_in, tmp_path):
     before = everything_in(tmp_path)
     sets = ["launcher=slurm", "slurm={nodes: 2, time: '1:00:00'}", "num_processes=null"]
     draft, text = plan_of(*sets)
-    assert "train and predict  2 × cpu on 2 machines (each adds its rank and where they meet), data parallel" in text
+    assert (
+        "train and predict  2 × cpu on 2 machines (each adds its rank and the address of the first), data parallel"
+        in text
+    )
     script = text.split("job.sbatch  (for sbatch)\n")[1]
     assert "".join(f"{line[4:]}\n" for line in script.splitlines()) == sbatch_script(
         draft.name, draft.recipe.slurm, draft.stages, draft.run_dir
@@ -165,7 +168,7 @@ def test_a_slurm_job_shows_its_script(plan_of, everything_in, tmp_path):
     assert everything_in(tmp_path) == before
 
 
-def test_several_machines_show_the_command_for_each(plan_of, project, monkeypatch, capsys):
+def test_the_command_for_each_of_several_machines_is_shown(plan_of, project, monkeypatch, capsys):
     monkeypatch.setenv("MASTER_ADDR", "first")
     monkeypatch.setenv("COLUMNS", "200")
     show_plan(project / "train.yaml", ["num_machines=2", "num_processes=2"], None)

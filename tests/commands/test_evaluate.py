@@ -51,7 +51,7 @@ def scored(project, said):
     return run
 
 
-def test_lines_and_rows_beside_a_data_set_score_alike(scored, said, project):
+def test_lines_and_rows_with_a_data_set_have_the_same_scores(scored, said, project):
     lines, rows = scored(**COLUMNS), scored("out.jsonl", **COLUMNS)
     assert lines.predictions == rows.predictions
     assert lines.predictions[1] == Prediction(
@@ -65,11 +65,11 @@ def test_lines_and_rows_beside_a_data_set_score_alike(scored, said, project):
         str(project / "test.jsonl"),
     )
     assert said == [
-        f"4 predictions, matched by {how} with the dialogues of {project / 'test.jsonl'}" for how in ("order", "id")
+        f"4 predictions matched with the dialogues of {project / 'test.jsonl'} by {how}" for how in ("order", "id")
     ]
 
 
-def test_ids_may_be_called_otherwise_in_the_data_set(scored, said, project):
+def test_the_id_column_of_the_data_set_may_have_another_name(scored, said, project):
     write_jsonl(
         project / "ids.jsonl", [{"nr": f"test_{i}", "prediction": text} for i, text in enumerate(OUTPUTS)][::-1]
     )
@@ -89,13 +89,13 @@ def test_ids_may_be_called_otherwise_in_the_data_set(scored, said, project):
     ("given", "option"),
     [({"reference_id_field": "x"}, "--reference-id-field x"), ({"skip_empty": True}, "--skip-empty")],
 )
-def test_what_is_of_the_data_set_needs_one(scored, given, option):
+def test_an_option_of_the_data_set_is_refused_without_one(scored, given, option):
     name = option.partition(" ")[0]
-    with pytest.raises(InputError, match=rf"{name} is of the data set that --references names \(got {option} alone\)"):
+    with pytest.raises(InputError, match=rf"{name} needs --references \(got {option} alone\)"):
         scored("own.jsonl", **given)
 
 
-def test_empty_rows_of_the_data_set_may_be_skipped(scored, said, project):
+def test_skip_empty_skips_empty_rows_of_the_data_set(scored, said, project):
     write_jsonl(project / "test.jsonl", [*DIALOGSUM, {"fname": "e", "dialogue": "", "summary1": "x", "summary2": "y"}])
     with pytest.raises(DataError, match=r"line 5: dialogue is empty .* or skip such rows with `on_empty: skip`"):
         scored(**COLUMNS)
@@ -103,7 +103,7 @@ def test_empty_rows_of_the_data_set_may_be_skipped(scored, said, project):
     assert said[-2] == f"skipped 1 empty row of {project / 'test.jsonl'} (on_empty: skip)"
 
 
-def test_dialogues_that_stand_under_two_ids_are_told(scored, said, project):
+def test_dialogues_with_two_ids_are_reported(scored, said, project):
     twice = [*DIALOGSUM, DIALOGSUM[0] | {"fname": "again", "summary1": "Another."}]
     write_jsonl(project / "test.jsonl", twice)
     scored(**COLUMNS)
@@ -117,11 +117,11 @@ def test_dialogues_that_stand_under_two_ids_are_told(scored, said, project):
     scored("own.jsonl")
     assert said[-1] == (
         "own.jsonl: 1 row repeats a dialogue under another id (b of own.jsonl, line 2 repeats a of own.jsonl, line 1); "
-        "each is scored as a dialogue of its own"
+        "each is scored as a separate dialogue"
     )
 
 
-def test_the_dialogues_may_be_called_otherwise_in_the_data_set(scored, project):
+def test_the_dialogue_column_of_the_data_set_may_have_another_name(scored, project):
     rows = [{"text": row["dialogue"], "summary": row["summary1"]} for row in DIALOGSUM]
     write_jsonl(project / "test.jsonl", rows)
     outputs = [{"dialogue": row["dialogue"], "prediction": text} for row, text in zip(DIALOGSUM, OUTPUTS, strict=True)]
@@ -136,7 +136,7 @@ def test_rows_with_references_need_no_data_set(scored, said):
     assert (found.references, said) == (None, [])
 
 
-def test_our_own_rows_are_a_data_set(scored, project):
+def test_rows_in_the_format_of_a_run_are_a_data_set(scored, project):
     rows = [
         dialogue.to_json() for dialogue in read_dialogues([DatasetSource(path="builtin/dialogues")], "test").dialogues
     ]
@@ -159,13 +159,13 @@ def test_references_can_be_a_folder_or_the_builtin_data_set(scored, project):
         scored(references="builtin/dialogues")
 
 
-def test_references_that_stand_twice_are_said(scored, said, project):
+def test_repeated_references_are_reported(scored, said, project):
     write_jsonl(project / "test.jsonl", [row | {"summary2": row["summary1"]} for row in DIALOGSUM])
     scored(**COLUMNS)
-    assert said[0] == f"4 references of {project / 'test.jsonl'} stand twice for one dialogue, and count once"
+    assert said[0] == f"4 references in {project / 'test.jsonl'} occur twice for one dialogue; each counts once"
 
 
-def test_the_protocol_is_set_as_in_a_recipe(scored):
+def test_settings_change_the_protocol_as_in_a_recipe(scored):
     best = scored(**COLUMNS, sets=(*FEW, "references=max", "evaluation.metrics=[rouge1]")).evaluation
     assert best.scores.metrics["rouge1"].value == 1
     assert list(best.scores.metrics) == ["rouge1"]
@@ -184,7 +184,7 @@ def test_the_protocol_is_set_as_in_a_recipe(scored):
         ),
     ],
 )
-def test_a_setting_that_is_wrong_is_told_as_in_a_recipe(scored, setting, message):
+def test_a_wrong_setting_is_reported_as_in_a_recipe(scored, setting, message):
     with pytest.raises(RecipeError, match=rf"^--set evaluation.{setting[:6]}.*: {message}"):
         scored(**COLUMNS, sets=(setting,))
 
@@ -192,12 +192,15 @@ def test_a_setting_that_is_wrong_is_told_as_in_a_recipe(scored, setting, message
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, r"^out.txt holds no references \(got plain text\); name the data set that holds them with --references$"),
+        (
+            {},
+            r"^out.txt contains no references \(got plain text\); name the data set .* with --references$",
+        ),
         (
             {"file": "out.jsonl"},
-            r"out.jsonl holds no references \(got columns: fname, prediction\); name the data set .*, or their column",
+            r"out.jsonl contains no references \(got columns: fname, prediction\); name .*, or their column",
         ),
-        ({"split": "dev"}, r"--split is of the data set that --references names \(got --split dev alone\)"),
+        ({"split": "dev"}, r"--split needs --references \(got --split dev alone\)"),
         (COLUMNS | {"split": "dev"}, r"--references test.jsonl: split has no effect for a single file \(got 'dev' for"),
         ({"references": "./nowhere.jsonl"}, r"--references ./nowhere.jsonl: no data set at this path \(got ./nowhere"),
         (COLUMNS | {"id_field": "name"}, r"no column name, did you mean fname\?"),
@@ -213,12 +216,12 @@ def test_a_setting_that_is_wrong_is_told_as_in_a_recipe(scored, setting, message
         ({"recipe": Path("nowhere.yaml")}, r"no recipe at this path \(got nowhere.yaml\)"),
     ],
 )
-def test_what_cannot_be_scored_is_told(scored, given, message):
+def test_outputs_that_cannot_be_scored_are_refused(scored, given, message):
     with pytest.raises(InputError, match=message):
         scored(**given)
 
 
-def test_a_recipe_gives_its_settings_and_its_test_data(scored, project):
+def test_the_settings_and_the_test_data_of_a_recipe_are_used(scored, project):
     (project / "mine.yaml").write_text(
         "kind: prompt\nbase_model: ./model\n"
         "test_datasets: [{path: test.jsonl, id_field: fname, summary_field: [summary1, summary2]}]\n"
@@ -238,7 +241,7 @@ def test_a_recipe_gives_its_settings_and_its_test_data(scored, project):
         scored(recipe=Path("mine.yaml"))
 
 
-def test_what_is_written_is_compared_and_reported_beside_runs(scored, project):
+def test_written_scores_can_be_compared_with_runs(scored, project):
     first = scored(**COLUMNS, name="The others")
     write_scored(first, project / "others")
     plan = read_json(project / "others" / "plan.json")
@@ -263,17 +266,17 @@ def test_what_is_written_is_compared_and_reported_beside_runs(scored, project):
     assert comparison.differences[0].difference > 0
 
 
-def test_what_was_written_is_scored_again_as_it_was(scored, said, project):
+def test_predictions_of_a_run_are_scored_with_its_settings(scored, said, project):
     write_scored(scored(**COLUMNS, name="mine", sets=(*FEW, "references=max")), project / "mine")
     said.clear()
     again = scored("mine/predictions.jsonl", sets=())
     assert (again.name, again.evaluation.scores.to_json()) == ("mine", read_json(project / "mine" / "metrics.json"))
-    assert said == ["scored with the evaluation settings of the run in mine"]
+    assert said == ["using the evaluation settings of the run in mine"]
     write_json(project / "mine" / "plan.json", {"name": 3})
     assert scored("mine/predictions.jsonl").name == "predictions"
 
 
-def test_the_same_directory_is_taken_again_by_the_same_outputs_only(scored, project, everything_in):
+def test_a_directory_is_only_reused_for_the_same_outputs(scored, project, everything_in):
     write_scored(scored(**COLUMNS), project / "mine")
     write_scored(scored("out.jsonl", **COLUMNS), project / "mine")
     before = everything_in(project / "mine")
@@ -284,13 +287,13 @@ def test_the_same_directory_is_taken_again_by_the_same_outputs_only(scored, proj
     assert everything_in(project / "mine") == before
 
 
-def test_a_directory_of_something_else_is_refused_before_anything_is_scored(tmp_path):
+def test_a_directory_with_other_content_is_refused_before_scoring(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(RunDirectoryError, match="contains something that is not a summtune run"):
         check_place(tmp_path)
 
 
-def test_what_fails_while_it_is_written_leaves_nothing_behind(scored, project, monkeypatch):
+def test_a_failure_while_writing_leaves_nothing(scored, project, monkeypatch):
     found = scored(**COLUMNS)
     monkeypatch.setattr("summtune.commands.evaluate.write_evaluation", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -298,7 +301,7 @@ def test_what_fails_while_it_is_written_leaves_nothing_behind(scored, project, m
     assert not (project / "new").exists()
 
 
-def test_data_of_the_hub_is_read_with_the_columns_of_recipes(scored, monkeypatch):
+def test_hub_data_is_read_with_the_columns_of_recipes(scored, monkeypatch):
     seen = []
 
     def read(sources, split):
@@ -311,14 +314,14 @@ def test_data_of_the_hub_is_read_with_the_columns_of_recipes(scored, monkeypatch
     assert seen == [([DatasetSource(path="owner/talks", split="dev")], "test")]
 
 
-def test_half_of_a_line_is_told_with_its_place(scored, project):
+def test_a_truncated_line_is_reported_with_its_number(scored, project):
     (project / "own.jsonl").write_text((project / "own.jsonl").read_text()[:-20])
     with pytest.raises(DataError, match=r"^own.jsonl, line 4: not JSON"):
         scored("own.jsonl")
 
 
 @pytest.mark.skipif(TEST_DATA is None, reason="SUMMTUNE_TEST_DATA does not name the folder of test data")
-def test_dialogsum_as_it_is_published_is_a_data_set(tmp_path):
+def test_the_published_file_of_dialogsum_is_a_data_set(tmp_path):
     file = Path(str(TEST_DATA)) / "data" / "dialogsum" / "test.jsonl"
     (tmp_path / "out.txt").write_text("".join(row["summary1"].replace("\n", " ") + "\n" for row in read_jsonl(file)))
     summaries = ("summary1", "summary2", "summary3")
@@ -332,14 +335,14 @@ def test_dialogsum_as_it_is_published_is_a_data_set(tmp_path):
     assert said[0].startswith("10 references of ")
 
 
-def test_an_id_field_that_the_file_lacks_is_told_with_the_nearest(project):
+def test_a_missing_id_column_is_refused_with_the_nearest_name(project):
     rows = [{"key": "a", "prediction": "x", "references": ["y"]}]
     write_jsonl(project / "own.jsonl", rows)
     with pytest.raises(InputError, match=r"has no column kye, did you mean key\? \(got columns: key, prediction"):
         score(Call("own.jsonl", id_field="kye"), print)
 
 
-def test_the_dialogue_field_may_be_of_the_data_set_alone(project, said):
+def test_only_the_data_set_needs_the_dialogue_column(project, said):
     write_jsonl(project / "turns.jsonl", [{"id": "a", "turns": "A: Hi.", "summary": "greeting"}])
     write_jsonl(project / "preds.jsonl", [{"id": "a", "prediction": "greeting", "dialogue": ""}])
     (project / "preds.txt").write_text("greeting\n")
@@ -348,7 +351,7 @@ def test_the_dialogue_field_may_be_of_the_data_set_alone(project, said):
         assert found.predictions[0].dialogue == "A: Hi."
 
 
-def test_the_tokenizer_of_a_call_is_that_of_its_scores(scored, project):
+def test_the_scores_use_the_tokenizer_of_the_call(scored, project):
     rows = [{"prediction": "Он пришёл", "references": ["Он пришёл домой"], "dialogue": "A: Привет."}]
     write_jsonl(project / "russian.jsonl", rows)
     assert scored("russian.jsonl").evaluation.scores.metrics["rouge1"].value == 0
@@ -367,7 +370,7 @@ def predictions(tmp_path):
     return str(tmp_path / "outputs.jsonl")
 
 
-def test_scores_are_printed_with_their_protocol_and_what_to_know(predictions, capsys):
+def test_scores_are_printed_with_protocol_and_warnings(predictions, capsys):
     score_outputs(Call(predictions), None, as_json=False)
     said = capsys.readouterr()
     assert "ROUGE-1" in said.out
@@ -376,14 +379,14 @@ def test_scores_are_printed_with_their_protocol_and_what_to_know(predictions, ca
     assert "warning: 1 of 4 predictions are empty" in said.err
 
 
-def test_scores_as_json_stand_alone_on_stdout(predictions, tmp_path, capsys):
+def test_json_scores_are_the_only_output_on_stdout(predictions, tmp_path, capsys):
     score_outputs(Call(predictions), tmp_path / "scored", as_json=True)
     said = capsys.readouterr()
     assert json.loads(said.out) == read_json(tmp_path / "scored" / "metrics.json")
     assert f"report: {tmp_path / 'scored' / 'report.html'}" in said.err
 
 
-def test_a_directory_of_something_else_is_refused_before_anything_is_read(tmp_path):
+def test_a_directory_with_other_content_is_refused_before_reading(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(RunDirectoryError, match="contains something that is not a summtune run"):
         score_outputs(Call("nowhere.jsonl"), tmp_path, as_json=True)

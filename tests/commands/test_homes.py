@@ -26,13 +26,13 @@ def home(project, monkeypatch, tmp_path_factory):
     ],
     ids=" ".join,
 )
-def test_a_path_may_begin_with_a_home(home, tmp_path, arguments):
+def test_a_tilde_in_a_path_is_expanded(home, tmp_path, arguments):
     done = keeps_its_promise(call(*arguments))
     assert done.code == 0, done.stderr
     assert "~" not in done.stdout
 
 
-def test_what_is_written_below_a_home_is_there(home):
+def test_files_are_written_below_the_expanded_home(home):
     scored = ["evaluate", "~/test.jsonl", "--prediction-field=summary", "--references=~/test.jsonl"]
     assert call(*scored, "--output-dir=~/one").code == 0
     assert call(*scored, "--output-dir=~/two", "--name=two").code == 0
@@ -42,7 +42,7 @@ def test_what_is_written_below_a_home_is_there(home):
     assert call("compare", "~/one", "~/two").code == 0
 
 
-def test_a_folder_that_is_called_like_a_home_is_not_one(home, monkeypatch):
+def test_a_folder_whose_name_starts_with_a_tilde_is_not_expanded(home, monkeypatch):
     monkeypatch.chdir(home)
     done = call(
         "evaluate", "test.jsonl", "--prediction-field=summary", "--references=test.jsonl", "--output-dir=./~/one"
@@ -76,7 +76,7 @@ def test_a_folder_that_is_called_like_a_home_is_not_one(home, monkeypatch):
     ],
     ids=" ".join,
 )
-def test_a_user_who_does_not_exist_is_refused(home, everything_in, arguments):
+def test_the_home_of_an_unknown_user_is_refused(home, everything_in, arguments):
     path = "~nobody_of_that_name/x"
     before = everything_in(home)
     done = keeps_its_promise(call(*(argument.format(path) for argument in arguments)))

@@ -117,7 +117,7 @@ def _assignments(draw):
 
 @given(st.data())
 @bounded
-def test_any_assignment_is_taken_or_refused(folder, data):
+def test_any_assignment_is_applied_or_refused(folder, data):
     source = data.draw(st.sampled_from([*SHIPPED, "rich.yaml", "rich.yaml", "rich.yaml"]))
     sets = data.draw(st.lists(_assignments(), min_size=1, max_size=2))
     options = [f"--set={each}" for each in sets]

@@ -63,7 +63,7 @@ def write_recipe(folder, **values):
         {"wandb_name": HOSTILE},
     ],
 )
-def test_a_recipe_drives_no_terminal(project, on_a_terminal, values):
+def test_control_characters_in_a_recipe_are_escaped(project, on_a_terminal, values):
     name = write_recipe(project, **values)
     for arguments in (["validate", name], ["run", name, "--dry-run"]):
         code, arrived = on_a_terminal(*arguments, cwd=project)
@@ -94,13 +94,13 @@ def test_a_recipe_drives_no_terminal(project, on_a_terminal, values):
         ["--debug", "run", HOSTILE],
     ],
 )
-def test_an_argument_drives_no_terminal(project, on_a_terminal, arguments):
+def test_control_characters_in_an_argument_are_escaped(project, on_a_terminal, arguments):
     _, arrived = on_a_terminal(*arguments, cwd=project)
     assert arrived
     assert drives_nothing(arrived)
 
 
-def test_data_and_names_of_systems_drive_no_terminal(project, on_a_terminal):
+def test_control_characters_in_data_and_system_names_are_escaped(project, on_a_terminal):
     row = {"id": f"1{HOSTILE}", "dialogue": f"A: {HOSTILE}", "prediction": f"B {HOSTILE}", "summary": f"C {HOSTILE}"}
     (project / "a.jsonl").write_text(json.dumps(row) + "\n")
     name = f"[red]x[/red]:smile:{HOSTILE}"
@@ -116,7 +116,7 @@ def test_data_and_names_of_systems_drive_no_terminal(project, on_a_terminal):
     assert (code, drives_nothing(arrived)) == (2, True)
 
 
-def test_the_report_and_the_model_card_hold_nothing_that_drives_a_terminal(project, monkeypatch):
+def test_report_and_model_card_contain_no_control_characters(project, monkeypatch):
     row = {"id": HOSTILE, "dialogue": HOSTILE, "prediction": HOSTILE, "summary": HOSTILE}
     (project / "a.jsonl").write_text(json.dumps(row) + "\n")
     keeps_its_promise(call("evaluate", "a.jsonl", "--name", HOSTILE, "--output-dir", "one"))
@@ -124,16 +124,16 @@ def test_the_report_and_the_model_card_hold_nothing_that_drives_a_terminal(proje
         assert drives_nothing((project / "one" / report).read_bytes())
 
 
-def test_a_line_end_in_a_value_forges_no_problem(project):
+def test_a_line_break_in_a_value_cannot_fake_a_line_of_output(project):
     (project / "a.yaml").write_text(
-        'kind: prompt\nbase_model: "./x\\nb.yaml: fine"\ntest_datasets: [{path: "y\\nz"}]\n'
+        'kind: prompt\nbase_model: "./x\\nb.yaml: valid"\ntest_datasets: [{path: "y\\nz"}]\n'
     )
     lines = call("validate", "a.yaml").stderr.splitlines()
     assert len(lines) == 2
     assert all(line.startswith("a.yaml:") for line in lines)
 
 
-def test_a_terminal_of_another_encoding_gets_the_message(summtune, project):
+def test_messages_are_printed_on_a_terminal_of_another_encoding(summtune, project):
     encoding = "ascii"
     done = summtune("run", "prompt.yaml", "--dry-run", "--output-dir", "Łódź→", cwd=project, PYTHONIOENCODING=encoding)
     assert (done.returncode, done.stderr) == (0, "")
@@ -142,7 +142,7 @@ def test_a_terminal_of_another_encoding_gets_the_message(summtune, project):
     assert "no recipe at this path (got " in done.stderr
 
 
-def test_a_name_that_is_not_utf_8_is_refused(summtune, project):
+def test_a_file_name_that_is_not_utf_8_is_refused(summtune, project):
     for arguments in (
         ["validate", b"\xff.yaml"],
         ["evaluate", b"\xff"],
@@ -151,4 +151,4 @@ def test_a_name_that_is_not_utf_8_is_refused(summtune, project):
         command = [command_path(), *arguments]
         done = subprocess.run(command, cwd=project, capture_output=True, check=False, timeout=60)
         assert done.returncode == 2
-        assert done.stderr.decode().startswith("error: an argument of summtune is UTF-8 text (got ")
+        assert done.stderr.decode().startswith("error: an argument is not valid UTF-8 (got ")

@@ -53,7 +53,7 @@ def odd(request, tmp_path):
     ],
     ids=" ".join,
 )
-def test_what_is_no_regular_file_is_refused_at_once(project, monkeypatch, odd, arguments):
+def test_a_path_to_an_irregular_file_is_refused_at_once(project, monkeypatch, odd, arguments):
     monkeypatch.chdir(project)
     path, kind = odd
     done = keeps_its_promise(call(*(argument.format(path) for argument in arguments)))
@@ -64,7 +64,7 @@ def test_what_is_no_regular_file_is_refused_at_once(project, monkeypatch, odd, a
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/urandom"])
-def test_a_dialogue_is_read_from_no_device(path):
+def test_reading_dialogues_from_a_device_is_refused(path):
     done = keeps_its_promise(call("summarize", "builtin/flan-t5-nano", path))
     assert done.code == 2
     assert f"text is read from a file or a pipe (got {path}, a device); give a file" in done.stderr
@@ -82,7 +82,7 @@ def test_a_run_whose_file_is_a_pipe_is_refused_at_once(tmp_path, monkeypatch, co
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "more.safetensors"])
-def test_a_model_that_holds_a_pipe_is_refused_at_once(project, monkeypatch, name):
+def test_a_model_folder_with_a_pipe_is_refused_at_once(project, monkeypatch, name):
     monkeypatch.chdir(project)
     (project / "model" / name).unlink(missing_ok=True)
     os.mkfifo(project / "model" / name)
@@ -94,7 +94,7 @@ def test_a_model_that_holds_a_pipe_is_refused_at_once(project, monkeypatch, name
     )
 
 
-def test_every_reader_refuses_what_is_no_regular_file(odd):
+def test_every_reader_refuses_irregular_files(odd):
     path, kind = odd
     told = re.escape(f"not a regular file (got {path}, {kind}); give a file")
     for read in (check_regular, read_json, lambda path: list(read_jsonl(path)), parse_ds_config):
@@ -102,26 +102,26 @@ def test_every_reader_refuses_what_is_no_regular_file(odd):
             read(Path(path))
 
 
-def test_the_plan_of_a_run_is_a_regular_file(tmp_path):
+def test_a_plan_that_is_not_a_regular_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "plan.json")
     with pytest.raises(InputError, match=r"not a regular file \(got .*plan.json, a pipe\)"):
         read_plan(tmp_path)
 
 
-def test_nothing_is_written_in_place_of_a_device_or_a_pipe(tmp_path):
+def test_a_device_or_a_pipe_is_not_overwritten(tmp_path):
     os.mkfifo(tmp_path / "a.png")
     with pytest.raises(InputError, match=r"not a regular file \(got .*a.png, a pipe\)"):
         write_text(tmp_path / "a.png", "x")
     assert (tmp_path / "a.png").is_fifo()
 
 
-def test_a_link_to_a_file_is_one(tmp_path):
+def test_a_link_to_a_regular_file_is_read(tmp_path):
     (tmp_path / "a").write_text("{}")
     (tmp_path / "b").symlink_to("a")
     assert read_json(tmp_path / "b") == {}
 
 
-def test_settings_are_read_up_to_their_bound(tmp_path):
+def test_small_files_are_read_up_to_their_size_limit(tmp_path):
     (tmp_path / "a").write_bytes(b"x" * 10)
     assert read_bounded(tmp_path / "a", 10) == b"x" * 10
     with pytest.raises(InputError, match=r"exceeds 9 bytes \(got 10 bytes in .*a\); is it the right file\?"):
@@ -129,14 +129,14 @@ def test_settings_are_read_up_to_their_bound(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "generation_config.json", "tokenizer.json"])
-def test_a_file_of_a_model_that_is_far_too_large_is_refused(tmp_path, name):
+def test_an_oversized_file_of_a_model_is_refused(tmp_path, name):
     with (tmp_path / name).open("wb") as file:
         file.truncate(10**12)  # without a block on the disk
     with pytest.raises(InputError, match=rf"\(got 1,000,000,000,000 bytes in .*{name}\)"):
         facts_of(tmp_path)
 
 
-def test_a_deepspeed_config_that_is_far_too_large_is_refused(tmp_path):
+def test_an_oversized_deepspeed_config_is_refused(tmp_path):
     with (tmp_path / "ds.json").open("wb") as file:
         file.truncate(10**12)
     with pytest.raises(InputError, match=r"exceeds 4,194,304 bytes \(got 1,000,000,000,000 bytes in .*ds.json\)"):

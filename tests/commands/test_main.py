@@ -58,7 +58,7 @@ def test_a_recipe_that_cannot_be_read_is_refused(refused, project, content, mess
         ("model", "a recipe is a YAML file (got the folder model); give the file in it"),
     ],
 )
-def test_a_path_that_is_no_recipe_is_refused(refused, path, message):
+def test_a_path_that_is_not_a_recipe_is_refused(refused, path, message):
     assert refused("run", path) == message
 
 
@@ -70,7 +70,7 @@ def test_a_path_that_is_no_recipe_is_refused(refused, path, message):
         (["--set", "base_model=./nowhere"], "--set base_model=./nowhere: no model at this path (got ./nowhere, looked"),
     ],
 )
-def test_an_assignment_that_is_wrong_is_refused(refused, arguments, message):
+def test_a_wrong_assignment_is_refused(refused, arguments, message):
     assert refused("run", "train.yaml", *arguments).startswith(message)
 
 
@@ -80,7 +80,10 @@ def test_an_assignment_that_is_wrong_is_refused(refused, arguments, message):
         (["nowhere.txt"], "no such file or folder (got "),
         (["prompt.yaml", "--references", "test.jsonl"], "prompt.yaml has 3 lines, and "),
         (["test.jsonl"], "test.jsonl, line 1: no column prediction (got columns: id, dialogue, summary)"),
-        (["test.jsonl", "--prediction-field", "summary"], "test.jsonl holds no references (got columns: id, dialogue"),
+        (
+            ["test.jsonl", "--prediction-field", "summary"],
+            "test.jsonl contains no references (got columns: id, dialogue",
+        ),
         (["train.yaml", "--set", "seed=1"], "--set evaluation.seed=1: unknown key 'seed' in evaluation"),
         (["train.yaml", "--output-dir", "model"], "the directory contains something that is not a summtune run"),
     ],
@@ -97,7 +100,7 @@ def test_outputs_that_cannot_be_scored_are_refused(refused, arguments, message):
         (["rnu", "train.yaml"], "No such command 'rnu'"),
     ],
 )
-def test_a_call_that_is_wrong_is_refused(summtune, project, everything_in, arguments, said):
+def test_a_wrong_call_is_refused(summtune, project, everything_in, arguments, said):
     before = everything_in(project)
     done = summtune(*arguments, cwd=project)
     assert done.returncode == 2
@@ -106,7 +109,7 @@ def test_a_call_that_is_wrong_is_refused(summtune, project, everything_in, argum
     assert everything_in(project) == before
 
 
-def test_a_model_of_the_hub_that_cannot_be_had_is_refused(refused, project):
+def test_a_hub_model_that_cannot_be_downloaded_is_refused(refused, project):
     cache = project / "cache"
     cache.mkdir()
     message = refused(
@@ -118,7 +121,7 @@ def test_a_model_of_the_hub_that_cannot_be_had_is_refused(refused, project):
     )
 
 
-def test_a_data_set_of_the_hub_that_cannot_be_had_is_refused(refused, project):
+def test_hub_data_that_cannot_be_downloaded_is_refused(refused, project):
     cache = project.parent / f"{project.name}-cache"
     places = {"HF_HOME": str(cache), "HF_HUB_CACHE": str(cache / "hub"), "HF_DATASETS_CACHE": str(cache / "datasets")}
     message = refused("run", "prompt.yaml", "--set", "test_datasets.0.path=nobody/no-data", **places)
@@ -145,13 +148,13 @@ ROW = b'{"dialogue": "A: Hi.", "summary": "A greets."}\n'
         (b"", ["test.jsonl", "empty"]),
     ],
 )
-def test_a_row_that_cannot_be_used_is_refused_before_anything_is_started(refused, project, content, words):
+def test_an_unusable_row_is_refused_before_anything_is_started(refused, project, content, words):
     (project / "test.jsonl").write_bytes(content)
     message = refused("run", "train.yaml")
     assert all(word in message for word in words), message
 
 
-def test_a_column_that_is_not_there_is_refused_with_those_that_are(refused):
+def test_a_missing_column_is_refused_with_the_existing_ones(refused):
     message = refused("run", "prompt.yaml", "--set", "test_datasets.0.summary_field=sumary")
     assert "sumary" in message
     assert "dialogue" in message
@@ -161,10 +164,10 @@ def test_a_column_that_is_not_there_is_refused_with_those_that_are(refused):
 def test_a_model_without_safetensors_is_refused(refused, project):
     (project / "model" / "model.safetensors").unlink()
     (project / "model" / "pytorch_model.bin").write_bytes(b"x")
-    assert refused("run", "prompt.yaml").startswith(f"the model has no safetensors (got {project / 'model'}); pickled")
+    assert refused("run", "prompt.yaml").startswith(f"the model has no safetensors (got {project / 'model'}), and ")
 
 
-def test_a_directory_with_another_run_or_something_else_is_refused(refused, project):
+def test_a_directory_with_another_run_or_other_content_is_refused(refused, project):
     write_json(project / "taken" / "plan.json", {"identity": "f" * 64, "name": "other"})
     message = refused("run", "prompt.yaml", "--output-dir", "taken")
     assert message.startswith(
@@ -180,7 +183,7 @@ def test_a_directory_with_another_run_or_something_else_is_refused(refused, proj
     )
 
 
-def test_a_directory_that_another_command_works_in_is_refused(refused, project):
+def test_a_directory_in_use_by_another_command_is_refused(refused, project):
     program = (
         "import sys; from pathlib import Path; from summtune.runs.run_directory import locked\n"
         "with locked(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
@@ -194,19 +197,19 @@ def test_a_directory_that_another_command_works_in_is_refused(refused, project):
         other.kill()
 
 
-def test_a_folder_that_cannot_be_written_is_refused(refused, project):
+def test_a_read_only_folder_is_refused(refused, project):
     (project / "locked").mkdir(mode=0o555)
     if os.access(project / "locked", os.W_OK):
         pytest.skip("root may write everywhere")
     assert refused("run", "prompt.yaml", "--output-dir", "locked/run").startswith("Permission denied (got ")
 
 
-def test_a_file_where_the_output_folder_should_be_is_refused(refused, project):
+def test_a_file_in_place_of_the_output_folder_is_refused(refused, project):
     message = refused("run", "prompt.yaml", "--output-dir", "train.yaml/run")
     assert message == f"Not a directory (got {project / 'train.yaml' / 'run'})"
 
 
-def test_a_full_disk_is_said_to_be_full_and_left_as_it_was(refused, project, write_rows):
+def test_a_full_disk_is_reported_and_nothing_is_left_on_it(refused, project, write_rows):
     disk = project / "disk"
     disk.mkdir()
     if (
@@ -225,7 +228,7 @@ def test_a_full_disk_is_said_to_be_full_and_left_as_it_was(refused, project, wri
     assert message.endswith("free some, and run the same command again: it resumes")
 
 
-def test_a_full_disk_is_said_to_be_full_in_process(monkeypatch, project, capsys):
+def test_the_error_of_a_full_disk_is_one_message(monkeypatch, project, capsys):
     from summtune.commands.main import main
 
     def full(handle):
@@ -250,7 +253,7 @@ def test_a_full_disk_is_said_to_be_full_in_process(monkeypatch, project, capsys)
 @pytest.mark.parametrize(
     ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "stopped")]
 )
-def test_an_interrupt_while_the_data_is_read_leaves_nothing(project, everything_in, write_rows, number, code, word):
+def test_an_interrupt_while_reading_data_leaves_nothing(project, everything_in, write_rows, number, code, word):
     write_rows(project / "test.jsonl", 100_000)
     before = set(everything_in(project))
     with subprocess.Popen(
@@ -265,7 +268,7 @@ def test_an_interrupt_while_the_data_is_read_leaves_nothing(project, everything_
     assert set(everything_in(project)) == before
 
 
-def test_the_problems_of_all_compared_recipes_are_said_at_once(refused, project):
+def test_the_problems_of_all_compared_recipes_are_reported_at_once(refused, project):
     for name, line in (("prompt.yaml", "sede: 1"), ("train.yaml", "lora_r: 8")):
         with (project / name).open("a") as file:
             file.write(line + "\n")
@@ -297,7 +300,7 @@ def test_a_comparison_whose_first_system_fails_leaves_nothing(refused, project):
         ["doctor", "{}", "--gpu-memory", "40"],
     ],
 )
-def test_a_path_that_the_system_cannot_use_is_refused(project, everything_in, path, call):
+def test_a_path_that_the_operating_system_rejects_is_refused(project, everything_in, path, call):
     (project / "loop").symlink_to("loop")
     before = everything_in(project)
     done = in_process.call(*(argument.format(path) for argument in call))
@@ -307,7 +310,7 @@ def test_a_path_that_the_system_cannot_use_is_refused(project, everything_in, pa
     assert everything_in(project) == before
 
 
-def test_a_system_that_fails_is_not_the_fault_of_the_call(project, monkeypatch):
+def test_a_failure_of_the_operating_system_has_exit_code_1(project, monkeypatch):
     def fail(*_):
         raise OSError(errno.EIO, "Input/output error", "disk")
 
@@ -316,7 +319,7 @@ def test_a_system_that_fails_is_not_the_fault_of_the_call(project, monkeypatch):
     assert (done.code, done.stderr) == (1, "error: Input/output error (got disk)\n")
 
 
-def test_a_defect_shows_its_traceback_and_drives_no_terminal(project, monkeypatch):
+def test_an_unexpected_error_shows_its_traceback_with_control_characters_escaped(project, monkeypatch):
     def fail(*_):
         raise KeyError("\x1b[2J")
 

@@ -56,7 +56,7 @@ def test_a_quiet_run_prints_warnings_only(project, launches, capsys):
     assert capsys.readouterr().err == "  warning  read this\n"
 
 
-def test_a_second_call_reuses_the_run_unless_a_fresh_one_is_wanted(project, launches):
+def test_a_second_call_reuses_the_run_unless_fresh_is_set(project, launches):
     first = summtune.run("prompt.yaml")
     assert summtune.run(project / "prompt.yaml") == first
     assert launches == [("predict",)]
@@ -87,21 +87,21 @@ def test_problems_of_a_mapping_name_its_keys(project):
 
 @pytest.mark.parametrize("name", ["a/b", "..", " "])
 def test_a_name_that_cannot_be_a_folder_is_refused(project, name):
-    with pytest.raises(InputError, match="a name is part of the name of a folder"):
+    with pytest.raises(InputError, match="the name cannot be used in a folder's name"):
         summtune.run(keys_of_a_prompt(), name=name)
 
 
-def test_a_recipe_in_a_file_has_its_name(project):
+def test_a_name_for_a_recipe_in_a_file_is_refused(project):
     with pytest.raises(InputError, match=r"got name='mine' for prompt.yaml\); remove name"):
         summtune.run("prompt.yaml", name="mine")
 
 
-def test_several_machines_need_a_command_on_each(project, launches):
+def test_a_run_on_several_machines_is_refused(project, launches):
     with pytest.raises(InputError, match=r"got num_machines: 2\); use `summtune run` on each"):
         summtune.run("prompt.yaml", num_machines=2)
 
 
-def test_a_stage_that_fails_is_an_error_to_catch(project, monkeypatch):
+def test_a_failed_stage_raises_an_error(project, monkeypatch):
     def fail(*_):
         raise StageError("the predict stage failed: as it should")
 
@@ -137,17 +137,18 @@ TEXTS = ["Lucas orders soup.", "Mia has lost her keys.", ""]
 REFERENCES = [["Lucas orders a soup."], ["Mia lost her keys.", "The keys are lost."], ["They say goodbye."]]
 
 
-def test_texts_are_scored_against_references_in_their_order():
+def test_texts_are_matched_with_references_by_order():
     result = summtune.evaluate(TEXTS, REFERENCES, metrics=["rouge1"], name="mine")
     assert (result.name, result.run_dir, result.report) == ("mine", None, None)
     assert list(result.metrics) == ["rouge1"]
     assert [each.references for each in result.predictions] == [tuple(each) for each in REFERENCES]
     assert [each.prediction for each in result.predictions] == TEXTS
-    best = summtune.evaluate(TEXTS, REFERENCES, metrics=["rouge1"], **{"evaluation.references": "max"})
+    best = summtune.evaluate(TEXTS, REFERENCES, metrics=["rouge1"], evaluation={"references": "max"})
     assert best.metrics["rouge1"].value > result.metrics["rouge1"].value
+    assert summtune.evaluate(TEXTS, REFERENCES, metrics=["rouge1"], **{"evaluation.references": "max"}) == best
 
 
-def test_one_reference_each_and_dialogues_are_taken_as_texts(tmp_path):
+def test_references_and_dialogues_can_be_lists_of_texts(tmp_path):
     result = summtune.evaluate(
         iter(TEXTS),
         (each[0] for each in REFERENCES),
@@ -161,22 +162,22 @@ def test_one_reference_each_and_dialogues_are_taken_as_texts(tmp_path):
         summtune.evaluate(TEXTS[:2], REFERENCES[:2], output_dir=tmp_path / "scored")
 
 
-def test_rows_are_matched_with_a_data_set_by_their_ids(project, capsys):
+def test_rows_are_matched_with_a_data_set_by_id(project, capsys):
     rows = [{"id": f"test_{at}", "text": f"test {at} is free."} for at in reversed(range(6))]
     result = summtune.evaluate(rows, "test.jsonl", prediction_field="text")
     assert [each.id for each in result.predictions] == [f"test_{at}" for at in range(6)]
     assert result.metrics["rouge1"].value == 1
-    assert "6 predictions, matched by id with the dialogues of" in capsys.readouterr().err
+    assert "6 predictions matched with the dialogues of" in capsys.readouterr().err
 
 
-def test_a_file_is_scored_against_references_of_the_program(project):
+def test_a_file_is_scored_against_references_passed_as_texts(project):
     (project / "out.txt").write_text("One.\nTwo.\n")
     result = summtune.evaluate("out.txt", ["One.", "Three."], metrics=["rouge1"])
     assert result.name == "out"
     assert result.metrics["rouge1"].value == 0.5
 
 
-def test_rows_bring_their_own_references_under_any_name():
+def test_rows_can_contain_references_in_any_column():
     rows = [{"prediction": "One.", "gold": "One."}, {"prediction": "Two.", "gold": "Three."}]
     assert summtune.evaluate(rows, summary_field="gold", metrics=["rouge1"]).metrics["rouge1"].value == 0.5
 
@@ -190,18 +191,18 @@ def test_rows_bring_their_own_references_under_any_name():
         ([{"prediction": "One."}, "Two."], ["One.", "Two."], r"predictions, item 2: not a row \(got str\)"),
         ([{"prediction": "One."}, {"prediction": 2}], ["One.", "Two."], r"predictions, item 2: .*prediction"),
         (["One."], [["One.", 2]], r"references, item 1, item 2: not a text \(got int\)"),
-        (["One."], [3], r"references, item 1: a list of texts is needed \(got int\)"),
+        (["One."], [3], r"references, item 1: not a list of texts \(got int\)"),
         (["One."], [[]], r"a reference is missing or empty"),
-        (["One."], None, r"predictions holds no references \(got plain text\)"),
+        (["One."], None, r"predictions contains no references \(got plain text\)"),
     ],
 )
-def test_what_cannot_be_scored_is_refused_with_its_place(predictions, references, message):
-    with pytest.raises(DataError if "holds no" not in message else InputError, match=message):
+def test_an_unusable_item_is_refused_with_its_position(predictions, references, message):
+    with pytest.raises(DataError if "contains no" not in message else InputError, match=message):
         summtune.evaluate(predictions, references)
 
 
-def test_dialogues_are_a_list():
-    with pytest.raises(DataError, match=r"dialogues: a list of texts is needed \(got str\)"):
+def test_a_single_text_as_dialogues_is_refused():
+    with pytest.raises(DataError, match=r"dialogues: not a list of texts \(got str\)"):
         summtune.evaluate(["One."], ["One."], dialogues="A: One.")
     with pytest.raises(DataError, match=r"dialogues differs from that of predictions \(got 2 for 1\)"):
         summtune.evaluate(["One."], ["One."], dialogues=["A: One.", "B: Two."])
@@ -212,10 +213,10 @@ def test_an_unknown_key_of_the_evaluation_is_refused():
         summtune.evaluate(["One."], ["One."], stemmer=False)
 
 
-def test_only_what_was_written_can_be_compared(tmp_path):
+def test_comparing_a_result_without_a_directory_is_refused(tmp_path):
     one = summtune.evaluate(TEXTS, REFERENCES, output_dir=tmp_path / "one", name="one")
     two = summtune.evaluate(TEXTS, REFERENCES, name="two")
-    with pytest.raises(InputError, match=r"got two, of which nothing was written\); give evaluate an output_dir"):
+    with pytest.raises(InputError, match=r"cannot be compared \(got two\); pass output_dir to evaluate"):
         summtune.compare([one, two])
     with pytest.raises(InputError, match=r"at least two runs \(got 1\)"):
         summtune.compare([one])

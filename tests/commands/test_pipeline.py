@@ -47,7 +47,7 @@ def run(project, told, *sets, fresh=False, into="run"):
     return pipeline.run(resolve(project / "train.yaml", sets, project / into), told, fresh)
 
 
-def test_a_run_goes_through_its_stages_and_leaves_their_files(project, launched, told):
+def test_a_run_completes_its_stages_and_leaves_their_files(project, launched, told):
     run_dir = run(project, told)
     assert launched["launches"] == [("run", "train", "predict")]
     assert [name for name, _ in told.stages] == ["data", "train", "evaluate", "report"]
@@ -60,7 +60,7 @@ def test_a_run_goes_through_its_stages_and_leaves_their_files(project, launched,
     assert (run_dir / "recipe.yaml").read_bytes() == (project / "train.yaml").read_bytes()
 
 
-def test_what_preparation_and_training_found_stands_beside_the_scores(project, launched, told, monkeypatch):
+def test_findings_of_preparation_and_training_are_in_the_metrics(project, launched, told, monkeypatch):
     def train(run_dir):
         write_training(run_dir)
         facts = json.loads((run_dir / "training.json").read_text())
@@ -76,7 +76,7 @@ def test_what_preparation_and_training_found_stands_beside_the_scores(project, l
     assert any(text.startswith("The model equals its base") for text in metrics["diagnostics"]["warnings"])
 
 
-def test_a_model_of_the_hub_is_held_against_the_recipe_as_soon_as_it_is_here(project, launched, told, monkeypatch):
+def test_a_hub_model_is_checked_against_the_recipe_once_it_is_downloaded(project, launched, told, monkeypatch):
     (project / "model" / "config.json").write_text(json.dumps({"model_type": "bart", "max_position_embeddings": 128}))
     monkeypatch.setattr(pipeline, "fetch_model", lambda name, revision: FetchedModel(project / "model", "0" * 40))
     with pytest.raises(ModelError, match=r"sequence_len exceeds the model's positions \(got 512; ") as caught:
@@ -86,7 +86,7 @@ def test_a_model_of_the_hub_is_held_against_the_recipe_as_soon_as_it_is_here(pro
     assert not (project / "run").exists()
 
 
-def test_what_is_complete_is_not_done_again(project, launched, told):
+def test_complete_stages_are_not_run_again(project, launched, told):
     run(project, told)
     told.stages.clear()
     run(project, told)
@@ -94,7 +94,7 @@ def test_what_is_complete_is_not_done_again(project, launched, told):
     assert len(launched["launches"]) == 1
 
 
-def test_a_run_goes_on_at_the_stage_that_failed(project, launched, told):
+def test_a_run_resumes_at_the_stage_that_failed(project, launched, told):
     launched["fail_in"] = ("run", "predict")
     with pytest.raises(StageError, match="the predict stage failed"):
         run(project, told)
@@ -103,7 +103,7 @@ def test_a_run_goes_on_at_the_stage_that_failed(project, launched, told):
     assert launched["launches"] == [("run", "train", "predict"), ("run", "predict")]
 
 
-def test_a_lost_file_makes_its_stage_and_all_after_it_run_again(project, launched, told):
+def test_a_missing_file_reruns_its_stage_and_all_later_ones(project, launched, told):
     run_dir = run(project, told)
     (run_dir / "predictions.jsonl").unlink()
     told.stages.clear()
@@ -111,7 +111,7 @@ def test_a_lost_file_makes_its_stage_and_all_after_it_run_again(project, launche
     assert [name for name, text in told.stages if text != "already complete"] == ["predict", "evaluate", "report"]
 
 
-def test_fresh_begins_anew(project, launched, told):
+def test_fresh_starts_from_scratch(project, launched, told):
     run_dir = run(project, told)
     (run_dir / "model" / "extra").write_text("of the first run")
     run(project, told, fresh=True)
@@ -119,7 +119,7 @@ def test_fresh_begins_anew(project, launched, told):
     assert len(launched["launches"]) == 2
 
 
-def test_another_layout_goes_on_in_the_same_run_with_its_own_launch(project, launched, told):
+def test_another_layout_resumes_the_same_run_with_its_own_launch(project, launched, told):
     launched["fail_in"] = ("run", "predict")
     with pytest.raises(StageError):
         run(project, told)
@@ -129,7 +129,7 @@ def test_another_layout_goes_on_in_the_same_run_with_its_own_launch(project, lau
     assert read_plan(run_dir).batch.processes == 2
 
 
-def test_the_deepspeed_config_is_put_beside_the_plan(project, launched, told):
+def test_the_deepspeed_config_is_written_next_to_the_plan(project, launched, told):
     run_dir = run(project, told, "deepspeed=ds_configs/zero2.json")
     assert read_json(run_dir / "ds_config.json")["zero_optimization"]["stage"] == 2
     assert "distributed_type: DEEPSPEED" in (run_dir / "accelerate.yaml").read_text()
@@ -159,7 +159,7 @@ def test_a_comparison_runs_its_systems_and_compares_them(project, launched, told
     assert (run_dir / "report.html").is_file()
 
 
-def test_a_comparison_says_which_system_of_how_many_begins(project, launched, told):
+def test_a_comparison_reports_which_system_begins(project, launched, told):
     run_dir = compare(project, told)
     assert told.done == [(0, 2), (1, 2), (2, 2)]
     begun = [(name, text.split(",")[0]) for name, text in told.stages if text.startswith("system ")]
@@ -167,7 +167,7 @@ def test_a_comparison_says_which_system_of_how_many_begins(project, launched, to
     assert all(str(run_dir / "systems") in text for _, text in told.stages if text.startswith("system "))
 
 
-def test_only_what_is_fetched_from_the_hub_shows_itself(project, launched, told, monkeypatch):
+def test_only_downloads_from_the_hub_write_to_the_terminal_themselves(project, launched, told, monkeypatch):
     run(project, told)
     assert told.show_themselves == []
 
@@ -180,7 +180,7 @@ def test_only_what_is_fetched_from_the_hub_shows_itself(project, launched, told,
     assert told.show_themselves == ["data"]
 
 
-def test_a_comparison_goes_on_where_it_stopped(project, launched, told):
+def test_an_interrupted_comparison_resumes(project, launched, told):
     launched["fail_in"] = ("train", "train")
     with pytest.raises(StageError):
         compare(project, told)
@@ -201,7 +201,7 @@ def test_a_fresh_comparison_does_not_delete_a_system_that_is_in_use(project, lau
     assert everything_in(system) == before
 
 
-def test_an_unfinished_training_with_another_global_batch_is_said(project, launched, told):
+def test_an_unfinished_training_with_another_global_batch_is_a_warning(project, launched, told):
     launched["fail_in"] = ("train", "train")
 
     def begin(*sets):
@@ -214,12 +214,13 @@ def test_an_unfinished_training_with_another_global_batch_is_said(project, launc
     begin("micro_batch_size=4", "seed=7")
     assert told.warnings == []
     begin("micro_batch_size=4")
-    (said,) = told.warnings
-    assert said.startswith("an unfinished training of this recipe has a global batch of 8 (got 4 now, ")
-    assert said.endswith("so that times the processes they make 8")
+    (warning,) = told.warnings
+    assert warning.startswith("this run starts from scratch: the unfinished training of this recipe in ")
+    assert "has a global batch of 8 (got 4)" in warning
+    assert warning.endswith("so that their product with the number of processes is 8")
 
 
-def test_a_fresh_comparison_runs_its_systems_anew_and_keeps_them(project, launched, told):
+def test_a_fresh_comparison_runs_its_systems_from_scratch_and_keeps_them(project, launched, told):
     compare(project, told)
     run_dir = compare(project, told, fresh=True)
     assert len(launched["launches"]) == 4
@@ -238,7 +239,7 @@ def test_a_comparison_whose_data_cannot_be_used_leaves_nothing(project, launched
     assert launched["launches"] == []
 
 
-def test_one_run_under_two_names_is_run_once(project, launched, told):
+def test_one_run_under_two_names_runs_once(project, launched, told):
     (project / "both.yaml").write_text(
         "kind: compare\nrecipes: [{recipe: prompt.yaml, name: A}, {recipe: prompt.yaml, name: B}]\n"
     )
@@ -247,7 +248,7 @@ def test_one_run_under_two_names_is_run_once(project, launched, told):
     assert launched["launches"] == [("prompt", "predict")] * 2
 
 
-def test_finished_runs_are_compared_and_reported_again(project, launched, told, capsys):
+def test_finished_runs_can_be_compared_and_reported_again(project, launched, told, capsys):
     from summtune.commands.compare import compare_runs
     from summtune.commands.report import write_report
 
@@ -265,7 +266,7 @@ def test_finished_runs_are_compared_and_reported_again(project, launched, told, 
         assert (folder / "report.html").is_file()
 
 
-def test_a_path_that_fails_in_a_stage_is_not_the_fault_of_the_call(project, monkeypatch, told):
+def test_a_path_error_in_a_stage_is_a_stage_error(project, monkeypatch, told):
     def fail(*_):
         raise PermissionError(errno.EACCES, "Permission denied", "logs")
 

@@ -51,7 +51,7 @@ def run(project, told, *sets, **options):
     return pipeline.run(resolve(project / "train.yaml", [*SLURM, *sets], project / "run"), told, **options)
 
 
-def test_one_job_trains_and_predicts_and_the_rest_is_done_here(project, slurm, told):
+def test_one_job_trains_and_predicts_and_the_command_does_the_rest(project, slurm, told):
     run_dir = run(project, told, "deepspeed=ds_configs/zero2.json")
     assert slurm["followed"] == [("1", "train", "predict")]
     assert [name for name, _ in told.stages] == ["data", "train", "slurm", "evaluate", "report"]
@@ -59,7 +59,7 @@ def test_one_job_trains_and_predicts_and_the_rest_is_done_here(project, slurm, t
     assert "num_machines: 2" in (run_dir / "accelerate.yaml").read_text()
 
 
-def test_the_next_job_does_what_is_missing(project, slurm, told):
+def test_the_next_job_runs_the_incomplete_stages(project, slurm, told):
     slurm["fail_in"] = "predict"
     with pytest.raises(StageError, match="the predict stage failed in Slurm job 1"):
         run(project, told)
@@ -76,7 +76,7 @@ def test_a_detached_run_ends_with_the_submission(project, slurm, told):
     assert not is_complete(project / "run", "evaluate")
 
 
-def test_nothing_is_touched_while_a_job_goes_on(project, slurm, told, everything_in):
+def test_nothing_is_changed_while_a_job_runs(project, slurm, told, everything_in):
     run(project, told, detach=True)
     before = everything_in(project / "run")
     slurm["goes_on"] = True

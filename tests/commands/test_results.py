@@ -19,7 +19,7 @@ def predictions(tmp_path):
     return str(tmp_path / "outputs.jsonl")
 
 
-def test_a_finished_run_says_what_its_report_says_on_top(predictions, tmp_path, capsys):
+def test_the_warnings_of_the_report_are_printed(predictions, tmp_path, capsys):
     score_outputs(Call(predictions), tmp_path / "scored", as_json=True)
     warnings = read_json(tmp_path / "scored" / "metrics.json")["diagnostics"]["warnings"]
     report = (tmp_path / "scored" / "report.md").read_text()

@@ -6,19 +6,17 @@ from summtune.base.errors import InputError
 from summtune.commands import run
 
 
-def test_a_recipe_that_is_no_job_cannot_be_left_alone(project):
-    with pytest.raises(
-        InputError, match=r"--detach leaves a Slurm job alone \(got a recipe without `launcher: slurm`\)"
-    ):
+def test_detach_is_refused_without_a_slurm_job(project):
+    with pytest.raises(InputError, match=r"--detach needs a Slurm job \(got a recipe without `launcher: slurm`\)"):
         run.run_recipe(project / "train.yaml", [], None, detach=True)
     assert not (project / "outputs").exists()
 
 
-def test_several_machines_need_a_command_each(project, monkeypatch):
+def test_without_a_rank_the_command_for_each_machine_is_shown(project, monkeypatch):
     monkeypatch.delenv("MACHINE_RANK", raising=False)
     monkeypatch.setenv("MASTER_ADDR", "first")
     with pytest.raises(
-        InputError, match=r"num_machines: 2 needs the same command on each machine \(got no MACHINE"
+        InputError, match=r"num_machines: 2 needs the command on each machine \(got no MACHINE"
     ) as caught:
         run.run_recipe(project / "train.yaml", ["num_machines=2", "num_processes=2"], project / "out", fresh=True)
     lines = str(caught.value).splitlines()[1:]
@@ -40,7 +38,7 @@ def test_another_machine_joins_and_prepares_nothing(project, monkeypatch, capsys
     assert machine == run.MachineRank(1, "first", 1234)
     assert identity == run.resolve(project / "train.yaml", ["num_machines=2", "num_processes=2"]).identity
     assert not complete()
-    assert f"machine 1 is done; the result is in {project / 'out'}" in capsys.readouterr().err
+    assert f"machine 1 has finished; the result is in {project / 'out'}" in capsys.readouterr().err
     assert not (project / "out").exists()
 
 

@@ -20,16 +20,16 @@ def refuse(event):
     raise AssertionError(f"nothing may be started (got {event})")
 
 
-def test_a_model_that_is_not_there_is_refused():
+def test_an_unknown_model_is_refused():
     with pytest.raises(ModelError, match=r"^no such builtin model \(got builtin/flan\)"):
         summarize("builtin/flan", ["a"], refuse)
 
 
-def test_external_predictions_have_no_model(tmp_path):
+def test_scored_external_outputs_are_refused(tmp_path):
     recipe = Scoring(evaluation=EvaluationSettings(), predictions="theirs.csv", references=None)
     plan = ScoredPlan(name="theirs", identity="0" * 64, recipe=recipe, **dict(origin_now(tmp_path)))
     write_json(tmp_path / "plan.json", plan.to_json())
-    with pytest.raises(RunDirectoryError, match=r"outputs from elsewhere were scored here \(got .*\); name a run or a"):
+    with pytest.raises(RunDirectoryError, match=r"holds external outputs, without a model \(got .*\); name a run or a"):
         summarize(str(tmp_path), ["a"], refuse)
 
 
@@ -37,7 +37,7 @@ def test_a_run_that_has_not_finished_its_training_is_refused(project):
     plan = begun_plan(project / "train.yaml", (), project / "run")
     write_json(project / "run" / "plan.json", plan.to_json())
     with pytest.raises(
-        RunDirectoryError, match=r"the run has not finished its training .got .*; run its recipe to the"
+        RunDirectoryError, match=r"the training of the run has not finished .got .*; run its recipe again to"
     ):
         summarize(str(project / "run"), ["a"], refuse)
 
@@ -45,11 +45,11 @@ def test_a_run_that_has_not_finished_its_training_is_refused(project):
 def test_a_comparison_is_refused_because_it_has_several_models(project):
     plan = complete_comparison(resolve(project / "both.yaml"), origin_now(project))
     write_json(project / "run" / "plan.json", plan.to_json())
-    with pytest.raises(RunDirectoryError, match=r"a comparison has several models .got .*; name the run of one of its"):
+    with pytest.raises(RunDirectoryError, match=r"a comparison has several models .got .*; name the run directory of"):
         summarize(str(project / "run"), ["a"], refuse)
 
 
-def test_a_bare_model_is_asked_for_no_more_than_it_takes(project, monkeypatch):
+def test_lengths_are_limited_to_those_of_a_bare_model(project, monkeypatch):
     (project / "model" / "config.json").write_text(json.dumps({"model_type": "bart", "max_position_embeddings": 100}))
     plans = []
 

@@ -15,19 +15,19 @@ def test_an_override_is_checked_in_every_recipe(project):
         assert line.startswith("--set sede=1: unknown key 'sede', did you mean seed?")
 
 
-def test_an_override_repairs_a_recipe(project):
+def test_an_override_can_correct_a_recipe(project):
     (project / "train.yaml").write_text((project / "train.yaml").read_text().replace("1e-3", "1000"))
     assert call("validate", "train.yaml").code == 2
     done = call("validate", "train.yaml", "--set", "learning_rate=1e-3")
-    assert (done.code, done.stderr) == (0, "train.yaml: fine\n")
+    assert (done.code, done.stderr) == (0, "train.yaml: valid\n")
 
 
-def test_a_key_that_one_of_the_recipes_does_not_read_is_reported_of_that_one(project):
+def test_an_override_is_reported_for_the_recipe_that_does_not_read_it(project):
     done = call("validate", "prompt.yaml", "train.yaml", "--set", "num_epochs=2")
     assert done.code == 2
     first, second = done.stderr.splitlines()
     assert first.startswith("--set num_epochs=2: num_epochs has no effect in `kind: prompt`")
-    assert second == "train.yaml: fine"
+    assert second == "train.yaml: valid"
 
 
 def test_a_displaced_key_is_reported_with_its_line(project):
@@ -36,7 +36,7 @@ def test_a_displaced_key_is_reported_with_its_line(project):
     assert done.code == 0
     assert done.stderr.splitlines() == [
         "--set max_steps=5 displaces num_epochs of train.yaml:7",
-        "train.yaml: fine",
+        "train.yaml: valid",
         f"--set max_steps=5 displaces num_epochs of {project}/train.yaml:7",
-        "both.yaml: fine",
+        "both.yaml: valid",
     ]

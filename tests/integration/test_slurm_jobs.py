@@ -90,7 +90,7 @@ def test_a_detached_run_is_followed_by_the_same_command(cluster, recipe, referen
     assert code == 0, said
     job = job_in(run_dir)
     assert f"job {job}" in said
-    assert "the same command shows how it goes, and the result" in said
+    assert "run the same command again to see the progress and the result" in said
     assert not (run_dir / "metrics.json").exists()
 
     # Interrupting the command that follows does not affect the job.

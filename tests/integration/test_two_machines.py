@@ -42,7 +42,7 @@ def test_two_machines_train_the_same_model(machine, recipe, tmp_path, zero):
     assert code == 0, said + logs_of(run_dir)
     code, said_by_other = other.finish(20)
     assert code == 0, said_by_other
-    assert f"machine 1 is done; the result is in {run_dir}" in said_by_other
+    assert f"machine 1 has finished; the result is in {run_dir}" in said_by_other
     assert "ROUGE-1" not in said_by_other
     run = Finished(run_dir, said)
     for key in ("loss", "grad_norm"):

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, its machine, and the recipes that it compares."""
+"""Problems of a recipe, of this machine, and of the recipes that it compares."""
 
 import sys
 from collections import Counter
@@ -34,13 +34,13 @@ def problems(path, *sets):
         ("base_model=./nowhere", "no model at this path (got ./nowhere"),
     ],
 )
-def test_what_only_this_machine_can_tell_is_told_with_its_place(project, setting, message):
+def test_a_problem_that_depends_on_the_machine_is_reported_with_its_position(project, setting, message):
     adapter = ["adapter=lora"] if "lora" in setting else []
     (problem,) = problems(project / "train.yaml", setting, *adapter)
     assert problem.startswith(message)
 
 
-def test_a_foreign_placeholder_has_its_line_and_column(project):
+def test_an_unknown_placeholder_is_reported_with_line_and_column(project):
     path = project / "foreign.yaml"
     path.write_text((project / "train.yaml").read_text() + '\nprompt_template: "Say: {{ text }}"\n')
     with pytest.raises(
@@ -49,7 +49,7 @@ def test_a_foreign_placeholder_has_its_line_and_column(project):
         check(path)
 
 
-def test_a_foreign_placeholder_in_an_override_of_a_comparison_is_told(project):
+def test_an_unknown_placeholder_in_an_override_of_a_comparison_is_reported(project):
     path = project / "both.yaml"
     path.write_text(
         "kind: compare\nrecipes: [train.yaml, {recipe: train.yaml, name: b}]\n"
@@ -59,7 +59,7 @@ def test_a_foreign_placeholder_in_an_override_of_a_comparison_is_told(project):
     assert "not replaced (got {text}); write {dialogue}" in problem
 
 
-def test_slurm_and_several_machines_are_fine_also_where_there_are_none(project):
+def test_recipes_for_slurm_or_several_machines_are_valid_on_any_machine(project):
     check(project / "train.yaml", ["launcher=slurm", "slurm={time: '1:00:00'}"])
     check(project / "train.yaml", ["num_machines=2", "num_processes=2"])
 
@@ -68,28 +68,28 @@ def test_slurm_and_several_machines_are_fine_also_where_there_are_none(project):
     ("setting", "package"),
     [("wandb_project=p", "wandb"), ("use_tensorboard=true", "tensorboard"), ("mlflow_tracking_uri=u", "mlflow")],
 )
-def test_a_tracker_that_is_not_installed_is_told(project, monkeypatch, setting, package):
+def test_a_tracker_that_is_not_installed_is_reported(project, monkeypatch, setting, package):
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setattr("summtune.plan.checking.importlib.util.find_spec", lambda name: None)
     (problem,) = problems(project / "train.yaml", setting)
     key = setting.split("=")[0]
-    assert problem == f"{key} needs {package}, which is not installed; pip install {package}"
+    assert problem == f"{key} needs the package {package} (got none installed); pip install {package}"
 
 
-def test_deepspeed_that_is_not_installed_is_told(project, monkeypatch):
+def test_a_deepspeed_config_without_the_package_is_reported(project, monkeypatch):
     monkeypatch.setattr("summtune.plan.checking.importlib.util.find_spec", lambda name: None)
     assert problems(project / "train.yaml", "deepspeed=ds_configs/zero2.json") == [
-        "deepspeed is not installed on this machine; pip install deepspeed"
+        "a DeepSpeed config needs the package deepspeed (got none installed); pip install deepspeed"
     ]
 
 
-def test_a_deepspeed_config_that_contradicts_the_recipe_is_told(project):
+def test_a_deepspeed_config_that_contradicts_the_recipe_is_reported(project):
     (project / "d.json").write_text('{"train_batch_size": 8}')
     (problem,) = problems(project / "train.yaml", "deepspeed=d.json")
     assert problem.startswith("the DeepSpeed config sets what the recipe sets (got train_batch_size in ")
 
 
-def test_all_that_is_wrong_with_a_deepspeed_config_is_told_at_once(project):
+def test_all_problems_of_a_deepspeed_config_are_reported_at_once(project):
     (project / "d.json").write_text(
         '{"fp16": {"enabled": true}, "optimiser": {}, "gradient_clipping": 0.5,'
         '"zero_optimization": {"stage": 2, "offload_param": {"device": "cpu"}, "offload_optimizer": "cpu"}}'
@@ -105,7 +105,7 @@ def test_all_that_is_wrong_with_a_deepspeed_config_is_told_at_once(project):
     assert len(found) == 6
 
 
-def test_every_problem_of_every_compared_recipe_is_told(project):
+def test_all_problems_of_all_compared_recipes_are_reported(project):
     (project / "prompt.yaml").write_text("kind: prompt\nbase_modle: x\ntest_datasets: [{path: test.jsonl}]\n")
     text = (project / "train.yaml").read_text()
     (project / "train.yaml").write_text(text + "lora_r: 8\n")
@@ -119,19 +119,19 @@ def test_every_problem_of_every_compared_recipe_is_told(project):
     assert "empty.yaml: the recipe is empty" in empty
 
 
-def test_an_override_that_nobody_reads_is_told(project):
+def test_an_override_that_no_recipe_reads_is_reported(project):
     (project / "both.yaml").write_text(
         "kind: compare\nrecipes: [prompt.yaml, train.yaml]\noverrides:\n  seed: 7\n  lora_r: 8\n  deepspeed: null\n"
     )
     with pytest.raises(RecipeError) as caught:
         check(project / "both.yaml")
     assert [str(problem).split("both.yaml")[1] for problem in caught.value.problems] == [
-        ":5:3: override lora_r is read by none of the recipes; remove it",
-        ":6:3: override deepspeed is read by none of the recipes; remove it",
+        ":5:3: none of the recipes reads the override lora_r; remove it",
+        ":6:3: none of the recipes reads the override deepspeed; remove it",
     ]
 
 
-def test_an_override_that_one_recipe_reads_is_laid_there_alone(project):
+def test_an_override_applies_only_to_the_recipe_that_reads_it(project):
     (project / "both.yaml").write_text(
         "kind: compare\nrecipes: [prompt.yaml, {recipe: train.yaml, overrides: {adapter: lora}}]\n"
         "overrides: {lora_r: 8, learning_rate: 2e-3}\n"
@@ -141,18 +141,18 @@ def test_an_override_that_one_recipe_reads_is_laid_there_alone(project):
     assert parts["prompt"].identity == resolve(project / "prompt.yaml").identity
 
 
-def test_comparisons_are_not_compared(project):
+def test_a_comparison_of_a_comparison_is_refused(project):
     (project / "outer.yaml").write_text("kind: compare\nrecipes: [prompt.yaml, both.yaml]\n")
     (problem,) = problems(project / "outer.yaml")
     assert problem == (
-        "a comparison compares prompt and train recipes (got both.yaml, which is a comparison); list its recipes here"
+        "a comparison cannot contain another comparison (got both.yaml); list the recipes of that one here"
     )
 
 
-def test_a_comparison_of_itself_ends(project):
+def test_a_comparison_that_lists_itself_is_refused(project):
     (project / "both.yaml").write_text("kind: compare\nrecipes: [prompt.yaml, both.yaml]\n")
     (problem,) = problems(project / "both.yaml")
-    assert "which is a comparison" in problem
+    assert "a comparison cannot contain another comparison" in problem
 
 
 def test_a_comparison_reads_each_of_its_recipes_and_its_deepspeed_config_once(project, monkeypatch):
@@ -204,7 +204,7 @@ def test_an_assignment_that_none_of_the_compared_recipes_reads_is_an_error(proje
         check(project / "both.yaml", [assignment])
     key = assignment.partition("=")[0]
     (problem,) = map(str, caught.value.problems)
-    assert problem == f"--set {assignment}: {key} is read by none of the recipes; remove it"
+    assert problem == f"--set {assignment}: none of the recipes reads {key}; remove it"
 
 
 def test_an_unknown_key_of_an_assignment_is_unknown_to_a_comparison_too(project):

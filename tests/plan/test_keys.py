@@ -1,4 +1,4 @@
-"""The same experiment keeps its identity wherever and however it runs; another one has another."""
+"""An experiment keeps its identity on any machine and layout; another experiment has another identity."""
 
 import shutil
 
@@ -32,7 +32,7 @@ def identity(project, *sets, name="train.yaml"):
         ("seed=42", "generation.num_beams=1", "evaluation.tokenizer=rouge"),
     ],
 )
-def test_layout_logging_and_written_out_defaults_do_not_matter(project, sets):
+def test_layout_logging_and_explicit_defaults_do_not_change_the_identity(project, sets):
     assert identity(project, *sets) == identity(project)
 
 
@@ -45,24 +45,24 @@ def test_layout_logging_and_written_out_defaults_do_not_matter(project, sets):
         "prompt_template=plain", "bf16=false", "sequence_len=256",
     ],
 )  # fmt: skip
-def test_what_changes_the_result_changes_the_identity(project, setting):
+def test_a_key_that_can_change_the_result_changes_the_identity(project, setting):
     assert identity(project, setting) != identity(project)
 
 
-def test_the_name_and_comments_of_the_recipe_do_not_matter(project):
+def test_name_and_comments_of_the_recipe_do_not_change_the_identity(project):
     text = (project / "train.yaml").read_text()
     (project / "other.yaml").write_text("# the same\n" + "\n".join(reversed(text.splitlines())) + "\n")
     assert identity(project, name="other.yaml") == identity(project)
 
 
-def test_the_same_content_in_another_place_is_the_same(project, tmp_path):
+def test_the_same_content_under_another_path_has_the_same_identity(project, tmp_path):
     before = identity(project)
     shutil.copytree(project, tmp_path / "moved", ignore=shutil.ignore_patterns("moved"))
     assert identity(tmp_path / "moved") == before
 
 
 @pytest.mark.parametrize("name", ["train.jsonl", "test.jsonl", "model/config.json", "model/model.safetensors"])
-def test_changed_content_is_another_run(project, name):
+def test_changed_content_changes_the_identity(project, name):
     before = identity(project)
     path = project / name
     content = path.read_bytes()
@@ -75,18 +75,18 @@ def test_changed_content_is_another_run(project, name):
     assert identity(project) != before
 
 
-def test_a_prompted_model_does_not_depend_on_the_processes(project):
+def test_the_number_of_processes_does_not_change_the_identity_of_a_prompt(project):
     assert identity(project, "num_processes=2", name="prompt.yaml") == identity(project, name="prompt.yaml")
 
 
-def test_a_comparison_is_what_its_systems_and_its_baseline_are(project):
+def test_systems_and_baseline_determine_the_identity_of_a_comparison(project):
     before = identity(project, name="both.yaml")
     assert identity(project, "baseline=train", name="both.yaml") != before
     assert identity(project, "overrides={seed: 7}", name="both.yaml") != before
     assert identity(project, "overrides={logging_steps: 7}", name="both.yaml") == before
 
 
-def test_hub_data_and_models_are_known_by_name_and_revision():
+def test_hub_data_and_models_are_identified_by_name_and_revision():
     path = package_path("recipes") / "zero_shot.yaml"
     before = resolve(path).identity
     assert resolve(path, ["base_model=google/flan-t5-small"]).identity != before
@@ -94,14 +94,14 @@ def test_hub_data_and_models_are_known_by_name_and_revision():
     assert resolve(path, ["test_datasets.0.revision=abc"]).identity != before
 
 
-def test_builtin_dialogues_are_known_by_what_makes_them(project):
+def test_builtin_dialogues_are_identified_by_the_code_that_generates_them(project):
     builtin = identity(project, "test_datasets=[{path: builtin/dialogues}]")
     assert builtin == identity(project, "test_datasets=[{path: builtin/dialogues, split: null}]")
     assert builtin != identity(project)
     assert builtin != identity(project, "test_datasets=[{path: owner/dialogues}]")
 
 
-def test_how_many_are_generated_at_once_and_where_a_metric_lies_change_nothing(project):
+def test_the_generation_batch_and_the_path_of_a_metric_do_not_change_the_identity(project):
     before = identity(project)
     assert identity(project, "generation.batch_size=3") == before
     for folder in ("here", "there"):
@@ -114,7 +114,7 @@ def test_how_many_are_generated_at_once_and_where_a_metric_lies_change_nothing(p
     assert identity(project, "evaluation.metrics=[rouge1, ./here]") != here
 
 
-def test_the_arguments_of_a_metric_are_of_the_result_and_their_paths_are_not(project):
+def test_metric_arguments_change_the_identity_and_their_paths_do_not(project):
     for folder in ("here", "there"):
         (project / folder).mkdir()
         (project / folder / "config.json").write_text("{}")
@@ -130,18 +130,18 @@ def test_the_arguments_of_a_metric_are_of_the_result_and_their_paths_are_not(pro
     assert of("{model_type: here}") != here
 
 
-def test_default_layers_written_out_leave_the_identity_unchanged(project):
+def test_explicit_default_layers_do_not_change_the_identity(project):
     assert identity(project, "adapter=lora", "lora_target_modules=[q, v]") == identity(project, "adapter=lora")
     assert identity(project, "adapter=lora", "lora_target_modules=[q]") != identity(project, "adapter=lora")
 
 
-def test_layers_of_ia3_are_part_of_the_identity(project):
+def test_layers_of_ia3_change_the_identity(project):
     whole = identity(project, "adapter=ia3")
     assert identity(project, "adapter=ia3", "ia3_target_modules=[k, v, wo]", "ia3_feedforward_modules=[wo]") == whole
     assert identity(project, "adapter=ia3", "ia3_target_modules=[k, v]") != whole
 
 
-def test_validation_data_counts_by_its_content(project, write_rows):
+def test_validation_data_is_identified_by_its_content(project, write_rows):
     before = identity(project)
     write_rows(project / "dev.jsonl", 3)
     one = identity(project, "val_datasets=[{path: dev.jsonl}]")

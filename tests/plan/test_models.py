@@ -1,4 +1,4 @@
-"""The model in a plan: its family, what is trained of it, and what is refused before anything starts."""
+"""The model in a plan: its family, its trained weights, and what is refused before anything starts."""
 
 import json
 
@@ -23,7 +23,7 @@ def write_config(folder, config):
     return folder
 
 
-def test_a_decoder_only_folder_is_refused_at_base_model_and_nothing_else_is_asked_of_it(project):
+def test_a_decoder_only_folder_is_refused_at_base_model_without_further_checks(project):
     write_config(project / "llama", LLAMA)
     path = project / "prompt_llama.yaml"
     path.write_text("kind: prompt\nbase_model: ./llama\nsequence_len: 9000\ntest_datasets: [{path: test.jsonl}]\n")
@@ -44,19 +44,19 @@ def test_a_decoder_only_folder_is_refused_at_base_model_and_nothing_else_is_aske
     ],
     ids=lambda config: config["model_type"],
 )
-def test_what_cannot_read_and_write_text_is_refused(project, config):
+def test_a_model_that_does_not_read_and_write_text_is_refused(project, config):
     write_config(project / "other", config)
     with pytest.raises(RecipeError, match=rf"got model_type '{config['model_type']}' in .*; use a T5, BART"):
         check(project / "train.yaml", ["base_model=./other"])
 
 
-def test_the_plan_holds_the_family_of_the_model(project, write_model):
+def test_the_plan_records_the_family_of_the_model(project, write_model):
     write_model(project / "bart", model_type="bart")
     for sets in ([], ["base_model=./bart"]):
         assert begun_plan(project / "train.yaml", sets, project / "run").model.family == "encoder_decoder"
 
 
-def test_the_plan_holds_adapter_and_quantization_and_is_read_as_it_was_written(project, tmp_path):
+def test_adapter_and_quantization_survive_writing_and_reading_a_plan(project, tmp_path):
     plan = begun_plan(project / "train.yaml", ["adapter=qlora", "lora_r=4"], project / "run")
     assert plan.adapter == Lora(r=4, alpha=32, dropout=0.05, targets=["q", "v"], dora=False, rslora=False)
     assert plan.quantization == Quantization()
@@ -66,7 +66,7 @@ def test_the_plan_holds_adapter_and_quantization_and_is_read_as_it_was_written(p
     assert (without.adapter, without.quantization) == (None, None)
 
 
-def test_layers_that_the_recipe_leaves_out_are_shown_and_do_not_change_its_identity(project):
+def test_default_layers_are_in_the_plan_and_do_not_change_the_identity(project):
     write_config(project / "bart", {"model_type": "bart", "max_position_embeddings": 1024})
     for base_model, layers in (("./model", ["q", "v"]), ("./bart", ["q_proj", "v_proj"])):
         sets = [f"base_model={base_model}", "adapter=lora"]
@@ -78,7 +78,7 @@ def test_layers_that_the_recipe_leaves_out_are_shown_and_do_not_change_its_ident
         assert other is None or other.identity != left_out.identity
 
 
-def test_a_default_that_does_not_suit_the_weights_is_told_where_the_adapter_is_asked_for(project, write_model):
+def test_default_layers_that_do_not_fit_the_weights_are_reported_at_the_adapter_key(project, write_model):
     write_model(project / "odd", model_type="bart")
     path = project / "odd.yaml"
     path.write_text((project / "train.yaml").read_text().replace("./model", "./odd") + "adapter: lora\n")
@@ -88,7 +88,7 @@ def test_a_default_that_does_not_suit_the_weights_is_told_where_the_adapter_is_a
     assert {(problem.line, problem.column) for problem in caught.value.problems} == {(line, 1)}
 
 
-def test_the_layers_of_a_hub_models_adapter_are_known_once_it_is_fetched(project, tmp_path):
+def test_default_layers_of_a_hub_model_are_known_once_it_is_downloaded(project, tmp_path):
     draft = resolve(project / "train.yaml", [f"base_model={HUB}", "adapter=lora"])
     assert (draft.model_folder, draft.parameters, draft.adapter.targets) == (None, None, [])
     folder = write_config(tmp_path / "bart", {"model_type": "bart", "decoder_start_token_id": 2})
@@ -99,7 +99,7 @@ def test_the_layers_of_a_hub_models_adapter_are_known_once_it_is_fetched(project
     assert plan.identity == draft.identity
 
 
-def test_a_hub_model_of_another_family_is_refused_once_it_is_fetched(tmp_path):
+def test_a_hub_model_of_another_family_is_refused_once_it_is_downloaded(tmp_path):
     recipe = train_recipe(base_model="owner/llama", adapter="lora")
     folder = write_config(tmp_path / "llama", LLAMA)
     with pytest.raises(ModelError, match=r"got model_type 'llama' in .*; use a T5, BART"):

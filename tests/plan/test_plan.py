@@ -1,4 +1,4 @@
-"""The plan: batch arithmetic, stages that share a launch, and what stands in plan.json."""
+"""The plan: batch arithmetic, stages that share a launch, and the content of plan.json."""
 
 import pytest
 from made_up_recipes import begun_plan, made_up_plan, train_recipe
@@ -34,12 +34,12 @@ def test_the_global_batch_is_micro_times_accumulation_times_processes():
         (1, {"micro_batch_size": 8, "num_epochs": 1}, 1, 1),
     ],
 )
-def test_steps_follow_from_the_pairs(pairs, keys, per_epoch, steps):
+def test_the_number_of_steps_follows_from_the_pairs(pairs, keys, per_epoch, steps):
     arithmetic = batch(pairs=pairs, **keys)
     assert (arithmetic.steps_per_epoch, arithmetic.optimizer_steps) == (per_epoch, steps)
 
 
-def test_neighbours_that_are_launched_alike_share_a_launch():
+def test_consecutive_stages_with_the_same_launch_form_one_group():
     assert stage_groups(CPU, CPU) == [
         StageGroup(("train", "predict"), CPU), StageGroup(("evaluate",), None), StageGroup(("report",), None),
     ]  # fmt: skip
@@ -56,7 +56,7 @@ def scored():
     return ScoredPlan(name="theirs", identity="0" * 64, recipe=recipe, **origin)
 
 
-def test_the_plan_of_every_kind_is_read_as_it_was_written(project, scored):
+def test_a_plan_of_every_kind_survives_writing_and_reading(project, scored):
     train = begun_plan(project / "train.yaml", ["val_set_size=2"], project / "run")
     prompt = begun_plan(project / "prompt.yaml", (), project / "run")
     compare = complete_comparison(resolve(project / "both.yaml"), origin_now(project))
@@ -80,7 +80,7 @@ def test_a_plan_is_complete_when_it_is_written(project):
     assert plan.deepspeed["train_batch_size"] == "auto"
 
 
-def test_a_run_that_is_resumed_on_another_layout_keeps_what_it_learned_when_it_began(project):
+def test_a_run_that_resumes_on_another_layout_keeps_its_beginning(project):
     begun = begun_plan(project / "train.yaml", (), project / "run")
     draft = resolve(project / "train.yaml", ["micro_batch_size=4", "num_processes=2"])
     old = beginning_of(begun).model_copy(update={"created_at": "2020-01-01T00:00:00Z", "versions": {"torch": "2.0"}})
@@ -101,7 +101,9 @@ def test_a_folder_without_a_plan_or_with_a_damaged_one_is_refused(project):
         read_plan(project)
     plan = made_up_plan().to_json()
     write_json(project / "plan.json", plan | {"batch": None})
-    with pytest.raises(RunDirectoryError, match=r"is not a plan of this version of summtune \(got train.batch: "):
+    with pytest.raises(
+        RunDirectoryError, match=r"is not a valid plan for this version of summtune \(got train.batch: "
+    ):
         read_plan(project)
     write_json(project / "plan.json", plan | {"kind": "sweep"})
     with pytest.raises(RunDirectoryError, match=r"got all of it: .*'sweep'"):
@@ -117,14 +119,14 @@ def test_the_plan_names_its_generator_and_an_unknown_one_is_refused(project):
 
 
 @pytest.mark.parametrize("number", [1, 99])
-def test_a_run_directory_of_another_format_is_refused_with_what_to_do(project, number):
+def test_a_run_directory_of_another_format_is_refused_with_advice(project, number):
     write_json(project / "plan.json", made_up_plan().to_json() | {"format": number})
     match = rf"another version of summtune wrote this run directory \(got format {number} in .* reads format 2\); "
     with pytest.raises(RunDirectoryError, match=match):
         read_plan(project)
 
 
-def test_the_plan_of_a_run_is_that_of_one_model(project, scored):
+def test_a_comparison_or_scored_outputs_are_not_the_plan_of_a_run(project, scored):
     write_json(project / "plan.json", made_up_plan().to_json())
     assert read_run_plan(project) == made_up_plan()
     write_json(project / "plan.json", scored.to_json())
@@ -132,7 +134,7 @@ def test_the_plan_of_a_run_is_that_of_one_model(project, scored):
         read_run_plan(project)
 
 
-def test_only_stages_of_workers_have_a_launch():
+def test_only_stages_with_worker_processes_have_a_launch():
     plan = made_up_plan(predict=CPU, train=ZERO)
     assert (launch_of(plan, "train"), launch_of(plan, "predict")) == (ZERO, CPU)
     with pytest.raises(AssertionError, match="no worker runs the stage 'report'"):

@@ -1,4 +1,4 @@
-"""Data is read, checked and divided before anything is started."""
+"""Data is read, checked and split before anything is started."""
 
 import csv
 import hashlib
@@ -30,7 +30,7 @@ def ids(project, role):
     return [row["id"] for row in read_jsonl(project / "run" / "data" / f"{role}.jsonl")]
 
 
-def test_each_role_gets_its_file_and_its_count(prepare, project):
+def test_each_role_has_a_file_and_a_count(prepare, project):
     summary, warnings = prepare("val_set_size=2", "datasets.0.id_field=id", "test_datasets.0.id_field=id")
     none = LeakedDialogues(count=0, of=6, examples=())
     assert summary.leakage == {"train": none, "validation": none}
@@ -69,19 +69,19 @@ def test_validation_dialogues_that_are_trained_on_or_tested_are_reported(prepare
     assert (summary.leakage["validation"].count, summary.leakage["validation"].of) == (1, 6)
     overlap, leakage = warnings
     assert overlap.startswith(
-        "3 of 4 validation dialogues are also in the train data, wholly or nearly; the evaluation"
+        "3 of 4 validation dialogues are also in the training data, exactly or nearly; the evaluation"
     )
     assert "for instance train_0 in train_0: 100 %" in overlap
-    assert leakage.startswith("1 of 6 test dialogues are also in the validation data, wholly or nearly; the scores")
+    assert leakage.startswith("1 of 6 test dialogues are also in the validation data, exactly or nearly; do not trust")
 
 
-def test_a_zero_shot_prompt_reads_the_test_data_alone(prepare):
+def test_a_zero_shot_prompt_reads_only_the_test_data(prepare):
     summary, _ = prepare(name="prompt.yaml")
     assert summary.test.dialogues == 6
     assert (summary.exemplars, summary.leakage) == (None, {})
 
 
-def test_exemplars_come_from_the_split_that_is_named(prepare, project, write_rows):
+def test_exemplars_come_from_the_named_split(prepare, project, write_rows):
     write_rows(project / "talks" / "train.jsonl", 3)
     write_rows(project / "talks" / "dev.jsonl", 4)
     sets = ("datasets=[{path: ./talks}]", "shots=2", "exemplars.split=dev")
@@ -90,15 +90,15 @@ def test_exemplars_come_from_the_split_that_is_named(prepare, project, write_row
     assert prepare(*sets[:2], name="prompt.yaml")[0].exemplars.dialogues == 3
 
 
-def test_repeated_dialogues_are_references_and_doubled_rows_are_told(prepare, project, write_rows):
+def test_repeated_dialogues_add_references_and_repeated_rows_are_reported(prepare, project, write_rows):
     rows = [{"dialogue": "A: Hi.", "summary": summary} for summary in ("One.", "Two.", "Two.")]
     write_rows(project / "test.jsonl", rows)
     summary, warnings = prepare()
     assert (summary.test.dialogues, summary.test.pairs) == (1, 2)
-    assert warnings == ["test: 1 rows repeat a dialogue and its summary word for word, and count once"]
+    assert warnings == ["test: 1 rows repeat a dialogue and its summary exactly; each counts once"]
 
 
-def test_empty_rows_and_repeated_ids_are_told_and_counted_in_the_plan(prepare, project):
+def test_empty_rows_and_repeated_ids_are_reported_and_counted_in_the_plan(prepare, project):
     path = project / "test.jsonl"
     lines = [*path.read_text().splitlines(), '{"id": "empty", "dialogue": "", "summary": null}']
     path.write_text("\n".join([*lines, lines[0].replace('"test_0"', '"again"')]) + "\n")
@@ -108,11 +108,11 @@ def test_empty_rows_and_repeated_ids_are_told_and_counted_in_the_plan(prepare, p
     assert warnings[0] == f"test: skipped 1 empty row of {path} (on_empty: skip)"
     assert warnings[1] == (
         f"test: 1 row repeats a dialogue under another id (again of {path}, line 8 repeats test_0 of {path}, line 1); "
-        "their summaries count as further references of it"
+        "their summaries count as further references"
     )
 
 
-def test_test_dialogues_that_are_trained_on_are_told(prepare, project, write_rows):
+def test_test_dialogues_in_the_train_data_are_reported(prepare, project, write_rows):
     rows = [{"dialogue": f"A: {i}", "summary": f"Summary {i}."} for i in range(4)]
     write_rows(project / "train.jsonl", rows)
     write_rows(project / "test.jsonl", [*rows[:1], {"dialogue": "A: new", "summary": "New."}])
@@ -120,12 +120,12 @@ def test_test_dialogues_that_are_trained_on_are_told(prepare, project, write_row
     found = {"id": ids(project, "test")[0], "found": f"{ids(project, 'train')[0]}: 100 % of its five-word runs"}
     assert summary.leakage["train"].model_dump(mode="json") == {"count": 1, "of": 2, "examples": [found]}
     assert warnings == [
-        "1 of 2 test dialogues are also in the train data, wholly or nearly; the scores are not to be trusted "
+        "1 of 2 test dialogues are also in the training data, exactly or nearly; do not trust the scores "
         f"(for instance {found['id']} in {found['found']})"
     ]
 
 
-def test_references_that_rouge_cannot_read_are_told_before_anything_starts(prepare, project):
+def test_references_that_rouge_cannot_read_are_reported_before_anything_starts(prepare, project):
     rows = [{"dialogue": f"A: {i}", "summary": f"Клиент номер {i}."} for i in range(3)]
     write_jsonl(project / "russian.jsonl", rows)
     russian = "test_datasets=[{path: ./russian.jsonl}]"
@@ -135,7 +135,7 @@ def test_references_that_rouge_cannot_read_are_told_before_anything_starts(prepa
     assert prepare(russian, "evaluation.metrics=[bleu]", name="prompt.yaml")[1] == []
 
 
-def test_a_nearly_equal_dialogue_is_told_with_the_dialogue_that_has_most_of_it():
+def test_a_near_copy_is_reported_with_the_dialogue_that_contains_most_of_it():
     words = [f"w{i}" for i in range(60)]
     changed = [*words[:30], "other", *words[31:]]
     training = [Dialogue(id_, f"A: {' '.join(text)}", ("s",)) for id_, text in (("far", words[20:]), ("near", changed))]
@@ -150,7 +150,7 @@ def test_a_nearly_equal_dialogue_is_told_with_the_dialogue_that_has_most_of_it()
     assert find_leakage(tests[:1], training) == LeakedDialogues(count=0, of=1, examples=())
 
 
-def test_exemplars_are_looked_through_too(prepare, project, write_rows):
+def test_test_dialogues_among_the_exemplars_are_reported(prepare, project, write_rows):
     rows = [{"id": f"same_{i}", "dialogue": f"A: {i}", "summary": f"Summary {i}."} for i in range(7)]
     other = {"id": "other", "dialogue": "A: How is the weather?", "summary": "A asks."}
     write_rows(project / "train.jsonl", [*rows, other])
@@ -158,7 +158,7 @@ def test_exemplars_are_looked_through_too(prepare, project, write_rows):
     summary, warnings = prepare("datasets=[{path: ./train.jsonl}]", "shots=1", name="prompt.yaml")
     assert list(summary.leakage) == ["exemplars"]
     assert (summary.leakage["exemplars"].count, len(summary.leakage["exemplars"].examples)) == (7, 5)
-    assert warnings[0].startswith("7 of 7 test dialogues are also among the exemplars, wholly or nearly; ")
+    assert warnings[0].startswith("7 of 7 test dialogues are also among the exemplars, exactly or nearly; ")
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def shared():
     return Path(os.environ["SUMMTUNE_TEST_DATA"]) / "data"
 
 
-def test_what_is_in_dialogsum_twice_is_found(shared):
+def test_the_leakage_of_dialogsum_is_found(shared):
     def dialogues(split):
         rows = read_jsonl(shared / "dialogsum" / f"{split}.jsonl")
         return [Dialogue(row["fname"], row["dialogue"], ("s",)) for row in rows]
@@ -178,7 +178,7 @@ def test_what_is_in_dialogsum_twice_is_found(shared):
     assert (found.examples[0].id, found.examples[0].found) == ("test_59", "dev_87: 100 % of its five-word runs")
 
 
-def test_what_is_in_mts_dialog_twice_is_found(shared):
+def test_the_leakage_of_mts_dialog_is_found(shared):
     def dialogues(split):
         with (shared / "mts-dialog" / f"{split}.csv").open(encoding="utf-8", newline="") as file:
             return [Dialogue(f"{split}_{row['ID']}", row["dialogue"], ("s",)) for row in csv.DictReader(file)]
@@ -189,7 +189,7 @@ def test_what_is_in_mts_dialog_twice_is_found(shared):
     assert find_leakage(dialogues("test"), dialogues("validation")).count == 0
 
 
-def test_pairs_are_counted_without_the_validation_data(project):
+def test_the_count_of_pairs_excludes_the_validation_data(project):
     recipe = check(project / "train.yaml", ["val_set_size=2", "datasets.0.limit=10"]).recipe
     assert count_pairs(recipe) == 8
     recipe = check(project / "train.yaml", ["datasets.0.path=owner/on_the_hub"]).recipe
@@ -197,7 +197,7 @@ def test_pairs_are_counted_without_the_validation_data(project):
 
 
 @pytest.mark.parametrize(("size", "held_out"), [(0, 0), (5, 5), (0.25, 5), (19, 19), (5.0, 5)])
-def test_a_count_or_a_share_is_held_out(size, held_out):
+def test_val_set_size_is_a_number_or_a_share_of_dialogues(size, held_out):
     train, validation = split_validation(DIALOGUES, size, seed=1)
     assert len(validation) == held_out
     assert sorted([*train, *validation], key=DIALOGUES.index) == DIALOGUES
@@ -205,7 +205,7 @@ def test_a_count_or_a_share_is_held_out(size, held_out):
     assert validation == sorted(validation, key=DIALOGUES.index)
 
 
-def test_the_seed_decides_which():
+def test_the_seed_determines_which_dialogues_are_held_out():
     assert split_validation(DIALOGUES, 5, seed=1) == split_validation(DIALOGUES, 5, seed=1)
     assert split_validation(DIALOGUES, 5, seed=1) != split_validation(DIALOGUES, 5, seed=2)
 
@@ -214,18 +214,18 @@ def test_the_seed_decides_which():
     ("size", "left", "advice"),
     [(20, "training", "lower"), (500, "training", "lower"), (0.99, "training", "lower"), (0.01, "validation", "raise")],
 )
-def test_something_is_left_on_both_sides(size, left, advice):
+def test_a_split_without_training_or_validation_dialogues_is_refused(size, left, advice):
     with pytest.raises(DataError, match=rf"leaves no {left} data \(got {size} of 20 dialogues\); {advice} it"):
         split_validation(DIALOGUES, size, seed=1)
 
 
-def test_one_dialogue_cannot_be_divided():
+def test_a_single_dialogue_cannot_be_split():
     with pytest.raises(DataError, match=r"got 0.5 of 1 dialogue\); add dialogues, or remove it"):
         split_validation(DIALOGUES[:1], 0.5, seed=1)
 
 
 @pytest.mark.parametrize("choose", ["first", "random", "similar"])
-def test_exemplars_that_are_too_few_are_an_error_before_anything_is_started(prepare, project, write_rows, choose):
+def test_too_few_exemplars_are_an_error_before_anything_is_started(prepare, project, write_rows, choose):
     rows = [{"id": f"same_{i}", "dialogue": f"A: {i}", "summary": f"Summary {i}."} for i in range(2)]
     write_rows(project / "train.jsonl", rows)
     write_rows(project / "test.jsonl", rows[:1])
@@ -233,7 +233,7 @@ def test_exemplars_that_are_too_few_are_an_error_before_anything_is_started(prep
         prepare("datasets=[{path: ./train.jsonl}]", "shots=2", f"exemplars.choose={choose}", name="prompt.yaml")
 
 
-def test_an_exemplar_that_does_not_exist_is_an_error_before_anything_is_started(prepare, project, write_rows):
+def test_an_unknown_exemplar_id_is_an_error_before_anything_is_started(prepare, project, write_rows):
     write_rows(project / "train.jsonl", [{"id": "a", "dialogue": "A: 1", "summary": "One."}])
     sets = ("datasets=[{path: ./train.jsonl, id_field: id}]", "shots=1", "exemplars={choose: ids, ids: [b]}")
     with pytest.raises(DataError, match=r"no such exemplar among the 1 dialogues of the split \(got b"):

@@ -1,4 +1,4 @@
-"""A recipe becomes a draft: devices counted, stages listed, comparisons checked through and through."""
+"""A recipe is resolved into a draft: devices, launches, memory, run directories."""
 
 import pytest
 
@@ -29,13 +29,13 @@ def launches(draft):
     }
 
 
-def test_on_a_cpu_one_process_does_everything(project):
+def test_a_machine_without_gpus_gets_one_process(project):
     assert launches(resolve(project / "prompt.yaml")) == {
         "predict": ("none", 1, "cpu"), "evaluate": None, "report": None,
     }  # fmt: skip
 
 
-def test_every_visible_device_is_used(project, gpus):
+def test_every_visible_gpu_gets_a_process(project, gpus):
     gpus += [A100, A100]
     draft = resolve(project / "train.yaml", ["num_processes=null"])
     assert launches(draft)["train"] == ("data_parallel", 2, "cuda")
@@ -45,12 +45,12 @@ def test_every_visible_device_is_used(project, gpus):
 
 def test_more_processes_than_devices_are_refused(project, gpus):
     gpus.append(A100)
-    match = r"num_processes exceeds the visible devices \(got 2, 1 visible\); write 1, or remove it to use them all"
+    match = r"num_processes exceeds the visible devices \(got 2, 1 visible\); set it to 1, or remove it to use all"
     with pytest.raises(InputError, match=match):
         resolve(project / "train.yaml", ["num_processes=2"])
 
 
-def test_processes_are_those_of_all_machines(project, gpus):
+def test_num_processes_counts_all_machines(project, gpus):
     gpus += [A100, A100]
     draft = resolve(project / "train.yaml", ["num_processes=null", "num_machines=3"])
     assert launches(draft)["train"] == ("data_parallel", 6, "cuda")
@@ -60,12 +60,12 @@ def test_processes_are_those_of_all_machines(project, gpus):
     fewer = resolve(project / "train.yaml", ["num_processes=3", "num_machines=3"])
     assert fewer.train.processes_per_machine == 1
     assert machines_of(fewer) == 3
-    match = r"exceeds the visible devices \(got 9, 6 on 3 machines with 2 each\); write 6, or"
+    match = r"exceeds the visible devices \(got 9, 6 on 3 machines with 2 each\); set it to 6, or"
     with pytest.raises(InputError, match=match):
         resolve(project / "train.yaml", ["num_processes=9", "num_machines=3"])
 
 
-def test_a_slurm_job_has_the_devices_that_are_asked_for_and_not_those_here(project, gpus):
+def test_a_slurm_job_has_the_requested_gpus_and_not_those_of_this_machine(project, gpus):
     gpus.append(A100)
     slurm = ["launcher=slurm", "num_processes=null"]
     draft = resolve(project / "train.yaml", [*slurm, "slurm={nodes: 2, gpus_per_node: 4}"])
@@ -85,7 +85,7 @@ def test_a_comparison_needs_as_many_machines_as_its_largest_system(project):
     assert [machines_of(run) for run in runs_of(resolve(project / "both.yaml"))] == [1, 2]
 
 
-def test_deepspeed_trains_and_plain_processes_predict(project):
+def test_with_deepspeed_only_the_training_uses_it(project):
     draft = resolve(project / "train.yaml", ["deepspeed=ds_configs/zero3.json", "num_processes=2"])
     assert launches(draft)["train"] == ("deepspeed", 2, "cpu")
     assert launches(draft)["predict"] == ("data_parallel", 2, "cpu")
@@ -93,7 +93,7 @@ def test_deepspeed_trains_and_plain_processes_predict(project):
     assert draft.train.zero_stage == 3
 
 
-def test_the_model_is_counted_and_its_memory_estimated(project, gpus):
+def test_weights_are_counted_and_memory_is_estimated(project, gpus):
     full = resolve(project / "train.yaml")
     assert full.parameters.trainable == full.parameters.total == 247_577_856
     assert full.memory.weights == 4 * 247_577_856
@@ -107,7 +107,7 @@ def test_the_model_is_counted_and_its_memory_estimated(project, gpus):
     assert resolve(project / "train.yaml", ["deepspeed=ds_configs/zero2.json"]).memory.weights == 4 * 247_577_856
 
 
-def test_where_the_sizes_cannot_be_told_nothing_is_claimed(project, write_model):
+def test_a_model_of_unknown_size_has_no_counts_and_no_estimate(project, write_model):
     write_model(project / "bart", model_type="bart")
     draft = resolve(project / "train.yaml", ["base_model=./bart"])
     assert (draft.memory, draft.parameters) == (None, None)
@@ -134,15 +134,15 @@ def test_a_comparison_shares_the_runs_of_its_recipes(project, tmp_path, monkeypa
     assert dict(elsewhere.parts)["train"].run_dir.parent == tmp_path / "x" / "systems"
 
 
-def test_the_commit_of_the_recipe_is_recorded_where_there_is_one(project):
+def test_the_commit_of_the_recipes_repository_is_recorded(project):
     assert origin_now(project).git_commit is None
 
 
 @pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nid", "a\x1b[2J"])
-def test_a_slurm_job_has_no_run_directory_that_would_leave_its_line_of_the_script(project, name):
+def test_a_slurm_run_directory_that_would_break_the_job_script_is_refused(project, name):
     sets = ["launcher=slurm", "slurm.time=1:00:00"]
     with pytest.raises(
-        InputError, match="the run directory of a Slurm job has no quotes, backslashes or control "
+        InputError, match="the run directory of a Slurm job must not have quotes, backslashes or control "
     ) as told:
         resolve(project / "prompt.yaml", sets, project / name)
     assert str(project / name) in str(told.value)

@@ -1,9 +1,9 @@
-"""Keys that would have no effect, keys that are missing, keys that contradict each other."""
+"""Keys that need others, and keys that contradict each other."""
 
 import pytest
 
 from summtune.recipe.parsing import parse
-from summtune.recipe.rules import no_effect, rule_problems, system_name
+from summtune.recipe.rules import rule_problems, system_name
 
 PROMPT = {"kind": "prompt", "base_model": "a/b", "test_datasets": [{"path": "a/b"}]}
 TRAIN = {
@@ -26,163 +26,15 @@ def findings(given, **changes):
     return [(".".join(map(str, path)), message) for path, message in found]
 
 
-def test_metric_arguments_of_an_unlisted_metric_are_reported():
-    metrics = {"metrics": ["rouge1", "mine/bertscore.py"], "metric_arguments": {"bertscore": {"num_layers": 9}}}
-    assert findings(PROMPT, evaluation=metrics) == []
-    metrics["metric_arguments"] = {"bretscore": {}, "rouge1": {}}
-    assert findings(PROMPT, evaluation=metrics) == [
-        (
-            f"evaluation.metric_arguments.{name}",
-            f"metric_arguments for a metric that evaluation.metrics does not list (got '{name}'){more}",
-        )
-        for name, more in (("bretscore", ", did you mean bertscore?"), ("rouge1", "; known: bertscore"))
-    ]
-    only = findings(PROMPT, evaluation={"metric_arguments": {"bertscore": {}}})
-    assert [message.partition(")")[2] for _, message in only] == ["; it lists only ROUGE, which takes no arguments"]
-
-
 def test_predictions_and_references_are_refused_as_metric_arguments():
     metrics = {"metrics": ["bleu"], "metric_arguments": {"bleu": {"references": 1}}}
     message = "references are passed by summtune (got them in metric_arguments.bleu); remove the key"
     assert findings(PROMPT, evaluation=metrics) == [("evaluation.metric_arguments.bleu.references", message)]
 
 
-def test_a_tokenizer_without_rouge_has_no_effect():
-    assert findings(PROMPT, evaluation={"tokenizer": "unicode", "metrics": ["bleu"]}) == [
-        (
-            "evaluation.tokenizer",
-            "tokenizer has no effect without ROUGE among evaluation.metrics; add rouge1, or remove the key",
-        )
-    ]
-    assert findings(PROMPT, evaluation={"tokenizer": "unicode", "metrics": ["bleu", "rougeL"]}) == []
-    assert findings(PROMPT, evaluation={"tokenizer": "rouge", "metrics": ["bleu"]}) == []
-
-
 @pytest.mark.parametrize("given", [PROMPT, TRAIN, COMPARE, SHOTS, LORA])
 def test_valid_recipes_have_no_problems(given):
     assert findings(given) == []
-
-
-@pytest.mark.parametrize(
-    ("given", "changes", "why"),
-    [
-        (TRAIN, {"lora_r": 8}, "without `adapter: lora`; add the adapter or remove the key"),
-        (TRAIN, {"lora_alpha": 8}, "without `adapter: lora`; add the adapter or remove the key"),
-        (TRAIN, {"lora_dropout": 0.1}, "without `adapter: lora`; add the adapter or remove the key"),
-        (TRAIN, {"lora_target_modules": ["q"]}, "without `adapter: lora`; add the adapter or remove the key"),
-        (TRAIN, {"peft_use_dora": True}, "without `adapter: lora`; add the adapter or remove the key"),
-        (TRAIN, {"peft_use_rslora": True}, "without `adapter: lora`; add the adapter or remove the key"),
-        (TRAIN, {"ia3_target_modules": ["k"]}, "without `adapter: ia3`; add the adapter or remove the key"),
-        (LORA, {"ia3_feedforward_modules": ["wo"]}, "without `adapter: ia3`; add the adapter or remove the key"),
-        (LORA | {"adapter": "ia3"}, {"lora_r": 8}, "without `adapter: lora`; add the adapter or remove the key"),
-        (PROMPT, {"datasets": [{"path": "c/d"}]}, "with `shots: 0`; set shots, or remove the key"),
-        (PROMPT, {"exemplars": {"choose": "first"}}, "with `shots: 0`; set shots, or remove the key"),
-        (TRAIN, {"num_epochs": 2, "max_steps": 10}, "with max_steps, which takes precedence; keep one of the two"),
-        (
-            TRAIN,
-            {"warmup_ratio": 0.1, "warmup_steps": 10},
-            "with warmup_steps, which takes precedence; keep one of the two",
-        ),
-        (
-            TRAIN,
-            {"warmup_ratio": 0.1, "lr_scheduler": "constant"},
-            "with `lr_scheduler: constant`; use constant_with_warmup",
-        ),
-        (
-            TRAIN,
-            {"warmup_steps": 10, "lr_scheduler": "constant"},
-            "with `lr_scheduler: constant`; use constant_with_warmup",
-        ),
-        (TRAIN, {"early_stopping_patience": 2}, "without validation data; set val_set_size or val_datasets"),
-        (TRAIN, {"eval_steps": 10}, "without validation data; set val_set_size or val_datasets"),
-        (TRAIN, {"slurm": {"time": "1:00:00"}}, "without `launcher: slurm`; set it, or remove the section"),
-        (
-            TRAIN | {"launcher": "slurm", "slurm": {"nodes": 2}},
-            {"num_machines": 2},
-            "with `launcher: slurm`; set slurm.nodes, and remove the key",
-        ),
-        (TRAIN, {"wandb_entity": "team"}, "without wandb_project; set it, or remove the key"),
-        (TRAIN, {"wandb_name": "run"}, "without wandb_project; set it, or remove the key"),
-        (TRAIN, {"wandb_mode": "offline"}, "without wandb_project; set it, or remove the key"),
-        (TRAIN, {"mlflow_experiment_name": "x"}, "without mlflow_tracking_uri; set it, or remove the key"),
-    ],
-)
-def test_a_key_that_another_one_makes_ineffective_is_reported(given, changes, why):
-    key = next(iter(changes))
-    assert findings(given, **changes) == [(key, f"{key} has no effect {why}")]
-
-
-@pytest.mark.parametrize(
-    ("given", "section", "keys", "found", "why"),
-    [
-        (
-            PROMPT,
-            "generation",
-            {"temperature": 0.7},
-            "temperature",
-            "without `do_sample: true`; set it, or remove the key",
-        ),
-        (PROMPT, "generation", {"top_p": 0.9}, "top_p", "without `do_sample: true`; set it, or remove the key"),
-        (
-            PROMPT,
-            "generation",
-            {"length_penalty": 2.0},
-            "length_penalty",
-            "with one beam; set num_beams above 1, or remove the key",
-        ),
-        (SHOTS, "exemplars", {"ids": ["x", "y"]}, "ids", "without `choose: ids`; set it, or remove ids"),
-        (
-            TRAIN | {"launcher": "slurm"},
-            "slurm",
-            {"gpu_type": "a100"},
-            "gpu_type",
-            "without gpus_per_node; set it, or remove the key",
-        ),
-    ],
-)
-def test_a_key_of_a_section_that_has_no_effect_is_reported(given, section, keys, found, why):
-    assert findings(given, **{section: keys}) == [(f"{section}.{found}", f"{found} has no effect {why}")]
-
-
-def test_what_builtin_dialogues_cannot_have_is_not_skipped():
-    builtin = [{"path": "a/b", "on_empty": "skip"}, {"path": "builtin/dialogues", "on_empty": "skip"}]
-    found = findings(TRAIN, datasets=builtin, test_datasets=[{"path": "builtin/dialogues", "on_empty": "error"}])
-    why = "on_empty has no effect for builtin/dialogues, which has no empty rows; remove it"
-    assert found == [("datasets.1.on_empty", why)]
-
-
-@pytest.mark.parametrize(
-    ("given", "changes"),
-    [
-        (LORA, {"lora_r": 8, "peft_use_dora": True}),
-        (TRAIN, {"val_set_size": 10, "early_stopping_patience": 2, "eval_steps": 10}),
-        (TRAIN, {"val_set_size": 0.1, "eval_steps": 5, "save_steps": 10}),
-        (TRAIN, {"max_steps": 10}),
-        (TRAIN, {"warmup_steps": 10, "lr_scheduler": "constant_with_warmup"}),
-        (TRAIN, {"wandb_project": "p", "wandb_entity": "e", "wandb_name": "n", "wandb_mode": "offline"}),
-        (TRAIN, {"mlflow_tracking_uri": "u", "mlflow_experiment_name": "x"}),
-        (TRAIN, {"launcher": "slurm", "slurm": {"time": "1:00:00", "gpus_per_node": 4, "gpu_type": "a100"}}),
-        (PROMPT, {"generation": {"do_sample": True, "temperature": 0.7, "top_p": 0.9}}),
-        (PROMPT, {"generation": {"num_beams": 4, "length_penalty": 2.0}}),
-        (SHOTS, {"exemplars": {"choose": "ids", "ids": ["x", "y"]}}),
-    ],
-)
-def test_keys_have_an_effect_together_with_the_keys_they_depend_on(given, changes):
-    assert findings(given, **changes) == []
-
-
-@pytest.mark.parametrize(
-    ("given", "key", "value", "why"),
-    [
-        (PROMPT, "learning_rate", 1e-4, "in `kind: prompt` (only `kind: train` reads it); remove it"),
-        (TRAIN, "shots", 1, "in `kind: train` (only `kind: prompt` reads it); remove it"),
-        (COMPARE, "seed", 1, "in `kind: compare` (only `kind: prompt` and `kind: train` reads it); remove it"),
-        (TRAIN, "recipes", ["a", "b"], "in `kind: train` (only `kind: compare` reads it); remove it"),
-        (PROMPT, "baseline", "a", "in `kind: prompt` (only `kind: compare` reads it); remove it"),
-    ],
-)
-def test_a_key_of_another_kind_is_reported(given, key, value, why):
-    assert findings(given, **{key: value}) == [(key, f"{key} has no effect {why}")]
 
 
 def test_shots_without_datasets_are_reported():
@@ -275,14 +127,6 @@ def test_a_system_without_a_name_is_named_after_its_file():
     assert system_name("recipes\\deep/few_shot.yaml") == "few_shot"
 
 
-def test_a_key_is_not_judged_if_the_key_it_depends_on_is_invalid():
-    recipe = parse(TRAIN).recipe
-    assert no_effect(("lora_r",), recipe) is not None
-    assert no_effect(("lora_r",), recipe, wrong={"adapter"}) is None
-    given = TRAIN | {"lora_r": 8, "launcher": "slurm"}
-    assert list(rule_problems(given, parse(given).recipe, {"adapter", "slurm"})) == []
-
-
 def test_a_tracking_uri_with_a_password_is_refused():
     given = TRAIN | {"mlflow_tracking_uri": "https://me:secret@host"}
     ((path, message),) = rule_problems(given, parse(given).recipe)
@@ -310,15 +154,6 @@ def test_either_validation_data_will_do_for_evaluations(keys):
     assert (path, message.split(":")[0]) == ("save_steps", "save_steps with validation data needs eval_steps")
 
 
-def test_evaluations_without_validation_data_have_no_effect():
-    for key in ("early_stopping_patience", "eval_steps"):
-        assert findings(TRAIN, **{key: 2}) == [
-            (key, f"{key} has no effect without validation data; set val_set_size or val_datasets")
-        ]
-    parsed = parse(TRAIN | {"eval_steps": 5, "val_datasets": 3})
-    assert list(rule_problems({"eval_steps": 5}, parsed.recipe, parsed.wrong)) == []
-
-
 @pytest.mark.parametrize(
     ("tested", "validated", "where"),
     [
@@ -333,9 +168,3 @@ def test_validation_data_must_not_be_the_test_data(tested, validated, where):
     assert (
         f"validation data must not come from the test data, because it selects the checkpoint (got {where}," in message
     )
-
-
-def test_an_option_that_a_validation_data_set_does_not_read_is_reported():
-    ((path, message),) = findings(TRAIN, val_datasets=[{"path": "builtin/dialogues", "on_empty": "skip"}])
-    assert path == "val_datasets.0.on_empty"
-    assert "on_empty has no effect for builtin/dialogues" in message

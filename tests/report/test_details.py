@@ -41,8 +41,8 @@ def test_external_predictions_are_described_without_a_model(run_dir):
 
 def test_hours_are_gpu_hours_only_if_all_runs_used_gpus(run_dir):
     launch = {"processes": 1, "device": "cuda"}
-    gpu = change_plan(run_dir("gpu"), stages=[{"name": "train", "launch": launch}, {"name": "report", "launch": None}])
-    cpu = change_plan(run_dir("cpu"), stages=[{"name": "train", "launch": launch | {"device": "cpu"}}])
+    gpu = change_plan(run_dir("gpu"), train=launch, predict=launch)
+    cpu = change_plan(run_dir("cpu"), train=launch | {"device": "cpu"})
     assert hours_title([gpu]) == "GPU-hours"
     assert hours_title([gpu, cpu]) == "Device-hours"
     assert hours_title([read_run(run_dir("none"))]) == "Device-hours"

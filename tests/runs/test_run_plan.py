@@ -1,23 +1,39 @@
+import json
+
 import pytest
+from made_up_recipes import begun_plan
 from pydantic import ValidationError
 
+from summtune.base.errors import RunDirectoryError
+from summtune.base.files import write_json
+from summtune.plan.beginning import origin_now
+from summtune.plan.draft import complete_comparison
 from summtune.plan.resolve import resolve
-from summtune.runs.run_plan import RunPlan
+from summtune.runs.run_plan import PlanView, read_plan_view
 
 
 def test_what_is_not_shown_of_a_plan_is_passed_over():
-    plan = RunPlan.model_validate({"kind": "prompt", "name": "a", "recipe": {"x": [1]}, "format": 9, "systems": []})
+    plan = PlanView.model_validate({"kind": "prompt", "name": "a", "recipe": {"x": [1]}, "format": 9, "systems": []})
     assert (plan.name, plan.recipe, plan.devices, plan.model) == ("a", {"x": [1]}, set(), None)
 
 
-@pytest.mark.parametrize(("recipe", "devices"), [("prompt.yaml", 1), ("train.yaml", 1), ("both.yaml", 0)])
-def test_the_plan_of_every_kind_is_read(project, recipe, devices):
-    written = resolve(project / recipe).plan.to_json()
-    plan = RunPlan.model_validate(written, strict=False)
-    assert (plan.kind, plan.name, plan.identity) == (written["kind"], written["name"], written["identity"])
-    assert len(plan.devices) == devices
+def test_the_plan_of_every_kind_is_read(project, monkeypatch):
+    monkeypatch.setattr("summtune.plan.resolve.visible_gpus", list)
+    prompt, train = (begun_plan(project / f"{name}.yaml", into=project / "run") for name in ("prompt", "train"))
+    compare = complete_comparison(resolve(project / "both.yaml"), origin_now(project))
+    for written, devices in ((prompt, {"cpu"}), (train, {"cpu"}), (compare, set())):
+        plan = PlanView.model_validate_json(json.dumps(written.to_json()))
+        assert (plan.kind, plan.name, plan.identity) == (written.kind, written.name, written.identity)
+        assert plan.devices == devices
 
 
 def test_a_plan_without_a_name_is_refused():
     with pytest.raises(ValidationError, match="at least 1 character"):
-        RunPlan.model_validate({"kind": "prompt", "name": "", "recipe": {}})
+        PlanView.model_validate({"kind": "prompt", "name": "", "recipe": {}})
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_plan_of_another_format_is_refused_with_advice(tmp_path, number):
+    write_json(tmp_path / "plan.json", {"kind": "prompt", "name": "a", "recipe": {}, "format": number})
+    with pytest.raises(RunDirectoryError, match=rf"got format {number} in .* reads format 2\); read it with that"):
+        read_plan_view(tmp_path / "plan.json")

@@ -125,10 +125,10 @@ CHECKS: Mapping[str, Check] = {
     ),
     "leakage_validation": Check(
         "Test dialogues in the validation data",
-        "At least 70 % of the test dialogue's runs of five words stand in one validation dialogue, on which the "
+        "At least 70 % of the test dialogue's runs of five words are in one validation dialogue, on which the "
         "checkpoint is selected.",
-        "{count} of {n} test dialogues are also in the validation data, wholly or nearly (for instance {examples})",
-        "the scores are not to be trusted",
+        "{count} of {n} test dialogues are also in the validation data, exactly or nearly (for instance {examples})",
+        "do not trust the scores",
         always=True,
     ),
     "leakage_exemplars": Check(

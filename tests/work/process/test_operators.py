@@ -5,14 +5,14 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import pytest
+from made_up_recipes import made_up_plan
 
 pytest.importorskip("deepspeed")
 
 from summtune.base.errors import StageError
-from summtune.base.files import read_jsonl, write_json
+from summtune.base.files import read_jsonl
 from summtune.runs.events import Events
 from summtune.work.process import operators
 
@@ -39,22 +39,16 @@ def builder(monkeypatch, tmp_path):
     return fresh
 
 
-def plan(deepspeed):
-    return SimpleNamespace(recipe=SimpleNamespace(deepspeed=deepspeed))
-
-
 def prepare(run_dir, config):
     (run_dir / "logs").mkdir(exist_ok=True)
-    write_json(run_dir / "ds_config.json", config)
-    operators.prepare(plan("ds.json"), run_dir, Events(run_dir, "train", 0))
+    operators.prepare(made_up_plan(deepspeed=config), Events(run_dir, "train", 0))
     events = run_dir / "logs" / "events.jsonl"
     return [row["text"] for row in read_jsonl(events)] if events.exists() else []
 
 
 def test_nothing_is_compiled_without_offload(builder, tmp_path):
     assert prepare(tmp_path, {"zero_optimization": {"stage": 2}}) == []
-    write_json(tmp_path / "ds_config.json", OFFLOAD)  # of an earlier start
-    operators.prepare(plan(None), tmp_path, Events(tmp_path, "train", 0))
+    operators.prepare(made_up_plan(), Events(tmp_path, "train", 0))
     assert builder.loaded == 0
 
 

@@ -37,5 +37,5 @@ def test_bf16_support_of_the_real_cpu_is_found():
 def test_a_gpu_that_torch_cannot_use_is_an_error(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     check_device("cpu")
-    with pytest.raises(StageError, match=r"the plan is for a GPU, and torch cannot use it \(got torch \d"):
+    with pytest.raises(StageError, match=r"the plan is for a GPU, but torch cannot use it \(got torch \d"):
         check_device("cuda")
