@@ -26,7 +26,7 @@ class Setting:
             they are too few.
         predicted: dialogues that are summarized.
         predicted_at_once: dialogues of summtune's batches.
-        cuda: on a GPU.
+        cuda: on a GPU, the first one that is visible.
         bf16: measure it too.
     """
 
@@ -44,7 +44,9 @@ class Setting:
 
     @property
     def environment(self) -> dict[str, str]:
-        return dict(os.environ) if self.cuda else os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+        # Of several GPUs Seq2SeqTrainer would use all, each with a batch.
+        first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+        return os.environ | {"CUDA_VISIBLE_DEVICES": first if self.cuda else ""}
 
     @property
     def cuda_words(self) -> list[str]:
@@ -75,7 +77,9 @@ def dialogues(count: int) -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     pairs = [{"dialogue": row["dialogue"], "summary": row["summary"]} for row in rows]
     if count >= len(pairs):
-        return list(itertools.islice(itertools.cycle(pairs), count))
+        # A number makes a repeated dialogue another one: summtune uses equal dialogues once.
+        repeated = (pair | {"dialogue": f"{n}. {pair['dialogue']}"} for n in itertools.count(2) for pair in pairs)
+        return list(itertools.islice(itertools.chain(pairs, repeated), count))
     assert count % _NEIGHBOURS == 0, f"not a multiple of {_NEIGHBOURS} dialogues (got {count})"
     by_length = sorted(range(len(pairs)), key=lambda place: len(pairs[place]["dialogue"]))
     groups = count // _NEIGHBOURS

@@ -26,13 +26,16 @@ from summtune.work.training.batches import GlobalBatchSampler
 from summtune.work.training.target_tokens import TargetTokens
 from summtune.work.training.trainer import global_token_mean
 
+# Functions with capitals are those of summtune.work.cpu.kernels; without a compiler torch's operations run inside them.
 GROUPS = {
     "matrix products": ("aten::mm", "aten::bmm", "aten::addmm", "aten::addmv_"),
     "casts and copies": ("aten::copy_", "aten::clone", "aten::cat"),
     "optimizer and clipping": ("aten::_fused_adamw_", "aten::_foreach_norm", "aten::linalg_vector_norm"),
     "dropout": ("_Dropout", "_DropoutBackward", "aten::bitwise_and_", "aten::bitwise_not_", "aten::sub_"),
-    "softmax and cross-entropy": ("aten::_softmax", "aten::_softmax_backward_data", "aten::exp_", "aten::logsumexp"),
-    "activation": ("aten::gelu", "aten::gelu_backward"),
+    "softmax": ("_Attention", "_AttentionBackward", "aten::_softmax", "aten::_softmax_backward_data"),
+    "cross-entropy": ("_SummedCrossEntropy", "_SummedCrossEntropyBackward", "aten::exp_", "aten::logsumexp"),
+    "activation": ("_GatedGelu", "_GatedGeluBackward", "aten::gelu", "aten::gelu_backward"),
+    "normalization": ("_RmsNorm", "_RmsNormBackward"),
     "embeddings and zeros": ("aten::fill_", "aten::zero_", "aten::embedding_dense_backward", "aten::index_select"),
     "sums and products of elements": ("aten::add", "aten::add_", "aten::mul", "aten::mul_", "aten::addcmul"),
 }

@@ -49,6 +49,12 @@ def test_the_gpu_benchmark_measures_nothing_without_a_gpu():
     assert "no GPU can be used" in run("gpu.py", code=1)
 
 
+@needs_dialogsum
+def test_more_dialogues_than_there_are_differ_so_that_every_batch_is_full(result_of):
+    rows = result_of("from speed_inputs import dialogues; result = dialogues(1200)")
+    assert len({row["dialogue"] for row in rows}) == 1200
+
+
 @pytest.mark.slow
 @needs_dialogsum
 def test_the_parts_of_the_gpu_benchmark_run_on_a_cpu(result_of):
