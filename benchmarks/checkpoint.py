@@ -82,14 +82,16 @@ def main() -> None:
         data.write_text("".join(json.dumps({"dialogue": f"{n} {text}", "summary": text}) + "\n" for n in range(32)))
         for layout in arguments.layouts:
             row: dict[str, Any] = {"layout": layout}
+            seconds: dict[str, float] = {}
             for name, steps_of in (("summtune", steps_of_summtune), ("stock", steps_of_stock)):
                 medians = []
                 for saves in (False, True):
                     place = folder / f"{name}-{saves}"
                     medians.append(statistics.median(steps_of(layout, place, model, data, arguments.steps, saves)))
                     shutil.rmtree(place)
-                row |= {f"{name}_step": round(medians[0], 2), f"{name}_checkpoint": round(medians[1] - medians[0], 2)}
-            row["ratio"] = round(row["summtune_checkpoint"] / row["stock_checkpoint"], 2)
+                seconds[name] = medians[1] - medians[0]
+                row |= {f"{name}_step": round(medians[0], 2), f"{name}_checkpoint": round(seconds[name], 2)}
+            row["ratio"] = round(seconds["summtune"] / seconds["stock"], 2)
             rows.append(row)
             print(json.dumps(row), flush=True)
     if arguments.out:

@@ -44,7 +44,7 @@ class Setting:
 
     @property
     def environment(self) -> dict[str, str]:
-        # Of several GPUs Seq2SeqTrainer would use all, each with a batch.
+        # Seq2SeqTrainer would use every visible GPU, each with a whole batch.
         first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
         return os.environ | {"CUDA_VISIBLE_DEVICES": first if self.cuda else ""}
 
@@ -77,7 +77,7 @@ def dialogues(count: int) -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     pairs = [{"dialogue": row["dialogue"], "summary": row["summary"]} for row in rows]
     if count >= len(pairs):
-        # A number makes a repeated dialogue another one: summtune uses equal dialogues once.
+        # Repeated dialogues begin with a number: summtune groups rows with equal dialogues.
         repeated = (pair | {"dialogue": f"{n}. {pair['dialogue']}"} for n in itertools.count(2) for pair in pairs)
         return list(itertools.islice(itertools.chain(pairs, repeated), count))
     assert count % _NEIGHBOURS == 0, f"not a multiple of {_NEIGHBOURS} dialogues (got {count})"

@@ -26,7 +26,8 @@ from summtune.work.training.batches import GlobalBatchSampler
 from summtune.work.training.target_tokens import TargetTokens
 from summtune.work.training.trainer import global_token_mean
 
-# Functions with capitals are those of summtune.work.cpu.kernels; without a compiler torch's operations run inside them.
+# Names with an underscore in front are functions of summtune.work.cpu.kernels; torch's operations within them count
+# separately.
 GROUPS = {
     "matrix products": ("aten::mm", "aten::bmm", "aten::addmm", "aten::addmv_"),
     "casts and copies": ("aten::copy_", "aten::clone", "aten::cat"),
