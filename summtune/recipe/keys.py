@@ -1,8 +1,8 @@
 """The schema of every top-level key of a recipe, by kind: the reference.
 
 A recipe is a union of three, told apart by ``kind``; each has the keys that its kind reads and no other. Each field has
-a type, a bound, a unit where applicable, and a one-line description. A required key has an example too, which stands in
-for it while the rest of a recipe without it is checked.
+a type, a bound, a unit where applicable, and a one-line description. A required key also has an example, which replaces
+a missing value while the rest of the recipe is checked.
 """
 
 from __future__ import annotations

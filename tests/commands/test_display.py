@@ -1,4 +1,4 @@
-"""What a person sees of a run, on a terminal and in a log."""
+"""What a user sees of a run, on a terminal and in a log."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""What `summtune evaluate` scores against what, under which protocol, and what it writes."""
+"""`summtune evaluate`: predictions and references, the protocol, and what it writes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A ``~`` is the home of a user in every path that a command takes, also behind an equals sign."""
+"""A ``~`` is expanded in every path that a command takes, also after an equals sign."""
 
 import pytest
 from in_process import call, keeps_its_promise

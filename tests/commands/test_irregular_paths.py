@@ -1,4 +1,4 @@
-"""A device, a pipe or a socket where a file is named is refused at once, whatever names it."""
+"""A device, a pipe or a socket in place of a file is refused at once, in every argument and key."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Stages in their order, what is complete left alone, and comparisons that find their systems again.
+"""Stages run in order, complete ones do not run again, and comparisons find the runs of their systems.
 
 The processes that would train and predict are replaced by one that writes what they write.
 """
@@ -26,7 +26,7 @@ def told():
 
 @pytest.fixture
 def launched(monkeypatch):
-    """Stand in for the workers; ``fail_in`` names a stage that fails."""
+    """Replace the workers; ``fail_in`` names a stage that fails."""
     monkeypatch.setattr("summtune.plan.resolve.visible_gpus", list)
     record = {"launches": [], "fail_in": None}
 

@@ -1,4 +1,4 @@
-"""Stages that a Slurm job runs, and stages on several machines, in their order among the others."""
+"""Stages in a Slurm job or on several machines run in order with the other stages."""
 
 import pytest
 from faked_stages import Told, write_predictions, write_training
@@ -23,7 +23,7 @@ def told(monkeypatch):
 
 @pytest.fixture
 def slurm(monkeypatch):
-    """Stand in for Slurm: a job runs while it is followed; ``fail_in`` names a stage that fails."""
+    """Replace Slurm: a job runs while it is followed; ``fail_in`` names a stage that fails."""
     record = {"jobs": [], "followed": [], "fail_in": None, "goes_on": False}
 
     def submit(plan, run_dir):

@@ -61,7 +61,7 @@ def test_an_unknown_saved_tensor_is_refused_before_training(trained, prepare, mo
         save_file(load_file(stored) | {"more.weight": torch.zeros(1)}, stored)
 
     monkeypatch.setattr(LayoutInvariantTrainer, "write_model", add)
-    message = r"could not be saved: a saved tensor is none of the model's \(got more.weight\)"
+    message = r"could not be saved: a saved tensor does not belong to the model \(got more.weight\)"
     fails_before_the_first_step(trained, prepare, message, adapter=adapter)
 
 
