@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from summtune.base.errors import RunDirectoryError
-from summtune.base.files import check_regular
 from summtune.generation.generator import GeneratorName
 from summtune.plan.beginning import Beginning, Model, Origin, PromptData, TrainData
 from summtune.plan.launch import Batch, Launch, StageGroup, stage_groups
 from summtune.recipe.adapters import Adapter, Quantization
 from summtune.recipe.keys import CompareRecipe, PromptRecipe, TrainRecipe
 from summtune.recipe.sections import EvaluationSettings, Section
-
-FORMAT = 2
-"""The format of ``plan.json``; a run directory of another format is refused."""
+from summtune.runs.run_plan import PLAN_FILE, read_plan_file
 
 
 class _Plan(Origin):
@@ -134,15 +130,8 @@ def read_plan(run_dir: Path) -> Plan:
         OSError: it does not exist.
         RunDirectoryError: another version of summtune wrote it in another format, or it is damaged.
     """
-    path = run_dir / "plan.json"
-    check_regular(path)
-    text = path.read_bytes()
-    written = _format(text)
-    if written is not None and written != FORMAT:
-        raise RunDirectoryError(
-            f"another version of summtune wrote this run directory (got format {written} in {path}, but this version "
-            f"reads format {FORMAT}); use that version, or choose another --output-dir"
-        )
+    path = run_dir / PLAN_FILE
+    text = read_plan_file(path)
     try:
         return _PLAN.validate_json(text)
     except ValidationError as error:
@@ -164,13 +153,3 @@ def read_run_plan(run_dir: Path) -> RunPlan:
     if isinstance(plan, (PromptPlan, TrainPlan)):
         return plan
     raise RunDirectoryError(f"not the run of a model (got kind {plan.kind} in {run_dir}); name a prompt or train run")
-
-
-def _format(text: bytes) -> int | None:
-    """Return the format that a ``plan.json`` names; None if it does not name one."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    number = value.get("format") if isinstance(value, dict) else None
-    return number if type(number) is int else None

@@ -25,7 +25,7 @@ from summtune.report.recipe_text import recipe_text
 from summtune.report.table import Table, escape_markdown, to_markdown
 from summtune.runs.comparison import Comparison
 from summtune.runs.metrics import METRICS_FILE, RunMetrics
-from summtune.runs.run_plan import PLAN_FILE, ModelView, PlanView
+from summtune.runs.run_plan import PLAN_FILE, ModelView, read_plan_view
 from summtune.runs.statistics import STATS_FILE, TRAINING_FILE, Precision, PredictionStats, Training
 
 T = TypeVar("T", bound=StrictModel)
@@ -45,7 +45,7 @@ def model_card(run_dir: Path, comparison: Comparison | None = None) -> str:
     """
     if not (run_dir / PLAN_FILE).is_file():
         raise RunDirectoryError(f"{run_dir} is not a run (got no plan.json); give the directory of a train run")
-    plan = read_model(PlanView, run_dir / PLAN_FILE)
+    plan = read_plan_view(run_dir / PLAN_FILE)
     if plan.kind != "train":
         raise RunDirectoryError(f"{run_dir} trains no model (got kind {plan.kind}); give the directory of a train run")
     recipe = parse_model(CardRecipe, plan.recipe, f"{run_dir / PLAN_FILE}, recipe")

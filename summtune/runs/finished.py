@@ -12,7 +12,7 @@ from summtune.runs.comparison import COMPARISON_FILE, UNKNOWN_COST, ComparedSyst
 from summtune.runs.metrics import METRICS_FILE, ExampleScores, RunMetrics
 from summtune.runs.records import Prediction
 from summtune.runs.run_directory import read_predictions
-from summtune.runs.run_plan import PLAN_FILE, PlanView
+from summtune.runs.run_plan import PLAN_FILE, PlanView, read_plan_view
 from summtune.runs.statistics import STATS_FILE, TRAIN_LOG_FILE, TRAINING_FILE, PredictionStats, Training, TrainLogRow
 
 PREDICTIONS_FILE = "predictions.jsonl"
@@ -129,7 +129,7 @@ def read_facts(folder: Path) -> RunFacts:
     Raises:
         RunDirectoryError: a file is missing or damaged, or the folder holds a comparison.
     """
-    plan = read_model(PlanView, _existing(folder, PLAN_FILE))
+    plan = read_plan_view(_existing(folder, PLAN_FILE))
     if plan.kind == "compare":
         raise RunDirectoryError(
             f"{folder} holds a comparison (got a plan of kind compare); name prompt or train runs, or what "
@@ -167,7 +167,7 @@ def read_comparison(folder: Path) -> FinishedComparison:
     runs = tuple(read_run(_run_folder(folder, system)) for system in comparison.systems)
     plan = folder / PLAN_FILE
     return FinishedComparison(
-        folder, comparison, runs, read_model(PlanView, plan) if plan.is_file() else None, _given(folder)
+        folder, comparison, runs, read_plan_view(plan) if plan.is_file() else None, _given(folder)
     )
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from summtune.base.strict import Count
+from summtune.base.errors import RunDirectoryError
+from summtune.base.files import check_regular
+from summtune.base.strict import Count, read_model
 
 PLAN_FILE = "plan.json"
+FORMAT = 2
+"""Of ``plan.json``; a run directory of another format is refused."""
 
 
 class _View(BaseModel):
@@ -89,3 +95,44 @@ class PlanView(_View):
     def devices(self) -> set[str]:
         """Kinds of device that its processes ran on."""
         return {launch.device for launch in (self.train, self.predict) if launch is not None}
+
+
+def read_plan_view(path: Path) -> PlanView:
+    """Return what is shown of a ``plan.json``.
+
+    Raises:
+        InputError: it is not a regular file.
+        OSError: there is no such file.
+        RunDirectoryError: a version of summtune with another format wrote it, or it is damaged.
+    """
+    read_plan_file(path)
+    return read_model(PlanView, path)
+
+
+def read_plan_file(path: Path) -> bytes:
+    """Return the content of a ``plan.json`` of this version's format.
+
+    Raises:
+        InputError: it is not a regular file.
+        OSError: there is no such file.
+        RunDirectoryError: a version of summtune with another format wrote it.
+    """
+    check_regular(path)
+    content = path.read_bytes()
+    written = _format(content)
+    if written is not None and written != FORMAT:
+        raise RunDirectoryError(
+            f"another version of summtune wrote this run directory (got format {written} in {path}, this version "
+            f"reads format {FORMAT}); read it with that version, or give the recipe another --output-dir"
+        )
+    return content
+
+
+def _format(text: bytes) -> int | None:
+    """Return the format that a ``plan.json`` names; None if it does not name one."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    number = value.get("format") if isinstance(value, dict) else None
+    return number if type(number) is int else None

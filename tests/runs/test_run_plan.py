@@ -4,10 +4,12 @@ import pytest
 from made_up_recipes import begun_plan
 from pydantic import ValidationError
 
+from summtune.base.errors import RunDirectoryError
+from summtune.base.files import write_json
 from summtune.plan.beginning import origin_now
 from summtune.plan.draft import complete_comparison
 from summtune.plan.resolve import resolve
-from summtune.runs.run_plan import PlanView
+from summtune.runs.run_plan import PlanView, read_plan_view
 
 
 def test_what_is_not_shown_of_a_plan_is_passed_over():
@@ -28,3 +30,10 @@ def test_the_plan_of_every_kind_is_read(project, monkeypatch):
 def test_a_plan_without_a_name_is_refused():
     with pytest.raises(ValidationError, match="at least 1 character"):
         PlanView.model_validate({"kind": "prompt", "name": "", "recipe": {}})
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_plan_of_another_format_is_refused_with_advice(tmp_path, number):
+    write_json(tmp_path / "plan.json", {"kind": "prompt", "name": "a", "recipe": {}, "format": number})
+    with pytest.raises(RunDirectoryError, match=rf"got format {number} in .* reads format 2\); read it with that"):
+        read_plan_view(tmp_path / "plan.json")

@@ -377,5 +377,5 @@ def test_a_tracker_that_is_not_installed_is_an_error(prepare, monkeypatch):
 def test_a_process_that_sees_several_devices_is_an_error(prepare, monkeypatch):
     run = prepare()
     monkeypatch.setattr(training, "training_arguments", lambda *_: SimpleNamespace(world_size=1, n_gpu=2, max_steps=9))
-    with pytest.raises(StageError, match=r"a process trains on one device \(got 2\); set CUDA_VISIBLE_DEVICES"):
+    with pytest.raises(StageError, match=r"a process must train on one device \(got 2\); set CUDA_VISIBLE_DEVICES"):
         train(run.plan, run.folder, run.events(), StopRequest())
