@@ -39,7 +39,7 @@ def test_paths_tuples_mappings_and_numbers_of_other_libraries_are_taken():
 
 
 def test_a_value_that_no_recipe_holds_is_refused_with_its_place():
-    with pytest.raises(InputError, match=r"datasets\.0\.path: a recipe cannot contain a value of this type \(got set\)"):
+    with pytest.raises(InputError, match=r"datasets\.0\.path: .* contain a value of this type \(got set\)"):
         settings_of({"datasets": [{"path": {1}}]})
     with pytest.raises(InputError, match=r"generation: a key must be text \(got 3\); put it in quotes"):
         document_of({"generation": {3: 4}}, "generation")

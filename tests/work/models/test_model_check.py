@@ -72,9 +72,7 @@ def test_tokens_added_to_the_tokenizer_but_not_to_the_model_are_refused(tmp_path
 
 def test_summaries_that_do_not_end_as_generation_does_are_refused(tmp_path):
     folder = write_model(tmp_path / "bart", "bart", byte_tokenizer(ends_with="<s>"))
-    with pytest.raises(
-        ModelError, match=r"never learn to end a summary \(got the tokens .*'<s>'\] for 'A.', but gen"
-    ):
+    with pytest.raises(ModelError, match=r"never learn to end a summary \(got the tokens .*'<s>'\] for 'A.', but gen"):
         checked(folder)
     checked(folder, "prompt")
     other = write_model(tmp_path / "other", "bart", eos_token_id=4)
