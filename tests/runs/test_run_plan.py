@@ -12,7 +12,7 @@ from summtune.plan.resolve import resolve
 from summtune.runs.run_plan import PlanView, read_plan_view
 
 
-def test_what_is_not_shown_of_a_plan_is_passed_over():
+def test_fields_of_a_plan_that_are_not_shown_are_ignored():
     plan = PlanView.model_validate({"kind": "prompt", "name": "a", "recipe": {"x": [1]}, "format": 9, "systems": []})
     assert (plan.name, plan.recipe, plan.devices, plan.model) == ("a", {"x": [1]}, set(), None)
 
