@@ -17,7 +17,12 @@ PACKAGE = package_path("")
 # Lists of globs below the repository; a file that one of them matches is checked.
 SENTENCES = ["README.md", "CONTRIBUTING.md", "docs/*.md", "benchmarks/*.md", "summtune/work/**/*.md"]
 LINES = [*SENTENCES, "CHANGELOG.md"]
-CODE = ["summtune/**/*.py", "tests/**/*.py", "benchmarks/*.py", "scripts/**/*.py", "pyproject.toml", "Makefile"]
+CODE = [
+    *(f"{folder}/**/*.py" for folder in ("summtune", "tests", "benchmarks", "scripts")),
+    "pyproject.toml",
+    "Makefile",
+    ".ci/run",
+]
 WORDS = [*LINES, "recipes/**/*.yaml", *CODE]
 
 MOST_WORDS = 30

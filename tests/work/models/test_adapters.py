@@ -14,7 +14,7 @@ from summtune.recipe.families import layer_names
 from summtune.work.models.adapters import add_adapter, load_adapter, starting_value
 from summtune.work.models.loading import count_parameters, load_model
 
-# peft asks transformers 5 by a name that is on its way out
+# peft uses a deprecated name of transformers 5
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
 SHAPE = T5Shape(CONFIG["vocab_size"], 32, 8, 64, 2, 1, 4, buckets=8)
@@ -29,7 +29,7 @@ def lora(**keys):
 
 
 def moved(model):
-    """Change the weights of the adapter that have no effect yet."""
+    """Change the weights of the adapter, which have no effect initially."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name or "ia3_l" in name:
@@ -45,7 +45,7 @@ def logits(model):
 
 @pytest.mark.filterwarnings(
     "ignore:Model has `tie_word_embeddings=True`:UserWarning"
-)  # so transformers 5 says of any T5
+)  # a warning of transformers 5 for every T5
 @pytest.mark.parametrize("targets", [["q", "v"], ["q", "k", "v", "o"], ["wi_0", "wi_1", "wo"], ["q", "lm_head"]])
 def test_lora_trains_the_weights_that_the_plan_counted(checkpoint, targets):
     model = add_adapter(load_model(checkpoint, torch.float32), lora(lora_target_modules=targets), "owner/base")
@@ -98,7 +98,9 @@ def test_an_adapter_has_no_effect_before_it_is_trained(checkpoint, planned):
     assert torch.equal(logits(add_adapter(plain, planned, "owner/base")), before)
 
 
-@pytest.mark.filterwarnings("ignore:Input and output embeddings are no longer tied:UserWarning")  # so peft says of T5
+@pytest.mark.filterwarnings(
+    "ignore:Input and output embeddings are no longer tied:UserWarning"
+)  # a warning of peft for T5
 @pytest.mark.parametrize("planned", [lora(), adapter("ia3")], ids=["lora", "ia3"])
 def test_merging_an_adapter_does_not_change_the_output(tmp_path, checkpoint, planned):
     adapted = moved(add_adapter(load_model(checkpoint, torch.float32), planned, str(checkpoint)))

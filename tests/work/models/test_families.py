@@ -15,7 +15,7 @@ from summtune.recipe.families import facts_about, family_of, layer_names
 from summtune.work.models.adapter_layers import check_targets
 from summtune.work.models.families import family_named, family_of_config
 
-# Speech in, text out, or one part alone: nothing that summarizes a dialogue.
+# Models that read speech, or only one part of a model: they cannot summarize a dialogue.
 NOT_TEXT_TO_TEXT = {"seamless_m4t", "seamless_m4t_v2"}
 TEXT_TO_TEXT = sorted(
     config.model_type
@@ -41,7 +41,7 @@ def test_every_text_to_text_model_of_transformers_is_an_encoder_decoder():
 def test_no_decoder_only_model_of_transformers_is_an_encoder_decoder():
     kinds = {config.model_type for config in transformers.MODEL_FOR_CAUSAL_LM_MAPPING}
     taken = {kind for kind in kinds if family_of({"model_type": kind}) is not None}
-    # These have a head of each kind; their checkpoints are those of encoder-decoder models.
+    # transformers has heads of both kinds for these; their checkpoints are of encoder-decoder models.
     assert taken <= set(TEXT_TO_TEXT)
     assert {"llama", "gpt2", "qwen3", "gemma3_text"} <= kinds - taken
 

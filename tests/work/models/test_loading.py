@@ -21,7 +21,7 @@ from summtune.work.models.loading import (
     without_aliases,
 )
 
-# peft asks transformers 5 by a name that is on its way out
+# peft uses a deprecated name of transformers 5
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
 EMBEDDING = CONFIG["vocab_size"] * CONFIG["d_model"]

@@ -31,7 +31,7 @@ def test_a_suitable_model_returns_what_batches_need(checkpoint, tmp_path):
 def test_lengths_are_checked_against_the_defaults_of_the_models_class(tmp_path):
     folder = write_model(tmp_path / "bart", "bart")
     config = json.loads((folder / "config.json").read_text())
-    del config["max_position_embeddings"]  # BART's own is 1,024
+    del config["max_position_embeddings"]  # the default of BART is 1,024
     (folder / "config.json").write_text(json.dumps(config))
     checked(folder, sequence_len=1024)
     with pytest.raises(ModelError, match=r"sequence_len exceeds .* \(got 1,025; "):

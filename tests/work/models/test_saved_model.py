@@ -13,7 +13,7 @@ from summtune.work.models.adapters import add_adapter
 from summtune.work.models.loading import load_model, mark_untied
 from summtune.work.models.saved_model import check_saved
 
-# transformers 5.20 and later: peft asks by a name that they are about to drop
+# peft uses a deprecated name of transformers 5.20 and later
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing:FutureWarning")
 
 

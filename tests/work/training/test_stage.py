@@ -23,7 +23,7 @@ from summtune.work.training import stage as training
 from summtune.work.training import trainer as trainer_module
 from summtune.work.training.stage import train
 
-# Names that transformers 5 is about to drop: peft asks by one, and 5.20 knows no other for the argument
+# Deprecated names of transformers 5: peft uses one, and 5.20 has no other name for the argument
 pytestmark = pytest.mark.filterwarnings("ignore:`(is_)?gradient_checkpointing:FutureWarning")
 
 
