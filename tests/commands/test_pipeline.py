@@ -72,7 +72,7 @@ def test_findings_of_preparation_and_training_are_in_the_metrics(project, launch
     checks = metrics["diagnostics"]["checks"]
     assert checks["leakage_train"]["count"] == checks["leakage_train"]["of"] == 12
     assert checks["weights_unchanged"]["count"] == 3
-    assert any("12 of 12 test dialogues are also in the train data" in text for text in display.warnings)
+    assert any("12 of 12 test dialogues are also in the training data" in text for text in display.warnings)
     assert any(text.startswith("The model equals its base") for text in metrics["diagnostics"]["warnings"])
 
 
