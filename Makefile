@@ -1,9 +1,9 @@
-# Everything here sets itself up: a virtual environment, exact versions from constraints.txt, and nothing else is needed.
-#     make quickstart    the whole story on a CPU, offline, in minutes
+# Every target first sets up a virtual environment with the exact versions of constraints.txt; nothing else is needed.
+#     make quickstart    the complete example on a CPU, offline, in minutes
 #     make test          the tests
 PYTHON ?= python3
 VENV ?= .venv
-# Two at once, a file at a time: fixtures that train something serve all the tests of their file.
+# Two processes, one file at a time, because fixtures that train a model serve all tests of their file.
 PYTEST_ARGS ?= -n 2 --dist loadfile
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -14,14 +14,14 @@ TORCH := torch==2.13.0
 quickstart: $(READY)
 	$(BIN)/summtune run recipes/quickstart.yaml
 
-# Three times the quickstart, and docs/quickstart.md from what came out.
+# Runs the quickstart with three seeds and writes docs/quickstart.md from the results.
 quickstart-seeds: $(READY)
 	$(BIN)/python scripts/quickstart_seeds.py
 
 test: $(READY)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-# What `make test` leaves out because it takes long.
+# The tests that `make test` leaves out because they take long.
 test-slow: $(READY)
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m slow --slow
 
@@ -30,11 +30,11 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/summtune schema | diff - recipes/recipe.schema.json || (echo "recipes/recipe.schema.json is old; run make schema" && exit 1)
-	$(BIN)/summtune schema --markdown | diff - docs/recipe_keys.md || (echo "docs/recipe_keys.md is old; run make schema" && exit 1)
+	$(BIN)/summtune schema | diff - recipes/recipe.schema.json || (echo "recipes/recipe.schema.json is out of date; run make schema" && exit 1)
+	$(BIN)/summtune schema --markdown | diff - docs/recipe_keys.md || (echo "docs/recipe_keys.md is out of date; run make schema" && exit 1)
 	$(BIN)/summtune validate recipes/*.yaml recipes/*/*.yaml
 
-# The table of docs/performance.md, in minutes; it wants FLAN-T5's shape and DialogSum below SUMMTUNE_TEST_DATA.
+# The table of docs/performance.md, in minutes; needs DialogSum and a model with FLAN-T5's shape in SUMMTUNE_TEST_DATA.
 bench: $(READY)
 	$(BIN)/python benchmarks/speed.py --runs 3 --out benchmarks/results
 
@@ -48,15 +48,15 @@ schema: $(READY)
 	$(BIN)/summtune schema --markdown > docs/recipe_keys.md.new
 	mv docs/recipe_keys.md.new docs/recipe_keys.md
 
-# torch alone and first: a later step then finds it satisfied and cannot bring another build of it.
+# torch is installed first and alone, so that a later step finds it satisfied and does not install another build.
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "summtune needs Python 3.10 to 3.13 (got %d.%d); make PYTHON=python3.12 takes another one" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "summtune needs Python 3.10 to 3.13 (got %d.%d); make PYTHON=python3.12 uses another one" % v)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH) -c constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
 	@touch $@
 
-# Renews the exact versions: the newest that fit together, one set for all supported versions of Python.
+# Updates the exact versions: the newest that work together, one set for all supported versions of Python.
 constraints:
 	$(PYTHON) -m venv $(VENV)-constraints
 	$(VENV)-constraints/bin/pip install --quiet uv

@@ -1,4 +1,4 @@
-"""Measures where the time of a training step goes on a CPU: the share of each group of torch's operations.
+"""Measures how much of a training step on a CPU each group of torch's operations takes.
 
     SUMMTUNE_TEST_DATA=… .venv/bin/python benchmarks/step_profile.py [--out FILE]
 

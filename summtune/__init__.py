@@ -1,7 +1,7 @@
-"""summtune: a YAML recipe in, a dialogue-summarization result that can be trusted out.
+"""summtune turns a YAML recipe into dialogue-summarization results that you can trust.
 
-Three functions do in a notebook or a program what the commands of the same names do on the command line: ``run``,
-``evaluate`` and ``compare``. Importing them loads nothing else; what they need is imported when they are called.
+The functions ``run``, ``evaluate`` and ``compare`` do in a notebook or a program what the commands with the same names
+do on the command line. Importing them is cheap: a function imports what it needs when it is called.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ def run(
     name: str | None = None,
     **overrides: Any,
 ) -> Result | Comparison:
-    """Run a recipe to its end and return its result; a recipe that was run before is not run again.
+    """Run a recipe and return its result; complete stages of an earlier run are not run again.
 
-    Progress and warnings go to stderr, as lines where that is not a terminal.
+    Progress and warnings are printed to stderr; as plain lines if it is not a terminal.
 
     Args:
         recipe: path of a recipe, or its keys as a mapping. Relative paths in a mapping start from the current folder.
-        output_dir: run directory instead of ``outputs/<name>-<hash>``.
+        output_dir: run directory; default: ``outputs/<name>-<hash>``.
         fresh: start from scratch instead of resuming.
         quiet: show warnings only.
-        name: of a recipe given as a mapping, which names its run directory; default: its kind.
-        overrides: keys of the recipe to override, as ``--set`` does. Keys of a section are given as a mapping,
-            ``generation={"num_beams": 4}``, and leave the section's other keys as they are. Relative paths in them
-            start from the current folder.
+        name: of a recipe that is a mapping, used for its run directory; default: its kind.
+        overrides: keys of the recipe to override, like ``--set``. Pass keys of a section as a mapping,
+            ``generation={"num_beams": 4}``; the other keys of the section do not change. Relative paths in them start
+            from the current folder.
 
     Returns:
-        A `Result`; for a recipe of kind compare a `Comparison`.
+        A `Result`, or a `Comparison` for a recipe of kind compare.
 
     Raises:
-        summtune.base.errors.InputError: the recipe, the data or the call is wrong; nothing was started.
+        summtune.base.errors.InputError: the recipe, the data or an argument is wrong; nothing was started.
         summtune.base.errors.StageError: a stage failed; the same call resumes.
     """
     from summtune.commands import notebook
@@ -74,22 +74,22 @@ def evaluate(
     """Score the outputs of any system and return them with their scores.
 
     Args:
-        predictions: texts; rows with a column ``prediction``; or a path as ``summtune evaluate`` takes it.
-        references: one reference or several for each prediction, in their order; or the path or hub id of a data set
-            that holds them. Default: the columns of the predictions that hold references.
-        dialogues: the dialogue of each prediction, in their order, for the floor and the checks that need it.
-        prediction_field: column of the predictions.
-        summary_field: column with references, or several.
-        dialogue_field: column of the dialogues.
-        id_field: column of the ids, by which predictions and data set are matched.
-        reference_id_field: column of the ids in the data set of references, where it has another name there.
+        predictions: texts; rows with a column ``prediction``; or a path, as for ``summtune evaluate``.
+        references: one or several references for each prediction, in the same order; or the path or hub id of a data
+            set with references. Default: the columns of the predictions with references.
+        dialogues: the dialogue of each prediction, in the same order, for the floor and for checks that need it.
+        prediction_field: column with the predictions.
+        summary_field: one or several columns with references.
+        dialogue_field: column with the dialogues.
+        id_field: column with the ids, by which predictions and data set are matched.
+        reference_id_field: column with the ids in the data set of references, if it has another name there.
         split: of that data set; default: test.
         skip_empty: skip its rows without a dialogue or summary.
         recipe: path of a recipe whose evaluation section and test data are used.
-        output_dir: where to write what ``compare`` and the report read; default: nothing is written.
-        name: what tables call the system.
-        evaluation: keys of a recipe's evaluation section, such as ``metrics`` or ``use_stemmer``. Its key
-            ``references`` is given as ``evaluation={"references": "max"}``.
+        output_dir: directory to write, which ``compare`` can read; default: nothing is written.
+        name: of the system in tables.
+        evaluation: keys of the evaluation section, such as ``metrics`` or ``use_stemmer``. Pass its key ``references``
+            as ``evaluation={"references": "max"}``.
 
     Raises:
         summtune.base.errors.InputError: predictions, references or a key cannot be used, or do not fit together.

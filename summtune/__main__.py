@@ -1,4 +1,4 @@
-"""The command ``summtune``, also as ``python -m summtune``."""
+"""The entry point of ``summtune`` and of ``python -m summtune``."""
 
 import sys
 
@@ -15,5 +15,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     if not getattr(sys.flags, "safe_path", False):
-        del sys.path[0]  # `python -m` put the current folder there
+        del sys.path[0]  # the current folder, added by `python -m`
     main()

@@ -1,7 +1,4 @@
-"""Runs stages on every rank: the program that accelerate starts.
-
-``summtune.worker RUN_DIR STAGE...``, by `summtune.base.start`
-"""
+"""Runs stages on every rank: accelerate starts it as ``summtune.worker RUN_DIR STAGE...`` (`summtune.base.start`)."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> int:
     """Run the named stages in order; return 0, 1 if one failed (its error is in the events), or `RESUME_LATER`.
 
     Args:
-        arguments: run directory and stages.
+        arguments: the run directory and the stages.
         stop: records a signal that asks to stop; a stage with unsaved work saves it first.
     """
     run_dir, stages = Path(arguments[0]), arguments[1:]
@@ -64,7 +61,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> int:
             return 1
         if rank == 0:
             mark_complete(run_dir, stage)
-            if stage == "train":  # only now: after a kill before this line they are still needed
+            if stage == "train":  # only now: after a kill before this line, the checkpoints are still needed
                 shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
         events.finished()
         stop.release()
@@ -82,7 +79,7 @@ def _run(stage: str, plan: RunPlan, run_dir: Path, events: Events, stop: StopReq
 
             assert isinstance(plan, TrainPlan), "only a training has this stage"
             precision = "bf16" if use_bf16(plan.recipe.bf16, plan.train.device) else "fp32"
-            # Before the slow imports, which take longer on some machines than on others.
+            # Before the slow imports, whose duration differs between machines.
             company = meet(run_dir, precision)
             with uncollected():
                 from summtune.work.training.stage import train
@@ -114,7 +111,7 @@ def _unexpected(error: BaseException) -> str:
 
 
 def _log_to(path: Path) -> None:
-    """Redirect everything that this process prints to its log, including output of libraries and C++ code."""
+    """Redirect everything that this process prints to its log, including the output of libraries and C++ code."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -126,7 +123,7 @@ def _log_to(path: Path) -> None:
 
 
 def _end_with_parent() -> None:
-    """End when the waiting command has ended (for instance by a kill): two runs must never write to one directory."""
+    """Exit once the waiting command has ended, for instance by a kill: two runs must never write to one directory."""
     parent = os.environ.get(PARENT)
     if parent is None:
         return
@@ -135,7 +132,7 @@ def _end_with_parent() -> None:
         while True:
             time.sleep(1)
             if not _is_alive(pid):
-                say("the command that started this run has ended; ending")
+                say("the command that started this run has ended; exiting")
                 os._exit(1)
 
     threading.Thread(target=watch, args=(int(parent),), daemon=True).start()

@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_the_tests(tmp_path_factory):
-    """Tokens that tests cache go to a folder of their own, also those of the processes that tests start."""
+    """Cache the tokens of tests, and of the processes that tests start, in a separate folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SUMMTUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -115,7 +115,7 @@ def project(tmp_path, write_rows, write_model, monkeypatch):
 
 @pytest.fixture
 def summtune(tmp_path):
-    """Run the installed command in an empty folder of its own and return what it did and said."""
+    """Run the installed command in a new empty folder and return what it did and printed."""
 
     def run(*arguments, cwd=None, **environment):
         folder = cwd or tmp_path
@@ -135,7 +135,7 @@ def summtune(tmp_path):
 
 @pytest.fixture
 def everything_in():
-    """Return what lies in a folder: the content of each file and the name of each folder."""
+    """Return everything in a folder: the content of each file and the name of each folder."""
 
     def look(folder):
         return {

@@ -119,7 +119,7 @@ def test_an_error_reaches_the_command_that_waits(run_dir, stage_does, error, tex
     }
 
 
-def test_a_stage_that_was_stopped_has_said_so_and_is_not_complete(run_dir, stage_does):
+def test_a_stopped_stage_reports_it_and_is_not_complete(run_dir, stage_does):
     (run_dir / "checkpoints").mkdir()
     stage_does(raising(Stopped("checkpoint-3 is written")))
     assert worker.main([str(run_dir), "train", "predict"], StopRequest()) == 75

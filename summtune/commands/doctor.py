@@ -134,7 +134,7 @@ def _print_fits(
     if settings.adapter is None:
         best = {count: fastest(found, count) for count in GPU_COUNTS}
         ways = ", ".join(f"{count}: {way or 'nothing fits'}" for count, way in best.items())
-        console.print(f"fastest config that fits full fine-tuning, by number of GPUs: {ways}", soft_wrap=True)
+        console.print(f"fastest config for full fine-tuning that fits, by number of GPUs: {ways}", soft_wrap=True)
     console.print(
         "Estimated at full sequence_len; ✓ leaves 1 GiB for CUDA and 5 % for fragmentation. Halving micro_batch_size "
         "halves the activations; gradient_checkpointing: true keeps only a fraction of them.",

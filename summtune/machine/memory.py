@@ -124,7 +124,7 @@ def estimate(
 
 
 def trained_weights(shape: ModelShape, adapter: Adapter | None) -> int | None:
-    """Return how many weights are trained: all, or those of an adapter; None where they cannot be told."""
+    """Return how many weights are trained: all, or those of an adapter; None if this is not known."""
     return shape.parameters if adapter is None else adapter.parameters(shape.layer_sizes)
 
 

@@ -13,7 +13,7 @@ from summtune.recipe.keys import TrainingSettings
 
 
 class ModelShape(Protocol):
-    """The sizes of a model, of which counts of weights and estimates of memory follow."""
+    """The sizes of a model, from which the number of weights and the memory estimate follow."""
 
     @property
     def parameters(self) -> int:
@@ -37,11 +37,11 @@ class ModelShape(Protocol):
 
     @property
     def config(self) -> dict[str, Any]:
-        """What config.json says of the kind of model."""
+        """The part of config.json that names the kind of model."""
         ...
 
     def activations(self, recipe: TrainingSettings, adapter: Adapter | None, size: int) -> int:
-        """Return the bytes that the backward pass needs of one micro batch, at sequence_len and target_len.
+        """Return the bytes that the backward pass of one micro batch needs, at sequence_len and target_len.
 
         Args:
             recipe: of kind train.

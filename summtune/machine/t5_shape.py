@@ -13,7 +13,7 @@ from summtune.recipe.adapters import Adapter, LayerSize
 from summtune.recipe.keys import TrainingSettings
 
 _LARGEST = 2**31
-"""Far above any size in a config.json; the sizes of weights are products of a few of these."""
+"""Far above any size in a config.json; the number of weights is a product of a few of these."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ class T5Shape:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What config.json says of the kind of model."""
+        """The part of config.json that names the kind of model."""
         return {"model_type": "t5"}
 
     def activations(self, recipe: TrainingSettings, adapter: Adapter | None, size: int) -> int:
-        """Return the bytes that the backward pass needs of one micro batch (Korthikanti et al., 2022, section 4)."""
+        """Return the bytes that the backward pass of one micro batch needs (Korthikanti et al., 2022, section 4)."""
         batch, source, target = recipe.micro_batch_size, recipe.sequence_len, recipe.target_len
         inner = self.num_heads * self.d_kv
         sizes = self.layer_sizes
@@ -123,14 +123,14 @@ class T5Shape:
 
 
 def read_t5_shape(config: Mapping[str, Any], folder: Path) -> T5Shape | None:
-    """Return the shape of a local T5; None for another model, or one that leaves a size out.
+    """Return the shape of a local T5; None for another model, or if a size is missing.
 
     Args:
         config: the content of its config.json.
         folder: with its weights.
 
     Raises:
-        ModelError: a file that ends in .safetensors is something else, or a size in config.json is not a number.
+        ModelError: a file that ends in .safetensors is not one, or a size in config.json is not a valid number.
     """
     if config.get("model_type") not in ("t5", "mt5"):
         return None
@@ -141,7 +141,7 @@ def read_t5_shape(config: Mapping[str, Any], folder: Path) -> T5Shape | None:
         value = default if config.get(key) is None else config[key]
         if type(value) is not int or not 0 < value < _LARGEST:
             raise ModelError(
-                f"{key} of a T5 model is a whole number from 1 to {_LARGEST - 1:,} (got {value!r:.60} in "
+                f"{key} of a T5 model must be a whole number from 1 to {_LARGEST - 1:,} (got {value!r:.60} in "
                 f"{folder / 'config.json'}); copy the model again"
             )
         return value

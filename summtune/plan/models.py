@@ -93,7 +93,7 @@ def problems_of_model(recipe: RunRecipe, folder: Path | None) -> list[tuple[str,
 
 
 def known_config(base_model: str, folder: Path | None) -> Mapping[str, Any] | None:
-    """Return what is known of a model's config.json; None for a hub model that is not built in.
+    """Return what is known of a model's config.json; None for an unknown hub model.
 
     Args:
         base_model: the model's name in the recipe.

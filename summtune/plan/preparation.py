@@ -173,7 +173,7 @@ def _named(found: LeakedDialogues) -> str:
 
 
 def count_pairs(recipe: TrainRecipe) -> int | None:
-    """Return the number of dialogue-summary pairs of a training; None if the data is not downloaded yet.
+    """Return the number of dialogue-summary pairs of a training; None if some of its data is on the hub.
 
     Raises:
         DataError: the data cannot be used.

@@ -1,7 +1,7 @@
-"""What is trained of a model: all its weights, or an adapter on frozen ones that may be quantized.
+"""Adapters: which weights of a model are trained, and how its frozen weights are stored.
 
-A recipe holds flat keys, under the names that Axolotl gives them; the plan holds these objects. `meaning` alone decides
-what a value of ``adapter`` stands for, and `summtune.work.models.adapters` alone what peft makes of it.
+A recipe has flat keys with the names of Axolotl; the plan has these objects. Only `meaning` decides what a value of
+``adapter`` means, and only `summtune.work.models.adapters` translates it for peft.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from summtune.recipe.sections import Section
 
 
 class LayerSize(NamedTuple):
-    """The linear layers of one name: how many the model has of them, and the sizes of each.
+    """The linear layers with one name: their number and their size.
 
     Args:
-        layers: how many.
-        inputs, outputs: of each.
+        layers: number of layers.
+        inputs, outputs: features of each layer.
     """
 
     layers: int
@@ -34,17 +34,17 @@ class Lora(Section):
 
     Args:
         r: rank.
-        alpha: updates are × alpha / r.
+        alpha: updates are multiplied by alpha / r.
         dropout: before the adapter.
-        targets: layers by the end of their name; empty while they are the model's own and it has not been fetched.
-        dora: learn magnitudes apart (Liu et al., 2024).
-        rslora: updates are × alpha / sqrt(r).
+        targets: layers by the end of their name; empty if they are the default and the model is not downloaded yet.
+        dora: learn magnitudes separately (Liu et al., 2024).
+        rslora: updates are multiplied by alpha / sqrt(r).
     """
 
     KEYS: ClassVar = (
         "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora",
     )  # fmt: skip
-    """Those of the recipe that it reads."""
+    """The recipe keys that it reads."""
 
     method: Literal["lora"] = "lora"
     r: int
@@ -56,7 +56,7 @@ class Lora(Section):
 
     @classmethod
     def of(cls, recipe: TrainingSettings, names: LayerNames | None) -> Lora:
-        """Return the adapter of a recipe; the queries and values of the model's attention by default."""
+        """Return the adapter of a recipe; default targets: the queries and values of the model's attention."""
         targets = recipe.lora_target_modules
         if targets is None:
             targets = [*names.query, *names.value] if names else []
@@ -70,13 +70,13 @@ class Lora(Section):
         )
 
     def layers(self) -> dict[str, list[str]]:
-        """Return the layers that it is put on, under the key of the recipe that names them."""
+        """Return the target layers, under the recipe key that names them."""
         return {"lora_target_modules": self.targets}
 
     def parameters(self, sizes: Mapping[str, LayerSize]) -> int | None:
-        """Return its weights: rank × (inputs + outputs) per layer, with DoRA one more per output.
+        """Return the number of its weights: rank × (inputs + outputs) per layer, with DoRA one more per output.
 
-        None where a target is not among the known ``sizes``.
+        None if a target is not among the known ``sizes``.
         """
         if not self.targets or not set(self.targets) <= set(sizes):
             return None
@@ -84,23 +84,23 @@ class Lora(Section):
         return sum(one.layers * (self.r * (one.inputs + one.outputs) + one.outputs * self.dora) for one in layers)
 
     def kept_bytes(self, layer: str, size: LayerSize) -> int:
-        """Return what a layer keeps for the backward pass on account of the adapter, for each token that it is given.
+        """Return the bytes per token that a layer keeps for the backward pass because of the adapter.
 
-        peft applies a separate dropout to the fp32 input of every adapted layer: input and mask.
+        peft applies a separate dropout to the fp32 input of every adapted layer, which keeps the input and the mask.
         """
         return 8 * size.inputs if self.dropout and layer in self.targets else 0
 
 
 class Ia3(Section):
-    """Factors that layers' outputs or inputs are multiplied by, starting at 1 ((IA)³; Liu et al., 2022).
+    """Factors, initially 1, that scale the outputs or inputs of layers ((IA)³; Liu et al., 2022).
 
     Args:
-        targets: layers by the end of their name; empty while they are the model's own and it has not been fetched.
-        feedforward: those of them whose inputs are scaled, not their outputs.
+        targets: layers by the end of their name; empty if they are the default and the model is not downloaded yet.
+        feedforward: the targets whose inputs are scaled instead of their outputs.
     """
 
     KEYS: ClassVar = ("ia3_target_modules", "ia3_feedforward_modules")
-    """Those of the recipe that it reads."""
+    """The recipe keys that it reads."""
 
     method: Literal["ia3"] = "ia3"
     targets: list[str]
@@ -108,10 +108,10 @@ class Ia3(Section):
 
     @classmethod
     def of(cls, recipe: TrainingSettings, names: LayerNames | None) -> Ia3:
-        """Return the adapter of a recipe; by default on what the paper scales: keys, values, and the feed-forward layer
-        behind its activation.
+        """Return the adapter of a recipe.
 
-        Layers that only ``ia3_feedforward_modules`` names are scaled too.
+        Default targets, as in the paper: the keys, the values, and the feed-forward layer after its activation. Layers
+        that only ``ia3_feedforward_modules`` names are also scaled.
         """
         targets, feedforward = recipe.ia3_target_modules, recipe.ia3_feedforward_modules
         if targets is None:
@@ -122,20 +122,23 @@ class Ia3(Section):
         return cls(targets=scaled, feedforward=feedforward)
 
     def layers(self) -> dict[str, list[str]]:
-        """Return the layers that it is put on, under the keys of the recipe that name them."""
+        """Return the target layers, under the recipe keys that name them."""
         inputs = {"ia3_feedforward_modules": self.feedforward} if self.feedforward else {}
         return inputs | {"ia3_target_modules": self.targets}
 
     def parameters(self, sizes: Mapping[str, LayerSize]) -> int | None:
-        """Return its weights: one per output of a layer, or per input. None where a target is not among ``sizes``."""
+        """Return the number of its weights: one per output or input of a layer.
+
+        None if a target is not among the known ``sizes``.
+        """
         if not self.targets or not set(self.targets) <= set(sizes):
             return None
         return sum(sizes[target].layers * self._width(target, sizes[target]) for target in self.targets)
 
     def kept_bytes(self, layer: str, size: LayerSize) -> int:
-        """Return what a layer keeps for the backward pass on account of the adapter, for each token that it is given.
+        """Return the bytes per token that a layer keeps for the backward pass because of the adapter.
 
-        The gradient of a factor needs what it multiplies, which peft takes in fp32.
+        The gradient of a factor needs the values that it multiplies, which peft keeps in fp32.
         """
         return 4 * self._width(layer, size) if layer in self.targets else 0
 
@@ -151,21 +154,21 @@ class Quantization(Section):
     """How the frozen weights under an adapter are stored.
 
     Args:
-        scheme: nf4, four bits a weight with quantized scales (QLoRA; Dettmers et al., 2023).
+        scheme: nf4 is four bits per weight with quantized scales (QLoRA; Dettmers et al., 2023).
     """
 
     scheme: Literal["nf4"] = "nf4"
 
     def weight_bytes(self, weights: int) -> int:
-        """Return the bytes of so many weights."""
+        """Return the bytes that this number of weights occupies."""
         return weights // 2
 
 
 class Meaning(NamedTuple):
-    """What a value of ``adapter`` stands for; both are None where all weights are trained.
+    """What a value of ``adapter`` means; both are None if all weights are trained.
 
     Args:
-        method: of PEFT.
+        method: PEFT method.
         quantization: of the frozen weights.
     """
 
@@ -174,7 +177,7 @@ class Meaning(NamedTuple):
 
 
 def meaning(name: AdapterName | None) -> Meaning:
-    """Return what a value of the recipe's ``adapter`` stands for."""
+    """Return what a value of the recipe's ``adapter`` means."""
     match name:
         case None:
             return Meaning(None, None)
@@ -189,29 +192,29 @@ def meaning(name: AdapterName | None) -> Meaning:
 
 
 def adapter_of(recipe: TrainingSettings, names: LayerNames | None) -> Adapter | None:
-    """Return the adapter that a recipe trains; None where it trains all weights.
+    """Return the adapter that a recipe trains; None if it trains all weights.
 
     Args:
         recipe: of the training.
-        names: what the model calls its layers; None where it is not known.
+        names: of the model's layers; None if they are not known.
     """
     method = meaning(recipe.adapter).method
     return None if method is None else method.of(recipe, names)
 
 
 def quantization_of(recipe: TrainingSettings) -> Quantization | None:
-    """Return how a recipe stores the frozen weights; None where they are stored as they are."""
+    """Return how a recipe quantizes the frozen weights; None if it does not."""
     return meaning(recipe.adapter).quantization
 
 
 def with_layers(recipe: TrainRecipe, adapter: Adapter | None) -> TrainRecipe:
-    """Return the recipe with the layers of its adapter, as far as they are known."""
+    """Return the recipe with the target layers of its adapter, as far as they are known."""
     known = {key: layers for key, layers in (adapter.layers() if adapter else {}).items() if layers}
     return recipe.model_copy(update=known)
 
 
 def keys_of_adapters() -> Iterator[tuple[str, str, Callable[[TrainingSettings], bool]]]:
-    """Yield for each key of an adapter the adapter's name, the key, and whether a recipe ignores it."""
+    """Yield each key of an adapter: the name of the adapter, the key, and a function whether a recipe ignores it."""
     for method in METHODS:
         name: str = method.model_fields["method"].default
 

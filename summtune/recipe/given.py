@@ -24,7 +24,7 @@ def document_of(keys: Mapping[str, Any], name: str) -> Document:
     """Return the keys as a document, as if read from a file, but without positions.
 
     Args:
-        keys: of a recipe; dotted ones are keys of a section.
+        keys: of a recipe; a dotted key is a key of a section.
         name: the name under which problems are reported.
 
     Raises:
@@ -43,9 +43,9 @@ def document_of(keys: Mapping[str, Any], name: str) -> Document:
 
 
 def settings_of(keys: Mapping[str, Any]) -> list[Setting]:
-    """Return keys as settings; keys of a section separately, so that its other keys are unchanged.
+    """Return keys as settings; each key of a section is a separate setting, so that its other keys do not change.
 
-    Relative paths in them start from the current folder.
+    Relative paths start from the current folder.
 
     Raises:
         InputError: a recipe cannot contain a value of this type.
@@ -86,11 +86,11 @@ def _plain(value: Any, name: str) -> Any:
             return float(value)
         case Mapping():
             if wrong := [key for key in value if not isinstance(key, str)]:
-                raise InputError(f"{name}: a key is text (got {wrong[0]!r:.60}); put it in quotes")
+                raise InputError(f"{name}: a key must be text (got {wrong[0]!r:.60}); put it in quotes")
             return {key: _plain(each, f"{name}.{key}") for key, each in value.items()}
         case list() | tuple():
             return [_plain(each, f"{name}.{at}") for at, each in enumerate(value)]
     raise InputError(
-        f"{name}: a recipe cannot hold such a value (got {type(value).__name__}); give text, a number, True, False, "
-        "None, a list or a mapping"
+        f"{name}: a recipe cannot contain a value of this type (got {type(value).__name__}); use text, a number, True, "
+        "False, None, a list or a mapping"
     )

@@ -163,7 +163,7 @@ class Ineffective(NamedTuple):
 
 
 def are_alternatives(one: KeyPath, other: KeyPath) -> bool:
-    """Return whether two keys say the same thing in two ways, so that one of them has to go."""
+    """Return whether two keys set the same thing in two ways, so that a recipe may only have one of them."""
     return (one, other) in _ALTERNATIVES or (other, one) in _ALTERNATIVES
 
 

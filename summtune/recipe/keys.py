@@ -1,8 +1,8 @@
 """The schema of every top-level key of a recipe, by kind: the reference.
 
-A recipe is a union of three, told apart by ``kind``; each has the keys that its kind reads and no other. Each field has
-a type, a bound, a unit where applicable, and a one-line description. A required key has an example too, which stands in
-for it while the rest of a recipe without it is checked.
+A recipe is a union of three, selected by ``kind``; each has only the keys that its kind reads. Each field has a type, a
+bound, a unit where applicable, and a one-line description. A required key also has an example, which replaces a missing
+value while the rest of the recipe is checked.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ AdapterName = Literal["lora", "qlora", "ia3"]
 EXECUTION = "execution"
 """Marks a key that controls where and how a run is executed, logged or saved, and cannot change its result.
 
-Such keys are no part of the identity of a run, so that a repeated experiment finds its existing run.
+Such keys are not part of the identity of a run, so that a repeated experiment finds its existing run.
 """
 _KIND = "prompt a model, train one, or compare the results of recipes."
 _DATASETS = "Training data; for prompts, where exemplars come from."
-# Keys that a training has without a model too.
+# Keys that a training also has without a model.
 _SEQUENCE_LEN: Any = Field(default=512, ge=16, le=65_536, description="Maximum tokens of a prompt.")
 _BF16: Any = Field(
     default="auto", description="Compute in bfloat16; auto: if the hardware supports it. fp16 overflows in T5."

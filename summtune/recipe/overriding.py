@@ -1,7 +1,7 @@
-"""Applies what outranks a recipe's file: the overrides of a comparison, then ``--set``.
+"""Applies the overrides of a comparison and ``--set`` to a recipe.
 
-A higher rank wins. A key of a lower rank that would then have no effect is displaced, which is reported; between two
-keys of one rank that is an error, as it is in a file.
+The higher rank takes precedence. If a key of a lower rank would then have no effect, it is displaced, and the command
+reports it. Between two keys of the same rank this is an error, as in a file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Reader: TypeAlias = Callable[[Mapping[str, Any]], Iterable[Ineffective]]
 
 
 class Rank(IntEnum):
-    """Whose value of a key counts: that of the highest rank."""
+    """Where the value of a key comes from; the highest rank takes precedence."""
 
     FILE = 0
     SHARED = 1
@@ -39,7 +39,7 @@ class Setting:
     Args:
         key: dotted for sections and list items.
         value: None removes the key.
-        origin: what problems of it are reported under, such as ``--set seed=7``.
+        origin: the name under which its problems are reported, such as ``--set seed=7``.
         folder: the folder that relative paths in the value start from.
     """
 
@@ -50,7 +50,7 @@ class Setting:
 
     @classmethod
     def parse(cls, assignment: str) -> Setting:
-        """Return the setting that ``--set`` gives as ``key=value``; paths in it start from the current folder.
+        """Return the setting of a ``--set key=value``; paths in it start from the current folder.
 
         Raises:
             InputError: it is not an assignment, or its value is not YAML.
@@ -73,7 +73,7 @@ class Overrides:
         own: keys for this recipe only.
         shared: keys for every recipe that reads them; ``own`` takes precedence.
         folder: of the comparison; relative paths in the overrides start from it.
-        sets: what ``--set`` gives the comparison for every recipe that reads it; takes precedence over both.
+        sets: ``--set`` assignments for every recipe that reads them; they take precedence over both.
     """
 
     own: Mapping[str, Any] = field(default_factory=dict)
@@ -86,13 +86,13 @@ NO_OVERRIDES = Overrides()
 
 
 def overridden(document: Document, name: str, sets: Sequence[str | Setting], overrides: Overrides) -> Document:
-    """Return a copy of a recipe with everything applied that outranks it.
+    """Return a copy of a recipe with overrides and ``--set`` applied.
 
     Args:
-        document: of a mapping; it stays as it is.
+        document: of a mapping; it is not changed.
         name: of the file, for the problems of overrides.
-        sets: what ``--set`` gives this recipe.
-        overrides: what a comparison overrides in it.
+        sets: ``--set`` assignments to this recipe.
+        overrides: of a comparison in this recipe.
 
     Raises:
         InputError: a setting does not fit into the document.
@@ -118,8 +118,8 @@ def with_sets(document: Document, sets: Sequence[str | Setting], ignored: Reader
     """Return a copy of a document with ``--set`` applied.
 
     Args:
-        document: of a mapping; it stays as it is.
-        sets: what ``--set`` gives.
+        document: of a mapping; it is not changed.
+        sets: ``--set`` assignments.
         ignored: returns the keys of a document's values that have no effect.
 
     Raises:
@@ -136,7 +136,7 @@ def _applied(document: Document, settings: Mapping[Rank, Sequence[Setting]], ign
     document = copy.deepcopy(document)
     for rank, each in settings.items():
         if each:
-            # What had no effect before is a mistake in the file, and stays an error.
+            # A key that already had no effect before is a mistake in the file, and remains an error.
             tolerated = {key.path for key in ignored(document.value)}
             for setting in each:
                 _assign(document, setting, rank)
@@ -159,7 +159,7 @@ def _assign(document: Document, setting: Setting, rank: Rank) -> None:
 def _to_displace(
     document: Document, rank: Rank, tolerated: Collection[KeyPath], found: Iterable[Ineffective]
 ) -> Iterator[tuple[KeyPath, KeyPath]]:
-    """Yield each key that gives way to settings of ``rank``, and the key that it gives way to."""
+    """Yield each key that settings of ``rank`` displace, and the key that displaces it."""
     for path, _, decisive in found:
         if path in tolerated:
             continue
@@ -195,7 +195,7 @@ def _is_read(document: Document, setting: Setting, rank: Rank) -> bool:
 
 
 def _ineffective(values: Mapping[str, Any]) -> list[Ineffective]:
-    """Return the keys of a recipe that have no effect; none where nobody can tell."""
+    """Return the keys of a recipe that have no effect; an empty list if its kind is not known."""
     parsed = parse(values)
     if parsed.recipe is None:
         return []

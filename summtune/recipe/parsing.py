@@ -1,4 +1,4 @@
-"""Parses the values of a recipe: the problems of its keys, each key by itself, as sentences."""
+"""Parses the values of a recipe key by key, and describes the problem of each key in a sentence."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _BOUNDS = {
     "less_than_equal": ("le", "at most"),
     "less_than": ("lt", "below"),
 }
-# Names of keys in other tools, and their names here.
+# Names of keys in other tools, and the corresponding names here.
 _OTHER_NAMES = {
     "fp16": "bf16",
     "batch_size": "micro_batch_size",
@@ -71,11 +71,11 @@ class Parsed:
     """The values of a recipe, checked key by key.
 
     Args:
-        recipe: the values, defaults filled in; None if its kind is not known. An invalid or missing key that is
-            required has the example of the schema in its place.
-        wrong: the top-level keys that are invalid or missing, of which ``recipe`` does not tell anything.
+        recipe: the values, defaults filled in; None if its kind is not known. An invalid or missing required key has
+            the value of the example in the schema.
+        wrong: the top-level keys that are invalid or missing, whose values in ``recipe`` mean nothing.
         problems: a sentence for each key path that has an error.
-        unknown: those of the paths that are not keys.
+        unknown: the paths in ``problems`` that are not keys.
     """
 
     recipe: Recipe | None
@@ -85,7 +85,7 @@ class Parsed:
 
 
 def parse(values: Mapping[str, Any]) -> Parsed:
-    """Return the recipe that ``values`` holds, as far as it is valid, and what is wrong with each other key."""
+    """Return the valid part of the recipe in ``values``, and the problem of each other key."""
     kind = values.get("kind")
     known = isinstance(kind, str) and kind in RECIPES
     details = _errors_of_kind(values)
@@ -94,7 +94,7 @@ def parse(values: Mapping[str, Any]) -> Parsed:
     groups = _by_path(details, values)
     unknown = frozenset(path for path, group in groups.items() if group[0]["type"] == "extra_forbidden")
     problems = {path: _describe(path, group, str(kind)) for path, group in groups.items()}
-    # Do not report the intended key as missing, nor judge what depends on it.
+    # Do not report the intended key as missing, and do not check keys that depend on it.
     meant = {_meant(str(path[0])) for path in unknown if len(path) == 1} - set(values)
     problems = {path: text for path, text in problems.items() if not (len(path) == 1 and path[0] in meant)}
     wrong = {str(path[0]) for path in groups} | meant
@@ -107,10 +107,10 @@ def parse(values: Mapping[str, Any]) -> Parsed:
 
 
 def parse_keys(model: type[_S], values: Mapping[str, Any]) -> tuple[_S | None, dict[KeyPath, str]]:
-    """Return the object that ``values`` holds, None where it holds none, and a sentence for each path with an error.
+    """Return the object in ``values``, None if they are not valid, and a sentence for each path with an error.
 
     Args:
-        model: whose keys are keys of recipes too.
+        model: with keys that recipes also have.
         values: of these keys.
     """
     try:
@@ -121,7 +121,7 @@ def parse_keys(model: type[_S], values: Mapping[str, Any]) -> tuple[_S | None, d
 
 
 def example(kind: str, key: str) -> Any:
-    """Return the example that the schema gives of a required key."""
+    """Return the example of a required key in the schema."""
     examples = RECIPES[kind].model_fields[key].examples
     assert examples, f"{key} is required and has no example"
     return examples[0]
@@ -138,12 +138,12 @@ def _errors_of_kind(values: Mapping[str, Any]) -> list[ErrorDetails]:
 
 
 def _errors(kind: str, values: Mapping[str, Any], alone: bool) -> list[ErrorDetails]:
-    """Return what is wrong with the keys that a kind reads, and with those that no kind does.
+    """Return the errors of the keys that a kind reads, and of keys that no kind reads.
 
     Args:
-        kind: of the recipe, or one that it could be of.
-        values: of the recipe; the keys of other kinds are not looked at, and null is like a missing key.
-        alone: whether it is of this kind, which then decides what is missing.
+        kind: of the recipe, or a possible one.
+        values: of the recipe; keys of other kinds are ignored, and null is like a missing key.
+        alone: whether the recipe is certainly of this kind, so that missing keys are reported.
     """
     required = required_keys(kind)
     own = {
@@ -220,7 +220,7 @@ def _describe(path: KeyPath, group: Sequence[ErrorDetails], kind: str) -> str:
 
 
 def _meant(key: str) -> str:
-    """Return the top-level key that an unknown one most likely means, or itself if none resembles it."""
+    """Return the top-level key that an unknown one most likely means, or the unknown one if no key resembles it."""
     other = _OTHER_NAMES.get(key, "").split(".", 1)[0]
     return other or hint(key, KINDS_OF).removeprefix(", did you mean ").removesuffix("?") or key
 

@@ -146,7 +146,9 @@ def _run(recipe: RunRecipe, loaded: LoadedRecipe, found: list[Finding]) -> dict[
 
 
 def _giving_way(document: Document, source: KeyPath) -> Callable[[str], bool]:
-    """Return what displaces a key of the data set at ``source`` where its path outranks it, and says whether it did."""
+    """Return a function that displaces a key of the data set at ``source`` if the path outranks it; it returns whether
+    the key was displaced.
+    """
     return lambda key: document.gives_way((*source, key), to=(*source, "path"))
 
 

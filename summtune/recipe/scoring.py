@@ -1,4 +1,4 @@
-"""Loads the keys that scoring external outputs needs, on their own: there is no recipe."""
+"""Loads the keys for scoring external outputs, without a recipe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from summtune.recipe.sections import DatasetSource, EvaluationSettings, Section
 
 
 class ScoringKeys(Section):
-    """The keys of a recipe that decide how outputs are scored, and against what."""
+    """The keys of a recipe that determine how outputs are scored, and against which references."""
 
     evaluation: EvaluationSettings = EvaluationSettings()
     test_datasets: list[DatasetSource] = Field(default=[])
@@ -41,12 +41,12 @@ def load_scoring(document: Document, sets: Sequence[str | Setting]) -> LoadedSco
     """Return the keys in ``document`` with overrides applied, checked as those of a recipe are.
 
     Args:
-        document: a mapping of these keys; it stays as it is.
-        sets: assignments ``key=value``.
+        document: a mapping of these keys; it is not changed.
+        sets: ``--set`` assignments.
 
     Raises:
         InputError: an assignment does not fit.
-        RecipeError: there are problems; all of them.
+        RecipeError: there are problems; contains all of them.
     """
     document = with_sets(document, sets, _ineffective)
     keys, problems = parse_keys(ScoringKeys, document.value)

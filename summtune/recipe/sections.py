@@ -45,7 +45,7 @@ class DatasetSource(Section):
 
 
 class Exemplars(Section):
-    """The solved examples that a one- or few-shot prompt shows before the dialogue."""
+    """The examples that a one- or few-shot prompt shows before the dialogue."""
 
     split: str | None = Field(
         default=None,

@@ -14,11 +14,11 @@ from summtune.base.strict import Count, read_model
 
 PLAN_FILE = "plan.json"
 FORMAT = 2
-"""Of ``plan.json``; a run directory of another format is refused."""
+"""The format of ``plan.json``; a run directory of another format is refused."""
 
 
 class _View(BaseModel):
-    """A part of the plan: what is not shown is passed over."""
+    """A part of the plan; other fields are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
@@ -122,8 +122,8 @@ def read_plan_file(path: Path) -> bytes:
     written = _format(content)
     if written is not None and written != FORMAT:
         raise RunDirectoryError(
-            f"another version of summtune wrote this run directory (got format {written} in {path}, this version "
-            f"reads format {FORMAT}); read it with that version, or give the recipe another --output-dir"
+            f"another version of summtune wrote this run directory (got format {written} in {path}, but this version "
+            f"reads format {FORMAT}); use that version, or choose another --output-dir"
         )
     return content
 

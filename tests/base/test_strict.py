@@ -18,7 +18,7 @@ class Whole(StrictModel):
 GIVEN = {"count": 3, "score": 0.5, "part": {"texts": ["a"]}}
 
 
-def test_what_is_written_is_read_without_the_fields_that_were_not_given(tmp_path):
+def test_fields_that_were_not_given_are_not_written(tmp_path):
     whole = Whole(count=3, score=0.5, part=Part(texts=("a",)))
     assert whole.to_json() == GIVEN
     assert Whole(count=3, score=0.5, part=Part(texts=("a",)), note=None).to_json() == GIVEN | {"note": None}

@@ -1,4 +1,4 @@
-"""The installed command in a process of its own: what its subcommands print, and that it starts quickly."""
+"""The installed command in a separate process: what its subcommands print, and that it starts quickly."""
 
 import json
 import subprocess

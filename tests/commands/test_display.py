@@ -1,4 +1,4 @@
-"""What a person sees of a run, on a terminal and in a log."""
+"""What a user sees of a run, on a terminal and in a log."""
 
 import io
 
@@ -56,7 +56,7 @@ def terminal():
 
 
 def bars(display):
-    """The bars that are on the screen: what each is called, how far it is, and of how much."""
+    """The bars on the screen: name, completed and total of each."""
     tasks = display.progress.tasks if display.progress is not None else []
     return [(task.description, task.completed, task.total) for task in tasks]
 

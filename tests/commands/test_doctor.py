@@ -1,4 +1,4 @@
-"""summtune doctor prints the machine, and what fits a GPU."""
+"""summtune doctor shows the machine, and which configs fit a GPU."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""--dry-run says what would be done and does none of it."""
+"""--dry-run prints the plan and starts nothing."""
 
 import io
 import shlex

@@ -1,4 +1,4 @@
-"""What `summtune evaluate` scores against what, under which protocol, and what it writes."""
+"""`summtune evaluate`: predictions and references, the protocol, and what it writes."""
 
 import json
 import os
@@ -32,12 +32,12 @@ FEW = ("bootstrap_samples=100",)
 
 
 @pytest.fixture
-def said():
+def messages():
     return []
 
 
 @pytest.fixture
-def scored(project, said):
+def scored(project, messages):
     """Score a call in a folder with DialogSum-like data, its outputs as lines and as rows."""
     write_jsonl(project / "test.jsonl", DIALOGSUM)
     (project / "out.txt").write_text("".join(f"{text}\n" for text in OUTPUTS))
@@ -46,12 +46,12 @@ def scored(project, said):
     write_jsonl(project / "own.jsonl", [row | {"references": ["They greet."]} for row in rows])
 
     def run(file="out.txt", sets=FEW, **given):
-        return score(Call(file=file, sets=sets, **given), said.append)
+        return score(Call(file=file, sets=sets, **given), messages.append)
 
     return run
 
 
-def test_lines_and_rows_with_a_data_set_have_the_same_scores(scored, said, project):
+def test_lines_and_rows_with_a_data_set_have_the_same_scores(scored, messages, project):
     lines, rows = scored(**COLUMNS), scored("out.jsonl", **COLUMNS)
     assert lines.predictions == rows.predictions
     assert lines.predictions[1] == Prediction(
@@ -64,12 +64,12 @@ def test_lines_and_rows_with_a_data_set_have_the_same_scores(scored, said, proje
         str(project / "out.txt"),
         str(project / "test.jsonl"),
     )
-    assert said == [
+    assert messages == [
         f"4 predictions matched with the dialogues of {project / 'test.jsonl'} by {how}" for how in ("order", "id")
     ]
 
 
-def test_the_id_column_of_the_data_set_may_have_another_name(scored, said, project):
+def test_the_id_column_of_the_data_set_may_have_another_name(scored, messages, project):
     write_jsonl(
         project / "ids.jsonl", [{"nr": f"test_{i}", "prediction": text} for i, text in enumerate(OUTPUTS)][::-1]
     )
@@ -95,27 +95,27 @@ def test_an_option_of_the_data_set_is_refused_without_one(scored, given, option)
         scored("own.jsonl", **given)
 
 
-def test_skip_empty_skips_empty_rows_of_the_data_set(scored, said, project):
+def test_skip_empty_skips_empty_rows_of_the_data_set(scored, messages, project):
     write_jsonl(project / "test.jsonl", [*DIALOGSUM, {"fname": "e", "dialogue": "", "summary1": "x", "summary2": "y"}])
     with pytest.raises(DataError, match=r"line 5: dialogue is empty .* or skip such rows with `on_empty: skip`"):
         scored(**COLUMNS)
     assert len(scored(**COLUMNS, skip_empty=True).predictions) == 4
-    assert said[-2] == f"skipped 1 empty row of {project / 'test.jsonl'} (on_empty: skip)"
+    assert messages[-2] == f"skipped 1 empty row of {project / 'test.jsonl'} (on_empty: skip)"
 
 
-def test_dialogues_with_two_ids_are_reported(scored, said, project):
+def test_dialogues_with_two_ids_are_reported(scored, messages, project):
     twice = [*DIALOGSUM, DIALOGSUM[0] | {"fname": "again", "summary1": "Another."}]
     write_jsonl(project / "test.jsonl", twice)
     scored(**COLUMNS)
     path = project / "test.jsonl"
-    assert said[0] == (
+    assert messages[0] == (
         f"{path}: 1 row repeats a dialogue under another id (again of {path}, line 5 repeats test_0 of {path}, line 1)"
         "; their references count for that dialogue"
     )
     own = [{"id": i, "dialogue": "A: Hi.", "prediction": "Hi.", "reference": "Hi."} for i in ("a", "b")]
     write_jsonl(project / "own.jsonl", own)
     scored("own.jsonl")
-    assert said[-1] == (
+    assert messages[-1] == (
         "own.jsonl: 1 row repeats a dialogue under another id (b of own.jsonl, line 2 repeats a of own.jsonl, line 1); "
         "each is scored as a separate dialogue"
     )
@@ -129,11 +129,11 @@ def test_the_dialogue_column_of_the_data_set_may_have_another_name(scored, proje
     assert len(scored("rows.jsonl", references="test.jsonl", dialogue_field="text").predictions) == 4
 
 
-def test_rows_with_references_need_no_data_set(scored, said):
+def test_rows_with_references_need_no_data_set(scored, messages):
     found = scored("own.jsonl")
     assert [one.id for one in found.predictions] == ["row_0", "row_1", "row_2", "row_3"]
     assert scored("own.jsonl", id_field="fname").predictions[0].id == "test_0"
-    assert (found.references, said) == (None, [])
+    assert (found.references, messages) == (None, [])
 
 
 def test_rows_in_the_format_of_a_run_are_a_data_set(scored, project):
@@ -159,10 +159,10 @@ def test_references_can_be_a_folder_or_the_builtin_data_set(scored, project):
         scored(references="builtin/dialogues")
 
 
-def test_repeated_references_are_reported(scored, said, project):
+def test_repeated_references_are_reported(scored, messages, project):
     write_jsonl(project / "test.jsonl", [row | {"summary2": row["summary1"]} for row in DIALOGSUM])
     scored(**COLUMNS)
-    assert said[0] == f"4 references in {project / 'test.jsonl'} occur twice for one dialogue; each counts once"
+    assert messages[0] == f"4 references in {project / 'test.jsonl'} occur twice for one dialogue; each counts once"
 
 
 def test_settings_change_the_protocol_as_in_a_recipe(scored):
@@ -266,12 +266,12 @@ def test_written_scores_can_be_compared_with_runs(scored, project):
     assert comparison.differences[0].difference > 0
 
 
-def test_predictions_of_a_run_are_scored_with_its_settings(scored, said, project):
+def test_predictions_of_a_run_are_scored_with_its_settings(scored, messages, project):
     write_scored(scored(**COLUMNS, name="mine", sets=(*FEW, "references=max")), project / "mine")
-    said.clear()
+    messages.clear()
     again = scored("mine/predictions.jsonl", sets=())
     assert (again.name, again.evaluation.scores.to_json()) == ("mine", read_json(project / "mine" / "metrics.json"))
-    assert said == ["using the evaluation settings of the run in mine"]
+    assert messages == ["using the evaluation settings of the run in mine"]
     write_json(project / "mine" / "plan.json", {"name": 3})
     assert scored("mine/predictions.jsonl").name == "predictions"
 
@@ -326,13 +326,13 @@ def test_the_published_file_of_dialogsum_is_a_data_set(tmp_path):
     (tmp_path / "out.txt").write_text("".join(row["summary1"].replace("\n", " ") + "\n" for row in read_jsonl(file)))
     summaries = ("summary1", "summary2", "summary3")
     call = Call(str(tmp_path / "out.txt"), str(file), summary_fields=summaries, id_field="fname", sets=FEW)
-    said = []
-    found = score(call, said.append)
+    messages = []
+    found = score(call, messages.append)
     assert len(found.predictions) == 500
     assert found.predictions[7].id == "test_7"
     # One of a dialogue's three references against all three: far above what any system reaches, far below 1.
     assert 0.68 < found.evaluation.scores.metrics["rouge1"].value < 0.70
-    assert said[0].startswith("10 references of ")
+    assert messages[0].startswith("10 references of ")
 
 
 def test_a_missing_id_column_is_refused_with_the_nearest_name(project):
@@ -342,12 +342,12 @@ def test_a_missing_id_column_is_refused_with_the_nearest_name(project):
         score(Call("own.jsonl", id_field="kye"), print)
 
 
-def test_only_the_data_set_needs_the_dialogue_column(project, said):
+def test_only_the_data_set_needs_the_dialogue_column(project, messages):
     write_jsonl(project / "turns.jsonl", [{"id": "a", "turns": "A: Hi.", "summary": "greeting"}])
     write_jsonl(project / "preds.jsonl", [{"id": "a", "prediction": "greeting", "dialogue": ""}])
     (project / "preds.txt").write_text("greeting\n")
     for file in ("preds.jsonl", "preds.txt"):
-        found = score(Call(file, references="turns.jsonl", dialogue_field="turns", sets=FEW), said.append)
+        found = score(Call(file, references="turns.jsonl", dialogue_field="turns", sets=FEW), messages.append)
         assert found.predictions[0].dialogue == "A: Hi."
 
 
@@ -372,18 +372,18 @@ def predictions(tmp_path):
 
 def test_scores_are_printed_with_protocol_and_warnings(predictions, capsys):
     score_outputs(Call(predictions), None, as_json=False)
-    said = capsys.readouterr()
-    assert "ROUGE-1" in said.out
-    assert "4 dialogues. ROUGE F-measure × 100 by rouge_score" in said.out
-    assert "1,000 resamples" in said.out.replace("\n", " ")
-    assert "warning: 1 of 4 predictions are empty" in said.err
+    messages = capsys.readouterr()
+    assert "ROUGE-1" in messages.out
+    assert "4 dialogues. ROUGE F-measure × 100 by rouge_score" in messages.out
+    assert "1,000 resamples" in messages.out.replace("\n", " ")
+    assert "warning: 1 of 4 predictions are empty" in messages.err
 
 
 def test_json_scores_are_the_only_output_on_stdout(predictions, tmp_path, capsys):
     score_outputs(Call(predictions), tmp_path / "scored", as_json=True)
-    said = capsys.readouterr()
-    assert json.loads(said.out) == read_json(tmp_path / "scored" / "metrics.json")
-    assert f"report: {tmp_path / 'scored' / 'report.html'}" in said.err
+    messages = capsys.readouterr()
+    assert json.loads(messages.out) == read_json(tmp_path / "scored" / "metrics.json")
+    assert f"report: {tmp_path / 'scored' / 'report.html'}" in messages.err
 
 
 def test_a_directory_with_other_content_is_refused_before_reading(tmp_path):

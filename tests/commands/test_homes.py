@@ -1,4 +1,4 @@
-"""A ``~`` is the home of a user in every path that a command takes, also behind an equals sign."""
+"""A ``~`` is expanded in every path that a command takes, also after an equals sign."""
 
 import pytest
 from in_process import call, keeps_its_promise
@@ -6,7 +6,7 @@ from in_process import call, keeps_its_promise
 
 @pytest.fixture
 def home(project, monkeypatch, tmp_path_factory):
-    """Return a home that holds a project; the current folder is another, empty one."""
+    """Return a home folder with a project; the current folder is another, empty one."""
     monkeypatch.setenv("HOME", str(project))
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     return project

@@ -1,4 +1,4 @@
-"""Reading a recipe is total: whatever its bytes, there is a resolved recipe or a message."""
+"""A recipe with any content is either resolved or refused with a message."""
 
 import json
 import os

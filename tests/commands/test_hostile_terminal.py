@@ -1,4 +1,4 @@
-"""No recipe, file, file's name or argument drives the terminal that it is shown on."""
+"""Control characters in recipes, files, file names and arguments never reach the terminal unescaped."""
 
 import json
 import os
@@ -18,7 +18,7 @@ OWN_STYLES = re.compile(rb"\x1b\[[0-9;]*m|\x1b\[\?25[hl]|\x1b\[[0-9]*[AK]|\r|\x1
 
 @pytest.fixture
 def on_a_terminal():
-    """Run the command on a terminal of its own and return its exit code and every byte that arrived there."""
+    """Run the command on a new terminal; return its exit code and every byte that the terminal received."""
 
     def run(*arguments, cwd):
         outer, inner = pty.openpty()

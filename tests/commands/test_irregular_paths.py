@@ -1,4 +1,4 @@
-"""A device, a pipe or a socket where a file is named is refused at once, whatever names it."""
+"""A device, a pipe or a socket in place of a file is refused at once, in every argument and key."""
 
 import os
 import re
@@ -14,12 +14,12 @@ from summtune.deepspeed.configs import parse_ds_config
 from summtune.machine.model_limits import facts_of
 from summtune.plan.plan import read_plan
 
-pytestmark = pytest.mark.timeout(60)  # a pipe that is opened waits for ever, and a device never ends
+pytestmark = pytest.mark.timeout(60)  # opening a pipe would wait forever, and a device never ends
 
 
 @pytest.fixture(params=["a device", "a pipe", "a socket"])
 def odd(request, tmp_path):
-    """Return a path that is no regular file, and what it is."""
+    """Return a path that is not a regular file, and its type."""
     if request.param == "a device":
         return "/dev/zero", request.param
     path = tmp_path / "odd"

@@ -1,4 +1,4 @@
-"""What the installed command refuses: one message that says what to do, an exit code, and nothing left behind."""
+"""What the installed command refuses: with one message that says what to do, an exit code, and no files left."""
 
 import errno
 import os

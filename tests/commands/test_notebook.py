@@ -15,7 +15,7 @@ from summtune.runs.run_directory import mark_complete
 
 @pytest.fixture
 def launches(monkeypatch):
-    """Stand in for the workers, and remember what they were started for."""
+    """Replace the workers, and record what they were started for."""
     monkeypatch.setattr("summtune.plan.resolve.visible_gpus", list)
     found = []
 

@@ -1,4 +1,4 @@
-"""Stages in their order, what is complete left alone, and comparisons that find their systems again.
+"""Stages run in order, complete ones do not run again, and comparisons find the runs of their systems.
 
 The processes that would train and predict are replaced by one that writes what they write.
 """
@@ -7,7 +7,7 @@ import errno
 import json
 
 import pytest
-from faked_stages import STAGES, Told, write_training
+from faked_stages import STAGES, RecordingDisplay, write_training
 
 from summtune.base.errors import DataError, ModelError, RunDirectoryError, StageError
 from summtune.base.files import read_json, write_json
@@ -20,13 +20,13 @@ from summtune.runs.run_directory import locked, mark_complete
 
 
 @pytest.fixture
-def told():
-    return Told()
+def display():
+    return RecordingDisplay()
 
 
 @pytest.fixture
 def launched(monkeypatch):
-    """Stand in for the workers; ``fail_in`` names a stage that fails."""
+    """Replace the workers; ``fail_in`` names a stage that fails."""
     monkeypatch.setattr("summtune.plan.resolve.visible_gpus", list)
     record = {"launches": [], "fail_in": None}
 
@@ -35,7 +35,7 @@ def launched(monkeypatch):
         (run_dir / "logs").mkdir(exist_ok=True)
         for stage in stages:
             if record["fail_in"] == (run_dir.name.rsplit("-", 1)[0], stage):
-                raise StageError(f"the {stage} stage failed: as it should", "log")
+                raise StageError(f"the {stage} stage failed: as planned", "log")
             STAGES[stage](run_dir)
             mark_complete(run_dir, stage)
 
@@ -43,14 +43,14 @@ def launched(monkeypatch):
     return record
 
 
-def run(project, told, *sets, fresh=False, into="run"):
-    return pipeline.run(resolve(project / "train.yaml", sets, project / into), told, fresh)
+def run(project, display, *sets, fresh=False, into="run"):
+    return pipeline.run(resolve(project / "train.yaml", sets, project / into), display, fresh)
 
 
-def test_a_run_completes_its_stages_and_leaves_their_files(project, launched, told):
-    run_dir = run(project, told)
+def test_a_run_completes_its_stages_and_leaves_their_files(project, launched, display):
+    run_dir = run(project, display)
     assert launched["launches"] == [("run", "train", "predict")]
-    assert [name for name, _ in told.stages] == ["data", "train", "evaluate", "report"]
+    assert [name for name, _ in display.stages] == ["data", "train", "evaluate", "report"]
     for name in ("plan.json", "recipe.yaml", "accelerate.yaml", "metrics.json", "report.html", "model/README.md"):
         assert (run_dir / name).is_file(), name
     assert not (run_dir / ".preparing").exists()
@@ -60,7 +60,7 @@ def test_a_run_completes_its_stages_and_leaves_their_files(project, launched, to
     assert (run_dir / "recipe.yaml").read_bytes() == (project / "train.yaml").read_bytes()
 
 
-def test_findings_of_preparation_and_training_are_in_the_metrics(project, launched, told, monkeypatch):
+def test_findings_of_preparation_and_training_are_in_the_metrics(project, launched, display, monkeypatch):
     def train(run_dir):
         write_training(run_dir)
         facts = json.loads((run_dir / "training.json").read_text())
@@ -68,90 +68,90 @@ def test_findings_of_preparation_and_training_are_in_the_metrics(project, launch
 
     monkeypatch.setitem(STAGES, "train", train)
     (project / "test.jsonl").write_bytes((project / "train.jsonl").read_bytes())
-    metrics = json.loads((run(project, told) / "metrics.json").read_text())
+    metrics = json.loads((run(project, display) / "metrics.json").read_text())
     checks = metrics["diagnostics"]["checks"]
     assert checks["leakage_train"]["count"] == checks["leakage_train"]["of"] == 12
     assert checks["weights_unchanged"]["count"] == 3
-    assert any("12 of 12 test dialogues are also in the train data" in text for text in told.warnings)
+    assert any("12 of 12 test dialogues are also in the training data" in text for text in display.warnings)
     assert any(text.startswith("The model equals its base") for text in metrics["diagnostics"]["warnings"])
 
 
-def test_a_hub_model_is_checked_against_the_recipe_once_it_is_downloaded(project, launched, told, monkeypatch):
+def test_a_hub_model_is_checked_against_the_recipe_once_it_is_downloaded(project, launched, display, monkeypatch):
     (project / "model" / "config.json").write_text(json.dumps({"model_type": "bart", "max_position_embeddings": 128}))
     monkeypatch.setattr(pipeline, "fetch_model", lambda name, revision: FetchedModel(project / "model", "0" * 40))
     with pytest.raises(ModelError, match=r"sequence_len exceeds the model's positions \(got 512; ") as caught:
-        run(project, told, "base_model=acme/bart", "target_len=200", "generation.max_new_tokens=128")
+        run(project, display, "base_model=acme/bart", "target_len=200", "generation.max_new_tokens=128")
     assert "target_len exceeds the model's positions (got 200; " in str(caught.value)
     assert not launched["launches"]
     assert not (project / "run").exists()
 
 
-def test_complete_stages_are_not_run_again(project, launched, told):
-    run(project, told)
-    told.stages.clear()
-    run(project, told)
-    assert told.stages == [(name, "already complete") for name in ("train", "predict", "evaluate", "report")]
+def test_complete_stages_are_not_run_again(project, launched, display):
+    run(project, display)
+    display.stages.clear()
+    run(project, display)
+    assert display.stages == [(name, "already complete") for name in ("train", "predict", "evaluate", "report")]
     assert len(launched["launches"]) == 1
 
 
-def test_a_run_resumes_at_the_stage_that_failed(project, launched, told):
+def test_a_run_resumes_at_the_stage_that_failed(project, launched, display):
     launched["fail_in"] = ("run", "predict")
     with pytest.raises(StageError, match="the predict stage failed"):
-        run(project, told)
+        run(project, display)
     launched["fail_in"] = None
-    run(project, told)
+    run(project, display)
     assert launched["launches"] == [("run", "train", "predict"), ("run", "predict")]
 
 
-def test_a_missing_file_reruns_its_stage_and_all_later_ones(project, launched, told):
-    run_dir = run(project, told)
+def test_a_missing_file_reruns_its_stage_and_all_later_ones(project, launched, display):
+    run_dir = run(project, display)
     (run_dir / "predictions.jsonl").unlink()
-    told.stages.clear()
-    run(project, told)
-    assert [name for name, text in told.stages if text != "already complete"] == ["predict", "evaluate", "report"]
+    display.stages.clear()
+    run(project, display)
+    assert [name for name, text in display.stages if text != "already complete"] == ["predict", "evaluate", "report"]
 
 
-def test_fresh_starts_from_scratch(project, launched, told):
-    run_dir = run(project, told)
+def test_fresh_starts_from_scratch(project, launched, display):
+    run_dir = run(project, display)
     (run_dir / "model" / "extra").write_text("of the first run")
-    run(project, told, fresh=True)
+    run(project, display, fresh=True)
     assert not (run_dir / "model" / "extra").exists()
     assert len(launched["launches"]) == 2
 
 
-def test_another_layout_resumes_the_same_run_with_its_own_launch(project, launched, told):
+def test_another_layout_resumes_the_same_run_with_its_own_launch(project, launched, display):
     launched["fail_in"] = ("run", "predict")
     with pytest.raises(StageError):
-        run(project, told)
+        run(project, display)
     launched["fail_in"] = None
-    run_dir = run(project, told, "micro_batch_size=2", "num_processes=2", "gradient_accumulation_steps=2")
+    run_dir = run(project, display, "micro_batch_size=2", "num_processes=2", "gradient_accumulation_steps=2")
     assert "num_processes: 2" in (run_dir / "accelerate.yaml").read_text()
     assert read_plan(run_dir).batch.processes == 2
 
 
-def test_the_deepspeed_config_is_written_next_to_the_plan(project, launched, told):
-    run_dir = run(project, told, "deepspeed=ds_configs/zero2.json")
+def test_the_deepspeed_config_is_written_next_to_the_plan(project, launched, display):
+    run_dir = run(project, display, "deepspeed=ds_configs/zero2.json")
     assert read_json(run_dir / "ds_config.json")["zero_optimization"]["stage"] == 2
     assert "distributed_type: DEEPSPEED" in (run_dir / "accelerate.yaml").read_text()
     assert launched["launches"] == [("run", "train"), ("run", "predict")]
 
 
-def test_another_recipe_is_refused_and_changes_nothing(project, launched, told, everything_in):
-    run_dir = run(project, told)
+def test_another_recipe_is_refused_and_changes_nothing(project, launched, display, everything_in):
+    run_dir = run(project, display)
     before = everything_in(run_dir)
     with pytest.raises(RunDirectoryError, match="contains another run"):
-        run(project, told, "seed=7")
+        run(project, display, "seed=7")
     with pytest.raises(RunDirectoryError, match="contains another run"):
-        run(project, told, "seed=7", fresh=True)
+        run(project, display, "seed=7", fresh=True)
     assert everything_in(run_dir) == before
 
 
-def compare(project, told, fresh=False):
-    return run_comparison(resolve(project / "both.yaml", output_dir=project / "out"), told, fresh)
+def compare(project, display, fresh=False):
+    return run_comparison(resolve(project / "both.yaml", output_dir=project / "out"), display, fresh)
 
 
-def test_a_comparison_runs_its_systems_and_compares_them(project, launched, told):
-    run_dir = compare(project, told)
+def test_a_comparison_runs_its_systems_and_compares_them(project, launched, display):
+    run_dir = compare(project, display)
     assert launched["launches"] == [("prompt", "predict"), ("train", "train", "predict")]
     assert {path.name.split("-")[0] for path in (run_dir / "systems").iterdir()} == {"prompt", "train"}
     names = [system["name"] for system in read_json(run_dir / "comparison.json")["systems"]]
@@ -159,100 +159,100 @@ def test_a_comparison_runs_its_systems_and_compares_them(project, launched, told
     assert (run_dir / "report.html").is_file()
 
 
-def test_a_comparison_reports_which_system_begins(project, launched, told):
-    run_dir = compare(project, told)
-    assert told.done == [(0, 2), (1, 2), (2, 2)]
-    begun = [(name, text.split(",")[0]) for name, text in told.stages if text.startswith("system ")]
+def test_a_comparison_reports_which_system_begins(project, launched, display):
+    run_dir = compare(project, display)
+    assert display.done == [(0, 2), (1, 2), (2, 2)]
+    begun = [(name, text.split(",")[0]) for name, text in display.stages if text.startswith("system ")]
     assert begun == [("prompt", "system 1 of 2"), ("train", "system 2 of 2")]
-    assert all(str(run_dir / "systems") in text for _, text in told.stages if text.startswith("system "))
+    assert all(str(run_dir / "systems") in text for _, text in display.stages if text.startswith("system "))
 
 
-def test_only_downloads_from_the_hub_write_to_the_terminal_themselves(project, launched, told, monkeypatch):
-    run(project, told)
-    assert told.show_themselves == []
+def test_only_downloads_from_the_hub_write_to_the_terminal_themselves(project, launched, display, monkeypatch):
+    run(project, display)
+    assert display.show_themselves == []
 
     def fetch(source, split, into, columns):
         raise DataError(f"not today (got {source.path})")
 
     monkeypatch.setattr("summtune.data.reading.fetch_dataset", fetch)
     with pytest.raises(DataError, match=r"not today \(got someone/talks\)"):
-        run(project, told, "datasets=[{path: someone/talks}]", into="other")
-    assert told.show_themselves == ["data"]
+        run(project, display, "datasets=[{path: someone/talks}]", into="other")
+    assert display.show_themselves == ["data"]
 
 
-def test_an_interrupted_comparison_resumes(project, launched, told):
+def test_an_interrupted_comparison_resumes(project, launched, display):
     launched["fail_in"] = ("train", "train")
     with pytest.raises(StageError):
-        compare(project, told)
+        compare(project, display)
     launched["fail_in"] = None
-    run_dir = compare(project, told)
+    run_dir = compare(project, display)
     assert launched["launches"] == [
         ("prompt", "predict"), ("train", "train", "predict"), ("train", "train", "predict"),
     ]  # fmt: skip
     assert (run_dir / "comparison.json").is_file()
 
 
-def test_a_fresh_comparison_does_not_delete_a_system_that_is_in_use(project, launched, told, everything_in):
-    run_dir = compare(project, told)
+def test_a_fresh_comparison_does_not_delete_a_system_that_is_in_use(project, launched, display, everything_in):
+    run_dir = compare(project, display)
     (system,) = (run_dir / "systems").glob("train-*")
     before = everything_in(system)
     with locked(system), pytest.raises(RunDirectoryError, match=f"using this directory .got {system}"):
-        compare(project, told, fresh=True)
+        compare(project, display, fresh=True)
     assert everything_in(system) == before
 
 
-def test_an_unfinished_training_with_another_global_batch_is_a_warning(project, launched, told):
+def test_an_unfinished_training_with_another_global_batch_is_a_warning(project, launched, display):
     launched["fail_in"] = ("train", "train")
 
     def begin(*sets):
         resolved = resolve(project / "train.yaml", sets)
         with pytest.raises(StageError):
-            pipeline.run(resolved, told)
+            pipeline.run(resolved, display)
         (resolved.run_dir / "checkpoints" / "checkpoint-1").mkdir(parents=True)
 
     begin()
     begin("micro_batch_size=4", "seed=7")
-    assert told.warnings == []
+    assert display.warnings == []
     begin("micro_batch_size=4")
-    (warning,) = told.warnings
+    (warning,) = display.warnings
     assert warning.startswith("this run starts from scratch: the unfinished training of this recipe in ")
     assert "has a global batch of 8 (got 4)" in warning
     assert warning.endswith("so that their product with the number of processes is 8")
 
 
-def test_a_fresh_comparison_runs_its_systems_from_scratch_and_keeps_them(project, launched, told):
-    compare(project, told)
-    run_dir = compare(project, told, fresh=True)
+def test_a_fresh_comparison_runs_its_systems_from_scratch_and_keeps_them(project, launched, display):
+    compare(project, display)
+    run_dir = compare(project, display, fresh=True)
     assert len(launched["launches"]) == 4
     assert all((path / "metrics.json").is_file() for path in (run_dir / "systems").iterdir())
-    told.stages.clear()
-    compare(project, told)
+    display.stages.clear()
+    compare(project, display)
     assert len(launched["launches"]) == 4
 
 
-def test_a_comparison_whose_data_cannot_be_used_leaves_nothing(project, launched, told, everything_in):
+def test_a_comparison_whose_data_cannot_be_used_leaves_nothing(project, launched, display, everything_in):
     (project / "test.jsonl").write_text('{"dialogue": "A: Hi.", "summary": ""}\n')
     before = everything_in(project)
     with pytest.raises(DataError, match=r"test.jsonl"):
-        compare(project, told)
+        compare(project, display)
     assert everything_in(project) == before
     assert launched["launches"] == []
 
 
-def test_one_run_under_two_names_runs_once(project, launched, told):
+def test_one_run_under_two_names_runs_once(project, launched, display):
     (project / "both.yaml").write_text(
         "kind: compare\nrecipes: [{recipe: prompt.yaml, name: A}, {recipe: prompt.yaml, name: B}]\n"
     )
-    compare(project, told)
-    compare(project, told, fresh=True)
+    compare(project, display)
+    compare(project, display, fresh=True)
     assert launched["launches"] == [("prompt", "predict")] * 2
 
 
-def test_finished_runs_can_be_compared_and_reported_again(project, launched, told, capsys):
+def test_finished_runs_can_be_compared_and_reported_again(project, launched, display, capsys):
     from summtune.commands.compare import compare_runs
     from summtune.commands.report import write_report
 
-    run_dir = compare(project, told)
+    run_dir = compare(project, display)
     systems = sorted((run_dir / "systems").iterdir())
     compare_runs(systems, as_json=True)
     comparison = json.loads(capsys.readouterr().out)
@@ -266,10 +266,10 @@ def test_finished_runs_can_be_compared_and_reported_again(project, launched, tol
         assert (folder / "report.html").is_file()
 
 
-def test_a_path_error_in_a_stage_is_a_stage_error(project, monkeypatch, told):
+def test_a_path_error_in_a_stage_is_a_stage_error(project, monkeypatch, display):
     def fail(*_):
         raise PermissionError(errno.EACCES, "Permission denied", "logs")
 
     monkeypatch.setattr(pipeline, "run_processes", fail)
     with pytest.raises(StageError, match=r"the predict stage failed: Permission denied \(got logs\)"):
-        pipeline.run(resolve(project / "prompt.yaml"), told)
+        pipeline.run(resolve(project / "prompt.yaml"), display)

@@ -1,7 +1,7 @@
-"""Stages that a Slurm job runs, and stages on several machines, in their order among the others."""
+"""Stages in a Slurm job or on several machines run in order with the other stages."""
 
 import pytest
-from faked_stages import Told, write_predictions, write_training
+from faked_stages import RecordingDisplay, write_predictions, write_training
 
 from summtune.base.errors import StageError
 from summtune.commands import pipeline
@@ -14,16 +14,16 @@ SLURM = ("launcher=slurm", "slurm={nodes: 2}", "num_processes=null")
 
 
 @pytest.fixture
-def told(monkeypatch):
+def display(monkeypatch):
     monkeypatch.setattr("summtune.plan.resolve.visible_gpus", list)
-    told = Told()
-    told.listener = lambda event: told.stages.append((event["stage"], event["text"]))
-    return told
+    display = RecordingDisplay()
+    display.listener = lambda event: display.stages.append((event["stage"], event["text"]))
+    return display
 
 
 @pytest.fixture
 def slurm(monkeypatch):
-    """Stand in for Slurm: a job runs while it is followed; ``fail_in`` names a stage that fails."""
+    """Replace Slurm: a job runs while it is followed; ``fail_in`` names a stage that fails."""
     record = {"jobs": [], "followed": [], "fail_in": None, "goes_on": False}
 
     def submit(plan, run_dir):
@@ -47,59 +47,59 @@ def slurm(monkeypatch):
     return record
 
 
-def run(project, told, *sets, **options):
-    return pipeline.run(resolve(project / "train.yaml", [*SLURM, *sets], project / "run"), told, **options)
+def run(project, display, *sets, **options):
+    return pipeline.run(resolve(project / "train.yaml", [*SLURM, *sets], project / "run"), display, **options)
 
 
-def test_one_job_trains_and_predicts_and_the_command_does_the_rest(project, slurm, told):
-    run_dir = run(project, told, "deepspeed=ds_configs/zero2.json")
+def test_one_job_trains_and_predicts_and_the_command_does_the_rest(project, slurm, display):
+    run_dir = run(project, display, "deepspeed=ds_configs/zero2.json")
     assert slurm["followed"] == [("1", "train", "predict")]
-    assert [name for name, _ in told.stages] == ["data", "train", "slurm", "evaluate", "report"]
+    assert [name for name, _ in display.stages] == ["data", "train", "slurm", "evaluate", "report"]
     assert (run_dir / "report.html").is_file()
     assert "num_machines: 2" in (run_dir / "accelerate.yaml").read_text()
 
 
-def test_the_next_job_runs_the_incomplete_stages(project, slurm, told):
+def test_the_next_job_runs_the_incomplete_stages(project, slurm, display):
     slurm["fail_in"] = "predict"
     with pytest.raises(StageError, match="the predict stage failed in Slurm job 1"):
-        run(project, told)
+        run(project, display)
     slurm["fail_in"] = None
-    run(project, told)
+    run(project, display)
     assert slurm["followed"] == [("1", "train", "predict"), ("2", "predict")]
-    run(project, told)
+    run(project, display)
     assert len(slurm["jobs"]) == 2
 
 
-def test_a_detached_run_ends_with_the_submission(project, slurm, told):
-    assert run(project, told, detach=True) is None
+def test_a_detached_run_ends_with_the_submission(project, slurm, display):
+    assert run(project, display, detach=True) is None
     assert (len(slurm["jobs"]), slurm["followed"]) == (1, [])
     assert not is_complete(project / "run", "evaluate")
 
 
-def test_nothing_is_changed_while_a_job_runs(project, slurm, told, everything_in):
-    run(project, told, detach=True)
+def test_nothing_is_changed_while_a_job_runs(project, slurm, display, everything_in):
+    run(project, display, detach=True)
     before = everything_in(project / "run")
     slurm["goes_on"] = True
-    assert run(project, told, "micro_batch_size=4", "gradient_accumulation_steps=2", detach=True) is None
+    assert run(project, display, "micro_batch_size=4", "gradient_accumulation_steps=2", detach=True) is None
     assert slurm["taken_up"] == (["train", "predict"], "slurm", False, True)
     assert everything_in(project / "run") == before
     assert len(slurm["jobs"]) == 1
 
 
-def test_a_detached_comparison_submits_every_job(project, slurm, told):
+def test_a_detached_comparison_submits_every_job(project, slurm, display):
     text = (project / "train.yaml").read_text().replace("num_processes: 1\n", "")
     (project / "train.yaml").write_text(f"{text}launcher: slurm\nslurm: {{nodes: 2}}\n")
     (project / "other.yaml").write_text(f"{(project / 'train.yaml').read_text()}seed: 7\n")
     (project / "both.yaml").write_text("kind: compare\nrecipes: [train.yaml, other.yaml]\n")
     comparison = resolve(project / "both.yaml", output_dir=project / "out")
-    assert run_comparison(comparison, told, detach=True) is None
+    assert run_comparison(comparison, display, detach=True) is None
     assert len(slurm["jobs"]) == 2
     assert not (project / "out" / "comparison.json").exists()
-    assert run_comparison(comparison, told) == project / "out"
+    assert run_comparison(comparison, display) == project / "out"
     assert (project / "out" / "comparison.json").is_file()
 
 
-def test_stages_on_several_machines_are_started_with_the_others(project, slurm, told):
+def test_stages_on_several_machines_are_started_with_the_others(project, slurm, display):
     started = []
 
     class Others:
@@ -111,6 +111,6 @@ def test_stages_on_several_machines_are_started_with_the_others(project, slurm, 
             mark_complete(run_dir, "predict")
 
     resolved = resolve(project / "train.yaml", ["num_machines=2", "num_processes=2"], project / "run")
-    assert pipeline.run(resolved, told, others=Others()) == project / "run"
+    assert pipeline.run(resolved, display, others=Others()) == project / "run"
     assert started == [(2, "train", "predict")]
     assert slurm["jobs"] == []

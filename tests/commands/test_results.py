@@ -1,4 +1,4 @@
-"""A finished run is shown with the warnings of its report."""
+"""The printed result of a run has the warnings of its report."""
 
 import pytest
 

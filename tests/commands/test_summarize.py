@@ -1,4 +1,4 @@
-"""Which models and runs `summtune summarize` refuses; that it summarizes is tested with the real command."""
+"""Models and runs that `summtune summarize` refuses; tests/integration runs the real command."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Every problem of every recipe, also of one with overrides."""
+"""Every problem of every recipe is reported, also with overrides."""
 
 from in_process import call
 

@@ -7,7 +7,7 @@ from summtune.plan.plan import read_plan
 from summtune.runs.records import Prediction
 
 
-class Told:
+class RecordingDisplay:
     """A display that records events."""
 
     def __init__(self):
@@ -28,7 +28,7 @@ class Told:
         self.warnings.append(text)
 
     def listener(self, event):
-        raise AssertionError("nobody speaks here")
+        raise AssertionError("no worker runs in these tests")
 
 
 def write_training(run_dir):

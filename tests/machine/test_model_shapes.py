@@ -77,7 +77,7 @@ def test_a_size_that_is_not_a_positive_number_is_refused(tmp_path, write_model, 
     folder = write_model(tmp_path / "model")
     config = json.loads((folder / "config.json").read_text()) | {key: value}
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match=f"{key} of a T5 model is a whole number from 1 to .* \\(got ") as told:
+    with pytest.raises(ModelError, match=f"{key} of a T5 model must be a whole number from 1 to .* \\(got ") as told:
         shape_of("x", folder)
     assert f"(got {value!r} in {folder / 'config.json'}); copy the model again" in str(told.value)
 

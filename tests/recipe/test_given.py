@@ -33,20 +33,20 @@ def test_a_value_is_the_same_after_reading(value):
     assert read_yaml_value(json_as_yaml(value, "key")) == value
 
 
-def test_paths_tuples_mappings_and_numbers_of_other_libraries_are_taken():
+def test_paths_tuples_mappings_and_numbers_of_other_libraries_are_accepted():
     given = OrderedDict(a=pathlib.Path("b/c"), d=(np.int64(2), np.float32(0.5)))
     assert read_yaml_value(json_as_yaml(given, "key")) == {"a": "b/c", "d": [2, 0.5]}
 
 
-def test_a_value_that_no_recipe_holds_is_refused_with_its_place():
-    with pytest.raises(InputError, match=r"datasets\.0\.path: a recipe cannot hold such a value \(got set\)"):
+def test_a_value_of_an_unsupported_type_is_refused_with_its_position():
+    with pytest.raises(InputError, match=r"datasets\.0\.path: .* contain a value of this type \(got set\)"):
         settings_of({"datasets": [{"path": {1}}]})
-    with pytest.raises(InputError, match=r"generation: a key is text \(got 3\); put it in quotes"):
+    with pytest.raises(InputError, match=r"generation: a key must be text \(got 3\); put it in quotes"):
         document_of({"generation": {3: 4}}, "generation")
 
 
 @pytest.mark.parametrize("text", ["\0", "\ud800"])
-def test_a_text_that_no_file_can_hold_is_a_problem(text):
+def test_text_that_no_file_can_contain_is_reported(text):
     (problem,) = document_of({"base_model": text}, "mine").problems
     assert problem.message.startswith("text must not contain null characters or lone surrogates")
 

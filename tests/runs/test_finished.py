@@ -88,7 +88,7 @@ def test_a_dialogue_without_the_score_that_others_have_is_named(run_dir):
         ("plan.json", {"kind": "sing"}, r"plan.json: kind: .* \(got 'sing'\)"),
     ],
 )
-def test_a_damaged_file_is_refused_with_the_field_and_what_it_holds(run_dir, file, change, message):
+def test_a_damaged_file_is_refused_with_the_field_and_its_value(run_dir, file, change, message):
     folder = run_dir("lora", kind="train")
     write_json(folder / file, read_json(folder / file) | change)
     with pytest.raises(RunDirectoryError, match=message):
@@ -103,7 +103,7 @@ def test_a_damaged_line_is_named(run_dir):
         read_run(folder)
 
 
-def test_a_comparison_is_no_single_run(compare_dir):
+def test_a_comparison_is_refused_as_a_single_run(compare_dir):
     folder = compare_dir()
     write_json(folder / "plan.json", {"kind": "compare", "name": "c", "recipe": {}})
     with pytest.raises(RunDirectoryError, match="holds a comparison"):
@@ -117,7 +117,7 @@ def test_a_baseline_that_is_not_a_system_is_refused(compare_dir):
         read_comparison(folder)
 
 
-def test_what_was_written_is_read_and_written_again_as_it_was(compare_dir, tmp_path):
+def test_a_run_and_a_comparison_survive_reading_and_writing(compare_dir, tmp_path):
     compare_dir()
     models = {
         "metrics.json": RunMetrics,

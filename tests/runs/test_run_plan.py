@@ -12,7 +12,7 @@ from summtune.plan.resolve import resolve
 from summtune.runs.run_plan import PlanView, read_plan_view
 
 
-def test_what_is_not_shown_of_a_plan_is_passed_over():
+def test_fields_of_a_plan_that_are_not_shown_are_ignored():
     plan = PlanView.model_validate({"kind": "prompt", "name": "a", "recipe": {"x": [1]}, "format": 9, "systems": []})
     assert (plan.name, plan.recipe, plan.devices, plan.model) == ("a", {"x": [1]}, set(), None)
 
@@ -35,5 +35,5 @@ def test_a_plan_without_a_name_is_refused():
 @pytest.mark.parametrize("number", [1, 3])
 def test_a_plan_of_another_format_is_refused_with_advice(tmp_path, number):
     write_json(tmp_path / "plan.json", {"kind": "prompt", "name": "a", "recipe": {}, "format": number})
-    with pytest.raises(RunDirectoryError, match=rf"got format {number} in .* reads format 2\); read it with that"):
+    with pytest.raises(RunDirectoryError, match=rf"got format {number} in .* reads format 2\); use that version"):
         read_plan_view(tmp_path / "plan.json")

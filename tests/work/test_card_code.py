@@ -1,4 +1,4 @@
-"""The code of a model card, run as it stands in a process without summtune, writes the summaries that were scored."""
+"""The code of a model card, run unchanged in a process without summtune, writes the summaries that were scored."""
 
 import re
 import subprocess

@@ -1,7 +1,7 @@
-"""The families of models: which one a model is of, told from its config.json.
+"""The families of models, and how config.json determines the family of a model.
 
-What differs between families is in two modules each: what needs no torch here, behind `FamilyFacts`; the rest in
-`summtune.work.models`, behind its own protocol. Nobody else asks what kind of model it is.
+Each family has two modules: one without torch here (`FamilyFacts`), and one with torch in `summtune.work.models`
+(`ModelFamily`). No other module asks what kind of model it is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Family: TypeAlias = Literal["encoder_decoder"]
 
 
 def facts_about(family: Family) -> FamilyFacts:
-    """Return what differs between families and needs no torch."""
+    """Return the module of a family that needs no torch."""
     match family:
         case "encoder_decoder":
             return encoder_decoder
@@ -27,7 +27,7 @@ def facts_about(family: Family) -> FamilyFacts:
 
 
 def family_of(config: Mapping[str, Any]) -> Family | None:
-    """Return the family of a model; None where it is of none that summtune knows.
+    """Return the family of a model; None if summtune does not know it.
 
     Args:
         config: the content of config.json, or a config of transformers as a mapping.
@@ -37,21 +37,21 @@ def family_of(config: Mapping[str, Any]) -> Family | None:
 
 
 def layer_names(config: Mapping[str, Any] | None) -> LayerNames | None:
-    """Return what a model calls the layers that adapters are put on by default; None where it is not known.
+    """Return the names of the layers that adapters target by default; None if they are not known.
 
     Args:
-        config: as for `family_of`; None while the model is on the hub.
+        config: as for `family_of`; None if the model is not downloaded yet.
     """
     family = None if config is None else family_of(config)
     return None if config is None or family is None else facts_about(family).layer_names(config)
 
 
 def no_family(config: Mapping[str, Any], where: object) -> str:
-    """Return the message for a model of another family.
+    """Return the message for a model of an unknown family.
 
     Args:
         config: as for `family_of`.
-        where: the file or folder that it is from.
+        where: its file or folder.
     """
     got = f"model_type {kind(config)!r}" if kind(config) else "no model_type"
     return (

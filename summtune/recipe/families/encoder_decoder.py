@@ -11,7 +11,7 @@ from summtune.recipe.families.facts import LayerNames, Limit, first_id, is_id, k
 _T5 = LayerNames(("q",), ("k",), ("v",), ("wo",))
 _BART = LayerNames(("q_proj",), ("k_proj",), ("v_proj",), ("fc2",))
 _GEMMA = _BART._replace(feed_forward=("down_proj",))
-# An encoder with windows has layers of its own; its decoder has those of BART.
+# An encoder with attention windows has different layers; its decoder has those of BART.
 _WINDOWS = LayerNames(("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj"), ("fc2",))
 _BERT = LayerNames(("query",), ("key",), ("value",), ("output.dense",))
 _LAYERS: dict[str, LayerNames] = {
@@ -30,7 +30,7 @@ _LAYERS: dict[str, LayerNames] = {
 _COMPOSED = "encoder-decoder"
 # Parts of a composed model.
 _PARTS: dict[str, LayerNames] = dict.fromkeys(("bert", "camembert", "electra", "roberta", "xlm-roberta"), _BERT)
-# They read or write something else than text, or have no decoder that writes.
+# Models that read or write something other than text, or have no decoder that generates.
 _NOT_TEXT = frozenset((
     "kosmos-2.5", "moonshine", "pix2struct", "pop2piano", "speech-encoder-decoder", "speech_to_text", "speecht5",
     "vision-encoder-decoder", "whisper",
@@ -43,7 +43,7 @@ _ANY_LENGTH = frozenset((
 ))  # fmt: skip
 # Models whose positions begin after the id of the padding token, as in fairseq.
 _COUNT_FROM_PADDING = frozenset(("camembert", "data2vec-text", "longformer", "mpnet", "roberta", "xlm-roberta"))
-# Models whose class has no default start token: config.json must name it.
+# Models whose class has no default start token, so that config.json must name it.
 _NO_DEFAULT_START = frozenset((_COMPOSED, "longt5", "mbart", "plbart", "switch_transformers", "t5"))
 _START = "decoder_start_token_id"
 
@@ -51,23 +51,23 @@ _START = "decoder_start_token_id"
 def recognizes(config: Mapping[str, Any]) -> bool:
     """Return whether a model has an encoder and a decoder, both for text."""
     if kind(config) in (*_LAYERS, _COMPOSED):
-        return config.get("is_encoder_decoder") is not False  # which is what an encoder alone is saved with
+        return config.get("is_encoder_decoder") is not False  # an encoder that is saved alone has False
     return config.get("is_encoder_decoder") is True and bool(kind(config)) and kind(config) not in _NOT_TEXT
 
 
 def auto_class() -> str:
-    """Return the class of transformers that loads such a model."""
+    """Return the name of the transformers class that loads such a model."""
     return "AutoModelForSeq2SeqLM"
 
 
 def generate_arguments(model_type: str | None) -> str:
-    """Return the global attention of LED, which its encoder needs to see further than its window."""
+    """Return the argument for LED's global attention, without which the encoder sees no further than its window."""
     seen_by_all = "(torch.arange(len(ids), device=model.device) == 0).long()[None]"
     return f", global_attention_mask={seen_by_all}" if model_type == "led" else ""
 
 
 def embeddings() -> frozenset[str]:
-    """Return the names that transformers gives to matrices that are looked up in such models."""
+    """Return the names of the embedding matrices of such models."""
     return frozenset((
         "shared", "embed_tokens", "embed_positions", "relative_attention_bias", "word_embeddings",
         "position_embeddings", "token_type_embeddings",
@@ -75,7 +75,7 @@ def embeddings() -> frozenset[str]:
 
 
 def layer_names(config: Mapping[str, Any]) -> LayerNames | None:
-    """Return what the model calls its layers; of a composed one, those of both parts."""
+    """Return the names of the model's layers; for a composed model, those of both parts."""
     if kind(config) != _COMPOSED:
         return _LAYERS.get(kind(config))
     parts = [config.get(part) for part in ("encoder", "decoder")]
@@ -108,21 +108,21 @@ def summary_limit(config: Mapping[str, Any]) -> Limit | None:
 
 
 def start(config: Mapping[str, Any], generation: Mapping[str, Any]) -> tuple[str, int | None]:
-    """Return the key and the id of the token that the decoder starts from."""
+    """Return the key and the id of the token from which the decoder starts."""
     decoder = config.get("decoder")
     named = first_id(generation, config, key=_START)
     if named is None and kind(config) in ("t5gemma", "t5gemma2") and isinstance(decoder, Mapping):
-        named = first_id(decoder, key="bos_token_id")  # as its own training shifts labels
+        named = first_id(decoder, key="bos_token_id")  # as in its own training
     return _START, named
 
 
 def missing_start(config: Mapping[str, Any], complete: bool, where: Path) -> str | None:
-    """Return what is missing where no file names the token that the decoder starts from, and the advice."""
+    """Return the problem and advice if no file names the token from which the decoder starts."""
     if not complete and kind(config) not in _NO_DEFAULT_START:
         return None
     which = " (for mBART: the id of the summaries' language)" if kind(config) == "mbart" else ""
     return (
-        f"the model has no token for its decoder to start from (got no {_START} in {where} or "
+        f"the model names no start token for its decoder (got no {_START} in {where} or "
         f"generation_config.json); add it{which}"
     )
 

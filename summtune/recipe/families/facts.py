@@ -1,4 +1,4 @@
-"""What the command line has to know of each family of models, as one protocol."""
+"""The protocol of a family of models without torch: what the command line needs to know about it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, Protocol, TypeGuard
 
 
 class Limit(NamedTuple):
-    """The most tokens that a part of the model accepts.
+    """The maximum number of tokens that a part of the model accepts.
 
     Args:
-        tokens: how many.
+        tokens: the maximum.
         key: of config.json that sets it.
         value: of that key.
     """
@@ -22,10 +22,10 @@ class Limit(NamedTuple):
 
 
 class LayerNames(NamedTuple):
-    """How a model calls the linear layers that adapters are put on by default, each by the end of its name.
+    """The names of the linear layers that adapters target by default, each by the end of its name.
 
     Args:
-        query, key, value: projections of the attention.
+        query, key, value: the projections of the attention.
         feed_forward: the last layer of each feed-forward block.
     """
 
@@ -36,41 +36,41 @@ class LayerNames(NamedTuple):
 
 
 class FamilyFacts(Protocol):
-    """What differs between families and needs no torch; a module for each family.
+    """What differs between families and needs no torch; each family is a module with these functions.
 
-    ``config`` is the content of config.json, as it is or with the defaults of its class filled in.
+    ``config`` is the content of config.json, with or without the defaults of its class.
     """
 
     def recognizes(self, config: Mapping[str, Any]) -> bool:
-        """Return whether a model is of this family."""
+        """Return whether a model belongs to this family."""
         ...
 
     def auto_class(self) -> str:
-        """Return the class of transformers that loads a model of this family."""
+        """Return the name of the transformers class that loads a model of this family."""
         ...
 
     def generate_arguments(self, model_type: str | None) -> str:
-        """Return what `generate` is given besides the prompt in the model card's code, where the prompt is ``ids``."""
+        """Return further arguments of `generate` in the code of the model card, in which ``ids`` is the prompt."""
         ...
 
     def embeddings(self) -> frozenset[str]:
-        """Return the matrices that are looked up and not multiplied, by the end of their name: they take no adapter."""
+        """Return the embedding matrices, by the end of their name; they cannot take an adapter."""
         ...
 
     def layer_names(self, config: Mapping[str, Any]) -> LayerNames | None:
-        """Return what the model calls its layers; None where it is not known."""
+        """Return the names of the model's layers; None if they are not known."""
         ...
 
     def prompt_limit(self, config: Mapping[str, Any]) -> Limit | None:
-        """Return the most tokens of a prompt; None where any length is taken or it is not known."""
+        """Return the maximum tokens of a prompt; None if there is no limit or it is not known."""
         ...
 
     def summary_limit(self, config: Mapping[str, Any]) -> Limit | None:
-        """Return the most tokens of a summary; None where any length is taken or it is not known."""
+        """Return the maximum tokens of a summary; None if there is no limit or it is not known."""
         ...
 
     def start(self, config: Mapping[str, Any], generation: Mapping[str, Any]) -> tuple[str, int | None]:
-        """Return the key of the token that a summary starts from, and its id; None where no file names one.
+        """Return the key of the token from which a summary starts, and its id; None if no file names it.
 
         Args:
             config: of the model.
@@ -79,9 +79,9 @@ class FamilyFacts(Protocol):
         ...
 
     def missing_start(self, config: Mapping[str, Any], complete: bool, where: Path) -> str | None:
-        """Return what is missing where no file names the token that a summary starts from, and the advice.
+        """Return the problem and advice if no file names the token from which a summary starts.
 
-        None where the model's class may name one.
+        None if the model's class may name one.
 
         Args:
             config: of the model.
@@ -92,7 +92,7 @@ class FamilyFacts(Protocol):
 
 
 def kind(config: Mapping[str, Any]) -> str:
-    """Return the model_type of a config; empty where it has none."""
+    """Return the model_type of a config; empty if it has none."""
     value = config.get("model_type")
     return value if isinstance(value, str) else ""
 
@@ -103,5 +103,5 @@ def is_id(value: object) -> TypeGuard[int]:
 
 
 def first_id(*configs: Mapping[str, Any], key: str) -> int | None:
-    """Return the id that the first of several configs has under ``key``; None where none has."""
+    """Return the id under ``key`` in the first config that has one; None if no config does."""
     return next((config[key] for config in configs if is_id(config.get(key))), None)

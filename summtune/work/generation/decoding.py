@@ -20,7 +20,7 @@ def place(model: PreTrainedModel, device: torch.device, say: Callable[[str], Non
     Args:
         model: to be changed in place.
         device: that generates.
-        say: told which tokens have global attention, and what is slow on this machine.
+        say: receives which tokens have global attention, and what is slow on this machine.
     """
     note = family_of_model(model).note(model)
     if note is not None:

@@ -1,1 +1,1 @@
-"""Models: loading, adapters, saving, and what a family of models needs."""
+"""Models: loading, adapters, saving, and the differences between families."""

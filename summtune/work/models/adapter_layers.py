@@ -1,4 +1,4 @@
-"""Finds the layers of a loaded model that a recipe's adapter is put on, and refuses those that cannot take one."""
+"""Checks that the layers that an adapter targets in a loaded model can take one."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from summtune.machine.adapter_targets import no_layer, tied_head
 
 
 def check_targets(model: torch.nn.Module, targets: Sequence[str], key: str) -> None:
-    """Make sure that each target names linear layers, and only such, whose weights no other module shares.
+    """Check that each target names only linear layers, which share their weights with no other module.
 
     Args:
         model: the frozen base.
-        targets: each the end of a module's name, as peft reads it: a whole name, or what follows a dot.
-        key: of the recipe that names them.
+        targets: each the end of a module's name, as in peft: the whole name, or the part after a dot.
+        key: the recipe key that names them.
 
     Raises:
-        ModelError: a target names no module, one that is not linear, or one that shares its weights.
+        ModelError: a target names no module, a module that is not linear, or one that shares its weights.
     """
     modules = dict(model.named_modules())
     linear = {name for name, module in modules.items() if isinstance(module, torch.nn.Linear)}

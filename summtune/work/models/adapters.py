@@ -1,4 +1,4 @@
-"""Puts adapters on models: what peft makes of each kind of adapter that a plan can hold."""
+"""Adds the adapter of a plan to a model, through peft."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 _STARTING_VALUES = {"lora_B": 0.0, "ia3_l": 1.0}
-"""What peft begins with in weights that are not random, by a part of their names."""
+"""Initial values of the weights that peft does not draw at random, by a part of their names."""
 
 
 def add_adapter(model: PreTrainedModel, adapter: Adapter, base_model: str, revision: str | None = None) -> PeftModel:
@@ -26,8 +26,8 @@ def add_adapter(model: PreTrainedModel, adapter: Adapter, base_model: str, revis
 
     Args:
         model: the frozen base.
-        adapter: of the plan.
-        base_model: what the saved adapter names as its base: a hub id, or a folder of this machine.
+        adapter: from the plan.
+        base_model: the base that the saved adapter names: a hub id, or a folder on this machine.
         revision: of a hub model.
 
     Raises:
@@ -38,7 +38,7 @@ def add_adapter(model: PreTrainedModel, adapter: Adapter, base_model: str, revis
     for key, layers in adapter.layers().items():
         check_targets(model, layers, key)
     adapted = get_peft_model(model, _peft_config(adapter, family_of_model(model).task_type()))
-    # Only now: peft replaces the name in a config by the folder that the base came from, and warns of it.
+    # Only now, because peft replaces this name by the folder of the base and warns about it.
     adapted.peft_config["default"].base_model_name_or_path = base_model
     adapted.peft_config["default"].revision = revision
     assert isinstance(adapted, PeftModel)
@@ -46,11 +46,11 @@ def add_adapter(model: PreTrainedModel, adapter: Adapter, base_model: str, revis
 
 
 def train_quantized(model: PreTrainedModel, gradient_checkpointing: bool) -> PreTrainedModel:
-    """Return a quantized model made ready to be trained under an adapter.
+    """Return a quantized model that is prepared for training with an adapter.
 
     Args:
         model: loaded with a quantization.
-        gradient_checkpointing: whether activations are computed again in the backward pass.
+        gradient_checkpointing: whether the backward pass computes the activations again.
     """
     from peft import prepare_model_for_kbit_training
 
@@ -73,7 +73,7 @@ def _peft_config(adapter: Adapter, task: str) -> PeftConfig:
                 use_rslora=adapter.rslora,
             )
         case Ia3():
-            # A list would be taken for the ends of names without regard to dots: o would stand for wo too.
+            # peft matches a list with the ends of names regardless of dots: o would also match wo.
             inputs = rf"(.*\.)?({'|'.join(map(re.escape, adapter.feedforward))})" if adapter.feedforward else []
             return IA3Config(task_type=task, target_modules=adapter.targets, feedforward_modules=inputs)
         case _:
@@ -81,16 +81,16 @@ def _peft_config(adapter: Adapter, task: str) -> PeftConfig:
 
 
 def starting_value(name: str) -> float | None:
-    """Return the value that all of a stored weight has where an adapter has no effect yet; None where it is random.
+    """Return the value of every element of a weight before training; None if it is initialized at random.
 
     Args:
-        name: of a weight of an adapter, as it is stored.
+        name: of an adapter's weight, as stored.
     """
     return next((value for part, value in _STARTING_VALUES.items() if part in name.split(".")), None)
 
 
 def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
-    """Return ``model`` with the trained adapter of ``folder``."""
+    """Return ``model`` with the trained adapter in ``folder``."""
     from peft import PeftModel
 
     return PeftModel.from_pretrained(model, folder, local_files_only=True)

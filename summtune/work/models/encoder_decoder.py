@@ -1,4 +1,4 @@
-"""Encoder-decoder models: the encoder reads the prompt, and the decoder is given the summary shifted by one token."""
+"""Encoder-decoder models: the encoder reads the prompt, and the decoder gets the summary shifted by one token."""
 
 from __future__ import annotations
 
@@ -25,25 +25,24 @@ from summtune.work.tokens.pairs import IGNORED, Pair
 
 
 def task_type() -> str:
-    """Return peft's name for summarizing with such a model."""
+    """Return peft's name for the task of such a model."""
     return "SEQ_2_SEQ_LM"
 
 
 def load(folder: Path, config: PretrainedConfig, dtype: torch.dtype, options: Mapping[str, Any]) -> Any:
-    """Return the model in ``folder``, its lm_head apart from the embedding where the files hold both."""
-    with _lm_head_apart(config, folder):
+    """Return the model in ``folder``, its lm_head untied from the embedding if the files contain both."""
+    with _lm_head_untied(config, folder):
         return AutoModelForSeq2SeqLM.from_pretrained(
             folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False, **options
         )
 
 
 @contextlib.contextmanager
-def _lm_head_apart(config: PretrainedConfig, folder: Path) -> Iterator[None]:
-    """While a model is loaded, do not let lm_head be tied to the embedding where the checkpoint holds a matrix of its
-    own.
+def _lm_head_untied(config: PretrainedConfig, folder: Path) -> Iterator[None]:
+    """Keep lm_head untied from the embedding while a model is loaded, if the checkpoint has a separate matrix for it.
 
-    transformers 5 takes every T5 for a tied one, and unties FLAN-T5 only because it compares the two matrices. Under
-    ZeRO-3 both are sharded and look alike (empty), so lm_head would silently be replaced by the embedding.
+    transformers 5 assumes that every T5 is tied, and unties FLAN-T5 only because it compares the two matrices. Under
+    ZeRO-3 both are sharded and look equal (empty), so the embedding would silently replace lm_head.
     """
     model_class = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING.get(type(config), None)
     tied = getattr(model_class, "_tied_weights_keys", None)
@@ -58,17 +57,17 @@ def _lm_head_apart(config: PretrainedConfig, folder: Path) -> Iterator[None]:
 
 
 def note(model: PreTrainedModel) -> str | None:
-    """Return what LED is given besides its prompt."""
+    """Return a note about the global attention of LED; None for other models."""
     return GLOBAL_ATTENTION if takes_global_attention(model) else None
 
 
 def example(pair: Pair) -> Pair:
-    """Return the pair: the encoder reads the prompt, and the decoder is scored on all of the summary."""
+    """Return the pair: the encoder reads the prompt, and the decoder is scored on the whole summary."""
     return pair
 
 
 def collator(model: PreTrainedModel, needs: BatchNeeds, multiple: int = 1) -> Collator:
-    """Return what pads examples and gives the decoder its inputs."""
+    """Return the collator that pads examples and adds the decoder's inputs."""
     return Collator(
         needs.padding,
         needs.start,
@@ -134,17 +133,17 @@ class Collator:
 
 
 def special_tokens(model: PreTrainedModel) -> dict[str, Any]:
-    """Return the token that the decoder starts from."""
-    own = model.generation_config
-    assert own is not None
-    start = own.decoder_start_token_id
+    """Return the token from which the decoder starts."""
+    settings = model.generation_config
+    assert settings is not None
+    start = settings.decoder_start_token_id
     return {"decoder_start_token_id": getattr(model.config, "decoder_start_token_id", None) if start is None else start}
 
 
 def prompts(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[list[int]]
 ) -> Mapping[str, torch.Tensor]:
-    """Return the encoder's inputs, padded as the tokenizer pads."""
+    """Return the encoder's inputs, padded by the tokenizer."""
     padded = tokenizer.pad({"input_ids": list(prompts)}, return_attention_mask=True, return_tensors="pt")
     batch: dict[str, torch.Tensor] = dict(padded.to(model.device))
     if takes_global_attention(model):
@@ -153,7 +152,7 @@ def prompts(
 
 
 def generate(model: PreTrainedModel, batch: Mapping[str, torch.Tensor], config: GenerationConfig) -> torch.Tensor:
-    """Return what the decoder writes behind the token that it starts from."""
+    """Return the tokens that the decoder generates after its start token."""
     output: torch.Tensor = (
         generate_greedily(model, batch, config)
         if takes_one_path(model, config)

@@ -1,4 +1,4 @@
-"""Finds what training and generation have to know of the family of a model."""
+"""Finds the module with the differences of a model's family that training and generation use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from summtune.work.models.family import ModelFamily
 
 
 def family_named(family: Family) -> ModelFamily:
-    """Return what differs between families in a process that has torch."""
+    """Return the module of a family that uses torch."""
     match family:
         case "encoder_decoder":
             return encoder_decoder
@@ -20,12 +20,12 @@ def family_named(family: Family) -> ModelFamily:
 
 
 def family_of_config(config: PretrainedConfig) -> Family | None:
-    """Return the family of a model by its config; None where it is of none that summtune knows."""
+    """Return the family of a model by its config; None if summtune does not know it."""
     return family_of(config.to_dict())
 
 
 def family_of_model(model: PreTrainedModel) -> ModelFamily:
-    """Return the family of a loaded model; `load_model` loads none of another."""
+    """Return the family of a loaded model; `load_model` only loads models of known families."""
     family = family_of_config(model.config)
     assert family is not None
     return family_named(family)

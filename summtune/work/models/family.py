@@ -1,4 +1,4 @@
-"""What training and generation have to know of each family of models, as one protocol."""
+"""The protocol of a family of models: everything that differs between families in training and generation."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from summtune.work.tokens.pairs import Pair
 
 
 class BatchNeeds(NamedTuple):
-    """What must be known of a model to make batches for it.
+    """What batches need from a model.
 
     Args:
-        padding: id of the token that fills a batch.
-        start: id that a summary starts from.
+        padding: id of the token that pads a batch.
+        start: id from which a summary starts.
         end: id that ends a summary.
-        most_prompt_tokens: that the model has positions for; None where any length is taken.
-        most_summary_tokens: the same of a summary.
+        most_prompt_tokens: positions for a prompt; None if there is no limit.
+        most_summary_tokens: positions for a summary; None if there is no limit.
     """
 
     padding: int
@@ -31,23 +31,23 @@ class BatchNeeds(NamedTuple):
 
 
 class ModelFamily(Protocol):
-    """What differs between families in a process that has torch; a module for each family.
+    """What differs between families and needs torch; each family is a module with these functions.
 
     The part that needs no torch is `summtune.recipe.families.facts.FamilyFacts`.
     """
 
     def task_type(self) -> str:
-        """Return the name that peft has for what such a model does."""
+        """Return peft's name for the task of such a model."""
         ...
 
     def load(self, folder: Path, config: PretrainedConfig, dtype: torch.dtype, options: Mapping[str, Any]) -> Any:
-        """Return the model in ``folder``: safetensors only, no code from the folder is run.
+        """Return the model in ``folder``; only safetensors are read, and no code from the folder is run.
 
         Args:
             folder: with safetensors.
             config: of the model.
             dtype: of the weights.
-            options: further ones of `from_pretrained`.
+            options: further arguments of `from_pretrained`.
 
         Raises:
             OSError, ValueError, RuntimeError, SafetensorError: the files cannot be read.
@@ -55,39 +55,39 @@ class ModelFamily(Protocol):
         ...
 
     def note(self, model: PreTrainedModel) -> str | None:
-        """Return what a person should know of how the model reads its prompts; None where there is nothing."""
+        """Return what a user should know about how the model reads its prompts; None if there is nothing."""
         ...
 
     def example(self, pair: Pair) -> Pair:
-        """Return the training example of a pair: what the model reads, and what it is scored on.
+        """Return the training example of a pair: what the model reads, and on which tokens it is scored.
 
         Args:
-            pair: the token ids of a prompt, and of the summary that the model shall write.
+            pair: token ids of a prompt and of its summary.
         """
         ...
 
     def collator(
         self, model: PreTrainedModel, needs: BatchNeeds, multiple: int = 1
     ) -> Callable[[Sequence[Pair]], dict[str, torch.Tensor]]:
-        """Return what makes a micro batch of training examples: the inputs of ``model``, and ``labels``.
+        """Return the collator that makes a micro batch of training examples: the inputs of ``model``, and ``labels``.
 
-        ``labels`` (batch, tokens) are in the places of the logits that are scored against them, and -100 elsewhere.
+        ``labels`` (batch, tokens) are at the positions of the logits that are scored against them, -100 elsewhere.
 
         Args:
-            model: that is trained.
+            model: to train.
             needs: of the model.
             multiple: lengths are padded to a multiple of this, as far as the model has positions.
         """
         ...
 
     def special_tokens(self, model: PreTrainedModel) -> dict[str, Any]:
-        """Return settings of `GenerationConfig` that a model of this family needs besides those that all have."""
+        """Return the settings of `GenerationConfig` that only this family needs."""
         ...
 
     def prompts(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[list[int]]
     ) -> Mapping[str, torch.Tensor]:
-        """Return a batch of prompts on the model's device, padded on the side that the family generates from.
+        """Return a batch of prompts on the model's device, padded on the side that suits the family.
 
         Args:
             model: on the device that generates.
@@ -99,11 +99,11 @@ class ModelFamily(Protocol):
     def generate(
         self, model: PreTrainedModel, batch: Mapping[str, torch.Tensor], config: GenerationConfig
     ) -> torch.Tensor:
-        """Return what the model writes, (rows, new tokens): neither the prompt nor what a summary starts from.
+        """Return the generated tokens, (rows, new tokens), without the prompt and the start token.
 
         Args:
             model: on the device that generates.
-            batch: as `prompts` returns it.
+            batch: from `prompts`.
             config: with max_new_tokens set.
         """
         ...

@@ -1,4 +1,4 @@
-"""Global attention: the token that encoders with a window let see the whole prompt, and be seen by all of it."""
+"""Global attention: encoders with an attention window let the first token of a prompt attend to the whole prompt."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ GLOBAL_ATTENTION = "global attention on the first token of each prompt, as LED w
 
 
 def takes_global_attention(model: torch.nn.Module) -> bool:
-    """Return whether the encoder attends within a window, except for tokens it is given that see all others.
+    """Return whether the encoder attends within a window, except for tokens with global attention.
 
-    LED and Longformer do. Without such tokens they still run, and see no further than the window. LED was trained for
-    summarization with the first token of the prompt (Beltagy et al., 2020, section 7).
+    LED and Longformer do. Without such tokens they still run, but see no further than the window. LED was trained for
+    summarization with global attention on the first token of the prompt (Beltagy et al., 2020, section 7).
     """
     get_encoder: Any = model.get_encoder
     return "global_attention_mask" in inspect.signature(get_encoder().forward).parameters

@@ -1,4 +1,4 @@
-"""Greedy generation of an encoder-decoder on a CPU: rows that have ended are left out."""
+"""Greedy generation of an encoder-decoder on a CPU, which drops rows that have ended."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from transformers import EosTokenCriteria, GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
-_LEFT = 0.75  # when at most this share of the rows is unfinished, the finished rows are left out
-_FEW = 4  # so few rows stay together until the last one ends
+_LEFT = 0.75  # finished rows are dropped when at most this share of the rows is unfinished
+_FEW = 4  # up to this many rows stay together until the last one ends
 
 
 def takes_one_path(model: PreTrainedModel, config: GenerationConfig) -> bool:
-    """Return whether finished rows can be left out: one path a row, no sampling, and on a CPU, where it is faster."""
+    """Return whether finished rows can be dropped: one path per row, no sampling, on a CPU, where this is faster."""
     one_path = (config.num_beams or 1) == 1 and not config.do_sample
     ends = config.eos_token_id not in (None, []) and config.pad_token_id is not None
     return one_path and ends and isinstance(config.decoder_start_token_id, int) and model.device.type == "cpu"
@@ -23,10 +23,10 @@ def takes_one_path(model: PreTrainedModel, config: GenerationConfig) -> bool:
 def generate_greedily(
     model: PreTrainedModel, batch: Mapping[str, torch.Tensor], config: GenerationConfig
 ) -> torch.Tensor:
-    """Return tokens of shape (rows, tokens) as `model.generate` does; finished rows take no part in further steps.
+    """Return the same tokens, (rows, tokens), as `model.generate`, without computing further steps of finished rows.
 
-    transformers takes all rows through all steps until the last one ends. Here it is stopped when a quarter of them
-    has ended, and resumes with the others from its own cache.
+    transformers computes all steps for all rows until the last row ends. Here it stops when a quarter of the rows has
+    ended, and resumes with the others from its own cache.
     """
     mask, encoded, cache = batch["attention_mask"], model.get_encoder()(**batch), None
     rows = torch.arange(len(mask))
@@ -58,7 +58,7 @@ def generate_greedily(
 
 
 class _FewLeft(StoppingCriteria):
-    """Ends all rows as soon as so many have ended that it is faster to resume without these."""
+    """Ends all rows once so many have ended that it is faster to resume without them."""
 
     def __init__(self, config: GenerationConfig) -> None:
         self.ends = EosTokenCriteria(config.eos_token_id)

@@ -1,4 +1,4 @@
-"""Loads models and tokenizers, and writes trained ones so that every version of transformers reads them right."""
+"""Loads models and tokenizers, and saves trained ones so that every version of transformers reads them correctly."""
 
 from __future__ import annotations
 
@@ -24,18 +24,16 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Return the tokenizer in ``folder``.
 
     Raises:
-        ModelError: there is none, or it cannot tell which characters a token stands for.
+        ModelError: it does not exist, or has no character offsets.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"no tokenizer can be loaded (got {folder}: {_first_line(error)}); it needs tokenizer.json"
+            f"no tokenizer can be loaded (got {folder}: {_first_line(error)}); add tokenizer.json"
         ) from None
     if not tokenizer.is_fast:
-        raise ModelError(
-            f"the tokenizer has no character offsets (got {type(tokenizer).__name__}); it needs tokenizer.json"
-        )
+        raise ModelError(f"the tokenizer has no character offsets (got {type(tokenizer).__name__}); add tokenizer.json")
     return tokenizer
 
 
@@ -43,7 +41,7 @@ def load_config(folder: Path) -> PretrainedConfig:
     """Return the config of the model in ``folder``.
 
     Raises:
-        ModelError: it cannot be read, or is that of a family that summtune does not know.
+        ModelError: it cannot be read, or belongs to a family that summtune does not know.
     """
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -55,15 +53,15 @@ def load_config(folder: Path) -> PretrainedConfig:
 
 
 def load_model(folder: Path, dtype: torch.dtype, quantization: Quantization | None = None) -> PreTrainedModel:
-    """Return the model in ``folder``: safetensors only, no code from the folder is run.
+    """Return the model in ``folder``; only safetensors are read, and no code from the folder is run.
 
     Args:
-        folder: config.json and safetensors.
+        folder: with config.json and safetensors.
         dtype: of the weights.
-        quantization: how the linear layers are stored; CUDA only.
+        quantization: of the linear layers; needs CUDA.
 
     Raises:
-        ModelError: it is of a family that summtune does not know, or its files cannot be read.
+        ModelError: it belongs to a family that summtune does not know, or its files cannot be read.
     """
     config = load_config(folder)
     family = family_of_config(config)
@@ -96,14 +94,14 @@ def count_parameters(model: torch.nn.Module) -> tuple[int, int]:
     for parameter in model.parameters():
         size = int(getattr(parameter, "ds_numel", parameter.numel()))
         if type(parameter).__name__ == "Params4bit":
-            size *= 2  # two weights a byte
+            size *= 2  # two weights per byte
         total += size
         trainable += size if parameter.requires_grad else 0
     return trainable, total
 
 
 def alias_names(model: torch.nn.Module) -> set[str]:
-    """Return the names of weights that are another name of an earlier one, such as T5's two embeddings."""
+    """Return the second and further names of shared weights, such as those of T5's embedding."""
     seen: set[int] = set()
     aliases: set[str] = set()
     for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -119,10 +117,10 @@ def without_aliases(state: Mapping[str, torch.Tensor], aliases: set[str]) -> dic
 
 
 def mark_untied(folder: Path) -> None:
-    """Say in config.json that lm_head is a matrix of its own, where it is.
+    """Correct config.json if lm_head is stored as a separate matrix.
 
-    transformers 5 writes ``tie_word_embeddings: true`` for every T5, and 4.x and converters that believe it would
-    replace the trained lm_head by the embedding.
+    transformers 5 writes ``tie_word_embeddings: true`` for every T5. Version 4 and converters would then replace the
+    trained lm_head by the embedding.
     """
     path = folder / "config.json"
     if path.is_file() and "lm_head.weight" in stored_tensors(folder):
@@ -132,7 +130,7 @@ def mark_untied(folder: Path) -> None:
 
 
 def publish(partial: Path, final: Path) -> None:
-    """Put a completely written model folder in its place."""
+    """Move a completely written model folder to its final place."""
     for path in (*partial.rglob("*"), partial):
         sync(path)
     if final.exists():

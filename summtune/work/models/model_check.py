@@ -14,18 +14,18 @@ from summtune.work.models.loading import load_config
 
 
 def check_model(folder: Path, tokenizer: PreTrainedTokenizerBase, recipe: RunRecipe) -> BatchNeeds:
-    """Return what batches need to know of the model, having found nothing that the recipe asks of the model in vain.
+    """Return what batches need from the model, after checking that it can do what the recipe asks.
 
-    `summtune validate` has compared the files as they are; here the defaults of their classes are filled in, and the
-    tokenizer can be asked.
+    `summtune validate` has checked the files as they are; here the defaults of their classes are filled in, and the
+    tokenizer is loaded.
 
     Args:
         folder: of the model.
-        tokenizer: as loaded from it.
+        tokenizer: loaded from it.
         recipe: of kind prompt or train.
 
     Raises:
-        ModelError: a length, a token without an embedding or a missing special token; all of them.
+        ModelError: lengths, tokens without an embedding, or missing special tokens; names all of them.
     """
     config = load_config(folder)
     try:
@@ -54,12 +54,12 @@ def check_model(folder: Path, tokenizer: PreTrainedTokenizerBase, recipe: RunRec
 
 
 def _never_ends(facts: ModelFacts, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Return what is wrong where the summaries that are trained on end in another way than those that are generated."""
+    """Return the problem if the training summaries end with another token than generation does."""
     written = tokenizer("A.")["input_ids"]
-    if set(written[-2:]) & set(facts.ends):  # mBART writes the language behind the end
+    if set(written[-2:]) & set(facts.ends):  # mBART writes the language after the end
         return []
     tokens, ends = (tokenizer.convert_ids_to_tokens(list(ids)) for ids in (written, facts.ends))
     return [
-        f"the model would never learn to end a summary (got the tokens {tokens} for 'A.', and generation ends at "
+        f"the model would never learn to end a summary (got the tokens {tokens} for 'A.', but generation ends at "
         f"{ends}); correct the post-processor in {facts.folder / 'tokenizer.json'}, or eos_token_id in config.json"
     ]

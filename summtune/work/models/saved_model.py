@@ -1,4 +1,4 @@
-"""Writes model/ and reopens it: a reader finds there what was trained, or the stage fails."""
+"""Writes model/ and reopens it, to check that it contains exactly what was trained."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from summtune.work.models.loading import mark_untied, publish
 
 
 def save_model(trainer: Any, run_dir: Path) -> None:
-    """Write ``model/`` from the trainer's model, under another name first, so that it is whole or absent.
+    """Write ``model/`` from the trainer's model, first under another name, so that it is complete or absent.
 
     Raises:
-        StageError: what was written is not what is in memory, or not usable (`check_saved`).
+        StageError: the files differ from the model in memory, or cannot be used (`check_saved`).
     """
     partial = run_dir / "model.partial"
     if trainer.is_world_process_zero():
@@ -45,8 +45,8 @@ def on_first_rank(act: Callable[[], None]) -> None:
     """Call ``act`` on the first rank while the others wait; if it fails, it fails on all ranks.
 
     Raises:
-        Exception: on the first rank, what ``act`` raised.
-        StageError: on the others, with the message of that exception.
+        Exception: on the first rank, the exception of ``act``.
+        StageError: on the others, with its message.
     """
     several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
     first = not several or torch.distributed.get_rank() == 0
@@ -56,22 +56,22 @@ def on_first_rank(act: Callable[[], None]) -> None:
             act()
         except Exception as error:  # raised below: any error must reach the others first
             failure = error
-    told = [None if failure is None else str(failure) or type(failure).__name__]
+    message = [None if failure is None else str(failure) or type(failure).__name__]
     if several:
-        torch.distributed.broadcast_object_list(told, src=0)
+        torch.distributed.broadcast_object_list(message, src=0)
     if failure is not None:
         raise failure
-    if told[0] is not None:
-        raise StageError(told[0])
+    if message[0] is not None:
+        raise StageError(message[0])
 
 
 def check_saved(folder: Path, model: torch.nn.Module) -> None:
     """Reopen a saved model or adapter and compare it with the one in memory.
 
-    Each weight in memory is stored exactly once, under one of its names, with its shape. Its value is bitwise equal,
-    which is not checked under ZeRO-3, where this process holds a part. `computed_weights` are left out. All weights are
-    finite. lm_head is not the embedding unless they are one in memory, and config.json agrees. config.json describes a
-    model of these very shapes. An adapter is not zero.
+    Each weight in memory, except `computed_weights`, must be stored exactly once, under one of its names, with its
+    shape and the bitwise same value. Values are not compared under ZeRO-3, where this process holds only a part. All
+    weights must be finite. lm_head must differ from the embedding unless they are one weight in memory, and config.json
+    must agree. config.json must describe a model with the same shapes. An adapter must have changed.
 
     Args:
         folder: with safetensors, and config.json unless it is an adapter.
@@ -99,7 +99,7 @@ def check_saved(folder: Path, model: torch.nn.Module) -> None:
 
 
 def weights_to_save(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Return the weights that belong in the file, under each of their names."""
+    """Return the weights to store, under each of their names."""
     state: Mapping[str, torch.Tensor] = model.state_dict(keep_vars=True)
     if isinstance(model, PeftModel):
         return dict(get_peft_model_state_dict(model, state_dict=state, save_embedding_layers=False))
@@ -147,7 +147,7 @@ def check_names(folder: Path, expected: Mapping[str, torch.Tensor]) -> set[str]:
         )
     foreign = sorted(set(names) - expected.keys())
     if foreign:
-        raise StageError(f"a saved tensor is none of the model's (got {foreign[0]}); please report this")
+        raise StageError(f"a saved tensor does not belong to the model (got {foreign[0]}); please report this")
     stored = Counter(id(expected[name]) for name in names)
     for name, weight in expected.items():
         if stored[id(weight)] != 1:
@@ -161,16 +161,16 @@ def _check_value(name: str, stored: torch.Tensor, weight: torch.Tensor) -> None:
         raise StageError(f"a saved tensor has another shape than the model's (got {tuple(stored.shape)} for {name})")
     whole = not hasattr(weight, "ds_shape")  # under ZeRO-3 this process holds a part
     if whole and not torch.equal(stored, weight.detach().to("cpu", stored.dtype)):
-        raise StageError(f"a saved tensor differs from the trained one (got {name}); is the disk in order?")
+        raise StageError(f"a saved tensor differs from the trained one (got {name}); check the disk")
 
 
 def shape_of(weight: torch.Tensor) -> tuple[int, ...]:
-    """Return the whole shape of a weight, even where this process holds a part of it (ZeRO-3)."""
+    """Return the full shape of a weight, even if this process only holds a part of it (ZeRO-3)."""
     return tuple(getattr(weight, "ds_shape", weight.shape))
 
 
 def check_config(folder: Path, model: torch.nn.Module, names: set[str]) -> None:
-    """Check that config.json leads every reader to the stored tensors.
+    """Check that config.json describes the stored tensors.
 
     Args:
         folder: with config.json.
@@ -205,4 +205,7 @@ def _check_head(folder: Path, names: set[str]) -> None:
             name: tensor for name, tensor in saved_tensors(folder) if name in ("lm_head.weight", "shared.weight")
         }
         if len(tensors) == 2 and torch.equal(*tensors.values()):
-            raise StageError("lm_head is the embedding (got two equal matrices), though the model has two of its own")
+            raise StageError(
+                "lm_head equals the embedding (got two equal matrices), but they are separate in the trained model; "
+                "please report this"
+            )

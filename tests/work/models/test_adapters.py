@@ -1,4 +1,4 @@
-"""What peft makes of the adapters of a plan: their weights, their files, and what is refused."""
+"""The adapters of a plan in peft: their weights, their files, and what is refused."""
 
 import json
 
@@ -14,7 +14,7 @@ from summtune.recipe.families import layer_names
 from summtune.work.models.adapters import add_adapter, load_adapter, starting_value
 from summtune.work.models.loading import count_parameters, load_model
 
-# peft asks transformers 5 by a name that is on its way out
+# peft uses a deprecated name of transformers 5
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
 SHAPE = T5Shape(CONFIG["vocab_size"], 32, 8, 64, 2, 1, 4, buckets=8)
@@ -29,7 +29,7 @@ def lora(**keys):
 
 
 def moved(model):
-    """Change the weights of the adapter that have no effect yet."""
+    """Change the weights of the adapter, which have no effect initially."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name or "ia3_l" in name:
@@ -45,7 +45,7 @@ def logits(model):
 
 @pytest.mark.filterwarnings(
     "ignore:Model has `tie_word_embeddings=True`:UserWarning"
-)  # so transformers 5 says of any T5
+)  # a warning of transformers 5 for every T5
 @pytest.mark.parametrize("targets", [["q", "v"], ["q", "k", "v", "o"], ["wi_0", "wi_1", "wo"], ["q", "lm_head"]])
 def test_lora_trains_the_weights_that_the_plan_counted(checkpoint, targets):
     model = add_adapter(load_model(checkpoint, torch.float32), lora(lora_target_modules=targets), "owner/base")
@@ -59,12 +59,12 @@ def test_dora_trains_a_magnitude_for_each_output(checkpoint):
     assert count_parameters(model)[0] == lora(peft_use_dora=True).parameters(SHAPE.layer_sizes)
 
 
-def test_an_unknown_target_is_refused_and_the_layers_are_named(checkpoint):
+def test_an_unknown_target_is_refused_with_the_layers_of_the_model(checkpoint):
     with pytest.raises(ModelError, match=r"\(got 'query'\); the model has k, lm_head, o, q, v, wi_0"):
         add_adapter(load_model(checkpoint, torch.float32), lora(lora_target_modules=["q", "query"]), "owner/base")
 
 
-def test_a_saved_adapter_names_its_base_and_comes_back(tmp_path, checkpoint):
+def test_a_saved_adapter_names_its_base_and_can_be_loaded(tmp_path, checkpoint):
     adapted = add_adapter(load_model(checkpoint, torch.float32), lora(), str(checkpoint))
     moved(adapted).save_pretrained(tmp_path)
     assert json.loads((tmp_path / "adapter_config.json").read_text())["base_model_name_or_path"] == str(checkpoint)
@@ -98,9 +98,11 @@ def test_an_adapter_has_no_effect_before_it_is_trained(checkpoint, planned):
     assert torch.equal(logits(add_adapter(plain, planned, "owner/base")), before)
 
 
-@pytest.mark.filterwarnings("ignore:Input and output embeddings are no longer tied:UserWarning")  # so peft says of T5
+@pytest.mark.filterwarnings(
+    "ignore:Input and output embeddings are no longer tied:UserWarning"
+)  # a warning of peft for T5
 @pytest.mark.parametrize("planned", [lora(), adapter("ia3")], ids=["lora", "ia3"])
-def test_a_merged_adapter_gives_what_it_gave_before(tmp_path, checkpoint, planned):
+def test_merging_an_adapter_does_not_change_the_output(tmp_path, checkpoint, planned):
     adapted = moved(add_adapter(load_model(checkpoint, torch.float32), planned, str(checkpoint)))
     adapted.save_pretrained(tmp_path)
     expected = logits(adapted)
@@ -110,7 +112,7 @@ def test_a_merged_adapter_gives_what_it_gave_before(tmp_path, checkpoint, planne
     assert not torch.allclose(logits(load_model(checkpoint, torch.float32)), expected, atol=1e-2)
 
 
-def test_a_layer_that_the_model_does_not_have_is_refused_under_the_key_that_names_it(checkpoint):
+def test_an_unknown_layer_is_refused_under_the_key_that_names_it(checkpoint):
     planned = adapter("ia3", ia3_feedforward_modules=["fc2"])
     with pytest.raises(ModelError, match=r"ia3_feedforward_modules lists the ends .*\(got 'fc2'\)"):
         add_adapter(load_model(checkpoint, torch.float32), planned, "owner/base")
@@ -125,5 +127,5 @@ def test_a_layer_that_the_model_does_not_have_is_refused_under_the_key_that_name
         ("base_model.model.encoder.q.lora_magnitude_vector", None),
     ],
 )
-def test_weights_that_have_no_effect_at_first_all_begin_with_one_value(name, value):
+def test_weights_without_initial_effect_have_a_constant_initial_value(name, value):
     assert starting_value(name) == value

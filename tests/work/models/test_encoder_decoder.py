@@ -1,4 +1,4 @@
-"""Batches of an encoder-decoder, and what of its output was written."""
+"""Batches of an encoder-decoder, and the generated part of its output."""
 
 import torch
 from transformers import GenerationConfig
@@ -27,7 +27,7 @@ def test_the_collator_masks_by_length_and_not_by_the_padding_token():
     assert batch["decoder_input_ids"].tolist() == [[0], [0]]
 
 
-def test_the_first_token_of_a_prompt_has_global_attention_if_the_model_takes_it():
+def test_the_first_token_has_global_attention_if_the_model_supports_it():
     pairs = [Pair(input_ids=[5, 6, 1], labels=[7, 1]), Pair(input_ids=[5, 1], labels=[7, 1])]
     assert "global_attention_mask" not in Collator(pad=0, start=9)(pairs)
     assert Collator(pad=0, start=9, global_attention=True)(pairs)["global_attention_mask"].tolist() == [
@@ -54,7 +54,7 @@ def test_the_family_of_a_loaded_model_is_the_one_that_the_plan_names(checkpoint)
     assert family_of_model(load_model(checkpoint, torch.float32)) is family_named("encoder_decoder") is encoder_decoder
 
 
-def test_what_a_batch_needs_reaches_the_collator(checkpoint):
+def test_the_collator_gets_what_batches_need(checkpoint):
     model = load_model(checkpoint, torch.float32)
     collate = encoder_decoder.collator(model, BatchNeeds(7, 9, 1, 15, 8), 8)
     batch = collate([Pair(input_ids=[5] * 9, labels=[6] * 3), Pair(input_ids=[5], labels=[6])])
@@ -62,7 +62,7 @@ def test_what_a_batch_needs_reaches_the_collator(checkpoint):
     assert batch["decoder_input_ids"][0].tolist() == [9, 6, 6, 6, 7, 7, 7, 7]
 
 
-def test_neither_prompt_nor_start_is_among_the_tokens_that_were_written(checkpoint, tokenizer):
+def test_generated_tokens_contain_neither_prompt_nor_start_token(checkpoint, tokenizer):
     model = load_model(checkpoint, torch.float32).eval()
     batch = encoder_decoder.prompts(model, tokenizer, [[5, 6, 7, 1], [5, 1]])
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
@@ -72,7 +72,7 @@ def test_neither_prompt_nor_start_is_among_the_tokens_that_were_written(checkpoi
     assert whole.shape == (2, 4)
 
 
-def test_the_decoders_start_comes_from_the_generation_config_or_else_the_models(checkpoint):
+def test_the_start_token_comes_from_the_generation_config_or_else_the_model_config(checkpoint):
     model = load_model(checkpoint, torch.float32)
     assert encoder_decoder.special_tokens(model) == {"decoder_start_token_id": 0}
     model.generation_config.decoder_start_token_id = 5

@@ -1,4 +1,4 @@
-"""What is known of families without torch is what transformers and peft say of them."""
+"""What summtune knows about families without torch agrees with transformers and peft."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from summtune.recipe.families import facts_about, family_of, layer_names
 from summtune.work.models.adapter_layers import check_targets
 from summtune.work.models.families import family_named, family_of_config
 
-# Speech in, text out, or one part alone: nothing that summarizes a dialogue.
+# Models that read speech, or only one part of a model: they cannot summarize a dialogue.
 NOT_TEXT_TO_TEXT = {"seamless_m4t", "seamless_m4t_v2"}
 TEXT_TO_TEXT = sorted(
     config.model_type
@@ -41,24 +41,24 @@ def test_every_text_to_text_model_of_transformers_is_an_encoder_decoder():
 def test_no_decoder_only_model_of_transformers_is_an_encoder_decoder():
     kinds = {config.model_type for config in transformers.MODEL_FOR_CAUSAL_LM_MAPPING}
     taken = {kind for kind in kinds if family_of({"model_type": kind}) is not None}
-    # These have a head of each kind; their checkpoints are those of encoder-decoder models.
+    # transformers has heads of both kinds for these; their checkpoints are of encoder-decoder models.
     assert taken <= set(TEXT_TO_TEXT)
     assert {"llama", "gpt2", "qwen3", "gemma3_text"} <= kinds - taken
 
 
-def test_a_config_of_transformers_is_of_the_family_of_its_file():
+def test_a_config_object_and_its_file_have_the_same_family():
     assert family_of_config(transformers.T5Config()) == "encoder_decoder"
     assert family_of_config(transformers.LlamaConfig()) is None
     assert family_of_config(transformers.WhisperConfig()) is None
 
 
-def test_the_auto_class_and_the_task_are_those_of_transformers_and_peft():
+def test_auto_class_and_task_agree_with_transformers_and_peft():
     name = facts_about("encoder_decoder").auto_class()
     assert getattr(transformers, name)._model_mapping is MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
     assert family_named("encoder_decoder").task_type() == "SEQ_2_SEQ_LM"
 
 
-def test_loras_default_layers_are_those_of_peft_where_it_has_any():
+def test_default_layers_of_lora_agree_with_those_of_peft():
     theirs = {kind: TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(kind) for kind in LAYERED}
     recipe = train_recipe(adapter="lora")
     ours = {kind: adapter_of(recipe, layer_names({"model_type": kind})).targets for kind in LAYERED}

@@ -22,7 +22,7 @@ def led(tmp_path_factory):
     return write_model(tmp_path_factory.mktemp("models") / "led", "led")
 
 
-def test_only_models_with_a_window_take_global_attention(led, checkpoint, tmp_path):
+def test_only_models_with_an_attention_window_use_global_attention(led, checkpoint, tmp_path):
     assert takes_global_attention(load_model(led, torch.float32))
     for folder in (checkpoint, write_model(tmp_path / "bart", "bart")):
         assert not takes_global_attention(load_model(folder, torch.float32))
@@ -33,7 +33,7 @@ def test_the_mask_marks_the_first_token_of_each_prompt():
 
 
 @pytest.mark.parametrize("beams", [1, 2])
-def test_the_text_is_what_transformers_generates_with_global_attention(led, beams):
+def test_the_generated_text_is_that_of_transformers_with_global_attention(led, beams):
     model, tokenizer = load_model(led, torch.float32).eval(), load_tokenizer(led)
     prompts = [[0, *range(20 + row, 60 + row), 2] for row in range(3)]
     config = GenerationConfig(

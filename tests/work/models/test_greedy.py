@@ -1,4 +1,4 @@
-"""When rows that have ended are left out; that the text stays the same is tested with the generator."""
+"""When finished rows are dropped; the tests of the generator check that the text stays the same."""
 
 from types import SimpleNamespace
 
@@ -15,12 +15,12 @@ def takes(device="cpu", **settings):
     return takes_one_path(SimpleNamespace(device=torch.device(device)), GenerationConfig(**(KNOWN | settings)))
 
 
-def test_rows_are_left_out_on_a_cpu_alone():
+def test_finished_rows_are_dropped_only_on_a_cpu():
     assert takes()
     assert takes(eos_token_id=[1, 9])
     assert not takes("cuda")
 
 
 @pytest.mark.parametrize("settings", [{"num_beams": 2}, {"do_sample": True}, *({key: None} for key in KNOWN)], ids=str)
-def test_beams_samples_and_unknown_tokens_are_left_to_transformers(settings):
+def test_transformers_generates_beams_samples_and_with_unknown_tokens(settings):
     assert not takes(**settings)

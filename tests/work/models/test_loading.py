@@ -21,7 +21,7 @@ from summtune.work.models.loading import (
     without_aliases,
 )
 
-# peft asks transformers 5 by a name that is on its way out
+# peft uses a deprecated name of transformers 5
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
 EMBEDDING = CONFIG["vocab_size"] * CONFIG["d_model"]
@@ -48,7 +48,7 @@ def lm_head_is_apart(model):
     return model.lm_head.weight.data_ptr() != model.shared.weight.data_ptr()
 
 
-def test_lm_head_stays_the_matrix_that_is_stored(checkpoint):
+def test_lm_head_is_the_stored_matrix(checkpoint):
     model = load_model(checkpoint, torch.float32)
     stored = load_file(checkpoint / "model.safetensors")
     assert lm_head_is_apart(model)
@@ -58,14 +58,14 @@ def test_lm_head_stays_the_matrix_that_is_stored(checkpoint):
 
 
 @pytest.mark.parametrize("claimed", [True, False, None])
-def test_lm_head_stays_apart_whatever_the_config_says(copied, claimed):
+def test_a_stored_lm_head_stays_untied_regardless_of_the_config(copied, claimed):
     edit_config(copied, tie_word_embeddings=claimed)
     model = load_model(copied, torch.float32)
     assert lm_head_is_apart(model)
     assert torch.equal(model.lm_head.weight, load_file(copied / "model.safetensors")["lm_head.weight"])
 
 
-def test_lm_head_stays_apart_when_it_equals_the_embedding(copied):
+def test_a_stored_lm_head_that_equals_the_embedding_stays_untied(copied):
     edit_weights(copied, lambda tensors: tensors.update({"lm_head.weight": tensors["shared.weight"].clone()}))
     model = load_model(copied, torch.float32)
     assert lm_head_is_apart(model)
@@ -80,14 +80,14 @@ def test_a_checkpoint_without_lm_head_is_tied(copied):
     assert count_parameters(model)[1] == SHAPE.parameters - EMBEDDING
 
 
-def test_loading_leaves_transformers_as_it_was(checkpoint):
+def test_loading_does_not_change_classes_of_transformers(checkpoint):
     before = dict(T5ForConditionalGeneration._tied_weights_keys)
     load_model(checkpoint, torch.float32)
     assert before == T5ForConditionalGeneration._tied_weights_keys
     assert "lm_head.weight" in before
 
 
-def test_weights_come_in_the_precision_that_is_asked_for(checkpoint):
+def test_weights_are_loaded_in_the_requested_precision(checkpoint):
     model = load_model(checkpoint, torch.bfloat16)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
 
@@ -124,14 +124,14 @@ def test_truncated_weights_are_refused(copied, keep):
         load_model(copied, torch.float32)
 
 
-def test_code_beside_the_weights_is_not_run(copied):
+def test_code_next_to_the_weights_is_not_run(copied):
     edit_config(copied, auto_map={"AutoConfig": "evil.Config", "AutoModelForSeq2SeqLM": "evil.Model"})
     (copied / "evil.py").write_text("raise SystemExit('run')")
     assert type(load_model(copied, torch.float32)) is T5ForConditionalGeneration
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
-def test_four_bits_without_cuda_are_refused(checkpoint):
+def test_qlora_without_cuda_is_refused(checkpoint):
     with pytest.raises(StageError, match=r"qlora needs a CUDA device \(got none\); use `adapter: lora`"):
         load_model(checkpoint, torch.float32, Quantization())
 
@@ -146,11 +146,11 @@ def test_a_tokenizer_without_character_offsets_is_refused(monkeypatch, tmp_path)
         is_fast = False
 
     monkeypatch.setattr("summtune.work.models.loading.AutoTokenizer.from_pretrained", lambda *_, **__: Slow())
-    with pytest.raises(ModelError, match=r"no character offsets \(got Slow\); it needs tokenizer.json"):
+    with pytest.raises(ModelError, match=r"no character offsets \(got Slow\); add tokenizer.json"):
         load_tokenizer(tmp_path)
 
 
-def test_the_names_of_shared_weights_are_left_out_of_what_is_saved(checkpoint):
+def test_aliases_of_shared_weights_are_not_saved(checkpoint):
     model = load_model(checkpoint, torch.float32)
     aliases = alias_names(model)
     assert aliases == {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"}
@@ -159,26 +159,26 @@ def test_the_names_of_shared_weights_are_left_out_of_what_is_saved(checkpoint):
     assert saved.keys() == load_file(checkpoint / "model.safetensors").keys()
 
 
-def test_what_is_saved_says_that_lm_head_is_apart(tmp_path, checkpoint):
+def test_the_saved_config_marks_lm_head_as_untied(tmp_path, checkpoint):
     load_model(checkpoint, torch.float32).save_pretrained(tmp_path)
     mark_untied(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["tie_word_embeddings"] is False
     assert stored_tensors(tmp_path).keys() == stored_tensors(checkpoint).keys()
 
 
-def test_a_tied_model_is_not_called_untied(copied):
+def test_the_config_of_a_tied_model_is_not_marked(copied):
     edit_config(copied, tie_word_embeddings=True)
     edit_weights(copied, lambda tensors: tensors.pop("lm_head.weight"))
     mark_untied(copied)
     assert json.loads((copied / "config.json").read_text())["tie_word_embeddings"] is True
 
 
-def test_an_adapter_folder_has_no_config_to_mark(tmp_path):
+def test_a_folder_without_config_is_not_marked(tmp_path):
     mark_untied(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_publishing_puts_a_whole_folder_in_the_place_of_the_old_one(tmp_path):
+def test_publishing_replaces_the_old_folder(tmp_path):
     for name in ("model", "model.partial"):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"{name}.txt").touch()
@@ -187,7 +187,7 @@ def test_publishing_puts_a_whole_folder_in_the_place_of_the_old_one(tmp_path):
     assert not (tmp_path / "model.partial").exists()
 
 
-def test_the_shape_of_other_sizes_is_counted_too(tmp_path):
+def test_the_weights_of_other_sizes_are_counted(tmp_path):
     write_checkpoint(tmp_path, num_decoder_layers=2)
     assert count_parameters(load_model(tmp_path, torch.float32))[1] == SHAPE.parameters + 2 * 4 * 32 * 32 + 3 * (
         32 * 64 + 32

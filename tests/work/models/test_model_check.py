@@ -1,4 +1,4 @@
-"""What transformers makes of a model's files is checked against the recipe before any weight is loaded."""
+"""A model's files, as transformers reads them, are checked against the recipe before any weight is loaded."""
 
 import json
 
@@ -23,22 +23,22 @@ def edit(path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_a_suitable_model_yields_what_batches_need(checkpoint, tmp_path):
+def test_a_suitable_model_returns_what_batches_need(checkpoint, tmp_path):
     assert checked(checkpoint) == (PAD, PAD, EOS, None, None)
     assert checked(write_model(tmp_path / "bart", "bart")) == (1, END, END, 64, 64)
 
 
-def test_lengths_are_checked_against_the_defaults_of_the_class_too(tmp_path):
+def test_lengths_are_checked_against_the_defaults_of_the_models_class(tmp_path):
     folder = write_model(tmp_path / "bart", "bart")
     config = json.loads((folder / "config.json").read_text())
-    del config["max_position_embeddings"]  # BART's own is 1,024
+    del config["max_position_embeddings"]  # the default of BART is 1,024
     (folder / "config.json").write_text(json.dumps(config))
     checked(folder, sequence_len=1024)
     with pytest.raises(ModelError, match=r"sequence_len exceeds .* \(got 1,025; "):
         checked(folder, sequence_len=1025)
 
 
-def test_a_model_that_names_no_start_or_end_is_refused(tmp_path):
+def test_a_model_without_start_or_end_token_is_refused(tmp_path):
     folder = write_checkpoint(tmp_path / "t5")
     (folder / "generation_config.json").unlink()
     edit(folder / "config.json", decoder_start_token_id=None, eos_token_id=None)
@@ -50,7 +50,7 @@ def test_a_model_that_names_no_start_or_end_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "kinds"), [("pad_token", ("train", "prompt")), ("eos_token", ("train",))])
-def test_a_tokenizer_without_a_token_that_is_needed_is_refused(tmp_path, name, kinds):
+def test_a_tokenizer_without_a_required_token_is_refused(tmp_path, name, kinds):
     folder = write_checkpoint(tmp_path / "t5")
     edit(folder / "tokenizer_config.json", **{name: None})
     for kind in kinds:
@@ -72,9 +72,7 @@ def test_tokens_added_to_the_tokenizer_but_not_to_the_model_are_refused(tmp_path
 
 def test_summaries_that_do_not_end_as_generation_does_are_refused(tmp_path):
     folder = write_model(tmp_path / "bart", "bart", byte_tokenizer(ends_with="<s>"))
-    with pytest.raises(
-        ModelError, match=r"never learn to end a summary \(got the tokens .*'<s>'\] for 'A.', and gener"
-    ):
+    with pytest.raises(ModelError, match=r"never learn to end a summary \(got the tokens .*'<s>'\] for 'A.', but gen"):
         checked(folder)
     checked(folder, "prompt")
     other = write_model(tmp_path / "other", "bart", eos_token_id=4)

@@ -13,7 +13,7 @@ from summtune.work.models.adapters import add_adapter
 from summtune.work.models.loading import load_model, mark_untied
 from summtune.work.models.saved_model import check_saved
 
-# transformers 5.20 and later: peft asks by a name that they are about to drop
+# peft uses a deprecated name of transformers 5.20 and later
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing:FutureWarning")
 
 
@@ -24,7 +24,7 @@ def model(checkpoint):
 
 @pytest.fixture
 def saved(model, tmp_path):
-    """The folder of a model as it is saved."""
+    """The folder of a saved model."""
     folder = tmp_path / "saved"
     model.save_pretrained(folder)
     mark_untied(folder)
@@ -38,7 +38,7 @@ def change(folder, action, name="model.safetensors"):
     save_file(tensors, folder / name)
 
 
-def test_what_was_saved_from_memory_passes(saved, model):
+def test_a_correctly_saved_model_passes(saved, model):
     check_saved(saved, model)
 
 
@@ -56,37 +56,37 @@ def test_a_tied_model_passes(tmp_path, checkpoint):
         check_saved(tmp_path / "saved", model)
 
 
-def test_no_weights_at_all(tmp_path, model):
+def test_a_folder_without_weights_is_refused(tmp_path, model):
     with pytest.raises(StageError, match=rf"no weights were saved \(got {tmp_path.name} without safetensors\)"):
         check_saved(tmp_path, model)
 
 
-def test_a_copy_of_the_embedding(saved, model):
+def test_a_stored_copy_of_the_embedding_is_refused(saved, model):
     change(saved, lambda tensors: tensors.update({"encoder.embed_tokens.weight": tensors["shared.weight"].clone()}))
     with pytest.raises(StageError, match=r"a weight is stored 2 times instead of once"):
         check_saved(saved, model)
 
 
-def test_a_missing_tensor(saved, model):
+def test_a_missing_tensor_is_refused(saved, model):
     change(saved, lambda tensors: tensors.pop("lm_head.weight"))
     with pytest.raises(StageError, match=r"a weight is stored 0 times instead of once \(got lm_head.weight\)"):
         check_saved(saved, model)
 
 
-def test_a_foreign_tensor(saved, model):
+def test_an_unknown_tensor_is_refused(saved, model):
     change(saved, lambda tensors: tensors.update({"module.shared.weight": torch.zeros(2)}))
-    with pytest.raises(StageError, match=r"a saved tensor is none of the model's \(got module.shared.weight\)"):
+    with pytest.raises(StageError, match=r"a saved tensor does not belong to the model \(got module.shared.weight\)"):
         check_saved(saved, model)
 
 
-def test_another_shape(saved, model):
+def test_a_tensor_of_another_shape_is_refused(saved, model):
     change(saved, lambda tensors: tensors.update({"shared.weight": torch.zeros(0)}))  # what ZeRO-3 leaves in memory
     with pytest.raises(StageError, match=r"another shape than the model's \(got \(0,\) for shared.weight\)"):
         check_saved(saved, model)
 
 
-def test_under_zero_3_the_whole_shape_counts(saved, model):
-    """There a process holds a part of each weight, and an empty tensor in its place."""
+def test_under_zero_3_full_shapes_are_compared(saved, model):
+    """Under ZeRO-3 a process holds a part of each weight, and an empty tensor in place of the weight."""
     for weight in model.parameters():
         weight.ds_shape = weight.shape
         weight.data = torch.empty(0)
@@ -96,7 +96,7 @@ def test_under_zero_3_the_whole_shape_counts(saved, model):
         check_saved(saved, model)
 
 
-def test_a_number_that_is_none(saved, model):
+def test_a_weight_that_is_not_a_number_is_refused(saved, model):
     def poison(tensors):
         tensors["lm_head.weight"][3, 4] = float("nan")
 
@@ -105,7 +105,7 @@ def test_a_number_that_is_none(saved, model):
         check_saved(saved, model)
 
 
-def test_another_value_than_in_memory(saved, model):
+def test_a_value_that_differs_from_memory_is_refused(saved, model):
     def alter(tensors):
         tensors["lm_head.weight"][3, 4] += 1e-6
 
@@ -114,17 +114,17 @@ def test_another_value_than_in_memory(saved, model):
         check_saved(saved, model)
 
 
-def test_an_lm_head_that_is_the_embedding(saved, model):
-    """What happens when something ties a FLAN-T5 on the way: nothing else would notice."""
+def test_an_lm_head_that_equals_the_embedding_is_refused(saved, model):
+    """This happens if a library ties a FLAN-T5; no other check would notice it."""
     with torch.no_grad():
         model.lm_head.weight.copy_(model.shared.weight)
     change(saved, lambda tensors: tensors.update({"lm_head.weight": tensors["shared.weight"].clone()}))
-    with pytest.raises(StageError, match=r"lm_head is the embedding \(got two equal matrices\)"):
+    with pytest.raises(StageError, match=r"lm_head equals the embedding \(got two equal matrices\)"):
         check_saved(saved, model)
 
 
 @pytest.mark.parametrize("written", [True, None])
-def test_a_config_that_readers_would_misread(saved, model, written):
+def test_a_config_with_the_wrong_tie_of_lm_head_is_refused(saved, model, written):
     config = json.loads((saved / "config.json").read_text()) | {"tie_word_embeddings": written}
     if written is None:
         del config["tie_word_embeddings"]
@@ -133,7 +133,7 @@ def test_a_config_that_readers_would_misread(saved, model, written):
         check_saved(saved, model)
 
 
-def test_a_config_of_another_model(saved, model):
+def test_a_config_of_another_model_is_refused(saved, model):
     config = json.loads((saved / "config.json").read_text()) | {"d_ff": 65}
     (saved / "config.json").write_text(json.dumps(config))
     with pytest.raises(
@@ -150,7 +150,7 @@ def adapted(model, checkpoint):
     return add_adapter(model, adapter_of(recipe, None), str(checkpoint))
 
 
-def test_an_ia3_adapter_that_did_not_change(model, checkpoint, tmp_path):
+def test_an_ia3_adapter_that_did_not_change_is_refused(model, checkpoint, tmp_path):
     recipe = train_recipe(adapter="ia3", ia3_target_modules=["k"])
     adapted = add_adapter(model, adapter_of(recipe, None), str(checkpoint))
     adapted.save_pretrained(tmp_path)
@@ -180,13 +180,13 @@ def test_an_adapter_with_dora_passes(model, checkpoint, tmp_path):
     check_saved(trained_adapter(adapted, tmp_path), adapted)
 
 
-def test_an_adapter_of_zeros(adapted, tmp_path):
+def test_a_lora_adapter_that_did_not_change_is_refused(adapted, tmp_path):
     adapted.save_pretrained(tmp_path)
     with pytest.raises(StageError, match=r"the adapter did not change in training \(got 0 in .*lora_B"):
         check_saved(tmp_path, adapted)
 
 
-def test_an_adapter_that_lacks_a_matrix(adapted, tmp_path):
+def test_an_adapter_that_lacks_a_matrix_is_refused(adapted, tmp_path):
     trained_adapter(adapted, tmp_path)
     change(tmp_path, lambda tensors: tensors.pop(sorted(tensors)[0]), "adapter_model.safetensors")
     with pytest.raises(StageError, match=r"a weight is stored 0 times instead of once \(got .*lora_A.weight\)"):
@@ -194,7 +194,7 @@ def test_an_adapter_that_lacks_a_matrix(adapted, tmp_path):
 
 
 def test_a_scaled_t5_keeps_its_scale(tmp_path):
-    """T5 1.0 scales before its tied lm_head; who reads ``tie_word_embeddings`` decides by it."""
+    """T5 1.0 scales its output before the tied lm_head; readers decide by ``tie_word_embeddings``."""
     folder = write_checkpoint(tmp_path / "own", tie_word_embeddings=True)
     change(folder, lambda tensors: tensors.pop("lm_head.weight"))
     model = load_model(folder, torch.float32).eval()

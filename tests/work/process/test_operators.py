@@ -57,7 +57,7 @@ def test_the_first_compilation_is_announced(builder, tmp_path):
     assert said == "compiling DeepSpeed's optimizer for the CPU, once on this machine: about a minute"
     assert builder.loaded == 1
     (tmp_path / "built" / "cpu_adam" / "cpu_adam.so").touch()
-    assert len(prepare(tmp_path, OFFLOAD)) == 1, "nothing new was said"
+    assert len(prepare(tmp_path, OFFLOAD)) == 1, "nothing new was reported"
 
 
 def test_a_failed_compilation_is_reported(builder, tmp_path):

@@ -16,7 +16,7 @@ from summtune.work.training import stage as training
 from summtune.work.training.stage import train
 from summtune.work.training.trainer import LayoutInvariantTrainer, Recorder
 
-# Names that transformers 5 is about to drop: peft asks by one, and 5.20 knows no other for the argument
+# Deprecated names of transformers 5: peft uses one, and 5.20 has no other name for the argument
 NAN = float("nan")
 
 pytestmark = pytest.mark.filterwarnings("ignore:`(is_)?gradient_checkpointing:FutureWarning")
@@ -134,7 +134,7 @@ def test_patience_continues_to_count_after_a_kill(trained, killed_after):
 
 @pytest.fixture
 def stopped_at(prepare, monkeypatch):
-    """Train a recipe that is asked to stop while a step is under way; return its run and what it said."""
+    """Train a recipe and ask it to stop during a step; return its run and the message of the stop."""
 
     def start(step, name="stopped", **keys):
         run, stop = prepare(name=name, **({"save_steps": 100, "save_total_limit": 10} | keys)), StopRequest()

@@ -15,7 +15,7 @@ from summtune.base.errors import StageError
 from summtune.work.models.saved_model import on_first_rank
 from summtune.work.training.trainer import LayoutInvariantTrainer
 
-# transformers 5.20 and later: peft asks by a name that they are about to drop
+# peft uses a deprecated name of transformers 5.20 and later
 pytestmark = pytest.mark.filterwarnings("ignore:`(is_)?gradient_checkpointing:FutureWarning")
 
 
@@ -61,7 +61,7 @@ def test_an_unknown_saved_tensor_is_refused_before_training(trained, prepare, mo
         save_file(load_file(stored) | {"more.weight": torch.zeros(1)}, stored)
 
     monkeypatch.setattr(LayoutInvariantTrainer, "write_model", add)
-    message = r"could not be saved: a saved tensor is none of the model's \(got more.weight\)"
+    message = r"could not be saved: a saved tensor does not belong to the model \(got more.weight\)"
     fails_before_the_first_step(trained, prepare, message, adapter=adapter)
 
 
@@ -74,7 +74,7 @@ def test_a_full_disk_is_reported_before_training(trained, prepare, monkeypatch):
 
 
 def test_settings_of_the_base_that_cannot_be_saved_do_not_matter(trained, checkpoint, tmp_path):
-    """They are none of the run's, and transformers refuses to write them."""
+    """The run does not use them, and transformers refuses to write them."""
     base = shutil.copytree(checkpoint, tmp_path / "base")
     own = json.loads((base / "generation_config.json").read_text())
     own |= {"do_sample": False, "temperature": 0.3, "num_beams": 1, "early_stopping": True, "length_penalty": 2.0}

@@ -23,7 +23,7 @@ from summtune.work.training import stage as training
 from summtune.work.training import trainer as trainer_module
 from summtune.work.training.stage import train
 
-# Names that transformers 5 is about to drop: peft asks by one, and 5.20 knows no other for the argument
+# Deprecated names of transformers 5: peft uses one, and 5.20 has no other name for the argument
 pytestmark = pytest.mark.filterwarnings("ignore:`(is_)?gradient_checkpointing:FutureWarning")
 
 
@@ -51,13 +51,13 @@ def test_a_trained_model_is_complete_with_an_untied_lm_head(trained, checkpoint)
 
 def test_training_json_records_what_was_trained(trained):
     run = trained(train=13, micro_batch_size=4, gradient_accumulation_steps=2)
-    said = run.training
-    assert said["trainable_parameters"] == said["total_parameters"] > 50_000
-    assert (said["pairs"], said["steps"], said["epochs"]) == (13, 4, 2.0)
-    assert (said["processes"], said["precision"]) == (1, "fp32")
-    assert said["eval_loss"] is said["best_step"] is said["resumed_from_step"] is None
-    assert said["peak_memory_bytes"] > 1e8
-    total = f"{said['total_parameters']:,}"
+    recorded = run.training
+    assert recorded["trainable_parameters"] == recorded["total_parameters"] > 50_000
+    assert (recorded["pairs"], recorded["steps"], recorded["epochs"]) == (13, 4, 2.0)
+    assert (recorded["processes"], recorded["precision"]) == (1, "fp32")
+    assert recorded["eval_loss"] is recorded["best_step"] is recorded["resumed_from_step"] is None
+    assert recorded["peak_memory_bytes"] > 1e8
+    total = f"{recorded['total_parameters']:,}"
     assert run.texts("message")[1:] == [f"training {total} of {total} parameters (100.00 %)"]
 
 

@@ -30,7 +30,7 @@ def test_finite_numbers_let_the_training_continue(guard):
         (NAN, NAN, "the training loss is not a number (got nan at step 7)"),
         (2.0, NAN, "the gradient is not a number (got inf or nan at step 7)"),
         (2.0, INF, "the gradient is not a number (got inf or nan at step 7)"),
-        (2.0, -1.0, "the gradient is not a number (got inf or nan at step 7)"),  # DeepSpeed's way to say so
+        (2.0, -1.0, "the gradient is not a number (got inf or nan at step 7)"),  # what DeepSpeed returns then
     ],
 )
 def test_a_number_that_is_not_finite_is_reported_with_step_and_advice(guard, loss, norm, said):
