@@ -37,8 +37,8 @@ def prepare_data(recipe: RunRecipe, into: Path, warn: Callable[[str], None]) -> 
     Args:
         recipe: paths resolved.
         into: folder in which ``data/*.jsonl`` is written.
-        warn: called with each warning: grouped rows, test dialogues that are also in the train data or the exemplars,
-            references that ROUGE cannot read.
+        warn: called with each warning: grouped rows, test dialogues that are also in the training data or among the
+            exemplars, references that ROUGE cannot read.
 
     Raises:
         DataError: a data set cannot be read, a row cannot be used, or too little data is left.
