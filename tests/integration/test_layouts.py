@@ -55,7 +55,7 @@ def assert_same_training(run, reference):
 
 def assert_ran_on(run, processes):
     plan = run.json("plan.json")
-    assert [stage["launch"]["processes"] for stage in plan["stages"] if stage["launch"]] == [processes] * 2
+    assert [plan[stage]["processes"] for stage in ("train", "predict")] == [processes] * 2
     assert {path.name for path in (run.folder / "logs").glob("train.rank*.log")} == {
         f"train.rank{rank}.log" for rank in range(processes)
     }

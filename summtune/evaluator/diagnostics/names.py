@@ -87,7 +87,7 @@ def foreign_names(summary: str, known: frozenset[str], lexicon: Lexicon) -> list
         known: from `mentioned`, of its dialogue.
         lexicon: of the test set.
     """
-    text = _TAG.sub(lambda tag: "x" * len(tag.group()), summary)  # a sentence continues after a tag
+    text = _TAG.sub(lambda tag: "0" * len(tag.group()), summary)  # a sentence continues after a tag
     found = []
     for match in _LIKELY.finditer(text):
         written = match.group()
