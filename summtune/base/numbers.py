@@ -55,6 +55,11 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
+def counted(value: int, noun: str) -> str:
+    """Return a count with its noun: ``1 row``, ``1,200 rows``."""
+    return f"{value:,} {noun}{'' if value == 1 else 's'}"
+
+
 def share(part: int, whole: int) -> str:
     """Return a share in percent with at most three significant digits: ``1.41 %``, ``100 %``, ``0 %``."""
     if whole == 0:

@@ -11,6 +11,7 @@ from summtune.base.errors import InputError
 from summtune.base.files import write_json, write_jsonl
 from summtune.base.hashing import hash_of
 from summtune.base.hints import hint
+from summtune.base.numbers import counted
 from summtune.base.printing import say, show_json
 from summtune.commands.evaluate_terms import Call, ScorablePlan, run_of, terms_of
 from summtune.commands.results import show_scores
@@ -194,8 +195,8 @@ def _matched(
     if reading.repeated_ids:
         say(f"{references}: {repeated_sentence(reading.repeated_ids)}; their references count for that dialogue")
     if reading.doubled_references:
-        say(f"{reading.doubled_references:,} references in {references} occur twice for one dialogue; each counts once")
+        say(f"{counted(reading.doubled_references, 'repeated reference')} in {references}; each counts once")
     how = "id" if outputs.have_ids else "order"
-    count = f"{len(predictions):,} prediction{'s' if len(predictions) > 1 else ''}"
+    count = counted(len(predictions), "prediction")
     say(f"{count} matched with the dialogues of {references} by {how}")
     return predictions, references

@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from summtune.base.errors import DataError
 from summtune.base.hints import hint
+from summtune.base.numbers import counted
 from summtune.data.formats import json_type
 from summtune.data.rows import BadRow, Row, RowPosition, RowStream
 from summtune.recipe.sections import DatasetSource
@@ -152,7 +153,7 @@ def checked(rows: RowStream, read: Callable[[Row], _Read | BadRow]) -> Iterator[
     if bad:
         more = f", the first {len(bad)}" if count > len(bad) else ""
         lines = "".join(f"\n  {row.position}: {row.problem}" for row in bad)
-        raise DataError(f"{count} rows cannot be used{more}:{lines}")
+        raise DataError(f"cannot use {counted(count, 'row')}{more}:{lines}")
 
 
 def value_of(row: Row, column: str) -> object:

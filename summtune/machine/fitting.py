@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from summtune.base.errors import InputError, ModelError
+from summtune.base.files import is_file
 from summtune.base.hints import hint_or_list
 from summtune.base.places import model_folder, package_path
 from summtune.deepspeed.configs import read_ds_config, sized
@@ -101,6 +102,8 @@ def model_shape(base_model: str) -> ModelShape:
         InputError: the sizes cannot be determined, or the model's family is not supported.
     """
     folder = model_folder(base_model) or (Path(base_model) if Path(base_model).is_dir() else None)
+    if folder is not None and not is_file(folder / "config.json"):
+        raise InputError(f"no model at this path (got {folder}); give a folder with config.json, or a hub id")
     if folder is not None and (wrong := wrong_family(folder)):
         raise ModelError(wrong)
     shape = shape_of(base_model, folder)

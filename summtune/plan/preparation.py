@@ -219,4 +219,5 @@ def _tell(each: _Role, warn: Callable[[str], None]) -> None:
     if reading.repeated_ids:
         warn(f"{role}: {repeated_sentence(reading.repeated_ids)}; their summaries count as further references")
     if reading.doubled_references:
-        warn(f"{role}: {reading.doubled_references} rows repeat a dialogue and its summary exactly; each counts once")
+        repeated = numbers.counted(reading.doubled_references, "repeated row")
+        warn(f"{role}: {repeated} (same dialogue and same summary); each counts once")

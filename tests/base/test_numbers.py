@@ -85,3 +85,8 @@ def test_lower_is_better_for_error_rates():
     assert numbers.is_lower_better("perplexity.mean_perplexity")
     assert not numbers.is_lower_better("rouge1")
     assert not numbers.is_lower_better("bertscore.f1")
+
+
+@pytest.mark.parametrize(("value", "text"), [(0, "0 rows"), (1, "1 row"), (1200, "1,200 rows")])
+def test_a_count_agrees_with_its_noun(value, text):
+    assert numbers.counted(value, "row") == text

@@ -162,7 +162,7 @@ def test_references_can_be_a_folder_or_the_builtin_data_set(scored, project):
 def test_repeated_references_are_reported(scored, messages, project):
     write_jsonl(project / "test.jsonl", [row | {"summary2": row["summary1"]} for row in DIALOGSUM])
     scored(**COLUMNS)
-    assert messages[0] == f"4 references in {project / 'test.jsonl'} occur twice for one dialogue; each counts once"
+    assert messages[0] == f"4 repeated references in {project / 'test.jsonl'}; each counts once"
 
 
 def test_settings_change_the_protocol_as_in_a_recipe(scored):

@@ -150,7 +150,7 @@ def test_several_bad_rows_are_reported_together_with_their_number() -> None:
     with pytest.raises(DataError) as caught:
         list(checked(iter(rows), COLUMNS.record))
     assert str(caught.value) == (
-        "2 rows cannot be used:"
+        "cannot use 2 rows:"
         "\n  a.jsonl, line 2: summary must be a string (got a number); correct or remove the row"
         "\n  a.jsonl, line 3: not JSON"
     )
@@ -160,7 +160,7 @@ def test_only_the_first_five_of_many_bad_rows_are_shown() -> None:
     with pytest.raises(DataError) as caught:
         list(checked((row({"dialogue": ""}, number) for number in range(1, 1001)), COLUMNS.record))
     first, *shown = str(caught.value).splitlines()
-    assert first == "1000 rows cannot be used, the first 5:"
+    assert first == "cannot use 1,000 rows, the first 5:"
     assert [line.split(":")[0] for line in shown] == [f"  a.jsonl, line {number}" for number in range(1, 6)]
 
 

@@ -205,7 +205,7 @@ def test_plain_text_may_start_with_a_brace(write):
 
 def test_several_bad_rows_are_reported_at_once(write):
     name = write("a.jsonl", GOOD + '{"prediction": 3, "id": 2}\n' * 7)
-    with pytest.raises(DataError, match=r"^7 rows cannot be used, the first 5:") as caught:
+    with pytest.raises(DataError, match=r"^cannot use 7 rows, the first 5:") as caught:
         read(name)
     assert str(caught.value).count("\n") == 5
 

@@ -108,7 +108,7 @@ def test_the_same_content_gives_the_same_result_in_every_format(tmp_path: Path, 
     found = outcome(write(tmp_path, kind, rows), id_field="id")
     if isinstance(expected, str):
         problem = expected.removeprefix("HERE: ")
-        assert found == f"2 rows cannot be used:\n  HERE: {problem}\n  HERE: {problem}"
+        assert found == f"cannot use 2 rows:\n  HERE: {problem}\n  HERE: {problem}"
     else:
         assert found == ([("007", "A: hi", expected), ("008", "B: bye", expected)], "")
 

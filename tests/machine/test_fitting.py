@@ -68,3 +68,8 @@ def test_a_model_shape_is_found_by_name_or_folder(write_model, tmp_path):
     assert model_shape(str(write_model(tmp_path / "model"))) == KNOWN_MODELS["google/flan-t5-base"]
     with pytest.raises(InputError, match=r"\(got google/flan-t5-lx\), did you mean google/flan-t5-xl\?; or give"):
         model_shape("google/flan-t5-lx")
+
+
+def test_a_folder_without_a_model_has_no_shape(tmp_path):
+    with pytest.raises(InputError, match=r"no model at this path \(got .*nothing\); give a folder with config.json"):
+        model_shape(str(tmp_path / "nothing"))

@@ -95,7 +95,7 @@ def test_repeated_dialogues_add_references_and_repeated_rows_are_reported(prepar
     write_rows(project / "test.jsonl", rows)
     summary, warnings = prepare()
     assert (summary.test.dialogues, summary.test.pairs) == (1, 2)
-    assert warnings == ["test: 1 rows repeat a dialogue and its summary exactly; each counts once"]
+    assert warnings == ["test: 1 repeated row (same dialogue and same summary); each counts once"]
 
 
 def test_empty_rows_and_repeated_ids_are_reported_and_counted_in_the_plan(prepare, project):

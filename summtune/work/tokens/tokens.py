@@ -25,6 +25,7 @@ from transformers import PreTrainedTokenizerBase
 from summtune.base.cache import cache_folder
 from summtune.base.files import read_jsonl, replacing
 from summtune.base.hashing import content_sha256, hash_of
+from summtune.base.numbers import counted
 from summtune.runs.events import Events
 from summtune.runs.records import Dialogue
 from summtune.work.tokens.encoding import EncodedPrompt, PromptEncoder
@@ -106,7 +107,7 @@ def tokens_of(
     file, cached = found or _entry(fallback / key, data, encoder, target_len, shown)
     tokens = Tokens(file)
     origin = "tokens read from the cache" if cached else "tokenized"
-    events.say(f"{data.stem}: {len(tokens.prompts):,} dialogues, {origin}")
+    events.say(f"{data.stem}: {counted(len(tokens.prompts), 'dialogue')}, {origin}")
     return tokens
 
 
