@@ -17,6 +17,7 @@ from summtune.deepspeed.configs import parse_ds_config
 from summtune.deepspeed.rules import contradictions, wrong_with_config
 from summtune.deepspeed.zero_memory import offloads
 from summtune.machine.compiling import missing_for_compiling
+from summtune.machine.devices import Gpu, visible_gpus
 from summtune.plan.models import problems_of_model
 from summtune.prompts.templates import check_template
 from summtune.recipe.document import Document
@@ -37,11 +38,13 @@ class CheckedRun:
         loaded: the file, for the positions of its keys.
         recipe: the values, paths resolved.
         deepspeed: the content of its DeepSpeed config; None without one.
+        gpus: the visible devices of this machine; empty for a recipe that runs elsewhere.
     """
 
     loaded: LoadedRecipe
     recipe: RunRecipe
-    deepspeed: dict[str, Any] | None = None
+    deepspeed: dict[str, Any] | None
+    gpus: tuple[Gpu, ...]
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ def _divided(document: Document, sets: Sequence[Setting]) -> tuple[list[Setting]
 
 def _check_run(loaded: LoadedRecipe, recipe: RunRecipe) -> CheckedRun:
     recipe, problems = resolve_paths(recipe, loaded)
-    found: list[Finding] = list(_problems(recipe))
+    gpus = () if recipe.launcher == "slurm" else tuple(visible_gpus())  # a login node's GPUs do not train
+    found: list[Finding] = [*_problems(recipe), *_too_many_processes(recipe, len(gpus))]
     config = None
     if isinstance(recipe, TrainRecipe):
         config, wrong = _ds_config(recipe)
@@ -103,7 +107,7 @@ def _check_run(loaded: LoadedRecipe, recipe: RunRecipe) -> CheckedRun:
     problems += [loaded.document.problem(path, message) for path, message in found]
     if problems:
         raise RecipeError(sorted(problems, key=lambda problem: (problem.line == 0, problem.line, problem.column)))
-    return CheckedRun(loaded, recipe, config)
+    return CheckedRun(loaded, recipe, config, gpus)
 
 
 def _check_comparison(loaded: LoadedRecipe, recipe: CompareRecipe, sets: Sequence[Setting] = ()) -> CheckedComparison:
@@ -151,6 +155,18 @@ def _problems(recipe: RunRecipe) -> Iterator[Finding]:
     if folder is None or is_file(folder / "config.json"):  # resolve_paths reports a missing config.json
         for key, message in problems_of_model(recipe, folder):
             yield tuple(key.split(".")), message
+
+
+def _too_many_processes(recipe: RunRecipe, devices: int) -> Iterator[Finding]:
+    """Yield the problem of a recipe that asks for more processes than devices, if this machine has any."""
+    given, machines = recipe.num_processes, recipe.num_machines
+    if given is not None and devices and given > machines * devices:
+        where = "visible" if machines == 1 else f"on {machines} machines with {devices} each"
+        yield (
+            ("num_processes",),
+            f"num_processes exceeds the visible devices (got {given}, {machines * devices} {where}); set it to "
+            f"{machines * devices}, or remove it to use all of them",
+        )
 
 
 def _problems_of_training(recipe: TrainRecipe) -> Iterator[Finding]:
