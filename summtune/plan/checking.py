@@ -25,7 +25,7 @@ from summtune.recipe.keys import KINDS_OF, CompareRecipe, PromptRecipe, RunRecip
 from summtune.recipe.loading import LoadedRecipe, load_document, load_recipe
 from summtune.recipe.overriding import Overrides, Setting
 from summtune.recipe.paths import recipe_path, resolve_paths
-from summtune.recipe.rules import Finding, system_name
+from summtune.recipe.rules import KeyProblem, system_name
 from summtune.recipe.sections import ComparedRecipe
 from summtune.recipe.yaml_reader import read_yaml_file
 
@@ -99,7 +99,7 @@ def _divided(document: Document, sets: Sequence[Setting]) -> tuple[list[Setting]
 def _check_run(loaded: LoadedRecipe, recipe: RunRecipe) -> CheckedRun:
     recipe, problems = resolve_paths(recipe, loaded)
     gpus = () if recipe.launcher == "slurm" else tuple(visible_gpus())  # a login node's GPUs do not train
-    found: list[Finding] = [*_problems(recipe), *_too_many_processes(recipe, len(gpus))]
+    found: list[KeyProblem] = [*_problems(recipe), *_too_many_processes(recipe, len(gpus))]
     config = None
     if isinstance(recipe, TrainRecipe):
         config, wrong = _ds_config(recipe)
@@ -145,7 +145,7 @@ def _part(
     return _check_run(loaded, loaded.recipe)
 
 
-def _problems(recipe: RunRecipe) -> Iterator[Finding]:
+def _problems(recipe: RunRecipe) -> Iterator[KeyProblem]:
     """Yield the problems of a prompt or train recipe that depend on this machine and its files."""
     try:
         check_template(recipe.prompt_template)
@@ -157,7 +157,7 @@ def _problems(recipe: RunRecipe) -> Iterator[Finding]:
             yield tuple(key.split(".")), message
 
 
-def _too_many_processes(recipe: RunRecipe, devices: int) -> Iterator[Finding]:
+def _too_many_processes(recipe: RunRecipe, devices: int) -> Iterator[KeyProblem]:
     """Yield the problem of a recipe that asks for more processes than devices, if this machine has any."""
     given, machines = recipe.num_processes, recipe.num_machines
     if given is not None and devices and given > machines * devices:
@@ -169,7 +169,7 @@ def _too_many_processes(recipe: RunRecipe, devices: int) -> Iterator[Finding]:
         )
 
 
-def _problems_of_training(recipe: TrainRecipe) -> Iterator[Finding]:
+def _problems_of_training(recipe: TrainRecipe) -> Iterator[KeyProblem]:
     trackers = (
         ("wandb_project", recipe.wandb_project, "wandb"),
         ("use_tensorboard", recipe.use_tensorboard, "tensorboard"),
@@ -180,11 +180,11 @@ def _problems_of_training(recipe: TrainRecipe) -> Iterator[Finding]:
             yield (key,), f"{key} needs the package {package} (got none installed); pip install {package}"
 
 
-def _ds_config(recipe: TrainRecipe) -> tuple[dict[str, Any] | None, list[Finding]]:
+def _ds_config(recipe: TrainRecipe) -> tuple[dict[str, Any] | None, list[KeyProblem]]:
     """Return the DeepSpeed config that a training names, and its problems, including what this machine lacks."""
     if recipe.deepspeed is None or not is_local(recipe.deepspeed) or not is_file(Path(recipe.deepspeed)):
         return None, []  # resolve_paths reports a path that does not exist
-    found: list[Finding] = []
+    found: list[KeyProblem] = []
     config = None
     try:
         config = parse_ds_config(Path(recipe.deepspeed))
