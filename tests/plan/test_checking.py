@@ -8,6 +8,7 @@ import pytest
 from summtune.base import files
 from summtune.base.errors import RecipeError
 from summtune.deepspeed import configs
+from summtune.machine.devices import Gpu
 from summtune.plan.checking import check
 from summtune.plan.resolve import resolve
 from summtune.recipe import yaml_reader
@@ -62,6 +63,12 @@ def test_an_unknown_placeholder_in_an_override_of_a_comparison_is_reported(proje
 def test_recipes_for_slurm_or_several_machines_are_valid_on_any_machine(project):
     check(project / "train.yaml", ["launcher=slurm", "slurm={time: '1:00:00'}"])
     check(project / "train.yaml", ["num_machines=2", "num_processes=2"])
+
+
+def test_more_processes_than_devices_are_reported(project, monkeypatch):
+    monkeypatch.setattr("summtune.plan.checking.visible_gpus", lambda: [Gpu("A100", 40 << 30, (8, 0))])
+    (problem,) = problems(project / "train.yaml", "num_processes=2")
+    assert problem.startswith("num_processes exceeds the visible devices (got 2, 1 visible); set it to 1, or remove")
 
 
 @pytest.mark.parametrize(
