@@ -22,6 +22,7 @@ from summtune.plan.models import problems_of_model
 from summtune.prompts.templates import check_template
 from summtune.recipe.document import Document
 from summtune.recipe.keys import KINDS_OF, CompareRecipe, PromptRecipe, RunRecipe, TrainRecipe
+from summtune.recipe.launching_rules import unfit_for_script
 from summtune.recipe.loading import LoadedRecipe, load_document, load_recipe
 from summtune.recipe.overriding import Overrides, Setting
 from summtune.recipe.paths import recipe_path, resolve_paths
@@ -151,6 +152,8 @@ def _problems(recipe: RunRecipe) -> Iterator[KeyProblem]:
         check_template(recipe.prompt_template)
     except InputError as error:
         yield ("prompt_template",), str(error)
+    if recipe.launcher == "slurm" and recipe.output_dir and (unfit := unfit_for_script(recipe.output_dir)):
+        yield ("output_dir",), unfit
     folder = model_folder(recipe.base_model)
     if folder is None or is_file(folder / "config.json"):  # resolve_paths reports a missing config.json
         for key, message in problems_of_model(recipe, folder):

@@ -25,7 +25,7 @@ from summtune.plan.models import parameters_of, planned_adapter
 from summtune.recipe.adapters import Adapter, with_layers
 from summtune.recipe.document import Document
 from summtune.recipe.keys import PromptRecipe, RunRecipe, TrainRecipe
-from summtune.recipe.launching_rules import fits_script
+from summtune.recipe.launching_rules import unfit_for_script
 from summtune.recipe.loading import LoadedRecipe
 from summtune.recipe.overriding import Setting
 from summtune.recipe.sections import Slurm
@@ -81,11 +81,8 @@ def draft_of(checked: CheckedRun, output_dir: Path | None = None, below: Path | 
     each_step = global_batch(recipe, train.processes) if isinstance(recipe, TrainRecipe) else None
     identity = identify(recipe, each_step, content)
     run_dir = _run_dir(loaded, identity, output_dir, recipe.output_dir, below)
-    if recipe.launcher == "slurm" and not fits_script(str(run_dir)):
-        raise InputError(
-            "the run directory of a Slurm job must not have quotes, backslashes or control characters in its path (got "
-            f"{run_dir}); choose another --output-dir"
-        )
+    if recipe.launcher == "slurm" and (unfit := unfit_for_script(str(run_dir))):
+        raise InputError(unfit)
     shared: dict[str, Any] = {
         "loaded": loaded,
         "identity": identity,

@@ -71,6 +71,12 @@ def test_more_processes_than_devices_are_reported(project, monkeypatch):
     assert problem.startswith("num_processes exceeds the visible devices (got 2, 1 visible); set it to 1, or remove")
 
 
+def test_an_output_dir_that_the_script_of_a_slurm_job_cannot_name_is_reported(project):
+    slurm = ("launcher=slurm", "num_processes=null", "slurm={time: '1:00:00'}")
+    (problem,) = problems(project / "train.yaml", *slurm, 'output_dir=/a"b')
+    assert 'must not have quotes, backslashes or control characters in its path (got /a"b); choose another' in problem
+
+
 @pytest.mark.parametrize(
     ("setting", "package"),
     [("wandb_project=p", "wandb"), ("use_tensorboard=true", "tensorboard"), ("mlflow_tracking_uri=u", "mlflow")],
