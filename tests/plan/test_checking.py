@@ -71,6 +71,13 @@ def test_more_processes_than_devices_are_reported(project, monkeypatch):
     assert problem.startswith("num_processes exceeds the visible devices (got 2, 1 visible); set it to 1, or remove")
 
 
+def test_a_model_with_pickled_weights_only_is_reported(project):
+    (project / "model" / "model.safetensors").rename(project / "model" / "pytorch_model.bin")
+    (problem,) = problems(project / "train.yaml")
+    assert problem.startswith(f"the model has no safetensors (got {project / 'model'})")
+    assert "convert it with `save_pretrained`" in problem
+
+
 def test_an_output_dir_that_the_script_of_a_slurm_job_cannot_name_is_reported(project):
     slurm = ("launcher=slurm", "num_processes=null", "slurm={time: '1:00:00'}")
     (problem,) = problems(project / "train.yaml", *slurm, 'output_dir=/a"b')
