@@ -137,10 +137,12 @@ def _verdict(comparison: Comparison) -> list[str]:
 
 
 def _family(run_dir: Path, model: ModelView | None) -> Family:
-    """Return the family of the model; runs that do not name it were made when there was one family."""
+    """Return the family of the model.
+
+    Raises:
+        RunDirectoryError: the plan does not name a family that this version knows.
+    """
     named = None if model is None else model.family
-    if named is None:
-        return "encoder_decoder"
     families: tuple[Family, ...] = get_args(Family)
     if named not in families:
         raise RunDirectoryError(

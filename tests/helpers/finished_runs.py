@@ -62,6 +62,7 @@ def run_dir(tmp_path):
         )
         write_json(folder / "prediction_stats.json", stats.to_json())
         plan = {"name": name, "kind": kind, "versions": {"torch": "2.13.0"}, "identity": "3fa9c1d2", "batch": {}}
+        plan["model"] = {"family": "encoder_decoder"}
         recipe = TRAINED if kind == "train" else PROMPTED
         write_json(folder / "plan.json", plan | {"recipe": recipe, "git_commit": "e1856dc"})
         given = f"# <what a person wrote>\nkind: {kind}\nbase_model: google/flan-t5-base\n"

@@ -127,7 +127,7 @@ def test_the_card_states_the_limits_of_its_code(run_dir, changes, said):
 def test_the_card_names_the_revision_of_the_base_model(run_dir):
     folder = run_dir("lora", kind="train")
     plan = read_json(folder / "plan.json")
-    write_json(folder / "plan.json", plan | {"model": {"base_model": "google/flan-t5-base", "revision": "7bcac57"}})
+    write_json(folder / "plan.json", plan | {"model": plan["model"] | {"revision": "7bcac57"}})
     assert "The base model is `google/flan-t5-base` at revision `7bcac57`." in model_card(folder)
 
 
