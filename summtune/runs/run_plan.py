@@ -123,7 +123,7 @@ def read_plan_file(path: Path) -> bytes:
     if written is not None and written != FORMAT:
         raise RunDirectoryError(
             f"another version of summtune wrote this run directory (got format {written} in {path}, but this version "
-            f"reads format {FORMAT}); use that version, or choose another --output-dir"
+            f"reads format {FORMAT}); use that version, or run the recipe again in another directory"
         )
     return content
 
