@@ -43,6 +43,7 @@ class DataView(_View):
     """The dialogues that a run read."""
 
     train: RoleView | None = None
+    validation: RoleView | None = None
     test: RoleView | None = None
 
 
