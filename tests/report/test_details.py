@@ -16,7 +16,7 @@ def test_the_details_of_a_trained_run_include_data_batch_and_time(run_dir):
             "test": {
                 "dialogues": 200,
                 "sources": [{"path": "builtin/dialogues", "split": "test"}, {"path": "x.csv", "skipped_rows": 3}],
-            }
+            },
         },
         batch={"micro_batch_size": 8, "global_batch": 16},
     )
