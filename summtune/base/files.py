@@ -48,7 +48,11 @@ def is_file(path: Path) -> bool:
 
 
 def check_regular(path: Path) -> None:
-    """Raise InputError if ``path`` is a device, a pipe or a socket; a folder or missing file fails when opened."""
+    """Check that ``path`` is not a device, a pipe or a socket; a folder or a missing file fails when it is opened.
+
+    Raises:
+        InputError: it is one of these.
+    """
     kind = irregular(path)
     if kind is not None:
         raise InputError(f"not a regular file (got {path}, {kind}); give a file")

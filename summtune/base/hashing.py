@@ -40,7 +40,8 @@ def _files(path: Path) -> Iterable[Path]:
     return sorted(
         file
         for file in path.rglob("*")
-        if file.is_file() and not any(part.startswith((".", "__")) for part in file.relative_to(path).parts)
+        if file.is_file()
+        and not any(part.startswith(".") or part == "__pycache__" for part in file.relative_to(path).parts)
     )
 
 

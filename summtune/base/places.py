@@ -9,7 +9,7 @@ BUILTIN_DATASETS = ("builtin/dialogues",)
 
 
 def package_path(relative: str) -> Path:
-    """Return the package's own copy of ``recipes/…``, ``ds_configs/…`` or ``assets/…``.
+    """Return the package's own copy of ``recipes/…``, ``ds_configs/…``, ``assets/…`` or ``data/…``.
 
     An installed package contains them; in a checkout, recipes and ds_configs are next to the package.
     """

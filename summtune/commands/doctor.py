@@ -16,7 +16,7 @@ from summtune.base.places import model_folder
 from summtune.base.printing import say_lines, show_json
 from summtune.base.visible import message_line
 from summtune.machine.fitting import CONFIGS, GPU_COUNTS, Fit, fastest, fits, model_shape
-from summtune.machine.inventory import Finding, inventory
+from summtune.machine.inventory import Entry, inventory
 from summtune.machine.memory import takes_bf16
 from summtune.machine.model_limits import wrong_family
 from summtune.recipe.keys import TrainingSettings, TrainRecipe
@@ -68,11 +68,11 @@ def doctor(
         planned = _planned(recipe, model, sets)
         base_model, settings = planned
         found = fits(settings, model_shape(base_model), int(gpu_gib * 2**30), takes_bf16(settings, (), "cuda"))
-    findings = list(inventory())
+    entries = list(inventory())
     if as_json:
-        show_json({"machine": [asdict(finding) for finding in findings], "fits": [_row(fit) for fit in found]})
+        show_json({"machine": [asdict(entry) for entry in entries], "fits": [_row(fit) for fit in found]})
         return
-    _print_findings(findings, console)
+    _print_entries(entries, console)
     if planned is not None and gpu_gib is not None:
         _print_fits(*planned, found, gpu_gib, console)
 
@@ -102,14 +102,14 @@ def _row(fit: Fit) -> dict[str, object]:
     return {"way": fit.way, "gpus": fit.gpus, "fits": fit.fits, "bytes": memory}
 
 
-def _print_findings(findings: list[Finding], console: SafeConsole) -> None:
+def _print_entries(entries: list[Entry], console: SafeConsole) -> None:
     # On a narrow terminal, aligned names would leave too little room for the values.
-    width = max(len(finding.name) for finding in findings) if console.width >= _ALIGNED_FROM else 0
-    for finding in findings:
-        mark = ("!" if finding.problem else " ", "red")
-        console.print(Text.assemble(mark, " ", labelled(f"{finding.name:>{width}}", finding.value)), soft_wrap=True)
-        if finding.problem:
-            console.print(labelled(f"  {'':>{width}}", finding.problem), soft_wrap=True)
+    width = max(len(entry.name) for entry in entries) if console.width >= _ALIGNED_FROM else 0
+    for entry in entries:
+        mark = ("!" if entry.problem else " ", "red")
+        console.print(Text.assemble(mark, " ", labelled(f"{entry.name:>{width}}", entry.value)), soft_wrap=True)
+        if entry.problem:
+            console.print(labelled(f"  {'':>{width}}", entry.problem), soft_wrap=True)
 
 
 def _print_fits(

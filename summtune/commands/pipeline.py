@@ -142,11 +142,6 @@ def _model(draft: RunDraft, display: Display) -> Model:
         folder, revision = fetched.path, fetched.revision
         if wrong := problems_of_model(recipe, folder):
             raise ModelError("\n".join(message for _, message in wrong))
-    if not any(folder.glob("*.safetensors")):
-        raise ModelError(
-            f"the model has no safetensors (got {folder}), and pickled weights are never loaded; convert it with "
-            "`save_pretrained` of transformers"
-        )
     return model_of(recipe, folder, revision, draft.content_sha256)
 
 

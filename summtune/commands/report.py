@@ -12,7 +12,11 @@ from summtune.runs.comparison import COMPARISON_FILE, Comparison
 
 
 def write_report(run_dir: Path, png: Path | None) -> None:
-    """Regenerate the report of a run or comparison, write its chart to ``png`` if given, and print their paths."""
+    """Regenerate the report of a run or comparison, write its chart to ``png`` if given, and print their paths.
+
+    Raises:
+        RunDirectoryError: the directory is not that of a run.
+    """
     from summtune.report import write_compare_report, write_run_report
 
     if not (run_dir / "plan.json").is_file():

@@ -209,7 +209,11 @@ class _Reader:
 
     @classmethod
     def of(cls, first: Row | BadRow, columns: PredictionColumns, with_references: bool, typed: bool) -> _Reader:
-        """Return the reader for a file whose first row is ``first``."""
+        """Return the reader for a file whose first row is ``first``.
+
+        Raises:
+            DataError: the file has no column of predictions.
+        """
         prediction = columns.prediction or "prediction"
         if isinstance(first, BadRow):
             return cls(prediction, None, (), None, (), typed)

@@ -45,6 +45,10 @@ RowStream = Iterator[Row | BadRow]
 
 
 def check_names(names: Sequence[str], shown: str) -> None:
-    """Raise DataError if two columns of ``shown`` have the same name, because one of them would silently win."""
+    """Check that the columns of ``shown`` have different names; of two with one name, one would silently win.
+
+    Raises:
+        DataError: two have the same name.
+    """
     if len(set(names)) < len(names):
         raise DataError(f"{shown} has duplicate column names (got {', '.join(names)}); rename one")

@@ -22,7 +22,7 @@ _HUB_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Finding:
+class Entry:
     """One entry of the inventory.
 
     Args:
@@ -36,32 +36,32 @@ class Finding:
     problem: str | None = None
 
 
-def inventory() -> Iterator[Finding]:
+def inventory() -> Iterator[Entry]:
     """Yield what the machine has: versions, devices, memory, compilers, network, Slurm."""
-    yield Finding(
+    yield Entry(
         "summtune", f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     )
     versions = {name: _version(name) for name in _PACKAGES}
     for name, version in versions.items():
         advice = None if version or not _is_needed(name) else f"pip install {name}"
-        yield Finding(name, version or "not installed", advice)
-    yield gpu_finding(visible_gpus(), versions["torch"])
+        yield Entry(name, version or "not installed", advice)
+    yield gpu_entry(visible_gpus(), versions["torch"])
     yield _host()
     missing = missing_for_compiling()
     offload = (
         f"cannot be compiled without {', '.join(missing)}" if missing else "can be compiled once, in about a minute"
     )
-    yield Finding("CPU offload", offload)
+    yield Entry("CPU offload", offload)
     can = compiler() is not None and platform.system() == "Linux"
     kernels = "can be compiled once, in about a second" if can else "uses torch's own operations, which are slower"
-    yield Finding("T5 on a CPU", kernels)
+    yield Entry("T5 on a CPU", kernels)
     yield _accelerate_config()
     yield _hub()
     found = [command for command in _SLURM if shutil.which(command)]
-    yield Finding("Slurm", ", ".join(found) if len(found) == len(_SLURM) else "not available")
+    yield Entry("Slurm", ", ".join(found) if len(found) == len(_SLURM) else "not available")
 
 
-def gpu_finding(gpus: Sequence[Gpu], torch_version: str | None) -> Finding:
+def gpu_entry(gpus: Sequence[Gpu], torch_version: str | None) -> Entry:
     """Return which GPUs there are, and whether this torch can use them.
 
     Args:
@@ -69,14 +69,14 @@ def gpu_finding(gpus: Sequence[Gpu], torch_version: str | None) -> Finding:
         torch_version: of the installed package; None if it is not installed.
     """
     if not gpus:
-        return Finding("GPUs", "none visible; everything runs on the CPU")
+        return Entry("GPUs", "none visible; everything runs on the CPU")
     names = [f"{gpu.name}, {gpu.memory_bytes / 2**30:.0f} GiB" for gpu in gpus]
     value = "; ".join(f"{names.count(name)} × {name}" for name in dict.fromkeys(names))
     if min(gpu.capability for gpu in gpus) < (8, 0):
         value += "; without bfloat16, so training is in fp32"
     if torch_version is not None and torch_version.endswith("+cpu"):
-        return Finding("GPUs", value, f"torch {torch_version} is built for CPUs; install a CUDA build")
-    return Finding("GPUs", value)
+        return Entry("GPUs", value, f"torch {torch_version} is built for CPUs; install a CUDA build")
+    return Entry("GPUs", value)
 
 
 def _version(package: str) -> str | None:
@@ -90,28 +90,28 @@ def _is_needed(package: str) -> bool:
     return package != "deepspeed" or platform.system() == "Linux"
 
 
-def _host() -> Finding:
+def _host() -> Entry:
     import psutil
 
     memory = psutil.virtual_memory()
     free = shutil.disk_usage(Path.cwd()).free
-    return Finding(
+    return Entry(
         "host",
         f"{os.cpu_count()} cores, {memory.available / 2**30:.0f} of {memory.total / 2**30:.0f} GiB memory available, "
         f"{free / 2**30:.0f} GiB disk free here",
     )
 
 
-def _accelerate_config() -> Finding:
+def _accelerate_config() -> Entry:
     home = os.environ.get("HF_HOME", str(Path.home() / ".cache" / "huggingface"))
     path = Path(home) / "accelerate" / "default_config.yaml"
     value = f"{path} exists and is ignored: every launch has its own config" if path.is_file() else "none"
-    return Finding("accelerate's default config", value)
+    return Entry("accelerate's default config", value)
 
 
-def _hub() -> Finding:
+def _hub() -> Entry:
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        return Finding("hub", "offline (HF_HUB_OFFLINE is set): local models and data only")
+        return Entry("hub", "offline (HF_HUB_OFFLINE is set): local models and data only")
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     try:
         with urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=_HUB_SECONDS):
@@ -120,5 +120,5 @@ def _hub() -> Finding:
         pass  # it answered
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        return Finding("hub", f"{endpoint} cannot be reached ({reason}): local models and data only")
-    return Finding("hub", f"{endpoint} answers")
+        return Entry("hub", f"{endpoint} cannot be reached ({reason}): local models and data only")
+    return Entry("hub", f"{endpoint} answers")

@@ -17,14 +17,16 @@ from summtune.deepspeed.configs import parse_ds_config
 from summtune.deepspeed.rules import contradictions, wrong_with_config
 from summtune.deepspeed.zero_memory import offloads
 from summtune.machine.compiling import missing_for_compiling
+from summtune.machine.devices import Gpu, visible_gpus
 from summtune.plan.models import problems_of_model
 from summtune.prompts.templates import check_template
 from summtune.recipe.document import Document
 from summtune.recipe.keys import KINDS_OF, CompareRecipe, PromptRecipe, RunRecipe, TrainRecipe
+from summtune.recipe.launching_rules import unfit_for_script
 from summtune.recipe.loading import LoadedRecipe, load_document, load_recipe
 from summtune.recipe.overriding import Overrides, Setting
 from summtune.recipe.paths import recipe_path, resolve_paths
-from summtune.recipe.rules import Finding, system_name
+from summtune.recipe.rules import KeyProblem, system_name
 from summtune.recipe.sections import ComparedRecipe
 from summtune.recipe.yaml_reader import read_yaml_file
 
@@ -37,11 +39,13 @@ class CheckedRun:
         loaded: the file, for the positions of its keys.
         recipe: the values, paths resolved.
         deepspeed: the content of its DeepSpeed config; None without one.
+        gpus: the visible devices of this machine; empty for a recipe that runs elsewhere.
     """
 
     loaded: LoadedRecipe
     recipe: RunRecipe
-    deepspeed: dict[str, Any] | None = None
+    deepspeed: dict[str, Any] | None
+    gpus: tuple[Gpu, ...]
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,8 @@ def _divided(document: Document, sets: Sequence[Setting]) -> tuple[list[Setting]
 
 def _check_run(loaded: LoadedRecipe, recipe: RunRecipe) -> CheckedRun:
     recipe, problems = resolve_paths(recipe, loaded)
-    found: list[Finding] = list(_problems(recipe))
+    gpus = () if recipe.launcher == "slurm" else tuple(visible_gpus())  # a login node's GPUs do not train
+    found: list[KeyProblem] = [*_problems(recipe), *_too_many_processes(recipe, len(gpus))]
     config = None
     if isinstance(recipe, TrainRecipe):
         config, wrong = _ds_config(recipe)
@@ -103,7 +108,7 @@ def _check_run(loaded: LoadedRecipe, recipe: RunRecipe) -> CheckedRun:
     problems += [loaded.document.problem(path, message) for path, message in found]
     if problems:
         raise RecipeError(sorted(problems, key=lambda problem: (problem.line == 0, problem.line, problem.column)))
-    return CheckedRun(loaded, recipe, config)
+    return CheckedRun(loaded, recipe, config, gpus)
 
 
 def _check_comparison(loaded: LoadedRecipe, recipe: CompareRecipe, sets: Sequence[Setting] = ()) -> CheckedComparison:
@@ -141,19 +146,33 @@ def _part(
     return _check_run(loaded, loaded.recipe)
 
 
-def _problems(recipe: RunRecipe) -> Iterator[Finding]:
+def _problems(recipe: RunRecipe) -> Iterator[KeyProblem]:
     """Yield the problems of a prompt or train recipe that depend on this machine and its files."""
     try:
         check_template(recipe.prompt_template)
     except InputError as error:
         yield ("prompt_template",), str(error)
+    if recipe.launcher == "slurm" and recipe.output_dir and (unfit := unfit_for_script(recipe.output_dir)):
+        yield ("output_dir",), unfit
     folder = model_folder(recipe.base_model)
     if folder is None or is_file(folder / "config.json"):  # resolve_paths reports a missing config.json
         for key, message in problems_of_model(recipe, folder):
             yield tuple(key.split(".")), message
 
 
-def _problems_of_training(recipe: TrainRecipe) -> Iterator[Finding]:
+def _too_many_processes(recipe: RunRecipe, devices: int) -> Iterator[KeyProblem]:
+    """Yield the problem of a recipe that asks for more processes than devices, if this machine has any."""
+    given, machines = recipe.num_processes, recipe.num_machines
+    if given is not None and devices and given > machines * devices:
+        where = "visible" if machines == 1 else f"on {machines} machines with {devices} each"
+        yield (
+            ("num_processes",),
+            f"num_processes exceeds the visible devices (got {given}, {machines * devices} {where}); set it to "
+            f"{machines * devices}, or remove it to use all of them",
+        )
+
+
+def _problems_of_training(recipe: TrainRecipe) -> Iterator[KeyProblem]:
     trackers = (
         ("wandb_project", recipe.wandb_project, "wandb"),
         ("use_tensorboard", recipe.use_tensorboard, "tensorboard"),
@@ -164,11 +183,11 @@ def _problems_of_training(recipe: TrainRecipe) -> Iterator[Finding]:
             yield (key,), f"{key} needs the package {package} (got none installed); pip install {package}"
 
 
-def _ds_config(recipe: TrainRecipe) -> tuple[dict[str, Any] | None, list[Finding]]:
+def _ds_config(recipe: TrainRecipe) -> tuple[dict[str, Any] | None, list[KeyProblem]]:
     """Return the DeepSpeed config that a training names, and its problems, including what this machine lacks."""
     if recipe.deepspeed is None or not is_local(recipe.deepspeed) or not is_file(Path(recipe.deepspeed)):
         return None, []  # resolve_paths reports a path that does not exist
-    found: list[Finding] = []
+    found: list[KeyProblem] = []
     config = None
     try:
         config = parse_ds_config(Path(recipe.deepspeed))

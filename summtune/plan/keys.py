@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from summtune.base.hashing import content_sha256, hash_of
-from summtune.base.places import BUILTIN_DATASETS, is_local, model_folder
+from summtune.base.places import BUILTIN_DATASETS, is_local, model_folder, package_path
 from summtune.recipe.adapters import keys_of_adapters
 from summtune.recipe.keys import RunRecipe, TrainRecipe, data_keys, identity_keys
 
@@ -64,6 +64,5 @@ def model_identity(recipe: RunRecipe) -> str | None:
 
 def _data_identity(path: str) -> str:
     if path in BUILTIN_DATASETS:
-        generator = Path(__file__).resolve().parents[1] / "data" / "builtin"
-        return content_sha256(generator if generator.exists() else generator.with_suffix(".py"))
+        return content_sha256(package_path("data/builtin"))
     return content_sha256(Path(path)) if is_local(path) else path

@@ -84,6 +84,12 @@ def problems_of_model(recipe: RunRecipe, folder: Path | None) -> list[tuple[str,
     """
     config = known_config(recipe.base_model, folder)
     found = [] if folder is None else misfits(facts_of(folder), recipe)
+    if folder is not None and not found and not any(folder.glob("*.safetensors")):
+        message = (
+            f"the model has no safetensors (got {folder}), and pickled weights are never loaded; convert it with "
+            "`save_pretrained` of transformers"
+        )
+        return [("base_model", message)]
     adapter = planned_adapter(recipe, folder) if isinstance(recipe, TrainRecipe) else None
     if config is None or family_of(config) is None or adapter is None:
         return found

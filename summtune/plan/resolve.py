@@ -14,7 +14,7 @@ from summtune.base.hashing import hash_of
 from summtune.base.places import model_folder
 from summtune.deepspeed.configs import filled_in, sized
 from summtune.deepspeed.zero_memory import Sharding
-from summtune.machine.devices import Gpu, visible_gpus
+from summtune.machine.devices import Gpu
 from summtune.machine.memory import MemoryEstimate, estimate, takes_bf16, trained_weights
 from summtune.machine.model_shapes import shape_of
 from summtune.plan.checking import CheckedComparison, CheckedRun, check
@@ -25,7 +25,7 @@ from summtune.plan.models import parameters_of, planned_adapter
 from summtune.recipe.adapters import Adapter, with_layers
 from summtune.recipe.document import Document
 from summtune.recipe.keys import PromptRecipe, RunRecipe, TrainRecipe
-from summtune.recipe.launching_rules import fits_script
+from summtune.recipe.launching_rules import unfit_for_script
 from summtune.recipe.loading import LoadedRecipe
 from summtune.recipe.overriding import Setting
 from summtune.recipe.sections import Slurm
@@ -66,24 +66,23 @@ def draft_of(checked: CheckedRun, output_dir: Path | None = None, below: Path | 
         checked: the recipe.
         output_dir: the run directory; default: the recipe's, else one below ``outputs``.
         below: the folder of the run directories, for a system of a comparison.
+
+    Raises:
+        InputError: the path of the run directory cannot be written in the script of a Slurm job.
     """
-    loaded, recipe = checked.loaded, checked.recipe
+    loaded, recipe, gpus = checked.loaded, checked.recipe, checked.gpus
     folder = model_folder(recipe.base_model)
     adapter = None
     if isinstance(recipe, TrainRecipe):
         adapter = planned_adapter(recipe, folder)
         recipe = with_layers(recipe, adapter)  # so that default layers have the same identity as explicit ones
-    gpus = () if recipe.launcher == "slurm" else tuple(visible_gpus())  # a login node's GPUs do not train
     train, predict = _launches(recipe, checked.deepspeed, gpus)
     content = model_identity(recipe)
     each_step = global_batch(recipe, train.processes) if isinstance(recipe, TrainRecipe) else None
     identity = identify(recipe, each_step, content)
     run_dir = _run_dir(loaded, identity, output_dir, recipe.output_dir, below)
-    if recipe.launcher == "slurm" and not fits_script(str(run_dir)):
-        raise InputError(
-            "the run directory of a Slurm job must not have quotes, backslashes or control characters in its path (got "
-            f"{run_dir}); choose another --output-dir"
-        )
+    if recipe.launcher == "slurm" and (unfit := unfit_for_script(str(run_dir))):
+        raise InputError(unfit)
     shared: dict[str, Any] = {
         "loaded": loaded,
         "identity": identity,
@@ -135,12 +134,6 @@ def _launches(recipe: RunRecipe, deepspeed: dict[str, Any] | None, gpus: Sequenc
         slurm = recipe.slurm or Slurm()
         machines, devices = slurm.nodes, slurm.gpus_per_node or 0
     processes = recipe.num_processes or machines * max(1, devices)
-    if recipe.launcher == "local" and devices and processes > machines * devices:
-        where = "visible" if machines == 1 else f"on {machines} machines with {devices} each"
-        raise InputError(
-            f"num_processes exceeds the visible devices (got {processes}, {machines * devices} {where}); set it to "
-            f"{machines * devices}, or remove it to use all of them"
-        )
     predict = Launch(
         distribution="data_parallel" if processes > 1 else "none",
         processes=processes,

@@ -103,9 +103,14 @@ def _directives(slurm: Slurm) -> Iterator[tuple[KeyPath, str]]:
             )
 
 
-def fits_script(run_dir: str) -> bool:
-    """Return whether the path of a run directory can be written on one line of the job's script."""
-    return not _NOT_IN_QUOTES.search(run_dir)
+def unfit_for_script(run_dir: str) -> str | None:
+    """Return why the path of a run directory cannot be written on one line of the job's script; None if it can."""
+    if not _NOT_IN_QUOTES.search(run_dir):
+        return None
+    return (
+        "the run directory of a Slurm job must not have quotes, backslashes or control characters in its path (got "
+        f"{run_dir}); choose another output directory"
+    )
 
 
 def _seconds(limit: str) -> int | None:

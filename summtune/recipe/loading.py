@@ -60,7 +60,12 @@ def load_recipe(path: Path, sets: Sequence[str | Setting] = (), overrides: Overr
 def load_document(
     document: Document, path: Path, sets: Sequence[str | Setting] = (), overrides: Overrides = NO_OVERRIDES
 ) -> LoadedRecipe:
-    """Return the recipe in ``document`` with overrides applied; see ``load_recipe``."""
+    """Return the recipe in ``document`` with overrides applied; see `load_recipe`.
+
+    Raises:
+        InputError: the path is not UTF-8 text, or an override does not fit.
+        RecipeError: the recipe has problems; contains all of them.
+    """
     if isinstance(document.value, dict):  # otherwise _validated reports what is wrong
         document = overridden(document, path.name, sets, overrides)
     place = followed(path)

@@ -17,7 +17,7 @@ from summtune.base.visible import is_utf8, visible
 from summtune.recipe.document import Document, KeyPath
 from summtune.recipe.keys import CompareRecipe, PromptRecipe, Recipe, RunRecipe, TrainRecipe, data_keys
 from summtune.recipe.loading import LoadedRecipe
-from summtune.recipe.rules import Finding
+from summtune.recipe.rules import KeyProblem
 from summtune.recipe.sections import DatasetSource, EvaluationSettings
 
 FolderOf: TypeAlias = Callable[..., Path]
@@ -35,7 +35,7 @@ def resolve_paths(recipe: _R, loaded: LoadedRecipe) -> tuple[_R, list[Problem]]:
     """
     given: Recipe = recipe
     changes: dict[str, Any] = {}
-    found: list[Finding] = []
+    found: list[KeyProblem] = []
     if recipe.output_dir is not None:
         try:
             changes["output_dir"] = str(_absolute(recipe.output_dir, loaded.folder_of("output_dir")))
@@ -103,7 +103,9 @@ def _unread_keys(source: DatasetSource, resolved: str) -> Iterator[tuple[str, st
         yield "split", "a single file"
 
 
-def resolve_evaluation(settings: EvaluationSettings, folder_of: FolderOf) -> tuple[EvaluationSettings, list[Finding]]:
+def resolve_evaluation(
+    settings: EvaluationSettings, folder_of: FolderOf
+) -> tuple[EvaluationSettings, list[KeyProblem]]:
     """Return the evaluation settings with absolute paths, and what is wrong with those.
 
     Args:
@@ -112,11 +114,11 @@ def resolve_evaluation(settings: EvaluationSettings, folder_of: FolderOf) -> tup
     """
     metrics, complaints = _metrics(settings.metrics, folder_of("evaluation", "metrics"))
     arguments, missing = _metric_arguments(settings, folder_of)
-    found: list[Finding] = [(("evaluation", "metrics"), complaint) for complaint in complaints]
+    found: list[KeyProblem] = [(("evaluation", "metrics"), complaint) for complaint in complaints]
     return settings.model_copy(update={"metrics": metrics, "metric_arguments": arguments}), [*found, *missing]
 
 
-def _run(recipe: RunRecipe, loaded: LoadedRecipe, found: list[Finding]) -> dict[str, Any]:
+def _run(recipe: RunRecipe, loaded: LoadedRecipe, found: list[KeyProblem]) -> dict[str, Any]:
     """Return the keys of a prompt or train recipe that name paths, resolved; what is wrong is added to ``found``.
 
     A key that has no effect on what a path names is left out where it is outranked by that path.
@@ -161,7 +163,7 @@ def recipe_path(path: str, folder: Path) -> Path | None:
     return _file(path, folder)
 
 
-def _missing_recipes(recipe: CompareRecipe, folder: Path) -> Iterator[Finding]:
+def _missing_recipes(recipe: CompareRecipe, folder: Path) -> Iterator[KeyProblem]:
     for index, entry in enumerate(recipe.recipes):
         path = entry if isinstance(entry, str) else entry.recipe
         try:
@@ -225,10 +227,10 @@ def _metrics(names: Sequence[str], folder: Path) -> tuple[list[str], list[str]]:
 
 def _metric_arguments(
     settings: EvaluationSettings, folder_of: FolderOf
-) -> tuple[dict[str, dict[str, Any]], list[Finding]]:
+) -> tuple[dict[str, dict[str, Any]], list[KeyProblem]]:
     """Return the arguments of the metrics with absolute paths, and a complaint for each path that does not exist."""
     resolved: dict[str, dict[str, Any]] = {}
-    complaints: list[Finding] = []
+    complaints: list[KeyProblem] = []
     for metric, arguments in settings.metric_arguments.items():
         resolved[metric] = dict(arguments)
         for key, value in arguments.items():

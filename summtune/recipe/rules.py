@@ -14,10 +14,11 @@ from summtune.recipe.keys import CompareRecipe, PromptRecipe, Recipe, RunRecipe,
 from summtune.recipe.launching_rules import check_launching
 from summtune.recipe.sections import ComparedRecipe, DatasetSource, EvaluationSettings
 
-Finding: TypeAlias = tuple[KeyPath, str]
+KeyProblem: TypeAlias = tuple[KeyPath, str]
+"""The key of a recipe, and what is wrong with it."""
 
 
-def rule_problems(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str] = ()) -> Iterator[Finding]:
+def rule_problems(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str] = ()) -> Iterator[KeyProblem]:
     """Yield where the keys of a recipe contradict each other, need others, or would be ignored.
 
     Args:
@@ -42,14 +43,14 @@ def rule_problems(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[st
             assert_never(recipe)
 
 
-def evaluation_problems(given: Mapping[str, Any], holder: HasEvaluation) -> Iterator[Finding]:
+def evaluation_problems(given: Mapping[str, Any], holder: HasEvaluation) -> Iterator[KeyProblem]:
     """Yield the problems of an evaluation section by itself; see `unread_evaluation`."""
     for each in unread_evaluation(given, holder):
         yield each.path, each.message
     yield from _metric_arguments(holder.evaluation)
 
 
-def _run(recipe: RunRecipe, wrong: Collection[str]) -> Iterator[Finding]:
+def _run(recipe: RunRecipe, wrong: Collection[str]) -> Iterator[KeyProblem]:
     if recipe.launcher == "slurm" and recipe.slurm is None and "slurm" not in wrong:
         yield ("launcher",), "`launcher: slurm` needs a slurm section; give at least its time and gpus_per_node"
     yield from check_launching(recipe, wrong)
@@ -57,14 +58,14 @@ def _run(recipe: RunRecipe, wrong: Collection[str]) -> Iterator[Finding]:
         yield from _metric_arguments(recipe.evaluation)
 
 
-def _metric_arguments(settings: EvaluationSettings) -> Iterator[Finding]:
+def _metric_arguments(settings: EvaluationSettings) -> Iterator[KeyProblem]:
     for name, arguments in settings.metric_arguments.items():
         for key in {"predictions", "references"} & arguments.keys():
             path: KeyPath = ("evaluation", "metric_arguments", name, key)
             yield path, f"{key} are passed by summtune (got them in metric_arguments.{name}); remove the key"
 
 
-def _prompt(recipe: PromptRecipe, wrong: Collection[str]) -> Iterator[Finding]:
+def _prompt(recipe: PromptRecipe, wrong: Collection[str]) -> Iterator[KeyProblem]:
     chosen = recipe.exemplars
     if recipe.shots > 0 and recipe.datasets is None and "datasets" not in wrong:
         yield ("shots",), f"shots needs exemplars (got shots: {recipe.shots}); list where they come from in datasets"
@@ -95,7 +96,7 @@ def _is_file(path: str) -> bool:
     return path.lower().endswith((".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow"))
 
 
-def _training(recipe: TrainRecipe) -> Iterator[Finding]:
+def _training(recipe: TrainRecipe) -> Iterator[KeyProblem]:
     size = recipe.val_set_size
     if size >= 1 and size != int(size):
         yield ("val_set_size",), f"val_set_size is a count or a fraction below 1 (got {size}); write a whole number"
@@ -126,7 +127,7 @@ def _training(recipe: TrainRecipe) -> Iterator[Finding]:
         )
 
 
-def _selection(recipe: TrainRecipe, wrong: Collection[str]) -> Iterator[Finding]:
+def _selection(recipe: TrainRecipe, wrong: Collection[str]) -> Iterator[KeyProblem]:
     if "test_datasets" in wrong:
         return
     tested = {_part_of(source, "test") for source in recipe.test_datasets}
@@ -146,7 +147,7 @@ def _part_of(source: DatasetSource, default_split: str) -> tuple[str, str | None
     return source.path, None if _is_file(source.path) else source.split or default_split
 
 
-def _comparison(recipe: CompareRecipe) -> Iterator[Finding]:
+def _comparison(recipe: CompareRecipe) -> Iterator[KeyProblem]:
     names: dict[str, int] = {}
     for index, entry in enumerate(recipe.recipes):
         name = system_name(entry)

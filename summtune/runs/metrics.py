@@ -18,7 +18,11 @@ References = Literal["mean", "max"]
 
 
 def check_ends(low: float | None, high: float | None) -> None:
-    """Raise ValueError if one end of an interval is known and the other is not."""
+    """Check that both ends of an interval are known, or neither.
+
+    Raises:
+        ValueError: only one is known.
+    """
     if (low is None) != (high is None):
         raise ValueError("an interval has both ends or neither")
 

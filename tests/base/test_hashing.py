@@ -15,6 +15,13 @@ def test_a_folder_hash_covers_names_and_contents_but_not_hidden_files(tmp_path):
     assert content_sha256(tmp_path / "a") != before
 
 
+def test_the_hash_of_a_package_covers_its_init_module(tmp_path):
+    (tmp_path / "__init__.py").write_text("x = 1")
+    before = content_sha256(tmp_path)
+    (tmp_path / "__init__.py").write_text("x = 22")
+    assert content_sha256(tmp_path) != before
+
+
 def test_a_folder_hash_depends_on_where_files_end(tmp_path):
     for folder, parts in (("a", ("xy", "z")), ("b", ("x", "yz"))):
         (tmp_path / folder).mkdir()

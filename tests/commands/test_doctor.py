@@ -12,7 +12,7 @@ from summtune.base.errors import InputError, RecipeError
 from summtune.base.places import package_path
 from summtune.commands import doctor as module
 from summtune.commands.doctor import doctor
-from summtune.machine.inventory import Finding
+from summtune.machine.inventory import Entry
 
 XL = package_path("recipes") / "flan-t5-xl" / "full_ft.yaml"
 
@@ -20,7 +20,7 @@ XL = package_path("recipes") / "flan-t5-xl" / "full_ft.yaml"
 @pytest.fixture
 def examine(monkeypatch):
     monkeypatch.setattr(
-        module, "inventory", lambda: iter([Finding("GPUs", "none"), Finding("peft", "gone", "pip install peft")])
+        module, "inventory", lambda: iter([Entry("GPUs", "none"), Entry("peft", "gone", "pip install peft")])
     )
 
     def print_to(recipe=None, gpu_memory=None, model=None, as_json=False, sets=()):

@@ -21,7 +21,7 @@ from summtune.plan.resolve import resolve
 def plan_of(project, monkeypatch, tmp_path):
     def of(*sets, name="train.yaml", gpus=()):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr("summtune.plan.resolve.visible_gpus", lambda: list(gpus))
+        monkeypatch.setattr("summtune.plan.checking.visible_gpus", lambda: list(gpus))
         path = project / name if isinstance(name, str) else name
         console = SafeConsole(file=io.StringIO(), width=60)
         draft = resolve(path, sets)

@@ -332,7 +332,7 @@ def test_the_published_file_of_dialogsum_is_a_data_set(tmp_path):
     assert found.predictions[7].id == "test_7"
     # One of a dialogue's three references against all three: far above what any system reaches, far below 1.
     assert 0.68 < found.evaluation.scores.metrics["rouge1"].value < 0.70
-    assert messages[0].startswith("10 references of ")
+    assert messages[0].startswith("10 repeated references in ")
 
 
 def test_a_missing_id_column_is_refused_with_the_nearest_name(project):

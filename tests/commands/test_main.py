@@ -164,7 +164,7 @@ def test_a_missing_column_is_refused_with_the_existing_ones(refused):
 def test_a_model_without_safetensors_is_refused(refused, project):
     (project / "model" / "model.safetensors").unlink()
     (project / "model" / "pytorch_model.bin").write_bytes(b"x")
-    assert refused("run", "prompt.yaml").startswith(f"the model has no safetensors (got {project / 'model'}), and ")
+    assert f"the model has no safetensors (got {project / 'model'}), and " in refused("run", "prompt.yaml")
 
 
 def test_a_directory_with_another_run_or_other_content_is_refused(refused, project):

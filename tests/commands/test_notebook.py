@@ -16,7 +16,7 @@ from summtune.runs.run_directory import mark_complete
 @pytest.fixture
 def launches(monkeypatch):
     """Replace the workers, and record what they were started for."""
-    monkeypatch.setattr("summtune.plan.resolve.visible_gpus", list)
+    monkeypatch.setattr("summtune.plan.checking.visible_gpus", list)
     found = []
 
     def run_processes(launch, run_dir, stages, listener):

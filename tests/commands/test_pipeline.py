@@ -27,7 +27,7 @@ def display():
 @pytest.fixture
 def launched(monkeypatch):
     """Replace the workers; ``fail_in`` names a stage that fails."""
-    monkeypatch.setattr("summtune.plan.resolve.visible_gpus", list)
+    monkeypatch.setattr("summtune.plan.checking.visible_gpus", list)
     record = {"launches": [], "fail_in": None}
 
     def run_processes(launch, run_dir, stages, listener):

@@ -15,7 +15,7 @@ SLURM = ("launcher=slurm", "slurm={nodes: 2}", "num_processes=null")
 
 @pytest.fixture
 def display(monkeypatch):
-    monkeypatch.setattr("summtune.plan.resolve.visible_gpus", list)
+    monkeypatch.setattr("summtune.plan.checking.visible_gpus", list)
     display = RecordingDisplay()
     display.listener = lambda event: display.stages.append((event["stage"], event["text"]))
     return display

@@ -239,6 +239,8 @@ def test_shards_of_another_number_of_processes_are_refused(recipe, killed_run, c
     one = command(recipe, killed_run, *layout(num_processes=2, micro_batch_size=4, deepspeed="ds_configs/zero2.json"))
     code, said = one.finish()
     assert code == 1
-    assert "was written on another layout (processes 1 → 2, zero_stage 0 → 2), and its optimizer state cannot" in said
+    assert (
+        "was written on another layout (got processes 1 → 2, zero_stage 0 → 2), and its optimizer state cannot" in said
+    )
     assert "to resume, set num_processes to 1 and run it without a DeepSpeed config, or start from scratch" in said
     assert last_checkpoint(killed_run) >= 3

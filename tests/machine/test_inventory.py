@@ -6,7 +6,7 @@ import pytest
 
 from summtune.machine import inventory as machine
 from summtune.machine.devices import Gpu
-from summtune.machine.inventory import gpu_finding, inventory
+from summtune.machine.inventory import gpu_entry, inventory
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def listed(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "missing_for_compiling", list)
     monkeypatch.setattr(machine, "compiler", lambda: ["c++"])
     monkeypatch.setattr(machine.platform, "system", lambda: "Linux")
-    return lambda: {finding.name: finding for finding in inventory()}
+    return lambda: {entry.name: entry for entry in inventory()}
 
 
 def test_the_inventory_lists_versions_devices_network_and_slurm(listed):
@@ -44,8 +44,8 @@ def test_a_missing_package_is_a_problem_with_advice(listed, monkeypatch):
 
 def test_gpus_are_counted_and_compared_with_the_build_of_torch():
     a100, t4 = Gpu("A100", 40 << 30, (8, 0)), Gpu("T4", 16 << 30, (7, 5))
-    assert gpu_finding([a100, a100], "2.13.0+cu130").value == "2 × A100, 40 GiB"
-    mixed = gpu_finding([a100, t4], "2.13.0+cpu")
+    assert gpu_entry([a100, a100], "2.13.0+cu130").value == "2 × A100, 40 GiB"
+    mixed = gpu_entry([a100, t4], "2.13.0+cpu")
     assert mixed.value == "1 × A100, 40 GiB; 1 × T4, 16 GiB; without bfloat16, so training is in fp32"
     assert mixed.problem == "torch 2.13.0+cpu is built for CPUs; install a CUDA build"
 

@@ -40,6 +40,7 @@ def test_lengths_beyond_the_positions_are_refused_with_file_and_value(tmp_path):
 
 def test_a_recipe_is_refused_at_the_line_that_asks_too_much(project):
     write(project / "bart", BART | {"is_encoder_decoder": True})
+    (project / "bart" / "model.safetensors").write_bytes(b"\2\0\0\0\0\0\0\0{}")  # without a tensor
     recipe = project / "long.yaml"
     recipe.write_text("kind: prompt\nbase_model: ./bart\nsequence_len: 1024\ntest_datasets: [{path: test.jsonl}]\n")
     with pytest.raises(RecipeError, match=r"sequence_len exceeds .* \(got 1,024") as caught:

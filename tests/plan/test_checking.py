@@ -8,6 +8,7 @@ import pytest
 from summtune.base import files
 from summtune.base.errors import RecipeError
 from summtune.deepspeed import configs
+from summtune.machine.devices import Gpu
 from summtune.plan.checking import check
 from summtune.plan.resolve import resolve
 from summtune.recipe import yaml_reader
@@ -62,6 +63,25 @@ def test_an_unknown_placeholder_in_an_override_of_a_comparison_is_reported(proje
 def test_recipes_for_slurm_or_several_machines_are_valid_on_any_machine(project):
     check(project / "train.yaml", ["launcher=slurm", "slurm={time: '1:00:00'}"])
     check(project / "train.yaml", ["num_machines=2", "num_processes=2"])
+
+
+def test_more_processes_than_devices_are_reported(project, monkeypatch):
+    monkeypatch.setattr("summtune.plan.checking.visible_gpus", lambda: [Gpu("A100", 40 << 30, (8, 0))])
+    (problem,) = problems(project / "train.yaml", "num_processes=2")
+    assert problem.startswith("num_processes exceeds the visible devices (got 2, 1 visible); set it to 1, or remove")
+
+
+def test_a_model_with_pickled_weights_only_is_reported(project):
+    (project / "model" / "model.safetensors").rename(project / "model" / "pytorch_model.bin")
+    (problem,) = problems(project / "train.yaml")
+    assert problem.startswith(f"the model has no safetensors (got {project / 'model'})")
+    assert "convert it with `save_pretrained`" in problem
+
+
+def test_an_output_dir_that_the_script_of_a_slurm_job_cannot_name_is_reported(project):
+    slurm = ("launcher=slurm", "num_processes=null", "slurm={time: '1:00:00'}")
+    (problem,) = problems(project / "train.yaml", *slurm, 'output_dir=/a"b')
+    assert 'must not have quotes, backslashes or control characters in its path (got /a"b); choose another' in problem
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from summtune.plan.resolve import resolve
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch):
-    monkeypatch.setattr("summtune.plan.resolve.visible_gpus", list)
+    monkeypatch.setattr("summtune.plan.checking.visible_gpus", list)
 
 
 def identity(project, *sets, name="train.yaml"):

@@ -17,7 +17,7 @@ V100 = Gpu("V100", 32 << 30, (7, 0))
 def gpus(monkeypatch):
     """No GPU; a test appends those it wants."""
     seen = []
-    monkeypatch.setattr("summtune.plan.resolve.visible_gpus", lambda: list(seen))
+    monkeypatch.setattr("summtune.plan.checking.visible_gpus", lambda: list(seen))
     return seen
 
 

@@ -44,7 +44,7 @@ def test_a_bundled_recipe_is_short_and_its_opening_comment_names_purpose_hardwar
 
 @pytest.fixture
 def one_cpu(monkeypatch):
-    monkeypatch.setattr("summtune.plan.resolve.visible_gpus", list)
+    monkeypatch.setattr("summtune.plan.checking.visible_gpus", list)
 
 
 @pytest.mark.usefixtures("one_cpu")
@@ -161,7 +161,7 @@ PROMISED = [
 @pytest.mark.parametrize(("name", "gpus", "gib"), PROMISED)
 def test_a_bundled_recipe_fits_the_hardware_that_it_names(monkeypatch, name, gpus, gib):
     seen = [Gpu("GPU", gib << 30, (8, 0))] * gpus
-    monkeypatch.setattr("summtune.plan.resolve.visible_gpus", lambda: seen)
+    monkeypatch.setattr("summtune.plan.checking.visible_gpus", lambda: seen)
     draft = resolve(package_path("recipes") / name)
     assert draft.train.processes == gpus
     assert draft.memory.total <= room(gib << 30)
@@ -180,7 +180,7 @@ def test_a_bundled_recipe_fits_the_hardware_that_it_names(monkeypatch, name, gpu
     ],
 )
 def test_the_faster_config_that_a_recipe_names_fits_the_gpus_it_names(monkeypatch, name, config, gpus, gib):
-    monkeypatch.setattr("summtune.plan.resolve.visible_gpus", lambda: [Gpu("GPU", gib << 30, (8, 0))] * gpus)
+    monkeypatch.setattr("summtune.plan.checking.visible_gpus", lambda: [Gpu("GPU", gib << 30, (8, 0))] * gpus)
     path = package_path("recipes") / name
     draft = resolve(path, [f"deepspeed=ds_configs/{config}.json"])
     assert draft.memory.total <= room(gib << 30)
@@ -190,7 +190,7 @@ def test_the_faster_config_that_a_recipe_names_fits_the_gpus_it_names(monkeypatc
 
 
 def test_the_host_memory_that_a_recipe_names_is_what_deepspeed_needs(monkeypatch):
-    monkeypatch.setattr("summtune.plan.resolve.visible_gpus", lambda: [Gpu("GPU", 40 << 30, (8, 0))])
+    monkeypatch.setattr("summtune.plan.checking.visible_gpus", lambda: [Gpu("GPU", 40 << 30, (8, 0))])
     for name, gib in (("flan-t5-xl/full_ft_offload.yaml", 70), ("flan-t5-xxl/full_ft.yaml", 300)):
         path = package_path("recipes") / name
         assert 0.8 * gib < resolve(path).memory.host / 2**30 < gib

@@ -1,56 +1,37 @@
 """Keys that would have no effect, and the keys that decide so."""
 
 import pytest
+from recipes_as_written import COMPARE, LORA, PROMPT, SHOTS, TRAIN, rule_findings
 
 from summtune.recipe.ineffective import no_effect
 from summtune.recipe.parsing import parse
 from summtune.recipe.rules import rule_problems
 
-PROMPT = {"kind": "prompt", "base_model": "a/b", "test_datasets": [{"path": "a/b"}]}
-TRAIN = {
-    "kind": "train",
-    "base_model": "a/b",
-    "datasets": [{"path": "a/b"}],
-    "test_datasets": [{"path": "a/b"}],
-    "learning_rate": 1e-4,
-}
-COMPARE = {"kind": "compare", "recipes": ["one.yaml", "two.yaml"]}
-SHOTS = PROMPT | {"datasets": [{"path": "a/b"}], "shots": 2}
-LORA = TRAIN | {"adapter": "lora"}
-
-
-def findings(given, **changes):
-    given = given | changes
-    parsed = parse(given)
-    assert not parsed.problems
-    found = rule_problems(given, parsed.recipe, parsed.wrong)
-    return [(".".join(map(str, path)), message) for path, message in found]
-
 
 def test_metric_arguments_of_an_unlisted_metric_are_reported():
     metrics = {"metrics": ["rouge1", "mine/bertscore.py"], "metric_arguments": {"bertscore": {"num_layers": 9}}}
-    assert findings(PROMPT, evaluation=metrics) == []
+    assert rule_findings(PROMPT, evaluation=metrics) == []
     metrics["metric_arguments"] = {"bretscore": {}, "rouge1": {}}
-    assert findings(PROMPT, evaluation=metrics) == [
+    assert rule_findings(PROMPT, evaluation=metrics) == [
         (
             f"evaluation.metric_arguments.{name}",
             f"metric_arguments for a metric that evaluation.metrics does not list (got '{name}'){more}",
         )
         for name, more in (("bretscore", ", did you mean bertscore?"), ("rouge1", "; known: bertscore"))
     ]
-    only = findings(PROMPT, evaluation={"metric_arguments": {"bertscore": {}}})
+    only = rule_findings(PROMPT, evaluation={"metric_arguments": {"bertscore": {}}})
     assert [message.partition(")")[2] for _, message in only] == ["; it lists only ROUGE, which takes no arguments"]
 
 
 def test_a_tokenizer_without_rouge_has_no_effect():
-    assert findings(PROMPT, evaluation={"tokenizer": "unicode", "metrics": ["bleu"]}) == [
+    assert rule_findings(PROMPT, evaluation={"tokenizer": "unicode", "metrics": ["bleu"]}) == [
         (
             "evaluation.tokenizer",
             "tokenizer has no effect without ROUGE among evaluation.metrics; add rouge1, or remove the key",
         )
     ]
-    assert findings(PROMPT, evaluation={"tokenizer": "unicode", "metrics": ["bleu", "rougeL"]}) == []
-    assert findings(PROMPT, evaluation={"tokenizer": "rouge", "metrics": ["bleu"]}) == []
+    assert rule_findings(PROMPT, evaluation={"tokenizer": "unicode", "metrics": ["bleu", "rougeL"]}) == []
+    assert rule_findings(PROMPT, evaluation={"tokenizer": "rouge", "metrics": ["bleu"]}) == []
 
 
 @pytest.mark.parametrize(
@@ -99,7 +80,7 @@ def test_a_tokenizer_without_rouge_has_no_effect():
 )
 def test_a_key_that_another_one_makes_ineffective_is_reported(given, changes, why):
     key = next(iter(changes))
-    assert findings(given, **changes) == [(key, f"{key} has no effect {why}")]
+    assert rule_findings(given, **changes) == [(key, f"{key} has no effect {why}")]
 
 
 @pytest.mark.parametrize(
@@ -131,12 +112,12 @@ def test_a_key_that_another_one_makes_ineffective_is_reported(given, changes, wh
     ],
 )
 def test_a_key_of_a_section_that_has_no_effect_is_reported(given, section, keys, found, why):
-    assert findings(given, **{section: keys}) == [(f"{section}.{found}", f"{found} has no effect {why}")]
+    assert rule_findings(given, **{section: keys}) == [(f"{section}.{found}", f"{found} has no effect {why}")]
 
 
 def test_what_builtin_dialogues_cannot_have_is_not_skipped():
     builtin = [{"path": "a/b", "on_empty": "skip"}, {"path": "builtin/dialogues", "on_empty": "skip"}]
-    found = findings(TRAIN, datasets=builtin, test_datasets=[{"path": "builtin/dialogues", "on_empty": "error"}])
+    found = rule_findings(TRAIN, datasets=builtin, test_datasets=[{"path": "builtin/dialogues", "on_empty": "error"}])
     why = "on_empty has no effect for builtin/dialogues, which has no empty rows; remove it"
     assert found == [("datasets.1.on_empty", why)]
 
@@ -158,7 +139,7 @@ def test_what_builtin_dialogues_cannot_have_is_not_skipped():
     ],
 )
 def test_keys_have_an_effect_together_with_the_keys_they_depend_on(given, changes):
-    assert findings(given, **changes) == []
+    assert rule_findings(given, **changes) == []
 
 
 @pytest.mark.parametrize(
@@ -172,7 +153,7 @@ def test_keys_have_an_effect_together_with_the_keys_they_depend_on(given, change
     ],
 )
 def test_a_key_of_another_kind_is_reported(given, key, value, why):
-    assert findings(given, **{key: value}) == [(key, f"{key} has no effect {why}")]
+    assert rule_findings(given, **{key: value}) == [(key, f"{key} has no effect {why}")]
 
 
 def test_a_key_is_not_judged_if_the_key_it_depends_on_is_invalid():
@@ -185,7 +166,7 @@ def test_a_key_is_not_judged_if_the_key_it_depends_on_is_invalid():
 
 def test_evaluations_without_validation_data_have_no_effect():
     for key in ("early_stopping_patience", "eval_steps"):
-        assert findings(TRAIN, **{key: 2}) == [
+        assert rule_findings(TRAIN, **{key: 2}) == [
             (key, f"{key} has no effect without validation data; set val_set_size or val_datasets")
         ]
     parsed = parse(TRAIN | {"eval_steps": 5, "val_datasets": 3})
@@ -193,6 +174,6 @@ def test_evaluations_without_validation_data_have_no_effect():
 
 
 def test_an_option_that_a_validation_data_set_does_not_read_is_reported():
-    ((path, message),) = findings(TRAIN, val_datasets=[{"path": "builtin/dialogues", "on_empty": "skip"}])
+    ((path, message),) = rule_findings(TRAIN, val_datasets=[{"path": "builtin/dialogues", "on_empty": "skip"}])
     assert path == "val_datasets.0.on_empty"
     assert "on_empty has no effect for builtin/dialogues" in message

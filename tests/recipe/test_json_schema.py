@@ -5,19 +5,13 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from recipes_as_written import TRAIN
 
 from summtune.base.places import package_path
 from summtune.recipe.json_schema import recipe_schema
 from summtune.recipe.yaml_reader import read_yaml_file
 
 SHIPPED = sorted(package_path("recipes").rglob("*.yaml"))
-TRAIN = {
-    "kind": "train",
-    "base_model": "a/b",
-    "datasets": [{"path": "a/b"}],
-    "test_datasets": [{"path": "a/b"}],
-    "learning_rate": 1e-4,
-}
 
 
 def complaints(recipe):

@@ -1,19 +1,10 @@
 """The keys of a recipe, each by itself: what is invalid or missing, and what is left to check."""
 
 import pytest
+from recipes_as_written import COMPARE, PROMPT, TRAIN
 
 from summtune.recipe.keys import RECIPES, CompareRecipe, PromptRecipe, TrainRecipe, required_keys
 from summtune.recipe.parsing import example, parse
-
-PROMPT = {"kind": "prompt", "base_model": "a/b", "test_datasets": [{"path": "a/b"}]}
-TRAIN = {
-    "kind": "train",
-    "base_model": "a/b",
-    "datasets": [{"path": "a/b"}],
-    "test_datasets": [{"path": "a/b"}],
-    "learning_rate": 1e-4,
-}
-COMPARE = {"kind": "compare", "recipes": ["one.yaml", "two.yaml"]}
 
 
 @pytest.mark.parametrize(("given", "type_"), [(PROMPT, PromptRecipe), (TRAIN, TrainRecipe), (COMPARE, CompareRecipe)])

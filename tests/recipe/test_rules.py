@@ -1,68 +1,49 @@
 """Keys that need others, and keys that contradict each other."""
 
 import pytest
+from recipes_as_written import COMPARE, LORA, PROMPT, SHOTS, TRAIN, rule_findings
 
 from summtune.recipe.parsing import parse
 from summtune.recipe.rules import rule_problems, system_name
-
-PROMPT = {"kind": "prompt", "base_model": "a/b", "test_datasets": [{"path": "a/b"}]}
-TRAIN = {
-    "kind": "train",
-    "base_model": "a/b",
-    "datasets": [{"path": "a/b"}],
-    "test_datasets": [{"path": "a/b"}],
-    "learning_rate": 1e-4,
-}
-COMPARE = {"kind": "compare", "recipes": ["one.yaml", "two.yaml"]}
-SHOTS = PROMPT | {"datasets": [{"path": "a/b"}], "shots": 2}
-LORA = TRAIN | {"adapter": "lora"}
-
-
-def findings(given, **changes):
-    given = given | changes
-    parsed = parse(given)
-    assert not parsed.problems
-    found = rule_problems(given, parsed.recipe, parsed.wrong)
-    return [(".".join(map(str, path)), message) for path, message in found]
 
 
 def test_predictions_and_references_are_refused_as_metric_arguments():
     metrics = {"metrics": ["bleu"], "metric_arguments": {"bleu": {"references": 1}}}
     message = "references are passed by summtune (got them in metric_arguments.bleu); remove the key"
-    assert findings(PROMPT, evaluation=metrics) == [("evaluation.metric_arguments.bleu.references", message)]
+    assert rule_findings(PROMPT, evaluation=metrics) == [("evaluation.metric_arguments.bleu.references", message)]
 
 
 @pytest.mark.parametrize("given", [PROMPT, TRAIN, COMPARE, SHOTS, LORA])
 def test_valid_recipes_have_no_problems(given):
-    assert findings(given) == []
+    assert rule_findings(given) == []
 
 
 def test_shots_without_datasets_are_reported():
-    assert findings(PROMPT, shots=3) == [
+    assert rule_findings(PROMPT, shots=3) == [
         ("shots", "shots needs exemplars (got shots: 3); list where they come from in datasets")
     ]
 
 
 def test_the_slurm_launcher_without_its_section_is_reported():
-    assert findings(TRAIN, launcher="slurm") == [
+    assert rule_findings(TRAIN, launcher="slurm") == [
         ("launcher", "`launcher: slurm` needs a slurm section; give at least its time and gpus_per_node")
     ]
 
 
 def test_the_number_of_exemplar_ids_must_equal_shots():
-    assert findings(SHOTS, exemplars={"choose": "ids"}) == [
+    assert rule_findings(SHOTS, exemplars={"choose": "ids"}) == [
         ("exemplars", "`choose: ids` needs ids; list the ids of the exemplars")
     ]
-    assert findings(SHOTS, exemplars={"choose": "ids", "ids": ["x"]}) == [
+    assert rule_findings(SHOTS, exemplars={"choose": "ids", "ids": ["x"]}) == [
         ("exemplars.ids", "give exactly `shots` ids (got 1 ids, shots: 2)")
     ]
 
 
 def test_long_dialogues_drop_is_refused_for_prompts():
-    ((path, message),) = findings(PROMPT, long_dialogues="drop")
+    ((path, message),) = rule_findings(PROMPT, long_dialogues="drop")
     assert path == "long_dialogues"
     assert "every dialogue is scored; use truncate_end or truncate_start" in message
-    assert findings(TRAIN, long_dialogues="drop") == []
+    assert rule_findings(TRAIN, long_dialogues="drop") == []
 
 
 @pytest.mark.parametrize(
@@ -74,7 +55,7 @@ def test_long_dialogues_drop_is_refused_for_prompts():
     ],
 )
 def test_exemplars_from_the_test_data_are_refused(changes):
-    ((path, message),) = findings(SHOTS, **changes)
+    ((path, message),) = rule_findings(SHOTS, **changes)
     split = "train" if "test_datasets" in changes else "test"
     assert path == "datasets.0"
     assert message == (
@@ -83,44 +64,44 @@ def test_exemplars_from_the_test_data_are_refused(changes):
 
 
 def test_a_val_set_size_above_one_must_be_whole():
-    assert findings(TRAIN, val_set_size=1.5) == [
+    assert rule_findings(TRAIN, val_set_size=1.5) == [
         ("val_set_size", "val_set_size is a count or a fraction below 1 (got 1.5); write a whole number")
     ]
-    assert findings(TRAIN, val_set_size=2.0) == []
+    assert rule_findings(TRAIN, val_set_size=2.0) == []
 
 
 @pytest.mark.parametrize(("size", "wrong"), [(9, []), (10, ["val_set_size"]), (12, ["val_set_size"]), (0.5, [])])
 def test_a_val_set_size_that_leaves_no_training_data_is_reported(size, wrong):
-    found = findings(TRAIN, val_set_size=size, datasets=[{"path": "a/b", "limit": 6}, {"path": "c/d", "limit": 4}])
+    found = rule_findings(TRAIN, val_set_size=size, datasets=[{"path": "a/b", "limit": 6}, {"path": "c/d", "limit": 4}])
     assert [path for path, _ in found] == wrong
     assert all(f"(got {size}, and the limits of datasets leave 10 dialogues)" in message for _, message in found)
 
 
 def test_save_steps_must_be_a_multiple_of_eval_steps():
-    ((path, message),) = findings(TRAIN, val_set_size=10, eval_steps=10, save_steps=15)
+    ((path, message),) = rule_findings(TRAIN, val_set_size=10, eval_steps=10, save_steps=15)
     assert (path, message.split(":")[0]) == (
         "save_steps",
         "save_steps must be a multiple of eval_steps (got 15 and 10)",
     )
-    ((path, message),) = findings(TRAIN, val_set_size=10, save_steps=15)
+    ((path, message),) = rule_findings(TRAIN, val_set_size=10, save_steps=15)
     assert (path, message.split(":")[0]) == ("save_steps", "save_steps with validation data needs eval_steps")
 
 
 def test_two_systems_with_the_same_name_are_reported():
-    assert findings(COMPARE, recipes=["one.yaml", "sub/one.yml"]) == [
+    assert rule_findings(COMPARE, recipes=["one.yaml", "sub/one.yml"]) == [
         ("recipes.1", "two systems have the same name (got 'one'); give one of them another `name`")
     ]
-    assert findings(COMPARE, recipes=["one.yaml", {"recipe": "sub/one.yml", "name": "two"}]) == []
+    assert rule_findings(COMPARE, recipes=["one.yaml", {"recipe": "sub/one.yml", "name": "two"}]) == []
 
 
 def test_a_baseline_that_is_not_one_of_the_systems_is_reported():
-    assert findings(COMPARE, baseline="tow") == [
+    assert rule_findings(COMPARE, baseline="tow") == [
         ("baseline", "baseline is not one of the systems (got 'tow'), did you mean two?")
     ]
-    assert findings(COMPARE, baseline="x") == [
+    assert rule_findings(COMPARE, baseline="x") == [
         ("baseline", "baseline is not one of the systems (got 'x'); known: one, two")
     ]
-    assert findings(COMPARE, baseline="two") == []
+    assert rule_findings(COMPARE, baseline="two") == []
 
 
 def test_a_system_without_a_name_is_named_after_its_file():
@@ -139,18 +120,18 @@ VALIDATION = {"val_datasets": [{"path": "a/b"}]}
 
 
 def test_validation_data_from_two_keys_is_an_error_at_both():
-    both = findings(TRAIN, val_set_size=50, **VALIDATION)
+    both = rule_findings(TRAIN, val_set_size=50, **VALIDATION)
     assert both == [
         ("val_set_size", "val_set_size has no effect with val_datasets; keep one of the two"),
         ("val_datasets", "val_datasets has no effect with val_set_size; keep one of the two"),
     ]
-    assert findings(TRAIN, val_set_size=0, **VALIDATION) == []
+    assert rule_findings(TRAIN, val_set_size=0, **VALIDATION) == []
 
 
 @pytest.mark.parametrize("keys", [{"val_set_size": 50}, VALIDATION])
 def test_either_validation_data_will_do_for_evaluations(keys):
-    assert findings(TRAIN, early_stopping_patience=2, eval_steps=5, save_steps=5, **keys) == []
-    ((path, message),) = findings(TRAIN, save_steps=5, **keys)
+    assert rule_findings(TRAIN, early_stopping_patience=2, eval_steps=5, save_steps=5, **keys) == []
+    ((path, message),) = rule_findings(TRAIN, save_steps=5, **keys)
     assert (path, message.split(":")[0]) == ("save_steps", "save_steps with validation data needs eval_steps")
 
 
@@ -163,7 +144,7 @@ def test_either_validation_data_will_do_for_evaluations(keys):
     ],
 )
 def test_validation_data_must_not_be_the_test_data(tested, validated, where):
-    ((path, message),) = findings(TRAIN, test_datasets=[tested], val_datasets=[{"path": "c/d"}, validated])
+    ((path, message),) = rule_findings(TRAIN, test_datasets=[tested], val_datasets=[{"path": "c/d"}, validated])
     assert path == "val_datasets.1"
     assert (
         f"validation data must not come from the test data, because it selects the checkpoint (got {where}," in message

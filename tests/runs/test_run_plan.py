@@ -18,7 +18,7 @@ def test_fields_of_a_plan_that_are_not_shown_are_ignored():
 
 
 def test_the_plan_of_every_kind_is_read(project, monkeypatch):
-    monkeypatch.setattr("summtune.plan.resolve.visible_gpus", list)
+    monkeypatch.setattr("summtune.plan.checking.visible_gpus", list)
     prompt, train = (begun_plan(project / f"{name}.yaml", into=project / "run") for name in ("prompt", "train"))
     compare = complete_comparison(resolve(project / "both.yaml"), origin_now(project))
     for written, devices in ((prompt, {"cpu"}), (train, {"cpu"}), (compare, set())):

@@ -24,7 +24,7 @@ from summtune.prompts.templates import template_text
 from summtune.runs.events import Events
 from summtune.runs.records import Dialogue
 from summtune.runs.run_directory import DATA_FILES, PARTIAL_PREDICTIONS, TOKENS
-from summtune.runs.statistics import TRAINING_FILE, PredictionStats, TextLosses, Training
+from summtune.runs.statistics import TRAINING_FILE, PredictionStats, Training
 from summtune.work.generation.decoding import generation_config, place
 from summtune.work.generation.local import LocalGenerator
 from summtune.work.models.adapters import load_adapter
@@ -83,7 +83,7 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
             global_attention=family_of_model(model).note(model),
             seconds=round(time.perf_counter() - started, 2),
             peak_memory_bytes=peak_memory_bytes(),
-            lost_text=TextLosses.model_validate(tokens.lost, strict=False),
+            lost_text=tokens.lost,
             warnings=tuple(loss_warnings("test", tokens.lost)),
         )
         write_results(run_dir, asked, [prompt.truncated for prompt in tokens.prompts], stats)

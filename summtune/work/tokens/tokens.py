@@ -28,6 +28,7 @@ from summtune.base.hashing import content_sha256, hash_of
 from summtune.base.numbers import counted
 from summtune.runs.events import Events
 from summtune.runs.records import Dialogue
+from summtune.runs.statistics import TextLosses
 from summtune.work.tokens.encoding import EncodedPrompt, PromptEncoder
 from summtune.work.tokens.lost_text import LostText
 from summtune.work.tokens.pairs import Pair
@@ -66,7 +67,7 @@ class Tokens:
         truncated: number of dialogues that do not fit.
         cut_targets: number of references that do not fit.
         exemplars: ids of the dialogues that are shown as solved examples, sorted.
-        lost: what the tokenizer loses of the texts, as `LostText.to_json` returns it.
+        lost: what the tokenizer loses of the texts.
     """
 
     def __init__(self, file: TokenFile) -> None:
@@ -75,7 +76,7 @@ class Tokens:
         self.truncated: int = file.notes["truncated"]
         self.cut_targets: int = file.notes["cut_targets"]
         self.exemplars: list[str] = file.notes["exemplars"]
-        self.lost: dict[str, Any] = file.notes["lost"]
+        self.lost = TextLosses.model_validate(file.notes["lost"], strict=False)
 
 
 def tokens_of(

@@ -20,7 +20,7 @@ from summtune.prompts.templates import template_text
 from summtune.runs import checkpoints
 from summtune.runs.events import Events
 from summtune.runs.run_directory import DATA_FILES, TOKENS
-from summtune.runs.statistics import TRAINING_FILE, Precision, TextLosses, Training
+from summtune.runs.statistics import TRAINING_FILE, Precision, Training
 from summtune.work.cpu.t5_on_cpu import kernels_of, quicken
 from summtune.work.generation.decoding import generation_config
 from summtune.work.models.adapters import add_adapter, train_quantized
@@ -158,9 +158,7 @@ def train(plan: TrainPlan, run_dir: Path, events: Events, stop: StopRequest, com
                 precision=precision,
                 unchanged_tensors=weights["unchanged_tensors"],
                 compared_tensors=weights["compared_tensors"],
-                lost_text={
-                    role: TextLosses.model_validate(each.lost, strict=False) for role, each in tokenized.items()
-                },
+                lost_text={role: each.lost for role, each in tokenized.items()},
                 warnings=tuple(text for role, each in tokenized.items() for text in loss_warnings(role, each.lost)),
             ).to_json(),
         )

@@ -5,7 +5,6 @@ from tiny_inputs import dialogues
 from summtune.generation.resuming import World
 from summtune.recipe.sections import Generation
 from summtune.runs.records import Dialogue
-from summtune.work.generation import local
 from summtune.work.generation.decoding import generate, generation_config
 from summtune.work.generation.local import LocalGenerator
 from summtune.work.models.loading import load_model
@@ -32,19 +31,6 @@ def generator(model, tokenizer):
         return LocalGenerator(model, tokenizer, config, **({"batch_size": 2, "seed": 42} | given))
 
     return make
-
-
-@pytest.fixture
-def batch_sizes(monkeypatch):
-    """The number of prompts of each batch that is generated."""
-    sizes = []
-
-    def counted(model, tokenizer, prompts, config):
-        sizes.append(len(prompts))
-        return generate(model, tokenizer, prompts, config)
-
-    monkeypatch.setattr(local, "generate", counted)
-    return sizes
 
 
 def test_every_prompt_gets_its_own_output(generator, prompts, model, tokenizer, batch_sizes):

@@ -7,27 +7,13 @@ from summtune.base.files import read_json, read_jsonl, write_jsonl
 from summtune.generation.distinct import key_of
 from summtune.plan.launch import Launch
 from summtune.runs.records import Dialogue
-from summtune.work.generation import local, prediction
-from summtune.work.generation.decoding import generate
+from summtune.work.generation import prediction
 from summtune.work.generation.prediction import predict
 from summtune.work.tokens.encoding import PromptEncoder
 
 
 @pytest.fixture
-def generated_batches(monkeypatch):
-    """The number of prompts of each batch that is generated."""
-    sizes = []
-
-    def counted(model, tokenizer, prompts, config):
-        sizes.append(len(prompts))
-        return generate(model, tokenizer, prompts, config)
-
-    monkeypatch.setattr(local, "generate", counted)
-    return sizes
-
-
-@pytest.fixture
-def prompted(prepare, generated_batches):
+def prompted(prepare, batch_sizes):
     keys = {"kind": "prompt", "datasets": None, "learning_rate": None, "num_epochs": None, "logging_steps": None}
     generation = {"max_new_tokens": 6, "batch_size": 2}
     return lambda **more: prepare(**(keys | {"test": 6, "generation": generation} | more))
@@ -37,7 +23,7 @@ def predictions_of(run):
     return list(read_jsonl(run.folder / "predictions.jsonl"))
 
 
-def test_predictions_are_written_in_the_order_of_the_test_dialogues(prompted, generated_batches):
+def test_predictions_are_written_in_the_order_of_the_test_dialogues(prompted, batch_sizes):
     run = prompted()
     predict(run.plan, run.folder, run.events("predict"))
     asked = list(read_jsonl(run.folder / "data" / "test.jsonl"))
@@ -45,7 +31,7 @@ def test_predictions_are_written_in_the_order_of_the_test_dialogues(prompted, ge
     assert [(row["id"], row["dialogue"], row["references"]) for row in rows] == [
         (row["id"], row["dialogue"], row["references"]) for row in asked
     ]
-    assert generated_batches == [2, 2, 2]
+    assert batch_sizes == [2, 2, 2]
     assert not (run.folder / "predictions.partial").exists()
     stats = read_json(run.folder / "prediction_stats.json")
     assert (stats["dialogues"], stats["unique_prompts"], stats["truncated"]) == (6, 6, 0)
@@ -53,7 +39,7 @@ def test_predictions_are_written_in_the_order_of_the_test_dialogues(prompted, ge
     assert all(0 < row["new_tokens"] <= 6 for row in rows)
 
 
-def test_a_killed_prediction_resumes_with_the_missing_batches(prompted, generated_batches):
+def test_a_killed_prediction_resumes_with_the_missing_batches(prompted, batch_sizes):
     whole = prompted(name="whole")
     predict(whole.plan, whole.folder, whole.events("predict"))
     run = prompted(name="killed")
@@ -67,9 +53,9 @@ def test_a_killed_prediction_resumes_with_the_missing_batches(prompted, generate
     keys = [key_of(encoded.ids) for encoded in encoder.encode(asked)]
     lines = "".join(json.dumps({"key": key} | kept) + "\n" for key in keys)
     (folder / "rank0.jsonl").write_text(lines + '{"key": "hal')
-    generated_batches.clear()
+    batch_sizes.clear()
     predict(run.plan, run.folder, run.events("predict"))
-    assert generated_batches == [2, 2]
+    assert batch_sizes == [2, 2]
     expected = {row["id"]: row["prediction"] for row in predictions_of(whole)} | {
         row["id"]: "as it was" for row in done
     }

@@ -2,19 +2,20 @@
 
 import pytest
 
+from summtune.runs.statistics import LossesOfTexts, LossTally, TextLosses
 from summtune.work.tokens.loss_warnings import loss_remarks, loss_warnings
 
 
 def tally(texts=1, tokens=0, characters=0, examples=(("a", "x"),)):
-    return {"texts": texts, "tokens": tokens, "characters": characters, "examples": list(examples)}
+    return LossTally(texts=texts, tokens=tokens, characters=characters, examples=tuple(examples))
 
 
 def lost(prompts=None, summaries=None, template="", texts=10, characters=1000):
-    return {
-        "template": template,
-        "prompts": {"texts": texts, "characters": characters, "lost": prompts or {}},
-        "summaries": {"texts": texts, "characters": characters, "lost": summaries or {}},
-    }
+    return TextLosses(
+        template=template,
+        prompts=LossesOfTexts(texts=texts, characters=characters, lost=prompts or {}),
+        summaries=LossesOfTexts(texts=texts, characters=characters, lost=summaries or {}),
+    )
 
 
 def test_no_losses_give_no_warning():

@@ -12,6 +12,7 @@ from summtune.base.errors import DataError
 from summtune.base.files import read_jsonl
 from summtune.runs.events import Events, events_file
 from summtune.runs.records import Dialogue
+from summtune.runs.statistics import LossTally
 from summtune.work.models.loading import load_tokenizer
 from summtune.work.tokens import tokens as tokens_module
 from summtune.work.tokens.encoding import PromptEncoder
@@ -101,19 +102,19 @@ def test_losses_are_stored_with_the_tokens(made, no_tokenizing):
     first = made.tokens()
     no_tokenizing()
     assert made.tokens().lost == first.lost
-    prompts, summaries = first.lost["prompts"], first.lost["summaries"]
-    assert prompts["lost"]["unknown"] == {"texts": 1, "tokens": 1, "characters": 2, "examples": [["lost", "客服"]]}
-    assert prompts["lost"]["control"]["examples"] == [["lost", "</s>"]]
-    assert (summaries["texts"], summaries["lost"]["unknown"]["texts"]) == (2 * len(made.asked), 1)
+    prompts, summaries = first.lost.prompts, first.lost.summaries
+    assert prompts.lost["unknown"] == LossTally(texts=1, tokens=1, characters=2, examples=(("lost", "客服"),))
+    assert prompts.lost["control"].examples == (("lost", "</s>"),)
+    assert (summaries.texts, summaries.lost["unknown"].texts) == (2 * len(made.asked), 1)
 
 
 def test_losses_of_references_are_counted_even_without_pairs(made):
     made.asked[0] = Dialogue("lost", "Anna: hi", ("客服", "fine"))
     write_rows(made.data, [one.to_json() for one in made.asked])
-    summaries = made.tokens(target_len=None).lost["summaries"]
-    assert summaries["texts"] == 2 * len(made.asked)
-    assert summaries["characters"] == sum(len(text) for one in made.asked for text in one.references)
-    assert summaries["lost"].keys() == {"unknown"}
+    summaries = made.tokens(target_len=None).lost.summaries
+    assert summaries.texts == 2 * len(made.asked)
+    assert summaries.characters == sum(len(text) for one in made.asked for text in one.references)
+    assert summaries.lost.keys() == {"unknown"}
 
 
 def test_a_typed_end_of_sequence_does_not_end_a_label_that_is_cut(made, tokenizer):
