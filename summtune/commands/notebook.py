@@ -161,6 +161,12 @@ def evaluate(
 
 def compare(runs: Sequence[AnyPath | Result] | Mapping[str, AnyPath | Result]) -> Comparison:
     """Compare finished runs; see `summtune.compare`."""
+    if isinstance(runs, (str, os.PathLike)):
+        raise InputError(
+            f"a comparison needs a list or a mapping of runs (got {os.fspath(runs)!r}); put them in a list"
+        )
+    if isinstance(runs, Mapping) and (wrong := [name for name in runs if not isinstance(name, str)]):
+        raise InputError(f"the name of a run must be text (got {wrong[0]!r:.60}); put it in quotes")
     named = runs.items() if isinstance(runs, Mapping) else [(None, each) for each in runs]
     directories = [(name, _run_dir(each)) for name, each in named]
     comparison = comparison_of(directories)

@@ -66,6 +66,7 @@ def generate_missing(
             if index not in done:
                 done.add(index)
                 append(asked.keys[index], output)
-                finished += world.size
-                progress(min(finished, total), total)
+                before, finished = finished, min(finished + world.size, total)
+                if finished > before:  # this rank may write more than its share
+                    progress(finished, total)
     world.wait()

@@ -136,10 +136,11 @@ def read_plan(run_dir: Path) -> Plan:
         return _PLAN.validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "all of it"
+        where = ".".join(map(str, first["loc"]))
+        found = f"{where}: {first['msg']}" if where else first["msg"]
         raise RunDirectoryError(
-            f"{path} is not a valid plan for this version of summtune (got {where}: {first['msg']}); restore it, or "
-            "choose another --output-dir"
+            f"{path} is not a valid plan for this version of summtune (got {found}); restore it, or run the "
+            "recipe again in another directory"
         ) from None
 
 

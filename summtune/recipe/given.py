@@ -67,6 +67,8 @@ def json_as_yaml(value: Any, name: str, indent: int | None = None) -> str:
 
 def _flat(keys: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in keys.items():
+        if not isinstance(key, str):
+            raise InputError(f"a key must be text (got {key!r:.60}); put it in quotes")
         if key in SECTIONS and isinstance(value, Mapping):
             yield from ((f"{key}.{inner}", each) for inner, each in _plain(value, key).items())
         else:

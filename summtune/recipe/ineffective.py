@@ -175,7 +175,8 @@ def no_effect(path: KeyPath, recipe: Recipe, wrong: Collection[str] = ()) -> NoE
     kinds = KINDS_OF[str(path[0])]
     if recipe.kind not in kinds:
         readers = " and ".join(f"`kind: {kind}`" for kind in kinds)
-        why = f"has no effect in `kind: {recipe.kind}` (only {readers} reads it); remove it"
+        verb = "reads" if len(kinds) == 1 else "read"
+        why = f"has no effect in `kind: {recipe.kind}` (only {readers} {verb} it); remove it"
         return NoEffect(why, ("kind",))
     match recipe:
         case PromptRecipe():

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from summtune.base.hints import hint, hint_or_list
+from summtune.base.numbers import counted
 from summtune.recipe.document import KeyPath
 from summtune.recipe.json_schema import recipe_schema
 from summtune.recipe.keys import KINDS_OF, RECIPES, Kind, Recipe, required_keys
@@ -205,8 +206,9 @@ def _describe(path: KeyPath, group: Sequence[ErrorDetails], kind: str) -> str:
             return f"{dotted} must be {words} {detail['ctx'][name]} (got {shown})"
         case "string_too_short" | "too_short":
             least = detail["ctx"]["min_length"]
-            unit = "item" if detail["type"] == "too_short" else "character"
-            return f"{dotted} must have at least {least} {unit}{'s' if least > 1 else ''} (got {shown})"
+            if detail["type"] == "too_short":
+                return f"{dotted} must have at least {counted(least, 'item')} (got {len(detail['input'])})"
+            return f"{dotted} must have at least {counted(least, 'character')} (got {shown})"
     if literals:
         known = [word.strip("'") for word in literals[0]["ctx"]["expected"].replace(" or ", ", ").split(", ")]
         choices = [*expected, " or ".join(filter(None, (", ".join(known[:-1]), known[-1])))]

@@ -100,6 +100,7 @@ def _run_entries(run: FinishedRun) -> list[tuple[str, str]]:
         ("Parameters", _with(numbers.count, stats.total_parameters)),
         ("Trainable parameters", _trained_parameters(run)),
         ("Training data", _sources(plan.data.train)),
+        ("Validation data", _sources(plan.data.validation)),
         ("Test data", _sources(plan.data.test)),
         ("Batch", ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in batch if value) or None),
         *_training_entries(run.facts.training),

@@ -43,6 +43,7 @@ class DataView(_View):
     """The dialogues that a run read."""
 
     train: RoleView | None = None
+    validation: RoleView | None = None
     test: RoleView | None = None
 
 
@@ -123,7 +124,7 @@ def read_plan_file(path: Path) -> bytes:
     if written is not None and written != FORMAT:
         raise RunDirectoryError(
             f"another version of summtune wrote this run directory (got format {written} in {path}, but this version "
-            f"reads format {FORMAT}); use that version, or choose another --output-dir"
+            f"reads format {FORMAT}); use that version, or run the recipe again in another directory"
         )
     return content
 

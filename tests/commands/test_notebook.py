@@ -126,6 +126,19 @@ def test_a_comparison_returns_its_systems_and_verdict(project, launches):
     assert (again.run_dir, again.report) == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("runs", "got"),
+    [
+        ("outputs", r"a list or a mapping of runs \(got 'outputs'\); put them in a list"),
+        (pathlib.Path("outputs"), r"a list or a mapping of runs \(got 'outputs'\); put them in a list"),
+        ({1: "outputs/a", "b": "outputs/b"}, r"name of a run must be text \(got 1\); put it in quotes"),
+    ],
+)
+def test_runs_that_are_not_a_list_or_named_by_text_are_refused(runs, got):
+    with pytest.raises(InputError, match=got):
+        summtune.compare(runs)
+
+
 def test_overrides_of_a_comparison_reach_its_recipes_and_displaced_keys_are_reported(project, launches, capsys):
     (project / "train.yaml").write_text((project / "train.yaml").read_text() + "num_epochs: 2\n")
     comparison = summtune.run("both.yaml", max_steps=1)

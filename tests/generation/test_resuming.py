@@ -78,6 +78,13 @@ def test_progress_counts_what_was_known_and_ends_at_the_total(tmp_path):
     assert counted == [(1, 3), (2, 3), (3, 3)]
 
 
+def test_a_rank_that_writes_all_outputs_reports_the_total_once(tmp_path):
+    counted = []
+    asked, world = DistinctPrompts.of(TEXTS), World(0, 2)
+    generate_missing(Shouting(), asked, tmp_path, lambda *numbers: counted.append(numbers), world)
+    assert counted == [(0, 3), (2, 3), (3, 3)]
+
+
 def test_ranks_share_the_work_and_return_when_all_have_written(tmp_path):
     asked, barrier = DistinctPrompts.of("abcdefg"), threading.Barrier(2, timeout=20)
     (tmp_path / "rank1.jsonl").write_text('{"key": "cut sh')

@@ -60,6 +60,12 @@ def test_keys_of_a_section_are_set_one_by_one(tmp_path, monkeypatch):
     ]
 
 
+@pytest.mark.parametrize("read", [settings_of, lambda keys: document_of(keys, "mine")])
+def test_a_key_that_is_not_text_is_refused(read):
+    with pytest.raises(InputError, match=r"a key must be text \(got 3\); put it in quotes"):
+        read({"seed": 7, 3: 4})
+
+
 def test_dotted_keys_of_a_mapping_are_those_of_a_section():
     keys = {"generation": {"num_beams": 4}, "generation.top_p": 0.5, "evaluation.use_stemmer": False}
     assert document_of(keys, "mine").value == {

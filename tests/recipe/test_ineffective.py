@@ -147,7 +147,7 @@ def test_keys_have_an_effect_together_with_the_keys_they_depend_on(given, change
     [
         (PROMPT, "learning_rate", 1e-4, "in `kind: prompt` (only `kind: train` reads it); remove it"),
         (TRAIN, "shots", 1, "in `kind: train` (only `kind: prompt` reads it); remove it"),
-        (COMPARE, "seed", 1, "in `kind: compare` (only `kind: prompt` and `kind: train` reads it); remove it"),
+        (COMPARE, "seed", 1, "in `kind: compare` (only `kind: prompt` and `kind: train` read it); remove it"),
         (TRAIN, "recipes", ["a", "b"], "in `kind: train` (only `kind: compare` reads it); remove it"),
         (PROMPT, "baseline", "a", "in `kind: prompt` (only `kind: compare` reads it); remove it"),
     ],

@@ -138,7 +138,7 @@ def test_one_mistake_is_reported_once_with_its_position(problems, line, message)
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ("evaluation: {metrics: []}", "evaluation.metrics must have at least 1 item (got a list)"),
+        ("evaluation: {metrics: []}", "evaluation.metrics must have at least 1 item (got 0)"),
         ("evaluation: {metrics: rouge1}", "evaluation.metrics must be a list (got 'rouge1')"),
         ("evaluation: {references: best}", "evaluation.references must be mean or max (got 'best')"),
     ],

@@ -12,10 +12,11 @@ def test_the_details_of_a_trained_run_include_data_batch_and_time(run_dir):
     run = change_plan(
         run_dir("lora", kind="train"),
         data={
+            "validation": {"dialogues": 40, "sources": [{"path": "val.csv"}]},
             "test": {
                 "dialogues": 200,
                 "sources": [{"path": "builtin/dialogues", "split": "test"}, {"path": "x.csv", "skipped_rows": 3}],
-            }
+            },
         },
         batch={"micro_batch_size": 8, "global_batch": 16},
     )
@@ -23,6 +24,7 @@ def test_the_details_of_a_trained_run_include_data_batch_and_time(run_dir):
     assert entries["Kind"] == "google/flan-t5-base, fine-tuned (lora)"
     assert entries["Trainable parameters"] == "3,538,944 (1.41 %)"
     assert entries["Test data"] == "builtin/dialogues (test), x.csv: 200 dialogues; empty rows skipped: 3"
+    assert entries["Validation data"] == "val.csv: 40 dialogues"
     assert entries["Batch"] == "micro batch size 8, global batch 16"
     assert entries["Training time"] == "12 min 05 s"
     assert "Training data" not in entries

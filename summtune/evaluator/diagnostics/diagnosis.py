@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
+from summtune.base.numbers import counted
 from summtune.base.writing import has_capitals, is_unspaced, word_count
 from summtune.evaluator.diagnostics import copying, language, quantities, repetition, speakers, unread
 from summtune.evaluator.diagnostics.checks import result, warnings
@@ -187,7 +188,9 @@ class _Texts:
             fits = (
                 1 / LENGTH_FACTOR <= ratio <= LENGTH_FACTOR or not text.strip()
             )  # empty outputs have a separate check
-            found["length"] = None if fits else f"{word_count(text)} words, {ratio:.2f} times the references'"
+            found["length"] = (
+                None if fits else f"{counted(word_count(text), 'word')}, {ratio:.2f} times the references'"
+            )
             found["language"] = language.other_language(
                 text, frozenset(said), others, checks.source.vocabulary if checks else frozenset()
             )

@@ -13,6 +13,7 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, PreTrainedToken
 
 from summtune.base.errors import DataError
 from summtune.base.files import write_json
+from summtune.base.numbers import counted
 from summtune.base.places import BUILTIN_MODELS
 from summtune.plan.plan import TrainPlan
 from summtune.prompts.templates import template_text
@@ -134,6 +135,9 @@ def train(plan: TrainPlan, run_dir: Path, events: Events, stop: StopRequest, com
     trainer.add_callback(SavingTrial(trainer, run_dir))
     stop.hold()
     trainer.train(resume_from_checkpoint=str(start.checkpoint) if start else None)
+    if patience is not None and trainer.state.global_step < trainer.state.max_steps:
+        lacking = f"no better validation loss in {counted(patience, 'evaluation')}"
+        events.say(f"stopped early at step {trainer.state.global_step} of {trainer.state.max_steps}: {lacking}")
     save_model(trainer, run_dir)
     if trainer.is_world_process_zero():
         weights = unchanged_weights(run_dir / "model", Path(plan.model.folder))

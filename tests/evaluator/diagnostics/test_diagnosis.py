@@ -109,6 +109,7 @@ def test_references_that_rouge_cannot_read_give_a_warning():
         ("names", "Then Karen and Karen lend Tom 20 dollars.", "Karen"),
         ("numbers", "Tom lends #Person1# 25 dollars.", "25"),
         ("length", "Tom lends.", "2 words, 0.31 times the references'"),
+        ("length", "Tom.", "1 word, 0.15 times the references'"),
         ("language", "Он хочет", "Cyrillic letters, not Latin"),
     ],
 )

@@ -186,6 +186,7 @@ def test_training_stops_early_and_keeps_the_best_model(trained):
     evaluated = eval_rows(run)
     best = min(evaluated, key=evaluated.get)
     assert run.training["steps"] == best + 1 < 40
+    assert f"stopped early at step {best + 1} of 40: no better validation loss in 1 evaluation" in run.texts("message")
     assert run.training["best_step"] == best
     assert run.training["eval_loss"] == evaluated[best]
     until_best = trained(name="until_best", max_steps=best, learning_rate=0.2, **keys)
