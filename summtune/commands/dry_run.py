@@ -93,7 +93,7 @@ def _batch_text(draft: TrainDraft) -> str:
     recipe, processes = draft.recipe, draft.train.processes
     text = (
         f"global batch {global_batch(recipe, processes):,} = {recipe.micro_batch_size:,} micro × "
-        f"{recipe.gradient_accumulation_steps:,} accumulation × {processes:,} processes"
+        f"{recipe.gradient_accumulation_steps:,} accumulation × {processes:,} process{'es' if processes > 1 else ''}"
     )
     pairs = count_pairs(recipe)
     if pairs is None:

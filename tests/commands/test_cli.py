@@ -39,7 +39,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(summtune, project, everyth
     done = summtune("run", "both.yaml", "--dry-run", "--output-dir", "out", cwd=project)
     assert (done.returncode, done.stderr) == (0, "")
     assert "systems  prompt, train" in done.stdout
-    assert "global batch 8 = 8 micro × 1 accumulation × 1 processes; 12 pairs" in done.stdout
+    assert "global batch 8 = 8 micro × 1 accumulation × 1 process; 12 pairs" in done.stdout
     assert done.stdout.count("start.py summtune.work.process.launch --config_file") == 2
     assert everything_in(project) == before
 
