@@ -26,6 +26,7 @@ from playwright.sync_api import Browser, sync_playwright
 from summtune.base.files import write_json, write_jsonl
 from summtune.report import write_compare_report
 from summtune.runs.records import Prediction
+from summtune.runs.run_plan import FORMAT
 
 METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 PROTOCOL = {
@@ -106,7 +107,9 @@ def write_run(folder: Path, talks: list[Any], text: Any, chance: random.Random, 
     found: dict[str, Any] = {"checks": {}, "means": {}, "notes": [], "warnings": []}
     write_json(folder / "metrics.json", written | {"per_example": "per_example.jsonl", "diagnostics": found})
     write_json(folder / "prediction_stats.json", COUNTS)
-    write_json(folder / "plan.json", {"name": folder.name, "kind": "prompt", "versions": {}, "recipe": {}})
+    write_json(
+        folder / "plan.json", {"format": FORMAT, "name": folder.name, "kind": "prompt", "versions": {}, "recipe": {}}
+    )
     return {"name": f"System {number}", "run_dir": str(folder), "kind": "prompt", "cost": UNKNOWN} | COUNTS | scored
 
 

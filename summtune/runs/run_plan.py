@@ -120,20 +120,14 @@ def read_plan_file(path: Path) -> bytes:
     """
     check_regular(path)
     content = path.read_bytes()
-    written = _format(content)
-    if written is not None and written != FORMAT:
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        return content  # the reader of the model reports it
+    written = value.get("format") if isinstance(value, dict) else FORMAT
+    if type(written) is not int or written != FORMAT:
         raise RunDirectoryError(
-            f"another version of summtune wrote this run directory (got format {written} in {path}, but this version "
-            f"reads format {FORMAT}); use that version, or run the recipe again in another directory"
+            f"another version of summtune wrote this run directory (got format {written!r:.40} in {path}, but this "
+            f"version reads format {FORMAT}); use that version, or run the recipe again in another directory"
         )
     return content
-
-
-def _format(text: bytes) -> int | None:
-    """Return the format that a ``plan.json`` names; None if it does not name one."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    number = value.get("format") if isinstance(value, dict) else None
-    return number if type(number) is int else None

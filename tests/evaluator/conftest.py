@@ -23,7 +23,7 @@ def finished(tmp_path):
         ]
         write_evaluation(folder, evaluate(rows, EvaluationSettings(**({"bootstrap_samples": 300} | settings))))
         write_jsonl(folder / "predictions.jsonl", (row.to_json() for row in rows))
-        write_json(folder / "plan.json", {"name": name, "kind": kind, "recipe": {}})
+        write_json(folder / "plan.json", {"format": 2, "name": name, "kind": kind, "recipe": {}})
         trained = 10 if kind == "train" else 0
         write_json(folder / "prediction_stats.json", prediction_stats(trainable_parameters=trained).to_json())
         if kind == "train":

@@ -31,7 +31,7 @@ def test_a_run_without_a_name_is_named_after_its_directory(finished, tmp_path):
 
 def test_external_outputs_have_no_known_cost(finished, tmp_path):
     finished("theirs", GOOD)
-    write_json(tmp_path / "theirs" / "plan.json", {"name": "Their system", "kind": "scored", "recipe": {}})
+    write_json(tmp_path / "theirs" / "plan.json", {"format": 2, "name": "Their system", "kind": "scored", "recipe": {}})
     stats = prediction_stats(trainable_parameters=None, total_parameters=None)
     write_json(tmp_path / "theirs" / "prediction_stats.json", stats.to_json())
     system = read_system(None, tmp_path / "theirs")
@@ -48,6 +48,6 @@ def test_scores_are_kept_by_metric_and_outputs_by_id(finished):
 
 
 def test_a_comparison_is_refused_as_a_system(tmp_path):
-    write_json(tmp_path / "plan.json", {"kind": "compare", "name": "c", "recipe": {}})
+    write_json(tmp_path / "plan.json", {"format": 2, "kind": "compare", "name": "c", "recipe": {}})
     with pytest.raises(RunDirectoryError, match=r"holds a comparison \(got a plan of kind compare\); name prompt or"):
         read_system("x", tmp_path)

@@ -12,6 +12,7 @@ from summtune.evaluator.evaluation import evaluate, write_evaluation
 from summtune.evaluator.systems import read_system
 from summtune.recipe.sections import EvaluationSettings
 from summtune.runs.records import Prediction
+from summtune.runs.run_plan import FORMAT
 
 DIALOGUE = "#Person1#: Shall we meet on {day}?\n#Person2#: Fine, at noon then."
 PROMPTED = {"kind": "prompt", "base_model": "google/flan-t5-base", "prompt_template": "Summarize.\n{dialogue}"}
@@ -62,7 +63,7 @@ def run_dir(tmp_path):
         )
         write_json(folder / "prediction_stats.json", stats.to_json())
         plan = {"name": name, "kind": kind, "versions": {"torch": "2.13.0"}, "identity": "3fa9c1d2", "batch": {}}
-        plan["model"] = {"family": "encoder_decoder"}
+        plan |= {"format": FORMAT, "model": {"family": "encoder_decoder"}}
         recipe = TRAINED if kind == "train" else PROMPTED
         write_json(folder / "plan.json", plan | {"recipe": recipe, "git_commit": "e1856dc"})
         given = f"# <what a person wrote>\nkind: {kind}\nbase_model: google/flan-t5-base\n"

@@ -55,7 +55,13 @@ def test_only_a_comparison_with_a_recipe_has_details(compare_dir):
     assert comparison_details(read_comparison(folder)) is None
     write_json(
         folder / "plan.json",
-        {"name": "story", "kind": "compare", "recipe": {"kind": "compare"}, "versions": {"torch": "2.13.0"}},
+        {
+            "format": 2,
+            "name": "story",
+            "kind": "compare",
+            "recipe": {"kind": "compare"},
+            "versions": {"torch": "2.13.0"},
+        },
     )
     (folder / "recipe.yaml").write_text("kind: compare\n", encoding="utf-8")
     details = comparison_details(read_comparison(folder))

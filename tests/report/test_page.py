@@ -146,7 +146,7 @@ def test_the_page_of_external_predictions_shows_what_is_known(run_dir):
     folder = run_dir("theirs")
     unknown = dict.fromkeys(("prompt_tokens", "new_tokens", "truncated", "hit_length_cap")) | {"dialogue": ""}
     write_jsonl(folder / "predictions.jsonl", [row | unknown for row in read_jsonl(folder / "predictions.jsonl")])
-    plan = {"kind": "scored", "name": "theirs", "identity": "3fa9", "versions": {"summtune": "0.1.0"}}
+    plan = {"format": 2, "kind": "scored", "name": "theirs", "identity": "3fa9", "versions": {"summtune": "0.1.0"}}
     write_json(folder / "plan.json", plan | {"recipe": {"predictions": "theirs.csv", "references": None}})
     stats = prediction_stats(trainable_parameters=None, total_parameters=None)
     write_json(folder / "prediction_stats.json", stats.to_json())

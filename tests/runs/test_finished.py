@@ -105,7 +105,7 @@ def test_a_damaged_line_is_named(run_dir):
 
 def test_a_comparison_is_refused_as_a_single_run(compare_dir):
     folder = compare_dir()
-    write_json(folder / "plan.json", {"kind": "compare", "name": "c", "recipe": {}})
+    write_json(folder / "plan.json", {"format": 2, "kind": "compare", "name": "c", "recipe": {}})
     with pytest.raises(RunDirectoryError, match="holds a comparison"):
         read_run(folder)
 

@@ -32,11 +32,11 @@ def test_a_plan_without_a_name_is_refused():
         PlanView.model_validate({"kind": "prompt", "name": "", "recipe": {}})
 
 
-@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("number", [1, 3, None, True, "x"])
 def test_a_plan_of_another_format_is_refused_with_advice(tmp_path, number):
     write_json(tmp_path / "plan.json", {"kind": "prompt", "name": "a", "recipe": {}, "format": number})
     with pytest.raises(
         RunDirectoryError,
-        match=rf"got format {number} in .* reads format 2\); use that version, or run the recipe again",
+        match=rf"got format {number!r} in .* reads format 2\); use that version, or run the recipe again",
     ):
         read_plan_view(tmp_path / "plan.json")
