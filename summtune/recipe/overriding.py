@@ -173,7 +173,9 @@ def _origin(cause: KeyPath, settings: Sequence[Setting]) -> str:
     """Return the origin of the setting of a key, or of one below or above it."""
     keys = {key_path(setting.key): setting.origin for setting in settings}
     origins = [keys[key] for key in keys if key[: len(cause)] == cause or cause[: len(key)] == key]
-    return origins[0] if origins else settings[0].origin
+    # A key that nobody set, such as shots, decides only after the kind was changed.
+    kinds = [setting.origin for setting in settings if setting.key == "kind"]
+    return next(iter((*origins, *kinds)), settings[0].origin)
 
 
 def _is_read(document: Document, setting: Setting, rank: Rank) -> bool:

@@ -193,3 +193,8 @@ def test_the_document_that_is_given_stays_as_it_is(tmp_path):
 def test_what_is_not_an_assignment_is_refused(assignment):
     with pytest.raises(InputError, match=r"--set takes key=value \(got"):
         Setting.parse(assignment)
+
+
+def test_another_kind_is_named_as_the_cause_among_several_assignments(load):
+    loaded = load(TRAIN, "base_model=builtin/flan-t5-nano", "kind=prompt")
+    assert loaded.document.displaced[0] == "--set kind=prompt displaces datasets of a.yaml:3"
