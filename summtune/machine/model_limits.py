@@ -83,6 +83,8 @@ def config_of(folder: Path) -> dict[str, Any]:
 def wrong_family(folder: Path) -> str | None:
     """Return the message for a model of a family that summtune does not know; None for the others."""
     config = config_of(folder)
+    if not config and (folder / "config.json").is_file():
+        return f"config.json is not a JSON object with keys (got {folder / 'config.json'}); copy the model again"
     return no_family(config, folder / "config.json") if family_of(config) is None else None
 
 

@@ -6,7 +6,7 @@ import pytest
 from made_up_recipes import prompt_recipe, train_recipe
 
 from summtune.base.errors import RecipeError
-from summtune.machine.model_limits import facts_of, lengths_within, misfits
+from summtune.machine.model_limits import facts_of, lengths_within, misfits, wrong_family
 from summtune.plan.checking import check
 
 BART = {"model_type": "bart", "vocab_size": 50, "max_position_embeddings": 128, "decoder_start_token_id": 2}
@@ -120,3 +120,9 @@ def test_files_that_are_not_json_objects_are_ignored(tmp_path):
 def test_default_lengths_are_lowered_to_the_models_positions(tmp_path):
     assert lengths_within(facts_of(write(tmp_path / "small", BART)), 512, 64) == (128, 64)
     assert lengths_within(facts_of(write(tmp_path / "any", {"model_type": "t5"})), 512, 64) == (512, 64)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "", "{}"])
+def test_a_config_that_is_not_an_object_is_reported_as_such(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    assert wrong_family(tmp_path).startswith(f"config.json is not a JSON object with keys (got {tmp_path}")
