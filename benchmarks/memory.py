@@ -100,7 +100,7 @@ def measured_worker(arguments: list[str]) -> int:
         result = {"peak_bytes": peak, "peak_bytes_of_the_start": before, "largest_at_the_peak": largest}
         (Path(arguments[0]) / f"memory.rank{rank}.json").write_text(json.dumps(result))
 
-    Recorder.on_step_end = on_step_end  # type: ignore[method-assign]
+    Recorder.on_step_end = on_step_end  # type: ignore[method-assign]  # what is measured
     training.train = measured_train
     return worker.main(arguments, StopRequest())
 
