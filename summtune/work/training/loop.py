@@ -154,7 +154,7 @@ class Training:
 
     def _divide_data(self, end: int, family: ModelFamily) -> None:
         """Divide the pairs into global batches, the same on every layout, and count the optimizer steps."""
-        size, at_once = plan.batch.global_batch, self.recipe.micro_batch_size * self.ranks
+        size, at_once = self.plan.batch.global_batch, self.recipe.micro_batch_size * self.ranks
         self.train_set = Pairs(self.examples["train"].pairs, size, end, family.example)
         held_out = self.examples.get("validation")
         self.eval_set = Pairs(held_out.pairs, at_once, end, family.example) if held_out else None
@@ -162,7 +162,9 @@ class Training:
         self.steps = self.recipe.max_steps or math.ceil(self.recipe.num_epochs * self.batches.steps_per_epoch)
         every = self.recipe.eval_steps
         if every is not None and every > self.steps:
-            events.warn(f"eval_steps {every} is never reached in {self.steps} steps, so no best checkpoint is chosen")
+            self.events.warn(
+                f"eval_steps {every} is never reached in {self.steps} steps, so no best checkpoint is chosen"
+            )
 
     def run(self) -> None:
         """Train until the last step, the end of patience, or a request to stop.
