@@ -51,8 +51,7 @@ def measured_worker(arguments: list[str]) -> int:
     from torch.profiler import ProfilerActivity, profile
 
     from summtune import worker
-    from summtune.work.cpu import t5_on_cpu
-    from summtune.work.models import loading
+    from summtune.work.models import loading, on_cpu
     from summtune.work.process.stopping import StopRequest
     from summtune.work.training.trainer import Recorder
 
@@ -70,7 +69,7 @@ def measured_worker(arguments: list[str]) -> int:
 
     # Before the stage imports them.
     loading.load_model = load_here
-    t5_on_cpu.quicken = leave
+    on_cpu.quicken = leave
     from summtune.work.training import stage as training
 
     marks: list[int] = []

@@ -12,9 +12,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, EncoderDeco
 from transformers.masking_utils import eager_mask
 from transformers.models.t5 import modeling_t5 as t5
 
-from summtune.work.cpu import compiled_passes
+from summtune.work.cpu import compiled_passes, library
 from summtune.work.cpu import kernels as cpu_kernels
-from summtune.work.cpu.passes import lengths_of
 
 _NAME = "summtune_cpu"
 _TOKENS_AT_ONCE = 1536  # of the encoder without training: their activations fit a core's cache
@@ -23,11 +22,17 @@ _TOKENS_AT_ONCE = 1536  # of the encoder without training: their activations fit
 def quicken(model: PreTrainedModel, say: Callable[[str], None]) -> None:
     """Give a T5 model on a CPU faster forward and backward passes; other models are not changed.
 
+    Without compiled passes, or with weights of a type that they do not take, a T5 is not changed either.
+
     Args:
         model: as transformers loads it, before an adapter is added or after it is merged.
         say: receives the reason if nothing can be compiled.
     """
-    if model.config.model_type != "t5":
+    if model.config.model_type != "t5" or not compiled_passes.can_take(model.dtype):
+        return
+    reason = library.why_not()
+    if reason is not None:
+        say(f"T5 uses transformers' own modules, which are slower on a CPU than compiled passes (got {reason})")
         return
     AttentionInterface.register(_NAME, _attention)
     AttentionMaskInterface.register(_NAME, eager_mask)
@@ -45,16 +50,6 @@ def quicken(model: PreTrainedModel, say: Callable[[str], None]) -> None:
             module.dropout = _ResidualDropout(module.dropout.p, model.dtype).train(module.training)
     model.register_forward_pre_hook(_look_up_once, with_kwargs=True)
     model.get_decoder().register_forward_hook(_arrange_cache)
-    reason = compiled_passes.why_not()
-    if reason is not None:
-        say(f"T5 uses torch's own operations, which are slower than compiled ones (got {reason})")
-
-
-def kernels_of(model: Any) -> str | None:
-    """Return the kernels of a model that `quicken` changed, "compiled" or "torch's own"; None for any other model."""
-    if getattr(model.config, "_attn_implementation", None) != _NAME:
-        return None
-    return "torch's own" if compiled_passes.why_not() else "compiled"
 
 
 def encode_in_parts(model: PreTrainedModel) -> None:
@@ -146,7 +141,7 @@ def _encode(
         return t5.T5Stack.forward(self, input_ids=input_ids, attention_mask=attention_mask, **kwargs)
     assert input_ids is not None
     assert attention_mask is not None
-    lengths = lengths_of(attention_mask != 0)
+    lengths = _lengths_of(attention_mask != 0)
     states: torch.Tensor | None = None
     for start, end in _parts(lengths, _TOKENS_AT_ONCE):
         longest = max(lengths[start:end])
@@ -157,6 +152,13 @@ def _encode(
             states = part.new_zeros(*input_ids.shape, part.shape[-1])
         states[rows] = part
     return type(output)(last_hidden_state=states)
+
+
+def _lengths_of(seen: torch.Tensor) -> list[int]:
+    """Return the length up to the last visible token, at least 1, for each row of a boolean (rows, tokens)."""
+    ends = (seen * torch.arange(1, seen.shape[1] + 1)).amax(1).clamp(min=1)
+    result: list[int] = ends.tolist()
+    return result
 
 
 def _parts(lengths: list[int], tokens: int) -> Iterator[tuple[int, int]]:
@@ -192,7 +194,7 @@ def _attention(
     # Products of views are slow: 3 ms instead of 0.3 for 32 queries of one token each.
     query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
     if query.shape[2] == 1 and not dropout and not torch.is_grad_enabled():
-        result = cpu_kernels.decode_attention(query, key, value, position_bias, attention_mask)
+        result = compiled_passes.decode_attention(query, key, value, position_bias, attention_mask)
     else:
         result = cpu_kernels.attention(query, key, value, position_bias, attention_mask, dropout)
     return result.transpose(1, 2).contiguous(), None

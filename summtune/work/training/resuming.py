@@ -46,30 +46,23 @@ class Start:
         return checkpoints.step_of(self.checkpoint)
 
 
-def layout_of(launch: Launch, precision: str, kernels: str | None) -> dict[str, Any]:
+def layout_of(launch: Launch, precision: str) -> dict[str, Any]:
     """Return what manifests record about the processes that write a checkpoint.
 
     Args:
         launch: of the training.
         precision: bf16 or fp32.
-        kernels: of a T5 on a CPU (`t5_on_cpu.kernels_of`); None otherwise.
     """
-    return {
-        "processes": launch.processes,
-        "zero_stage": launch.zero_stage,
-        "precision": precision,
-        "kernels": kernels,
-    }
+    return {"processes": launch.processes, "zero_stage": launch.zero_stage, "precision": precision}
 
 
-def resume_point(run_dir: Path, launch: Launch, precision: str, kernels: str | None, events: Events) -> Start | None:
+def resume_point(run_dir: Path, launch: Launch, precision: str, events: Events) -> Start | None:
     """Return the state to resume from, None to start from scratch; the first rank decides for all.
 
     Args:
         run_dir: of the run.
         launch: of the training.
         precision: bf16 or fp32.
-        kernels: as in `layout_of`.
         events: to the command that waits.
 
     Raises:
@@ -78,7 +71,7 @@ def resume_point(run_dir: Path, launch: Launch, precision: str, kernels: str | N
     several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
     answer: list[Any] = [None, None]
     if not several or torch.distributed.get_rank() == 0:
-        answer = list(_look(run_dir, layout_of(launch, precision, kernels), launch.distribution == "deepspeed", events))
+        answer = list(_look(run_dir, layout_of(launch, precision), launch.distribution == "deepspeed", events))
     if several:
         torch.distributed.broadcast_object_list(answer, src=0)
     start, refusal = answer
@@ -112,12 +105,6 @@ def _look(run_dir: Path, layout: dict[str, Any], deepspeed: bool, events: Events
             f"{found.name} was written in {precision}, but this device computes in {layout['precision']}: the numbers "
             "differ from here on; set `bf16: true` or false for the same precision on every machine"
         )
-    kernels = written.get("kernels")
-    if kernels and layout["kernels"] and kernels != layout["kernels"]:
-        events.warn(
-            f"{found.name} was written with {kernels} kernels, but this machine has {layout['kernels']} ones: the "
-            "numbers differ from here on, including dropout"
-        )
     kept = read_json(found / RESUME_FILE) if (found / RESUME_FILE).is_file() else {}
     losses, logged_step = tuple(kept.get("losses", ())), kept.get("since_step", checkpoints.step_of(found))
     spent = [kept.get(key, 0) for key in ("seconds", "device_seconds", "peak_memory_bytes")]
@@ -142,8 +129,7 @@ def _best(found: Path, events: Events) -> Path | None:
 
 def _refusal(found: Path, written: dict[str, Any], layout: dict[str, Any], deepspeed: bool) -> str | None:
     """Return why the checkpoint cannot be used on these processes; None if it can."""
-    state = {key: value for key, value in layout.items() if key != "kernels"}
-    changed = [f"{key} {written[key]} → {value}" for key, value in state.items() if written.get(key, value) != value]
+    changed = [f"{key} {written[key]} → {value}" for key, value in layout.items() if written.get(key, value) != value]
     whole = (found / _WHOLE_OPTIMIZER).is_file()
     if not deepspeed and whole:
         return None

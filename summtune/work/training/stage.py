@@ -21,7 +21,6 @@ from summtune.runs import checkpoints
 from summtune.runs.events import Events
 from summtune.runs.run_directory import DATA_FILES, TOKENS
 from summtune.runs.statistics import TRAINING_FILE, Precision, Training
-from summtune.work.cpu.t5_on_cpu import kernels_of, quicken
 from summtune.work.generation.decoding import generation_config
 from summtune.work.models.adapters import add_adapter, train_quantized
 from summtune.work.models.changed_weights import unchanged_weights
@@ -34,6 +33,7 @@ from summtune.work.models.loading import (
     load_tokenizer,
 )
 from summtune.work.models.model_check import check_model
+from summtune.work.models.on_cpu import quicken
 from summtune.work.models.saved_model import freeze_computed, save_model
 from summtune.work.process import operators
 from summtune.work.process.peak_memory import peak_memory_bytes
@@ -97,7 +97,7 @@ def train(plan: TrainPlan, run_dir: Path, events: Events, stop: StopRequest, com
     train_set = Pairs(training_pairs, plan.batch.global_batch, needs.end, family.example)
     eval_set = _evaluated(tokenized, arguments, needs.end, family)
     sampler = GlobalBatchSampler(train_set, plan.batch.global_batch, recipe.seed, recipe.group_by_length)
-    start = resume_point(run_dir, launch, precision, kernels_of(model), events)
+    start = resume_point(run_dir, launch, precision, events)
 
     def spent() -> dict[str, Any]:
         now = time.perf_counter() - started
@@ -118,7 +118,7 @@ def train(plan: TrainPlan, run_dir: Path, events: Events, stop: StopRequest, com
         sampler=sampler,
         guard=StepGuard(stop, company.group if company else None),
         aliases=aliases,
-        layout=layout_of(launch, precision, kernels_of(model)),
+        layout=layout_of(launch, precision),
         keep_checkpoints=recipe.save_total_limit,
         evaluation_tokens=eval_set.target_tokens if eval_set else 0,
         start=start,
@@ -181,7 +181,7 @@ def _model(plan: TrainPlan, device: str, bf16: bool, events: Events) -> tuple[Pr
     dtype = torch.bfloat16 if plan.adapter is not None and bf16 else torch.float32
     model: PreTrainedModel | PeftModel = load_model(Path(plan.model.folder), dtype, plan.quantization)
     if device == "cpu" and not recipe.torch_compile:
-        quicken(model, events.say)
+        quicken(model, "training", events.say)
     # The settings of the predict stage are saved with the model; generation settings of the base are not.
     model.generation_config = generation_config(model, plan.recipe.generation)
     freeze_computed(model)

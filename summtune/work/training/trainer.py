@@ -26,7 +26,6 @@ from summtune.base.files import write_json
 from summtune.runs import checkpoints
 from summtune.runs.events import Events
 from summtune.runs.statistics import TrainLogRow
-from summtune.work.cpu import kernels as cpu_kernels
 from summtune.work.models.loading import without_aliases
 from summtune.work.process.peak_memory import peak_memory_bytes
 from summtune.work.process.stopping import Stopped
@@ -45,10 +44,9 @@ def summed_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Te
         logits: (batch, target, vocabulary), or (target tokens, vocabulary) with `TargetTokens`.
         labels: (batch, target), -100 for positions without a target token.
     """
-    if logits.ndim == 2:
-        return cpu_kernels.summed_cross_entropy(logits, labels[labels != IGNORED])
+    labels = labels[labels != IGNORED] if logits.ndim == 2 else labels.view(-1)
     return functional.cross_entropy(
-        logits.float().view(-1, logits.shape[-1]), labels.view(-1), ignore_index=IGNORED, reduction="sum"
+        logits.float().view(-1, logits.shape[-1]), labels, ignore_index=IGNORED, reduction="sum"
     )
 
 

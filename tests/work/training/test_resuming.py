@@ -27,19 +27,19 @@ def run_dir(tmp_path):
     return tmp_path
 
 
-def write(run_dir, step, written_on, best=None, precision="fp32", kernels=None):
+def write(run_dir, step, written_on, best=None, precision="fp32"):
     path = run_dir / "checkpoints" / f"checkpoint-{step}"
     path.mkdir(parents=True)
     (path / "model.safetensors").write_bytes(b"weights")
     (path / "trainer_state.json").write_text(json.dumps({"best_model_checkpoint": best}))
     (path / ("optimizer.pt" if written_on.distribution != "deepspeed" else "zero_pp_rank_0.pt")).write_bytes(b"moments")
-    write_manifest(path, layout_of(written_on, precision, kernels))
+    write_manifest(path, layout_of(written_on, precision))
     return path
 
 
-def resume(run_dir, now, kernels=None):
+def resume(run_dir, now):
     """Return the checkpoint from which the training resumes, and the texts of the events."""
-    start = resume_point(run_dir, now, "fp32", kernels, Events(run_dir, "train", 0))
+    start = resume_point(run_dir, now, "fp32", Events(run_dir, "train", 0))
     path = events_file(run_dir)
     return start.checkpoint if start else None, [row["text"] for row in read_jsonl(path)] if path.exists() else []
 
@@ -103,22 +103,8 @@ def test_another_precision_is_a_warning_or_refused_under_zero(run_dir):
         resume(run_dir, launch(2, 2))
 
 
-@pytest.mark.parametrize("layout", [launch(), launch(2, 2)])
-def test_other_cpu_kernels_are_a_warning(run_dir, layout):
-    path = write(run_dir, 5, layout, kernels="compiled")
-    found, said = resume(run_dir, layout, "torch's own")
-    assert found == path
-    assert said[1].startswith("checkpoint-5 was written with compiled kernels, but this machine has torch's own ones")
-
-
-@pytest.mark.parametrize(("before", "now"), [("compiled", None), (None, "compiled"), ("compiled", "compiled")])
-def test_the_same_kernels_or_another_device_give_no_warning(run_dir, before, now):
-    path = write(run_dir, 5, launch(), kernels=before)
-    assert resume(run_dir, launch(), now) == (path, ["resuming from checkpoint-5"])
-
-
 def start(run_dir):
-    return resume_point(run_dir, launch(), "fp32", None, Events(run_dir, "train", 0))
+    return resume_point(run_dir, launch(), "fp32", Events(run_dir, "train", 0))
 
 
 def test_the_best_checkpoint_is_found_after_the_run_was_moved(run_dir):
