@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AttentionInterface, AttentionMaskInterface, EncoderDecoderCache, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 from transformers.models.t5 import modeling_t5 as t5
 
@@ -49,7 +49,6 @@ def quicken(model: PreTrainedModel, say: Callable[[str], None]) -> None:
             # Its result is added to the residual stream, which has the type of the weights.
             module.dropout = _ResidualDropout(module.dropout.p, model.dtype).train(module.training)
     model.register_forward_pre_hook(_look_up_once, with_kwargs=True)
-    model.get_decoder().register_forward_hook(_arrange_cache)
 
 
 def encode_in_parts(model: PreTrainedModel) -> None:
@@ -170,15 +169,6 @@ def _parts(lengths: list[int], tokens: int) -> Iterator[tuple[int, int]]:
             yield start, place
             start, longest = place, length
     yield start, len(lengths)
-
-
-def _arrange_cache(_decoder: nn.Module, _arguments: Any, output: Any) -> None:
-    """Store keys and values of the dialogue as products want them; every new token is multiplied with all of them."""
-    cache = output.past_key_values
-    if isinstance(cache, EncoderDecoderCache):
-        for layer in cache.cross_attention_cache.layers:
-            if layer.is_initialized:
-                layer.keys, layer.values = layer.keys.contiguous(), layer.values.contiguous()
 
 
 def _attention(
