@@ -48,7 +48,6 @@ def quicken(model: PreTrainedModel, say: Callable[[str], None]) -> None:
         elif isinstance(module, (t5.T5LayerFF, t5.T5LayerSelfAttention, t5.T5LayerCrossAttention, t5.T5Stack)):
             # Its result is added to the residual stream, which has the type of the weights.
             module.dropout = _ResidualDropout(module.dropout.p, model.dtype).train(module.training)
-    model.register_forward_pre_hook(_look_up_once, with_kwargs=True)
 
 
 def encode_in_parts(model: PreTrainedModel) -> None:
@@ -59,25 +58,6 @@ def encode_in_parts(model: PreTrainedModel) -> None:
     if model.config.model_type == "t5":
         encoder = model.get_encoder()
         encoder.forward = MethodType(_encode, encoder)
-
-
-def _look_up_once(
-    model: Any, arguments: tuple[Any, ...], named: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Embed prompts and targets together: each lookup has a gradient of the size of the vocabulary."""
-    embedding = model.get_encoder().embed_tokens
-    prompts, targets = named.get("input_ids"), named.get("decoder_input_ids")
-    if not model.training or not embedding.weight.requires_grad or prompts is None or targets is None:
-        return None
-    embedded = embedding(torch.cat([prompts.flatten(), targets.flatten()]))
-    of_prompts, of_targets = embedded.split([prompts.numel(), targets.numel()])
-    changed = {
-        "input_ids": None,
-        "inputs_embeds": of_prompts.view(*prompts.shape, -1),
-        "decoder_input_ids": None,
-        "decoder_inputs_embeds": of_targets.view(*targets.shape, -1),
-    }
-    return arguments, named | changed
 
 
 class _ResidualDropout(nn.Dropout):
