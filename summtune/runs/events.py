@@ -9,7 +9,10 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+Part = Literal["checkpoint", "evaluation", "generation"]
+"""What a worker reports the duration of."""
 
 
 class Events:
@@ -41,6 +44,10 @@ class Events:
     def warn(self, text: str) -> None:
         """Report something that the user should act on."""
         self._emit("warning", text=text)
+
+    def took(self, what: Part, seconds: float) -> None:
+        """Report how long a part of the stage took, for the forecast of a smoke run."""
+        self._emit("took", what=what, seconds=round(seconds, 3))
 
     def error(self, text: str, expected: bool) -> None:
         """Report why this rank ends; ``expected`` errors have a message written for the user."""

@@ -116,13 +116,14 @@ def train(plan: TrainPlan, run_dir: Path, events: Events, stop: StopRequest, com
     early_stopping = [] if patience is None else [EarlyStoppingCallback(early_stopping_patience=patience)]
     trainer = LayoutInvariantTrainer(
         sampler=sampler,
-        guard=StepGuard(stop, company.group if company else None),
+        guard=StepGuard(stop, company.group if company else None, None if start else plan.pause_after),
         aliases=aliases,
         layout=layout_of(launch, precision, kernels_of(model)),
         keep_checkpoints=recipe.save_total_limit,
         evaluation_tokens=eval_set.target_tokens if eval_set else 0,
         start=start,
         spent=spent,
+        events=events,
         targets=TargetTokens(model) if launch.device == "cpu" and not recipe.torch_compile else None,
         model=model,
         args=arguments,

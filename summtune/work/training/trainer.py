@@ -81,6 +81,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         evaluation_tokens: number of target tokens of the evaluation pairs; 0 without evaluation.
         start: the state to resume from; None for a new training.
         spent: returns time and memory that the training has taken over all its sessions, for the checkpoints.
+        events: to the waiting command.
         targets: of the model, if logits are computed only for target tokens.
     """
 
@@ -95,6 +96,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         evaluation_tokens: int,
         start: Start | None,
         spent: Callable[[], dict[str, float]],
+        events: Events,
         targets: TargetTokens | None,
         **arguments: Any,
     ) -> None:
@@ -107,6 +109,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         self.evaluation_tokens = evaluation_tokens
         self._start = start
         self._spent = spent
+        self._events = events
         self.targets = targets
         self._last_look = 0
         self._stopping = False
@@ -221,7 +224,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         super()._load_best_model()
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        step = self.state.global_step
+        step, began = self.state.global_step, time.perf_counter()
         self.guard.check_weights(step, self.model)
         with checkpoints.written(Path(str(self.args.output_dir)), step, first=self.is_world_process_zero()) as folder:
             self.accelerator.wait_for_everyone()
@@ -233,6 +236,7 @@ class LayoutInvariantTrainer(Seq2SeqTrainer):
         if self.is_world_process_zero():  # only now: the new checkpoint is complete, even if this fails
             checkpoints.rotate(folder.parent, step, self.keep_checkpoints, self.state.best_model_checkpoint)
         self.accelerator.wait_for_everyone()
+        self._events.took("checkpoint", time.perf_counter() - began)
 
     def _write_resume_file(self, folder: Path) -> None:
         """Write the loss of every rank summed since the last line of the log, and the time spent so far."""
@@ -301,6 +305,7 @@ class Recorder(TrainerCallback):
             if state.is_world_process_zero:
                 epoch = round(state.epoch or 0.0, 4)
                 self.log.append(TrainLogRow(step=state.global_step, epoch=epoch, eval_loss=logs["eval_loss"]))
+            self.events.took("evaluation", logs["eval_runtime"])
             self.last_time = time.perf_counter()
 
     def _row(self, state: TrainerState, logs: dict[str, float]) -> TrainLogRow:
