@@ -27,7 +27,7 @@ from summtune.plan.draft import Draft, TrainDraft, begin, machines_of, runs_of
 from summtune.plan.preparation import prepare_data
 from summtune.plan.resolve import drafted
 from summtune.plan.smoke import PAUSE_AFTER, dialogues_to_summarize, paused, short_data, smoke_folder, smoked
-from summtune.runs.run_directory import SYSTEMS, locked
+from summtune.runs.run_directory import SYSTEMS, locked, remove_if_unused
 
 _RUN = "run"
 _DATA = "data"
@@ -72,26 +72,32 @@ def smoke_recipe(recipe: Path, sets: Sequence[str], output_dir: Path | None) -> 
 
 @contextlib.contextmanager
 def _folder(draft: Draft, display: TerminalDisplay) -> Iterator[Path]:
-    """Yield an empty folder for the smoke run, locked; delete it afterwards, but keep it if the run has failed.
+    """Yield an empty folder for the smoke run, locked; delete it afterwards, but keep what a failed run has left.
 
     Raises:
         RunDirectoryError: another command is using it, or a Slurm job that an earlier one has submitted is active.
     """
     folder = smoke_folder(draft)
-    run_dir = folder / _RUN
-    with locked(folder):
-        for left in (run_dir, *(run_dir / SYSTEMS).glob("*")):
-            slurm.take_up(left, (), display.listener, launcher=_launcher(draft), fresh=True, detach=False)
-        _empty(folder)
-        try:
-            yield folder
-        except BaseException:
-            if any(run_dir.glob("**/plan.json")):
-                display.stage("smoke", f"failed; what it wrote is in {folder} until the same command starts over")
+    unneeded = [folder, folder.parent, *(path for path in folder.parents[1:] if not path.exists())]
+    ours = False
+    try:
+        with locked(folder):
+            ours = True
+            for left in (folder / _RUN, *(folder / _RUN / SYSTEMS).glob("*")):
+                slurm.take_up(left, (), display.listener, launcher=_launcher(draft), fresh=True, detach=False)
+            _empty(folder)
+            try:
+                yield folder
+            except BaseException:
+                if any((folder / _RUN).glob("**/plan.json")):
+                    display.stage("smoke", f"not finished; {folder} is kept until the same command starts over")
+                else:
+                    _empty(folder)
                 raise
-            _delete(folder)
-            raise
-        _delete(folder)
+            _empty(folder)
+    finally:
+        for path in unneeded if ours else ():  # only now: a network file system keeps the name of a file that is open
+            remove_if_unused(path)
 
 
 def _launcher(draft: Draft) -> str:
@@ -100,15 +106,8 @@ def _launcher(draft: Draft) -> str:
 
 def _empty(folder: Path) -> None:
     for name in (_RUN, _DATA):
-        shutil.rmtree(folder / name, ignore_errors=True)
-
-
-def _delete(folder: Path) -> None:
-    """Delete the folder, and those above it that hold nothing else."""
-    shutil.rmtree(folder)
-    for parent in (folder.parent, folder.parent.parent):
-        with contextlib.suppress(OSError):
-            parent.rmdir()
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
 
 
 def _shortened(checked: Checked, draft: Draft, folder: Path, display: Display) -> tuple[Draft, list[WholeRun]]:

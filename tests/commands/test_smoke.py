@@ -120,13 +120,13 @@ def test_a_failure_keeps_the_directory_and_names_it(project, launched):
     done = call("run", "train.yaml", "--smoke")
     assert done.code == 1
     (kept,) = (project / "outputs" / "smoke").iterdir()
-    assert f"failed; what it wrote is in {kept} until the same command starts over" in done.stderr
+    assert f"not finished; {kept} is kept until the same command starts over" in done.stderr
     assert "error: the predict stage failed: as planned" in done.stderr
     assert (kept / "run" / "plan.json").is_file()
     launched["fail_in"] = None
     assert call("run", "train.yaml", "--smoke").code == 0
     assert launched["launches"][-2:] == [("train", "train", "predict")] * 2, "it started over"
-    assert not (project / "outputs").exists()
+    assert list((project / "outputs").iterdir()) == []
 
 
 def test_data_that_cannot_be_used_leaves_nothing(project, launched, everything_in):
@@ -162,8 +162,17 @@ def test_one_smoke_run_at_a_time(project, launched):
     folder = smoke.smoke_folder(smoke.drafted(smoke.check(project / "train.yaml")))
     with smoke.locked(folder):
         done = call("run", "train.yaml", "--smoke")
+        assert (folder / ".lock").is_file()
     assert done.code == 2
     assert f"another summtune command is using this directory (got {folder})" in done.stderr
+
+
+def test_folders_that_were_there_before_are_kept(project, launched):
+    (project / "mine").mkdir()
+    assert call("run", "prompt.yaml", "--smoke", "--output-dir", "mine/run").code == 0
+    assert call("run", "prompt.yaml", "--smoke", "--output-dir", "other/folder/run").code == 0
+    assert list((project / "mine").iterdir()) == []
+    assert not (project / "other").exists()
 
 
 @pytest.mark.parametrize(
