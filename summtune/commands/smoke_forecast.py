@@ -140,15 +140,15 @@ def _training_terms(
 ) -> list[Term]:
     recipe, batch = plan.recipe, plan.batch
     steps = batch.optimizer_steps
-    epochs = math.ceil(steps / batch.steps_per_epoch)
     terms = [_product((steps, "step"), step)]
     if plan.data.validation is not None and evaluations:
-        times = steps // recipe.eval_steps if recipe.eval_steps else epochs
+        times = steps // recipe.eval_steps if recipe.eval_steps else math.ceil(steps / batch.steps_per_epoch)
         terms.append(
             _product((times, "evaluation"), (plan.data.validation.pairs, "pair"), min(evaluations) / evaluated)
         )
-    every = recipe.save_steps or recipe.eval_steps
-    terms.append(_product((steps // every if every else epochs, "checkpoint"), max(saves, default=0.0)))
+    # Also after each evaluation that is the best so far, and after the last step.
+    every = recipe.eval_steps or recipe.save_steps or batch.steps_per_epoch
+    terms.append(_product((math.ceil(steps / every), "checkpoint"), max(saves)))
     return terms
 
 

@@ -75,9 +75,9 @@ def test_an_epoch_ends_with_an_evaluation_and_a_checkpoint(forecast_of):
 @pytest.mark.parametrize(
     ("sets", "times"),
     [
-        (("val_set_size=2", "eval_steps=4"), ("3 evaluations", "3 checkpoints")),
-        (("val_set_size=2", "eval_steps=2", "save_steps=4"), ("6 evaluations", "3 checkpoints")),
-        (("save_steps=5",), (None, "2 checkpoints")),
+        (("val_set_size=2", "eval_steps=4"), ("3 evaluations", "4 checkpoints")),
+        (("val_set_size=2", "eval_steps=2", "save_steps=4"), ("6 evaluations", "7 checkpoints")),
+        (("save_steps=5",), (None, "3 checkpoints")),
     ],
 )
 def test_steps_between_evaluations_and_checkpoints_count(forecast_of, sets, times):
