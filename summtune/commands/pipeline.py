@@ -121,14 +121,14 @@ def _begun(draft: RunDraft, display: Display) -> RunPlan:
     with preparing(draft.run_dir) as prepared:
         display.stage("data", "reading and checking", shows_itself=_on_the_hub(draft.recipe))
         data = prepare_data(draft.recipe, prepared, display.warn)
-        plan = begin(draft, _model(draft, display), data)
+        plan = begin(draft, fetched_model(draft, display), data)
         write_bytes(prepared / "recipe.yaml", draft.loaded.document.text)
         write_json(prepared / "plan.json", plan.to_json())
         adopt(prepared, draft.run_dir)
     return plan
 
 
-def _model(draft: RunDraft, display: Display) -> Model:
+def fetched_model(draft: RunDraft, display: Display) -> Model:
     """Return the model of a run, downloaded if it is on the hub.
 
     Raises:

@@ -80,6 +80,7 @@ class TrainDraft(_RunDraft):
         deepspeed: the DeepSpeed config, filled in; None without one.
         bf16: whether the estimate assumes bfloat16.
         memory: that training needs on each device; None for a model of unknown shape.
+        pause_after: see `TrainPlan`.
     """
 
     recipe: TrainRecipe
@@ -88,6 +89,7 @@ class TrainDraft(_RunDraft):
     deepspeed: dict[str, Any] | None
     bf16: bool
     memory: MemoryEstimate | None
+    pause_after: int | None = None
 
     @property
     def stages(self) -> list[StageGroup]:
@@ -153,6 +155,7 @@ def complete(draft: RunDraft, begun: Beginning) -> RunPlan:
             train=draft.train,
             batch=Batch.of(draft.recipe, draft.train.processes, begun.data.train.pairs),
             deepspeed=None if draft.deepspeed is None else sized(draft.deepspeed, counts.trainable if counts else None),
+            pause_after=draft.pause_after,
             **shared,
         )
     raise RunDirectoryError(

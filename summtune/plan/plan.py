@@ -61,6 +61,11 @@ class TrainPlan(_OfRun):
     adapter: Adapter | None = Field(discriminator="method", description="to train; None to train all weights")
     quantization: Quantization | None = Field(description="of the frozen weights under an adapter; None without")
     deepspeed: dict[str, Any] | None = Field(description="the DeepSpeed config that DeepSpeed reads; None without")
+    pause_after: int | None = Field(
+        default=None,
+        description="optimizer step after which a training that has not resumed stops as upon a signal: a smoke run "
+        "pauses there and resumes; None in any other run",
+    )
 
     @property
     def stages(self) -> list[StageGroup]:

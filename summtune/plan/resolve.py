@@ -17,7 +17,7 @@ from summtune.deepspeed.zero_memory import Sharding
 from summtune.machine.devices import Gpu
 from summtune.machine.memory import MemoryEstimate, estimate, takes_bf16, trained_weights
 from summtune.machine.model_shapes import shape_of
-from summtune.plan.checking import CheckedComparison, CheckedRun, check
+from summtune.plan.checking import Checked, CheckedComparison, CheckedRun, check
 from summtune.plan.draft import CompareDraft, Draft, PromptDraft, RunDraft, TrainDraft
 from summtune.plan.keys import identify, model_identity
 from summtune.plan.launch import Launch, global_batch
@@ -51,7 +51,12 @@ def resolve(
     Raises:
         InputError: the recipe, or a file that it names, cannot be used.
     """
-    match checked := check(path, sets, document):
+    return drafted(check(path, sets, document), output_dir)
+
+
+def drafted(checked: Checked, output_dir: Path | None = None) -> Draft:
+    """Return the draft of a recipe that is checked; see `resolve`."""
+    match checked:
         case CheckedRun():
             return draft_of(checked, output_dir)
         case CheckedComparison():

@@ -89,6 +89,14 @@ def locked(run_dir: Path) -> Iterator[None]:
         lock.release()
 
 
+def remove_if_unused(folder: Path) -> None:
+    """Delete a folder that holds nothing, or nothing but the lock of a command that has ended."""
+    with contextlib.suppress(OSError):
+        if [entry.name for entry in folder.iterdir()] == [_LOCK]:
+            (folder / _LOCK).unlink()
+        folder.rmdir()
+
+
 @contextlib.contextmanager
 def leaving_nothing(run_dir: Path) -> Iterator[None]:
     """If the body fails before there is a ``plan.json``, delete the directory and the parents created for it."""

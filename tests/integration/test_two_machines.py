@@ -73,6 +73,22 @@ def test_the_other_machines_end_when_one_dies_and_the_commands_resume(machine, r
     assert Finished(run_dir).json("training.json")["resumed_from_step"] >= 2
 
 
+def test_two_machines_take_the_whole_way_of_a_recipe_together(machine, recipe, tmp_path):
+    run_dir = tmp_path / "run"
+    zero = layout(deepspeed="ds_configs/zero2.json")
+    other, first = (machine(rank, recipe, run_dir, "--smoke", *zero) for rank in (1, 0))
+    code, said = first.finish()
+    assert code == 0, said
+    assert said.count("starting 2 processes") == 3, "training, training again, prediction"
+    assert "resuming from checkpoint-1" in said
+    assert "smoke  passed in " in said
+    code, said = other.finish(30)
+    assert code == 0, said
+    assert "machine 1 has finished; machine 0 shows the result" in said
+    assert list(tmp_path.iterdir()) == []
+    assert processes_of(tmp_path / "smoke" / "run" / "run") == []
+
+
 def test_the_command_for_each_machine_is_printed(recipe, tmp_path, monkeypatch):
     monkeypatch.delenv("MACHINE_RANK", raising=False)
     code, said = Command(recipe, tmp_path / "run", *ON_TWO).finish(30)

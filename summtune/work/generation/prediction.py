@@ -69,7 +69,8 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
     config = generation_config(model, settings)
     generator = LocalGenerator(model, tokenizer, config, settings.batch_size, recipe.seed, world)
     asked = DistinctPrompts[Sequence[int]].of(prompt.ids for prompt in tokens.prompts)
-    generate_missing(generator, asked, run_dir / PARTIAL_PREDICTIONS, events.progress, world)
+    with events.timed("generation"):
+        generate_missing(generator, asked, run_dir / PARTIAL_PREDICTIONS, events.progress, world)
     if state.is_main_process:
         stats = PredictionStats(
             dialogues=len(asked.indices),
