@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from summtune.base.errors import os_error_text
 from summtune.base.files import write_json
 from summtune.plan.draft import RunDraft, TrainDraft
 from summtune.plan.keys import StageKeys
@@ -69,9 +68,9 @@ def _is_reused(plan: RunPlan, stage: ReusableStage, run_dir: Path, display: _Dis
         try:
             take_over(source, run_dir, stage)
         except UnusableError as error:
-            display.warn(f"the {stage} stage of {shown(source)} is damaged and is not reused (got {error})")
+            display.warn(f"the {stage} stage of {shown(source)} is damaged (got {error}); it runs again here")
         except OSError as error:
-            display.warn(f"the {stage} stage of {shown(source)} could not be reused: {os_error_text(error)}")
+            display.warn(f"the {stage} stage of {shown(source)} cannot be reused (got {error.strerror}); it runs again here")
         else:
             display.stage(stage, f"reused from {shown(source)}")
             return True

@@ -48,10 +48,15 @@ def wait_until(condition, seconds=180, what="it"):
 
 
 class Command:
-    """One ``summtune run`` in a separate process group."""
+    """One ``summtune run`` in a separate process group.
 
-    def __init__(self, recipe, run_dir, *options):
+    Tests compare runs of one recipe side by side, so a new run reuses nothing of another unless it ``reuses``.
+    """
+
+    def __init__(self, recipe, run_dir, *options, reuses=False):
         self.run_dir = run_dir
+        if not reuses and not (run_dir / "plan.json").exists():
+            options = (*options, "--fresh")
         environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "200"}
         self.process = subprocess.Popen(
             [command_path(), "run", recipe, "--output-dir", run_dir, *options],
