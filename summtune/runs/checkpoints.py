@@ -31,6 +31,11 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rsplit("-", 1)[1])
 
 
+def path_of(folder: Path, step: int) -> Path:
+    """Return the path of the checkpoint of a step."""
+    return folder / f"checkpoint-{step}"
+
+
 def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoint folders, the latest first."""
     numbered = [path for path in folder.glob("checkpoint-*") if whole_number(path.name.rsplit("-", 1)[1]) is not None]
@@ -92,7 +97,7 @@ def written(folder: Path, step: int, first: bool) -> Iterator[Path]:
     Raises:
         StageError: it could not be written, most often for lack of space; earlier checkpoints are unchanged.
     """
-    path = folder / f"checkpoint-{step}"
+    path = path_of(folder, step)
     if first:  # an incomplete one, or one that was skipped because it is damaged
         shutil.rmtree(path, ignore_errors=True)
     try:
@@ -109,7 +114,7 @@ def written(folder: Path, step: int, first: bool) -> Iterator[Path]:
         ) from error
 
 
-def rotate(folder: Path, step: int, keep: int, best: str | None) -> None:
+def rotate(folder: Path, step: int, keep: int, best: int | None) -> None:
     """Delete all but the latest ``keep`` complete checkpoints and the best one.
 
     The checkpoint of ``step`` has just been written, and is good. Later ones are from an earlier attempt, and were
@@ -119,10 +124,12 @@ def rotate(folder: Path, step: int, keep: int, best: str | None) -> None:
         folder: where the checkpoints are.
         step: of the checkpoint that has just been written.
         keep: at least 1.
-        best: path of the best checkpoint, None if there is none to keep.
+        best: step of the best checkpoint, None if there is none to keep.
     """
     usable = [path for path in checkpoints(folder) if step_of(path) <= step and damage(path, contents=False) is None]
-    kept = {path.resolve() for path in usable[:keep]} | ({Path(best).resolve()} if best is not None else set())
+    kept = {path.resolve() for path in usable[:keep]} | (
+        {path_of(folder, best).resolve()} if best is not None else set()
+    )
     for path in checkpoints(folder):
         if path.resolve() not in kept:
             # One that cannot be deleted (another machine has a file open) at least no longer counts as complete.
