@@ -68,9 +68,9 @@ def _is_reused(plan: RunPlan, stage: ReusableStage, run_dir: Path, display: _Dis
         try:
             take_over(source, run_dir, stage)
         except UnusableError as error:
-            display.warn(f"the {stage} stage of {shown(source)} is damaged (got {error}); it runs again here")
+            display.warn(f"the {stage} stage of {shown(source)} is damaged (got {error}); it is not reused")
         except OSError as error:
-            display.warn(f"the {stage} stage of {shown(source)} cannot be reused (got {error.strerror}); it runs again here")
+            display.warn(f"the {stage} stage of {shown(source)} cannot be reused (got {error.strerror or error})")
         else:
             display.stage(stage, f"reused from {shown(source)}")
             return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import stat
@@ -82,19 +81,22 @@ def _run_directories(run_dir: Path, also: Sequence[Path]) -> Iterator[Path]:
     if run_dir.parent.name == SYSTEMS:
         folders += [run_dir.parents[2], *map(followed, also)]
     seen = {run_dir}
+    owner = owner_of(run_dir) if run_dir.exists() else os.geteuid()  # which a shared file system may map to another
     for folder in dict.fromkeys(folders):
         for pattern in (f"*/{PLAN_FILE}", f"*/{SYSTEMS}/*/{PLAN_FILE}"):
             for path in sorted(folder.glob(pattern)):
                 found = followed(path.parent)
-                if found not in seen and _is_own(found):
+                if found not in seen and owner_of(found) == owner:
                     seen.add(found)
                     yield found
 
 
-def _is_own(folder: Path) -> bool:
-    with contextlib.suppress(OSError):
-        return folder.stat().st_uid == os.geteuid()
-    return False
+def owner_of(folder: Path) -> int | None:
+    """Return the id of the user to whom a folder belongs; None if the system does not tell."""
+    try:
+        return folder.stat().st_uid
+    except OSError:
+        return None
 
 
 def same_inputs(one: PlanView, other: PlanView, stage: ReusableStage) -> bool:
@@ -122,8 +124,8 @@ class UnusableError(Exception):
 def take_over(source: Source, run_dir: Path, stage: ReusableStage) -> None:
     """Put the outputs of a stage into a run directory and mark the stage as complete.
 
-    They are linked, or copied where that fails, into a folder of their own, checked against the manifest of the stage
-    that wrote them, and moved from there. A kill, or the deletion of the source at any moment, leaves no half.
+    They are linked, or copied where that fails, into a separate folder, checked against the manifest of the stage that
+    wrote them, and moved from there. Neither a kill nor the deletion of the source leaves a part of them that counts.
 
     Args:
         source: a run that has completed the stage.
