@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 from installed_command import command_path
+from real_command import Finished
 
 from summtune.base.files import read_json, read_jsonl
 from summtune.base.places import package_path
@@ -70,15 +71,8 @@ def test_a_finished_run_writes_the_same_summary_for_a_piped_dialogue(folder, nam
 
 
 def started(run_dir):
-    """Return the stages that workers have started in each system of a comparison, and the command's own stages."""
-    events = {system.name: system / "logs" / "events.jsonl" for system in (run_dir / "systems").iterdir()}
-    return sorted(
-        event["stage"]
-        for path in events.values()
-        if path.exists()
-        for event in read_jsonl(path)
-        if event["event"] == "started"
-    )
+    """Return the stages that workers have started for the systems of a comparison."""
+    return sorted(stage for system in (run_dir / "systems").iterdir() for stage in Finished(system).started)
 
 
 @pytest.mark.slow

@@ -209,3 +209,18 @@ def test_a_preempted_job_saves_and_resumes_after_its_requeue(cluster, recipe, tm
     assert run.json("training.json")["resumed_from_step"] == step
     assert "stopped, and saved; requeueing" in (run_dir / "logs" / f"slurm-{job}.log").read_text()
     assert_same_result(run, run_to_the_end(recipe, tmp_path / "alone", *layout(**longer)), steps=300)
+
+
+def test_jobs_run_only_the_stages_that_are_not_reused(cluster, recipe, tmp_path):
+    first = run_to_the_end(recipe, tmp_path / "first", *on_nodes())
+    jobs = len(cluster.jobs())
+    beams = run_to_the_end(recipe, tmp_path / "beams", *on_nodes(**{"generation.num_beams": 2}), reuses=True)
+    assert beams.started == ["predict"]
+    assert beams.weights.keys() == first.weights.keys()
+    assert "train  reused from " in beams.said
+    assert len(cluster.jobs()) == jobs + 1
+    plain = run_to_the_end(recipe, tmp_path / "plain", *on_nodes(**{"evaluation.use_stemmer": "false"}), reuses=True)
+    assert plain.started == []
+    assert plain.texts == first.texts
+    assert not (plain.folder / "job.json").exists()
+    assert len(cluster.jobs()) == jobs + 1
