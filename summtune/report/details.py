@@ -15,6 +15,8 @@ from summtune.runs.run_plan import ReusableStage, RoleView
 from summtune.runs.statistics import Training, TrainLogRow
 
 T = TypeVar("T")
+_OF_THE_LAYOUT = ("micro_batch_size", "gradient_accumulation_steps", "processes")
+"""Terms of the batch that another layout of the same training changes: of a reused training they are not known."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ def _run_entries(run: FinishedRun) -> list[tuple[str, str]]:
     """Return pairs of a title and a text, without those that do not apply to this run."""
     plan, stats = run.facts.plan, run.facts.stats
     batch = (plan.batch or {}).items()
+    if "train" in plan.reused:
+        batch = {key: value for key, value in batch if key not in _OF_THE_LAYOUT}.items()
     entries: list[tuple[str, str | None]] = [
         ("Kind", system_description(run)),
         ("Parameters", _with(numbers.count, stats.total_parameters)),

@@ -39,7 +39,13 @@ class Source:
     @property
     def made_by(self) -> MadeBy:
         """The run that made the outputs: this one, unless it reused them itself."""
-        own = MadeBy(run_dir=str(self.folder), created_at=self.plan.created_at, versions=self.plan.versions)
+        launch = self.plan.train if self.mark.stage == "train" else self.plan.predict
+        own = MadeBy(
+            run_dir=str(self.folder),
+            created_at=self.plan.created_at,
+            device="cpu" if launch is None else launch.device,
+            versions=self.plan.versions,
+        )
         return self.mark.made_by or own
 
 

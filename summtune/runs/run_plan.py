@@ -27,11 +27,13 @@ class MadeBy(StrictModel):
     Args:
         run_dir: its directory, which may have been deleted since.
         created_at: when it began.
+        device: on which the stage ran.
         versions: by package, of the software that it began with.
     """
 
     run_dir: Annotated[str, Field(min_length=1)]
     created_at: str | None
+    device: Literal["cuda", "cpu"]
     versions: dict[str, str]
 
     @property
@@ -127,8 +129,10 @@ class PlanView(_View):
 
     @property
     def devices(self) -> set[str]:
-        """Kinds of device that its processes ran on."""
-        return {launch.device for launch in (self.train, self.predict) if launch is not None}
+        """Kinds of device that its stages ran on, here or in the run that made what was reused."""
+        launches: dict[str, LaunchView | None] = {"train": self.train, "predict": self.predict}
+        planned = {stage: launch.device for stage, launch in launches.items() if launch is not None}
+        return {self.reused[stage].device if stage in self.reused else device for stage, device in planned.items()}
 
 
 def read_plan_view(path: Path) -> PlanView:
