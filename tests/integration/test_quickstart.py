@@ -89,6 +89,7 @@ def test_other_generation_settings_train_nothing(folder):
         assert settings["num_beams"] == 2
 
 
+@pytest.mark.slow
 def test_another_protocol_starts_no_worker(folder):
     recipe = package_path("recipes/quickstart.yaml")
     said = summtune(
