@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from summtune.work.process.stopping import StopRequest
-from summtune.work.training.loop import Loop, train
+from summtune.work.training.loop import Training, train
 
 
 def weights(run):
@@ -26,14 +26,14 @@ def go_on(run):
 @contextlib.contextmanager
 def before_each_step(act):
     """Call a function with the steps that are done, before each step of the trainings inside."""
-    take_step = Loop._forward_and_backward
+    take_step = Training._forward_and_backward
 
     def step(self, pairs):
         act(self.state.step)
         return take_step(self, pairs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Loop, "_forward_and_backward", step)
+        patch.setattr(Training, "_forward_and_backward", step)
         yield
 
 

@@ -7,6 +7,7 @@ time, so no rank ever holds the whole state.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -214,15 +215,17 @@ class _Reader:
 
     def __init__(self, folder: Path, kind: str) -> None:
         self._paths = sorted(folder.glob(f"{kind}-*.safetensors"))
+        self._open = contextlib.ExitStack()
+        self._file_of: dict[str, Any] = {}
 
     def __enter__(self) -> _Reader:
-        self._files = [safe_open(path, framework="pt") for path in self._paths]
-        self._file_of = {name: file for file in self._files for name in file.keys()}  # noqa: SIM118, not a mapping
+        for path in self._paths:
+            file: Any = self._open.enter_context(safe_open(path, framework="pt"))
+            self._file_of |= dict.fromkeys(file.keys(), file)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for file in self._files:
-            file.__exit__(None, None, None)
+        self._open.close()
 
     def __getitem__(self, name: str) -> torch.Tensor:
         tensor: torch.Tensor = self._file_of[name].get_tensor(name)

@@ -1,7 +1,7 @@
 """The training loop: what happens to a global batch, on every layout of processes, for all weights and for adapters.
 
-`train` builds everything from the plan; `Loop` trains. The order of the modules next to this one is that of their use:
-examples, layout, batches, loss, optimizer, resuming, checkpoint.
+`train` is the stage. `Training` builds everything from the plan, in the order in which it is needed, and then takes one
+optimizer step after another. The modules next to this one hold what a step calls: batches, loss, optimizer, checkpoint.
 """
 
 from __future__ import annotations
@@ -9,39 +9,29 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import DistributedType, set_seed
-from peft import PeftModel
-from transformers import PreTrainedModel
 
 from summtune.base.errors import StageError
-from summtune.base.files import write_json
 from summtune.base.numbers import counted
-from summtune.base.places import BUILTIN_MODELS
 from summtune.plan.plan import TrainPlan
 from summtune.runs import checkpoints
 from summtune.runs.events import Events
-from summtune.runs.statistics import TRAINING_FILE, Precision, Training, TrainLogRow
-from summtune.work.generation.decoding import generation_config
-from summtune.work.models.adapters import add_adapter, train_quantized
-from summtune.work.models.changed_weights import unchanged_weights
+from summtune.runs.statistics import Precision, TrainLogRow
 from summtune.work.models.families import family_of_model
-from summtune.work.models.loading import count_parameters, load_model, load_tokenizer
+from summtune.work.models.family import ModelFamily
+from summtune.work.models.loading import count_parameters, load_tokenizer
 from summtune.work.models.model_check import check_model
-from summtune.work.models.on_cpu import quicken
-from summtune.work.models.saved_model import ModelWriter, freeze_computed, on_first_rank
+from summtune.work.models.saved_model import ModelWriter, on_first_rank
 from summtune.work.process import operators
 from summtune.work.process.peak_memory import peak_memory_bytes
 from summtune.work.process.precision import check_device, use_bf16
 from summtune.work.process.preflight import Company
 from summtune.work.process.stopping import Stopped, StopRequest
-from summtune.work.tokens.loss_warnings import loss_warnings
 from summtune.work.tokens.pairs import Pairs
 from summtune.work.training.batches import GlobalBatches, share_of
 from summtune.work.training.checkpoint import (
@@ -54,7 +44,9 @@ from summtune.work.training.checkpoint import (
 from summtune.work.training.examples import read_examples
 from summtune.work.training.layout import accelerator_of
 from summtune.work.training.loss import TokenLoss
+from summtune.work.training.model import model_to_train
 from summtune.work.training.optimizer import optimizer_of, schedule_of, set_learning_rate
+from summtune.work.training.result import write_training
 from summtune.work.training.resuming import layout_of, resume_point
 from summtune.work.training.saving_trial import try_saving
 from summtune.work.training.step_guard import StepGuard, broken
@@ -73,137 +65,14 @@ def train(plan: TrainPlan, run_dir: Path, events: Events, stop: StopRequest, com
         company: all ranks, if there are several.
 
     Raises:
-        StageError: the loss is not a number, or the model could not be saved.
+        StageError: a number is not finite, or the model or a checkpoint cannot be saved.
         Stopped: a signal asked to stop, and a checkpoint is written.
         ModelError, DataError: the model or the data cannot be used.
     """
-    started = time.perf_counter()
-    recipe, launch = plan.recipe, plan.train
-    check_device(launch.device)
-    bf16 = use_bf16(recipe.bf16, launch.device)
-    precision: Precision = "bf16" if bf16 else "fp32"
-
-    tokenizer = load_tokenizer(Path(plan.model.folder))
-    needs = check_model(Path(plan.model.folder), tokenizer, recipe)
-    examples = read_examples(plan, run_dir, tokenizer, events)
-
-    if plan.deepspeed is not None:
-        operators.free_locks(events.say)
-        operators.prepare(plan, events)
-    accelerator = accelerator_of(plan, bf16)
-    if company is not None:
-        took = company.reduce_once(accelerator.device)
-        events.say(f"{company}; all-reduce in {1000 * took:.0f} ms")
-
-    model = _model(plan, bf16, events)
-    family = family_of_model(model)
-    trainable, total = count_parameters(model)
-    events.say(f"training {trainable:,} of {total:,} parameters ({100 * trainable / total:.2f} %)")
-
-    train_set = Pairs(examples["train"].pairs, plan.batch.global_batch, needs.end, family.example)
-    batches = GlobalBatches(train_set, plan.batch.global_batch, recipe.seed, recipe.group_by_length)
-    steps = recipe.max_steps or math.ceil(recipe.num_epochs * batches.steps_per_epoch)
-    _warn_of_missing_evaluation(recipe.eval_steps, steps, events)
-    at_once = recipe.micro_batch_size * launch.processes
-    evaluated = examples.get("validation")
-    eval_set = Pairs(evaluated.pairs, at_once, needs.end, family.example) if evaluated else None
-
-    start = resume_point(run_dir, launch, precision, events)
-    if start is not None:
-        load_weights(start.checkpoint, model)
-    writer = ModelWriter(accelerator, model, tokenizer)
-    token_loss = TokenLoss(model, accelerator.device, compiled=recipe.torch_compile)
-    model, optimizer = accelerator.prepare(model, optimizer_of(model, recipe))
-    state = start.state if start else TrainingState()
-    set_seed(recipe.seed, device_specific=True)  # of dropout
-    if start is not None:
-        load_optimizer(start.checkpoint, accelerator, model, optimizer)
-        load_random_state(start.checkpoint, accelerator)
-    try_saving(writer, run_dir)
-
-    loop = Loop(
-        plan=plan,
-        run_dir=run_dir,
-        accelerator=accelerator,
-        model=model,
-        optimizer=optimizer,
-        learning_rate=schedule_of(recipe, steps),
-        collate=family.collator(writer.model, needs, 8 if launch.device == "cuda" else 1),
-        token_loss=token_loss,
-        train_set=train_set,
-        eval_set=eval_set,
-        batches=batches,
-        steps=steps,
-        state=state,
-        layout=layout_of(launch, precision),
-        guard=StepGuard(stop, company.group if company else None),
-        events=events,
-        trackers=Trackers(plan, run_dir, accelerator, state.step),
-        started=started,
-        begun_at=state,
-    )
+    training = Training(plan, run_dir, events, stop, company)
     stop.hold()
-    loop.run()
-    writer.save(model, run_dir)
-    if accelerator.is_main_process:
-        weights = unchanged_weights(run_dir / "model", Path(plan.model.folder))
-        done = loop.state
-        write_json(
-            run_dir / TRAINING_FILE,
-            Training(
-                trainable_parameters=trainable,
-                total_parameters=total,
-                pairs=batches.real,
-                steps=done.step,
-                epochs=loop.epoch,
-                eval_loss=done.best_loss,
-                best_step=done.best_step,
-                train_loss=loop.log.mean_loss(),
-                resumed_from_step=start.state.step if start else None,
-                **loop.spent(),
-                processes=accelerator.num_processes,
-                precision=precision,
-                unchanged_tensors=weights["unchanged_tensors"],
-                compared_tensors=weights["compared_tensors"],
-                lost_text={role: each.lost for role, each in examples.items()},
-                warnings=tuple(text for role, each in examples.items() for text in loss_warnings(role, each.lost)),
-            ).to_json(),
-        )
-    # The same processes predict next, and all of them read training.json.
-    accelerator.wait_for_everyone()
-
-
-def _model(plan: TrainPlan, bf16: bool, events: Events) -> PreTrainedModel | PeftModel:
-    """Return the model to train, with its adapter."""
-    recipe = plan.recipe
-    torch.manual_seed(recipe.seed)  # the adapter's random weights
-    # Frozen weights need no more precision than the computation; peft keeps the adapter's weights in fp32.
-    dtype = torch.bfloat16 if plan.adapter is not None and bf16 else torch.float32
-    model: PreTrainedModel | PeftModel = load_model(Path(plan.model.folder), dtype, plan.quantization)
-    if plan.train.device == "cpu" and not recipe.torch_compile:
-        quicken(model, "training", events.say)
-    # The settings of the predict stage are saved with the model; generation settings of the base are not.
-    model.generation_config = generation_config(model, recipe.generation)
-    freeze_computed(model)
-    if plan.adapter is not None:
-        # Only summtune knows the names of bundled models, so peft gets the folder.
-        bundled = plan.model.base_model in BUILTIN_MODELS
-        base_model = plan.model.folder if bundled else plan.model.base_model
-        if plan.quantization is not None:
-            model = train_quantized(model, recipe.gradient_checkpointing)
-        model = add_adapter(model, plan.adapter, base_model, plan.model.revision)
-    if recipe.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    model.config.use_cache = False
-    note = family_of_model(model).note(model)
-    if note is not None:
-        events.say(note)
-    return model
-
-
-def _warn_of_missing_evaluation(every: int | None, steps: int, events: Events) -> None:
-    if every is not None and every > steps:
-        events.warn(f"eval_steps {every} is never reached in {steps} steps, so no best checkpoint is chosen")
+    training.run()
+    training.finish()
 
 
 class Due(NamedTuple):
@@ -214,62 +83,88 @@ class Due(NamedTuple):
     checkpoint: bool
 
 
-@dataclass
-class Loop:
-    """A training that is under way.
+class Training:
+    """A training, from its model and data to ``model/``; see `train` for the arguments.
 
-    Args:
-        plan: of the run.
-        run_dir: for checkpoints and the log.
-        accelerator: of the processes that train.
-        model: as accelerate wraps it.
-        optimizer: as accelerate wraps it.
-        learning_rate: of the step that follows so many.
-        collate: makes a micro batch of pairs.
-        token_loss: of a micro batch.
-        train_set: the pairs that are trained on.
-        eval_set: the pairs that are evaluated; None without validation data.
-        batches: the pairs of each optimizer step.
-        steps: optimizer steps of the whole training.
-        state: where the training is.
-        layout: for the manifests of checkpoints.
-        guard: checks each step, and whether to stop.
-        events: to the waiting command.
-        trackers: that the recipe names.
-        started: when this process began to train, by `time.perf_counter`.
-        begun_at: the state that this process began with.
+    Its ``state`` says where it is, and is what a checkpoint holds besides tensors.
     """
 
-    plan: TrainPlan
-    run_dir: Path
-    accelerator: Accelerator
-    model: Any
-    optimizer: Any
-    learning_rate: Callable[[int], float]
-    collate: Callable[[Sequence[Any]], dict[str, torch.Tensor]]
-    token_loss: TokenLoss
-    train_set: Pairs
-    eval_set: Pairs | None
-    batches: GlobalBatches
-    steps: int
-    state: TrainingState
-    layout: dict[str, Any]
-    guard: StepGuard
-    events: Events
-    trackers: Trackers
-    started: float
-    begun_at: TrainingState
+    def __init__(
+        self, plan: TrainPlan, run_dir: Path, events: Events, stop: StopRequest, company: Company | None
+    ) -> None:
+        self._started = time.perf_counter()
+        self.plan, self.recipe, self.run_dir, self.events = plan, plan.recipe, run_dir, events
+        check_device(plan.train.device)
+        bf16 = use_bf16(self.recipe.bf16, plan.train.device)
+        self.precision: Precision = "bf16" if bf16 else "fp32"
 
-    def __post_init__(self) -> None:
-        self.recipe = self.plan.recipe
-        self.first = self.accelerator.is_main_process
-        self.rank, self.ranks = self.accelerator.process_index, self.accelerator.num_processes
-        self.deepspeed = self.accelerator.distributed_type == DistributedType.DEEPSPEED
-        self.folder = self.run_dir / "checkpoints"
-        self.log = TrainLog(self.run_dir / "train_log.jsonl")
+        base = Path(plan.model.folder)
+        tokenizer = load_tokenizer(base)
+        needs = check_model(base, tokenizer, self.recipe)
+        self.examples = read_examples(plan, run_dir, tokenizer, events)
+
+        # The processes. Under ZeRO-3 they come before the model, whose weights are sharded as they are loaded.
+        if plan.deepspeed is not None:
+            operators.free_locks(events.say)
+        self.accelerator = accelerator = accelerator_of(plan, bf16)
+        self.deepspeed = accelerator.distributed_type == DistributedType.DEEPSPEED
+        self.rank, self.ranks, self.first = (
+            accelerator.process_index,
+            accelerator.num_processes,
+            accelerator.is_main_process,
+        )
+        if company is not None:
+            took = company.reduce_once(accelerator.device)
+            events.say(f"{company}; all-reduce in {1000 * took:.0f} ms")
+        operators.prepare(plan, events)
+
+        model = model_to_train(plan, bf16, events)
+        family = family_of_model(model)
+        self.parameters = trainable, total = count_parameters(model)
+        events.say(f"training {trainable:,} of {total:,} parameters ({100 * trainable / total:.2f} %)")
+        self.writer = ModelWriter(accelerator, model, tokenizer)
+
+        self.collate = family.collator(model, needs, 8 if accelerator.device.type == "cuda" else 1)
+        self._divide_data(needs.end, family)
+
+        # The state: of a checkpoint of any layout, or of the start.
+        self.layout = layout_of(plan.train, self.precision)
+        start = resume_point(run_dir, self.layout, events)
+        self.state = self.begun_at = start.state if start else TrainingState()
+        if start is not None:
+            load_weights(start.checkpoint, model)
+        self.token_loss = TokenLoss(model, accelerator.device, compiled=self.recipe.torch_compile)
+        self.model, self.optimizer = accelerator.prepare(model, optimizer_of(model, self.recipe))
+        self.learning_rate = schedule_of(self.recipe, self.steps)
+        set_seed(self.recipe.seed, device_specific=True)  # of dropout
+        if start is not None:
+            load_optimizer(start.checkpoint, accelerator, self.model, self.optimizer)
+            load_random_state(start.checkpoint, accelerator)
+        try_saving(self.writer, run_dir)
+
+        self.folder = run_dir / "checkpoints"
+        self.guard = StepGuard(stop, company.group if company else None)
+        self.log = TrainLog(run_dir / "train_log.jsonl")
+        if self.first:
+            self.log.rewind(self.state.step)
+        self.trackers = Trackers(plan, run_dir, accelerator, self.state.step)
         self.stopwatch = Stopwatch()
         self.pending_loss = self._pending_loss()
         self.latest = ""
+
+    def _divide_data(self, end: int, family: ModelFamily) -> None:
+        """Divide the pairs into global batches, the same on every layout, and count the optimizer steps."""
+        size, at_once = self.plan.batch.global_batch, self.recipe.micro_batch_size * self.ranks
+        self.train_set = Pairs(self.examples["train"].pairs, size, end, family.example)
+        held_out = self.examples.get("validation")
+        self.eval_set = Pairs(held_out.pairs, at_once, end, family.example) if held_out else None
+        self.batches = GlobalBatches(self.train_set, size, self.recipe.seed, self.recipe.group_by_length)
+        self.steps = self.recipe.max_steps or math.ceil(self.recipe.num_epochs * self.batches.steps_per_epoch)
+        every = self.recipe.eval_steps
+        if every is not None and every > self.steps:
+            self.events.warn(
+                f"eval_steps {every} is never reached in {self.steps} steps, so no best checkpoint is chosen"
+            )
 
     def run(self) -> None:
         """Train until the last step, the end of patience, or a request to stop.
@@ -278,8 +173,6 @@ class Loop:
             Stopped: a signal asked to stop, and a checkpoint is written.
             StageError: a number is not finite, or a checkpoint cannot be written.
         """
-        if self.first:
-            self.log.rewind(self.state.step)
         self.model.train()
         self.stopwatch.restart()
         while not self.state.ended:
@@ -306,18 +199,16 @@ class Loop:
                 self._save()
             if stops and not self.state.ended:
                 raise Stopped(f"checkpoint-{step} is written; the processes end as asked")
-        self._take_best()
-        self.trackers.finish()
 
     def _due(self, step: int) -> Due:
         """Return what follows a step, apart from what only its result decides."""
         recipe, last = self.recipe, step == self.steps
         ends_epoch = last or step % self.batches.steps_per_epoch == 0
         save_steps = recipe.save_steps or recipe.eval_steps
+        evaluates = step % recipe.eval_steps == 0 if recipe.eval_steps else ends_epoch
         return Due(
             log=last or step % recipe.logging_steps == 0,
-            evaluation=self.eval_set is not None
-            and (step % recipe.eval_steps == 0 if recipe.eval_steps else ends_epoch),
+            evaluation=evaluates and self.eval_set is not None,
             checkpoint=last or (step % save_steps == 0 if save_steps else ends_epoch),
         )
 
@@ -364,8 +255,7 @@ class Loop:
                 **self.stopwatch.rates(),
             )
             self.log.append(row)
-            shown = ("loss", "grad_norm", "learning_rate", "epoch", "samples_per_second", "tokens_per_second")
-            self.trackers.log({f"train/{name}": getattr(row, name) for name in shown}, step)
+            self.trackers.log_step(row)
         self.stopwatch.restart()
 
     def _evaluate(self) -> bool:
@@ -389,19 +279,19 @@ class Loop:
         if not math.isfinite(loss):
             raise broken("the evaluation loss", loss, step)
         if self.first:
-            self.log.append(TrainLogRow(step=step, epoch=self.epoch, eval_loss=loss))
-            self.trackers.log({"eval/loss": loss, "train/epoch": self.epoch}, step)
-        improved = self.state.best_loss is None or loss < self.state.best_loss
-        if improved:
+            row = TrainLogRow(step=step, epoch=self.epoch, eval_loss=loss)
+            self.log.append(row)
+            self.trackers.log_evaluation(row)
+        if self.state.best_loss is None or loss < self.state.best_loss:
             self._set(best_step=step, best_loss=loss, evaluations_since_best=0)
-        else:
-            self._set(evaluations_since_best=self.state.evaluations_since_best + 1)
-            patience = self.recipe.early_stopping_patience
-            if patience is not None and self.state.evaluations_since_best >= patience and not self.state.ended:
-                lacking = f"no better validation loss in {counted(patience, 'evaluation')}"
-                self.events.say(f"stopped early at step {step} of {self.steps}: {lacking}")
-                self._set(ended=True)
-        return improved
+            return True
+        since, patience = self.state.evaluations_since_best + 1, self.recipe.early_stopping_patience
+        self._set(evaluations_since_best=since)
+        if patience is not None and since >= patience and not self.state.ended:
+            lacking = f"no better validation loss in {counted(patience, 'evaluation')}"
+            self.events.say(f"stopped early at step {step} of {self.steps}: {lacking}")
+            self._set(ended=True)
+        return False
 
     def _save(self) -> None:
         """Write a checkpoint of this step, and delete those that are no longer needed."""
@@ -409,9 +299,9 @@ class Loop:
             step = self.state.step
             self.guard.check_weights(step, self.model)
             pending = self.accelerator.gather(self.pending_loss.reshape(1)).tolist()
+            self._set(pending_losses=tuple(pending), **self.spent())
             with checkpoints.written(self.folder, step, first=self.first) as folder:
                 self.accelerator.wait_for_everyone()
-                self._set(pending_losses=tuple(pending), **self.spent())
                 write_checkpoint(folder, self.accelerator, self.model, self.optimizer, self.state)
                 self.accelerator.wait_for_everyone()
                 if self.first:
@@ -420,27 +310,23 @@ class Loop:
                 checkpoints.rotate(self.folder, step, self.recipe.save_total_limit, self.state.best_step)
             self.accelerator.wait_for_everyone()
 
-    def _take_best(self) -> None:
-        """Give the model the weights of the best evaluation.
+    def finish(self) -> None:
+        """Write ``model/``, with the weights of the best evaluation, and ``training.json``.
 
         Raises:
-            StageError: its checkpoint is damaged.
+            StageError: the checkpoint of that evaluation is damaged, or the model cannot be saved.
         """
         best = self.state.best_step
-        if best is None or best == self.state.step:
-            return
-        folder = checkpoints.path_of(self.folder, best)
-
-        def check() -> None:
-            reason = checkpoints.damage(folder)
-            if reason is not None:
-                raise StageError(
-                    f"the best checkpoint is damaged (got {folder.name}: {reason}); the same command finishes without "
-                    "it, with the weights of the last one"
-                )
-
-        on_first_rank(check)
-        load_weights(folder, self.accelerator.unwrap_model(self.model, keep_torch_compile=False))
+        if best is not None and best != self.state.step:
+            folder = checkpoints.path_of(self.folder, best)
+            on_first_rank(lambda: _check_best(folder))
+            load_weights(folder, self.writer.model)
+        self.trackers.finish()
+        self.writer.save(self.model, self.run_dir)
+        if self.first:
+            write_training(self)
+        # The same processes predict next, and all of them read training.json.
+        self.accelerator.wait_for_everyone()
 
     @property
     def epoch(self) -> float:
@@ -449,7 +335,7 @@ class Loop:
 
     def spent(self) -> dict[str, Any]:
         """Return the time and memory that the training has taken over all its sessions."""
-        now, before = time.perf_counter() - self.started, self.begun_at
+        now, before = time.perf_counter() - self._started, self.begun_at
         return {
             "seconds": round(before.seconds + now, 2),
             "device_seconds": round(before.device_seconds + now * self.ranks, 2),
@@ -465,3 +351,12 @@ class Loop:
 
     def _set(self, **values: Any) -> None:
         self.state = self.state.model_copy(update=values)
+
+
+def _check_best(folder: Path) -> None:
+    reason = checkpoints.damage(folder)
+    if reason is not None:
+        raise StageError(
+            f"the best checkpoint is damaged (got {folder.name}: {reason}); the same command finishes without it, with "
+            "the weights of the last one"
+        )

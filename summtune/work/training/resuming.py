@@ -37,19 +37,18 @@ def layout_of(launch: Launch, precision: str) -> dict[str, Any]:
     return {"processes": launch.processes, "zero_stage": launch.zero_stage, "precision": precision}
 
 
-def resume_point(run_dir: Path, launch: Launch, precision: str, events: Events) -> Start | None:
+def resume_point(run_dir: Path, layout: dict[str, Any], events: Events) -> Start | None:
     """Return the state to resume from, None to start from scratch; the first rank decides for all.
 
     Args:
         run_dir: of the run.
-        launch: of the training.
-        precision: bf16 or fp32.
+        layout: of the processes that resume (`layout_of`).
         events: to the command that waits.
     """
     several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
     answer: list[Start | None] = [None]
     if not several or torch.distributed.get_rank() == 0:
-        answer = [_look(run_dir, layout_of(launch, precision), events)]
+        answer = [_look(run_dir, layout, events)]
     if several:
         torch.distributed.broadcast_object_list(answer, src=0)
     return answer[0]

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from summtune.base.errors import StageError
 from summtune.base.files import read_json, write_json
 from summtune.plan.plan import TrainPlan
+from summtune.runs.statistics import TrainLogRow
 
 IDS_FILE = "logs/trackers.json"
 """The ids of W&B's and MLflow's runs, which a resumed training continues."""
@@ -50,8 +51,16 @@ class Trackers:
                 tracker.store_init_configuration(plan.recipe.model_dump(mode="json"))
             self._trackers.append(tracker)
 
-    def log(self, values: Mapping[str, float | None], step: int) -> None:
-        """Report the numbers of a step; those that are None are left out."""
+    def log_step(self, row: TrainLogRow) -> None:
+        """Report a logged step, under the names that transformers' Trainer uses."""
+        names = ("loss", "grad_norm", "learning_rate", "epoch", "samples_per_second", "tokens_per_second")
+        self._log({f"train/{name}": getattr(row, name) for name in names}, row.step)
+
+    def log_evaluation(self, row: TrainLogRow) -> None:
+        """Report an evaluation."""
+        self._log({"eval/loss": row.eval_loss, "train/epoch": row.epoch}, row.step)
+
+    def _log(self, values: Mapping[str, float | None], step: int) -> None:
         for tracker in self._trackers:
             tracker.log({name: value for name, value in values.items() if value is not None}, step=step)
 

@@ -17,7 +17,7 @@ from summtune.runs import checkpoints
 from summtune.work.models.loading import load_model, load_tokenizer
 from summtune.work.models.saved_model import ModelWriter
 from summtune.work.process.stopping import StopRequest
-from summtune.work.training import loop
+from summtune.work.training import model as model_module
 from summtune.work.training.examples import read_examples
 from summtune.work.training.loop import train
 from summtune.work.training.loss import TokenLoss
@@ -311,7 +311,7 @@ def test_nothing_left_to_validate_with_is_an_error_before_the_model_is_loaded(pr
     run = prepare(rows=rows, val_set_size=2, sequence_len=100, long_dialogues="drop")
     validation = run.folder / "data" / "validation.jsonl"
     write_rows(validation, [row | {"dialogue": 40 * row["dialogue"]} for row in list(read_jsonl(validation))])
-    monkeypatch.setattr(loop, "load_model", None)
+    monkeypatch.setattr(model_module, "load_model", None)
     with pytest.raises(
         DataError, match=r"validation: no dialogue is left \(got 2, of which 2 exceed sequence_len 100.*val_set_size"
     ):

@@ -43,7 +43,7 @@ def resume(run_dir, now):
 
 
 def start(run_dir, now=None):
-    return resume_point(run_dir, now or launch(), "fp32", Events(run_dir, "train", 0))
+    return resume_point(run_dir, layout_of(now or launch(), "fp32"), Events(run_dir, "train", 0))
 
 
 def test_training_starts_from_scratch_without_checkpoints(run_dir):
