@@ -85,7 +85,7 @@ def _run_directories(run_dir: Path, also: Sequence[Path]) -> Iterator[Path]:
     """Yield the run directories that may be reused."""
     folders = [run_dir.parent]
     if run_dir.parent.name == SYSTEMS:
-        folders += [run_dir.parents[2], *map(followed, also)]
+        folders += [run_dir.parent.parent.parent, *map(followed, also)]
     seen = {run_dir}
     owner = owner_of(run_dir) if run_dir.exists() else os.geteuid()  # which a shared file system may map to another
     for folder in dict.fromkeys(folders):
