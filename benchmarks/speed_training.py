@@ -33,7 +33,7 @@ def train_summtune(
     }
     path = folder.with_suffix(".json")
     path.write_text(json.dumps(recipe))
-    run([BIN / "summtune", "run", path, "--output-dir", folder], setting)
+    run([BIN / "summtune", "run", path, "--output-dir", folder, "--fresh"], setting)
     rows = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
     seconds = [setting.batch / row["samples_per_second"] for row in rows[steps // 2 :]]
     return {"samples_per_second": setting.batch * len(seconds) / sum(seconds), "losses": [row["loss"] for row in rows]}
