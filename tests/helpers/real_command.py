@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from installed_command import command_path
+from installed_command import command_words
 
 from summtune.base.files import read_json, read_jsonl
 
@@ -48,13 +48,14 @@ def wait_until(condition, seconds=180, what="it"):
 
 
 class Command:
-    """One ``summtune run`` in a separate process group."""
+    """One ``summtune run`` in a separate process group, on the CPU unless ``gpu`` is set."""
 
-    def __init__(self, recipe, run_dir, *options):
+    def __init__(self, recipe, run_dir, *options, gpu=False):
         self.run_dir = run_dir
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "200"}
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+        environment |= {} if gpu else {"CUDA_VISIBLE_DEVICES": ""}
         self.process = subprocess.Popen(
-            [command_path(), "run", recipe, "--output-dir", run_dir, *options],
+            [*command_words(), "run", recipe, "--output-dir", run_dir, *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -125,9 +126,9 @@ def same_weights(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def run_to_the_end(recipe, run_dir, *options):
+def run_to_the_end(recipe, run_dir, *options, gpu=False):
     """Run a recipe, which must succeed, and return its run directory."""
-    code, said = Command(recipe, run_dir, *options).finish()
+    code, said = Command(recipe, run_dir, *options, gpu=gpu).finish()
     assert code == 0, said + logs_of(run_dir)
     assert processes_of(run_dir) == []
     return Finished(run_dir, said)
