@@ -51,10 +51,9 @@ def measured_worker(arguments: list[str]) -> int:
     from torch.profiler import ProfilerActivity, profile
 
     from summtune import worker
-    from summtune.work.cpu import t5_on_cpu
-    from summtune.work.models import loading
+    from summtune.work.models import loading, on_cpu
     from summtune.work.process.stopping import StopRequest
-    from summtune.work.training.trainer import Recorder
+    from summtune.work.training.train_log import Stopwatch
 
     load = loading.load_model
 
@@ -70,15 +69,16 @@ def measured_worker(arguments: list[str]) -> int:
 
     # Before the stage imports them.
     loading.load_model = load_here
-    t5_on_cpu.quicken = leave
-    from summtune.work.training import stage as training
+    on_cpu.quicken = leave
+    from summtune.work.training import loop
 
     marks: list[int] = []
-    train, log_step = training.train, Recorder.on_step_end
+    train, count = loop.train, Stopwatch.count
 
-    def on_step_end(self: Any, *positional: Any, **named: Any) -> None:
+    def mark(self: Any, pairs: int, tokens: int) -> None:
+        """Note the end of a step."""
         marks.append(time.time_ns())
-        log_step(self, *positional, **named)
+        count(self, pairs, tokens)
 
     def measured_train(*positional: Any, **named: Any) -> None:
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
@@ -100,8 +100,8 @@ def measured_worker(arguments: list[str]) -> int:
         result = {"peak_bytes": peak, "peak_bytes_of_the_start": before, "largest_at_the_peak": largest}
         (Path(arguments[0]) / f"memory.rank{rank}.json").write_text(json.dumps(result))
 
-    Recorder.on_step_end = on_step_end  # type: ignore[method-assign]  # what is measured
-    training.train = measured_train
+    Stopwatch.count = mark  # type: ignore[method-assign]  # what is measured
+    loop.train = measured_train
     return worker.main(arguments, StopRequest())
 
 

@@ -105,13 +105,13 @@ def train(folder: Path) -> float:
     from summtune.plan.plan import TrainPlan, read_run_plan
     from summtune.runs.events import Events
     from summtune.work.process.stopping import StopRequest
-    from summtune.work.training import stage as training
+    from summtune.work.training import loop
 
     run_dir = folder / "run"
     started = time.perf_counter()
     plan = read_run_plan(run_dir)
     assert isinstance(plan, TrainPlan)
-    training.train(plan, run_dir, Events(run_dir, "train", 0), StopRequest())
+    loop.train(plan, run_dir, Events(run_dir, "train", 0), StopRequest())
     return time.perf_counter() - started
 
 

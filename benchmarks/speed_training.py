@@ -32,7 +32,7 @@ def train_summtune(
     }
     path = folder.with_suffix(".json")
     path.write_text(json.dumps(recipe))
-    run([*SUMMTUNE, "run", path, "--output-dir", folder], setting)
+    run([*SUMMTUNE, "run", path, "--output-dir", folder, "--fresh"], setting)
     rows = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
     seconds = [setting.batch / row["samples_per_second"] for row in rows[steps // 2 :]]
     return {"samples_per_second": setting.batch * len(seconds) / sum(seconds), "losses": [row["loss"] for row in rows]}
@@ -76,12 +76,12 @@ def training(folder: Path, setting: Setting, runs: int) -> dict[str, Any]:
 def equal_losses(folder: Path, setting: Setting, steps: int = 5) -> dict[str, Any]:
     """Return the largest difference between losses of the same step in each precision, without dropout."""
     from summtune.work.tokens.pairs import Pair, Pairs
-    from summtune.work.training.batches import GlobalBatchSampler
+    from summtune.work.training.batches import GlobalBatches
 
     model = write_model(folder / "still", setting, dropout=0.0)
     rows = dialogues(steps * setting.batch)
     pairs = Pairs([Pair(input_ids=[1], labels=[1])] * len(rows), setting.batch, 1)
-    order = GlobalBatchSampler(pairs, setting.batch, 42, group_by_length=False).order(0)
+    order = GlobalBatches(pairs, setting.batch, 42, group_by_length=False).order(0)
     ours_data = write_rows(folder / "ours.jsonl", rows)
     stock_data = write_rows(folder / "stock.jsonl", [rows[place] for place in order])
     differences = {}

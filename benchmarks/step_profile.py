@@ -2,7 +2,7 @@
 
     SUMMTUNE_TEST_DATA=… .venv/bin/python benchmarks/step_profile.py [--out FILE]
 
-The step is summtune's, without the Trainer around it: FLAN-T5-small's shape, bf16 autocast, eight of DialogSum's
+The step is summtune's, without accelerate around it: FLAN-T5-small's shape, bf16 autocast, eight of DialogSum's
 validation dialogues of like length, fused AdamW. Shares are of the time inside operations (torch.profiler, self time).
 """
 
@@ -18,13 +18,12 @@ import speed_inputs
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from summtune.work.cpu.t5_on_cpu import quicken
 from summtune.work.models.encoder_decoder import Collator
 from summtune.work.models.loading import load_model, load_tokenizer
+from summtune.work.models.on_cpu import quicken
 from summtune.work.tokens.pairs import Pair, Pairs
-from summtune.work.training.batches import GlobalBatchSampler
-from summtune.work.training.target_tokens import TargetTokens
-from summtune.work.training.trainer import global_token_mean
+from summtune.work.training.batches import GlobalBatches
+from summtune.work.training.loss import TokenLoss
 
 # Names with an underscore in front are functions of summtune.work.cpu.kernels; torch's operations within them count
 # separately.
@@ -34,7 +33,7 @@ GROUPS = {
     "optimizer and clipping": ("aten::_fused_adamw_", "aten::_foreach_norm", "aten::linalg_vector_norm"),
     "dropout": ("_Dropout", "_DropoutBackward", "aten::bitwise_and_", "aten::bitwise_not_", "aten::sub_"),
     "softmax": ("_Attention", "_AttentionBackward", "aten::_softmax", "aten::_softmax_backward_data"),
-    "cross-entropy": ("_SummedCrossEntropy", "_SummedCrossEntropyBackward", "aten::exp_", "aten::logsumexp"),
+    "cross-entropy": ("aten::_log_softmax", "aten::_log_softmax_backward_data", "aten::nll_loss_forward"),
     "activation": ("_GatedGelu", "_GatedGeluBackward", "aten::gelu", "aten::gelu_backward"),
     "normalization": ("_RmsNorm", "_RmsNormBackward"),
     "embeddings and zeros": ("aten::fill_", "aten::zero_", "aten::embedding_dense_backward", "aten::index_select"),
@@ -50,8 +49,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = speed_inputs.write_model(Path(temporary) / "model", speed_inputs.ON_CPU)
         tokenizer, model = load_tokenizer(folder), load_model(folder, torch.float32).train()
-    quicken(model, print)
-    targets = TargetTokens(model)
+    quicken(model, "training", print)
+    token_loss = TokenLoss(model, torch.device("cpu"))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     rows = [
         Pair(
@@ -61,15 +60,14 @@ def main() -> None:
         for row in speed_inputs.dialogues(400)
     ]
     pairs = Pairs(rows, 8, 1)
-    order = GlobalBatchSampler(pairs, 8, 42, group_by_length=True).order(0)
+    batches = GlobalBatches(pairs, 8, 42, group_by_length=True)
     collate = Collator(pad=0, start=0)
 
     def step(number: int) -> None:
-        batch = collate([pairs[place] for place in order[8 * number : 8 * number + 8]])
-        labels = batch.pop("labels")
-        with torch.autocast("cpu", torch.bfloat16), targets.of(labels):
-            outputs = model(**batch, use_cache=False)
-        global_token_mean(outputs, labels, (labels != -100).sum()).backward()  # type: ignore[no-untyped-call]  # torch
+        indices = batches[number]
+        with torch.autocast("cpu", torch.bfloat16):
+            summed = token_loss(model, collate([pairs[index] for index in indices]))
+        (summed / batches.target_tokens(indices)).backward()  # type: ignore[no-untyped-call]  # torch
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

@@ -82,7 +82,7 @@ def _run(stage: str, plan: RunPlan, run_dir: Path, events: Events, stop: StopReq
             # Before the slow imports, whose duration differs between machines.
             company = meet(run_dir, precision)
             with uncollected():
-                from summtune.work.training.stage import train
+                from summtune.work.training.loop import train
 
             train(plan, run_dir, events, stop, company)
         case "predict":

@@ -170,6 +170,15 @@ def test_the_shares_of_a_step_are_all_of_it(written):
 
 @pytest.mark.slow
 @needs_dialogsum
+def test_parts_for_the_cpu_are_compared_with_all_of_them(written):
+    words = ("--size", "tiny", "--rounds", 1, "--at-once", 7, "--threads", 1, "--precisions", "fp32")
+    result = written("cpu_parts.py", *words)
+    assert all(part["cpu"]["median"] > 0 for part in result["training fp32"].values() if isinstance(part, dict))
+    assert all(part["same_texts"] == 1 for part in result["prediction fp32"].values() if isinstance(part, dict))
+
+
+@pytest.mark.slow
+@needs_dialogsum
 @pytest.mark.parametrize("kind", ["ours", "peer", "memory", "resampling"])
 def test_scoring_is_timed_with_its_memory(kind):
     result = json.loads(run("scoring.py", "--one", kind, 20))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,10 @@ from typing import Any
 from summtune.base.errors import StageError, SummtuneError
 from summtune.base.files import read_json, sync, write_json
 from summtune.base.whole_number import whole_number
+from summtune.runs import manifest
+from summtune.runs.manifest import ListedFile
 
 MANIFEST = "manifest.json"
-_THREADS = 8  # hash in parallel: a large model has many files, and the other ranks wait
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,11 @@ class Damaged:
 def step_of(checkpoint: Path) -> int:
     """Return the optimizer step after which the checkpoint was written."""
     return int(checkpoint.name.rsplit("-", 1)[1])
+
+
+def path_of(folder: Path, step: int) -> Path:
+    """Return the path of the checkpoint of a step."""
+    return folder / f"checkpoint-{step}"
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -48,12 +52,7 @@ def write_manifest(checkpoint: Path, layout: dict[str, Any]) -> None:
     found = list(_files(checkpoint))
     for path in (*found, *(path for path in checkpoint.rglob("*") if path.is_dir()), checkpoint, checkpoint.parent):
         sync(path)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        digests = list(pool.map(_sha256, found))
-    files = {
-        file.relative_to(checkpoint).as_posix(): {"bytes": file.stat().st_size, "sha256": digest}
-        for file, digest in zip(found, digests, strict=True)
-    }
+    files = {name: file.to_json() for name, file in manifest.listed(checkpoint, found).items()}
     write_json(checkpoint / MANIFEST, {"step": step_of(checkpoint), "layout": layout, "files": files})
 
 
@@ -77,30 +76,13 @@ def latest_good(folder: Path) -> tuple[Path | None, list[Damaged]]:
 def damage(checkpoint: Path, contents: bool = True) -> str | None:
     """Return what is wrong with a checkpoint, None if it is intact; without ``contents`` only sizes are compared."""
     try:
-        manifest = read_json(checkpoint / MANIFEST)
-        expected: dict[str, dict[str, Any]] = manifest["files"]
-        sizes = {name: int(entry["bytes"]) for name, entry in expected.items()}
+        files = read_json(checkpoint / MANIFEST)["files"]
+        expected = {name: ListedFile.model_validate(entry) for name, entry in files.items()}
     except FileNotFoundError:
         return "it is incomplete: it has no manifest"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "its manifest cannot be read"
-    for name, size in sizes.items():
-        file = checkpoint / name
-        if not file.is_file():
-            return f"{name} is missing"
-        if file.stat().st_size != size:
-            return f"{name} has {file.stat().st_size:,} bytes instead of {size:,}"
-    if not contents:
-        return None
-
-    def altered(name: str) -> str | None:
-        try:
-            return None if _sha256(checkpoint / name) == expected[name].get("sha256") else f"{name} was altered"
-        except OSError as error:
-            return f"{name} cannot be read ({error.strerror})"
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return next(filter(None, pool.map(altered, expected)), None)
+    return manifest.damage(checkpoint, expected, contents)
 
 
 @contextlib.contextmanager
@@ -115,7 +97,7 @@ def written(folder: Path, step: int, first: bool) -> Iterator[Path]:
     Raises:
         StageError: it could not be written, most often for lack of space; earlier checkpoints are unchanged.
     """
-    path = folder / f"checkpoint-{step}"
+    path = path_of(folder, step)
     if first:  # an incomplete one, or one that was skipped because it is damaged
         shutil.rmtree(path, ignore_errors=True)
     try:
@@ -132,7 +114,7 @@ def written(folder: Path, step: int, first: bool) -> Iterator[Path]:
         ) from error
 
 
-def rotate(folder: Path, step: int, keep: int, best: str | None) -> None:
+def rotate(folder: Path, step: int, keep: int, best: int | None) -> None:
     """Delete all but the latest ``keep`` complete checkpoints and the best one.
 
     The checkpoint of ``step`` has just been written, and is good. Later ones are from an earlier attempt, and were
@@ -142,10 +124,12 @@ def rotate(folder: Path, step: int, keep: int, best: str | None) -> None:
         folder: where the checkpoints are.
         step: of the checkpoint that has just been written.
         keep: at least 1.
-        best: path of the best checkpoint, None if there is none to keep.
+        best: step of the best checkpoint, None if there is none to keep.
     """
     usable = [path for path in checkpoints(folder) if step_of(path) <= step and damage(path, contents=False) is None]
-    kept = {path.resolve() for path in usable[:keep]} | ({Path(best).resolve()} if best is not None else set())
+    kept = {path.resolve() for path in usable[:keep]} | (
+        {path_of(folder, best).resolve()} if best is not None else set()
+    )
     for path in checkpoints(folder):
         if path.resolve() not in kept:
             # One that cannot be deleted (another machine has a file open) at least no longer counts as complete.
@@ -156,11 +140,3 @@ def rotate(folder: Path, step: int, keep: int, best: str | None) -> None:
 
 def _files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MANIFEST)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -1,10 +1,13 @@
 """Helpers that the tests of training share besides fixtures."""
 
+import contextlib
+
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from summtune.work.process.stopping import StopRequest
-from summtune.work.training.stage import train
+from summtune.work.training.loop import Training, train
 
 
 def weights(run):
@@ -18,6 +21,20 @@ def eval_rows(run):
 def go_on(run):
     train(run.plan, run.folder, run.events(), StopRequest())
     return run
+
+
+@contextlib.contextmanager
+def before_each_step(act):
+    """Call a function with the steps that are done, before each step of the trainings inside."""
+    take_step = Training._forward_and_backward
+
+    def step(self, pairs):
+        act(self.state.step)
+        return take_step(self, pairs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Training, "_forward_and_backward", step)
+        yield
 
 
 class Killed(BaseException):

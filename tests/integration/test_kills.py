@@ -1,7 +1,6 @@
 """kill -9 of one rank or all, at random moments and inside a save: the end is bitwise that of an undisturbed run.
 
-The ranks are real processes that run the worker's own main, forked from one that has imported torch, so that a training
-takes a second. A kill inside a save is certain: the file ``hold`` in the run directory makes the first rank wait before
+A kill inside a save is certain: the file ``hold`` in the run directory makes the first rank wait before
 it declares a checkpoint whole. The same with the whole command is in test_resume.py, and twenty times in
 benchmarks/soak.py.
 """
@@ -10,20 +9,16 @@ import os
 import random
 import signal
 import time
-from contextlib import suppress
 
 import pytest
-from forked_ranks import environment, forking, free_port
-from real_command import Finished, layout, same_weights
+from forked_trainings import HOLD, finish, prepared, start
+from real_command import same_weights
 
-from summtune.commands import pipeline
-from summtune.plan.resolve import resolve
 from summtune.runs.checkpoints import MANIFEST, checkpoints, damage, step_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled")]
 
 STEPS = 14
-HOLD = "hold"  # contains the step whose checkpoint must stay without a manifest
 TWO = {"num_processes": 2, "micro_batch_size": 4}
 MODES = {
     "one process": {"save_total_limit": 1},
@@ -32,79 +27,6 @@ MODES = {
     "ZeRO-3": TWO | {"deepspeed": "ds_configs/zero3.json"},
     "LoRA": {"adapter": "lora", "lora_r": 4},
 }
-
-
-class Quiet:
-    """A display that shows nothing."""
-
-    listener = staticmethod(print)
-
-    def __getattr__(self, name):
-        return lambda *_, **__: None
-
-
-class Started(BaseException):
-    """Ends the command's own part where it would start processes."""
-
-
-def prepared(recipe, run_dir, keys, monkeypatch):
-    """Write the run directory as the command does, and return the launch of the training."""
-    launches = []
-
-    def run_processes(launch, *_):
-        launches.append(launch)
-        raise Started
-
-    with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "run_processes", run_processes)
-        with suppress(Started):
-            pipeline.run(resolve(recipe, layout(**keys)[1::2], run_dir), Quiet())
-    return launches[0]
-
-
-def train_as_rank(rank, launch, run_dir, port):
-    """Be one rank: what accelerate sets, and the worker's main, which obeys ``hold``."""
-    from summtune import worker
-    from summtune.runs import checkpoints
-    from summtune.work.process.stopping import StopRequest
-
-    write_manifest = checkpoints.write_manifest
-
-    def write_unless_held(checkpoint, layout):
-        hold = run_dir / HOLD
-        while hold.exists() and step_of(checkpoint) == int(hold.read_text()):
-            time.sleep(0.001)
-        write_manifest(checkpoint, layout)
-
-    checkpoints.write_manifest = write_unless_held
-
-    if launch.processes > 1:
-        os.environ.update(environment(rank, launch.processes, port))
-    if launch.distribution == "deepspeed":
-        os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
-        os.environ["ACCELERATE_DEEPSPEED_CONFIG_FILE"] = str(run_dir / "ds_config.json")
-        os.environ["ACCELERATE_DEEPSPEED_ZERO3_INIT"] = str(launch.zero_stage == 3).lower()
-        os.environ["ACCELERATE_CONFIG_DS_FIELDS"] = "deepspeed_config_file,zero3_init_flag"
-    os._exit(worker.main([str(run_dir), "train"], StopRequest()))
-
-
-def start(launch, run_dir):
-    context, port = forking(), free_port()
-    ranks = [
-        context.Process(target=train_as_rank, args=(rank, launch, run_dir, port)) for rank in range(launch.processes)
-    ]
-    for rank in ranks:
-        rank.start()
-    return ranks
-
-
-def finish(launch, run_dir):
-    ranks = start(launch, run_dir)
-    for rank in ranks:
-        rank.join(120)
-    logs = "".join(path.read_text()[-2000:] for path in sorted((run_dir / "logs").glob("train.rank*.log")))
-    assert [rank.exitcode for rank in ranks] == [0] * len(ranks), logs
-    return Finished(run_dir)
 
 
 def saved(run_dir):
@@ -142,12 +64,12 @@ def kill(launch, run_dir, rng, one, inside):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_killed_trainings_resume_to_the_same_end(write_recipe, tmp_path, monkeypatch, mode):
+def test_killed_trainings_resume_to_the_same_end(write_recipe, tmp_path, mode):
     recipe = write_recipe("kills", max_steps=STEPS, save_steps=1, save_total_limit=2)
     alone = tmp_path / "alone"
-    reference = finish(prepared(recipe, alone, MODES[mode], monkeypatch), alone)
+    reference = finish(prepared(recipe, alone, MODES[mode]), alone)
     struck, rng = tmp_path / "struck", random.Random(mode)
-    launch = prepared(recipe, struck, MODES[mode], monkeypatch)
+    launch = prepared(recipe, struck, MODES[mode])
     for one, inside in ((False, False), (True, True), (False, True)):
         kill(launch, struck, rng, one, inside)
         assert any(damage(path) is None for path in checkpoints(struck / "checkpoints"))

@@ -231,16 +231,3 @@ def test_two_processes_resume_the_training_of_one(reference, recipe, killed_run)
     assert f"resuming from checkpoint-{step} on another number of processes (1 → 2)" in run.said
     assert run.json("training.json")["resumed_from_step"] == step
     assert_nearly_same_end(run, reference)
-
-
-@pytest.mark.slow
-def test_shards_of_another_number_of_processes_are_refused(recipe, killed_run, command):
-    """The refusal loses nothing: the run resumes on the previous layout."""
-    one = command(recipe, killed_run, *layout(num_processes=2, micro_batch_size=4, deepspeed="ds_configs/zero2.json"))
-    code, said = one.finish()
-    assert code == 1
-    assert (
-        "was written on another layout (got processes 1 → 2, zero_stage 0 → 2), and its optimizer state cannot" in said
-    )
-    assert "to resume, set num_processes to 1 and run it without a DeepSpeed config, or start from scratch" in said
-    assert last_checkpoint(killed_run) >= 3

@@ -5,12 +5,11 @@ import torch
 from accelerate.state import AcceleratorState
 from prepared_runs import prepared_run
 from tiny_inputs import write_checkpoint
-from trained_runs import Killed
+from trained_runs import Killed, before_each_step
 
 from summtune.work.models.loading import load_tokenizer
 from summtune.work.process.stopping import StopRequest
-from summtune.work.training.stage import train
-from summtune.work.training.trainer import Recorder
+from summtune.work.training.loop import train
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -65,20 +64,18 @@ def trained(prepare):
 
 
 @pytest.fixture
-def killed_after(prepare, monkeypatch):
+def killed_after(prepare):
     """Train a recipe until a step is over, and end there as a kill would."""
 
     def start(step, name="killed", **keys):
         run = prepare(name=name, **({"save_steps": 1, "save_total_limit": 10} | keys))
-        with monkeypatch.context() as patch:
 
-            def on_step_begin(self, args, state, control, **_):
-                if state.global_step == step:
-                    raise Killed
+        def kill(done):
+            if done == step:
+                raise Killed
 
-            patch.setattr(Recorder, "on_step_begin", on_step_begin)
-            with pytest.raises(Killed):
-                train(run.plan, run.folder, run.events(), StopRequest())
+        with before_each_step(kill), pytest.raises(Killed):
+            train(run.plan, run.folder, run.events(), StopRequest())
         return run
 
     return start

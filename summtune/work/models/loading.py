@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -109,11 +108,6 @@ def alias_names(model: torch.nn.Module) -> set[str]:
             aliases.add(name)
         seen.add(id(parameter))
     return aliases
-
-
-def without_aliases(state: Mapping[str, torch.Tensor], aliases: set[str]) -> dict[str, torch.Tensor]:
-    """Return the weights to save: DeepSpeed copies shared ones, which would be stored once for each name."""
-    return {name: tensor for name, tensor in state.items() if name not in aliases}
 
 
 def mark_untied(folder: Path) -> None:

@@ -10,35 +10,74 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import DistributedType
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
+from transformers import PreTrainedModel
 
 from summtune.base.errors import StageError
 from summtune.work.models.adapters import starting_value
-from summtune.work.models.loading import mark_untied, publish
+from summtune.work.models.loading import alias_names, mark_untied, publish
 
 
-def save_model(trainer: Any, run_dir: Path) -> None:
-    """Write ``model/`` from the trainer's model, first under another name, so that it is complete or absent.
+class ModelWriter:
+    """Writes the model of a training, or its adapter, with generation settings and tokenizer.
 
-    Raises:
-        StageError: the files differ from the model in memory, or cannot be used (`check_saved`).
+    Args:
+        accelerator: of the training.
+        model: before accelerate wraps it, with its adapter.
+        tokenizer: saved with the model.
     """
-    partial = run_dir / "model.partial"
-    if trainer.is_world_process_zero():
-        shutil.rmtree(partial, ignore_errors=True)
-    trainer.accelerator.wait_for_everyone()
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    model.config.use_cache = True
-    trainer.save_model(str(partial))
-    trainer.accelerator.wait_for_everyone()
 
-    def finish() -> None:
-        mark_untied(partial)
-        check_saved(partial, model)
-        publish(partial, run_dir / "model")
+    def __init__(self, accelerator: Any, model: PreTrainedModel | PeftModel, tokenizer: Any) -> None:
+        self.accelerator = accelerator
+        self.model = model
+        self.tokenizer = tokenizer
+        self._aliases = alias_names(model)
 
-    on_first_rank(finish)
+    @property
+    def copies_weights(self) -> bool:
+        """Whether DeepSpeed returns copies of the weights, so that shared ones must be left out by name."""
+        return bool(self.accelerator.distributed_type == DistributedType.DEEPSPEED)
+
+    def write(self, folder: Path, weights: Mapping[str, torch.Tensor] | None) -> None:
+        """Write the model's files; only one rank calls this.
+
+        Args:
+            folder: created if it does not exist.
+            weights: under each of their names; None for those in memory.
+        """
+        state = {name: weights[name] for name in weights if name not in self._aliases} if weights else None
+        if isinstance(self.model, PeftModel):
+            # The embeddings under an adapter are the base's: peft would store them again.
+            self.model.save_pretrained(str(folder), state_dict=state, save_embedding_layers=False)
+            self.model.get_base_model().generation_config.save_pretrained(folder)
+        else:
+            self.model.save_pretrained(folder, state_dict=state)
+        self.tokenizer.save_pretrained(folder)
+
+    def save(self, model: Any, run_dir: Path) -> None:
+        """Write ``model/``, first under another name, so that it is complete or absent; every rank calls this.
+
+        Args:
+            model: as accelerate wraps it.
+            run_dir: of the run.
+
+        Raises:
+            StageError: the files differ from the model in memory, or cannot be used (`check_saved`).
+        """
+        partial = run_dir / "model.partial"
+        self.model.config.use_cache = True
+        weights = self.accelerator.get_state_dict(model) if self.copies_weights else None
+
+        def write() -> None:
+            shutil.rmtree(partial, ignore_errors=True)
+            self.write(partial, weights)
+            mark_untied(partial)
+            check_saved(partial, self.model)
+            publish(partial, run_dir / "model")
+
+        on_first_rank(write)
 
 
 def on_first_rank(act: Callable[[], None]) -> None:

@@ -4,57 +4,51 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel
-from transformers import GenerationConfig, TrainerCallback
+from transformers import GenerationConfig
 
 from summtune.base import numbers
 from summtune.base.errors import StageError, SummtuneError
-from summtune.work.models.loading import load_tokenizer, mark_untied, without_aliases
-from summtune.work.models.saved_model import check_config, check_names, on_first_rank, shape_of, weights_to_save
-
-if TYPE_CHECKING:
-    from summtune.work.training.trainer import LayoutInvariantTrainer
+from summtune.work.models.loading import load_tokenizer, mark_untied
+from summtune.work.models.saved_model import (
+    ModelWriter,
+    check_config,
+    check_names,
+    on_first_rank,
+    shape_of,
+    weights_to_save,
+)
 
 _SAMPLE = "#Person1#: Shall we say 5 o'clock?\n#Person2#: Fine, <b>see you</b> then, François."
 
 
-class SavingTrial(TrainerCallback):
-    """Makes the trial once the trainer has wrapped its model, before anything is trained.
-
-    Args:
-        trainer: of the model.
-        run_dir: for ``model/`` after the training.
-    """
-
-    def __init__(self, trainer: LayoutInvariantTrainer, run_dir: Path) -> None:
-        self.trainer = trainer
-        self.run_dir = run_dir
-
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Make the trial on the first rank; the others wait, and fail with it."""
-        on_first_rank(lambda: try_saving(self.trainer, self.run_dir))
-
-
-def try_saving(trainer: LayoutInvariantTrainer, run_dir: Path) -> None:
-    """Save the model with every name but one number per weight, reopen it, and delete it.
+def try_saving(writer: ModelWriter, run_dir: Path) -> None:
+    """Save the model with every name but one number per weight, reopen it, and delete it; every rank calls this.
 
     The numbers are what makes a save slow. What fails is the rest: names that libraries add or omit, weights that
     share memory, settings and tokenizers that cannot be written, a full disk.
 
+    Args:
+        writer: of the model, which accelerate has wrapped.
+        run_dir: for ``model/`` after the training.
+
     Raises:
-        StageError: a trained model could not be saved, with the reason.
+        StageError: a trained model could not be saved, with the reason; on every rank.
     """
-    model = trainer.accelerator.unwrap_model(trainer.model)
+    on_first_rank(lambda: _try(writer, run_dir))
+
+
+def _try(writer: ModelWriter, run_dir: Path) -> None:
     folder = run_dir / "model.trial"
     try:
-        _check_room(model, run_dir)
+        _check_room(writer.model, run_dir)
         shutil.rmtree(folder, ignore_errors=True)  # left by a killed trial
-        trainer.write_model(folder, _stubs(trainer, model))
+        writer.write(folder, _stubs(writer))
         mark_untied(folder)
-        _check(folder, model, trainer.processing_class)
+        _check(folder, writer.model, writer.tokenizer)
     except SummtuneError as error:
         raise StageError(f"a trained model could not be saved: {error}") from error
     except Exception as error:  # any error of a library here would also occur after the training
@@ -82,18 +76,14 @@ def _check(folder: Path, model: Any, tokenizer: Any) -> None:
         )
 
 
-def _stubs(trainer: LayoutInvariantTrainer, model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Return the saved state with one number per weight; names of one weight share a tensor, as in memory.
-
-    DeepSpeed passes copies: then the names that the trainer omits are omitted here as well.
-    """
+def _stubs(writer: ModelWriter) -> dict[str, torch.Tensor]:
+    """Return the saved state with one number per weight; the names of one weight share it unless DeepSpeed copies."""
     made: dict[int, torch.Tensor] = {}
     state = {}
-    for name, weight in model.state_dict(keep_vars=True).items():
-        state[name] = made.setdefault(id(weight), torch.zeros((1,) * len(shape_of(weight)), dtype=weight.dtype))
-    if not trainer.is_deepspeed_enabled:
-        return state
-    return {name: stub.clone() for name, stub in without_aliases(state, trainer.aliases).items()}
+    for name, weight in writer.model.state_dict(keep_vars=True).items():
+        stub = made.setdefault(id(weight), torch.zeros((1,) * len(shape_of(weight)), dtype=weight.dtype))
+        state[name] = stub.clone() if writer.copies_weights else stub
+    return state
 
 
 def _check_room(model: torch.nn.Module, run_dir: Path) -> None:

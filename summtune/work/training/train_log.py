@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import statistics
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from summtune.base.files import write_text
@@ -42,3 +44,35 @@ class TrainLog:
         """Add one row; it is written to the file before this returns."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row.to_json()) + "\n")
+
+
+class Stopwatch:
+    """Measures the rate of the steps since the last line of the log, without what pauses it."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin again."""
+        self._since = time.perf_counter()
+        self._pairs = self._tokens = 0
+
+    def count(self, pairs: int, tokens: int) -> None:
+        """Count the pairs and tokens of a step."""
+        self._pairs += pairs
+        self._tokens += tokens
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out the time of an evaluation or a checkpoint."""
+        stopped = time.perf_counter()
+        yield
+        self._since += time.perf_counter() - stopped
+
+    def rates(self) -> dict[str, float]:
+        """Return the pairs and tokens a second, as `TrainLogRow` names them."""
+        seconds = max(time.perf_counter() - self._since, 1e-9)
+        return {
+            "samples_per_second": round(self._pairs / seconds, 3),
+            "tokens_per_second": round(self._tokens / seconds, 1),
+        }

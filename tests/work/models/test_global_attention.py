@@ -12,7 +12,7 @@ from summtune.work.generation.prediction import predict
 from summtune.work.models.global_attention import GLOBAL_ATTENTION, first_token_sees_all, takes_global_attention
 from summtune.work.models.loading import load_model, load_tokenizer
 from summtune.work.process.stopping import StopRequest
-from summtune.work.training.stage import train
+from summtune.work.training.loop import train
 
 LENGTHS = {"sequence_len": 64, "target_len": 64}
 

@@ -3,18 +3,17 @@
 import resource
 
 import pytest
-import torch
 from safetensors.torch import load_file
 from tiny_inputs import write_checkpoint
-from trained_runs import Killed, eval_rows, go_on, same_weights, weights
+from trained_runs import Killed, before_each_step, eval_rows, go_on, same_weights, weights
 
 from summtune.base.errors import StageError
 from summtune.machine.stored_tensors import stored_tensors
 from summtune.runs import checkpoints
+from summtune.work.models.saved_model import ModelWriter
 from summtune.work.process.stopping import Stopped, StopRequest
-from summtune.work.training import stage as training
-from summtune.work.training.stage import train
-from summtune.work.training.trainer import LayoutInvariantTrainer, Recorder
+from summtune.work.training.loop import train
+from summtune.work.training.loss import TokenLoss
 
 # Deprecated names of transformers 5: peft uses one, and 5.20 has no other name for the argument
 NAN = float("nan")
@@ -37,11 +36,18 @@ def test_the_best_checkpoint_is_kept_in_addition(killed_after):
     assert (best, kept) == (1, {1, 2})
 
 
-def test_checkpoints_hold_no_alias_and_no_needless_pickle(killed_after, checkpoint):
+def test_checkpoints_hold_each_weight_once_and_no_pickle(killed_after, checkpoint):
     run = killed_after(1)
     folder = run.folder / "checkpoints" / "checkpoint-1"
-    assert stored_tensors(folder).keys() == stored_tensors(checkpoint).keys()
-    assert not (folder / "training_args.bin").exists()
+    assert load_file(folder / "weights-00000.safetensors").keys() == stored_tensors(checkpoint).keys()
+    assert {path.suffix for path in folder.iterdir()} == {".safetensors", ".json"}
+
+
+def test_the_checkpoint_of_an_adapter_does_not_hold_its_base(killed_after):
+    run = killed_after(1, adapter="lora", lora_r=4)
+    stored = load_file(run.folder / "checkpoints" / "checkpoint-1" / "weights-00000.safetensors")
+    assert stored
+    assert all("lora_" in name for name in stored)
 
 
 @pytest.mark.parametrize(
@@ -71,19 +77,19 @@ def damage_manifest(folder):
 
 
 def damage_weights(folder):
-    path = folder / "model.safetensors"
+    path = folder / "weights-00000.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
 
 
 def damage_state(folder):
-    path = folder / "optimizer.pt"
+    path = folder / "optimizer-00000.safetensors"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
 
 
 def damage_listing(folder):
-    (folder / "scheduler.pt").unlink()
+    (folder / "state.json").unlink()
 
 
 @pytest.mark.parametrize(
@@ -91,8 +97,8 @@ def damage_listing(folder):
     [
         (damage_manifest, "it is incomplete: it has no manifest"),
         (damage_weights, "bytes instead of"),
-        (damage_state, "optimizer.pt was altered"),
-        (damage_listing, "scheduler.pt is missing"),
+        (damage_state, "optimizer-00000.safetensors was altered"),
+        (damage_listing, "state.json is missing"),
     ],
 )
 def test_a_damaged_checkpoint_is_skipped_with_a_warning(uninterrupted, killed_after, damage, reason):
@@ -133,17 +139,16 @@ def test_patience_continues_to_count_after_a_kill(trained, killed_after):
 
 
 @pytest.fixture
-def stopped_at(prepare, monkeypatch):
+def stopped_at(prepare):
     """Train a recipe and ask it to stop during a step; return its run and the message of the stop."""
 
     def start(step, name="stopped", **keys):
         run, stop = prepare(name=name, **({"save_steps": 100, "save_total_limit": 10} | keys)), StopRequest()
-        with monkeypatch.context() as patch:
 
-            def on_step_begin(self, args, state, control, **_):
-                stop.asked = stop.asked or state.global_step == step - 1
+        def ask(done):
+            stop.asked = stop.asked or done == step - 1
 
-            patch.setattr(Recorder, "on_step_begin", on_step_begin)
+        with before_each_step(ask):
             try:
                 train(run.plan, run.folder, run.events(), stop)
                 said = None
@@ -161,6 +166,17 @@ def test_a_training_asked_to_stop_writes_a_checkpoint_and_resumes_from_it(stoppe
     assert not (run.folder / "model").exists()
     go_on(run)
     assert run.training["resumed_from_step"] == 3
+    assert run.losses == uninterrupted.losses
+    assert same_weights(weights(run), weights(uninterrupted))
+
+
+def test_a_training_with_a_planned_pause_stops_there_once(prepare, uninterrupted):
+    run = prepare(name="paused")
+    run.plan = run.plan.model_copy(update={"pause_after": 1})
+    with pytest.raises(Stopped, match="checkpoint-1 is written"):
+        train(run.plan, run.folder, run.events(), StopRequest())
+    go_on(run)
+    assert run.training["resumed_from_step"] == 1
     assert run.losses == uninterrupted.losses
     assert same_weights(weights(run), weights(uninterrupted))
 
@@ -191,7 +207,7 @@ def test_a_run_that_ended_between_its_last_checkpoint_and_its_model_trains_no_fu
     whole = trained(name="whole", **keys)
     run = prepare(name="killed", **keys)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "save_model", raise_killed)
+        patch.setattr(ModelWriter, "save", raise_killed)
         with pytest.raises(Killed):
             train(run.plan, run.folder, run.events(), StopRequest())
     go_on(run)
@@ -204,16 +220,15 @@ def raise_killed(*_):
     raise Killed
 
 
-def test_a_save_on_a_full_disk_leaves_the_previous_checkpoint_whole(prepare, uninterrupted, monkeypatch):
+def test_a_save_on_a_full_disk_leaves_the_previous_checkpoint_whole(prepare, uninterrupted):
     run = prepare(name="full", save_steps=1)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def on_step_begin(self, args, state, control, **_):
-        if state.global_step == 2:
+    def fill_up(done):
+        if done == 2:
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Recorder, "on_step_begin", on_step_begin)
+    with before_each_step(fill_up):
         try:
             with pytest.raises(StageError) as caught:
                 train(run.plan, run.folder, run.events(), StopRequest())
@@ -231,24 +246,20 @@ def test_a_save_on_a_full_disk_leaves_the_previous_checkpoint_whole(prepare, uni
     assert same_weights(weights(run), weights(uninterrupted))
 
 
-def test_a_damaged_best_checkpoint_does_not_become_the_model(prepare, killed_after, monkeypatch):
+def test_a_damaged_best_checkpoint_does_not_become_the_model(killed_after):
     keys = {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": None, "lr_scheduler": "constant"}
     run = killed_after(2, max_steps=3, learning_rate=5.0, save_total_limit=1, **keys)
     best = run.folder / "checkpoints" / "checkpoint-1"
 
-    def on_step_begin(self, args, state, control, **_):
-        damage_weights(best)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Recorder, "on_step_begin", on_step_begin)
-        with pytest.raises(StageError, match=r"best checkpoint is damaged \(got checkpoint-1: model.safetensors has"):
-            go_on(run)
+    damaged = r"best checkpoint is damaged \(got checkpoint-1: weights-00000.safetensors has"
+    with before_each_step(lambda _: damage_weights(best)), pytest.raises(StageError, match=damaged):
+        go_on(run)
     go_on(run)
     assert "the best checkpoint up to checkpoint-3 cannot be used (checkpoint-1: " in run.texts("warning")[-1]
     assert (run.training["steps"], run.training["best_step"], run.training["eval_loss"]) == (3, None, None)
 
 
-def test_a_lost_best_checkpoint_is_forgotten_with_its_metric(prepare, killed_after):
+def test_a_lost_best_checkpoint_is_forgotten_with_its_metric(killed_after):
     keys = {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": None, "lr_scheduler": "constant"}
     run = killed_after(2, max_steps=4, learning_rate=5.0, save_total_limit=1, **keys)
     damage_weights(run.folder / "checkpoints" / "checkpoint-1")
@@ -282,7 +293,10 @@ def test_a_checkpoint_that_cannot_be_deleted_does_not_affect_others(killed_after
 
 def test_an_evaluation_without_a_number_stops_the_training(prepare, monkeypatch):
     run = prepare(train=18, val_set_size=5, eval_steps=1)
-    monkeypatch.setattr(LayoutInvariantTrainer, "prediction_step", lambda *_, **__: (torch.tensor(NAN), None, None))
+    compute = TokenLoss.__call__
+    monkeypatch.setattr(
+        TokenLoss, "__call__", lambda self, model, batch: compute(self, model, batch) * (1 if model.training else NAN)
+    )
     with pytest.raises(
         StageError, match=r"the evaluation loss is not a number \(got nan at step 1\); lower learning_r"
     ):

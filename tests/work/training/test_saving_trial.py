@@ -12,8 +12,7 @@ from tiny_inputs import EOS, PAD, VOCABULARY, write_tokenizer
 from transformers import AutoModelForSeq2SeqLM, GenerationConfig, MarianConfig, MarianMTModel, PreTrainedTokenizerFast
 
 from summtune.base.errors import StageError
-from summtune.work.models.saved_model import on_first_rank
-from summtune.work.training.trainer import LayoutInvariantTrainer
+from summtune.work.models.saved_model import ModelWriter, on_first_rank
 
 # peft uses a deprecated name of transformers 5.20 and later
 pytestmark = pytest.mark.filterwarnings("ignore:`(is_)?gradient_checkpointing:FutureWarning")
@@ -51,16 +50,16 @@ def test_a_tokenizer_that_changes_when_saved_is_refused_before_training(trained,
 
 @pytest.mark.parametrize("adapter", [None, "lora"])
 def test_an_unknown_saved_tensor_is_refused_before_training(trained, prepare, monkeypatch, adapter):
-    write = LayoutInvariantTrainer.write_model
+    write = ModelWriter.write
 
-    def add(self, folder, state_dict):
-        write(self, folder, state_dict)
+    def add(self, folder, weights):
+        write(self, folder, weights)
         stored = folder / ("adapter_model.safetensors" if adapter else "model.safetensors")
         from safetensors.torch import save_file
 
         save_file(load_file(stored) | {"more.weight": torch.zeros(1)}, stored)
 
-    monkeypatch.setattr(LayoutInvariantTrainer, "write_model", add)
+    monkeypatch.setattr(ModelWriter, "write", add)
     message = r"could not be saved: a saved tensor does not belong to the model \(got more.weight\)"
     fails_before_the_first_step(trained, prepare, message, adapter=adapter)
 

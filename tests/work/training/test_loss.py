@@ -1,5 +1,3 @@
-import contextlib
-
 import pytest
 import torch
 from tiny_inputs import dialogues
@@ -7,8 +5,8 @@ from tiny_inputs import dialogues
 from summtune.work.models.encoder_decoder import Collator
 from summtune.work.models.loading import load_model
 from summtune.work.tokens.pairs import IGNORED, Pair, Pairs
-from summtune.work.training.target_tokens import TargetTokens
-from summtune.work.training.trainer import LayoutInvariantTrainer, global_token_mean, summed_cross_entropy
+from summtune.work.training.batches import share_of
+from summtune.work.training.loss import TokenLoss
 
 FILLER = Pair(input_ids=[1], labels=[IGNORED])
 
@@ -26,18 +24,17 @@ def model(checkpoint):
     return load_model(checkpoint, torch.float32).train()
 
 
-def losses_of(model, pairs, micro, targets=None):
-    """Return the loss of each micro batch and the gradient of their sum, as the trainer adds them up."""
-    target_tokens = torch.tensor(sum(label != IGNORED for pair in pairs for label in pair["labels"]))
-    collate = Collator(pad=0, start=0)
+CPU = torch.device("cpu")
+
+
+def losses_of(model, pairs, micro, compiled=False):
+    """Return the loss of each micro batch as a share of the mean over all tokens, and the gradient of their sum."""
+    target_tokens = sum(label != IGNORED for pair in pairs for label in pair["labels"])
+    token_loss, collate = TokenLoss(model, CPU, compiled), Collator(pad=0, start=0)
     model.zero_grad()
     losses = []
-    for start in range(0, len(pairs), micro):
-        batch = collate(pairs[start : start + micro])
-        labels = batch.pop("labels")
-        with targets.of(labels) if targets else contextlib.nullcontext():
-            outputs = model(**batch)
-        loss = global_token_mean(outputs, labels, target_tokens)
+    for micro_batch in share_of(pairs, micro, 0, 1):
+        loss = token_loss(model, collate(micro_batch)) / target_tokens
         loss.backward()
         losses.append(loss.item())
     norm = torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm().item()
@@ -69,13 +66,34 @@ def test_the_gradient_does_not_depend_on_the_micro_batch(model, pairs):
     assert norms == pytest.approx([norms[0]] * 3, rel=1e-5)
 
 
-def test_logits_of_only_target_tokens_give_the_same_loss_and_gradient(model, pairs):
+def test_all_logits_give_the_loss_and_gradient_of_those_of_target_tokens(checkpoint, pairs):
     filled = [*pairs, *[FILLER] * 2]
-    losses, norm = losses_of(model, filled, 2)
-    quick_losses, quick_norm = losses_of(model, filled, 2, TargetTokens(model))
+    every, chosen = (load_model(checkpoint, torch.float32).train() for _ in range(2))
+    losses, norm = losses_of(every, filled, 2, compiled=True)
+    quick_losses, quick_norm = losses_of(chosen, filled, 2)
     assert quick_losses[-1] == losses[-1] == 0.0
     assert quick_losses == pytest.approx(losses, rel=1e-6)
     assert quick_norm == pytest.approx(norm, rel=1e-6)
+
+
+def test_logits_are_computed_only_for_positions_with_a_target(model, pairs):
+    shapes = []
+    model.get_output_embeddings().register_forward_hook(lambda _, __, logits: shapes.append(tuple(logits.shape)))
+    batch = Collator(pad=0, start=0)(pairs[:3])
+    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    token_loss = TokenLoss(model, CPU)
+    token_loss(model, batch)
+    model(**inputs)
+    assert shapes[0] == (sum(len(pair["labels"]) for pair in pairs[:3]), model.config.vocab_size)
+    assert shapes[1] == (*batch["labels"].shape, model.config.vocab_size)
+
+
+def test_an_error_in_the_model_resets_the_selection_of_positions(model, pairs):
+    token_loss, batch = TokenLoss(model, CPU), Collator(pad=0, start=0)(pairs[:3])
+    with pytest.raises(IndexError):
+        token_loss(model, batch | {"input_ids": batch["input_ids"] + 10**6})
+    batch.pop("labels")
+    assert model(**batch).logits.ndim == 3
 
 
 def test_fillers_add_nothing_to_loss_and_gradient(model, pairs):
@@ -87,36 +105,25 @@ def test_fillers_add_nothing_to_loss_and_gradient(model, pairs):
 
 
 def test_a_batch_of_fillers_has_a_gradient_of_zero(model):
-    batch = Collator(pad=0, start=0)([FILLER, FILLER])
-    labels = batch.pop("labels")
-    global_token_mean(model(**batch), labels, torch.tensor(10)).backward()
+    TokenLoss(model, CPU)(model, Collator(pad=0, start=0)([FILLER, FILLER])).backward()
     assert all(not parameter.grad.any() for parameter in model.parameters() if parameter.grad is not None)
     assert model.shared.weight.grad is not None
 
 
 def test_the_loss_is_computed_in_fp32():
-    logits = torch.tensor([[[1.0, 2.0, 3.0]]], dtype=torch.bfloat16)
-    loss = summed_cross_entropy(logits, torch.tensor([[2]]))
+    class Model(torch.nn.Module):
+        def forward(self):
+            return {"logits": torch.tensor([[[1.0, 2.0, 3.0]]], dtype=torch.bfloat16)}
+
+    model = Model()
+    loss = TokenLoss(model, CPU, compiled=True)(model, {"labels": torch.tensor([[2]])})
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(0.4076, abs=1e-4)
 
 
-@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("at_once", [1, 3, 8])
-def test_the_evaluation_loss_is_the_mean_over_all_target_tokens(monkeypatch, model, pairs, at_once, quick):
-    evaluated = pairs[:7]
-    filled = Pairs(evaluated, at_once, eos=1)
-    trainer = LayoutInvariantTrainer.__new__(LayoutInvariantTrainer)
-    trainer.eval_dataset = filled
-    trainer.evaluation_tokens = filled.target_tokens
-    trainer.targets = TargetTokens(model) if quick else None
-    monkeypatch.setattr(trainer, "_prepare_inputs", dict, raising=False)
-    monkeypatch.setattr(trainer, "compute_loss_context_manager", torch.no_grad, raising=False)
-    collate = Collator(pad=0, start=0)
-    repeated = []  # the Trainer repeats the loss of a batch for each pair in it, and takes the mean over all pairs
-    for start in range(0, len(filled), at_once):
-        batch = collate([filled[index] for index in range(start, start + at_once)])
-        loss, logits, labels = trainer.prediction_step(model, batch, prediction_loss_only=True)
-        assert logits is labels is None
-        repeated += [loss.item()] * at_once
-    assert sum(repeated) / len(repeated) == pytest.approx(mean_over_all_tokens(model, evaluated), rel=1e-5)
+def test_fillers_do_not_change_the_mean_over_all_target_tokens(model, pairs, at_once, compiled):
+    filled = Pairs(pairs[:7], at_once, eos=1)
+    losses, _ = losses_of(model, [filled[index] for index in range(len(filled))], at_once, compiled)
+    assert sum(losses) == pytest.approx(mean_over_all_tokens(model, pairs[:7]), rel=1e-5)

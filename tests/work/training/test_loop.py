@@ -1,6 +1,5 @@
 import json
 import shutil
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,13 +14,13 @@ from summtune.base.files import read_jsonl
 from summtune.base.places import package_path
 from summtune.plan.launch import Launch
 from summtune.runs import checkpoints
-from summtune.work.models.loading import load_model
-from summtune.work.models.saved_model import save_model
+from summtune.work.models.loading import load_model, load_tokenizer
+from summtune.work.models.saved_model import ModelWriter
 from summtune.work.process.stopping import StopRequest
-from summtune.work.training import arguments
-from summtune.work.training import stage as training
-from summtune.work.training import trainer as trainer_module
-from summtune.work.training.stage import train
+from summtune.work.training import model as model_module
+from summtune.work.training.examples import read_examples
+from summtune.work.training.loop import train
+from summtune.work.training.loss import TokenLoss
 
 # Deprecated names of transformers 5: peft uses one, and 5.20 has no other name for the argument
 pytestmark = pytest.mark.filterwarnings("ignore:`(is_)?gradient_checkpointing:FutureWarning")
@@ -167,8 +166,8 @@ def test_a_share_of_the_dialogues_is_held_out(trained):
 
 def test_the_evaluation_loss_is_that_of_the_saved_model(trained):
     run = trained(train=18, val_set_size=5, micro_batch_size=2, gradient_accumulation_steps=4)
-    tokenizer = training.load_tokenizer(run.folder / "model")
-    pairs = training._tokens(run.plan, run.folder, "validation", tokenizer, run.events()).pairs
+    tokenizer = load_tokenizer(run.folder / "model")
+    pairs = read_examples(run.plan, run.folder, tokenizer, run.events())["validation"].pairs
     model = AutoModelForSeq2SeqLM.from_pretrained(run.folder / "model").eval()
     total = tokens = 0
     with torch.no_grad():
@@ -228,13 +227,13 @@ def test_a_poisoned_batch_stops_the_training_at_its_step(prepare, monkeypatch):
     run = prepare(
         save_steps=1, logging_steps=100, save_total_limit=5, gradient_accumulation_steps=2, micro_batch_size=4
     )
-    real, calls = trainer_module.global_token_mean, []
+    compute, calls = TokenLoss.__call__, []
 
-    def poisoned(*arguments, **named):
+    def poisoned(*arguments):
         calls.append(1)
-        return real(*arguments, **named) * (float("nan") if len(calls) == 5 else 1)  # the first half of step 3
+        return compute(*arguments) * (float("nan") if len(calls) == 5 else 1)  # the first half of step 3
 
-    monkeypatch.setattr(trainer_module, "global_token_mean", poisoned)
+    monkeypatch.setattr(TokenLoss, "__call__", poisoned)
     with pytest.raises(StageError, match=r"the training loss is not a number \(got nan at step 3\); lower"):
         train(run.plan, run.folder, run.events(), StopRequest())
     assert [checkpoints.step_of(path) for path in checkpoints.checkpoints(run.folder / "checkpoints")] == [2, 1]
@@ -258,15 +257,14 @@ def test_weights_that_become_infinite_in_an_update_are_not_saved(prepare, monkey
 @pytest.mark.parametrize("keys", [{}, LORA, IA3], ids=["full", "lora", "ia3"])
 def test_the_saved_model_gives_the_logits_of_the_one_in_memory(trained, checkpoint, monkeypatch, keys):
     ids = torch.tensor([[5, 6, 7, 8, 9, 1]])
-    in_memory = []
+    in_memory, save = [], ModelWriter.save
 
-    def remember(trainer, run_dir):
-        model = trainer.model.eval()
+    def remember(self, model, run_dir):
         with torch.no_grad():
-            in_memory.append(model(input_ids=ids, decoder_input_ids=ids).logits)
-        save_model(trainer, run_dir)
+            in_memory.append(model.eval()(input_ids=ids, decoder_input_ids=ids).logits)
+        save(self, model, run_dir)
 
-    monkeypatch.setattr(training, "save_model", remember)
+    monkeypatch.setattr(ModelWriter, "save", remember)
     run = trained(**keys)
     loaded = AutoModelForSeq2SeqLM.from_pretrained(checkpoint if keys else run.folder / "model")
     if keys:
@@ -296,7 +294,7 @@ def test_cut_dialogues_are_counted_in_a_warning(trained):
 
 def test_cut_summaries_are_counted_in_a_warning_and_end_with_the_end_of_sequence(prepare, tokenizer):
     run = prepare(target_len=6)
-    pairs = training._tokens(run.plan, run.folder, "train", tokenizer, run.events()).pairs
+    pairs = read_examples(run.plan, run.folder, tokenizer, run.events())["train"].pairs
     assert run.texts("warning") == ["train: 13 of 13 summaries exceed target_len 6 and are cut"]
     assert {(len(pair["labels"]), pair["labels"][-1]) for pair in pairs} == {(6, tokenizer.eos_token_id)}
 
@@ -313,7 +311,7 @@ def test_nothing_left_to_validate_with_is_an_error_before_the_model_is_loaded(pr
     run = prepare(rows=rows, val_set_size=2, sequence_len=100, long_dialogues="drop")
     validation = run.folder / "data" / "validation.jsonl"
     write_rows(validation, [row | {"dialogue": 40 * row["dialogue"]} for row in list(read_jsonl(validation))])
-    monkeypatch.setattr(training, "load_model", None)
+    monkeypatch.setattr(model_module, "load_model", None)
     with pytest.raises(
         DataError, match=r"validation: no dialogue is left \(got 2, of which 2 exceed sequence_len 100.*val_set_size"
     ):
@@ -365,18 +363,3 @@ def test_an_adapter_that_did_not_change_is_an_error(prepare, monkeypatch):
     with pytest.raises(StageError, match=r"the adapter did not change in training \(got 0 in .*lora_B"):
         train(run.plan, run.folder, run.events(), StopRequest())
     assert not (run.folder / "model").exists()
-
-
-def test_a_tracker_that_is_not_installed_is_an_error(prepare, monkeypatch):
-    run = prepare()
-    recipe = run.plan.recipe.model_copy(update={"use_tensorboard": True})
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(StageError, match=r"reports to tensorboard, which is not installed; pip install tensorboard"):
-        arguments._trackers(run.plan.model_copy(update={"recipe": recipe}), run.folder)
-
-
-def test_a_process_that_sees_several_devices_is_an_error(prepare, monkeypatch):
-    run = prepare()
-    monkeypatch.setattr(training, "training_arguments", lambda *_: SimpleNamespace(world_size=1, n_gpu=2, max_steps=9))
-    with pytest.raises(StageError, match=r"a process must train on one device \(got 2\); set CUDA_VISIBLE_DEVICES"):
-        train(run.plan, run.folder, run.events(), StopRequest())
