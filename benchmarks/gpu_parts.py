@@ -334,9 +334,13 @@ def kill_and_resume(scene: Scene) -> None:
 @contextmanager
 def _running(scene: Scene, recipe: Path, run_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Start a run, and end it with the block at the latest."""
+    fresh = [] if (run_dir / "plan.json").exists() else ["--fresh"]  # reuses nothing of the undisturbed run
     with (run_dir.parent / f"{run_dir.name}.said").open("ab") as said:
         command = subprocess.Popen(
-            [*SUMMTUNE, "run", recipe, "--output-dir", run_dir], stdout=said, stderr=said, env=scene.setting.environment
+            [*SUMMTUNE, "run", recipe, "--output-dir", run_dir, *fresh],
+            stdout=said,
+            stderr=said,
+            env=scene.setting.environment,
         )
     try:
         yield command
