@@ -83,15 +83,16 @@ def test_a_training_pauses_resumes_and_leaves_nothing(project, launched, everyth
 def test_the_result_names_memory_seconds_a_step_and_the_arithmetic(project, launched):
     done = call("run", "train.yaml", "--smoke", "--set", "val_set_size=2", "--set", "micro_batch_size=2")
     shown = re.sub(r" +", " ", done.stderr)
-    assert "2 steps of 2 pairs, a checkpoint after step 1, a resume from it, 2 evaluations of 2 pairs, 6 sum" in shown
-    assert "training 3.0 GiB in the first process, with Python and its libraries (estimate: about " in shown
+    assert ": 2 steps of 2 pairs, a checkpoint after step 1, a resume from it, 2 evaluations of 2 pairs, 6 sum" in shown
+    assert "training 3.0 GiB in the first process, with Python and its libraries; estimate " in shown
+    assert " for prompts of 512 tokens, without these; generation no more" in shown
     assert "0.25 s, the faster of 0.5 s and 0.25 s" in shown
     # Ten pairs are trained on for three epochs.
     assert "15 steps × 0.25 s 3.8 s" in shown
     assert "3 evaluations × 2 pairs × 1 s 6.0 s" in shown
     assert "3 checkpoints × 3 s 9.0 s" in shown
     assert "6 dialogues × 1 s 6.0 s" in shown
-    assert "start-up (of trainings twice), scores, report" in shown
+    assert "start-up (here of each training twice), scores, report" in shown
 
 
 def test_a_prompted_model_has_no_pause(project, launched, everything_in):
@@ -111,7 +112,7 @@ def test_each_system_of_a_comparison_takes_its_way_and_they_are_compared(project
     assert launched["launches"] == [("prompt", "predict"), ("train", "train", "predict"), ("train", "train", "predict")]
     assert "compare  2 systems" in done.stderr
     assert done.stderr.count("system 1 of 2") == 1
-    assert re.search(r"system  prompt\n.*system  train\n.*whole run  at most", done.stderr, re.DOTALL)
+    assert re.search(r"system  prompt: .*system  train: .*whole run  at most", done.stderr, re.DOTALL)
     assert everything_in(project) == before
 
 
