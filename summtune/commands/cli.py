@@ -80,7 +80,9 @@ def run(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan without starting anything.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start from scratch instead of resuming.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start from scratch: neither resume nor reuse other runs.")
+    ] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Submit the Slurm job and return.")] = False,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Try the whole way with a few dialogues, and forecast the run.")
@@ -95,7 +97,7 @@ def run(
         check_options(dry_run, detach, fresh)
         smoke_recipe(recipe, sets or [], output_dir)
     elif dry_run:
-        show_plan(recipe, sets or [], output_dir)
+        show_plan(recipe, sets or [], output_dir, fresh)
     else:
         run_recipe(recipe, sets or [], output_dir, fresh, detach)
 

@@ -98,8 +98,8 @@ def command_of(recipe: Path, sets: Sequence[str], output_dir: Path | None, fresh
     return ["summtune", "run", str(recipe), *options, *(["--fresh"] if fresh else [])]
 
 
-def show_plan(recipe: Path, sets: Sequence[str], output_dir: Path | None) -> None:
-    """Print the plan of a recipe without running it."""
+def show_plan(recipe: Path, sets: Sequence[str], output_dir: Path | None, fresh: bool = False) -> None:
+    """Print the plan of a recipe without running it; with ``fresh``, as of a run that reuses nothing."""
     from summtune.commands.dry_run import print_commands, print_comparison, print_plan
 
     draft = resolve(recipe, sets, output_dir)
@@ -108,10 +108,10 @@ def show_plan(recipe: Path, sets: Sequence[str], output_dir: Path | None) -> Non
     if isinstance(draft, CompareDraft):
         print_comparison(draft, console)
     else:
-        print_plan(draft, console)
+        print_plan(draft, console, fresh)
     if machines_of(draft) > 1:
         print_commands(commands(machines_of(draft), command_of(recipe, sets, output_dir)), console)
     if isinstance(draft, CompareDraft):
         for part in runs_of(draft):
             console.print()
-            print_plan(part, console)
+            print_plan(part, console, fresh)

@@ -53,7 +53,7 @@ def inventory() -> Iterator[Entry]:
     )
     yield Entry("CPU offload", offload)
     can = compiler() is not None and platform.system() == "Linux"
-    kernels = "can be compiled once, in about a second" if can else "uses torch's own operations, which are slower"
+    kernels = "can be compiled once, in about a second" if can else "uses transformers' own modules, which are slower"
     yield Entry("T5 on a CPU", kernels)
     yield _accelerate_config()
     yield _hub()

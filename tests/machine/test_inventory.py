@@ -55,7 +55,7 @@ def test_the_inventory_lists_what_cannot_be_compiled(listed, monkeypatch):
     assert listed()["CPU offload"].value == "cannot be compiled without ninja, g++"
     assert listed()["T5 on a CPU"].value == "can be compiled once, in about a second"
     monkeypatch.setattr(machine, "compiler", lambda: None)
-    assert listed()["T5 on a CPU"].value == "uses torch's own operations, which are slower"
+    assert listed()["T5 on a CPU"].value == "uses transformers' own modules, which are slower"
 
 
 def test_accelerates_default_config_is_listed_as_ignored(listed, tmp_path):

@@ -19,7 +19,7 @@ constexpr int64_t kFew = 1 << 14;   // elements that one thread handles sooner t
 constexpr int64_t kBlock = 1 << 12; // elements that one thread takes at once
 constexpr int kBits = 24;         // of the random numbers that decide on one element
 constexpr uint32_t kSign = 0x80000000u;
-constexpr float kMasked = -1e30f; // MASKED in passes.py
+constexpr float kMasked = -1e30f; // a mask adds less than this to the score of a masked key
 
 struct bf16 {
   uint16_t bits;
@@ -297,31 +297,6 @@ void gated_gelu_gradient(const T *gradient, const T *gate, const T *linear, T *o
   });
 }
 
-template <class T>
-void cross_entropy(const T *logits, const int64_t *targets, float *losses, T *gradient, int64_t tokens,
-                   int64_t vocabulary) {
-#pragma omp parallel for schedule(static) if (tokens * vocabulary > kFew)
-  for (int64_t token = 0; token < tokens; ++token) {
-    float *line = scratch(vocabulary);
-    const T *in = logits + token * vocabulary;
-    float most = load(in[0]), sum = 0;
-#pragma omp simd reduction(max : most)
-    for (int64_t i = 0; i < vocabulary; ++i) most = load(in[i]) > most ? load(in[i]) : most;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < vocabulary; ++i) {
-      line[i] = exp_(load(in[i]) - most);
-      sum += line[i];
-    }
-    losses[token] = __builtin_logf(sum) + most - load(in[targets[token]]);
-    if (!gradient) continue;
-    const float inverse = 1.0f / sum;
-    T *out = gradient + token * vocabulary;
-#pragma omp simd
-    for (int64_t i = 0; i < vocabulary; ++i) store(out[i], line[i] * inverse);
-    store(out[targets[token]], line[targets[token]] * inverse - 1.0f);
-  }
-}
-
 } // namespace
 
 // One function per pair of types; names end as in compiled_passes.py.
@@ -352,9 +327,6 @@ void cross_entropy(const T *logits, const int64_t *targets, float *losses, T *gr
   void gated_gelu_gradient_##a(const A *g, const A *x, const A *y, A *o, A *p, int64_t n, int64_t s, int64_t d,        \
                                float c) {                                                                              \
     gated_gelu_gradient(g, x, y, o, p, n, s, d, c);                                                                    \
-  }                                                                                                                    \
-  void cross_entropy_##a(const A *x, const int64_t *t, float *l, A *g, int64_t n, int64_t v) {                         \
-    cross_entropy(x, t, l, g, n, v);                                                                                   \
   }
 
 extern "C" {

@@ -1,7 +1,6 @@
 """Differentiable operations that take most of T5's training time on a CPU, in few passes over memory.
 
-This module differentiates them by hand; the passes over the elements are compiled if there is a compiler, and
-otherwise consist of torch's own operations.
+This module differentiates them by hand; the passes over the elements are compiled.
 """
 
 from __future__ import annotations
@@ -11,16 +10,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from summtune.work.cpu import compiled_passes, torch_passes
-from summtune.work.cpu.passes import Passes, draw
-
-
-def passes_for(*dtypes: torch.dtype) -> Passes:
-    """Return the passes to use for tensors of these types: compiled ones, or torch's.
-
-    The gradient must use the same ones: a seed drops different elements in each of them.
-    """
-    return compiled_passes if compiled_passes.can_take(*dtypes) else torch_passes
+from summtune.work.cpu import compiled_passes
+from summtune.work.cpu.drop import draw
 
 
 def _applied(function: type[torch.autograd.Function], *arguments: Any) -> torch.Tensor:
@@ -32,17 +23,16 @@ def _applied(function: type[torch.autograd.Function], *arguments: Any) -> torch.
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor, probability: float, dtype: torch.dtype) -> torch.Tensor:
-        ctx.drop, ctx.dtype, ctx.passes = draw(probability), values.dtype, passes_for(values.dtype, dtype)
+        ctx.drop, ctx.dtype = draw(probability), values.dtype
         if ctx.drop is None:
             return values.to(dtype, copy=True)
-        result: torch.Tensor = ctx.passes.dropout(values, ctx.drop, dtype)
-        return result
+        return compiled_passes.dropout(values, ctx.drop, dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         if ctx.drop is None:
             return gradient.to(ctx.dtype), None, None
-        return ctx.passes.dropout(gradient, ctx.drop, ctx.dtype), None, None
+        return compiled_passes.dropout(gradient, ctx.drop, ctx.dtype), None, None
 
 
 def dropout(values: torch.Tensor, probability: float, dtype: torch.dtype | None = None) -> torch.Tensor:
@@ -61,16 +51,14 @@ class _RmsNorm(torch.autograd.Function):
     def forward(
         ctx: Any, values: torch.Tensor, weight: torch.Tensor, epsilon: float, dtype: torch.dtype
     ) -> torch.Tensor:
-        result: torch.Tensor
-        ctx.passes = passes_for(values.dtype, dtype)
-        result, inverse = ctx.passes.rms_norm(values, weight, epsilon, dtype)
+        result, inverse = compiled_passes.rms_norm(values, weight, epsilon, dtype)
         ctx.save_for_backward(values, weight, inverse)
         return result
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
         values, weight, inverse = ctx.saved_tensors
-        found = ctx.passes.rms_norm_gradient(gradient, values, weight, inverse)
+        found = compiled_passes.rms_norm_gradient(gradient, values, weight, inverse)
         return *found, None, None
 
 
@@ -98,8 +86,8 @@ class _Attention(torch.autograd.Function):
         probability: float,
     ) -> torch.Tensor:
         scores = torch.matmul(query, key.transpose(-1, -2))
-        ctx.drop, ctx.passes = draw(probability), passes_for(scores.dtype)
-        shares, used = ctx.passes.softmax(scores, bias, mask, ctx.drop)
+        ctx.drop = draw(probability)
+        shares, used = compiled_passes.softmax(scores, bias, mask, ctx.drop)
         ctx.save_for_backward(query, key, value, shares)
         ctx.bias_dtype = bias.dtype if bias is not None else None
         return torch.matmul(used, value)
@@ -110,12 +98,12 @@ class _Attention(torch.autograd.Function):
         gradient = gradient.to(value.dtype)
         of_shares = torch.matmul(gradient, value.transpose(-1, -2))
         biased = ctx.bias_dtype is not None and ctx.needs_input_grad[3]
-        of_scores, used, of_bias = ctx.passes.softmax_gradient(of_shares, shares, ctx.drop, biased)
+        of_scores, used, of_bias = compiled_passes.softmax_gradient(of_shares, shares, ctx.drop, biased)
         return (
             torch.matmul(of_scores, key),
             torch.matmul(of_scores.transpose(-1, -2), query),
             torch.matmul(used.transpose(-1, -2), gradient),
-            of_bias.to(ctx.bias_dtype) if biased else None,
+            None if of_bias is None else of_bias.to(ctx.bias_dtype),
             None,
             None,
         )
@@ -145,36 +133,17 @@ def attention(
     return _applied(_Attention, query, key, value, bias, mask, probability)
 
 
-def decode_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None, mask: torch.Tensor | None
-) -> torch.Tensor:
-    """Return `attention` of one new token in each row, without a gradient.
-
-    Args:
-        query: (rows, heads, 1, features).
-        key: (rows, heads, keys, features).
-        value: as ``key``.
-        bias: of the relative positions, (1, heads, 1, keys); None for none.
-        mask: added to the scores, (rows or 1, 1, 1, keys); None for none.
-
-    Returns:
-        (rows, heads, 1, features).
-    """
-    return passes_for(query.dtype).decode_attention(query, key, value, bias, mask)
-
-
 class _GatedGelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate: torch.Tensor, linear: torch.Tensor, probability: float) -> torch.Tensor:
         ctx.save_for_backward(gate, linear)
-        ctx.drop, ctx.passes = draw(probability), passes_for(gate.dtype)
-        result: torch.Tensor = ctx.passes.gated_gelu(gate, linear, ctx.drop)
-        return result
+        ctx.drop = draw(probability)
+        return compiled_passes.gated_gelu(gate, linear, ctx.drop)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
         gate, linear = ctx.saved_tensors
-        return *ctx.passes.gated_gelu_gradient(gradient, gate, linear, ctx.drop), None
+        return *compiled_passes.gated_gelu_gradient(gradient, gate, linear, ctx.drop), None
 
 
 def gated_gelu(gate: torch.Tensor, linear: torch.Tensor, probability: float) -> torch.Tensor:
@@ -216,29 +185,3 @@ def from_diagonals(diagonals: torch.Tensor, queries: int, keys: int) -> torch.Te
         (heads, queries, keys).
     """
     return _applied(_Diagonals, diagonals, queries, keys)
-
-
-class _SummedCrossEntropy(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        total: torch.Tensor
-        total, gradient = passes_for(logits.dtype).cross_entropy(logits, targets, ctx.needs_input_grad[0])
-        ctx.save_for_backward(gradient)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, scale: torch.Tensor) -> tuple[torch.Tensor, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * scale, None
-
-
-def summed_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the cross-entropy summed over target tokens, a scalar in fp32; the gradient is computed at the same time.
-
-    So only a few rows of the logits are copied to fp32 at a time (Hsu et al., Liger Kernel, 2024).
-
-    Args:
-        logits: (tokens, vocabulary).
-        targets: (tokens,), without ignored ones.
-    """
-    return _applied(_SummedCrossEntropy, logits, targets)

@@ -8,13 +8,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AttentionInterface, AttentionMaskInterface, EncoderDecoderCache, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 from transformers.models.t5 import modeling_t5 as t5
 
-from summtune.work.cpu import compiled_passes
+from summtune.work.cpu import compiled_passes, library
 from summtune.work.cpu import kernels as cpu_kernels
-from summtune.work.cpu.passes import lengths_of
 
 _NAME = "summtune_cpu"
 _TOKENS_AT_ONCE = 1536  # of the encoder without training: their activations fit a core's cache
@@ -23,11 +22,17 @@ _TOKENS_AT_ONCE = 1536  # of the encoder without training: their activations fit
 def quicken(model: PreTrainedModel, say: Callable[[str], None]) -> None:
     """Give a T5 model on a CPU faster forward and backward passes; other models are not changed.
 
+    Without compiled passes, or with weights of a type that they do not take, a T5 is not changed either.
+
     Args:
         model: as transformers loads it, before an adapter is added or after it is merged.
         say: receives the reason if nothing can be compiled.
     """
-    if model.config.model_type != "t5":
+    if model.config.model_type != "t5" or not compiled_passes.can_take(model.dtype):
+        return
+    reason = library.why_not()
+    if reason is not None:
+        say(f"T5 uses transformers' own modules, which are slower on a CPU than compiled passes (got {reason})")
         return
     AttentionInterface.register(_NAME, _attention)
     AttentionMaskInterface.register(_NAME, eager_mask)
@@ -43,18 +48,6 @@ def quicken(model: PreTrainedModel, say: Callable[[str], None]) -> None:
         elif isinstance(module, (t5.T5LayerFF, t5.T5LayerSelfAttention, t5.T5LayerCrossAttention, t5.T5Stack)):
             # Its result is added to the residual stream, which has the type of the weights.
             module.dropout = _ResidualDropout(module.dropout.p, model.dtype).train(module.training)
-    model.register_forward_pre_hook(_look_up_once, with_kwargs=True)
-    model.get_decoder().register_forward_hook(_arrange_cache)
-    reason = compiled_passes.why_not()
-    if reason is not None:
-        say(f"T5 uses torch's own operations, which are slower than compiled ones (got {reason})")
-
-
-def kernels_of(model: Any) -> str | None:
-    """Return the kernels of a model that `quicken` changed, "compiled" or "torch's own"; None for any other model."""
-    if getattr(model.config, "_attn_implementation", None) != _NAME:
-        return None
-    return "torch's own" if compiled_passes.why_not() else "compiled"
 
 
 def encode_in_parts(model: PreTrainedModel) -> None:
@@ -65,25 +58,6 @@ def encode_in_parts(model: PreTrainedModel) -> None:
     if model.config.model_type == "t5":
         encoder = model.get_encoder()
         encoder.forward = MethodType(_encode, encoder)
-
-
-def _look_up_once(
-    model: Any, arguments: tuple[Any, ...], named: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Embed prompts and targets together: each lookup has a gradient of the size of the vocabulary."""
-    embedding = model.get_encoder().embed_tokens
-    prompts, targets = named.get("input_ids"), named.get("decoder_input_ids")
-    if not model.training or not embedding.weight.requires_grad or prompts is None or targets is None:
-        return None
-    embedded = embedding(torch.cat([prompts.flatten(), targets.flatten()]))
-    of_prompts, of_targets = embedded.split([prompts.numel(), targets.numel()])
-    changed = {
-        "input_ids": None,
-        "inputs_embeds": of_prompts.view(*prompts.shape, -1),
-        "decoder_input_ids": None,
-        "decoder_inputs_embeds": of_targets.view(*targets.shape, -1),
-    }
-    return arguments, named | changed
 
 
 class _ResidualDropout(nn.Dropout):
@@ -146,7 +120,7 @@ def _encode(
         return t5.T5Stack.forward(self, input_ids=input_ids, attention_mask=attention_mask, **kwargs)
     assert input_ids is not None
     assert attention_mask is not None
-    lengths = lengths_of(attention_mask != 0)
+    lengths = _lengths_of(attention_mask != 0)
     states: torch.Tensor | None = None
     for start, end in _parts(lengths, _TOKENS_AT_ONCE):
         longest = max(lengths[start:end])
@@ -159,6 +133,13 @@ def _encode(
     return type(output)(last_hidden_state=states)
 
 
+def _lengths_of(seen: torch.Tensor) -> list[int]:
+    """Return the length up to the last visible token, at least 1, for each row of a boolean (rows, tokens)."""
+    ends = (seen * torch.arange(1, seen.shape[1] + 1)).amax(1).clamp(min=1)
+    result: list[int] = ends.tolist()
+    return result
+
+
 def _parts(lengths: list[int], tokens: int) -> Iterator[tuple[int, int]]:
     """Yield (start, end) of parts of rows that have at most so many tokens when padded, or one row."""
     start, longest = 0, 0
@@ -168,15 +149,6 @@ def _parts(lengths: list[int], tokens: int) -> Iterator[tuple[int, int]]:
             yield start, place
             start, longest = place, length
     yield start, len(lengths)
-
-
-def _arrange_cache(_decoder: nn.Module, _arguments: Any, output: Any) -> None:
-    """Store keys and values of the dialogue as products want them; every new token is multiplied with all of them."""
-    cache = output.past_key_values
-    if isinstance(cache, EncoderDecoderCache):
-        for layer in cache.cross_attention_cache.layers:
-            if layer.is_initialized:
-                layer.keys, layer.values = layer.keys.contiguous(), layer.values.contiguous()
 
 
 def _attention(
@@ -192,7 +164,7 @@ def _attention(
     # Products of views are slow: 3 ms instead of 0.3 for 32 queries of one token each.
     query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
     if query.shape[2] == 1 and not dropout and not torch.is_grad_enabled():
-        result = cpu_kernels.decode_attention(query, key, value, position_bias, attention_mask)
+        result = compiled_passes.decode_attention(query, key, value, position_bias, attention_mask)
     else:
         result = cpu_kernels.attention(query, key, value, position_bias, attention_mask, dropout)
     return result.transpose(1, 2).contiguous(), None

@@ -9,9 +9,8 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from summtune.generation.generator import Output
 from summtune.recipe.sections import Generation
-from summtune.work.cpu.packed_weights import pack_weights
-from summtune.work.cpu.t5_on_cpu import encode_in_parts, quicken
 from summtune.work.models.families import family_of_model
+from summtune.work.models.on_cpu import quicken
 
 
 def place(model: PreTrainedModel, device: torch.device, say: Callable[[str], None]) -> None:
@@ -27,9 +26,7 @@ def place(model: PreTrainedModel, device: torch.device, say: Callable[[str], Non
         say(note)
     model.to(device)
     if device.type == "cpu":
-        quicken(model, say)
-        encode_in_parts(model)
-        pack_weights(model)
+        quicken(model, "generation", say)
 
 
 def generate(

@@ -5,26 +5,16 @@ import torch
 from torch.nn import functional
 
 from summtune.machine.compiling import compiler
-from summtune.work.cpu import compiled_passes, torch_passes
+from summtune.work.cpu import compiled_passes
 from summtune.work.cpu import kernels as cpu_kernels
-from summtune.work.cpu.passes import Drop
+from summtune.work.cpu.drop import Drop
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux" or compiler() is None, reason="without a C++ compiler")
 
 
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(3)
-
-
-@pytest.fixture(autouse=True, params=["torch", "compiled"])
-def passes(request, monkeypatch):
-    """Let the kernels use the one and the other."""
-    if request.param == "torch":
-        monkeypatch.setattr(cpu_kernels, "passes_for", lambda *_: torch_passes)
-        return torch_passes
-    if sys.platform != "linux" or compiler() is None:
-        pytest.skip("without a C++ compiler")
-    assert cpu_kernels.passes_for(torch.float32) is compiled_passes
-    return compiled_passes
 
 
 def gradients(function, *inputs):
@@ -49,7 +39,7 @@ def test_dropout_of_an_empty_tensor_is_empty():
     assert cpu_kernels.dropout(torch.ones(0, 4), 0.1).shape == (0, 4)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("to", [torch.float32, torch.bfloat16])
 def test_dropout_scales_kept_elements_and_their_gradient(dtype, to):
     values = torch.rand(50, 31).add_(1).to(dtype).requires_grad_()
@@ -109,10 +99,10 @@ def test_attention_is_softmax_of_products_and_bias(masked, biased):
     check_like(ours, reference, *inputs, rtol=1e-4, atol=1e-5)
 
 
-def test_attention_with_dropout_has_the_gradient_of_what_it_computed(passes, monkeypatch):
+def test_attention_with_dropout_has_the_gradient_of_what_it_computed(monkeypatch):
     inputs = [torch.randn(2, 2, 4, 8), torch.randn(2, 2, 6, 8), torch.randn(2, 2, 6, 8), torch.randn(1, 2, 4, 6)]
     monkeypatch.setattr(cpu_kernels, "draw", lambda probability: Drop(11, probability))
-    multiplied = passes.dropout(torch.ones(2, 2, 4, 6), Drop(11, 0.3), torch.float32)  # of the same places
+    multiplied = compiled_passes.dropout(torch.ones(2, 2, 4, 6), Drop(11, 0.3), torch.float32)  # of the same places
     assert 0 < (multiplied == 0).sum() < multiplied.numel()
 
     def reference(query, key, value, bias):
@@ -135,38 +125,11 @@ def test_the_mask_can_differ_between_queries():
     check_like(lambda *given: cpu_kernels.attention(*given, None, mask, 0.0), reference, *inputs, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("masked", ["no", "each", "all alike"])
-def test_attention_of_a_new_token_equals_attention(masked):
-    mask = torch.zeros(19, 1, 1, 30)
-    for row in range(19):
-        mask[row, ..., 11 + row :] = torch.finfo(torch.float32).min
-    mask = {"no": None, "each": mask, "all alike": mask[4:5]}[masked]
-    query, key, value = (torch.randn(19, 3, tokens, 8) for tokens in (1, 30, 30))
-    bias = torch.randn(1, 3, 1, 30)
-    got = cpu_kernels.decode_attention(query, key, value, bias, mask)
-    torch.testing.assert_close(got, cpu_kernels.attention(query, key, value, bias, mask, 0.0), rtol=1e-5, atol=1e-5)
-
-
-def test_keys_after_the_last_unmasked_one_are_not_read():
-    query, key, value = torch.randn(5, 3, 1, 8), torch.randn(5, 3, 30, 8), torch.randn(5, 3, 30, 8)
-    mask = torch.zeros(1, 1, 1, 30)
-    mask[..., 20:] = torch.finfo(torch.float32).min
-    expected = cpu_kernels.decode_attention(query, key, value, None, mask)
-    key[:, :, 20:] = value[:, :, 20:] = float("nan")
-    assert torch.equal(cpu_kernels.decode_attention(query, key, value, None, mask), expected)
-
-
-def test_a_fully_masked_row_has_finite_attention():
-    query, key, value = torch.randn(2, 3, 1, 8), torch.randn(2, 3, 30, 8), torch.randn(2, 3, 30, 8)
-    mask = torch.full((2, 1, 1, 30), torch.finfo(torch.float32).min)
-    assert cpu_kernels.decode_attention(query, key, value, None, mask).isfinite().all()
-
-
 @pytest.mark.parametrize("probability", [0.0, 0.4])
-def test_the_gated_layer_is_gelu_times_the_other_with_dropout(probability, passes, monkeypatch):
+def test_the_gated_layer_is_gelu_times_the_other_with_dropout(probability, monkeypatch):
     monkeypatch.setattr(cpu_kernels, "draw", lambda wanted: Drop(7, wanted) if wanted else None)
     gate, linear = torch.randn(6, 300).mul_(3), torch.randn(6, 300)
-    multiplied = passes.dropout(torch.ones(6, 300), Drop(7, 0.4), torch.float32) if probability else 1.0
+    multiplied = compiled_passes.dropout(torch.ones(6, 300), Drop(7, 0.4), torch.float32) if probability else 1.0
     check_like(
         lambda gate, linear: cpu_kernels.gated_gelu(gate, linear, probability),
         lambda gate, linear: functional.gelu(gate, approximate="tanh") * linear * multiplied,
@@ -196,22 +159,3 @@ def test_a_toeplitz_matrix_is_built_from_its_diagonals(queries, keys):
         return diagonals[:, places]
 
     check_like(lambda given: cpu_kernels.from_diagonals(given, queries, keys), reference, diagonals)
-
-
-@pytest.mark.parametrize("tokens", [0, 1, 64, 130])
-def test_the_summed_cross_entropy_is_that_of_torch(tokens):
-    targets = torch.randint(0, 11, (tokens,))
-    check_like(
-        lambda logits: cpu_kernels.summed_cross_entropy(logits, targets),
-        lambda logits: functional.cross_entropy(logits, targets, reduction="sum"),
-        torch.randn(tokens, 11) * 5,
-        rtol=1e-5,
-        atol=1e-5,
-    )
-
-
-def test_the_cross_entropy_of_bf16_logits_is_computed_in_fp32():
-    logits, targets = torch.randn(9, 40).mul_(8).bfloat16(), torch.randint(0, 40, (9,))
-    loss = cpu_kernels.summed_cross_entropy(logits, targets)
-    torch.testing.assert_close(loss, functional.cross_entropy(logits.float(), targets, reduction="sum"))
-    assert not loss.requires_grad

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from transformers import BartConfig, BartForConditionalGeneration
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    BartConfig,
+    BartForConditionalGeneration,
+)
 
 from summtune.work.cpu import packed_weights
 from summtune.work.cpu.packed_weights import pack_weights
@@ -36,6 +42,63 @@ def test_packed_products_are_the_same(shape):
         torch.testing.assert_close(packed(values), plain(values), rtol=1e-5, atol=1e-5)
         turned = torch.randn(shape[-1], *shape[:-1]).movedim(0, -1)
         torch.testing.assert_close(packed(turned), plain(turned), rtol=1e-5, atol=1e-5)
+
+
+SMALL = {
+    "vocab_size": 60,
+    "d_model": 32,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_layers": 2,
+    "num_heads": 4,
+    "num_key_value_heads": 2,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 48,
+    "decoder_ffn_dim": 48,
+    "intermediate_size": 48,
+    "max_position_embeddings": 64,
+    "attention_window": 8,
+    "pad_token_id": 0,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "decoder_start_token_id": 0,
+}
+
+
+def made(kind):
+    torch.manual_seed(3)
+    config = AutoConfig.for_model(kind, **SMALL)
+    maker = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    model = maker.from_config(config).eval()
+    for parameter in model.parameters():  # the small numbers of a new model would all write one token
+        parameter.data.add_(torch.randn_like(parameter) * 0.2)
+    return model
+
+
+@needs_onednn
+@pytest.mark.parametrize("beams", [1, 2])
+@pytest.mark.parametrize(
+    "kind", ["t5", "mt5", "longt5", "bart", "mbart", "pegasus", "marian", "led", "m2m_100", "llama", "gpt2", "qwen2"]
+)
+def test_packed_models_of_every_kind_write_the_same_texts(kind, beams):
+    plain, packed = made(kind), made(kind)
+    pack_weights(packed)
+    layers = [module for module in packed.modules() if type(module) is nn.Linear]
+    assert layers
+    assert all(layer.weight.is_mkldnn for layer in layers)
+    mask = torch.ones(3, 9, dtype=torch.long)
+    mask[1, :4] = 0  # causal models are padded on the left
+    given = {"input_ids": torch.randint(2, 60, (3, 9)) * mask, "attention_mask": mask, "num_beams": beams}
+    # Without repetition a text depends on the order of many logits, not only on the largest.
+    wanted = {"max_new_tokens": 12, "min_new_tokens": 12, "no_repeat_ngram_size": 1}
+    with torch.inference_mode():
+        texts = [model.generate(**given, **wanted) for model in (plain, packed)]
+    assert len(texts[0].unique()) > 12
+    assert torch.equal(*texts)
 
 
 @needs_onednn

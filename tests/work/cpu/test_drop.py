@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from summtune.work.cpu.passes import Drop, draw
+from summtune.work.cpu.drop import Drop, draw
 
 
 def test_a_probability_is_rounded_and_the_scale_corrects_for_it():
