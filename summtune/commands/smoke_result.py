@@ -23,7 +23,7 @@ def print_smoke_result(forecasts: Sequence[Forecast], seconds: float, waited: fl
         waited: of these, in Slurm's queue.
         console: to print to.
     """
-    rest = seconds - waited - math.fsum(each.measured for each in forecasts)
+    rest = max(0.0, seconds - waited - math.fsum(each.measured for each in forecasts))
     several = len(forecasts) > 1
     what = f"{len(forecasts)} systems and their comparison" if several else _passed(forecasts[0])
     _line(console, "smoke", f"passed in {duration(seconds)}: {what}")

@@ -84,21 +84,26 @@ def smoked(checked: CheckedRun, data: Path) -> CheckedRun:
 def paused(draft: Draft, models: Sequence[Path]) -> Draft:
     """Return the draft of a smoke run whose trainings pause and resume.
 
+    The systems of a comparison are next to it and not below it, where stages of other runs would be looked for.
+
     Args:
         draft: of the smoke run.
         models: for each of its runs, the folder of the model, which is downloaded.
     """
-    if isinstance(draft, CompareDraft):
-        parts = ((name, _paused(part, model)) for (name, part), model in zip(draft.parts, models, strict=True))
-        return replace(draft, parts=tuple(parts))
-    (model,) = models
-    return _paused(draft, model)
+    if not isinstance(draft, CompareDraft):
+        (model,) = models
+        return _paused(draft, model, draft.run_dir)
+    parts = tuple(
+        (name, _paused(part, model, draft.run_dir.parent / part.run_dir.name))
+        for (name, part), model in zip(draft.parts, models, strict=True)
+    )
+    return replace(draft, parts=parts)
 
 
-def _paused(draft: RunDraft, model: Path) -> RunDraft:
+def _paused(draft: RunDraft, model: Path, run_dir: Path) -> RunDraft:
     if isinstance(draft, TrainDraft):
-        return replace(draft, model_folder=model, pause_after=PAUSE_AFTER)
-    return replace(draft, model_folder=model)
+        return replace(draft, model_folder=model, run_dir=run_dir, pause_after=PAUSE_AFTER)
+    return replace(draft, model_folder=model, run_dir=run_dir)
 
 
 def _short(recipe: RunRecipe, data: Path) -> RunRecipe:

@@ -30,7 +30,7 @@ def launched(project, monkeypatch):
         checkpoints = run_dir / "checkpoints"
         events.took("evaluation", 2.0)
         events.took("checkpoint", 3.0)
-        if not checkpoints.exists():
+        if read_plan(run_dir).pause_after is not None and not checkpoints.exists():
             checkpoints.mkdir()
             raise StageStopped("the train stage was asked to stop")
         STAGES["train"](run_dir)
@@ -157,6 +157,17 @@ def test_the_whole_run_is_not_touched_and_does_not_know_of_it(project, launched,
     assert everything_in(run_dir) == before
     assert call("run", "prompt.yaml", "--output-dir", run_dir).code == 0
     assert [path.name for path in (project / "outputs").iterdir()] == ["mine"]
+
+
+def test_nothing_is_reused_from_whole_runs(project, launched):
+    # Six test dialogues are fewer than a batch, so the smoke run summarizes what the whole run has summarized.
+    assert call("run", "both.yaml").code == 0
+    launched["launches"].clear()
+    for recipe in ("prompt.yaml", "both.yaml"):
+        done = call("run", recipe, "--smoke")
+        assert done.code == 0, done.stderr
+        assert "reused from" not in done.stderr
+    assert launched["launches"] == [("prompt", "predict")] * 2 + [("train", "train", "predict")] * 2
 
 
 def test_one_smoke_run_at_a_time(project, launched):
