@@ -14,7 +14,7 @@ from summtune.base.files import write_json
 from summtune.base.hashing import hash_of
 from summtune.commands.displaced import displaced_keys
 from summtune.commands.display import TerminalDisplay
-from summtune.commands.pipeline import Display, fetched_model
+from summtune.commands.pipeline import Display, fetched_model, on_the_hub
 from summtune.commands.run import command_of, run_draft, this_machine_of
 from summtune.commands.smoke_display import SmokeDisplay
 from summtune.commands.smoke_forecast import WholeRun, forecast
@@ -106,7 +106,7 @@ def _launcher(draft: Draft) -> str:
 
 def _runs_in(folder: Path) -> list[Path]:
     """Return the run directories of a smoke run: of the recipe and, if it is a comparison, of its systems."""
-    return [path.parent for path in folder.glob("*/plan.json")]
+    return [path.parent for pattern in ("*/plan.json", "*/*/plan.json") for path in folder.glob(pattern)]
 
 
 def _empty(folder: Path) -> None:
@@ -122,7 +122,7 @@ def _shortened(checked: Checked, draft: Draft, folder: Path, display: Display) -
     dialogues = dialogues_to_summarize(runs_of(draft))
     whole, short = [], []
     for number, (name, (_, part), run) in enumerate(zip(names, parts, runs_of(draft), strict=True)):
-        display.stage("data", "reading and checking" + (f" that of {name}" if len(names) > 1 else ""))
+        display.stage("data", f"reading and checking, for {name}", shows_itself=on_the_hub(run.recipe))
         into = folder / _DATA / str(number)
         data = prepare_data(run.recipe, into / "whole", display.warn)
         plan = begin(run, fetched_model(run, display), data)

@@ -84,7 +84,7 @@ def smoked(checked: CheckedRun, data: Path) -> CheckedRun:
 def paused(draft: Draft, models: Sequence[Path]) -> Draft:
     """Return the draft of a smoke run whose trainings pause and resume.
 
-    The systems of a comparison are next to it and not below it, where stages of other runs would be looked for.
+    Each system of a comparison is in a folder without other runs, whose stages it would reuse.
 
     Args:
         draft: of the smoke run.
@@ -94,8 +94,8 @@ def paused(draft: Draft, models: Sequence[Path]) -> Draft:
         (model,) = models
         return _paused(draft, model, draft.run_dir)
     parts = tuple(
-        (name, _paused(part, model, draft.run_dir.parent / part.run_dir.name))
-        for (name, part), model in zip(draft.parts, models, strict=True)
+        (name, _paused(part, model, draft.run_dir.parent / f"system{number}" / part.run_dir.name))
+        for number, ((name, part), model) in enumerate(zip(draft.parts, models, strict=True))
     )
     return replace(draft, parts=parts)
 

@@ -170,6 +170,17 @@ def test_nothing_is_reused_from_whole_runs(project, launched):
     assert launched["launches"] == [("prompt", "predict")] * 2 + [("train", "train", "predict")] * 2
 
 
+def test_systems_with_the_same_training_each_take_their_way(project, launched):
+    entries = [
+        {"recipe": "train.yaml", "name": f"{beams}", "overrides": {"generation.num_beams": beams}} for beams in (1, 2)
+    ]
+    (project / "both.yaml").write_text(json.dumps({"kind": "compare", "recipes": entries}))
+    done = call("run", "both.yaml", "--smoke")
+    assert done.code == 0, done.stderr
+    assert launched["launches"] == [("train", "train", "predict")] * 4
+    assert done.stderr.count("steps × ") == 2
+
+
 def test_one_smoke_run_at_a_time(project, launched):
     folder = smoke.smoke_folder(smoke.drafted(smoke.check(project / "train.yaml")))
     with smoke.locked(folder):
