@@ -45,7 +45,7 @@ def steps_of_summtune(layout: str, folder: Path, model: Path, data: Path, steps:
     keys |= KEYS | {"max_steps": steps, "save_steps": 1 if saves else 1000, "save_total_limit": 2, "logging_steps": 1}
     keys |= {"generation": {"max_new_tokens": 1}, "evaluation": {"bootstrap_samples": 100}} | LAYOUTS[layout]
     recipe.write_text(json.dumps(keys))
-    run([BIN / "summtune", "run", recipe, "--output-dir", folder])
+    run([BIN / "summtune", "run", recipe, "--output-dir", folder, "--fresh"])
     logged = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
     processes = LAYOUTS[layout].get("num_processes", 1)
     # From one line of the log to the next: the checkpoint of a step counts for the step after it.

@@ -1,113 +1,307 @@
-"""The measurements of speed.py on one GPU: FLAN-T5-base's shape, bf16, batch 64, and LoRA against full fine-tuning.
+"""Proves on one GPU that summtune works there, and measures it: tests, speed, memory, resuming, ZeRO, quantization.
 
-    SUMMTUNE_TEST_DATA=… .venv/bin/python benchmarks/gpu.py [--runs 3] [--out FILE]
+    python3 benchmarks/gpu.py [--wheels FOLDER] [--out FILE]             the most important parts, in eight minutes
+    python3 benchmarks/gpu.py --part 2 [--wheels FOLDER] [--out FILE]    what did not fit
 
-Without a GPU it reports that and exits with code 1. The model FLOP utilization is the operations that the model needs
-for the real tokens, without padding and recomputation (Chowdhery et al., PaLM, 2022, appendix B), over the dense bf16
-rate that the device reaches in a matrix product of 8192 × 8192.
+Nothing comes from the network: the model has FLAN-T5-base's shape and random weights, and the dialogues are builtin
+ones, joined to DialogSum's lengths, unless SUMMTUNE_TEST_DATA has the real ones. ``--wheels`` names the folder of
+scripts/gpu_wheels.py, which is installed into a temporary folder first.
+
+The result is one JSON file, written after each measurement, so a run that is ended early keeps what it has. A part
+that fails is recorded with its traceback and its logs, and the others still run. A part for which too little of
+``--minutes`` is left is skipped, with the reason. The exit code is 1 if a part failed, or if there is no GPU.
+
+``--rehearse`` runs every part on the CPU, with tiny models: a test does it, so that the code is known to work.
+
+Quote ratios. The model FLOP utilization is what the model needs for the real tokens, without padding and recomputation
+(Chowdhery et al., PaLM, 2022, appendix B), over the rate that the device reaches in a bf16 product of 8192 × 8192.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
-import statistics
+import os
+import re
+import shutil
+import signal
+import subprocess
 import sys
 import tempfile
+import time
+import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import speed_inputs
-import speed_prediction
-import speed_training
-import torch
-from startup import versions
-
-ON_GPU = speed_inputs.Setting(size="base", batch=64, trained=64 * 40, predicted=480, predicted_at_once=256, cuda=True)
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+BEGAN = "SUMMTUNE_GPU_BEGAN"  # when the command began, for the process that has the wheels on its path
+_TEARDOWN_SECONDS = 10
+_LOG_FILES, _LOG_CHARACTERS = 8, 3000
 
 
-def product_rate(repeats: int = 50) -> float:
-    """Return operations per second of a bf16 matrix product."""
-    size = 8192
-    left, right = torch.randn(2, size, size, dtype=torch.bfloat16, device="cuda")
-    for _ in range(5):
-        left @ right
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # torch
-    begin.record()
-    for _ in range(repeats):
-        left @ right
-    end.record()
-    torch.cuda.synchronize()
-    return float(2 * size**3 * repeats / (begin.elapsed_time(end) / 1000))
+@dataclass(frozen=True)
+class Part:
+    """A part of the proof.
+
+    Args:
+        name: of its function in gpu_parts.py.
+        expected: seconds that it takes on an H100; it is not begun with less.
+        limit: seconds after which it is ended.
+    """
+
+    name: str
+    expected: int
+    limit: int
 
 
-def operations(folder: Path, rows: list[dict[str, Any]]) -> float:
-    """Return the mean operations of a training step for one pair: six per weight and token, plus attention."""
-    from transformers import AutoConfig, AutoTokenizer
-
-    config, tokenizer = AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    inner = config.num_heads * config.d_kv
-    attention, layer = 4 * config.d_model * inner, 3 * config.d_model * config.d_ff
-    totals = []
-    for row in rows:
-        source = len(tokenizer(f"Summarize the following conversation.\n\n{row['dialogue']}\n\nSummary:")["input_ids"])
-        target = len(tokenizer(row["summary"])["input_ids"])
-        encoder = config.num_layers * source * (attention + layer)
-        # Of the attention to the dialogue, queries and outputs belong to target tokens, keys and values to the source.
-        decoder = config.num_decoder_layers * (target * (1.5 * attention + layer) + source * attention / 2)
-        products = encoder + decoder + target * config.d_model * config.vocab_size
-        scores = config.num_layers * source**2 + config.num_decoder_layers * (target**2 / 2 + target * source)
-        totals.append(6 * products + 12 * inner * scores)
-    return statistics.fmean(totals)
-
-
-def lora(folder: Path, runs: int) -> dict[str, Any]:
-    """Return the median samples per second of full fine-tuning and of LoRA."""
-    model = speed_inputs.write_model(folder / "adapted", ON_GPU)
-    data = speed_inputs.write_rows(folder / "adapted.jsonl", speed_inputs.dialogues(ON_GPU.trained))
-    steps = ON_GPU.trained // ON_GPU.batch
-    seen: dict[str, list[float]] = {"full": [], "lora": []}
-    for turn in range(runs):
-        for name, keys in (("full", {}), ("lora", {"adapter": "lora"})):
-            at = folder / f"{name}{turn}"
-            result = speed_training.train_summtune(ON_GPU, model, data, at, ON_GPU.bf16, steps, **keys)
-            seen[name].append(result["samples_per_second"])
-    rates = {name: round(statistics.median(values), 1) for name, values in seen.items()}
-    return {"samples_per_second": rates, "ratio": round(rates["lora"] / rates["full"], 2)}
+# In order of importance.
+PARTS = {
+    1: [
+        Part("machine", 10, 60),
+        Part("inputs", 15, 60),
+        Part("tests", 60, 180),
+        Part("training", 60, 180),
+        Part("kill_and_resume", 50, 150),
+        Part("prediction", 50, 150),
+        Part("lora", 20, 60),
+        Part("memory", 30, 90),
+    ],
+    2: [
+        Part("machine", 10, 60),
+        Part("inputs", 15, 60),
+        Part("zero", 70, 180),
+        Part("qlora", 20, 90),
+        Part("quickstart", 40, 150),
+        Part("more_memory", 60, 150),
+        Part("losses", 40, 120),
+        Part("offload", 60, 240),
+        Part("training_fp32", 40, 120),
+        Part("compiled", 60, 180),
+        Part("slow_tests", 60, 300),
+    ],
+}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-    if not torch.cuda.is_available():
-        print(f"no GPU can be used (torch {torch.__version__}); nothing was measured", file=sys.stderr)
-        return 1
-    device = torch.cuda.get_device_properties(0)
-    peak = product_rate()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        training = speed_training.training(folder, ON_GPU, arguments.runs)
-        needed = (
-            operations(folder / "model", speed_inputs.dialogues(500)) * training["samples_per_second"]["summtune bf16"]
+    given = arguments()
+    if given.one:
+        return run_one(given)
+    began = float(os.environ.get(BEGAN, time.time()))
+    if given.wheels:
+        become_with_wheels(given.wheels, began)
+    import torch
+
+    if not given.rehearse and not torch.cuda.is_available():
+        print(
+            f"no GPU can be used (got torch {torch.__version__}); nothing was measured. --rehearse runs it on the CPU",
+            file=sys.stderr,
         )
-        result = {
-            "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-            "device": {"name": device.name, "memory_gib": round(device.total_memory / 2**30)},
-            "versions": versions() | {"torch": torch.__version__},
-            "runs": arguments.runs,
-            "matrix_product_tflops": round(peak / 1e12, 1),
-            "training": training,
-            "model_flop_utilisation": round(needed / peak, 3),
-            "lora": lora(folder, arguments.runs),
-            "prediction": speed_prediction.prediction(folder, ON_GPU, arguments.runs),
-        }
-    print(json.dumps(result, indent=2))
-    if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return 0
+        return 1
+    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    device = "cpu" if given.rehearse else torch.cuda.get_device_name(0)
+    name = "-".join(re.findall(r"[a-z0-9.]+", device.lower())) + ("" if given.part == 1 else f"-part{given.part}")
+    out = given.out or HERE / "results" / f"{today}-{name}.json"
+    result = {"date": today, "device": device, "part": given.part, "rehearsal": given.rehearse, "parts": {}}
+    chosen = [part for part in PARTS[given.part] if not given.only or part.name in (*given.only, "machine", "inputs")]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the part that runs is ended, too
+    with tempfile.TemporaryDirectory(prefix="gpu", ignore_cleanup_errors=True) as temporary:
+        for part in chosen:
+            left = began + 60 * given.minutes - _TEARDOWN_SECONDS - time.time()
+            record = Record(part.name, out, result)
+            if left < part.expected:
+                record.put(status="skipped", reason=f"it takes about {part.expected} s (got {left:.0f} s left)")
+            else:
+                run_part(part, min(part.limit, left), Path(temporary), record, given.rehearse)
+            print(f"{part.name}: {record.summary()}", flush=True)
+    failed = [name for name, part in result["parts"].items() if part["status"] == "failed"]
+    seconds = time.time() - began
+    result |= {"seconds": round(seconds, 1), "failed": failed}
+    write(out, result)
+    print(f"{out}: {len(result['parts'])} parts in {seconds:.0f} s, failed: {', '.join(failed) or 'none'}")
+    return 1 if failed else 0
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    every = list(dict.fromkeys(part.name for parts in PARTS.values() for part in parts))
+    parser.add_argument("--part", type=int, choices=PARTS, default=1)
+    parser.add_argument("--only", nargs="+", choices=every, help="these alone, of the given part")
+    parser.add_argument("--minutes", type=float, default=7.75, help="for all parts together")
+    parser.add_argument("--wheels", type=Path, help="folder of scripts/gpu_wheels.py")
+    parser.add_argument("--out", type=Path, help="default: benchmarks/results/<date>-<device>.json")
+    parser.add_argument("--rehearse", action="store_true", help="on the CPU, with tiny models")
+    parser.add_argument("--one", choices=every, help=argparse.SUPPRESS)  # the process of a part
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def write(path: Path, result: dict[str, Any]) -> None:
+    """Write a file whole: whoever ends this program leaves the one before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def become_with_wheels(wheels: Path, began: float) -> None:
+    """Install the wheels into a folder of their own, and start this program again with it on the path.
+
+    The environment of the machine stays as it is. What is in the folder comes before what is installed.
+    """
+    site = Path(tempfile.mkdtemp(prefix="gpu-wheels"))
+    files = sorted(wheels.glob("*.whl"))
+    if not files:
+        sys.exit(f"there are no wheels (got {wheels}); scripts/gpu_wheels.py gathers them")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile"]
+    pip += ["--no-cache-dir", "--disable-pip-version-check", "--upgrade", "--target", str(site)]
+    subprocess.run([*pip, *map(str, files)], check=True)
+    words = list(sys.argv)
+    at = next(number for number, word in enumerate(words) if word.startswith("--wheels"))
+    del words[at : at + (1 if "=" in words[at] else 2)]
+    path = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
+    os.execve(sys.executable, [sys.executable, *words], os.environ | {"PYTHONPATH": path, BEGAN: str(began)})
+
+
+class Record:
+    """The entry of a part in the result, written to the file at every change.
+
+    Args:
+        name: of the part.
+        out: the file.
+        result: of all parts.
+    """
+
+    def __init__(self, name: str, out: Path, result: dict[str, Any]) -> None:
+        self.out = out
+        self.result = result
+        self.entry: dict[str, Any] = {"status": "running"}
+        result["parts"][name] = self.entry
+
+    def put(self, **values: Any) -> None:
+        self.entry |= values
+        write(self.out, self.result)
+
+    def summary(self) -> str:
+        more = self.entry.get("reason") or self.entry.get("error") or ""
+        return f"{self.entry['status']} in {self.entry.get('seconds', 0):.0f} s {more}".strip()
+
+
+def run_part(part: Part, limit: float, folder: Path, record: Record, rehearse: bool) -> None:
+    """Run a part in a process of its own, and record what it has found at every moment."""
+    own = folder / part.name
+    own.mkdir()
+    (folder / "results.json").write_text(
+        json.dumps({n: p.get("result", {}) for n, p in record.result["parts"].items()})
+    )
+    found, said = folder / f"{part.name}.json", folder / f"{part.name}.said"
+    command = [sys.executable, str(HERE / "gpu.py"), "--one", part.name, "--folder", str(folder)]
+    began = time.monotonic()
+    with said.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, *(["--rehearse"] if rehearse else [])],
+            env=environment(folder, rehearse), stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    try:
+        while process.poll() is None and time.monotonic() - began < limit:
+            time.sleep(0.5)
+            take(found, record)
+        late = process.poll() is None
+    finally:
+        end(process, own)
+    take(found, record)
+    record.put(seconds=round(time.monotonic() - began, 1))
+    if late:
+        record.put(status="failed", error=f"it took more than {limit:.0f} s and was ended")
+    elif record.entry["status"] == "running":
+        record.put(status="failed", error=f"its process ended with {process.returncode}")
+    if record.entry["status"] == "failed":
+        record.put(output=said.read_text(errors="replace")[-_LOG_CHARACTERS:], logs=logs(own))
+    shutil.rmtree(own, ignore_errors=True)
+
+
+def environment(folder: Path, rehearse: bool) -> dict[str, str]:
+    """Return the environment of the parts: one GPU, no network, and caches that are deleted afterwards."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    # Libraries that are only on the path of this checkout must be found by all processes that are started.
+    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(ROOT))))
+    return os.environ | {
+        "CUDA_VISIBLE_DEVICES": "" if rehearse else first,
+        "PYTHONPATH": path,
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": "ignore",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(folder / "huggingface"),
+        "SUMMTUNE_CACHE": str(folder / "cache"),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def take(found: Path, record: Record) -> None:
+    """Copy what a part has written so far."""
+    if found.exists():
+        entry = json.loads(found.read_text())
+        if any(record.entry.get(key) != value for key, value in entry.items()):
+            record.put(**entry)
+
+
+def end(process: subprocess.Popen[bytes], own: Path) -> None:
+    """Kill a part and everything that it started."""
+    import psutil
+
+    started = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        started = psutil.Process(process.pid).children(recursive=True)
+    for one in psutil.process_iter(["cmdline"]):
+        if any(str(own) in word for word in one.info["cmdline"] or []) and one.pid != os.getpid():
+            started.append(one)
+    for one in started:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def logs(own: Path) -> dict[str, str]:
+    """Return the ends of the newest logs below a folder."""
+    files = sorted(own.rglob("*.log"), key=lambda path: path.stat().st_mtime)[-_LOG_FILES:]
+    ends = {str(path.relative_to(own)): path.read_text(errors="replace")[-_LOG_CHARACTERS:] for path in files}
+    return {name: text for name, text in ends.items() if text}
+
+
+def run_one(given: argparse.Namespace) -> int:
+    """Run a part in this process, and write its results to a file of the folder."""
+    entry: dict[str, Any] = {"status": "running", "result": {}}
+    found = given.folder / f"{given.one}.json"
+
+    def note(key: str, value: Any) -> None:
+        entry["result"][key] = value
+        write(found, entry)
+        print(key, value, flush=True)
+
+    try:
+        import gpu_parts
+        from speed_inputs import Setting
+
+        setting = Setting("base", batch=64, trained=64 * 32, predicted=512, predicted_at_once=256, cuda=True)
+        if given.rehearse:
+            setting = Setting("tiny", batch=4, trained=8, predicted=8, predicted_at_once=4, cuda=False, bf16=False)
+        results = json.loads((given.folder / "results.json").read_text())
+        scene = gpu_parts.Scene(given.folder, given.folder / given.one, setting, note, results)
+        try:
+            getattr(gpu_parts, given.one)(scene)
+            entry["status"] = "done"
+        except gpu_parts.MissingError as skipped:
+            entry |= {"status": "skipped", "reason": str(skipped)}
+    except BaseException as error:
+        first = (str(error).strip().splitlines() or [""])[0][:300]
+        entry |= {"status": "failed", "error": f"{type(error).__name__}: {first}", "traceback": traceback.format_exc()}
+    write(found, entry)
+    return 1 if entry["status"] == "failed" else 0
 
 
 if __name__ == "__main__":

@@ -52,8 +52,9 @@ RECIPE = {
 
 def start(recipe: Path, run_dir: Path, mode: str) -> subprocess.Popen[bytes]:
     sets = [word for key, value in MODES[mode].items() for word in ("--set", f"{key}={value}")]
+    fresh = [] if (run_dir / "plan.json").exists() else ["--fresh"]  # reuses nothing of the undisturbed run
     return subprocess.Popen(
-        [Path(sys.executable).parent / "summtune", "run", recipe, "--output-dir", run_dir, *sets],
+        [Path(sys.executable).parent / "summtune", "run", recipe, "--output-dir", run_dir, *sets, *fresh],
         stdout=subprocess.DEVNULL,
         stderr=(run_dir.parent / f"{run_dir.name}.said").open("ab"),
         env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from speed_inputs import HERE, Setting, dialogues, ratios, run, write_model, write_rows
-from startup import BIN
+from speed_inputs import HERE, SUMMTUNE, Setting, dialogues, ratios, run, write_model, write_rows
 
 
 def train_summtune(
@@ -33,7 +32,7 @@ def train_summtune(
     }
     path = folder.with_suffix(".json")
     path.write_text(json.dumps(recipe))
-    run([BIN / "summtune", "run", path, "--output-dir", folder], setting)
+    run([*SUMMTUNE, "run", path, "--output-dir", folder, "--fresh"], setting)
     rows = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
     seconds = [setting.batch / row["samples_per_second"] for row in rows[steps // 2 :]]
     return {"samples_per_second": setting.batch * len(seconds) / sum(seconds), "losses": [row["loss"] for row in rows]}

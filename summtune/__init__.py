@@ -35,7 +35,7 @@ def run(
     Args:
         recipe: path of a recipe, or its keys as a mapping. Relative paths in a mapping start from the current folder.
         output_dir: run directory; default: ``outputs/<name>-<hash>``.
-        fresh: start from scratch instead of resuming.
+        fresh: start from scratch: neither resume nor reuse other runs.
         quiet: show warnings only.
         name: of a recipe that is a mapping, used for its run directory; default: its kind.
         overrides: keys of the recipe to override, like ``--set``. Pass keys of a section as a mapping,

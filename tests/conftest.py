@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import struct
 import subprocess
 
 import pytest
 from installed_command import command_path
+
+from summtune.machine.devices import visible_gpus
 
 pytest_plugins = ["finished_runs"]
 
@@ -27,22 +30,30 @@ T5_CONFIG = {
 
 
 def pytest_addoption(parser):
-    """Let those who have the time ask for all tests."""
+    """Let those who have the time ask for all tests, and those who have no GPU try the tests for it."""
     parser.addoption("--slow", action="store_true", help="run the tests that take long, too")
+    parser.addoption("--rehearse-gpu", action="store_true", help="run the tests that are marked gpu on the CPU")
 
 
 def pytest_configure(config):
-    """Try more mutants where there is time."""
+    """Try more mutants where there is time, and hide GPUs from tests that compare with results of a CPU."""
     if config.getoption("--slow"):
         os.environ.setdefault("SUMMTUNE_TEST_EXAMPLES", "1000")
+    if config.getoption("--rehearse-gpu") or not re.search(r"(?<!not )\bgpu\b", config.option.markexpr):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what takes long, saying so, unless it is asked for."""
+    """Leave out what takes long and what needs a GPU, saying so, unless it can run and is asked for."""
     if not config.getoption("--slow"):
         for item in items:
-            if "slow" in item.keywords:
+            if item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.skip(reason="takes long; --slow runs it (make test-slow)"))
+    if not config.getoption("--rehearse-gpu"):
+        for_gpus = [item for item in items if item.get_closest_marker("gpu")]
+        if for_gpus and not visible_gpus():
+            for item in for_gpus:
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and runs only with -m gpu"))
 
 
 @pytest.fixture(scope="session", autouse=True)

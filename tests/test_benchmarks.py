@@ -56,23 +56,50 @@ def test_more_dialogues_than_there_are_differ_so_that_every_batch_is_full(result
 
 
 @pytest.mark.slow
-@needs_dialogsum
-def test_the_parts_of_the_gpu_benchmark_run_on_a_cpu(result_of):
-    program = f"""
-import gpu, speed_inputs, speed_prediction, speed_training
-from speed_inputs import Setting
-setting = gpu.ON_GPU = {SMALLEST}
-result = {{
-    "training": speed_training.training(folder, setting, 1)["samples_per_second"],
-    "operations": gpu.operations(folder / "model", speed_inputs.dialogues(8)),
-    "lora": gpu.lora(folder, 1)["samples_per_second"],
-    "prediction": speed_prediction.prediction(folder, setting, 1)["same_text_fp32"],
-}}"""
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize(
+    ("part", "skipped"), [(1, {}), (2, {"qlora": "a CUDA device", "compiled": "minutes", "quickstart": "of its own"})]
+)
+def test_every_part_of_the_proof_on_a_gpu_runs_on_the_cpu_without_test_data(monkeypatch, tmp_path, part, skipped):
+    monkeypatch.delenv("SUMMTUNE_TEST_DATA", raising=False)
+    out = tmp_path / "gpu.json"
+    run("gpu.py", "--rehearse", "--part", part, "--minutes", 60, "--out", out)
+    result = json.loads(out.read_text(encoding="utf-8"))
+    assert result["failed"] == []
+    parts = result["parts"]
+    assert {name for name, entry in parts.items() if entry["status"] == "skipped"} == set(skipped)
+    assert all(reason in parts[name]["reason"] for name, reason in dict(skipped).items())
+    if part == 1:
+        assert 1e8 < parts["inputs"]["result"]["operations_of_a_pair"] < 1e10
+        assert parts["training"]["result"]["model_flop_utilisation"] > 0
+        assert parts["tests"]["result"]["failed"] == []
+        assert parts["prediction"]["result"]["equal texts fp32"] == 1
+
+
+def test_a_part_without_time_is_skipped_with_its_reason(tmp_path):
+    run("gpu.py", "--rehearse", "--only", "lora", "--minutes", 0.1, "--out", tmp_path / "gpu.json")
+    parts = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["parts"]
+    assert [entry["status"] for entry in parts.values()] == ["skipped"] * 3
+    assert "it takes about 20 s (got " in parts["lora"]["reason"]
+
+
+@pytest.mark.slow
+def test_a_part_that_fails_or_takes_too_long_is_recorded_and_the_others_run(result_of):
+    program = """
+import os, sys, gpu
+gpu.PARTS[1] = [gpu.Part("machine", 0, 2), gpu.Part("lora", 0, 200), gpu.Part("inputs", 0, 200)]
+os.environ["PYTHONPATH"] = str(folder / "broken")
+(folder / "broken").mkdir()
+(folder / "broken" / "peft.py").write_text("raise ImportError('peft is broken here')")
+sys.argv = ["gpu.py", "--rehearse", "--out", str(folder / "gpu.json")]
+code = gpu.main()
+result = {"code": code, **json.loads((folder / "gpu.json").read_text())["parts"]}"""
     result = result_of(program)
-    assert result["training"].keys() == {"summtune fp32", "Seq2SeqTrainer fp32"}
-    assert result["lora"].keys() == {"full", "lora"}
-    assert 1e8 < result["operations"] < 1e10
-    assert result["prediction"] == {"Seq2SeqTrainer fp32": 1, "one at a time fp32": 1}
+    assert result["code"] == 1
+    assert result["machine"]["error"] == "it took more than 2 s and was ended"
+    assert "peft is broken here" in json.dumps(result["lora"])
+    assert "Traceback" in result["lora"]["traceback"]
+    assert result["inputs"]["status"] == "done"
 
 
 @pytest.mark.slow

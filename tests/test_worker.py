@@ -56,7 +56,7 @@ def test_stages_run_in_order_and_are_marked_complete(run_dir, stage_does):
     stage_does(action)
     assert worker.main([str(run_dir), "train", "predict"], StopRequest()) == 0
     assert ran == ["train", "predict"]
-    assert json.loads((run_dir / "stages" / "train.json").read_text())["outputs"] == {"train_log.jsonl": 3}
+    assert json.loads((run_dir / "stages" / "train.json").read_text())["outputs"]["train_log.jsonl"]["bytes"] == 3
     assert [event["event"] for event in read_jsonl(events_file(run_dir))] == ["started", "finished"] * 2
 
 

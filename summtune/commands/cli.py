@@ -80,14 +80,24 @@ def run(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan without starting anything.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start from scratch instead of resuming.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start from scratch: neither resume nor reuse other runs.")
+    ] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Submit the Slurm job and return.")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Try the whole way with a few dialogues, and forecast the run.")
+    ] = False,
 ) -> None:
     """Run a recipe; the same command resumes an interrupted run."""
     from summtune.commands.run import run_recipe, show_plan
 
-    if dry_run:
-        show_plan(recipe, sets or [], output_dir)
+    if smoke:
+        from summtune.commands.smoke import check_options, smoke_recipe
+
+        check_options(dry_run, detach, fresh)
+        smoke_recipe(recipe, sets or [], output_dir)
+    elif dry_run:
+        show_plan(recipe, sets or [], output_dir, fresh)
     else:
         run_recipe(recipe, sets or [], output_dir, fresh, detach)
 

@@ -10,6 +10,7 @@ from rich.text import Text
 from summtune.base import numbers
 from summtune.base.console import SafeConsole, labelled
 from summtune.base.visible import message_line
+from summtune.commands.reuse import reusable, shown
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import command
 from summtune.launchers.sbatch_script import sbatch_script
@@ -36,11 +37,19 @@ def print_comparison(draft: CompareDraft, console: SafeConsole) -> None:
     _line(console, "systems", ", ".join(name for name, _ in draft.parts))
 
 
-def print_plan(draft: RunDraft, console: SafeConsole) -> None:
-    """Print the stages of a run, its exact commands and configs, batch arithmetic and memory estimate."""
+def print_plan(draft: RunDraft, console: SafeConsole, fresh: bool = False) -> None:
+    """Print the stages of a run, its exact commands and configs, batch arithmetic and memory estimate.
+
+    Args:
+        draft: of the run.
+        console: to print to.
+        fresh: whether the run would reuse nothing.
+    """
     _head(draft, console)
     recipe = draft.recipe
     _line(console, "stages", " → ".join(["data", *(name for group in draft.stages for name in group.names)]))
+    for stage, source in ({} if fresh else reusable(draft)).items():
+        _line(console, "reuse", f"{stage} from {shown(source)}")
     where = "" if draft.model_folder else "  (on the hub: downloaded when it runs)"
     _line(console, "model", recipe.base_model + where)
     if draft.parameters is not None:

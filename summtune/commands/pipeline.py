@@ -12,6 +12,7 @@ from summtune.base.errors import ModelError, StageError, os_error_text
 from summtune.base.files import write_bytes, write_json, write_text
 from summtune.base.places import BUILTIN_DATASETS, is_local
 from summtune.base.strict import read_model
+from summtune.commands.reuse import reusable, reuse_stages
 from summtune.data.hub_access import fetch_model
 from summtune.deepspeed.configs import DS_CONFIG
 from summtune.launchers import slurm
@@ -20,7 +21,7 @@ from summtune.launchers.local import Listener, run_processes
 from summtune.launchers.machines import OtherMachines
 from summtune.plan.beginning import Model
 from summtune.plan.draft import RunDraft, TrainDraft, begin, complete
-from summtune.plan.keys import identify
+from summtune.plan.keys import identity_of
 from summtune.plan.launch import Launch, StageName, global_batch, stage_groups
 from summtune.plan.models import model_of, problems_of_model
 from summtune.plan.plan import RunPlan, TrainPlan, beginning_of, read_plan, read_run_plan
@@ -72,7 +73,7 @@ def run(
     Args:
         draft: of the recipe's plan.
         display: shows the progress.
-        fresh: delete what an earlier run of the same recipe left, and start from scratch.
+        fresh: delete what an earlier run of the same recipe left, and start from scratch, without anything of others.
         detach: do not wait for a Slurm job.
         others: the other machines of a launch on several machines without a scheduler.
 
@@ -96,9 +97,9 @@ def run(
         if known and fresh:
             clear(run_dir)
             known = False
-        plan = _resumed(draft) if known else _begun(draft, display)
+        plan = _resumed(draft) if known else _begun(draft, display, fresh)
         _write_launch_files(plan, run_dir)
-        todo = _incomplete(plan, run_dir, display)
+        todo = reuse_stages(plan, _incomplete(plan, run_dir, display), run_dir, display)
         if launcher == "slurm" and set(todo) & set(launched):
             if not _run_as_job(plan, run_dir, display, detach):
                 return None
@@ -115,20 +116,21 @@ def _resumed(draft: RunDraft) -> RunPlan:
     return plan
 
 
-def _begun(draft: RunDraft, display: Display) -> RunPlan:
+def _begun(draft: RunDraft, display: Display, fresh: bool) -> RunPlan:
     """Fetch the model, read and check the data, and create the run directory with its complete plan."""
-    _warn_of_another_batch(draft, display)
+    if fresh or "train" not in reusable(draft):
+        _warn_of_another_batch(draft, display)
     with preparing(draft.run_dir) as prepared:
         display.stage("data", "reading and checking", shows_itself=_on_the_hub(draft.recipe))
         data = prepare_data(draft.recipe, prepared, display.warn)
-        plan = begin(draft, _model(draft, display), data)
+        plan = begin(draft, fetched_model(draft, display), data, fresh)
         write_bytes(prepared / "recipe.yaml", draft.loaded.document.text)
         write_json(prepared / "plan.json", plan.to_json())
         adopt(prepared, draft.run_dir)
     return plan
 
 
-def _model(draft: RunDraft, display: Display) -> Model:
+def fetched_model(draft: RunDraft, display: Display) -> Model:
     """Return the model of a run, downloaded if it is on the hub.
 
     Raises:
@@ -161,7 +163,7 @@ def _warn_of_another_batch(draft: RunDraft, display: Display) -> None:
             if not isinstance(begun, TrainPlan):
                 continue
             before = begun.batch.global_batch
-            if begun.identity == identify(draft.recipe, before, draft.content_sha256):
+            if begun.identity == identity_of(draft.recipe, before, draft.content_sha256):
                 display.warn(
                     f"this run starts from scratch: the unfinished training of this recipe in {other} has a global "
                     f"batch of {before} (got {now}). To resume that one, set micro_batch_size and "
@@ -187,7 +189,7 @@ def _write_launch_files(plan: RunPlan, run_dir: Path) -> None:
 def _incomplete(plan: RunPlan, run_dir: Path, display: Display) -> list[StageName]:
     """Return the stages to run, and delete what an earlier run of them left."""
     todo = [name for group in plan.stages for name in group.names]
-    while todo and is_complete(run_dir, todo[0]):
+    while todo and is_complete(run_dir, todo[0], plan.keys.report if todo[0] == "report" else None):
         display.stage(todo.pop(0), "already complete")
     forget(run_dir, todo)
     if "train" in todo:
@@ -242,7 +244,7 @@ def _run_in_the_command(names: Sequence[StageName], plan: RunPlan, run_dir: Path
         else:
             assert name == "report", f"no such stage: {name}"
             _report(plan, run_dir)
-        mark_complete(run_dir, name)
+        mark_complete(run_dir, name, plan.keys.report if name == "report" else None)
 
 
 def _evaluate(plan: RunPlan, run_dir: Path) -> None:

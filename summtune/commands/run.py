@@ -32,7 +32,7 @@ def run_recipe(
             display.stage("recipe", text)
         if detach and not any(run.recipe.launcher == "slurm" for run in runs_of(draft)):
             raise InputError("--detach needs a Slurm job (got a recipe without `launcher: slurm`); remove it")
-        machine = _this_machine(machines_of(draft), _command(recipe, sets, output_dir, fresh))
+        machine = this_machine_of(machines_of(draft), command_of(recipe, sets, output_dir, fresh))
         if machine is None:
             run_dir = run_draft(draft, display, fresh, detach)
         elif machine.rank == 0:
@@ -73,7 +73,7 @@ def _is_done(draft: Draft) -> bool:
     return all(is_complete(run_dir, name) for run_dir, name in launched)
 
 
-def _this_machine(machines: int, command: Sequence[str]) -> MachineRank | None:
+def this_machine_of(machines: int, command: Sequence[str]) -> MachineRank | None:
     """Return the rank of this machine; None if there is only one machine.
 
     Raises:
@@ -91,15 +91,15 @@ def _this_machine(machines: int, command: Sequence[str]) -> MachineRank | None:
     return machine
 
 
-def _command(recipe: Path, sets: Sequence[str], output_dir: Path | None, fresh: bool) -> list[str]:
+def command_of(recipe: Path, sets: Sequence[str], output_dir: Path | None, fresh: bool = False) -> list[str]:
     """Return the command of this call, for another machine to run."""
     options = [text for setting in sets for text in ("--set", setting)]
     options += ["--output-dir", str(output_dir)] if output_dir is not None else []
     return ["summtune", "run", str(recipe), *options, *(["--fresh"] if fresh else [])]
 
 
-def show_plan(recipe: Path, sets: Sequence[str], output_dir: Path | None) -> None:
-    """Print the plan of a recipe without running it."""
+def show_plan(recipe: Path, sets: Sequence[str], output_dir: Path | None, fresh: bool = False) -> None:
+    """Print the plan of a recipe without running it; with ``fresh``, as of a run that reuses nothing."""
     from summtune.commands.dry_run import print_commands, print_comparison, print_plan
 
     draft = resolve(recipe, sets, output_dir)
@@ -108,10 +108,10 @@ def show_plan(recipe: Path, sets: Sequence[str], output_dir: Path | None) -> Non
     if isinstance(draft, CompareDraft):
         print_comparison(draft, console)
     else:
-        print_plan(draft, console)
+        print_plan(draft, console, fresh)
     if machines_of(draft) > 1:
-        print_commands(commands(machines_of(draft), _command(recipe, sets, output_dir, fresh=False)), console)
+        print_commands(commands(machines_of(draft), command_of(recipe, sets, output_dir)), console)
     if isinstance(draft, CompareDraft):
         for part in runs_of(draft):
             console.print()
-            print_plan(part, console)
+            print_plan(part, console, fresh)

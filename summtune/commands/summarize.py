@@ -23,6 +23,7 @@ from summtune.launchers.local import Listener, run_processes
 from summtune.machine.devices import visible_gpus
 from summtune.machine.model_limits import facts_of, lengths_within
 from summtune.plan.beginning import PromptData, RoleData, Source, origin_now
+from summtune.plan.keys import PromptKeys
 from summtune.plan.launch import Launch
 from summtune.plan.models import model_of, problems_of_model
 from summtune.plan.plan import ComparePlan, PromptPlan, RunPlan, ScoredPlan, TrainPlan, read_plan
@@ -97,7 +98,9 @@ def _of_run(run_dir: Path, folder: Path) -> RunPlan:
                 raise RunDirectoryError(
                     f"the training of the run has not finished (got {run_dir}); run its recipe again to resume it"
                 )
-            (folder / "model").symlink_to(followed(run_dir / "model"))
+            (folder / "model").mkdir()
+            for entry in followed(run_dir / "model").iterdir():  # not the folder: the stage writes a file in it
+                (folder / "model" / entry.name).symlink_to(entry)
             shutil.copyfile(run_dir / TRAINING_FILE, folder / TRAINING_FILE)
         case PromptPlan():
             exemplars = DATA_FILES["exemplars"]
@@ -136,10 +139,12 @@ def _of_model(source: str, file: Path, count: int) -> PromptPlan:
     )
     if wrong := problems_of_model(recipe, folder):
         raise ModelError(wrong[0][1])
+    identity = hash_of(recipe.model_dump(mode="json"))
     read = Source(path=str(file), split=None, count=count, revision=None, skipped_rows=0, empty_references=0)
     return PromptPlan(
         name="summarize",
-        identity=hash_of(recipe.model_dump(mode="json")),
+        identity=identity,
+        keys=PromptKeys(predict=identity, evaluate=identity, report=identity),
         recipe_path="",
         recipe=recipe,
         model=model_of(recipe, folder, revision, content),

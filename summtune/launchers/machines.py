@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from summtune.base.errors import InputError, StageError, SummtuneError
+from summtune.base.errors import InputError, StageError, StageStopped, SummtuneError
 from summtune.base.whole_number import whole_number
 from summtune.launchers.line import WAIT_SECONDS, Line
 from summtune.launchers.local import Listener, MachineRank, run_processes
@@ -103,6 +103,7 @@ class OtherMachines:
 
         Raises:
             StageError: a machine did not connect, failed or disconnected; the error names its number.
+            StageStopped: the processes were asked to stop, and have saved their state on all machines.
         """
         self._gather(listener)
         waiting = set(range(1, launch.machines))
@@ -117,7 +118,11 @@ class OtherMachines:
                         raise StageError(f"on machine {rank}: {message['failed']}", message["log"])
                     waiting.discard(rank)  # done, or asked to stop, like the processes on this machine
 
-        run_processes(launch, run_dir, stages, listener, MachineRank(0, self.machine.address, port), watch_others)
+        stopped: StageStopped | None = None
+        try:
+            run_processes(launch, run_dir, stages, listener, MachineRank(0, self.machine.address, port), watch_others)
+        except StageStopped as error:  # the others end at the same time, and would take the end of this one for a crash
+            stopped = error
         end = time.monotonic() + _END_SECONDS
         while waiting:
             watch_others()
@@ -128,6 +133,8 @@ class OtherMachines:
                     str(run_dir / "logs" / f"launcher.machine{min(waiting)}.log"),
                 )
             time.sleep(_POLL_SECONDS)
+        if stopped is not None:
+            raise stopped
 
     def _messages(self, rank: int) -> list[dict[str, Any]]:
         try:

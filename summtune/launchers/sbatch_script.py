@@ -15,6 +15,8 @@ from summtune.runs.run_directory import PARTIAL_PREDICTIONS
 JOB_FILE = "job.json"
 STOPPED = 75
 """Exit code (EX_TEMPFAIL) of processes that were asked to stop and have saved their state."""
+STOPPED_FILE = "logs/job.stopped"
+"""Created in the run directory by a node whose processes have stopped and saved."""
 NOT_REQUEUED = 76
 """Exit code of a job that saved its state but could not requeue itself."""
 
@@ -73,6 +75,7 @@ run() {{
   done
   [ "${{#todo[@]}}" = 0 ] && return 0
   [ -n "$stopping" ] && requeue
+  rm -f "$run_dir/{stopped_file}"
   {srun} \\
     {node} "$run_dir" "${{todo[@]}}" &
   step=$!
@@ -84,7 +87,8 @@ run() {{
   step=
   [ "$code" = 0 ] && return 0
   # When the first node ends, srun ends the others, and the step may have their exit code.
-  if [ "$code" = {stopped} ] || [ -n "$stopping" ] || {{ [ "$code" = 143 ] && preempted; }}; then
+  if [ "$code" = {stopped} ] || [ -f "$run_dir/{stopped_file}" ] || [ -n "$stopping" ] ||
+    {{ [ "$code" = 143 ] && preempted; }}; then
     requeue
   fi
   exit "$code"
@@ -113,6 +117,7 @@ def sbatch_script(name: str, slurm: Slurm, stages: Sequence[StageGroup], run_dir
         srun=srun,
         node=shlex.join(python_command("summtune.launchers.slurm_node")),
         stopped=STOPPED,
+        stopped_file=STOPPED_FILE,
         not_requeued=NOT_REQUEUED,
         partial=PARTIAL_PREDICTIONS,
         started="logs/job.started",

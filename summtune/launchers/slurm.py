@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from summtune.base.errors import InputError, RunDirectoryError, StageError
+from summtune.base.errors import InputError, RunDirectoryError, StageError, StageStopped
 from summtune.base.files import read_json, write_json, write_text
 from summtune.launchers.local import Listener, interrupts_held_back
 from summtune.launchers.sbatch_script import JOB_FILE, NOT_REQUEUED, STOPPED, sbatch_script
@@ -139,6 +139,7 @@ def follow(job: Job, run_dir: Path, stages: Sequence[str], listener: Listener) -
 
     Raises:
         StageError: the job ended before its stages were complete; the error gives its state, the cause and a log.
+        StageStopped: it was asked to stop and has saved its state, but cannot requeue itself.
     """
     reader = EventReader(run_dir, job.events_from)
     errors: list[dict[str, Any]] = []
@@ -153,6 +154,11 @@ def follow(job: Job, run_dir: Path, stages: Sequence[str], listener: Listener) -
     if state.name == "COMPLETED":
         _wait_until_visible(run_dir, stages)
     if not _complete(run_dir, stages):
+        if state.exit_code.startswith(f"{NOT_REQUEUED}:"):
+            raise StageStopped(
+                f"Slurm job {job.id} was asked to stop and has saved its state, and Slurm does not let it requeue "
+                f"itself (got {state.name}, exit code {state.exit_code}); the same command submits it again"
+            )
         raise failure(job, run_dir, state, errors)
 
 

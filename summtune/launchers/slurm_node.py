@@ -17,7 +17,7 @@ from typing import Any
 
 from summtune.base.printing import say_lines
 from summtune.launchers.local import MachineRank, command, environment
-from summtune.launchers.sbatch_script import STOPPED
+from summtune.launchers.sbatch_script import STOPPED, STOPPED_FILE
 from summtune.plan.plan import launch_of, read_run_plan
 
 _OTHERS_SECONDS = 5.0
@@ -60,7 +60,8 @@ def main(arguments: Sequence[str]) -> int:
     if received == {signal.SIGTERM}:
         return 128 + signal.SIGTERM
     if code == STOPPED:
-        # The step ends when the first node ends; the others have saved their part and are about to end.
+        # The step ends when the first node ends, with any code; the others have saved their part and are about to end.
+        (run_dir / STOPPED_FILE).touch()
         time.sleep(_OTHERS_SECONDS)
         return STOPPED
     say_lines(path.read_bytes()[start:].decode(errors="replace")[-4000:].splitlines())

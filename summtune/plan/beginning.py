@@ -94,6 +94,7 @@ class Beginning(Origin):
 
     model: Model
     data: PromptData | TrainData
+    fresh: bool = Field(default=False, description="begun with --fresh: reuses no stage of another run")
 
 
 def origin_now(folder: Path, packages: Sequence[str] = PACKAGES) -> Origin:

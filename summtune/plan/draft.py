@@ -11,6 +11,7 @@ from summtune.deepspeed.configs import sized
 from summtune.machine.devices import Gpu
 from summtune.machine.memory import MemoryEstimate
 from summtune.plan.beginning import Beginning, Model, Origin, Parameters, PromptData, TrainData, origin_now
+from summtune.plan.keys import PromptKeys, TrainKeys
 from summtune.plan.launch import Batch, Launch, StageGroup, stage_groups
 from summtune.plan.models import planned_adapter
 from summtune.plan.plan import ComparedRun, ComparePlan, PromptPlan, RunPlan, TrainPlan
@@ -60,9 +61,15 @@ class _RunDraft(_Draft):
 
 @dataclass(frozen=True)
 class PromptDraft(_RunDraft):
-    """A prompt recipe that is ready to run."""
+    """A prompt recipe that is ready to run.
+
+    Args:
+        recipe: paths resolved.
+        keys: of its stages.
+    """
 
     recipe: PromptRecipe
+    keys: PromptKeys
 
     @property
     def stages(self) -> list[StageGroup]:
@@ -75,19 +82,24 @@ class TrainDraft(_RunDraft):
     """A train recipe that is ready to run.
 
     Args:
+        recipe: paths resolved.
+        keys: of its stages.
         adapter: to train, on the layers of the model as far as they are known; None to train all weights.
         train: how the training is launched.
         deepspeed: the DeepSpeed config, filled in; None without one.
         bf16: whether the estimate assumes bfloat16.
         memory: that training needs on each device; None for a model of unknown shape.
+        pause_after: see `TrainPlan`.
     """
 
     recipe: TrainRecipe
+    keys: TrainKeys
     adapter: Adapter | None
     train: Launch
     deepspeed: dict[str, Any] | None
     bf16: bool
     memory: MemoryEstimate | None
+    pause_after: int | None = None
 
     @property
     def stages(self) -> list[StageGroup]:
@@ -120,9 +132,10 @@ def machines_of(draft: Draft) -> int:
     return max((group.launch.machines for group in groups if group.launch), default=1)
 
 
-def begin(draft: RunDraft, model: Model, data: PromptData | TrainData) -> RunPlan:
-    """Return the plan of a run that begins now."""
-    return complete(draft, Beginning(**dict(origin_now(draft.loaded.path.parent)), model=model, data=data))
+def begin(draft: RunDraft, model: Model, data: PromptData | TrainData, fresh: bool = False) -> RunPlan:
+    """Return the plan of a run that begins now; with ``fresh``, it reuses nothing."""
+    origin = origin_now(draft.loaded.path.parent)
+    return complete(draft, Beginning(**dict(origin), model=model, data=data, fresh=fresh))
 
 
 def complete(draft: RunDraft, begun: Beginning) -> RunPlan:
@@ -142,17 +155,19 @@ def complete(draft: RunDraft, begun: Beginning) -> RunPlan:
         **dict(begun),
     }
     if isinstance(draft, PromptDraft) and isinstance(begun.data, PromptData):
-        return PromptPlan(recipe=draft.recipe, **shared)
+        return PromptPlan(recipe=draft.recipe, keys=draft.keys, **shared)
     if isinstance(draft, TrainDraft) and isinstance(begun.data, TrainData):
         counts = begun.model.parameters
         adapter = planned_adapter(draft.recipe, Path(begun.model.folder))
         return TrainPlan(
             recipe=with_layers(draft.recipe, adapter),
+            keys=draft.keys,
             adapter=adapter,
             quantization=quantization_of(draft.recipe),
             train=draft.train,
             batch=Batch.of(draft.recipe, draft.train.processes, begun.data.train.pairs),
             deepspeed=None if draft.deepspeed is None else sized(draft.deepspeed, counts.trainable if counts else None),
+            pause_after=draft.pause_after,
             **shared,
         )
     raise RunDirectoryError(

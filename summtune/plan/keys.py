@@ -1,18 +1,55 @@
-"""The identity of a run: a hash of what determines its result, by which a recipe finds its earlier run."""
+"""The keys of stages: hashes of everything that determines what a stage leaves, the last of which names the run."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+from pydantic import Field
 
 from summtune.base.hashing import content_sha256, hash_of
 from summtune.base.places import BUILTIN_DATASETS, is_local, model_folder, package_path
+from summtune.base.version import __version__
 from summtune.recipe.adapters import keys_of_adapters
-from summtune.recipe.keys import RunRecipe, TrainRecipe, data_keys, identity_keys
+from summtune.recipe.keys import PromptRecipe, RunRecipe, TrainRecipe, data_keys, identity_keys
+from summtune.recipe.loading import LoadedRecipe
+from summtune.recipe.sections import Section
+
+FIRST_READ_BY: dict[str, tuple[str, ...]] = {
+    "train": (
+        "kind", "base_model", "revision_of_model", "seed", "datasets", "val_set_size", "val_datasets",
+        "prompt_template", "sequence_len", "target_len", "long_dialogues", "bf16", "tf32",
+        "adapter", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora",
+        "ia3_target_modules", "ia3_feedforward_modules",
+        "num_epochs", "max_steps", "learning_rate", "lr_scheduler", "warmup_ratio", "warmup_steps", "weight_decay",
+        "max_grad_norm", "optimizer", "group_by_length", "early_stopping_patience", "eval_steps",
+    ),
+    "predict": ("test_datasets", "shots", "exemplars", "generation"),
+    "evaluate": ("evaluation",),
+}  # fmt: skip
+"""The first stage that reads each recipe key that can change a result. A key of later stages is not read by earlier
+ones; the predict stage of a prompted model, which is its first, also reads those of training."""
 
 
-def identify(recipe: RunRecipe, global_batch: int | None, model_sha256: str | None) -> str:
-    """Return a hash, 64 hex digits, of what determines the result of a prompt or train recipe.
+class PromptKeys(Section):
+    """The keys of the stages of a prompted model; each hash is 64 hex digits."""
+
+    predict: str = Field(description="the model, the test data, the prompt and the generation settings")
+    evaluate: str = Field(description="the key of predict and the protocol: the identity of the run")
+    report: str = Field(description="the key of evaluate, the recipe as given and the version of summtune")
+
+
+class TrainKeys(PromptKeys):
+    """The keys of the stages of a training; that of predict contains the key of train instead of a model."""
+
+    train: str = Field(description="the base model, the training and validation data and the training settings")
+
+
+StageKeys: TypeAlias = PromptKeys | TrainKeys
+
+
+def identity_of(recipe: RunRecipe, global_batch: int | None, model_sha256: str | None) -> str:
+    """Return the key of the evaluate stage, a hash of what determines the result of a prompt or train recipe.
 
     It covers every key of the kind except those of logging, saving and launching, the contents of local models and data
     instead of their paths, and the global batch instead of its factors. The same training on another layout therefore
@@ -23,6 +60,40 @@ def identify(recipe: RunRecipe, global_batch: int | None, model_sha256: str | No
         global_batch: pairs per optimizer step; None for a prompt recipe.
         model_sha256: over the content of a local or builtin model; None for a hub model.
     """
+    return hash_of(_values(recipe, global_batch, model_sha256))
+
+
+def stage_keys(
+    loaded: LoadedRecipe, recipe: RunRecipe, global_batch: int | None, model_sha256: str | None
+) -> StageKeys:
+    """Return the keys of the stages of a prompt or train recipe.
+
+    Args:
+        loaded: the recipe as given.
+        recipe: paths resolved.
+        global_batch: pairs per optimizer step; None for a prompt recipe.
+        model_sha256: over the content of a local or builtin model; None for a hub model.
+    """
+    values = _values(recipe, global_batch, model_sha256)
+    shown = [values, loaded.name, recipe.model_dump(mode="json"), loaded.document.text.hex(), __version__]
+    keys = {
+        "predict": hash_of(_without(values, "evaluate")),
+        "evaluate": hash_of(values),
+        "report": hash_of(shown),
+    }
+    if isinstance(recipe, PromptRecipe):
+        return PromptKeys(**keys)
+    return TrainKeys(train=hash_of(_without(values, "predict", "evaluate")), **keys)
+
+
+def _without(values: dict[str, Any], *stages: str) -> dict[str, Any]:
+    """Return the values without those that are first read by the given stages."""
+    left_out = {key for stage in stages for key in FIRST_READ_BY[stage]}
+    return {key: value for key, value in values.items() if key not in left_out}
+
+
+def _values(recipe: RunRecipe, global_batch: int | None, model_sha256: str | None) -> dict[str, Any]:
+    """Return what determines the result of a recipe, by recipe key; see `identity_of`."""
     resolved = recipe.model_dump(mode="json")
     values: dict[str, Any] = {key: resolved[key] for key in identity_keys(recipe)}
     if isinstance(recipe, TrainRecipe):
@@ -42,7 +113,7 @@ def identify(recipe: RunRecipe, global_batch: int | None, model_sha256: str | No
         for key, value in arguments.items():
             if isinstance(value, str) and is_local(value) and Path(value).exists():
                 arguments[key] = content_sha256(Path(value))
-    return hash_of(values)
+    return values
 
 
 def _settle_layers(values: dict[str, Any]) -> None:

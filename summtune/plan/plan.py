@@ -10,11 +10,12 @@ from pydantic import Field, TypeAdapter, ValidationError
 from summtune.base.errors import RunDirectoryError
 from summtune.generation.generator import GeneratorName
 from summtune.plan.beginning import Beginning, Model, Origin, PromptData, TrainData
+from summtune.plan.keys import PromptKeys, TrainKeys
 from summtune.plan.launch import Batch, Launch, StageGroup, stage_groups
 from summtune.recipe.adapters import Adapter, Quantization
 from summtune.recipe.keys import CompareRecipe, PromptRecipe, TrainRecipe
 from summtune.recipe.sections import EvaluationSettings, Section
-from summtune.runs.run_plan import PLAN_FILE, read_plan_file
+from summtune.runs.run_plan import PLAN_FILE, MadeBy, ReusableStage, read_plan_file
 
 
 class _Plan(Origin):
@@ -23,7 +24,7 @@ class _Plan(Origin):
     format: Literal[2] = 2
     kind: Literal["prompt", "train", "compare", "scored"]
     name: str = Field(description="of the recipe's file, or of a scored system")
-    identity: str = Field(description="hash that names the run (summtune.plan.keys)")
+    identity: str = Field(description="hash that names the run: of a model, the key of its evaluate stage")
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of ``plan.json``."""
@@ -35,6 +36,8 @@ class _OfRun(_Plan):
     model: Model
     generator: GeneratorName = Field(default="local", description="what answers the prompts")
     predict: Launch = Field(description="how the prediction is started")
+    fresh: bool = Field(default=False, description="begun with --fresh: reuses no stage of another run")
+    reused: dict[ReusableStage, MadeBy] = Field(default={}, description="by stage, the run that made what it left")
 
 
 class PromptPlan(_OfRun):
@@ -42,6 +45,7 @@ class PromptPlan(_OfRun):
 
     kind: Literal["prompt"] = "prompt"
     recipe: PromptRecipe
+    keys: PromptKeys
     data: PromptData
 
     @property
@@ -55,12 +59,18 @@ class TrainPlan(_OfRun):
 
     kind: Literal["train"] = "train"
     recipe: TrainRecipe
+    keys: TrainKeys
     data: TrainData
     train: Launch = Field(description="how the training is started")
     batch: Batch
     adapter: Adapter | None = Field(discriminator="method", description="to train; None to train all weights")
     quantization: Quantization | None = Field(description="of the frozen weights under an adapter; None without")
     deepspeed: dict[str, Any] | None = Field(description="the DeepSpeed config that DeepSpeed reads; None without")
+    pause_after: int | None = Field(
+        default=None,
+        description="optimizer step after which a training that has not resumed stops as upon a signal: a smoke run "
+        "pauses there and resumes; None in any other run",
+    )
 
     @property
     def stages(self) -> list[StageGroup]:

@@ -17,9 +17,9 @@ from summtune.deepspeed.zero_memory import Sharding
 from summtune.machine.devices import Gpu
 from summtune.machine.memory import MemoryEstimate, estimate, takes_bf16, trained_weights
 from summtune.machine.model_shapes import shape_of
-from summtune.plan.checking import CheckedComparison, CheckedRun, check
+from summtune.plan.checking import Checked, CheckedComparison, CheckedRun, check
 from summtune.plan.draft import CompareDraft, Draft, PromptDraft, RunDraft, TrainDraft
-from summtune.plan.keys import identify, model_identity
+from summtune.plan.keys import model_identity, stage_keys
 from summtune.plan.launch import Launch, global_batch
 from summtune.plan.models import parameters_of, planned_adapter
 from summtune.recipe.adapters import Adapter, with_layers
@@ -51,7 +51,12 @@ def resolve(
     Raises:
         InputError: the recipe, or a file that it names, cannot be used.
     """
-    match checked := check(path, sets, document):
+    return drafted(check(path, sets, document), output_dir)
+
+
+def drafted(checked: Checked, output_dir: Path | None = None) -> Draft:
+    """Return the draft of a recipe that is checked; see `resolve`."""
+    match checked:
         case CheckedRun():
             return draft_of(checked, output_dir)
         case CheckedComparison():
@@ -79,13 +84,14 @@ def draft_of(checked: CheckedRun, output_dir: Path | None = None, below: Path | 
     train, predict = _launches(recipe, checked.deepspeed, gpus)
     content = model_identity(recipe)
     each_step = global_batch(recipe, train.processes) if isinstance(recipe, TrainRecipe) else None
-    identity = identify(recipe, each_step, content)
-    run_dir = _run_dir(loaded, identity, output_dir, recipe.output_dir, below)
+    keys = stage_keys(loaded, recipe, each_step, content)
+    run_dir = _run_dir(loaded, keys.evaluate, output_dir, recipe.output_dir, below)
     if recipe.launcher == "slurm" and (unfit := unfit_for_script(str(run_dir))):
         raise InputError(unfit)
     shared: dict[str, Any] = {
         "loaded": loaded,
-        "identity": identity,
+        "identity": keys.evaluate,
+        "keys": keys,
         "run_dir": run_dir,
         "model_folder": folder,
         "content_sha256": content,

@@ -71,7 +71,7 @@ def _time(slurm: Slurm) -> Iterator[tuple[KeyPath, str]]:
             f"slurm.time is not a valid time limit (got {slurm.time!r:.60}); write '12:00:00' or '3-00'",
         )
         return
-    seconds = _seconds(slurm.time)
+    seconds = seconds_of(slurm.time)
     if seconds is not None and seconds <= slurm.stop_seconds:
         yield (
             ("slurm", "time"),
@@ -113,7 +113,7 @@ def unfit_for_script(run_dir: str) -> str | None:
     )
 
 
-def _seconds(limit: str) -> int | None:
+def seconds_of(limit: str) -> int | None:
     """Return a time limit that sbatch accepts, in seconds; None if it sets no limit."""
     days, dash, clock = limit.rpartition("-")
     if not clock[0].isdecimal():

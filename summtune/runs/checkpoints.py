@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,10 @@ from typing import Any
 from summtune.base.errors import StageError, SummtuneError
 from summtune.base.files import read_json, sync, write_json
 from summtune.base.whole_number import whole_number
+from summtune.runs import manifest
+from summtune.runs.manifest import ListedFile
 
 MANIFEST = "manifest.json"
-_THREADS = 8  # hash in parallel: a large model has many files, and the other ranks wait
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,7 @@ def write_manifest(checkpoint: Path, layout: dict[str, Any]) -> None:
     found = list(_files(checkpoint))
     for path in (*found, *(path for path in checkpoint.rglob("*") if path.is_dir()), checkpoint, checkpoint.parent):
         sync(path)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        digests = list(pool.map(_sha256, found))
-    files = {
-        file.relative_to(checkpoint).as_posix(): {"bytes": file.stat().st_size, "sha256": digest}
-        for file, digest in zip(found, digests, strict=True)
-    }
+    files = {name: file.to_json() for name, file in manifest.listed(checkpoint, found).items()}
     write_json(checkpoint / MANIFEST, {"step": step_of(checkpoint), "layout": layout, "files": files})
 
 
@@ -82,30 +76,13 @@ def latest_good(folder: Path) -> tuple[Path | None, list[Damaged]]:
 def damage(checkpoint: Path, contents: bool = True) -> str | None:
     """Return what is wrong with a checkpoint, None if it is intact; without ``contents`` only sizes are compared."""
     try:
-        manifest = read_json(checkpoint / MANIFEST)
-        expected: dict[str, dict[str, Any]] = manifest["files"]
-        sizes = {name: int(entry["bytes"]) for name, entry in expected.items()}
+        files = read_json(checkpoint / MANIFEST)["files"]
+        expected = {name: ListedFile.model_validate(entry) for name, entry in files.items()}
     except FileNotFoundError:
         return "it is incomplete: it has no manifest"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "its manifest cannot be read"
-    for name, size in sizes.items():
-        file = checkpoint / name
-        if not file.is_file():
-            return f"{name} is missing"
-        if file.stat().st_size != size:
-            return f"{name} has {file.stat().st_size:,} bytes instead of {size:,}"
-    if not contents:
-        return None
-
-    def altered(name: str) -> str | None:
-        try:
-            return None if _sha256(checkpoint / name) == expected[name].get("sha256") else f"{name} was altered"
-        except OSError as error:
-            return f"{name} cannot be read ({error.strerror})"
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return next(filter(None, pool.map(altered, expected)), None)
+    return manifest.damage(checkpoint, expected, contents)
 
 
 @contextlib.contextmanager
@@ -163,11 +140,3 @@ def rotate(folder: Path, step: int, keep: int, best: int | None) -> None:
 
 def _files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MANIFEST)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()

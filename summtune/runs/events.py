@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+Part = Literal["checkpoint", "evaluation", "generation"]
+"""What a worker reports the duration of."""
 
 
 class Events:
@@ -41,6 +45,17 @@ class Events:
     def warn(self, text: str) -> None:
         """Report something that the user should act on."""
         self._emit("warning", text=text)
+
+    @contextlib.contextmanager
+    def timed(self, what: Part) -> Iterator[None]:
+        """Report how long the block took, a part of the stage, for the forecast of a smoke run."""
+        began = time.perf_counter()
+        yield
+        self.took(what, time.perf_counter() - began)
+
+    def took(self, what: Part, seconds: float) -> None:
+        """Report how long a part of the stage took."""
+        self._emit("took", what=what, seconds=round(seconds, 3))
 
     def error(self, text: str, expected: bool) -> None:
         """Report why this rank ends; ``expected`` errors have a message written for the user."""

@@ -7,26 +7,50 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
 from summtune.base.errors import DataError, RunDirectoryError
 from summtune.base.files import check_regular, read_json, write_json
+from summtune.base.strict import StrictModel, read_model
+from summtune.runs import manifest
+from summtune.runs.manifest import ListedFile
 from summtune.runs.records import Prediction
+from summtune.runs.run_plan import MadeBy
 
 SYSTEMS = "systems"
 PARTIAL_PREDICTIONS = "predictions.partial"
 TOKENS = "tokens"  # only where the user's cache is not used
 DATA_FILES = {role: f"data/{role}.jsonl" for role in ("train", "validation", "exemplars", "test")}
+GENERATION_CONFIG = "model/generation_config.json"
 
 _OUTPUTS: dict[str, tuple[str, ...]] = {
     "train": ("model", "train_log.jsonl", "training.json"),
-    "predict": ("predictions.jsonl", "prediction_stats.json"),
+    "predict": ("predictions.jsonl", "prediction_stats.json", GENERATION_CONFIG),
     "evaluate": ("metrics.json", "per_example.jsonl"),
     "report": ("report.html", "report.md"),
 }
+_OF_LATER_STAGES = ("model/README.md", GENERATION_CONFIG)
+"""Files of ``model/`` that depend on more than the training: the model card, and the settings that are scored."""
 _LOCK = ".lock"
 _PREPARING = ".preparing"
+
+
+class StageMark(StrictModel):
+    """What ``stages/<stage>.json`` holds once the stage is complete.
+
+    Args:
+        stage: its name.
+        finished_at: when it was finished, in UTC.
+        outputs: every file that it left, by its path in the run directory.
+        key: what the outputs present, of a stage that runs again when this changes; else None.
+        made_by: the run that made the outputs; None if this one did.
+    """
+
+    stage: str
+    finished_at: str
+    outputs: dict[str, ListedFile]
+    key: str | None = None
+    made_by: MadeBy | None = None
 
 
 def identity_in(run_dir: Path) -> str | None:
@@ -89,6 +113,14 @@ def locked(run_dir: Path) -> Iterator[None]:
         lock.release()
 
 
+def remove_if_unused(folder: Path) -> None:
+    """Delete a folder that holds nothing, or nothing but the lock of a command that has ended."""
+    with contextlib.suppress(OSError):
+        if [entry.name for entry in folder.iterdir()] == [_LOCK]:
+            (folder / _LOCK).unlink()
+        folder.rmdir()
+
+
 @contextlib.contextmanager
 def leaving_nothing(run_dir: Path) -> Iterator[None]:
     """If the body fails before there is a ``plan.json``, delete the directory and the parents created for it."""
@@ -143,23 +175,50 @@ def clear(run_dir: Path) -> None:
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
-def mark_complete(run_dir: Path, stage: str) -> None:
-    """Record that the outputs of a stage are complete, with the size of each file."""
-    outputs = {file.relative_to(run_dir).as_posix(): file.stat().st_size for file in _output_files(run_dir, stage)}
-    write_json(_marker(run_dir, stage), {"stage": stage, "finished_at": timestamp(), "outputs": outputs})
+def mark_complete(run_dir: Path, stage: str, key: str | None = None) -> None:
+    """Record that the outputs of a stage are complete, with the size and hash of each file.
+
+    Args:
+        run_dir: of the run.
+        stage: its name.
+        key: of a stage that is to run again when this changes.
+    """
+    outputs = manifest.listed(run_dir, _output_files(run_dir, stage))
+    write_mark(run_dir, StageMark(stage=stage, finished_at=timestamp(), outputs=outputs, key=key))
 
 
-def is_complete(run_dir: Path, stage: str) -> bool:
-    """Return whether a stage was marked complete and every file it wrote still exists with the same size."""
+def write_mark(run_dir: Path, mark: StageMark) -> None:
+    """Mark a stage as complete; its outputs are in place."""
+    write_json(_marker(run_dir, mark.stage), mark.to_json())
+
+
+def read_mark(run_dir: Path, stage: str) -> StageMark | None:
+    """Return the mark of a complete stage; None if it has none, or one that was damaged."""
     try:
-        outputs: dict[str, Any] = read_json(_marker(run_dir, stage))["outputs"]
-    except (OSError, ValueError, KeyError, TypeError):
+        mark = read_model(StageMark, _marker(run_dir, stage))
+    except (OSError, ValueError):
+        return None
+    return mark if mark.outputs and mark.stage == stage else None
+
+
+def is_complete(run_dir: Path, stage: str, key: str | None = None) -> bool:
+    """Return whether a stage was marked complete and every file it wrote still exists with the same size.
+
+    Args:
+        run_dir: of the run.
+        stage: its name.
+        key: that the stage was marked with; None: any.
+    """
+    mark = read_mark(run_dir, stage)
+    if mark is None or (key is not None and mark.key != key):
         return False
-    return (
-        isinstance(outputs, dict)
-        and bool(outputs)
-        and all(_size(run_dir / name) == size for name, size in outputs.items())
-    )
+    return manifest.damage(run_dir, mark.outputs, contents=False) is None
+
+
+def is_output(stage: str, name: str) -> bool:
+    """Return whether a stage may leave a file of this name; False if the name leads out of the run directory."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and ".." not in parts and (name in _OUTPUTS[stage] or parts[0] in _OUTPUTS[stage])
 
 
 def read_predictions(path: Path) -> list[Prediction]:
@@ -201,14 +260,7 @@ def _output_files(run_dir: Path, stage: str) -> Iterator[Path]:
     for name in _OUTPUTS[stage]:
         path = run_dir / name
         if path.is_dir():
-            # The model card is rewritten when the scores are known.
-            yield from (file for file in sorted(path.rglob("*")) if file.is_file() and file.name != "README.md")
+            later = [run_dir / each for each in _OF_LATER_STAGES]
+            yield from (file for file in sorted(path.rglob("*")) if file.is_file() and file not in later)
         elif path.exists():
             yield path
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1

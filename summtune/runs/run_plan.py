@@ -10,11 +10,37 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from summtune.base.errors import RunDirectoryError
 from summtune.base.files import check_regular
-from summtune.base.strict import Count, read_model
+from summtune.base.strict import Count, StrictModel, read_model
 
 PLAN_FILE = "plan.json"
 FORMAT = 2
 """The format of ``plan.json``; a run directory of another format is refused."""
+
+
+ReusableStage = Literal["train", "predict"]
+"""A stage whose outputs another run may reuse."""
+
+
+class MadeBy(StrictModel):
+    """The run whose stage wrote the outputs that another run reuses.
+
+    Args:
+        run_dir: its directory, which may have been deleted since.
+        created_at: when it began.
+        device: on which the stage ran.
+        versions: by package, of the software that it began with.
+    """
+
+    run_dir: Annotated[str, Field(min_length=1)]
+    created_at: str | None
+    device: Literal["cuda", "cpu"]
+    versions: dict[str, str]
+
+    @property
+    def shown(self) -> str:
+        """The directory as people are shown it, with the folder that it is in."""
+        path = Path(self.run_dir)
+        return f"{path.parent.name}/{path.name}" if path.parent.name else path.name
 
 
 class _View(BaseModel):
@@ -32,10 +58,11 @@ class SourceView(_View):
 
 
 class RoleView(_View):
-    """The dialogues of one role, their pairs with a summary each, and the sources they came from."""
+    """The dialogues of one role, their pairs with a summary each, their hash, and the sources they came from."""
 
     dialogues: Count
     pairs: Count | None = None
+    sha256: str | None = None
     sources: tuple[SourceView, ...] = ()
 
 
@@ -45,6 +72,7 @@ class DataView(_View):
     train: RoleView | None = None
     validation: RoleView | None = None
     test: RoleView | None = None
+    exemplars: RoleView | None = None
 
 
 class LaunchView(_View):
@@ -54,11 +82,12 @@ class LaunchView(_View):
 
 
 class ModelView(_View):
-    """The model of a run: its family, its folder on this machine, and its revision on the hub."""
+    """The model of a run: its family, its folder on this machine, its revision on the hub or the hash of its files."""
 
     family: str | None = None
     folder: str | None = None
     revision: str | None = None
+    content_sha256: str | None = None
 
 
 class PlanView(_View):
@@ -69,6 +98,9 @@ class PlanView(_View):
         name: the recipe's.
         recipe: as resolved; its keys depend on the kind.
         identity: hash that names the run.
+        keys: of its stages.
+        reused: by stage the run that made its outputs, for those that were reused.
+        fresh: whether it was begun with ``--fresh``, and reuses nothing.
         git_commit: of the working tree that it was started in.
         created_at: when, in UTC.
         versions: by package.
@@ -83,6 +115,9 @@ class PlanView(_View):
     name: Annotated[str, Field(min_length=1)]
     recipe: dict[str, JsonValue]
     identity: str | None = None
+    keys: dict[str, str] = Field(default={})
+    reused: dict[str, MadeBy] = Field(default={})
+    fresh: bool = False
     git_commit: str | None = None
     created_at: str | None = None
     versions: dict[str, str] = Field(default={})
@@ -94,8 +129,10 @@ class PlanView(_View):
 
     @property
     def devices(self) -> set[str]:
-        """Kinds of device that its processes ran on."""
-        return {launch.device for launch in (self.train, self.predict) if launch is not None}
+        """Kinds of device that its stages ran on, here or in the run that made what was reused."""
+        launches: dict[str, LaunchView | None] = {"train": self.train, "predict": self.predict}
+        planned = {stage: launch.device for stage, launch in launches.items() if launch is not None}
+        return {self.reused[stage].device if stage in self.reused else device for stage, device in planned.items()}
 
 
 def read_plan_view(path: Path) -> PlanView:

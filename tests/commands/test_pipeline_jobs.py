@@ -114,3 +114,31 @@ def test_stages_on_several_machines_are_started_with_the_others(project, slurm, 
     assert pipeline.run(resolved, display, others=Others()) == project / "run"
     assert started == [(2, "train", "predict")]
     assert slurm["jobs"] == []
+
+
+def test_a_job_is_submitted_only_for_stages_that_are_not_reused(project, slurm, display):
+    run(project, display)
+    beams = resolve(project / "train.yaml", [*SLURM, "generation.num_beams=2"], project / "beams")
+    assert pipeline.run(beams, display) == project / "beams"
+    assert slurm["followed"][1:] == [("2", "predict")]
+    plain = resolve(project / "train.yaml", [*SLURM, "evaluation.use_stemmer=false"], project / "plain")
+    assert pipeline.run(plain, display, detach=True) == project / "plain", "there is no job to leave"
+    assert len(slurm["jobs"]) == 2
+    assert is_complete(project / "plain", "report")
+
+
+def test_the_other_machines_are_not_called_for_stages_that_are_reused(project, slurm, display):
+    started = []
+
+    class Others:
+        def run_everywhere(self, launch, run_dir, stages, listener):
+            started.append(stages)
+            write_predictions(run_dir)
+            mark_complete(run_dir, "predict")
+
+    run(project, display)
+    for setting in ("generation.num_beams=2", "evaluation.use_stemmer=false"):
+        sets = ["num_machines=2", "num_processes=2", setting]
+        draft = resolve(project / "train.yaml", sets, project / setting)
+        assert pipeline.run(draft, display, others=Others()) == project / setting
+    assert started == [("predict",)]

@@ -2,6 +2,7 @@
 
 from summtune.plan.beginning import Model, RoleData, TrainData
 from summtune.plan.draft import begin
+from summtune.plan.keys import TrainKeys
 from summtune.plan.launch import Batch, Launch
 from summtune.plan.models import model_of
 from summtune.plan.plan import TrainPlan
@@ -36,6 +37,7 @@ def made_up_plan(recipe=None, predict=CPU, train=None, **fields):
     known = {
         "name": "lora",
         "identity": "0" * 64,
+        "keys": TrainKeys(train="1" * 64, predict="2" * 64, evaluate="0" * 64, report="3" * 64),
         "recipe_path": "lora.yaml",
         "created_at": "2026-01-01T00:00:00Z",
         "git_commit": None,

@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from installed_command import command_path
+from installed_command import command_words
 
 from summtune.base.files import read_json, read_jsonl
 
@@ -48,13 +48,19 @@ def wait_until(condition, seconds=180, what="it"):
 
 
 class Command:
-    """One ``summtune run`` in a separate process group."""
+    """One ``summtune run`` in a separate process group, on the CPU unless ``gpu`` is set.
 
-    def __init__(self, recipe, run_dir, *options):
+    Tests compare runs of one recipe side by side, so a new run reuses nothing of another unless it ``reuses``.
+    """
+
+    def __init__(self, recipe, run_dir, *options, reuses=False, gpu=False):
         self.run_dir = run_dir
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "200"}
+        if not reuses and not (run_dir / "plan.json").exists():
+            options = (*options, "--fresh")
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+        environment |= {} if gpu else {"CUDA_VISIBLE_DEVICES": ""}
         self.process = subprocess.Popen(
-            [command_path(), "run", recipe, "--output-dir", run_dir, *options],
+            [*command_words(), "run", recipe, "--output-dir", run_dir, *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -95,6 +101,12 @@ class Finished:
         return [row for row in read_jsonl(self.folder / "train_log.jsonl") if "loss" in row]
 
     @property
+    def started(self):
+        """The stages that workers have started."""
+        events = self.folder / "logs" / "events.jsonl"
+        return [row["stage"] for row in (read_jsonl(events) if events.exists() else ()) if row["event"] == "started"]
+
+    @property
     def losses(self):
         return [(row["step"], row["loss"], row["grad_norm"]) for row in self.steps]
 
@@ -125,9 +137,9 @@ def same_weights(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def run_to_the_end(recipe, run_dir, *options):
-    """Run a recipe, which must succeed, and return its run directory."""
-    code, said = Command(recipe, run_dir, *options).finish()
+def run_to_the_end(recipe, run_dir, *options, **how):
+    """Run a recipe, which must succeed, and return its run directory; see `Command` for ``how``."""
+    code, said = Command(recipe, run_dir, *options, **how).finish()
     assert code == 0, said + logs_of(run_dir)
     assert processes_of(run_dir) == []
     return Finished(run_dir, said)

@@ -15,8 +15,8 @@ def command():
     """Start a command that is ended with the test at the latest."""
     started = []
 
-    def start(recipe, run_dir, *options):
-        started.append(Command(recipe, run_dir, *options))
+    def start(recipe, run_dir, *options, reuses=False):
+        started.append(Command(recipe, run_dir, *options, reuses=reuses))
         return started[-1]
 
     yield start

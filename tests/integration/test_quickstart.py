@@ -2,13 +2,21 @@
 
 import json
 import os
+import re
 import subprocess
 
 import pytest
 from installed_command import command_path
+from real_command import Finished
 
 from summtune.base.files import read_json, read_jsonl
 from summtune.base.places import package_path
+
+SHORT = (
+    *("--set", "overrides.datasets=[{path: builtin/dialogues, limit: 220}]"),
+    *("--set", "overrides.test_datasets=[{path: builtin/dialogues, limit: 40}]"),
+    *("--set", "overrides.num_epochs=3"),
+)
 
 
 def summtune(*arguments, cwd, **options):
@@ -26,9 +34,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quickstart")
     summtune(
         *("run", package_path("recipes/quickstart.yaml"), "--output-dir", "run"),
-        *("--set", "overrides.datasets=[{path: builtin/dialogues, limit: 220}]"),
-        *("--set", "overrides.test_datasets=[{path: builtin/dialogues, limit: 40}]"),
-        *("--set", "overrides.num_epochs=3"),
+        *SHORT,
         cwd=folder,
     )
     return folder
@@ -62,3 +68,35 @@ def test_a_finished_run_writes_the_same_summary_for_a_piped_dialogue(folder, nam
     predicted = next(read_jsonl(run_dir / "predictions.jsonl"))
     said = summtune("summarize", run_dir, "--json", cwd=folder, input=predicted["dialogue"]).stdout
     assert json.loads(said) == {"dialogue": predicted["dialogue"], "summary": predicted["prediction"]}
+
+
+def started(run_dir):
+    """Return the stages that workers have started for the systems of a comparison."""
+    return sorted(stage for system in (run_dir / "systems").iterdir() for stage in Finished(system).started)
+
+
+@pytest.mark.slow
+def test_other_generation_settings_train_nothing(folder):
+    recipe = package_path("recipes/quickstart.yaml")
+    said = summtune(
+        *("run", recipe, "--output-dir", "beams", *SHORT, "--set", "overrides.generation.num_beams=2"), cwd=folder
+    ).stderr
+    assert started(folder / "run") == ["predict"] * 5 + ["train"] * 2
+    assert started(folder / "beams") == ["predict"] * 5
+    assert len(re.findall(r"train +reused from run/systems/", said)) == 2
+    for system in (folder / "beams" / "systems").glob("[fl]*_*"):
+        settings = read_json(system / "model" / "generation_config.json")
+        assert settings["num_beams"] == 2
+
+
+@pytest.mark.slow
+def test_another_protocol_starts_no_worker(folder):
+    recipe = package_path("recipes/quickstart.yaml")
+    said = summtune(
+        *("run", recipe, "--output-dir", "plain", *SHORT, "--set", "evaluation.use_stemmer=false"), cwd=folder
+    )
+    assert started(folder / "plain") == []
+    assert len(re.findall(r"predict +reused from run/systems/", said.stderr)) == 5
+    for name in ("cost", "trainable_parameters"):
+        before, after = (read_json(folder / run / "comparison.json")["systems"] for run in ("run", "plain"))
+        assert [system[name] for system in before] == [system[name] for system in after]

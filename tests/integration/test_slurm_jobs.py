@@ -209,3 +209,33 @@ def test_a_preempted_job_saves_and_resumes_after_its_requeue(cluster, recipe, tm
     assert run.json("training.json")["resumed_from_step"] == step
     assert "stopped, and saved; requeueing" in (run_dir / "logs" / f"slurm-{job}.log").read_text()
     assert_same_result(run, run_to_the_end(recipe, tmp_path / "alone", *layout(**longer)), steps=300)
+
+
+@pytest.mark.parametrize("requeued", [True, False], ids=["requeued", "submitted-again"])
+def test_a_smoke_run_is_a_job_that_pauses_and_resumes(cluster, recipe, tmp_path, command, requeued):
+    options = on_nodes(**{"slurm.time": "'12:00:00'"})
+    if not requeued:  # as on a cluster that forbids it
+        options += layout(**{"slurm.setup": '[\'scontrol() { [ "$1" != requeue ] && command scontrol "$@"; }\']'})
+    code, said = command(recipe, tmp_path / "run", "--smoke", *options).finish(400)
+    assert code == 0, said
+    assert "resuming from checkpoint-1" in said
+    assert "smoke  passed in " in said
+    assert "and the time in Slurm's queue; here " in said
+    assert said.count("submitting ") == (1 if requeued else 2)
+    assert list(tmp_path.iterdir()) == []
+    assert {cluster.state(job) for job in cluster.jobs()} <= {"COMPLETED", "FAILED", "CANCELLED"}
+
+
+def test_jobs_run_only_the_stages_that_are_not_reused(cluster, recipe, tmp_path):
+    first = run_to_the_end(recipe, tmp_path / "first", *on_nodes())
+    jobs = len(cluster.jobs())
+    beams = run_to_the_end(recipe, tmp_path / "beams", *on_nodes(**{"generation.num_beams": 2}), reuses=True)
+    assert beams.started == ["predict"]
+    assert beams.weights.keys() == first.weights.keys()
+    assert "train  reused from " in beams.said
+    assert len(cluster.jobs()) == jobs + 1
+    plain = run_to_the_end(recipe, tmp_path / "plain", *on_nodes(**{"evaluation.use_stemmer": "false"}), reuses=True)
+    assert plain.started == []
+    assert plain.texts == first.texts
+    assert not (plain.folder / "job.json").exists()
+    assert len(cluster.jobs()) == jobs + 1

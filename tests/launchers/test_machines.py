@@ -7,7 +7,7 @@ import threading
 import pytest
 from made_up_recipes import made_up_plan
 
-from summtune.base.errors import InputError, StageError
+from summtune.base.errors import InputError, StageError, StageStopped
 from summtune.base.files import write_json
 from summtune.launchers import local, machines
 from summtune.launchers.line import Line
@@ -161,6 +161,20 @@ def test_machines_end_when_the_first_one_fails(programs, port, tmp_path):
     with pytest.raises(StageError, match=r"^the train stage failed"), first(port) as others:
         others.run_everywhere(LAUNCH, tmp_path, ["train"], lambda event: None)
     assert "machine 0 ended before the run was complete (got the end of its connection)" in str(other.ended())
+
+
+def test_machines_that_stop_are_waited_for_and_can_join_again(programs, port, tmp_path):
+    started = programs("import sys; sys.exit(75)", "import sys, time; time.sleep(1); sys.exit(75)")
+    other = Other(MachineRank(1, "127.0.0.1", port))
+    with pytest.raises(StageStopped, match="the train stage was asked to stop"), first(port) as others:
+        others.run_everywhere(LAUNCH, tmp_path, ["train"], lambda event: None)
+    assert isinstance(other.ended(), StageStopped)
+    programs("", "")
+    other = Other(MachineRank(1, "127.0.0.1", port))
+    with first(port) as others:
+        others.run_everywhere(LAUNCH, tmp_path, ["train"], lambda event: None)
+    assert other.ended() is None
+    assert len(started) == 4
 
 
 def test_a_machine_that_disconnects_is_named(programs, port, tmp_path):

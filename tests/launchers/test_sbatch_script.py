@@ -133,6 +133,15 @@ def test_a_job_that_saved_something_before_it_stopped_requeues_itself(run_script
     assert steps(called) == ["train"]
 
 
+def test_a_job_of_which_one_node_has_stopped_requeues_itself(run_script):
+    stopped = 'mkdir "$RUN/checkpoints"; touch "$RUN/checkpoints/checkpoint-1" "$RUN/logs/job.stopped"; exit 143'
+    done, called = run_script(stopped)
+    assert done.returncode == 75
+    assert called[-1] == "scontrol requeue 12"
+    done, _ = run_script("exit 143")
+    assert done.returncode == 143, "of this step, not of an earlier one"
+
+
 def test_a_job_that_may_not_requeue_itself_says_so(run_script):
     done, _ = run_script('mkdir "$RUN/checkpoints"; exit 75', scontrol="exit 1")
     assert done.returncode == 76

@@ -2,7 +2,7 @@
 
 import pytest
 
-from summtune.base.errors import InputError, RunDirectoryError, StageError
+from summtune.base.errors import InputError, RunDirectoryError, StageError, StageStopped
 from summtune.base.files import write_json
 from summtune.launchers import slurm
 from summtune.launchers.slurm import Job, failure, follow, job_of, submit, take_up
@@ -167,6 +167,13 @@ def test_an_unfinished_job_is_reported_with_its_state_and_log(job_states, run_di
         follow(JOB, run_dir, STAGES, heard)
     assert caught.value.log == str(run_dir / "logs" / "slurm-12.log")
     assert "share" not in str(caught.value)
+
+
+def test_a_job_that_saved_but_cannot_requeue_itself_has_stopped(job_states, run_dir, heard):
+    job_states(RUNNING, State("FAILED", "", "76:0"))
+    match = r"does not let it requeue itself \(got FAILED, exit code 76:0\); the same command submits it again"
+    with pytest.raises(StageStopped, match=match):
+        follow(JOB, run_dir, STAGES, heard)
 
 
 def test_a_job_without_a_log_suggests_a_missing_shared_file_system(job_states, run_dir, heard):

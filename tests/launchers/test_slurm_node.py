@@ -92,3 +92,4 @@ def test_signals_are_forwarded_and_decide_the_exit_code(run_dir, sent, code, ret
             time.sleep(0.05)
         node.send_signal(getattr(signal, sent))
         assert node.wait(60) == returned
+    assert (run_dir / "logs" / "job.stopped").exists() == (returned == 75)

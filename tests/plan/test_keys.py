@@ -5,7 +5,9 @@ import shutil
 import pytest
 
 from summtune.base.places import package_path
+from summtune.plan.keys import FIRST_READ_BY
 from summtune.plan.resolve import resolve
+from summtune.recipe.keys import EXECUTION, PromptRecipe, TrainRecipe
 
 
 @pytest.fixture(autouse=True)
@@ -150,3 +152,64 @@ def test_validation_data_is_identified_by_its_content(project, write_rows):
     assert identity(project, "val_datasets=[{path: moved.jsonl}]") == one
     write_rows(project / "moved.jsonl", 4)
     assert identity(project, "val_datasets=[{path: moved.jsonl}]") not in (before, one)
+
+
+def keys(project, *sets, name="train.yaml"):
+    return resolve(project / name, sets).keys.model_dump()
+
+
+def changed(project, *sets, name="train.yaml"):
+    """Return the stages whose keys a setting changes."""
+    before, after = keys(project, name=name), keys(project, *sets, name=name)
+    return {stage for stage in before if before[stage] != after[stage]}
+
+
+def test_every_key_that_can_change_a_result_is_assigned_to_the_first_stage_that_reads_it():
+    assigned = [key for keys in FIRST_READ_BY.values() for key in keys]
+    assert len(assigned) == len(set(assigned))
+    found = set()
+    for recipe in (PromptRecipe, TrainRecipe):
+        found |= {key for key, field in recipe.model_fields.items() if EXECUTION not in field.metadata}
+    assert set(assigned) == found, "a new key: add it to the first stage that reads it, or mark it as EXECUTION"
+
+
+@pytest.mark.parametrize(
+    ("setting", "stages"),
+    [
+        ("learning_rate=2e-3", {"train", "predict", "evaluate", "report"}),
+        ("val_set_size=2", {"train", "predict", "evaluate", "report"}),
+        ("prompt_template=plain", {"train", "predict", "evaluate", "report"}),
+        ("micro_batch_size=4", {"train", "predict", "evaluate", "report"}),
+        ("generation.num_beams=2", {"predict", "evaluate", "report"}),
+        ("test_datasets.0.limit=2", {"predict", "evaluate", "report"}),
+        ("evaluation.use_stemmer=false", {"evaluate", "report"}),
+        ("logging_steps=1", {"report"}),
+        ("generation.batch_size=2", {"report"}),
+    ],
+)
+def test_a_changed_key_changes_the_first_stage_that_reads_it_and_all_later_ones(project, setting, stages):
+    assert changed(project, setting) == stages
+
+
+def test_the_stages_of_a_prompted_model_have_keys(project):
+    assert set(keys(project, name="prompt.yaml")) == {"predict", "evaluate", "report"}
+    every = {"predict", "evaluate", "report"}
+    assert changed(project, "seed=7", name="prompt.yaml") == every
+    assert changed(project, "sequence_len=256", name="prompt.yaml") == every
+    assert changed(project, "evaluation.references=max", name="prompt.yaml") == {"evaluate", "report"}
+
+
+def test_the_last_key_but_that_of_the_report_names_the_run(project):
+    draft = resolve(project / "train.yaml")
+    assert draft.identity == draft.keys.evaluate
+    assert draft.run_dir.name == f"train-{draft.keys.evaluate[:8]}"
+
+
+def test_the_name_and_the_text_of_a_recipe_belong_to_the_report(project):
+    text = (project / "train.yaml").read_text()
+    (project / "other.yaml").write_text(text)
+    before, other = keys(project), keys(project, name="other.yaml")
+    assert {stage for stage in before if before[stage] != other[stage]} == {"report"}
+    (project / "train.yaml").write_text(text + "# a remark\n")
+    now = keys(project)
+    assert {stage for stage in before if before[stage] != now[stage]} == {"report"}

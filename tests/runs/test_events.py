@@ -30,6 +30,12 @@ def test_events_arrive_once_and_in_order(run_dir):
     assert list(reader.new()) == []
 
 
+def test_durations_are_events_that_hold_their_seconds(run_dir):
+    Events(run_dir, "train", 0).took("checkpoint", 1.23456)
+    (event,) = EventReader(run_dir, 0).new()
+    assert event == {"event": "took", "stage": "train", "rank": 0, "what": "checkpoint", "seconds": 1.235}
+
+
 def test_only_the_first_rank_reports_except_for_errors(run_dir):
     reader = EventReader(run_dir)
     events = Events(run_dir, "train", 1)

@@ -197,6 +197,18 @@ def test_an_empty_or_damaged_mark_does_not_count(run_dir, content):
     assert not run_directory.is_complete(run_dir, "train")
 
 
+def test_a_folder_is_deleted_if_it_holds_at_most_the_lock_of_an_ended_command(tmp_path):
+    with run_directory.locked(tmp_path / "used" / "run"):
+        pass
+    for path in (tmp_path / "used" / "run", tmp_path / "missing", tmp_path / "used"):
+        run_directory.remove_if_unused(path)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "file").touch()
+    run_directory.remove_if_unused(tmp_path / "used")
+    assert (tmp_path / "used" / "file").exists()
+
+
 def test_forget_removes_the_marks_of_stages(run_dir):
     complete_training(run_dir)
     run_directory.forget(run_dir, ["train", "predict"])

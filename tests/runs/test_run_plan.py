@@ -40,3 +40,11 @@ def test_a_plan_of_another_format_is_refused_with_advice(tmp_path, number):
         match=rf"got format {number!r} in .* reads format 2\); use that version, or run the recipe again",
     ):
         read_plan_view(tmp_path / "plan.json")
+
+
+def test_the_devices_of_a_reused_stage_are_those_of_the_run_that_made_it():
+    made_by = {"run_dir": "/outputs/a", "created_at": None, "device": "cuda", "versions": {}}
+    plan = {"kind": "train", "name": "a", "recipe": {}, "train": {"device": "cpu"}, "predict": {"device": "cpu"}}
+    view = PlanView.model_validate(plan | {"reused": {"train": made_by}})
+    assert view.devices == {"cuda", "cpu"}
+    assert view.reused["train"].shown == "outputs/a"

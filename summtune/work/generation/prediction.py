@@ -12,18 +12,18 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from summtune.base.errors import StageError
-from summtune.base.files import read_jsonl
+from summtune.base.files import read_jsonl, write_text
 from summtune.base.hashing import content_sha256
 from summtune.base.strict import read_model
 from summtune.generation.distinct import DistinctPrompts
 from summtune.generation.results import write_results
 from summtune.generation.resuming import World, generate_missing
-from summtune.plan.plan import PromptPlan, RunPlan
+from summtune.plan.plan import PromptPlan, RunPlan, TrainPlan
 from summtune.prompts.exemplars import choose_exemplars
 from summtune.prompts.templates import template_text
 from summtune.runs.events import Events
 from summtune.runs.records import Dialogue
-from summtune.runs.run_directory import DATA_FILES, PARTIAL_PREDICTIONS, TOKENS
+from summtune.runs.run_directory import DATA_FILES, GENERATION_CONFIG, PARTIAL_PREDICTIONS, TOKENS
 from summtune.runs.statistics import TRAINING_FILE, PredictionStats, Training
 from summtune.work.generation.decoding import generation_config, place
 from summtune.work.generation.local import LocalGenerator
@@ -40,6 +40,8 @@ from summtune.work.tokens.tokens import Shown, Tokens, tokens_of
 
 def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
     """Summarize the test dialogues and write ``predictions.jsonl`` and ``prediction_stats.json``.
+
+    A trained model also gets the generation settings that are scored, as its ``generation_config.json``.
 
     Args:
         plan: of the run.
@@ -69,7 +71,8 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
     config = generation_config(model, settings)
     generator = LocalGenerator(model, tokenizer, config, settings.batch_size, recipe.seed, world)
     asked = DistinctPrompts[Sequence[int]].of(prompt.ids for prompt in tokens.prompts)
-    generate_missing(generator, asked, run_dir / PARTIAL_PREDICTIONS, events.progress, world)
+    with events.timed("generation"):
+        generate_missing(generator, asked, run_dir / PARTIAL_PREDICTIONS, events.progress, world)
     if state.is_main_process:
         stats = PredictionStats(
             dialogues=len(asked.indices),
@@ -86,6 +89,8 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
             lost_text=tokens.lost,
             warnings=tuple(loss_warnings("test", tokens.lost)),
         )
+        if isinstance(plan, TrainPlan):
+            write_text(run_dir / GENERATION_CONFIG, config.to_json_string())
         write_results(run_dir, asked, [prompt.truncated for prompt in tokens.prompts], stats)
     state.wait_for_everyone()
 
@@ -137,13 +142,19 @@ def _load(plan: RunPlan, run_dir: Path, bf16: bool) -> tuple[PreTrainedModel, in
     training = read_model(Training, run_dir / TRAINING_FILE)
     counts = training.trainable_parameters, training.total_parameters
     if plan.adapter is None:
-        return load_model(run_dir / "model", dtype).eval(), *counts
+        model = load_model(run_dir / "model", dtype)
+        model.generation_config = _generation_config_of(base, model)
+        return model.eval(), *counts
     quantization = plan.quantization
     # Merged weights generate as fast as the base model does. They are merged in fp32: in bf16 most of a small update
     # is lost to rounding, and in four bits all of it.
     model = load_model(base, dtype if quantization else torch.float32, quantization)
-    saved = run_dir / "model"
-    if (saved / GENERATION_CONFIG_NAME).is_file():  # older runs have none
-        model.generation_config = GenerationConfig.from_pretrained(saved, local_files_only=True)
-    adapted = load_adapter(model, saved)
+    adapted = load_adapter(model, run_dir / "model")
     return (adapted if quantization else adapted.merge_and_unload().to(dtype)).eval(), *counts
+
+
+def _generation_config_of(base: Path, model: PreTrainedModel) -> GenerationConfig:
+    """Return the generation config of the base: that of ``model/`` is what an earlier prediction left there."""
+    if (base / GENERATION_CONFIG_NAME).is_file():
+        return GenerationConfig.from_pretrained(base, local_files_only=True)
+    return GenerationConfig.from_model_config(model.config)

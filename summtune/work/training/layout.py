@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from accelerate.utils import DistributedType
 
 from summtune.base.errors import StageError
 from summtune.plan.plan import TrainPlan
@@ -36,18 +37,19 @@ def accelerator_of(plan: TrainPlan, bf16: bool) -> Accelerator:
         options["gradient_accumulation_steps"] = plan.recipe.gradient_accumulation_steps
     if plan.recipe.torch_compile:
         options["dynamo_backend"] = "inductor"
+    # Not as `Accelerator(cpu=True)`, which would train without DeepSpeed and not report it.
+    PartialState(cpu=plan.train.device == "cpu", timeout=PATIENCE)
     accelerator = Accelerator(
-        cpu=plan.train.device == "cpu",
         mixed_precision="bf16" if bf16 else "no",
-        kwargs_handlers=[
-            InitProcessGroupKwargs(timeout=PATIENCE),
-            DistributedDataParallelKwargs(find_unused_parameters=False),
-        ],
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=False)],
         **options,
     )
     planned, got = plan.train.processes, accelerator.num_processes
     if got != planned:
         raise StageError(f"the plan is for {planned} processes (got {got}); see the launcher's log")
+    if (plan.deepspeed is not None) != (accelerator.distributed_type == DistributedType.DEEPSPEED):
+        asked = "DeepSpeed" if plan.deepspeed is not None else "no DeepSpeed"
+        raise StageError(f"the plan is for {asked} (got {accelerator.distributed_type}); see the launcher's log")
     return accelerator
 
 

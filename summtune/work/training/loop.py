@@ -143,7 +143,7 @@ class Training:
         try_saving(self.writer, run_dir)
 
         self.folder = run_dir / "checkpoints"
-        self.guard = StepGuard(stop, company.group if company else None)
+        self.guard = StepGuard(stop, company.group if company else None, None if start else plan.pause_after)
         self.log = TrainLog(run_dir / "train_log.jsonl")
         if self.first:
             self.log.rewind(self.state.step)
@@ -265,7 +265,7 @@ class Training:
         """
         eval_set = self.eval_set
         assert eval_set is not None, "an evaluation is due only with validation data"
-        with self.stopwatch.paused():
+        with self.stopwatch.paused(), self.events.timed("evaluation"):
             by_length = sorted(range(len(eval_set)), key=lambda index: -len(eval_set[index]["input_ids"]))
             summed = torch.zeros((), device=self.accelerator.device)
             self.model.eval()
@@ -295,7 +295,7 @@ class Training:
 
     def _save(self) -> None:
         """Write a checkpoint of this step, and delete those that are no longer needed."""
-        with self.stopwatch.paused():
+        with self.stopwatch.paused(), self.events.timed("checkpoint"):
             step = self.state.step
             self.guard.check_weights(step, self.model)
             pending = self.accelerator.gather(self.pending_loss.reshape(1)).tolist()

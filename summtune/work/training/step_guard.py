@@ -40,10 +40,12 @@ class StepGuard:
     Args:
         stop: records whether this rank was asked to stop.
         group: of all ranks, over gloo; None for one process.
+        pause_after: step after which to stop as if asked to; None for never.
     """
 
-    def __init__(self, stop: StopRequest, group: Any = None) -> None:
+    def __init__(self, stop: StopRequest, group: Any = None, pause_after: int | None = None) -> None:
         self.stop = stop
+        self.pause_after = pause_after
         self._earlier: tuple[int, torch.Tensor, torch.cuda.Event] | None = None
         self._group = group
 
@@ -60,7 +62,7 @@ class StepGuard:
             StageError: a loss or gradient of some rank is not a number, at this step or the previous one.
         """
         bad_step, kind = self._bad(step, loss, grad_norm, at_once)
-        agreed = torch.tensor([int(self.stop.asked), (bad_step << 4) | kind])
+        agreed = torch.tensor([int(self.stop.asked or step == self.pause_after), (bad_step << 4) | kind])
         if self._group is not None:
             torch.distributed.all_reduce(agreed, torch.distributed.ReduceOp.MAX, group=self._group)
         asked, bad = agreed.tolist()

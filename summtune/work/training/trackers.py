@@ -47,7 +47,7 @@ class Trackers:
             tracker.start()
             if name == "mlflow":
                 write_json(ids_path, ids | {"mlflow": tracker.active_run.info.run_id})
-            if name != "tensorboard" and not resumes:  # TensorBoard would write a file of its own that shows nothing
+            if name != "tensorboard" and not resumes:  # TensorBoard would write another file, which shows nothing
                 tracker.store_init_configuration(plan.recipe.model_dump(mode="json"))
             self._trackers.append(tracker)
 

@@ -34,6 +34,8 @@ class ZeroState:
         self._inner: torch.optim.Optimizer = optimizer.optimizer
         self._flat: list[torch.Tensor] = next(getattr(optimizer, name) for name in _FLAT if hasattr(optimizer, name))
         self._members: Any = next((getattr(optimizer, name) for name in _MEMBERS if hasattr(optimizer, name)), None)
+        if self._inner.state:
+            self._link()
 
     @classmethod
     def of(cls, engine: Any) -> ZeroState | None:
@@ -51,7 +53,7 @@ class ZeroState:
         flat = self._flat[0]
         state = self._inner.state.get(flat, {})
         return {
-            key: safe_get_full_optimizer_state(parameter, key) if _is_divided(value, flat) else torch.as_tensor(value)
+            key: safe_get_full_optimizer_state(parameter, key) if _is_divided(value, flat) else torch.as_tensor(value).clone()
             for key, value in state.items()
         }
 
@@ -78,8 +80,7 @@ class ZeroState:
             state: dict[str, Any] = {key: self._scalar(group, flat, value) for key, value in scalars.items()}
             state |= {key: torch.zeros_like(flat) for key in keys}
             self._inner.state[flat] = state
-            if self._members is not None:
-                lazy_init_hp_params_optimizer_state(self._members[group], flat, self._inner.state)
+        self._link()
 
     def set_optimizer_state(self, parameter: torch.nn.Parameter, key: str, value: torch.Tensor) -> None:
         """Set a tensor of the optimizer's state, after `begin`; ``value`` has the shape of the whole weight."""
@@ -87,6 +88,15 @@ class ZeroState:
             safe_set_local_optimizer_state(parameter, _part_of_this_rank(parameter, value), key)
         else:
             safe_set_full_optimizer_state(parameter, value, key)
+
+    def _link(self) -> None:
+        """Let the weights of ZeRO-1 and -2 know their parts of the state.
+
+        DeepSpeed does so after the first step of the first group, when the other groups have no state yet.
+        """
+        if self._members is not None:
+            for members, flat in zip(self._members, self._flat, strict=True):
+                lazy_init_hp_params_optimizer_state(members, flat, self._inner.state)
 
     def _scalar(self, group: int, flat: torch.Tensor, value: float) -> Any:
         if not isinstance(self._inner, torch.optim.Adam):  # DeepSpeed's own optimizers count in int

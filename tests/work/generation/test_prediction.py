@@ -1,6 +1,8 @@
 import json
 
 import pytest
+from accelerate.state import AcceleratorState
+from tiny_inputs import EOS, write_bart
 
 from summtune.base.errors import StageError
 from summtune.base.files import read_json, read_jsonl, write_jsonl
@@ -100,3 +102,33 @@ def test_a_number_of_processes_other_than_planned_is_refused(prompted):
     launch = Launch(distribution="data_parallel", processes=2, device="cpu", config_file="accelerate.yaml")
     with pytest.raises(StageError, match=r"the plan is for 2 processes \(got 1\); see the launcher's log"):
         predict(run.plan.model_copy(update={"predict": launch}), run.folder, run.events("predict"))
+
+
+def with_settings(plan, **settings):
+    generation = plan.recipe.generation.model_copy(update=settings)
+    return plan.model_copy(update={"recipe": plan.recipe.model_copy(update={"generation": generation})})
+
+
+# A deprecated name of transformers 5, which peft uses
+@pytest.mark.filterwarnings("ignore:`(is_)?gradient_checkpointing:FutureWarning")
+@pytest.mark.parametrize("keys", [{}, {"adapter": "lora", "lora_r": 4}], ids=["full", "adapter"])
+def test_a_trained_model_gets_the_settings_that_are_scored(trained, tmp_path, keys):
+    base = write_bart(tmp_path / "base")
+    run = trained(base_model=str(base), max_steps=2, num_epochs=None, **keys)
+    settings = run.folder / "model" / "generation_config.json"
+    AcceleratorState._reset_state(reset_partial_state=True)
+    predict(run.plan, run.folder, run.events("predict"))
+    first, predicted = read_json(settings), predictions_of(run)
+    assert (first["max_new_tokens"], first["forced_eos_token_id"]) == (6, EOS)
+    shared = tmp_path / "of another run"
+    shared.hardlink_to(settings)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    beams = with_settings(run.plan, num_beams=2)
+    predict(beams, run.folder, run.events("predict"))
+    assert read_json(settings) == first | {"num_beams": 2, "length_penalty": 1.0}
+    assert read_json(shared) == first
+    settings.unlink()  # as of a training that was reused
+    AcceleratorState._reset_state(reset_partial_state=True)
+    predict(run.plan, run.folder, run.events("predict"))
+    assert read_json(settings) == first
+    assert predictions_of(run) == predicted

@@ -170,6 +170,17 @@ def test_a_training_asked_to_stop_writes_a_checkpoint_and_resumes_from_it(stoppe
     assert same_weights(weights(run), weights(uninterrupted))
 
 
+def test_a_training_with_a_planned_pause_stops_there_once(prepare, uninterrupted):
+    run = prepare(name="paused")
+    run.plan = run.plan.model_copy(update={"pause_after": 1})
+    with pytest.raises(Stopped, match="checkpoint-1 is written"):
+        train(run.plan, run.folder, run.events(), StopRequest())
+    go_on(run)
+    assert run.training["resumed_from_step"] == 1
+    assert run.losses == uninterrupted.losses
+    assert same_weights(weights(run), weights(uninterrupted))
+
+
 @pytest.mark.parametrize("keys", [{"save_steps": None}, {"eval_steps": 2, "save_steps": 2}], ids=["epoch", "steps"])
 def test_an_evaluation_that_is_due_is_not_missed_by_stopping(stopped_at, trained, keys):
     keys |= {"train": 18, "val_set_size": 5}

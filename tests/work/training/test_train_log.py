@@ -53,3 +53,13 @@ def test_the_mean_loss_is_over_all_logged_rows(tmp_path):
     for each in (row(1, loss=3.0), row(1, eval_loss=9.0), row(2, loss=1.0)):
         log.append(each)
     assert log.mean_loss() == 2.0
+
+
+def test_a_log_that_another_run_shares_is_not_written(tmp_path):
+    log = TrainLog(tmp_path / "train_log.jsonl")
+    log.append(row(1))
+    shared = tmp_path / "of another run"
+    shared.hardlink_to(log.path)
+    log.rewind(0)
+    log.append(row(2))
+    assert [each["step"] for each in read_jsonl(shared)] == [1]

@@ -1,0 +1,100 @@
+"""Makes a model of FLAN-T5's shape and dialogues of DialogSum's lengths on machines that have neither."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+# d_model, d_ff, layers (each side), heads: of google/flan-t5-*; "tiny" is none of them.
+SIZES = {
+    "tiny": (64, 128, 2, 4),
+    "small": (512, 1024, 8, 6),
+    "base": (768, 2048, 12, 12),
+    "large": (1024, 2816, 24, 16),
+    "xl": (2048, 5120, 24, 32),
+}
+VOCABULARY = 32128
+# Prompts of DialogSum's validation split have 5 % quantile 93, median 212, 99 % quantile 678 (T5's tokenizer).
+_MEDIAN, _SPREAD = 212, 0.5
+_OF_ONE_SUMMARY = 250  # tokens of a dialogue that one summary of the builtin dialogues stands for
+
+
+def write_shaped(folder: Path, size: str) -> None:
+    """Write random weights with FLAN-T5's shape, and the bundled tokenizer, which uses 1,699 of the 32,128 pieces."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    from summtune.base.places import package_path
+
+    d_model, d_ff, layers, heads = SIZES[size]
+    special = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
+    config = {
+        "architectures": ["T5ForConditionalGeneration"],
+        "model_type": "t5",
+        "vocab_size": VOCABULARY,
+        "d_model": d_model,
+        "d_kv": 16 if size == "tiny" else 64,
+        "d_ff": d_ff,
+        "num_layers": layers,
+        "num_decoder_layers": layers,
+        "num_heads": heads,
+        "relative_attention_num_buckets": 32,
+        "relative_attention_max_distance": 128,
+        "dropout_rate": 0.1,
+        "feed_forward_proj": "gated-gelu",
+        "is_encoder_decoder": True,
+        "tie_word_embeddings": False,
+        **special,
+    }
+    torch.manual_seed(0)
+    model = T5ForConditionalGeneration(T5Config(**config))
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items() if "embed_tokens" not in name}
+    weights["lm_head.weight"] = torch.randn(VOCABULARY, d_model) * d_model**-0.5  # FLAN-T5 does not tie it
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "generation_config.json").write_text(json.dumps(special))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(package_path("assets/flan-t5-nano") / name, folder / name)
+    (folder / "config.json").write_text(json.dumps(config, indent=2))  # last: a folder with a config is complete
+
+
+def made_dialogues(count: int) -> list[dict[str, Any]]:
+    """Return builtin dialogues, joined and cut until they have the length distribution of DialogSum's."""
+    from tokenizers import Tokenizer
+
+    from summtune.base.places import package_path
+    from summtune.data.builtin import stream
+
+    tokenizer = Tokenizer.from_file(str(package_path("assets/flan-t5-nano") / "tokenizer.json"))
+    rng, scenes = random.Random(0), stream()
+    pairs = []
+    for _ in range(count):
+        wanted = _MEDIAN * math.exp(rng.gauss(0, _SPREAD))
+        turns: list[str] = []
+        summaries: list[str] = []
+        tokens = 0
+        while tokens < wanted:
+            scene = next(scenes)
+            if tokens >= _OF_ONE_SUMMARY * len(summaries):
+                summaries.append(scene.references[0])
+            for turn in scene.dialogue.splitlines():
+                turns.append(turn)
+                tokens += len(tokenizer.encode(turn, add_special_tokens=False).ids)
+                if tokens >= wanted:
+                    break
+        pairs.append({"dialogue": "\n".join(turns), "summary": " ".join(summaries)})
+    return pairs
+
+
+def long_rows(count: int) -> list[dict[str, Any]]:
+    """Return different pairs that are longer than any limit of tokens."""
+    from summtune.data.builtin import stream
+
+    text = " ".join(scene.dialogue.replace("\n", " ") for scene in itertools.islice(stream(seed=1), 40))
+    return [{"dialogue": f"{number} {text}", "summary": f"{number} {text}"} for number in range(count)]

@@ -1,0 +1,89 @@
+"""Smoke runs for real: every bundled recipe on a tiny model, on its own layout, in jobs and on two machines."""
+
+import os
+import subprocess
+
+import pytest
+from installed_command import command_path
+from real_command import layout, processes_of
+from tiny_inputs import write_checkpoint
+
+from summtune.base.places import package_path
+from summtune.recipe.yaml_reader import read_yaml_file
+
+RECIPES = sorted(
+    path.relative_to(package_path("recipes")).as_posix() for path in package_path("recipes").rglob("*.yaml")
+)
+DATA = {
+    "datasets": "[{path: builtin/dialogues, limit: 60}]",
+    "test_datasets": "[{path: builtin/dialogues, limit: 9}]",
+    "val_set_size": 9,
+    "generation.max_new_tokens": 4,
+    "evaluation.bootstrap_samples": 100,
+}
+
+
+@pytest.fixture
+def smoke(tmp_path):
+    """Run ``summtune run --smoke`` to its end in an empty folder; return its output."""
+
+    def run(recipe, *options, code=0, **environment):
+        done = subprocess.run(
+            [command_path(), "run", recipe, "--smoke", *options],
+            cwd=tmp_path,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "200"} | environment,
+            capture_output=True,
+            text=True,
+            timeout=550,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        return done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(write_checkpoint(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+def passes(said, folder, trainings=1):
+    """Assert that a smoke run says that it passed, and that it left nothing."""
+    assert "smoke  passed in " in said
+    assert "whole run  at most " in said
+    assert said.count("resuming from checkpoint-1") == trainings
+    assert [path.name for path in folder.iterdir()] == []
+    assert processes_of(folder) == []
+
+
+def test_a_training_on_the_bundled_data_passes(smoke, model, tmp_path):
+    said = smoke(package_path("recipes/lora.yaml"), *layout(base_model=model, **DATA))
+    passes(said, tmp_path)
+    assert "2 steps of 8 pairs, a checkpoint after step 1, a resume from it, 2 evaluations of 8 pairs, 9 summ" in said
+    assert "18 steps × " not in said
+    assert "21 steps × " in said, "51 pairs in batches of 8, three epochs"
+
+
+def test_a_prompted_model_passes(smoke, model, tmp_path):
+    sets = {key: value for key, value in DATA.items() if key != "val_set_size"}
+    passes(smoke(package_path("recipes/one_shot.yaml"), *layout(base_model=model, **sets)), tmp_path, trainings=0)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in ("lora.yaml", "one_shot.yaml")])
+def test_every_bundled_recipe_passes(smoke, model, tmp_path, name):
+    values = read_yaml_file(package_path("recipes") / name).value
+    keys, trainings = DATA | {"base_model": model}, 1
+    if values["kind"] == "compare":
+        trainings = 2
+    elif values["kind"] == "prompt":
+        trainings = 0
+        del keys["val_set_size"]
+        if not values["shots"]:
+            del keys["datasets"]
+    # Where there are no GPUs, a recipe that divides its states over all of them is divided over two processes.
+    if "deepspeed" in values and "num_processes" not in values:
+        keys["num_processes"] = 2
+    passes(smoke(package_path(f"recipes/{name}"), *layout(**keys)), tmp_path, trainings)
