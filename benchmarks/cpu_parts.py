@@ -66,7 +66,7 @@ BLOCKS = {"training": TRAINED // PAIRS, "prediction": PREDICTED // SUMMARIES}  #
 def leave_out(parts: Sequence[str]) -> None:
     """Replace functions of summtune before they are used."""
     from summtune.work import cpu
-    from summtune.work.cpu import compiled_passes, kernels, library, t5_on_cpu
+    from summtune.work.cpu import compiled_passes, kernels, library
     from summtune.work.generation import local
     from summtune.work.models import encoder_decoder
 
@@ -82,7 +82,7 @@ def leave_out(parts: Sequence[str]) -> None:
             "decode_attention",
             lambda q, k, v, bias, mask: kernels.attention(q, k, v, bias, mask, 0.0),
         ),
-        "parts": (t5_on_cpu, "encode_in_parts", lambda _: None),
+        "parts": (cpu, "encode_in_parts", lambda _: None),
         "packed": (cpu, "pack_weights", lambda _: None),
         "greedy": (encoder_decoder, "takes_one_path", lambda *_: False),
         "grouping": (local, "batches_of_like_length", lambda *_: in_order),
