@@ -75,6 +75,7 @@ PARTS = {
         Part("inputs", 15, 60),
         Part("zero", 70, 180),
         Part("qlora", 20, 90),
+        Part("smoke", 40, 150),
         Part("quickstart", 40, 150),
         Part("more_memory", 60, 150),
         Part("losses", 40, 120),
