@@ -58,7 +58,7 @@ def test_more_dialogues_than_there_are_differ_so_that_every_batch_is_full(result
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
 @pytest.mark.parametrize(
-    ("part", "skipped"), [(1, {}), (2, {"qlora": "a CUDA device", "compiled": "minutes", "quickstart": "of its own"})]
+    ("part", "skipped"), [(1, {}), (2, {"qlora": "a CUDA device", "compiled": "minutes", "quickstart": "another test"})]
 )
 def test_every_part_of_the_proof_on_a_gpu_runs_on_the_cpu_without_test_data(monkeypatch, tmp_path, part, skipped):
     monkeypatch.delenv("SUMMTUNE_TEST_DATA", raising=False)
