@@ -46,8 +46,8 @@ PARTS = {
     1: [
         Part("machine", 10, 60),
         Part("inputs", 15, 60),
-        Part("tests", 60, 180),
-        Part("training", 60, 180),
+        Part("tests", 90, 200),
+        Part("training", 80, 180),
         Part("kill_and_resume", 50, 150),
         Part("prediction", 50, 150),
         Part("lora", 20, 60),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -33,26 +34,17 @@ def slow_tests(scene: Scene) -> None:
 
 def _pytest(scene: Scene, marked: str, *words: str) -> None:
     report = scene.own / "tests.xml"
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-m",
-        marked,
-        *words,
-        f"--junitxml={report}",
-        "-p",
-        "no:cacheprovider",
-    ]
-    command += [f"--basetemp={scene.own / 'pytest'}"]
-    if importlib.util.find_spec("xdist") is not None and not scene.rehearsed:
-        command += ["-n", "4"]  # one GPU serves several tiny models
+    command = [sys.executable, "-m", "pytest", "-q", "-m", marked, *words, f"--junitxml={report}"]
+    command += ["-p", "no:cacheprovider", "-p", "pytest_timeout", f"--basetemp={scene.own / 'pytest'}"]
     if scene.rehearsed:
         command += ["--rehearse-gpu"]
+    elif importlib.util.find_spec("xdist") is not None:
+        command += ["-p", "xdist.plugin", "-n", "4"]  # one GPU serves several tiny models
     # The other tests need packages that only developers have.
     files = [str(path) for path in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in path.read_text()]
-    done = subprocess.run([*command, *files], cwd=ROOT, capture_output=True, text=True)
+    # Plugins of the machine may warn, and in these tests a warning is an error.
+    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run([*command, *files], cwd=ROOT, env=environment, capture_output=True, text=True)
     print(done.stdout, done.stderr)
     assert report.exists(), f"pytest wrote no report: {done.stdout[-3000:]} {done.stderr[-3000:]}"
     outcomes: dict[str, list[str]] = {"passed": [], "failed": [], "skipped": []}
