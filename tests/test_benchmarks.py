@@ -87,7 +87,7 @@ def test_a_part_without_time_is_skipped_with_its_reason(tmp_path):
 def test_a_part_that_fails_or_takes_too_long_is_recorded_and_the_others_run(result_of):
     program = """
 import os, sys, gpu
-gpu.PARTS[1] = [gpu.Part("machine", 0, 2), gpu.Part("lora", 0, 200), gpu.Part("inputs", 0, 200)]
+gpu.PARTS[1] = [gpu.Part("machine", 0, 0.1), gpu.Part("lora", 0, 200), gpu.Part("inputs", 0, 200)]
 os.environ["PYTHONPATH"] = str(folder / "broken")
 (folder / "broken").mkdir()
 (folder / "broken" / "peft.py").write_text("raise ImportError('peft is broken here')")
@@ -96,7 +96,7 @@ code = gpu.main()
 result = {"code": code, **json.loads((folder / "gpu.json").read_text())["parts"]}"""
     result = result_of(program)
     assert result["code"] == 1
-    assert result["machine"]["error"] == "it took more than 2 s and was ended"
+    assert result["machine"]["error"] == "it took more than 1 s and was ended"
     assert "peft is broken here" in json.dumps(result["lora"])
     assert "Traceback" in result["lora"]["traceback"]
     assert result["inputs"]["status"] == "done"
