@@ -82,7 +82,7 @@ def smoked(checked: CheckedRun, data: Path) -> CheckedRun:
 
 
 def paused(draft: Draft, models: Sequence[Path]) -> Draft:
-    """Return the draft of a smoke run whose trainings pause and resume.
+    """Return the draft of a smoke run, whose trainings pause and resume, and none of which reuses another's stages.
 
     Args:
         draft: of the smoke run.
@@ -97,8 +97,8 @@ def paused(draft: Draft, models: Sequence[Path]) -> Draft:
 
 def _paused(draft: RunDraft, model: Path) -> RunDraft:
     if isinstance(draft, TrainDraft):
-        return replace(draft, model_folder=model, pause_after=PAUSE_AFTER)
-    return replace(draft, model_folder=model)
+        return replace(draft, model_folder=model, reuses=False, pause_after=PAUSE_AFTER)
+    return replace(draft, model_folder=model, reuses=False)
 
 
 def _short(recipe: RunRecipe, data: Path) -> RunRecipe:
