@@ -36,7 +36,7 @@ def trained(commands: dict[str, list[str]], folder: Path, runs: int, bf16: bool)
     losses: dict[str, list[float]] = {}
     for turn in range(runs):
         for name, command in commands.items():
-            speed_training.SUMMTUNE = command
+            setattr(speed_training, "SUMMTUNE", command)
             at = folder / f"{name}{turn}"
             result = speed_training.train_summtune(setting, model, data, at, bf16, steps)
             seen[name].append(result["samples_per_second"])
@@ -53,7 +53,7 @@ def started(commands: dict[str, list[str]], folder: Path, runs: int, layout: str
     seen: dict[str, list[float]] = {name: [] for name in commands}
     for turn in range(runs + 1):  # the first fills the disk cache
         for name, command in commands.items():
-            first_step.SUMMTUNE = command
+            setattr(first_step, "SUMMTUNE", command)
             seconds = first_step.of_summtune(layout, folder / f"{name}{layout}{turn}")["first_step"]
             if turn:
                 seen[name].append(seconds)
