@@ -94,7 +94,7 @@ def equal_losses(folder: Path, setting: Setting, steps: int = 5) -> dict[str, An
     stock_data = write_rows(folder / "stock.jsonl", [rows[place] for place in order])
     differences = {}
     for name, bf16 in setting.precisions.items():
-        keys = {"group_by_length": False}
+        keys: dict[str, Any] = {"group_by_length": False}
         ours = train_summtune(setting, model, ours_data, folder / f"still_ours_{name}", bf16, steps, **keys)["losses"]
         at = folder / f"still_stock_{name}"
         stock = train_stock(setting, model, stock_data, at, bf16, steps, "--in-order")["losses"]
