@@ -72,16 +72,16 @@ def write_checkpoint(
     Args:
         folder: new, visible to all ranks.
         accelerator: of the training.
-        model: as accelerate wraps it.
+        model: not wrapped.
         optimizer: as accelerate wraps it.
         state: of the training.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rank = accelerator.process_index
     save_file(_random_state(accelerator.device), folder / f"random-{rank:05d}.safetensors")
-    zero = _zero(accelerator, model)
+    zero = _zero(accelerator, optimizer)
     weights, optimizer_state = (_Writer(folder, name) if rank == 0 else None for name in (_WEIGHTS, _OPTIMIZER))
-    for name, weight in trained_weights(accelerator.unwrap_model(model, keep_torch_compile=False)):
+    for name, weight in trained_weights(model):
         value = zero.weight(weight) if zero else weight.detach().float()
         values = zero.optimizer_state(weight) if zero else _tensors(optimizer.state.get(weight, {}))
         if weights is not None and optimizer_state is not None:
@@ -120,11 +120,11 @@ def load_optimizer(folder: Path, accelerator: Accelerator, model: torch.nn.Modul
     Args:
         folder: of the checkpoint.
         accelerator: of the training.
-        model: as accelerate wraps it, with the weights of the checkpoint.
+        model: not wrapped, with the weights of the checkpoint.
         optimizer: as accelerate wraps it.
     """
-    zero = _zero(accelerator, model)
-    trained = list(trained_weights(accelerator.unwrap_model(model, keep_torch_compile=False)))
+    zero = _zero(accelerator, optimizer)
+    trained = list(trained_weights(model))
     with _Reader(folder, _WEIGHTS) as weights, _Reader(folder, _OPTIMIZER) as state:
         keys = state.keys_of(trained[0][0])
         if zero is None:
@@ -158,13 +158,13 @@ def trained_weights(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Para
     return ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
 
 
-def _zero(accelerator: Accelerator, model: torch.nn.Module) -> Any:
+def _zero(accelerator: Accelerator, optimizer: Any) -> Any:
     """Return the `ZeroState` of a training; None where each rank holds everything."""
     if accelerator.distributed_type != DistributedType.DEEPSPEED:
         return None
     from summtune.work.training.zero_state import ZeroState  # imports deepspeed
 
-    return ZeroState.of(model)
+    return ZeroState.of(optimizer.optimizer)
 
 
 def _random_state(device: torch.device) -> dict[str, torch.Tensor]:

@@ -138,7 +138,7 @@ class Training:
         self.learning_rate = schedule_of(self.recipe, self.steps)
         set_seed(self.recipe.seed, device_specific=True)  # of dropout
         if start is not None:
-            load_optimizer(start.checkpoint, accelerator, self.model, self.optimizer)
+            load_optimizer(start.checkpoint, accelerator, model, self.optimizer)
             load_random_state(start.checkpoint, accelerator)
         try_saving(self.writer, run_dir)
 
@@ -302,7 +302,7 @@ class Training:
             self._set(pending_losses=tuple(pending), **self.spent())
             with checkpoints.written(self.folder, step, first=self.first) as folder:
                 self.accelerator.wait_for_everyone()
-                write_checkpoint(folder, self.accelerator, self.model, self.optimizer, self.state)
+                write_checkpoint(folder, self.accelerator, self.writer.model, self.optimizer, self.state)
                 self.accelerator.wait_for_everyone()
                 if self.first:
                     checkpoints.write_manifest(folder, self.layout)

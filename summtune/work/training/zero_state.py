@@ -38,10 +38,9 @@ class ZeroState:
             self._link()
 
     @classmethod
-    def of(cls, engine: Any) -> ZeroState | None:
-        """Return the divided state of a DeepSpeed engine; None where each rank holds everything."""
-        divides = any(hasattr(engine.optimizer, name) for name in _FLAT)
-        return cls(engine.optimizer) if divides else None
+    def of(cls, optimizer: Any) -> ZeroState | None:
+        """Return the divided state of an optimizer of DeepSpeed; None where each rank holds everything."""
+        return cls(optimizer) if any(hasattr(optimizer, name) for name in _FLAT) else None
 
     def weight(self, parameter: torch.nn.Parameter) -> torch.Tensor:
         """Return the whole weight in fp32."""
