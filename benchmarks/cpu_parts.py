@@ -66,7 +66,7 @@ BLOCKS = {"training": TRAINED // PAIRS, "prediction": PREDICTED // SUMMARIES}  #
 def leave_out(parts: Sequence[str]) -> None:
     """Replace functions of summtune before they are used."""
     from summtune.work import cpu
-    from summtune.work.cpu import compiled_passes, kernels, library, t5_on_cpu
+    from summtune.work.cpu import compiled_passes, kernels, library
     from summtune.work.generation import local
     from summtune.work.models import encoder_decoder
 
@@ -82,7 +82,7 @@ def leave_out(parts: Sequence[str]) -> None:
             "decode_attention",
             lambda q, k, v, bias, mask: kernels.attention(q, k, v, bias, mask, 0.0),
         ),
-        "parts": (t5_on_cpu, "encode_in_parts", lambda _: None),
+        "parts": (cpu, "encode_in_parts", lambda _: None),
         "packed": (cpu, "pack_weights", lambda _: None),
         "greedy": (encoder_decoder, "takes_one_path", lambda *_: False),
         "grouping": (local, "batches_of_like_length", lambda *_: in_order),
@@ -200,17 +200,20 @@ def one_round(workers: dict[str, Worker], blocks: int) -> dict[str, dict[str, An
     return took
 
 
-def compare(given: dict[str, Any], rounds: int, at_once: int, environment: dict[str, str]) -> dict[str, Any]:
+def compare(
+    given: dict[str, Any], parts: dict[str, list[str]], rounds: int, at_once: int, environment: dict[str, str]
+) -> dict[str, Any]:
     """Return the ratios of each part.
 
     Args:
         given: to each worker: ``what`` it does, the folder of its ``model``, ``bf16``.
+        parts: what is left out for each row of the result.
         rounds: that are counted.
         at_once: parts that are compared at the same time; each is a process with a model.
         environment: of the workers.
     """
     what = given["what"]
-    parts, seconds = PARTS[what], list[float]()
+    seconds: list[float] = []
     result: dict[str, Any] = {"cpu_seconds_of_all_parts": seconds}
     names = list(parts)
     for start in range(0, len(names), at_once):
@@ -240,6 +243,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size", default=speed_inputs.ON_CPU.size)
     parser.add_argument("--only", choices=[*PARTS], nargs="+", default=[*PARTS])
+    parser.add_argument("--parts", choices=sorted(TRAINING | PREDICTION), nargs="+", help="all unless given")
     parser.add_argument("--precisions", choices=["fp32", "bf16"], nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=False))
     parser.add_argument(
@@ -275,9 +279,10 @@ def main() -> None:
         setting = dataclasses.replace(speed_inputs.ON_CPU, size=arguments.size)
         model = speed_inputs.write_model(Path(temporary) / "model", setting)
         for what in arguments.only:
+            parts = {name: out for name, out in PARTS[what].items() if name in (arguments.parts or PARTS[what])}
             for precision in arguments.precisions:
                 given = {"what": what, "model": str(model), "bf16": precision == "bf16"}
-                result[f"{what} {precision}"] = compare(given, arguments.rounds, arguments.at_once, environment)
+                result[f"{what} {precision}"] = compare(given, parts, arguments.rounds, arguments.at_once, environment)
     print(json.dumps(result, indent=2))
     if arguments.out:
         arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def runs(process: psutil.Process) -> bool:
         return False
 
 
-def of_summtune(layout: str, folder: Path) -> dict[str, float]:
+def of_summtune(layout: str, folder: Path, summtune: Sequence[str] = SUMMTUNE) -> dict[str, float]:
     """Return the seconds until the processes were up, the model was loaded and the first step was done."""
     recipe = folder.parent / "recipe.json"
     recipe.write_text(json.dumps(RECIPE))
@@ -117,7 +117,7 @@ def of_summtune(layout: str, folder: Path) -> dict[str, float]:
         return "progress" in marks
 
     began = time.time()
-    wait_for([*SUMMTUNE, "run", recipe, "--output-dir", folder, "--fresh", *sets], folder, seen)
+    wait_for([*summtune, "run", recipe, "--output-dir", folder, "--fresh", *sets], folder, seen)
     names = {"started": "processes_up", "model": "model_loaded", "progress": "first_step"}
     return {name: marks[mark] - began for mark, name in names.items()}
 

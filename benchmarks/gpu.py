@@ -20,7 +20,6 @@ Quote ratios. The model FLOP utilization is what the model needs for the real to
 from __future__ import annotations
 
 import argparse
-import contextlib
 import datetime
 import json
 import os
@@ -32,30 +31,14 @@ import sys
 import tempfile
 import time
 import traceback
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-BEGAN = "SUMMTUNE_GPU_BEGAN"  # when the command began, for the process that has the wheels on its path
+from gpu_process import HERE, Part, Record, run_part, write
+
+# For the process that has the wheels on its path: when the command began, and the folder with the wheels' content.
+BEGAN, SITE = "SUMMTUNE_GPU_BEGAN", "SUMMTUNE_GPU_SITE"
 _TEARDOWN_SECONDS = 10
-_LOG_FILES, _LOG_CHARACTERS = 8, 3000
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of the proof.
-
-    Args:
-        name: of its function in gpu_parts.py.
-        expected: seconds that it takes on an H100; it is not begun with less.
-        limit: seconds after which it is ended.
-    """
-
-    name: str
-    expected: int
-    limit: int
 
 
 # In order of importance.
@@ -63,8 +46,8 @@ PARTS = {
     1: [
         Part("machine", 10, 60),
         Part("inputs", 15, 60),
-        Part("tests", 60, 180),
-        Part("training", 60, 180),
+        Part("tests", 90, 200),
+        Part("training", 80, 180),
         Part("kill_and_resume", 50, 150),
         Part("prediction", 50, 150),
         Part("lora", 20, 60),
@@ -75,6 +58,7 @@ PARTS = {
         Part("inputs", 15, 60),
         Part("zero", 70, 180),
         Part("qlora", 20, 90),
+        Part("smoke", 40, 150),
         Part("quickstart", 40, 150),
         Part("more_memory", 60, 150),
         Part("losses", 40, 120),
@@ -119,6 +103,8 @@ def main() -> int:
                 run_part(part, limit, Path(temporary), record, given.rehearse)
             print(f"{part.name}: {record.summary()}", flush=True)
     failed = [name for name, part in result["parts"].items() if part["status"] == "failed"]
+    if SITE in os.environ:
+        shutil.rmtree(os.environ[SITE], ignore_errors=True)
     seconds = time.time() - began
     result |= {"seconds": round(seconds, 1), "failed": failed}
     write(out, result)
@@ -140,16 +126,8 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def write(path: Path, result: dict[str, Any]) -> None:
-    """Write a file whole: whoever ends this program leaves the one before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.part")
-    partial.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
 def become_with_wheels(wheels: Path, began: float) -> None:
-    """Install the wheels into a folder of their own, and start this program again with it on the path.
+    """Install the wheels into a temporary folder, and start this program again with it on the path.
 
     The environment of the machine stays as it is. What is in the folder comes before what is installed.
     """
@@ -164,114 +142,9 @@ def become_with_wheels(wheels: Path, began: float) -> None:
     at = next(number for number, word in enumerate(words) if word.startswith("--wheels"))
     del words[at : at + (1 if "=" in words[at] else 2)]
     path = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
-    os.execve(sys.executable, [sys.executable, *words], os.environ | {"PYTHONPATH": path, BEGAN: str(began)})
-
-
-class Record:
-    """The entry of a part in the result, written to the file at every change.
-
-    Args:
-        name: of the part.
-        out: the file.
-        result: of all parts.
-    """
-
-    def __init__(self, name: str, out: Path, result: dict[str, Any]) -> None:
-        self.out = out
-        self.result = result
-        self.entry: dict[str, Any] = {"status": "running"}
-        result["parts"][name] = self.entry
-
-    def put(self, **values: Any) -> None:
-        self.entry |= values
-        write(self.out, self.result)
-
-    def summary(self) -> str:
-        more = self.entry.get("reason") or self.entry.get("error") or ""
-        return f"{self.entry['status']} in {self.entry.get('seconds', 0):.0f} s {more}".strip()
-
-
-def run_part(part: Part, limit: float, folder: Path, record: Record, rehearse: bool) -> None:
-    """Run a part in a process of its own, and record what it has found at every moment."""
-    own = folder / part.name
-    own.mkdir()
-    (folder / "results.json").write_text(
-        json.dumps({n: p.get("result", {}) for n, p in record.result["parts"].items()})
+    os.execve(
+        sys.executable, [sys.executable, *words], os.environ | {"PYTHONPATH": path, BEGAN: str(began), SITE: str(site)}
     )
-    found, said = folder / f"{part.name}.json", folder / f"{part.name}.said"
-    command = [sys.executable, str(HERE / "gpu.py"), "--one", part.name, "--folder", str(folder)]
-    began = time.monotonic()
-    with said.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, *(["--rehearse"] if rehearse else [])],
-            env=environment(folder, rehearse), stdout=output, stderr=output, start_new_session=True,
-        )  # fmt: skip
-    try:
-        while process.poll() is None and time.monotonic() - began < limit:
-            time.sleep(0.5)
-            take(found, record)
-        late = process.poll() is None
-    finally:
-        end(process, own)
-    take(found, record)
-    record.put(seconds=round(time.monotonic() - began, 1))
-    if late:
-        record.put(status="failed", error=f"it took more than {limit:.0f} s and was ended")
-    elif record.entry["status"] == "running":
-        record.put(status="failed", error=f"its process ended with {process.returncode}")
-    if record.entry["status"] == "failed":
-        record.put(output=said.read_text(errors="replace")[-_LOG_CHARACTERS:], logs=logs(own))
-    shutil.rmtree(own, ignore_errors=True)
-
-
-def environment(folder: Path, rehearse: bool) -> dict[str, str]:
-    """Return the environment of the parts: one GPU, no network, and caches that are deleted afterwards."""
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    # Libraries that are only on the path of this checkout must be found by all processes that are started.
-    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(ROOT))))
-    return os.environ | {
-        "CUDA_VISIBLE_DEVICES": "" if rehearse else first,
-        "PYTHONPATH": path,
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONWARNINGS": "ignore",
-        "HF_HUB_OFFLINE": "1",
-        "HF_HOME": str(folder / "huggingface"),
-        "SUMMTUNE_CACHE": str(folder / "cache"),
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-
-
-def take(found: Path, record: Record) -> None:
-    """Copy what a part has written so far."""
-    if found.exists():
-        entry = json.loads(found.read_text())
-        if any(record.entry.get(key) != value for key, value in entry.items()):
-            record.put(**entry)
-
-
-def end(process: subprocess.Popen[bytes], own: Path) -> None:
-    """Kill a part and everything that it started."""
-    import psutil
-
-    started = []
-    with contextlib.suppress(psutil.NoSuchProcess):
-        started = psutil.Process(process.pid).children(recursive=True)
-    for one in psutil.process_iter(["cmdline"]):
-        if any(str(own) in word for word in one.info["cmdline"] or []) and one.pid != os.getpid():
-            started.append(one)
-    for one in started:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def logs(own: Path) -> dict[str, str]:
-    """Return the ends of the newest logs below a folder."""
-    files = sorted(own.rglob("*.log"), key=lambda path: path.stat().st_mtime)[-_LOG_FILES:]
-    ends = {str(path.relative_to(own)): path.read_text(errors="replace")[-_LOG_CHARACTERS:] for path in files}
-    return {name: text for name, text in ends.items() if text}
 
 
 def run_one(given: argparse.Namespace) -> int:
@@ -285,18 +158,21 @@ def run_one(given: argparse.Namespace) -> int:
         print(key, value, flush=True)
 
     try:
+        import gpu_checks
         import gpu_parts
+        from gpu_scene import MissingError, Scene
         from speed_inputs import Setting
 
         setting = Setting("base", batch=64, trained=64 * 32, predicted=512, predicted_at_once=256, cuda=True)
         if given.rehearse:
             setting = Setting("tiny", batch=4, trained=8, predicted=8, predicted_at_once=4, cuda=False, bf16=False)
         results = json.loads((given.folder / "results.json").read_text())
-        scene = gpu_parts.Scene(given.folder, given.folder / given.one, setting, note, results)
+        scene = Scene(given.folder, given.folder / given.one, setting, note, results)
         try:
-            getattr(gpu_parts, given.one)(scene)
+            module = gpu_parts if hasattr(gpu_parts, given.one) else gpu_checks
+            getattr(module, given.one)(scene)
             entry["status"] = "done"
-        except gpu_parts.MissingError as skipped:
+        except MissingError as skipped:
             entry |= {"status": "skipped", "reason": str(skipped)}
     except BaseException as error:
         first = (str(error).strip().splitlines() or [""])[0][:300]

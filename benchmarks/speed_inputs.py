@@ -13,10 +13,8 @@ from typing import Any
 
 from stand_ins import made_dialogues, write_shaped
 
-from summtune.base.safe_python import python_command
-
 HERE = Path(__file__).parent
-SUMMTUNE = python_command("summtune")  # also of a checkout that is not installed
+SUMMTUNE = [sys.executable, "-m", "summtune"]  # also where the command is not installed
 _NEIGHBOURS = 8
 
 

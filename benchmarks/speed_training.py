@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,14 @@ from speed_inputs import HERE, SUMMTUNE, Setting, dialogues, ratios, run, write_
 
 
 def train_summtune(
-    setting: Setting, model: Path, data: Path, folder: Path, bf16: bool, steps: int, **keys: Any
+    setting: Setting,
+    model: Path,
+    data: Path,
+    folder: Path,
+    bf16: bool,
+    steps: int,
+    summtune: Sequence[str] = SUMMTUNE,
+    **keys: Any,
 ) -> dict[str, Any]:
     """Return samples per second in the second half of the steps, and all losses."""
     recipe = {
@@ -32,7 +40,7 @@ def train_summtune(
     }
     path = folder.with_suffix(".json")
     path.write_text(json.dumps(recipe))
-    run([*SUMMTUNE, "run", path, "--output-dir", folder, "--fresh"], setting)
+    run([*summtune, "run", path, "--output-dir", folder, "--fresh"], setting)
     rows = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
     seconds = [setting.batch / row["samples_per_second"] for row in rows[steps // 2 :]]
     return {"samples_per_second": setting.batch * len(seconds) / sum(seconds), "losses": [row["loss"] for row in rows]}
@@ -86,7 +94,7 @@ def equal_losses(folder: Path, setting: Setting, steps: int = 5) -> dict[str, An
     stock_data = write_rows(folder / "stock.jsonl", [rows[place] for place in order])
     differences = {}
     for name, bf16 in setting.precisions.items():
-        keys = {"group_by_length": False}
+        keys: dict[str, Any] = {"group_by_length": False}
         ours = train_summtune(setting, model, ours_data, folder / f"still_ours_{name}", bf16, steps, **keys)["losses"]
         at = folder / f"still_stock_{name}"
         stock = train_stock(setting, model, stock_data, at, bf16, steps, "--in-order")["losses"]

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-# d_model, d_ff, layers (each side), heads: of google/flan-t5-*; "tiny" is none of them.
+# d_model, d_ff, layers (each side), heads: of google/flan-t5-*; "tiny" is not among them.
 SIZES = {
     "tiny": (64, 128, 2, 4),
     "small": (512, 1024, 8, 6),

@@ -36,9 +36,8 @@ def trained(commands: dict[str, list[str]], folder: Path, runs: int, bf16: bool)
     losses: dict[str, list[float]] = {}
     for turn in range(runs):
         for name, command in commands.items():
-            setattr(speed_training, "SUMMTUNE", command)
             at = folder / f"{name}{turn}"
-            result = speed_training.train_summtune(setting, model, data, at, bf16, steps)
+            result = speed_training.train_summtune(setting, model, data, at, bf16, steps, command)
             seen[name].append(result["samples_per_second"])
             losses[name] = result["losses"]
             print(name, round(seen[name][-1], 3), flush=True)
@@ -53,8 +52,7 @@ def started(commands: dict[str, list[str]], folder: Path, runs: int, layout: str
     seen: dict[str, list[float]] = {name: [] for name in commands}
     for turn in range(runs + 1):  # the first fills the disk cache
         for name, command in commands.items():
-            setattr(first_step, "SUMMTUNE", command)
-            seconds = first_step.of_summtune(layout, folder / f"{name}{layout}{turn}")["first_step"]
+            seconds = first_step.of_summtune(layout, folder / f"{name}{layout}{turn}", command)["first_step"]
             if turn:
                 seen[name].append(seconds)
                 print(layout, name, round(seconds, 2), flush=True)

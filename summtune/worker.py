@@ -20,7 +20,7 @@ from summtune.base.printing import say
 from summtune.plan.plan import RunPlan, TrainPlan, read_run_plan
 from summtune.runs.events import Events
 from summtune.runs.run_directory import mark_complete
-from summtune.work.process.importing import uncollected
+from summtune.work.process.importing import leave_out, uncollected
 from summtune.work.process.stopping import RESUME_LATER, Stopped, StopRequest
 
 PARENT = "SUMMTUNE_PARENT_PID"
@@ -102,6 +102,14 @@ def _predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
             assert_never(plan.generator)
 
 
+def unused_packages(plan: RunPlan) -> list[str]:
+    """Return the packages that libraries would import, and that this run does not use."""
+    if not isinstance(plan, TrainPlan):
+        return ["bitsandbytes", "mlflow"]
+    used = {"bitsandbytes": plan.quantization is not None, "mlflow": plan.recipe.mlflow_tracking_uri is not None}
+    return [name for name, is_used in used.items() if not is_used]
+
+
 def _unexpected(error: BaseException) -> str:
     first = (str(error).strip().splitlines() or [""])[0]
     text = f"{type(error).__name__}: {first}" if first else type(error).__name__
@@ -149,6 +157,7 @@ def _is_alive(pid: int) -> bool:
 if __name__ == "__main__":
     request = StopRequest()
     request.listen()
+    leave_out(unused_packages(read_run_plan(Path(sys.argv[1]))))
     code = main(sys.argv[1:], request)
     # Finalization of gloo and DeepSpeed can hang or crash; the outputs are already on the disk.
     sys.stdout.flush()

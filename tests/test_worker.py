@@ -5,7 +5,7 @@ import sys
 import time
 
 import pytest
-from made_up_recipes import made_up_plan
+from made_up_recipes import begun_plan, made_up_plan
 
 from summtune import worker
 from summtune.base.errors import DataError
@@ -180,3 +180,16 @@ def test_a_worker_ends_soon_after_the_command_that_waits_for_it(tmp_path):
         started = time.monotonic()
         assert waiting.wait(10) == 1
         assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("keys", "unused"),
+    [
+        ({}, ["bitsandbytes", "mlflow"]),
+        ({"adapter": "qlora"}, ["mlflow"]),
+        ({"mlflow_tracking_uri": "runs"}, ["bitsandbytes"]),
+    ],
+)
+def test_a_worker_leaves_out_what_its_plan_does_not_use(project, keys, unused):
+    sets = [f"{key}={value}" for key, value in keys.items()]
+    assert worker.unused_packages(begun_plan(project / "train.yaml", sets, project / "run")) == unused

@@ -121,7 +121,7 @@ def _begun(draft: RunDraft, display: Display, fresh: bool) -> RunPlan:
     if fresh or "train" not in reusable(draft):
         _warn_of_another_batch(draft, display)
     with preparing(draft.run_dir) as prepared:
-        display.stage("data", "reading and checking", shows_itself=_on_the_hub(draft.recipe))
+        display.stage("data", "reading and checking", shows_itself=on_the_hub(draft.recipe))
         data = prepare_data(draft.recipe, prepared, display.warn)
         plan = begin(draft, fetched_model(draft, display), data, fresh)
         write_bytes(prepared / "recipe.yaml", draft.loaded.document.text)
@@ -171,7 +171,7 @@ def _warn_of_another_batch(draft: RunDraft, display: Display) -> None:
                 )
 
 
-def _on_the_hub(recipe: RunRecipe) -> bool:
+def on_the_hub(recipe: RunRecipe) -> bool:
     """Return whether data is downloaded, for which the hub's library shows its own bars."""
     sources = [source for _, sources in data_keys(recipe) for source in sources]
     return not all(is_local(source.path) or source.path in BUILTIN_DATASETS for source in sources)

@@ -14,7 +14,7 @@ from summtune.base.files import write_json
 from summtune.base.hashing import hash_of
 from summtune.commands.displaced import displaced_keys
 from summtune.commands.display import TerminalDisplay
-from summtune.commands.pipeline import Display, fetched_model
+from summtune.commands.pipeline import Display, fetched_model, on_the_hub
 from summtune.commands.run import command_of, run_draft, this_machine_of
 from summtune.commands.smoke_display import SmokeDisplay
 from summtune.commands.smoke_forecast import WholeRun, forecast
@@ -27,7 +27,7 @@ from summtune.plan.draft import Draft, TrainDraft, begin, machines_of, runs_of
 from summtune.plan.preparation import prepare_data
 from summtune.plan.resolve import drafted
 from summtune.plan.smoke import PAUSE_AFTER, dialogues_to_summarize, paused, short_data, smoke_folder, smoked
-from summtune.runs.run_directory import SYSTEMS, locked, remove_if_unused
+from summtune.runs.run_directory import locked, remove_if_unused
 
 _RUN = "run"
 _DATA = "data"
@@ -83,13 +83,13 @@ def _folder(draft: Draft, display: TerminalDisplay) -> Iterator[Path]:
     try:
         with locked(folder):
             ours = True
-            for left in (folder / _RUN, *(folder / _RUN / SYSTEMS).glob("*")):
+            for left in _runs_in(folder):
                 slurm.take_up(left, (), display.listener, launcher=_launcher(draft), fresh=True, detach=False)
             _empty(folder)
             try:
                 yield folder
             except BaseException:
-                if any((folder / _RUN).glob("**/plan.json")):
+                if _runs_in(folder):
                     display.stage("smoke", f"not finished; {folder} is kept until the same command starts over")
                 else:
                     _empty(folder)
@@ -104,10 +104,15 @@ def _launcher(draft: Draft) -> str:
     return "slurm" if any(run.recipe.launcher == "slurm" for run in runs_of(draft)) else "local"
 
 
+def _runs_in(folder: Path) -> list[Path]:
+    """Return the run directories of a smoke run: of the recipe and, if it is a comparison, of its systems."""
+    return [path.parent for pattern in ("*/plan.json", "*/*/plan.json") for path in folder.glob(pattern)]
+
+
 def _empty(folder: Path) -> None:
-    for name in (_RUN, _DATA):
-        if (folder / name).exists():
-            shutil.rmtree(folder / name)
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
 
 
 def _shortened(checked: Checked, draft: Draft, folder: Path, display: Display) -> tuple[Draft, list[WholeRun]]:
@@ -117,7 +122,7 @@ def _shortened(checked: Checked, draft: Draft, folder: Path, display: Display) -
     dialogues = dialogues_to_summarize(runs_of(draft))
     whole, short = [], []
     for number, (name, (_, part), run) in enumerate(zip(names, parts, runs_of(draft), strict=True)):
-        display.stage("data", "reading and checking" + (f" that of {name}" if len(names) > 1 else ""))
+        display.stage("data", f"reading and checking, for {name}", shows_itself=on_the_hub(run.recipe))
         into = folder / _DATA / str(number)
         data = prepare_data(run.recipe, into / "whole", display.warn)
         plan = begin(run, fetched_model(run, display), data)

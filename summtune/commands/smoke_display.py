@@ -32,10 +32,10 @@ class SmokeDisplay:
         return self._listen
 
     def stage(self, name: str, text: str, *, shows_itself: bool = False) -> None:
-        """Show a stage that begins; not one that was complete before the pause."""
+        """Show a stage that begins; not one that was complete before the pause, nor the reading of the short data."""
         self._current = name
         self._last_sign = time.monotonic()
-        repeated = text == "already complete" or (name, text) in self._said
+        repeated = name == "data" or text == "already complete" or (name, text) in self._said
         if text.startswith("system "):
             self._said.add((name, text))
         if not repeated:

@@ -9,7 +9,7 @@ from summtune.base.console import SafeConsole, labelled
 from summtune.base.numbers import counted, decimal, duration, size
 from summtune.base.visible import message_line
 from summtune.commands.smoke_forecast import Forecast, Term, TrainingMeasured
-from summtune.plan.draft import TrainDraft
+from summtune.plan.draft import RunDraft, TrainDraft
 
 _TERM_CELLS = 60
 
@@ -23,28 +23,27 @@ def print_smoke_result(forecasts: Sequence[Forecast], seconds: float, waited: fl
         waited: of these, in Slurm's queue.
         console: to print to.
     """
-    rest = seconds - waited - math.fsum(each.measured for each in forecasts)
-    _line(console, "smoke", f"passed in {duration(seconds)}")
+    rest = max(0.0, seconds - waited - math.fsum(each.measured for each in forecasts))
+    several = len(forecasts) > 1
+    what = f"{len(forecasts)} systems and their comparison" if several else _passed(forecasts[0])
+    _line(console, "smoke", f"passed in {duration(seconds)}: {what}")
     for each in forecasts:
-        if len(forecasts) > 1:
+        if several:
             console.print()
-            _line(console, "system", each.whole.name)
-        _line(console, "passed", _passed(each))
+            _line(console, "system", f"{each.whole.name}: {_passed(each)}")
         _line(console, "memory", _memory(each))
         if each.training is not None:
             _line(console, "step", _step(each.training, each.whole.ratio or 1.0))
-        if len(forecasts) > 1:
+        if several:
             _sum(console, "takes", each.terms)
-    if len(forecasts) > 1:
+    if several:
         console.print()
-        terms = [Term(each.whole.name, each.seconds) for each in forecasts]
-    else:
-        terms = [*forecasts[0].terms]
+    terms = [Term(each.whole.name, each.seconds) for each in forecasts] if several else forecasts[0].terms
     twice = any(each.training is not None for each in forecasts)
-    started = "start-up (of trainings twice), scores, report" if twice else "start-up, scores, report"
+    started = "start-up (here of each training twice), scores, report" if twice else "start-up, scores, report"
     _sum(console, "whole run", [*terms, Term(started, rest)])
     if waited:
-        console.print(f"{'':11}and the time in Slurm's queue; here {duration(waited)}")
+        console.print(f"{'':11}and the time in Slurm's queue, which was {duration(waited)} here")
 
 
 def _passed(each: Forecast) -> str:
@@ -58,27 +57,34 @@ def _passed(each: Forecast) -> str:
 
 
 def _memory(each: Forecast) -> str:
-    draft = each.whole.draft
+    """Return the peaks of the first process; they are those of all, since each has the same share."""
+    draft, generation = each.whole.draft, each.generation_memory_bytes
     on_gpus = draft.predict.device == "cuda"
-    generation = f"generation {size(each.generation_memory_bytes)}"
     where = "on the first GPU" if on_gpus else "in the first process, with Python and its libraries"
-    if each.training is None or not isinstance(draft, TrainDraft):
-        text = f"{generation} {where}"
+    if each.training is None:
+        parts = [f"generation {size(generation)} {where}"]
     else:
-        text = f"training {size(each.training.peak_memory_bytes)} {where}"
-        without = "without what CUDA needs" if on_gpus else "without these"
-        estimate = f"about {size(draft.memory.total)}, {without}" if draft.memory else "none for this model"
-        text += f" (estimate: {estimate}); {generation}"
+        peak = each.training.peak_memory_bytes
+        parts = [f"training {size(peak)} {where}", _estimate(draft, on_gpus)]
+        # The same processes may have trained before, and the peak is that of a process.
+        parts.append(f"generation {size(generation) if generation > 1.02 * peak else 'no more'}")
     smallest = min((gpu.memory_bytes for gpu in draft.gpus), default=None)
-    return text if smallest is None else f"{text}; a GPU has {size(smallest)}"
+    return "; ".join(parts if smallest is None else [*parts, f"a GPU has {size(smallest)}"])
+
+
+def _estimate(draft: RunDraft, on_gpus: bool) -> str:
+    memory = draft.memory if isinstance(draft, TrainDraft) else None
+    if memory is None:
+        return "no estimate for this model"
+    without = "what CUDA itself takes" if on_gpus else "these"
+    length = f"prompts of {draft.recipe.sequence_len:,} tokens"
+    return f"estimate {size(memory.total)} for {length}, without {without}"
 
 
 def _step(training: TrainingMeasured, ratio: float) -> str:
     both = " and ".join(f"{decimal(step)} s" for step in training.steps)
-    return (
-        f"{decimal(training.step)} s, the faster of {both}: each is the first of its processes, so later ones are "
-        f"faster; these pairs are the longest, {ratio:.1f} times the average"
-    )
+    text = f"{decimal(training.step)} s, the faster of {both}, each the first of its processes"
+    return f"{text}; its pairs are the longest, {ratio:.1f} times the average in characters"
 
 
 def _sum(console: SafeConsole, label: str, terms: Sequence[Term]) -> None:

@@ -30,7 +30,7 @@ def launched(project, monkeypatch):
         checkpoints = run_dir / "checkpoints"
         events.took("evaluation", 2.0)
         events.took("checkpoint", 3.0)
-        if not checkpoints.exists():
+        if read_plan(run_dir).pause_after is not None and not checkpoints.exists():
             checkpoints.mkdir()
             raise StageStopped("the train stage was asked to stop")
         STAGES["train"](run_dir)
@@ -83,15 +83,16 @@ def test_a_training_pauses_resumes_and_leaves_nothing(project, launched, everyth
 def test_the_result_names_memory_seconds_a_step_and_the_arithmetic(project, launched):
     done = call("run", "train.yaml", "--smoke", "--set", "val_set_size=2", "--set", "micro_batch_size=2")
     shown = re.sub(r" +", " ", done.stderr)
-    assert "2 steps of 2 pairs, a checkpoint after step 1, a resume from it, 2 evaluations of 2 pairs, 6 sum" in shown
-    assert "training 3.0 GiB in the first process, with Python and its libraries (estimate: about " in shown
+    assert ": 2 steps of 2 pairs, a checkpoint after step 1, a resume from it, 2 evaluations of 2 pairs, 6 sum" in shown
+    assert "training 3.0 GiB in the first process, with Python and its libraries; estimate " in shown
+    assert " for prompts of 512 tokens, without these; generation no more" in shown
     assert "0.25 s, the faster of 0.5 s and 0.25 s" in shown
     # Ten pairs are trained on for three epochs.
     assert "15 steps × 0.25 s 3.8 s" in shown
     assert "3 evaluations × 2 pairs × 1 s 6.0 s" in shown
     assert "3 checkpoints × 3 s 9.0 s" in shown
     assert "6 dialogues × 1 s 6.0 s" in shown
-    assert "start-up (of trainings twice), scores, report" in shown
+    assert "start-up (here of each training twice), scores, report" in shown
 
 
 def test_a_prompted_model_has_no_pause(project, launched, everything_in):
@@ -111,7 +112,7 @@ def test_each_system_of_a_comparison_takes_its_way_and_they_are_compared(project
     assert launched["launches"] == [("prompt", "predict"), ("train", "train", "predict"), ("train", "train", "predict")]
     assert "compare  2 systems" in done.stderr
     assert done.stderr.count("system 1 of 2") == 1
-    assert re.search(r"system  prompt\n.*system  train\n.*whole run  at most", done.stderr, re.DOTALL)
+    assert re.search(r"system  prompt: .*system  train: .*whole run  at most", done.stderr, re.DOTALL)
     assert everything_in(project) == before
 
 
@@ -165,6 +166,28 @@ def test_the_whole_run_is_not_touched_and_does_not_know_of_it(project, launched,
     assert everything_in(run_dir) == before
     assert call("run", "prompt.yaml", "--output-dir", run_dir).code == 0
     assert [path.name for path in (project / "outputs").iterdir()] == ["mine"]
+
+
+def test_nothing_is_reused_from_whole_runs(project, launched):
+    # Six test dialogues are fewer than a batch, so the smoke run summarizes what the whole run has summarized.
+    assert call("run", "both.yaml").code == 0
+    launched["launches"].clear()
+    for recipe in ("prompt.yaml", "both.yaml"):
+        done = call("run", recipe, "--smoke")
+        assert done.code == 0, done.stderr
+        assert "reused from" not in done.stderr
+    assert launched["launches"] == [("prompt", "predict")] * 2 + [("train", "train", "predict")] * 2
+
+
+def test_systems_with_the_same_training_each_take_their_way(project, launched):
+    entries = [
+        {"recipe": "train.yaml", "name": f"{beams}", "overrides": {"generation.num_beams": beams}} for beams in (1, 2)
+    ]
+    (project / "both.yaml").write_text(json.dumps({"kind": "compare", "recipes": entries}))
+    done = call("run", "both.yaml", "--smoke")
+    assert done.code == 0, done.stderr
+    assert launched["launches"] == [("train", "train", "predict")] * 4
+    assert done.stderr.count("steps × ") == 2
 
 
 def test_one_smoke_run_at_a_time(project, launched):

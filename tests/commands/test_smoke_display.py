@@ -18,7 +18,7 @@ class Recorder(RecordingDisplay):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that only moves when it is told to."""
+    """A clock that only moves when a test moves it."""
     now = [0.0]
     monkeypatch.setattr(smoke_display.time, "monotonic", lambda: now[0])
 

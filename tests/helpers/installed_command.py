@@ -1,9 +1,8 @@
 """Where the command under test is."""
 
+import sys
 import sysconfig
 from pathlib import Path
-
-from summtune.base.safe_python import python_command
 
 
 def command_path():
@@ -12,5 +11,5 @@ def command_path():
 
 
 def command_words():
-    """Return how to start the command: as installed, or else from the checkout."""
-    return [command_path()] if Path(command_path()).exists() else python_command("summtune")
+    """Return how to start the command: as installed, or else as a module of the path."""
+    return [command_path()] if Path(command_path()).exists() else [sys.executable, "-m", "summtune"]

@@ -55,7 +55,7 @@ class Command:
 
     def __init__(self, recipe, run_dir, *options, reuses=False, gpu=False):
         self.run_dir = run_dir
-        if not reuses and not (run_dir / "plan.json").exists():
+        if not reuses and "--smoke" not in options and not (run_dir / "plan.json").exists():
             options = (*options, "--fresh")
         environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
         environment |= {} if gpu else {"CUDA_VISIBLE_DEVICES": ""}

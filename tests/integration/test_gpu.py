@@ -10,7 +10,7 @@ from tiny_inputs import overflow, write_checkpoint
 
 from summtune.machine.compiling import missing_for_compiling
 
-pytestmark = [pytest.mark.gpu, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="session")
@@ -143,7 +143,6 @@ def test_gradient_checkpointing_changes_no_loss(recipe, on_gpu, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.skipif(bool(missing_for_compiling()), reason=f"without {', '.join(missing_for_compiling())}")
 @pytest.mark.parametrize("stage", [2, 3])
 def test_offload_trains_the_same_model(recipe, on_gpu, rehearsed, tmp_path, stage):
@@ -156,7 +155,6 @@ def test_offload_trains_the_same_model(recipe, on_gpu, rehearsed, tmp_path, stag
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_a_compiled_model_has_the_same_losses(recipe, on_gpu, tmp_path):
     run = run_to_the_end(recipe, tmp_path / "run", *layout(torch_compile="true"), gpu=True)
     assert_same_losses(run, on_gpu, rel=1e-2)

@@ -220,7 +220,7 @@ def test_a_smoke_run_is_a_job_that_pauses_and_resumes(cluster, recipe, tmp_path,
     assert code == 0, said
     assert "resuming from checkpoint-1" in said
     assert "smoke  passed in " in said
-    assert "and the time in Slurm's queue; here " in said
+    assert "and the time in Slurm's queue, which was " in said
     assert said.count("submitting ") == (1 if requeued else 2)
     assert list(tmp_path.iterdir()) == []
     assert {cluster.state(job) for job in cluster.jobs()} <= {"COMPLETED", "FAILED", "CANCELLED"}

@@ -8,6 +8,7 @@ from typing import Literal
 from transformers import PreTrainedModel
 
 from summtune.work.cpu import t5_on_cpu
+from summtune.work.cpu.encoding import encode_in_parts
 from summtune.work.cpu.packed_weights import pack_weights
 
 
@@ -21,5 +22,5 @@ def quicken(model: PreTrainedModel, purpose: Literal["training", "generation"], 
     """
     t5_on_cpu.quicken(model, say)
     if purpose == "generation":
-        t5_on_cpu.encode_in_parts(model)
+        encode_in_parts(model)
         pack_weights(model)

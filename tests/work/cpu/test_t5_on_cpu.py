@@ -2,39 +2,15 @@ import sys
 
 import pytest
 import torch
-from transformers import AutoModelForSeq2SeqLM, BartConfig, BartForConditionalGeneration, T5Config
+from small_t5 import BATCH, SHAPE, made, ragged_prompts
+from transformers import BartConfig, BartForConditionalGeneration
 
 from summtune.machine.compiling import compiler
-from summtune.work.cpu import compiled_passes, library, t5_on_cpu
-from summtune.work.cpu.t5_on_cpu import encode_in_parts, quicken
+from summtune.work.cpu import compiled_passes, library
+from summtune.work.cpu.t5_on_cpu import quicken
 from summtune.work.models.loading import load_model
 
 needs_compiler = pytest.mark.skipif(sys.platform != "linux" or compiler() is None, reason="without a C++ compiler")
-SHAPE = {
-    "vocab_size": 60,
-    "d_model": 32,
-    "d_kv": 8,
-    "d_ff": 48,
-    "num_layers": 2,
-    "num_heads": 3,
-    "dropout_rate": 0.0,
-    "decoder_start_token_id": 0,
-}
-BATCH = {
-    "input_ids": torch.tensor([[5, 6, 7, 8, 9, 1], [7, 9, 1, 0, 0, 0]]),
-    "attention_mask": torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]]),
-    "decoder_input_ids": torch.tensor([[0, 8, 9, 12], [0, 4, 1, 0]]),
-    "labels": torch.tensor([[8, 9, 12, 1], [4, 1, -100, -100]]),
-}
-
-
-def made(act="gated-gelu", dropout=0.0, dtype=torch.float32):
-    torch.manual_seed(0)
-    config = T5Config(**(SHAPE | {"dropout_rate": dropout}), feed_forward_proj=act)
-    model = AutoModelForSeq2SeqLM.from_config(config, attn_implementation="eager", dtype=dtype)
-    for parameter in model.parameters():  # the ones of the norms and the small numbers elsewhere would hide mistakes
-        parameter.data.add_(torch.randn_like(parameter) * 0.1)
-    return model.train()
 
 
 def step(model, bf16=False):
@@ -175,65 +151,3 @@ def test_other_models_are_not_changed():
     before = model.config._attn_implementation
     quicken(model, print)
     assert model.config._attn_implementation == before
-
-
-def ragged_prompts(rows=21):
-    lengths = torch.randint(1, 40, (rows,), generator=torch.Generator().manual_seed(1))
-    mask = (torch.arange(40) < lengths[:, None]).long()
-    ids = torch.randint(3, 60, (rows, 40), generator=torch.Generator().manual_seed(2)) * mask
-    return {"input_ids": ids, "attention_mask": mask}
-
-
-@pytest.mark.parametrize("beams", [1, 3])
-@pytest.mark.parametrize("left", [False, True], ids=["padded right", "padded left"])
-def test_encoding_in_parts_generates_what_transformers_generates(beams, left, monkeypatch):
-    prompts = {name: values.flip(1) if left else values for name, values in ragged_prompts().items()}
-    wanted = {"max_new_tokens": 12, "num_beams": beams, "output_scores": True, "return_dict_in_generate": True}
-    stock = made().eval().generate(**prompts, **wanted)
-    quick = made().eval()
-    quicken(quick, print)
-    encode_in_parts(quick)
-    monkeypatch.setattr(t5_on_cpu, "_TOKENS_AT_ONCE", 100)
-    seen = []
-    quick.get_encoder().block[0].register_forward_hook(lambda _, given, __: seen.append(given[0].shape[:2]))
-    ours = quick.generate(**prompts, **wanted)
-    torch.testing.assert_close(torch.stack(ours.scores), torch.stack(stock.scores), rtol=1e-4, atol=1e-5)
-    assert torch.equal(ours.sequences, stock.sequences)
-    assert len(seen) > 3, "the encoder got all rows at once"
-    assert sum(rows for rows, _ in seen) == 21
-    assert all(rows * tokens <= 100 or rows == 1 for rows, tokens in seen)
-
-
-def test_a_row_of_only_padding_is_encoded():
-    model = made().eval()
-    quicken(model, print)
-    encode_in_parts(model)
-    prompts = ragged_prompts(10)
-    prompts["attention_mask"][3] = 0
-    with torch.inference_mode():
-        states = model.get_encoder()(**prompts).last_hidden_state
-    assert states.shape == (10, 40, 32)
-    assert states.isfinite().all()
-
-
-def test_a_model_that_trains_evaluates_all_rows_at_once(monkeypatch):
-    # Under ZeRO-3 ranks that called the layers more or less often than others would wait for each other for ever.
-    model = made().eval()
-    quicken(model, print)
-    monkeypatch.setattr(t5_on_cpu, "_TOKENS_AT_ONCE", 6)
-    seen = []
-    model.get_encoder().block[0].register_forward_hook(lambda _, given, __: seen.append(given[0].shape[:2]))
-    with torch.no_grad():
-        model(**BATCH)
-    assert seen == [(2, 6)]
-
-
-def test_the_encoder_gets_all_rows_at_once_if_gradients_are_needed(monkeypatch):
-    model = made()
-    quicken(model, print)
-    encode_in_parts(model)
-    monkeypatch.setattr(t5_on_cpu, "_TOKENS_AT_ONCE", 6)
-    seen = []
-    model.get_encoder().block[0].register_forward_hook(lambda _, given, __: seen.append(given[0].shape[:2]))
-    step(model)
-    assert seen == [(2, 6)]

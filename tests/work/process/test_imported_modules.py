@@ -28,14 +28,15 @@ TRAIN = NANO | {
 }
 PROMPT = NANO | {"kind": "prompt"}
 
-# The worker that the launcher becomes shows its first step or batch: then its modules are written down.
+# The worker that the launcher becomes shows its first step or batch: then its modules are written down. What it leaves
+# out is None among them.
 UNTIL_THE_FIRST_PROGRESS = """
 import json, os, sys
 from pathlib import Path
 from summtune.runs.events import Events
 listing = Path(sys.argv.pop(1))
 def write_down(*_):
-    listing.write_text(json.dumps(sorted(sys.modules)))
+    listing.write_text(json.dumps(sorted(name for name in sys.modules if sys.modules[name])))
     os._exit(0)
 Events.progress = write_down
 from summtune.work.process import launch
@@ -47,7 +48,7 @@ from pathlib import Path
 listing = Path(sys.argv.pop(1))
 from summtune.work.process import launch
 code = launch.main(sys.argv[1:])
-listing.write_text(json.dumps(sorted(sys.modules)))
+listing.write_text(json.dumps(sorted(name for name in sys.modules if sys.modules[name])))
 sys.exit(code)
 """
 

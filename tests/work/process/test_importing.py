@@ -1,10 +1,12 @@
 """Imports run with the garbage collector off, which is restored afterwards."""
 
 import gc
+import importlib.util
+import sys
 
 import pytest
 
-from summtune.work.process.importing import uncollected
+from summtune.work.process.importing import leave_out, uncollected
 
 
 @pytest.fixture(autouse=True)
@@ -35,3 +37,11 @@ def test_a_failed_import_leaves_the_collector_on():
     with pytest.raises(ImportError, match="no such thing"), uncollected():
         raise ImportError("no such thing")
     assert gc.isenabled()
+
+
+def test_a_package_that_is_left_out_seems_not_to_be_installed(monkeypatch):
+    monkeypatch.delitem(sys.modules, "wave", raising=False)
+    leave_out(["wave", "gc"])
+    assert importlib.util.find_spec("wave") is None
+    assert sys.modules.pop("wave") is None
+    assert sys.modules["gc"] is gc
