@@ -93,8 +93,9 @@ def left(folder):
 
 
 def test_rotation_keeps_the_latest_and_the_best(tmp_path):
-    paths = {step: write(tmp_path, step) for step in (10, 20, 30, 40)}
-    rotate(tmp_path, 40, keep=2, best=str(paths[10]))
+    for step in (10, 20, 30, 40):
+        write(tmp_path, step)
+    rotate(tmp_path, 40, keep=2, best=10)
     assert left(tmp_path) == [40, 30, 10]
     rotate(tmp_path, 40, keep=1, best=None)
     assert left(tmp_path) == [40]
