@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TORCH := torch==2.13.0
 
-.PHONY: quickstart quickstart-seeds test test-slow check format schema constraints bench clean
+.PHONY: quickstart quickstart-seeds test test-slow check extras format schema constraints bench gpu-wheels clean
 
 quickstart: $(READY)
 	$(BIN)/summtune run recipes/quickstart.yaml
@@ -38,6 +38,14 @@ check: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/speed.py --runs 3 --out benchmarks/results
 
+# Trackers, and weights of four bits: tests that need them are skipped without.
+extras: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,qlora,tracking]' -c constraints.txt
+
+# What benchmarks/gpu.py needs on a GPU machine without network: make gpu-wheels THERE=pip-list.txt (CONTRIBUTING.md).
+gpu-wheels: $(READY)
+	$(BIN)/python scripts/gpu_wheels.py wheels $(if $(THERE),--there $(THERE))
+
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -61,7 +69,7 @@ constraints:
 	$(PYTHON) -m venv $(VENV)-constraints
 	$(VENV)-constraints/bin/pip install --quiet uv
 	echo '# Exact versions of everything that `make` installs, for Python 3.10 to 3.13. Made by `make constraints`.' > constraints.txt
-	echo '$(TORCH)' | $(VENV)-constraints/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 \
+	echo '$(TORCH)' | $(VENV)-constraints/bin/uv pip compile pyproject.toml --extra dev --extra qlora --extra tracking --universal --python-version 3.10 \
 		-c - --no-annotate --no-header --quiet >> constraints.txt
 	rm -rf $(VENV)-constraints
 

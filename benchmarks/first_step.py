@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from speed_inputs import SUMMTUNE
 from startup import BIN, versions
 
 HERE = Path(__file__).parent
@@ -116,7 +117,7 @@ def of_summtune(layout: str, folder: Path) -> dict[str, float]:
         return "progress" in marks
 
     began = time.time()
-    wait_for([BIN / "summtune", "run", recipe, "--output-dir", folder, "--fresh", *sets], folder, seen)
+    wait_for([*SUMMTUNE, "run", recipe, "--output-dir", folder, "--fresh", *sets], folder, seen)
     names = {"started": "processes_up", "model": "model_loaded", "progress": "first_step"}
     return {name: marks[mark] - began for mark, name in names.items()}
 

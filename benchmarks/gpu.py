@@ -115,7 +115,8 @@ def main() -> int:
             if left < part.expected:
                 record.put(status="skipped", reason=f"it takes about {part.expected} s (got {left:.0f} s left)")
             else:
-                run_part(part, min(part.limit, left), Path(temporary), record, given.rehearse)
+                limit = min(part.limit * (10 if given.rehearse else 1), left)  # a CPU is slow, and has other work
+                run_part(part, limit, Path(temporary), record, given.rehearse)
             print(f"{part.name}: {record.summary()}", flush=True)
     failed = [name for name, part in result["parts"].items() if part["status"] == "failed"]
     seconds = time.time() - began

@@ -333,10 +333,14 @@ def kill_and_resume(scene: Scene) -> None:
 
 @contextmanager
 def _running(scene: Scene, recipe: Path, run_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a run, and end it with the block at the latest."""
+    """Start a run, which reuses nothing of other runs, and end it with the block at the latest."""
+    fresh = [] if (run_dir / "plan.json").exists() else ["--fresh"]
     with (run_dir.parent / f"{run_dir.name}.said").open("ab") as said:
         command = subprocess.Popen(
-            [*SUMMTUNE, "run", recipe, "--output-dir", run_dir], stdout=said, stderr=said, env=scene.setting.environment
+            [*SUMMTUNE, "run", recipe, "--output-dir", run_dir, *fresh],
+            stdout=said,
+            stderr=said,
+            env=scene.setting.environment,
         )
     try:
         yield command

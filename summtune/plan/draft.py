@@ -66,10 +66,12 @@ class PromptDraft(_RunDraft):
     Args:
         recipe: paths resolved.
         keys: of its stages.
+        reuses: whether it reuses stages of other runs; a smoke run measures all of them.
     """
 
     recipe: PromptRecipe
     keys: PromptKeys
+    reuses: bool = True
 
     @property
     def stages(self) -> list[StageGroup]:
@@ -90,6 +92,7 @@ class TrainDraft(_RunDraft):
         bf16: whether the estimate assumes bfloat16.
         memory: that training needs on each device; None for a model of unknown shape.
         pause_after: see `TrainPlan`.
+        reuses: see `PromptDraft`.
     """
 
     recipe: TrainRecipe
@@ -100,6 +103,7 @@ class TrainDraft(_RunDraft):
     bf16: bool
     memory: MemoryEstimate | None
     pause_after: int | None = None
+    reuses: bool = True
 
     @property
     def stages(self) -> list[StageGroup]:
@@ -135,7 +139,7 @@ def machines_of(draft: Draft) -> int:
 def begin(draft: RunDraft, model: Model, data: PromptData | TrainData, fresh: bool = False) -> RunPlan:
     """Return the plan of a run that begins now; with ``fresh``, it reuses nothing."""
     origin = origin_now(draft.loaded.path.parent)
-    return complete(draft, Beginning(**dict(origin), model=model, data=data, fresh=fresh))
+    return complete(draft, Beginning(**dict(origin), model=model, data=data, fresh=fresh or not draft.reuses))
 
 
 def complete(draft: RunDraft, begun: Beginning) -> RunPlan:

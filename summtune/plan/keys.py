@@ -27,8 +27,10 @@ FIRST_READ_BY: dict[str, tuple[str, ...]] = {
     "predict": ("test_datasets", "shots", "exemplars", "generation"),
     "evaluate": ("evaluation",),
 }  # fmt: skip
-"""The first stage that reads each recipe key that can change a result. A key of later stages is not read by earlier
-ones; the predict stage of a prompted model, which is its first, also reads those of training."""
+"""The first stage that reads each recipe key that can change a result, sections as a whole.
+
+No earlier stage may read it. The predict stage of a prompted model, which is its first, also has those of training.
+"""
 
 
 class PromptKeys(Section):

@@ -82,28 +82,23 @@ def smoked(checked: CheckedRun, data: Path) -> CheckedRun:
 
 
 def paused(draft: Draft, models: Sequence[Path]) -> Draft:
-    """Return the draft of a smoke run whose trainings pause and resume.
-
-    Each system of a comparison is in a folder without other runs, whose stages it would reuse.
+    """Return the draft of a smoke run, whose trainings pause and resume, and none of which reuses another's stages.
 
     Args:
         draft: of the smoke run.
         models: for each of its runs, the folder of the model, which is downloaded.
     """
-    if not isinstance(draft, CompareDraft):
-        (model,) = models
-        return _paused(draft, model, draft.run_dir)
-    parts = tuple(
-        (name, _paused(part, model, draft.run_dir.parent / f"system{number}" / part.run_dir.name))
-        for number, ((name, part), model) in enumerate(zip(draft.parts, models, strict=True))
-    )
-    return replace(draft, parts=parts)
+    if isinstance(draft, CompareDraft):
+        parts = ((name, _paused(part, model)) for (name, part), model in zip(draft.parts, models, strict=True))
+        return replace(draft, parts=tuple(parts))
+    (model,) = models
+    return _paused(draft, model)
 
 
-def _paused(draft: RunDraft, model: Path, run_dir: Path) -> RunDraft:
+def _paused(draft: RunDraft, model: Path) -> RunDraft:
     if isinstance(draft, TrainDraft):
-        return replace(draft, model_folder=model, run_dir=run_dir, pause_after=PAUSE_AFTER)
-    return replace(draft, model_folder=model, run_dir=run_dir)
+        return replace(draft, model_folder=model, reuses=False, pause_after=PAUSE_AFTER)
+    return replace(draft, model_folder=model, reuses=False)
 
 
 def _short(recipe: RunRecipe, data: Path) -> RunRecipe:

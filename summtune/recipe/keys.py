@@ -26,7 +26,8 @@ AdapterName = Literal["lora", "qlora", "ia3"]
 EXECUTION = "execution"
 """Marks a key that controls where and how a run is executed, logged or saved, and cannot change its result.
 
-Such keys are not part of the identity of a run, so that a repeated experiment finds its existing run.
+Such keys are not part of the identity of a run, so that a repeated experiment finds its existing run. Every other key
+belongs to the first stage that reads it (`summtune.plan.keys.FIRST_READ_BY`).
 """
 _KIND = "prompt a model, train one, or compare the results of recipes."
 _DATASETS = "Training data; for prompts, where exemplars come from."

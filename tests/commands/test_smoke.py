@@ -116,6 +116,15 @@ def test_each_system_of_a_comparison_takes_its_way_and_they_are_compared(project
     assert everything_in(project) == before
 
 
+def test_systems_that_share_a_training_are_all_measured(project, launched):
+    beams = "{recipe: train.yaml, name: beams, overrides: {generation.num_beams: 2}}"
+    (project / "both.yaml").write_text(f"kind: compare\nrecipes: [train.yaml, {beams}]\n")
+    done = call("run", "both.yaml", "--smoke")
+    assert done.code == 0, done.stderr
+    assert launched["launches"] == [("train", "train", "predict")] * 4
+    assert "reused" not in done.stderr
+
+
 def test_a_failure_keeps_the_directory_and_names_it(project, launched):
     launched["fail_in"] = "predict"
     done = call("run", "train.yaml", "--smoke")

@@ -104,7 +104,7 @@ def load_weights(folder: Path, model: torch.nn.Module) -> None:
     with _Reader(folder, _WEIGHTS) as tensors:
         for name, weight in trained_weights(model):
             if hasattr(weight, "ds_id"):
-                from deepspeed.zero import GatheredParameters
+                from deepspeed.runtime.zero import GatheredParameters
 
                 with torch.no_grad(), GatheredParameters([weight], modifier_rank=0):
                     if torch.distributed.get_rank() == 0:

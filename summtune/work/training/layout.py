@@ -64,7 +64,7 @@ def deepspeed_config(plan: TrainPlan, bf16: bool) -> dict[str, Any]:
     left_out = ("optimizer", "scheduler", "fp16")  # "auto" or disabled: ours are passed as objects
     given = {key: value for key, value in plan.deepspeed.items() if key not in left_out}
     return given | {
-        "train_batch_size": plan.batch.global_batch,
+        "train_batch_size": "auto",  # accelerate multiplies: zero.Init would not know the number of processes yet
         "train_micro_batch_size_per_gpu": plan.recipe.micro_batch_size,
         "gradient_accumulation_steps": plan.recipe.gradient_accumulation_steps,
         "gradient_clipping": plan.recipe.max_grad_norm,

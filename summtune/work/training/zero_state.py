@@ -53,7 +53,9 @@ class ZeroState:
         flat = self._flat[0]
         state = self._inner.state.get(flat, {})
         return {
-            key: safe_get_full_optimizer_state(parameter, key) if _is_divided(value, flat) else torch.as_tensor(value).clone()
+            key: safe_get_full_optimizer_state(parameter, key)
+            if _is_divided(value, flat)
+            else torch.as_tensor(value).clone()
             for key, value in state.items()
         }
 
