@@ -27,7 +27,7 @@ from summtune.plan.draft import Draft, TrainDraft, begin, machines_of, runs_of
 from summtune.plan.preparation import prepare_data
 from summtune.plan.resolve import drafted
 from summtune.plan.smoke import PAUSE_AFTER, dialogues_to_summarize, paused, short_data, smoke_folder, smoked
-from summtune.runs.run_directory import locked, remove_if_unused
+from summtune.runs.run_directory import SYSTEMS, locked, remove_if_unused
 
 _RUN = "run"
 _DATA = "data"
@@ -106,7 +106,8 @@ def _launcher(draft: Draft) -> str:
 
 def _runs_in(folder: Path) -> list[Path]:
     """Return the run directories of a smoke run: of the recipe and, if it is a comparison, of its systems."""
-    return [path.parent for pattern in ("*/plan.json", "*/*/plan.json") for path in folder.glob(pattern)]
+    run_dir = folder / _RUN
+    return [each for each in (run_dir, *(run_dir / SYSTEMS).glob("*")) if (each / "plan.json").is_file()]
 
 
 def _empty(folder: Path) -> None:
