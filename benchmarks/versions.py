@@ -79,7 +79,7 @@ def main() -> None:
     result: dict[str, Any] = {"versions": versions(), "runs": arguments.runs}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        for layout in ("one process", "ZeRO-2, two processes"):
+        for layout in ("one process", "two processes"):
             result[f"seconds to the first step, {layout}"] = started(commands, folder, arguments.runs, layout)
         for name, bf16 in (("fp32", False), ("bf16", True)):
             at = folder / name
