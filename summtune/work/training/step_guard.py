@@ -76,8 +76,11 @@ class StepGuard:
         Raises:
             StageError: a weight of some rank is not a number.
         """
-        finite = [torch.isfinite(getattr(weight, "ds_tensor", weight)).all() for weight in model.parameters()]
-        kind = torch.tensor([_FINE if bool(torch.stack(finite).all()) else _WEIGHT])
+        finite: dict[torch.device, list[torch.Tensor]] = {}
+        for weight in model.parameters():
+            share = getattr(weight, "ds_tensor", weight)  # ZeRO-3 with offload keeps the small ones on the GPU
+            finite.setdefault(share.device, []).append(torch.isfinite(share).all())
+        kind = torch.tensor([_FINE if all(bool(torch.stack(each).all()) for each in finite.values()) else _WEIGHT])
         if self._group is not None:
             torch.distributed.all_reduce(kind, torch.distributed.ReduceOp.MAX, group=self._group)
         self._raise_if_bad(int(kind), step)
