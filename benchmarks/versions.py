@@ -23,7 +23,7 @@ from startup import versions
 
 
 def command_of(checkout: Path) -> list[str]:
-    return [str(checkout / ".venv" / "bin" / "python"), "-m", "summtune"]
+    return [str(checkout / ".venv" / "bin" / "summtune")]  # with -m, the current folder would come first
 
 
 def trained(commands: dict[str, list[str]], folder: Path, runs: int, bf16: bool) -> dict[str, Any]:
