@@ -57,7 +57,7 @@ def assert_resumes_to_the_same_end(recipe, before, now, reference, folder):
     ("before", "now"),
     [
         pytest.param(TWO | zero(2), ONE | zero(2), id="ZeRO-2, 2 to 1"),
-        pytest.param(ONE | zero(3), TWO | zero(3), id="ZeRO-3, 1 to 2"),
+        pytest.param(ONE | zero(3), TWO | zero(3), id="ZeRO-3, 1 to 2", marks=SLOW),
         pytest.param(TWO | zero(1), ONE | zero(1), id="ZeRO-1, 2 to 1", marks=SLOW),
         pytest.param(ONE | zero(1), TWO | zero(1), id="ZeRO-1, 1 to 2", marks=SLOW),
         pytest.param(ONE | zero(2), TWO | zero(2), id="ZeRO-2, 1 to 2", marks=SLOW),

@@ -65,6 +65,7 @@ def test_a_training_on_the_bundled_data_passes(smoke, model, tmp_path):
     assert "21 steps × " in said, "51 pairs in batches of 8, three epochs"
 
 
+@pytest.mark.slow
 def test_a_prompted_model_passes(smoke, model, tmp_path):
     sets = {key: value for key, value in DATA.items() if key != "val_set_size"}
     passes(smoke(package_path("recipes/one_shot.yaml"), *layout(base_model=model, **sets)), tmp_path, trainings=0)
