@@ -108,7 +108,7 @@ def _of_run(run_dir: Path, folder: Path) -> RunPlan:
                 shutil.copyfile(run_dir / exemplars, folder / exemplars)
         case _:
             assert_never(plan)
-    return plan.model_validate(dict(plan) | {"predict": _alone(plan.predict.device)})
+    return plan.model_copy(update={"predict": _alone(plan.predict.device)})
 
 
 def _of_model(source: str, file: Path, count: int) -> PromptPlan:

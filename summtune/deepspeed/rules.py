@@ -126,21 +126,29 @@ def _wrong_with_zero(zero: Mapping[str, Any], path: Path) -> Iterator[str]:
             yield f'{key} is an old name (got it in {path}); write "{_OLD_NAMES[key]}": {{"device": "cpu"}}'
         elif key not in ZERO_KEYS:
             yield f"zero_optimization has no such key (got {key} in {path}){hint(key, ZERO_KEYS)}"
-    stage = zero.get("stage", 0)
     for key, least in zip(_OFFLOADS, (1, 3), strict=True):
-        section = zero.get(key) or {}
-        if not isinstance(section, Mapping):
-            yield f'{key} is not an object (got {section!r} in {path}); write {{"device": "cpu"}}'
-        elif section.get("device", "none") not in ("none", "cpu", "nvme"):
-            yield f"{key} can use cpu or nvme (got device {section['device']!r} in {path}); write cpu"
-        elif offloads(zero, key) and stage < least:
-            yield f"{key} has no effect below ZeRO-{least} (got stage {stage} in {path}); remove it or raise the stage"
-        if isinstance(section, Mapping):
-            for name in section:
-                if name not in OFFLOAD_KEYS[key]:
-                    yield f"{key} has no such key (got {name} in {path}){hint(name, OFFLOAD_KEYS[key])}"
-    if stage == 3 and zero.get(GATHER, True) is not True:
+        yield from _wrong_with_offload(key, zero, least, path)
+    if zero.get("stage") == 3 and zero.get(GATHER, True) is not True:
         yield f"without {GATHER} ZeRO-3 saves no model (got {zero[GATHER]!r} in {path}); set it to true"
+
+
+def _wrong_with_offload(key: str, zero: Mapping[str, Any], least: int, path: Path) -> Iterator[str]:
+    """Yield what is wrong with an offload section, which has an effect from the stage ``least`` on."""
+    stage, section = zero.get("stage", 0), zero.get(key) or {}
+    if not isinstance(section, Mapping):
+        yield f'{key} is not an object (got {section!r} in {path}); write {{"device": "cpu"}}'
+        return
+    if section.get("device") == "nvme":
+        yield f"checkpoints cannot hold what is on NVMe (got device 'nvme' of {key} in {path}); write cpu"
+    elif section.get("device", "none") not in ("none", "cpu"):
+        yield f"{key} can use cpu (got device {section['device']!r} in {path}); write cpu"
+    elif offloads(zero, key) and stage < least:
+        yield f"{key} has no effect below ZeRO-{least} (got stage {stage} in {path}); remove it or raise the stage"
+    elif section.get("ratio", 1) != 1:
+        yield f"checkpoints cannot hold a divided optimizer (got ratio {section['ratio']!r} in {path}); remove it"
+    for name in section:
+        if name not in OFFLOAD_KEYS[key]:
+            yield f"{key} has no such key (got {name} in {path}){hint(name, OFFLOAD_KEYS[key])}"
 
 
 def _is_left_to_recipe(key: str, value: Any) -> bool:
@@ -162,6 +170,11 @@ def contradictions(config: Mapping[str, Any], recipe: TrainingSettings, path: Pa
     zero = config.get("zero_optimization", {})
     stage = zero.get("stage", 0)
     forced = config.get("zero_force_ds_cpu_optimizer", True)
+    if stage == 0 and recipe.bf16 is True:
+        yield (
+            "without ZeRO, DeepSpeed keeps fp32 weights in bf16 training that checkpoints cannot hold (got stage 0 "
+            f"with bf16: true in {path}); use ZeRO-1, or train without deepspeed"
+        )
     if recipe.optimizer == "adafactor" and stage >= 1:
         yield (
             "ZeRO flattens the weights, but Adafactor needs their rows and columns (got optimizer: adafactor with "

@@ -27,6 +27,12 @@ def test_a_misspelt_key_is_refused_with_the_nearest_one():
     assert "(got zero_optimisation in d.json), did you mean zero_optimization?" in problem
 
 
+def test_bf16_without_zero_is_refused_because_checkpoints_cannot_hold_its_weights():
+    (problem,) = against({"stage": 0}, bf16=True)
+    assert "(got stage 0 with bf16: true in d.json); use ZeRO-1, or train without deepspeed" in problem
+    assert against({"stage": 0}, bf16=False) == against({"stage": 1}, bf16=True) == []
+
+
 @pytest.mark.parametrize(
     "key", ["curriculum_learning", "data_efficiency", "torch_autocast", "elasticity", "data_types"]
 )
@@ -118,7 +124,15 @@ def test_harmless_keys_are_accepted():
         ),
         (
             {"stage": 2, "offload_optimizer": {"device": "gpu"}},
-            "offload_optimizer can use cpu or nvme (got device 'gpu' in d.json); write cpu",
+            "offload_optimizer can use cpu (got device 'gpu' in d.json); write cpu",
+        ),
+        (
+            {"stage": 3, "offload_param": {"device": "nvme"}},
+            "checkpoints cannot hold what is on NVMe (got device 'nvme' of offload_param in d.json); write cpu",
+        ),
+        (
+            {"stage": 3, "offload_optimizer": {"device": "cpu", "ratio": 0.5}},
+            "checkpoints cannot hold a divided optimizer (got ratio 0.5 in d.json); remove it",
         ),
         (
             {"stage": 3, "offload_param": "cpu"},

@@ -183,7 +183,8 @@ def _state_dict(optimizer: Any, trained: list[tuple[str, torch.nn.Parameter]], s
     ordered = [names[id(weight)] for group in optimizer.param_groups for weight in group["params"]]
     numbers = itertools.chain.from_iterable(group["params"] for group in own["param_groups"])
     found = {
-        number: {key: state[f"{key}/{name}"] for key in state.keys_of(name)}
+        # Clones: the tensors of an open file are parts of it, and the file is deleted when newer ones are complete.
+        number: {key: state[f"{key}/{name}"].clone() for key in state.keys_of(name)}
         for number, name in zip(numbers, ordered, strict=True)
     }
     return {"state": {number: each for number, each in found.items() if each}, "param_groups": own["param_groups"]}

@@ -183,7 +183,7 @@ class Training:
             set_learning_rate(self.optimizer, rate)  # first, because DeepSpeed takes its step in the backward pass
             pairs = self.batches[step - 1]
             loss = self._forward_and_backward(pairs)
-            grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm or math.inf)
+            grad_norm = self._clip()
             stops = self.guard.look(step, loss, grad_norm, at_once=any(due))
             self.optimizer.step()  # of DeepSpeed: does nothing
             self.optimizer.zero_grad()
@@ -235,6 +235,12 @@ class Training:
         """Let the ranks exchange gradients, and DeepSpeed take its step, only with the last micro batch."""
         self.accelerator.sync_gradients = last
         return contextlib.nullcontext() if last or self.deepspeed else self.accelerator.no_sync(self.model)
+
+    def _clip(self) -> Any:
+        """Clip the gradient, and return the norm over all ranks that it had before."""
+        if self.deepspeed:  # it has clipped in the backward pass of the last micro batch
+            return self.model.get_global_grad_norm()
+        return self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm or math.inf)
 
     def _log(self, grad_norm: Any, rate: float) -> None:
         """Write a line of the log: the mean loss of the steps since the line before."""

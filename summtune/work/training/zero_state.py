@@ -17,10 +17,11 @@ from deepspeed.utils import (
     safe_set_local_optimizer_state,
 )
 
-# The flat fp32 tensors of this rank, which the inner optimizer updates: of DeepSpeed's optimizers for bf16, for ZeRO-1
-# and -2, and for ZeRO-3. In the first two, the weights of a group are parts of the flat tensor of the same place.
-_FLAT = ("fp32_groups_flat_partition", "single_partition_of_fp32_groups", "fp32_partitioned_groups_flat")
-_MEMBERS = ("bf16_groups", "bit16_groups")
+from summtune.base.errors import StageError
+
+# The flat fp32 tensors of this rank, which the inner optimizer updates: of ZeRO-1 and -2, and of ZeRO-3.
+_FLAT = ("single_partition_of_fp32_groups", "fp32_partitioned_groups_flat")
+_MEMBERS = "bit16_groups"  # of ZeRO-1 and -2: the weights of a group are parts of the flat tensor of the same place
 
 
 class ZeroState:
@@ -33,14 +34,25 @@ class ZeroState:
     def __init__(self, optimizer: Any) -> None:
         self._inner: torch.optim.Optimizer = optimizer.optimizer
         self._flat: list[torch.Tensor] = next(getattr(optimizer, name) for name in _FLAT if hasattr(optimizer, name))
-        self._members: Any = next((getattr(optimizer, name) for name in _MEMBERS if hasattr(optimizer, name)), None)
+        self._members: Any = getattr(optimizer, _MEMBERS, None)
         if self._inner.state:
             self._link()
 
     @classmethod
     def of(cls, optimizer: Any) -> ZeroState | None:
-        """Return the divided state of an optimizer of DeepSpeed; None where each rank holds everything."""
-        return cls(optimizer) if any(hasattr(optimizer, name) for name in _FLAT) else None
+        """Return the divided state of an optimizer of DeepSpeed; None where each rank holds everything.
+
+        Raises:
+            StageError: DeepSpeed keeps its own fp32 weights without dividing them.
+        """
+        if any(hasattr(optimizer, name) for name in _FLAT):
+            return cls(optimizer)
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise StageError(
+                "without ZeRO, DeepSpeed keeps fp32 weights in bf16 training that checkpoints cannot hold (got "
+                f"{type(optimizer).__name__}); use ZeRO-1, set bf16: false, or train without deepspeed"
+            )
+        return None
 
     def weight(self, parameter: torch.nn.Parameter) -> torch.Tensor:
         """Return the whole weight in fp32."""
