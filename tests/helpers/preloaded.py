@@ -7,4 +7,4 @@ os.environ |= {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THR
 import deepspeed  # noqa: F401, it looks for its accelerator when it is imported
 
 import summtune.work.process.preflight
-import summtune.work.training.loop  # noqa: F401
+import summtune.work.training.loop  # noqa: F401, for the ranks
