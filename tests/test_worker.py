@@ -183,13 +183,14 @@ def test_a_worker_ends_soon_after_the_command_that_waits_for_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("keys", "unused"),
+    ("sets", "tracking", "unused"),
     [
-        ({}, ["bitsandbytes", "mlflow"]),
-        ({"adapter": "qlora"}, ["mlflow"]),
-        ({"mlflow_tracking_uri": "runs"}, ["bitsandbytes"]),
+        ([], {}, ["bitsandbytes", "mlflow"]),
+        (["adapter=qlora"], {}, ["mlflow"]),
+        ([], {"mlflow_tracking_uri": "runs"}, ["bitsandbytes"]),  # set in the plan: MLflow may not be installed
     ],
 )
-def test_a_worker_leaves_out_what_its_plan_does_not_use(project, keys, unused):
-    sets = [f"{key}={value}" for key, value in keys.items()]
-    assert worker.unused_packages(begun_plan(project / "train.yaml", sets, project / "run")) == unused
+def test_a_worker_leaves_out_what_its_plan_does_not_use(project, sets, tracking, unused):
+    plan = begun_plan(project / "train.yaml", sets, project / "run")
+    plan = plan.model_copy(update={"recipe": plan.recipe.model_copy(update=tracking)})
+    assert worker.unused_packages(plan) == unused
