@@ -70,8 +70,8 @@ class DecoderShape:
                 norms += self.layers * (self._queries + self._keys)
             case None:
                 pass
-        matrices = {name: size for name, size in self._projections() if name != "lm_head" or not self.tied}
-        projections = sum(size.layers * size.inputs * size.outputs for size in matrices.values())
+        matrices = (size for name, size in self._projections() if name != "lm_head" or not self.tied)
+        projections = sum(size.layers * size.inputs * size.outputs for size in matrices)
         return projections + self._biases() + norms + self.embedding + self.positions * self.width
 
     @property
