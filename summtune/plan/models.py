@@ -72,19 +72,20 @@ def model_of(recipe: RunRecipe, folder: Path, revision: str | None, content_sha2
     )
 
 
-def problems_of_model(recipe: RunRecipe, folder: Path | None) -> list[tuple[str, str]]:
+def problems_of_model(recipe: RunRecipe, folder: Path | None, weights: bool = True) -> list[tuple[str, str]]:
     """Return what a recipe asks that its model cannot do: the key of the recipe, and why.
 
     Args:
         recipe: paths resolved.
         folder: of the model's files; None if it is not downloaded yet.
+        weights: whether the model needs them; without, its config and tokenizer are enough.
 
     Raises:
         InputError: one of the files is far too large for its kind, or is not a regular file.
     """
     config = known_config(recipe.base_model, folder)
     found = [] if folder is None else misfits(facts_of(folder), recipe)
-    if folder is not None and not found and not any(folder.glob("*.safetensors")):
+    if weights and folder is not None and not found and not any(folder.glob("*.safetensors")):
         message = (
             f"the model has no safetensors (got {folder}), and pickled weights are never loaded; convert it with "
             "`save_pretrained` of transformers"

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import get_args
 
 from transformers import PreTrainedTokenizerBase
+from typing_extensions import assert_never
 
 from summtune.base.errors import DataError
 from summtune.base.hashing import hash_of
 from summtune.plan.plan import TrainPlan
-from summtune.prompts.formats import ChatFormat
+from summtune.prompts.formats import ChatFormat, PromptFormat, TextFormat
 from summtune.runs.events import Events
 from summtune.runs.run_directory import DATA_FILES
 from summtune.runs.supervision import Check, EndToken, SupervisedRole, Supervision
@@ -114,10 +115,10 @@ class Proof:
         """What ``supervision.json`` holds once nothing is wrong."""
         form, tokenizer = self.lesson.encoder.form, self.lesson.encoder.tokenizer
         chat = isinstance(form, ChatFormat)
-        text = form.chat_template if isinstance(form, ChatFormat) else form.template
+        template, template_sha256 = template_of(form)
         return Supervision(
-            template=form.source if isinstance(form, ChatFormat) else "plain text",
-            template_sha256=hash_of(text),
+            template=template,
+            template_sha256=template_sha256,
             ends=tuple(EndToken(id=one, text=str(tokenizer.convert_ids_to_tokens(one))) for one in self.lesson.ends),
             checks=tuple(check for check in get_args(Check) if chat or check not in _OF_CHATS),
             roles={role: self._role(tokens) for role, tokens in self.examples.items()},
@@ -140,3 +141,14 @@ class Proof:
 
 _OF_CHATS: frozenset[Check] = frozenset(("stable_template", "summary_unchanged", "nothing_added"))
 """What only a chat template can do wrong."""
+
+
+def template_of(form: PromptFormat) -> tuple[str, str]:
+    """Return the name of what writes the prompts, and the SHA-256 of its text."""
+    match form:
+        case ChatFormat(chat_template=text, source=source):
+            return source, hash_of(text)
+        case TextFormat(template=text):
+            return "plain text", hash_of(text)
+        case _:
+            assert_never(form)
