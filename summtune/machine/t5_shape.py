@@ -94,6 +94,7 @@ class T5Shape:
     def activations(self, recipe: TrainingSettings, adapter: Adapter | None, size: int) -> int:
         """Return the bytes that the backward pass of one micro batch needs (Korthikanti et al., 2022, section 4)."""
         batch, source, target = recipe.micro_batch_size, recipe.sequence_len, recipe.target_len
+        source += adapter.virtual_tokens if adapter else 0
         inner = self.num_heads * self.d_kv
         sizes = self.layer_sizes
 

@@ -47,6 +47,7 @@ class PromptPlan(_OfRun):
     recipe: PromptRecipe
     keys: PromptKeys
     data: PromptData
+    quantization: Quantization | None = Field(default=None, description="of the weights; None without")
 
     @property
     def stages(self) -> list[StageGroup]:
