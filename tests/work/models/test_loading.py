@@ -136,7 +136,7 @@ def test_weights_of_four_bits_are_said_to_be_slow_on_a_cpu(tmp_path):
     folder = write_checkpoint(tmp_path / "base", d_model=64, d_ff=128)
     model = load_model(folder, torch.float32, Quantization(), said.append)
     assert type(model.get_encoder().block[0].layer[0].SelfAttention.q.weight).__name__ == "Params4bit"
-    assert count_parameters(model) == (0, count_parameters(load_model(folder, torch.float32))[1])
+    assert count_parameters(model)[1] == count_parameters(load_model(folder, torch.float32))[1]
     (text,) = said
     assert "slow on a CPU" in text
 

@@ -1,5 +1,6 @@
 """Virtual tokens in the embedding give what peft gives with them in front of a prompt."""
 
+import peft
 import pytest
 import torch
 from made_up_recipes import train_recipe
@@ -66,8 +67,24 @@ def test_virtual_tokens_begin_as_those_of_a_text_repeated(checkpoint, tokenizer)
     assert model.peft_config["default"].tokenizer_name_or_path == str(checkpoint)
 
 
-@pytest.mark.parametrize(("family", "changes"), [("led", {}), ("bart", {"scale_embedding": True})])
-def test_a_model_whose_prompts_peft_would_embed_wrongly_is_refused(tmp_path, family, changes):
-    folder = write_model(tmp_path / family, family, **changes)
-    with pytest.raises(ModelError, match=rf"prompt_tuning does not suit this model.*\(got model_type '{family}'\)"):
+def test_a_model_whose_attention_peft_would_not_extend_is_refused(tmp_path):
+    folder = write_model(tmp_path / "led", "led")
+    with pytest.raises(ModelError, match=r"prompt_tuning does not suit this model.*\(got model_type 'led'\)"):
         adapted(folder, prompt_tuning())
+
+
+def test_a_model_that_peft_would_embed_in_another_way_is_refused(checkpoint, monkeypatch):
+    monkeypatch.setattr(peft.PeftModel, "word_embeddings", torch.nn.Embedding(256, 32), raising=False)
+    monkeypatch.setattr(peft.PeftModel, "__setattr__", kept("word_embeddings"))
+    with pytest.raises(ModelError, match=r"prompt_tuning does not suit this model.*\(got model_type 't5'\)"):
+        adapted(checkpoint, prompt_tuning())
+
+
+def kept(name):
+    """Return a ``__setattr__`` that does not set one name."""
+
+    def set_other(self, key, value):
+        if key != name:
+            torch.nn.Module.__setattr__(self, key, value)
+
+    return set_other
