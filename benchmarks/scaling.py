@@ -80,12 +80,11 @@ def command(folder: Path) -> float:
 def tokenize(folder: Path) -> float:
     """Get the tokens of the training dialogues; return the seconds."""
     from summtune.plan.plan import TrainPlan, read_run_plan
-    from summtune.prompts.templates import template_text
     from summtune.runs.events import Events
     from summtune.runs.run_directory import DATA_FILES, TOKENS
     from summtune.work.models.loading import load_tokenizer
-    from summtune.work.tokens.encoding import PromptEncoder
-    from summtune.work.tokens.tokens import tokens_of
+    from summtune.work.tokens.planned import encoder_of
+    from summtune.work.tokens.tokens import Targets, tokens_of
 
     run_dir = folder / "run"
     plan = read_run_plan(run_dir)
@@ -93,10 +92,15 @@ def tokenize(folder: Path) -> float:
     recipe = plan.recipe
     tokenizer = load_tokenizer(Path(plan.model.folder))
     started = time.perf_counter()
-    template = template_text(recipe.prompt_template)
-    encoder = PromptEncoder(tokenizer, template, recipe.sequence_len, recipe.long_dialogues)
+    encoder = encoder_of(plan, tokenizer)
     events = Events(run_dir, "train", 0)
-    tokens_of(run_dir / DATA_FILES["train"], encoder, recipe.target_len, run_dir / TOKENS, events)
+    tokens_of(
+        run_dir / DATA_FILES["train"],
+        encoder,
+        Targets(recipe.target_len, (tokenizer.eos_token_id,)),
+        run_dir / TOKENS,
+        events,
+    )
     return time.perf_counter() - started
 
 

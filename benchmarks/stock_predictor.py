@@ -110,6 +110,7 @@ def one_by_one(given: argparse.Namespace, dialogues: list[str]) -> tuple[float, 
 
 def with_summtune(given: argparse.Namespace, dialogues: list[str]) -> tuple[float, list[str]]:
     from summtune.generation.distinct import DistinctPrompts
+    from summtune.prompts.formats import TextFormat
     from summtune.prompts.templates import template_text
     from summtune.runs.records import Dialogue
     from summtune.work.generation.decoding import place
@@ -123,7 +124,7 @@ def with_summtune(given: argparse.Namespace, dialogues: list[str]) -> tuple[floa
     place(model, torch.device("cuda" if given.cuda else "cpu"), print)
     end_where_wanted(model, given)
     rows = [Dialogue(id=str(place), dialogue=text, references=()) for place, text in enumerate(dialogues)]
-    encoder = PromptEncoder(tokenizer, template_text("summarize"), 512)
+    encoder = PromptEncoder(tokenizer, TextFormat(template=template_text("summarize")), 512)
     longest = sorted((prompt.ids for prompt in encoder.encode(rows)), key=len)[-given.batch_size :]
     list(
         LocalGenerator(model, tokenizer, settings(model, given, WARM_UP_TOKENS), given.batch_size, 0).generate(longest)

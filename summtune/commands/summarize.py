@@ -27,11 +27,12 @@ from summtune.plan.keys import PromptKeys
 from summtune.plan.launch import Launch
 from summtune.plan.models import model_of, problems_of_model
 from summtune.plan.plan import ComparePlan, PromptPlan, RunPlan, ScoredPlan, TrainPlan, read_plan
+from summtune.plan.prompt_format import prompt_format
 from summtune.recipe.keys import PromptRecipe
 from summtune.recipe.paths import resolve_model
 from summtune.recipe.sections import DatasetSource, Generation
 from summtune.runs.records import Dialogue
-from summtune.runs.run_directory import DATA_FILES, TOKENS, is_complete
+from summtune.runs.run_directory import DATA_FILES, TOKENS, is_complete, timestamp
 from summtune.runs.statistics import TRAINING_FILE
 
 
@@ -153,6 +154,7 @@ def _of_model(source: str, file: Path, count: int) -> PromptPlan:
             exemplars=None,
             leakage={},
         ),
+        prompt=prompt_format(recipe, folder, timestamp()[:10]),
         predict=_alone("cuda" if visible_gpus() else "cpu"),
         **dict(origin_now(Path.cwd())),
     )

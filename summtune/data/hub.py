@@ -34,7 +34,7 @@ from summtune.base.printing import say, show_json
 from summtune.data.hub_datasets import ProblemError, as_answer, fetched, loaded, plain_files, write_rows
 
 # The files of a model and its tokenizer, at the top of the repository; none of them can be a pickle.
-_MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
+_MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 _SUBFOLDERS = ["*/*"]
 _ANSWER_SECONDS = 10.0
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -197,7 +197,9 @@ def _rows(config: Mapping[str, Any]) -> tuple[int, str] | None:
 
 def _missing_tokens(facts: ModelFacts, trained: bool) -> Iterator[Found]:
     where, config = facts.folder / "tokenizer_config.json", facts.folder / "config.json"
-    needed = {"pad_token": "pads a batch", **({"eos_token": "ends each summary in training"} if trained else {})}
+    needed = {} if facts.about.continues_prompt() else {"pad_token": "pads a batch"}
+    if trained:
+        needed["eos_token"] = "ends each summary in training"
     for name, purpose in needed.items():
         if facts.special_tokens.get(name, "") is None:
             number = first_id(facts.generation, facts.config, key=name + "_id")

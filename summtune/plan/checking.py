@@ -19,6 +19,7 @@ from summtune.deepspeed.zero_memory import offloads
 from summtune.machine.compiling import missing_for_compiling
 from summtune.machine.devices import Gpu, visible_gpus
 from summtune.plan.models import problems_of_model
+from summtune.plan.prompt_format import problems_of_format
 from summtune.prompts.templates import check_template
 from summtune.recipe.adapters import quantization_of
 from summtune.recipe.document import Document
@@ -153,15 +154,20 @@ def _part(
 
 def _problems(recipe: RunRecipe) -> Iterator[KeyProblem]:
     """Yield the problems of a prompt or train recipe that depend on this machine and its files."""
+    readable = True
     try:
         check_template(recipe.prompt_template)
     except InputError as error:
+        readable = False
         yield ("prompt_template",), str(error)
     if recipe.launcher == "slurm" and recipe.output_dir and (unfit := unfit_for_script(recipe.output_dir)):
         yield ("output_dir",), unfit
     folder = model_folder(recipe.base_model)
     if folder is None or is_file(folder / "config.json"):  # resolve_paths reports a missing config.json
-        for key, message in problems_of_model(recipe, folder):
+        found = problems_of_model(recipe, folder)
+        if folder is not None and readable and not any(key == "base_model" for key, _ in found):
+            found += problems_of_format(recipe, folder)
+        for key, message in found:
             yield tuple(key.split(".")), message
 
 

@@ -15,6 +15,7 @@ from summtune.plan.keys import PromptKeys, TrainKeys
 from summtune.plan.launch import Batch, Launch, StageGroup, stage_groups
 from summtune.plan.models import planned_adapter
 from summtune.plan.plan import ComparedRun, ComparePlan, PromptPlan, RunPlan, TrainPlan
+from summtune.plan.prompt_format import prompt_format
 from summtune.recipe.adapters import Adapter, quantization_of, with_layers
 from summtune.recipe.keys import CompareRecipe, PromptRecipe, TrainRecipe
 from summtune.recipe.loading import LoadedRecipe
@@ -155,6 +156,7 @@ def complete(draft: RunDraft, begun: Beginning) -> RunPlan:
         "name": draft.name,
         "identity": draft.identity,
         "recipe_path": str(draft.loaded.path),
+        "prompt": prompt_format(draft.recipe, Path(begun.model.folder), begun.created_at[:10]),
         "predict": draft.predict,
         **dict(begun),
     }

@@ -18,7 +18,8 @@ from summtune.recipe.sections import Section
 FIRST_READ_BY: dict[str, tuple[str, ...]] = {
     "train": (
         "kind", "base_model", "revision_of_model", "seed", "datasets", "val_set_size", "val_datasets",
-        "prompt_template", "sequence_len", "target_len", "long_dialogues", "bf16", "load_in_4bit", "tf32",
+        "prompt_template", "chat_template", "system_prompt", "chat_template_kwargs",
+        "sequence_len", "target_len", "long_dialogues", "bf16", "load_in_4bit", "tf32",
         "adapter", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora",
         "lora_target_linear", "peft_init_lora_weights", "loraplus_lr_ratio",
         "ia3_target_modules", "ia3_feedforward_modules", "num_virtual_tokens", "prompt_tuning_init_text",
@@ -111,6 +112,9 @@ def _values(recipe: RunRecipe, global_batch: int | None, model_sha256: str | Non
             source["path"] = _data_identity(source["path"])
     if values.get("val_datasets") is None:
         values.pop("val_datasets", None)  # runs that are older than the key keep their identity
+    if is_local(values["chat_template"]):  # a file
+        values["chat_template"] = content_sha256(Path(values["chat_template"]))
+    _leave_out_newer_keys(values)
     values["generation"].pop("batch_size")  # like the micro batch, it does not change the result
     metrics = values["evaluation"]["metrics"]
     values["evaluation"]["metrics"] = [content_sha256(Path(name)) if is_local(name) else name for name in metrics]
@@ -119,6 +123,17 @@ def _values(recipe: RunRecipe, global_batch: int | None, model_sha256: str | Non
             if isinstance(value, str) and is_local(value) and Path(value).exists():
                 arguments[key] = content_sha256(Path(value))
     return values
+
+
+def _leave_out_newer_keys(values: dict[str, Any]) -> None:
+    """Remove keys at their defaults that older runs do not have, so that these keep their identity."""
+    for key, default in (("chat_template", "auto"), ("system_prompt", None), ("chat_template_kwargs", {})):
+        if values[key] == default:
+            del values[key]
+    if values["generation"]["stop"] is None:
+        del values["generation"]["stop"]
+    if "exemplars" in values and values["exemplars"]["show_as"] == "turns":
+        del values["exemplars"]["show_as"]
 
 
 def _settle_adapter(values: dict[str, Any]) -> None:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from summtune.prompts.templates import render, template_text
+from summtune.plan.prompt_format import prompt_format
+from summtune.prompts.rendering import rendering_of
 from summtune.recipe.keys import TrainRecipe
 from summtune.runs.records import Dialogue
+from summtune.runs.run_directory import timestamp
 
 _CANDIDATES = 4
 """Times as many pairs as are chosen are tokenized, because the most characters need not be the most tokens."""
@@ -79,10 +81,10 @@ def _reader(recipe: TrainRecipe, model: Path) -> Callable[[str, str], int | None
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    template = template_text(recipe.prompt_template)
+    rendering = rendering_of(prompt_format(recipe, model, timestamp()[:10]))
 
     def read(dialogue: str, summary: str) -> int | None:
-        prompt = len(tokenizer.encode(render(template, dialogue, ())))
+        prompt = len(tokenizer.encode(rendering.prompt(dialogue, ())))
         if recipe.long_dialogues == "drop" and prompt > recipe.sequence_len:
             return None
         return min(prompt, recipe.sequence_len) + min(len(tokenizer.encode(summary)), recipe.target_len)

@@ -12,6 +12,8 @@ from summtune.generation.generator import GeneratorName
 from summtune.plan.beginning import Beginning, Model, Origin, PromptData, TrainData
 from summtune.plan.keys import PromptKeys, TrainKeys
 from summtune.plan.launch import Batch, Launch, StageGroup, stage_groups
+from summtune.prompts.formats import PromptFormat, TextFormat
+from summtune.prompts.templates import TEMPLATES
 from summtune.recipe.adapters import Adapter, Quantization
 from summtune.recipe.keys import CompareRecipe, PromptRecipe, TrainRecipe
 from summtune.recipe.sections import EvaluationSettings, Section
@@ -40,11 +42,21 @@ class _OfRun(_Plan):
     reused: dict[ReusableStage, MadeBy] = Field(default={}, description="by stage, the run that made what it left")
 
 
+def _as_text(fields: dict[str, Any]) -> TextFormat:
+    """Return the format of the prompts of a run that is older than it: its template as plain text."""
+    template = fields["recipe"].prompt_template
+    return TextFormat(template=TEMPLATES.get(template, template))
+
+
+_PROMPT: Any = Field(default_factory=_as_text, description="how the prompts are written")
+
+
 class PromptPlan(_OfRun):
     """What the stages of a prompted model need."""
 
     kind: Literal["prompt"] = "prompt"
     recipe: PromptRecipe
+    prompt: PromptFormat = _PROMPT
     keys: PromptKeys
     data: PromptData
     quantization: Quantization | None = Field(default=None, description="of the weights; None without")
@@ -60,6 +72,7 @@ class TrainPlan(_OfRun):
 
     kind: Literal["train"] = "train"
     recipe: TrainRecipe
+    prompt: PromptFormat = _PROMPT
     keys: TrainKeys
     data: TrainData
     train: Launch = Field(description="how the training is started")

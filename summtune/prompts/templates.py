@@ -11,6 +11,9 @@ from summtune.runs.records import Dialogue
 
 # The flan_ ones are the instructions that FLAN-T5 was tuned on, word for word: FLAN's templates for dialogues (SAMSum),
 # https://github.com/google-research/FLAN/blob/main/flan/templates.py
+BETWEEN_EXEMPLARS = "\n\n"
+"""What separates exemplars; a base model that writes it begins another one."""
+
 TEMPLATES = {
     "summarize": "Summarize the following conversation.\n\n{dialogue}\n\nSummary:",
     "flan_briefly": "{dialogue}\n\nBriefly summarize that dialogue.",
@@ -64,10 +67,11 @@ def render(template: str, dialogue: str, exemplars: Sequence[Dialogue]) -> str:
         dialogue: the turns; braces in it have no special meaning.
         exemplars: solved examples in the order in which they are shown; none for a zero-shot prompt.
     """
-    shown = "".join(f"{_filled(template, one.dialogue)} {one.references[0]}\n\n" for one in exemplars)
-    return shown + _filled(template, dialogue)
+    shown = "".join(f"{filled(template, one.dialogue)} {one.references[0]}{BETWEEN_EXEMPLARS}" for one in exemplars)
+    return shown + filled(template, dialogue)
 
 
-def _filled(template: str, dialogue: str) -> str:
+def filled(template: str, dialogue: str) -> str:
+    """Return the template with a dialogue in its place."""
     # Not str.format: a brace in a template or a dialogue would be an error, or access Python objects.
     return template.replace(PLACE, dialogue)

@@ -77,6 +77,10 @@ _OF_RUNS: Sequence[_Rule[RunRecipe]] = (
         lambda r: not (r.slurm and r.slurm.gpus_per_node),
         "without gpus_per_node; set it, or remove the key",
     ),
+    *(
+        (key, "chat_template", lambda r: r.chat_template == "none", "with `chat_template: none`; remove one of the two")
+        for key in ("system_prompt", "chat_template_kwargs")
+    ),
     ("slurm", "launcher", lambda r: r.launcher != "slurm", "without `launcher: slurm`; set it, or remove the section"),
 )
 _OF_PROMPTS: Sequence[_Rule[PromptRecipe]] = (

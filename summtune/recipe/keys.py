@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from summtune.recipe.sections import (
     ComparedRecipe,
@@ -23,6 +23,8 @@ from summtune.recipe.sections import (
 
 Kind = Literal["prompt", "train", "compare"]
 AdapterName = Literal["lora", "qlora", "ia3", "prompt_tuning"]
+CHAT_TEMPLATES = ("auto", "tokenizer", "none")
+"""Values of ``chat_template`` that are not the path of a file."""
 EXECUTION = "execution"
 """Marks a key that controls where and how a run is executed, logged or saved, and cannot change its result.
 
@@ -54,7 +56,7 @@ class _EveryRecipe(Section):
 class _RunRecipe(_EveryRecipe):
     # What
     base_model: str = Field(
-        description="Encoder-decoder model: hub id, local folder, or builtin/flan-t5-nano.",
+        description="Encoder-decoder or decoder-only model: hub id, local folder, or builtin/flan-t5-nano.",
         examples=["google/flan-t5-base"],
     )
     revision_of_model: str | None = Field(default=None, description="Branch, tag or commit of a hub model.")
@@ -69,6 +71,16 @@ class _RunRecipe(_EveryRecipe):
     # Prompt
     prompt_template: str = Field(
         default="summarize", min_length=1, description="A named template, or text with {dialogue} in it."
+    )
+    chat_template: str = Field(
+        default="auto",
+        min_length=1,
+        description="What writes the turns of a decoder-only model. auto: the tokenizer's chat template where it has "
+        "one, else plain text; tokenizer: its chat template; none: plain text; or the path of a Jinja file.",
+    )
+    system_prompt: str | None = Field(default=None, min_length=1, description="System turn of a chat.")
+    chat_template_kwargs: dict[str, JsonValue] = Field(
+        default={}, description="Arguments of the chat template, such as enable_thinking: false."
     )
 
     # Lengths

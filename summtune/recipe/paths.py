@@ -15,7 +15,7 @@ from summtune.base.hints import hint_or_list
 from summtune.base.places import BUILTIN_DATASETS, BUILTIN_MODELS, is_local, package_path
 from summtune.base.visible import is_utf8, visible
 from summtune.recipe.document import Document, KeyPath
-from summtune.recipe.keys import CompareRecipe, PromptRecipe, Recipe, RunRecipe, TrainRecipe, data_keys
+from summtune.recipe.keys import CHAT_TEMPLATES, CompareRecipe, PromptRecipe, Recipe, RunRecipe, TrainRecipe, data_keys
 from summtune.recipe.loading import LoadedRecipe
 from summtune.recipe.rules import KeyProblem
 from summtune.recipe.sections import DatasetSource, EvaluationSettings
@@ -142,6 +142,8 @@ def _run(recipe: RunRecipe, loaded: LoadedRecipe, found: list[KeyProblem]) -> di
     if isinstance(recipe, TrainRecipe) and recipe.deepspeed is not None:
         changes["deepspeed"], complaints = _ds_config(recipe.deepspeed, folder_of("deepspeed"))
         found += [(("deepspeed",), complaint) for complaint in complaints]
+    changes["chat_template"], complaints = _chat_template(recipe.chat_template, folder_of("chat_template"))
+    found += [(("chat_template",), complaint) for complaint in complaints]
     changes["evaluation"], wrong = resolve_evaluation(recipe.evaluation, folder_of)
     found += wrong
     return changes
@@ -205,6 +207,21 @@ def _ds_config(path: str, folder: Path) -> tuple[str, list[str]]:
         return str(config), []
     known = [f"ds_configs/{path.name}" for path in sorted(package_path("ds_configs").glob("*.json"))]
     return path, [f"no DeepSpeed config at this path (got {path}){hint_or_list(path, known)}"]
+
+
+def _chat_template(given: str, folder: Path) -> tuple[str, list[str]]:
+    """Return the name of a chat template or the path of its file, and what is wrong with it."""
+    if given in CHAT_TEMPLATES:
+        return given, []
+    try:
+        absolute = _absolute(given, folder)
+        check_regular(absolute)
+    except InputError as error:
+        return given, [str(error)]
+    if is_file(absolute):
+        return str(absolute), []
+    names = hint_or_list(given, CHAT_TEMPLATES)
+    return given, [f"no chat template at this path (got {given}, looked at {absolute}){names}, or a Jinja file"]
 
 
 def _metrics(names: Sequence[str], folder: Path) -> tuple[list[str], list[str]]:

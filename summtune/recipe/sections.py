@@ -57,6 +57,10 @@ class Exemplars(Section):
         "dialogue (TF-IDF), or those named in ids.",
     )
     ids: list[str] | None = Field(default=None, min_length=1, description="Ids for `choose: ids`; exactly `shots` ids.")
+    show_as: Literal["turns", "text"] = Field(
+        default="turns",
+        description="How a chat shows them: as earlier user and assistant turns, or as text in the user turn.",
+    )
 
 
 class Slurm(Section):
@@ -100,6 +104,12 @@ class Generation(Section):
     length_penalty: float = Field(default=1.0, ge=-10, le=10, description="Above 1 favours long beams; with num_beams.")
     no_repeat_ngram_size: int = Field(
         default=0, ge=0, le=20, description="Forbid repeating n-grams of this size; 0: off."
+    )
+    stop: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="Texts that end a summary; default: for a prompted decoder-only model without a chat template, "
+        "what separates exemplars (a blank line).",
     )
     batch_size: int = Field(default=16, ge=1, le=4096, description="Dialogues summarized together on each device.")
 

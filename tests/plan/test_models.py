@@ -13,7 +13,7 @@ from summtune.plan.plan import read_plan
 from summtune.plan.resolve import resolve
 from summtune.recipe.adapters import Lora, Quantization
 
-LLAMA = {"model_type": "llama", "vocab_size": 100, "max_position_embeddings": 64}
+BERT = {"model_type": "bert", "vocab_size": 100, "max_position_embeddings": 64}
 HUB = "facebook/bart-base"
 
 
@@ -23,15 +23,15 @@ def write_config(folder, config):
     return folder
 
 
-def test_a_decoder_only_folder_is_refused_at_base_model_without_further_checks(project):
-    write_config(project / "llama", LLAMA)
-    path = project / "prompt_llama.yaml"
-    path.write_text("kind: prompt\nbase_model: ./llama\nsequence_len: 9000\ntest_datasets: [{path: test.jsonl}]\n")
+def test_a_folder_of_neither_family_is_refused_at_base_model_without_further_checks(project):
+    write_config(project / "bert", BERT)
+    path = project / "prompt_bert.yaml"
+    path.write_text("kind: prompt\nbase_model: ./bert\nsequence_len: 9000\ntest_datasets: [{path: test.jsonl}]\n")
     with pytest.raises(RecipeError) as caught:
         check(path)
     ((line, column, message),) = [(each.line, each.column, each.message) for each in caught.value.problems]
     assert (line, column) == (2, 1)
-    assert "(got model_type 'llama' in " in message
+    assert "(got model_type 'bert' in " in message
     assert "such as google/flan-t5-base" in message
 
 
@@ -46,7 +46,9 @@ def test_a_decoder_only_folder_is_refused_at_base_model_without_further_checks(p
 )
 def test_a_model_that_does_not_read_and_write_text_is_refused(project, config):
     write_config(project / "other", config)
-    with pytest.raises(RecipeError, match=rf"got model_type '{config['model_type']}' in .*; use a T5, BART"):
+    with pytest.raises(
+        RecipeError, match=rf"got model_type '{config['model_type']}' in .*; use one such as google/flan-t5-base"
+    ):
         check(project / "train.yaml", ["base_model=./other"])
 
 
@@ -101,10 +103,10 @@ def test_default_layers_of_a_hub_model_are_known_once_it_is_downloaded(project, 
 
 
 def test_a_hub_model_of_another_family_is_refused_once_it_is_downloaded(tmp_path):
-    recipe = train_recipe(base_model="owner/llama", adapter="lora")
-    folder = write_config(tmp_path / "llama", LLAMA)
-    with pytest.raises(ModelError, match=r"got model_type 'llama' in .*; use a T5, BART"):
+    recipe = train_recipe(base_model="owner/bert", adapter="lora")
+    folder = write_config(tmp_path / "bert", BERT)
+    with pytest.raises(ModelError, match=r"got model_type 'bert' in .*; use one such as google/flan-t5-base"):
         model_of(recipe, folder, None, None)
     ((key, message),) = problems_of_model(recipe, folder)
     assert key == "base_model"
-    assert "got model_type 'llama'" in message
+    assert "got model_type 'bert'" in message

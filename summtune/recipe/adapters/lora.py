@@ -98,4 +98,4 @@ def takes_weights_of_the_base(init: str | None) -> bool:
 def _targets(all_linear: bool | None, names: LayerNames) -> tuple[str, ...]:
     if all_linear is None:
         return names.lora
-    return names.linear if all_linear else names.query + names.value
+    return names.linear if all_linear else tuple(dict.fromkeys(names.query + names.value))

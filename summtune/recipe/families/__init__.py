@@ -11,10 +11,10 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from typing_extensions import assert_never
 
-from summtune.recipe.families import encoder_decoder
+from summtune.recipe.families import decoder_only, encoder_decoder
 from summtune.recipe.families.facts import FamilyFacts, LayerNames, kind
 
-Family: TypeAlias = Literal["encoder_decoder"]
+Family: TypeAlias = Literal["encoder_decoder", "decoder_only"]
 
 
 def facts_about(family: Family) -> FamilyFacts:
@@ -22,6 +22,8 @@ def facts_about(family: Family) -> FamilyFacts:
     match family:
         case "encoder_decoder":
             return encoder_decoder
+        case "decoder_only":
+            return decoder_only
         case _:
             assert_never(family)
 
@@ -56,6 +58,6 @@ def no_family(config: Mapping[str, Any], where: object) -> str:
     """
     got = f"model_type {kind(config)!r}" if kind(config) else "no model_type"
     return (
-        f"not an encoder-decoder model (got {got} in {where}); use a T5, BART, Pegasus or LED, such as "
-        "google/flan-t5-base"
+        f"neither an encoder-decoder nor a decoder-only language model (got {got} in {where}); use one such as "
+        "google/flan-t5-base or HuggingFaceTB/SmolLM2-135M-Instruct"
     )

@@ -91,6 +91,11 @@ def _names(config: Mapping[str, Any]) -> LayerNames:
     return LayerNames(*(tuple(dict.fromkeys(both[0] + both[1])) for both in zip(encoder, decoder, strict=True)))
 
 
+def continues_prompt() -> bool:
+    """Return False: the encoder reads the prompt, and the decoder starts from scratch."""
+    return False
+
+
 def prompt_limit(config: Mapping[str, Any]) -> Limit | None:
     """Return the most tokens of a prompt; None if there is no limit or it is unknown."""
     if kind(config) == _COMPOSED:

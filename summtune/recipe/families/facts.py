@@ -70,6 +70,13 @@ class FamilyFacts(Protocol):
         """
         ...
 
+    def continues_prompt(self) -> bool:
+        """Return whether the summary continues the prompt in one sequence, which a chat template can write.
+
+        Then both share the model's positions, and padding needs no token, because it is never read.
+        """
+        ...
+
     def prompt_limit(self, config: Mapping[str, Any]) -> Limit | None:
         """Return the maximum tokens of a prompt; None if there is no limit or it is not known."""
         ...

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteriaList
 
 from summtune.generation.generator import Output
 from summtune.recipe.sections import Generation
+from summtune.work.generation.stop_texts import StopTexts, before_stop
 from summtune.work.models.families import family_of_model
 from summtune.work.models.on_cpu import quicken
 from summtune.work.models.virtual_tokens import virtual_ids
@@ -31,7 +33,11 @@ def place(model: PreTrainedModel, device: torch.device, say: Callable[[str], Non
 
 
 def generate(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[list[int]], config: GenerationConfig
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[list[int]],
+    config: GenerationConfig,
+    stops: Sequence[str] = (),
 ) -> list[Output]:
     """Return what the model writes for each prompt.
 
@@ -40,19 +46,23 @@ def generate(
         tokenizer: pads the batch and decodes.
         prompts: token ids of each; similar lengths waste little on padding.
         config: with max_new_tokens set.
+        stops: texts that end a summary, and are not part of it.
     """
     model.generation_config = config  # transformers fills what the given one leaves open from the model's own
     family = family_of_model(model)
     virtual = virtual_ids(family.reader(model))
     batch = family.prompts(model, tokenizer, [[*virtual, *ids] for ids in prompts])
+    stopping = [StopTexts(tokenizer, stops, family.decoder_start(batch))] if stops else []
     with torch.inference_mode():
-        written = family.generate(model, batch, config)
+        written = family.generate(model, batch, config, StoppingCriteriaList(stopping))
     texts = tokenizer.batch_decode(written, skip_special_tokens=True)
     ends = _ends(config)
     forced = config.forced_eos_token_id is not None
     results = []
     for ids, row, text in zip(prompts, written.tolist(), texts, strict=True):
         tokens = next((count for count, token in enumerate(row, 1) if token in ends), None)
+        if stops and before_stop(tokenizer.decode(row[: tokens or len(row)]), stops)[1]:
+            text, tokens = before_stop(text, stops)[0], _without_padding(row, config.pad_token_id)
         cut = tokens is None or (forced and tokens == config.max_new_tokens)
         results.append(
             Output(text=text.strip(), prompt_tokens=len(ids), new_tokens=tokens or len(row), hit_length_cap=cut)
@@ -60,16 +70,30 @@ def generate(
     return results
 
 
-def _ends(config: GenerationConfig) -> list[int]:
+def _without_padding(row: Sequence[int], padding: int | None) -> int:
+    """Return the number of tokens of a row that a stop text has ended."""
+    return max((count for count, token in enumerate(row, 1) if token != padding), default=0)
+
+
+def _ends(config: Any) -> list[int]:
     """Return the tokens that end a sequence."""
-    ends = config.eos_token_id
+    ends = getattr(config, "eos_token_id", None)
     return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
 
 
-def generation_config(model: PreTrainedModel, settings: Generation) -> GenerationConfig:
-    """Return the recipe's generation settings with the model's special tokens; nothing else comes from the model."""
+def generation_config(model: PreTrainedModel, settings: Generation, ends: Sequence[int] = ()) -> GenerationConfig:
+    """Return the recipe's generation settings with the model's special tokens; nothing else comes from the model.
+
+    Args:
+        model: that generates.
+        settings: of the recipe.
+        ends: the ids that end a summary (`summtune.work.tokens.completions.all_ends`); default: those that the model's
+            files name.
+    """
     own = model.generation_config
     assert own is not None
+    ends = ends or _ends(own) or _ends(model.config)
+    paddings = (own.pad_token_id, getattr(model.config, "pad_token_id", None), *ends[:1])
     sampling = {"temperature": settings.temperature, "top_p": settings.top_p} if settings.do_sample else {}
     beams = {"length_penalty": settings.length_penalty} if settings.num_beams > 1 else {}
     return GenerationConfig(
@@ -77,8 +101,8 @@ def generation_config(model: PreTrainedModel, settings: Generation) -> Generatio
         num_beams=settings.num_beams,
         do_sample=settings.do_sample,
         no_repeat_ngram_size=settings.no_repeat_ngram_size or None,
-        eos_token_id=own.eos_token_id if own.eos_token_id is not None else model.config.eos_token_id,
-        pad_token_id=own.pad_token_id if own.pad_token_id is not None else model.config.pad_token_id,
+        eos_token_id=list(ends) if len(ends) > 1 else next(iter(ends), None),
+        pad_token_id=next((one for one in paddings if one is not None), None),
         bos_token_id=own.bos_token_id,
         forced_bos_token_id=own.forced_bos_token_id,
         forced_eos_token_id=own.forced_eos_token_id,

@@ -25,6 +25,7 @@ class LocalGenerator:
         batch_size: prompts of a batch.
         seed: of the run; each batch has its own seed, so samples do not depend on what was generated before.
         world: the ranks that share the batches.
+        stops: texts that end a summary.
     """
 
     model: PreTrainedModel
@@ -33,6 +34,7 @@ class LocalGenerator:
     batch_size: int
     seed: int
     world: World = ALONE
+    stops: Sequence[str] = ()
 
     def generate(self, prompts: Sequence[Sequence[int]], done: Container[int] = ()) -> Iterator[tuple[int, Output]]:
         """Yield the outputs of each of this rank's batches in which one is missing; prompts are token ids."""
@@ -41,4 +43,4 @@ class LocalGenerator:
             if is_mine and not all(index in done for index in batch):
                 set_seed(self.seed + number)
                 ids = [list(prompts[index]) for index in batch]
-                yield from zip(batch, generate(self.model, self.tokenizer, ids, self.config), strict=True)
+                yield from zip(batch, generate(self.model, self.tokenizer, ids, self.config, self.stops), strict=True)

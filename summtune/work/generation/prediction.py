@@ -20,7 +20,9 @@ from summtune.generation.results import write_results
 from summtune.generation.resuming import World, generate_missing
 from summtune.plan.plan import PromptPlan, RunPlan, TrainPlan
 from summtune.prompts.exemplars import choose_exemplars
-from summtune.prompts.templates import template_text
+from summtune.prompts.formats import TextFormat
+from summtune.prompts.templates import BETWEEN_EXEMPLARS
+from summtune.recipe.families import facts_about
 from summtune.runs.events import Events
 from summtune.runs.records import Dialogue
 from summtune.runs.run_directory import DATA_FILES, GENERATION_CONFIG, PARTIAL_PREDICTIONS, TOKENS
@@ -33,8 +35,9 @@ from summtune.work.models.loading import count_parameters, load_model, load_toke
 from summtune.work.models.model_check import check_model
 from summtune.work.process.peak_memory import peak_memory_bytes
 from summtune.work.process.precision import check_device, use_bf16
-from summtune.work.tokens.encoding import PromptEncoder
+from summtune.work.tokens.completions import all_ends
 from summtune.work.tokens.loss_warnings import loss_warnings, tell_losses
+from summtune.work.tokens.planned import encoder_of
 from summtune.work.tokens.tokens import Shown, Tokens, tokens_of
 
 
@@ -62,14 +65,14 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
             f"the plan is for {launch.processes} processes (got {state.num_processes}); see the launcher's log"
         )
     tokenizer = load_tokenizer(Path(plan.model.folder))
-    check_model(Path(plan.model.folder), tokenizer, recipe)
+    needs = check_model(Path(plan.model.folder), tokenizer, recipe)
     tokens = _tokens(plan, run_dir, tokenizer, events)
     bf16 = use_bf16(recipe.bf16, launch.device)
     model, trainable, total = _load(plan, run_dir, bf16, events.say)
     place(model, state.device, events.say)
     world = World(state.process_index, state.num_processes, state.wait_for_everyone)
-    config = generation_config(model, settings)
-    generator = LocalGenerator(model, tokenizer, config, settings.batch_size, recipe.seed, world)
+    config = generation_config(model, settings, all_ends(encoder_of(plan, tokenizer), needs.ends))
+    generator = LocalGenerator(model, tokenizer, config, settings.batch_size, recipe.seed, world, stops_of(plan))
     asked = DistinctPrompts[Sequence[int]].of(prompt.ids for prompt in tokens.prompts)
     with events.timed("generation"):
         generate_missing(generator, asked, run_dir / PARTIAL_PREDICTIONS, events.progress, world)
@@ -95,6 +98,18 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
     state.wait_for_everyone()
 
 
+def stops_of(plan: RunPlan) -> Sequence[str]:
+    """Return the texts that end a summary.
+
+    A base model that is shown plain text continues it with another example, unless it was trained to end a summary.
+    """
+    stops = plan.recipe.generation.stop
+    if stops is not None:
+        return stops
+    continues = facts_about(plan.model.family).continues_prompt() and isinstance(plan.prompt, TextFormat)
+    return (BETWEEN_EXEMPLARS,) if continues and isinstance(plan, PromptPlan) else ()
+
+
 def _tokens(plan: RunPlan, run_dir: Path, tokenizer: PreTrainedTokenizerBase, events: Events) -> Tokens:
     """Return the tokens of the test dialogues; warn of dialogues that are cut, and of text the tokenizer cannot write.
 
@@ -102,7 +117,7 @@ def _tokens(plan: RunPlan, run_dir: Path, tokenizer: PreTrainedTokenizerBase, ev
     """
     recipe = plan.recipe
     cut_where = "truncate_end" if recipe.long_dialogues == "drop" else recipe.long_dialogues
-    encoder = PromptEncoder(tokenizer, template_text(recipe.prompt_template), recipe.sequence_len, cut_where)
+    encoder = encoder_of(plan, tokenizer, cut_where)
     exemplars = _exemplars(plan, run_dir)
     tokens = tokens_of(run_dir / DATA_FILES["test"], encoder, None, run_dir / TOKENS, events, exemplars)
     if tokens.truncated:

@@ -15,6 +15,7 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    StoppingCriteriaList,
 )
 
 from summtune.machine.stored_tensors import stored_tensors
@@ -73,6 +74,7 @@ def example(pair: Pair) -> Pair:
 
 def collator(model: PreTrainedModel, needs: BatchNeeds, multiple: int = 1) -> Collator:
     """Return the collator that pads examples and adds the decoder's inputs."""
+    assert needs.start is not None, "check_model refuses a model without a start token"
     return Collator(
         needs.padding,
         needs.start,
@@ -156,11 +158,21 @@ def prompts(
     return batch
 
 
-def generate(model: PreTrainedModel, batch: Mapping[str, torch.Tensor], config: GenerationConfig) -> torch.Tensor:
+def generate(
+    model: PreTrainedModel,
+    batch: Mapping[str, torch.Tensor],
+    config: GenerationConfig,
+    stopping: StoppingCriteriaList | None = None,
+) -> torch.Tensor:
     """Return the tokens that the decoder generates after its start token."""
     output: torch.Tensor = (
         generate_greedily(model, batch, config)
-        if takes_one_path(model, config)
-        else model.generate(**batch, generation_config=config)
+        if takes_one_path(model, config) and not stopping
+        else model.generate(**batch, generation_config=config, stopping_criteria=stopping)
     )
     return output[:, 1:]
+
+
+def decoder_start(_batch: Mapping[str, torch.Tensor]) -> int:
+    """Return 1: the decoder starts from one token."""
+    return 1

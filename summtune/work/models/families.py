@@ -6,7 +6,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from typing_extensions import assert_never
 
 from summtune.recipe.families import Family, family_of
-from summtune.work.models import encoder_decoder
+from summtune.work.models import decoder_only, encoder_decoder
 from summtune.work.models.family import ModelFamily
 
 
@@ -15,6 +15,8 @@ def family_named(family: Family) -> ModelFamily:
     match family:
         case "encoder_decoder":
             return encoder_decoder
+        case "decoder_only":
+            return decoder_only
         case _:
             assert_never(family)
 

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteriaList,
+)
 
 from summtune.work.tokens.pairs import Pair
 
@@ -17,15 +23,15 @@ class BatchNeeds(NamedTuple):
 
     Args:
         padding: id of the token that pads a batch.
-        start: id from which a summary starts.
-        end: id that ends a summary.
+        start: id from which a summary starts; None where it continues the prompt.
+        ends: ids that end a summary, the first one as the model's files name them.
         most_prompt_tokens: positions for a prompt; None if there is no limit.
         most_summary_tokens: positions for a summary; None if there is no limit.
     """
 
     padding: int
-    start: int
-    end: int
+    start: int | None
+    ends: tuple[int, ...]
     most_prompt_tokens: int | None = None
     most_summary_tokens: int | None = None
 
@@ -101,7 +107,11 @@ class ModelFamily(Protocol):
         ...
 
     def generate(
-        self, model: PreTrainedModel, batch: Mapping[str, torch.Tensor], config: GenerationConfig
+        self,
+        model: PreTrainedModel,
+        batch: Mapping[str, torch.Tensor],
+        config: GenerationConfig,
+        stopping: StoppingCriteriaList | None = None,
     ) -> torch.Tensor:
         """Return the generated tokens, (rows, new tokens), without the prompt and the start token.
 
@@ -109,5 +119,12 @@ class ModelFamily(Protocol):
             model: on the device that generates.
             batch: from `prompts`.
             config: with max_new_tokens set.
+            stopping: further criteria that end a row.
+        """
+        ...
+
+    def decoder_start(self, batch: Mapping[str, torch.Tensor]) -> int:
+        """Return the number of tokens before the first one that is generated, in what `generate` of transformers
+        returns.
         """
         ...

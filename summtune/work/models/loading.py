@@ -37,6 +37,12 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def padding_of(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the id that pads a batch; any will do where the tokenizer names none, because padding is masked."""
+    named = (tokenizer.pad_token_id, tokenizer.eos_token_id)
+    return next((one for one in named if isinstance(one, int)), 0)
+
+
 def load_config(folder: Path) -> PretrainedConfig:
     """Return the config of the model in ``folder``.
 

@@ -11,7 +11,7 @@ from summtune.machine.model_limits import ModelFacts, misfits
 from summtune.recipe.adapters import virtual_tokens
 from summtune.recipe.keys import RunRecipe
 from summtune.work.models.family import BatchNeeds
-from summtune.work.models.loading import load_config
+from summtune.work.models.loading import load_config, padding_of
 
 
 def check_model(folder: Path, tokenizer: PreTrainedTokenizerBase, recipe: RunRecipe) -> BatchNeeds:
@@ -43,18 +43,16 @@ def check_model(folder: Path, tokenizer: PreTrainedTokenizerBase, recipe: RunRec
         loaded=True,
     )
     problems = [message for _, message in misfits(facts, recipe)]
-    if recipe.kind == "train" and not problems:
+    if recipe.kind == "train" and not problems and not facts.about.continues_prompt():
         problems += _never_ends(facts, tokenizer)
     if problems:
         raise ModelError("\n".join(problems))
-    assert isinstance(tokenizer.pad_token_id, int)
-    assert facts.start is not None
     about = facts.about
     prompt, summary = about.prompt_limit(facts.config), about.summary_limit(facts.config)
     return BatchNeeds(
-        tokenizer.pad_token_id,
+        padding_of(tokenizer),
         facts.start,
-        facts.ends[0],
+        facts.ends,
         prompt and prompt.tokens - virtual_tokens(recipe),
         summary and summary.tokens,
     )

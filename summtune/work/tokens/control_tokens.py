@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -51,26 +51,22 @@ class ControlTokens:
         unknown = tokenizer.unk_token_id
         self._unknown = unknown if list(tokenizer.special_tokens_map.values()).count(tokenizer.unk_token) == 1 else None
         self._ids = frozenset(self.names) - {self._unknown}
-        self._empty = Counter(self._of([] if not self.names else tokenizer("")["input_ids"]))
 
-    def _of(self, ids: Sequence[int]) -> list[int]:
-        return [at for at in ids if at in self._ids]
-
-    def of_template(self, ids: Sequence[int]) -> Counter[int]:
-        """Return the control tokens of the template itself, given its ids with some dialogue."""
-        return Counter(self._of(ids)) - self._empty
+    def counted(self, ids: Sequence[int]) -> Counter[int]:
+        """Return how often each control token is among ``ids``."""
+        return Counter(at for at in ids if at in self._ids)
 
     def typed(self, ids: Sequence[int], text: str, expected: Mapping[int, int], unknown: int = 0) -> bool:
-        """Return whether ``ids`` has control tokens beyond those of an empty text and the ``expected`` ones.
+        """Return whether ``ids`` has more control tokens than the ``expected`` ones.
 
         Args:
             ids: of the text.
             text: that was encoded.
-            expected: how often the template contains each control token.
-            unknown: how often the template contains the text of the unknown token.
+            expected: how often each control token is there without the texts of dialogues and summaries.
+            unknown: how often the text of the unknown token is.
         """
         for found in self._ids.intersection(ids):
-            if ids.count(found) > self._empty[found] + expected.get(found, 0):
+            if ids.count(found) > expected.get(found, 0):
                 return True
         return self._unknown in ids and self._unknown is not None and text.count(self.names[self._unknown]) > unknown
 
@@ -82,11 +78,29 @@ class ControlTokens:
         """Return the control tokens whose text is in ``text``."""
         return [name for name in self.names.values() if name in text]
 
+    def concealed(self, text: str) -> str:
+        """Return a dialogue or a summary in which control tokens are stand-ins, so that `written` tells them apart."""
+        return self._replaced(text, _typed)
+
     def renamed(self, template: str) -> str:
         """Return the template in which ``literal`` recognizes the control tokens that the tokenizer recognizes."""
+        return self._replaced(template, _unwritten)
+
+    def written(self, text: str) -> str:
+        """Return a text of a chat template for ``literal``, which recognizes all of it but what was concealed.
+
+        Args:
+            text: of a template that was filled with concealed texts.
+        """
+        text = self.renamed(text)
+        for at, name in self.names.items():
+            text = text.replace(_typed(at), name)
+        return text
+
+    def _replaced(self, text: str, stand_in: Callable[[int], str]) -> str:
         for at, name in sorted(self.names.items(), key=lambda item: -len(item[1])):
-            template = template.replace(name, _unwritten(at))
-        return template
+            text = text.replace(name, stand_in(at))
+        return text
 
     @cached_property
     def literal(self) -> Tokenizer:
@@ -116,6 +130,11 @@ class ControlTokens:
 def _unwritten(at: int) -> str:
     """Return a name made of noncharacters, which Unicode keeps out of text."""
     return f"\ufdd0{at}\ufdd1"
+
+
+def _typed(at: int) -> str:
+    """Return the stand-in of a control token that somebody typed."""
+    return f"\ufdd2{at}\ufdd3"
 
 
 def _stays(merge: str | Sequence[str], renamed: Mapping[str, str]) -> bool:

@@ -143,7 +143,7 @@ class LostText:
         return found
 
     def _lost_of_template(self) -> str:
-        template = self._encoder.template.replace("{dialogue}", "")
+        template = self._encoder.rendering.prompt("", ())
         return "".join(dict.fromkeys("".join(self._lost_runs(template, typed=False)[0])))
 
     def _hidden(self, tokens: Sequence[int]) -> list[str]:

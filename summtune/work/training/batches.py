@@ -39,8 +39,9 @@ class GlobalBatches:
         self.real = len(pairs.pairs)
         self.lengths = np.fromiter((len(pairs[i]["input_ids"]) for i in range(len(pairs))), np.int32, len(pairs))
         self._targets = np.zeros(len(pairs), np.int64)
-        self._targets[: self.real] = [len(pairs[i]["labels"]) for i in range(self.real)]
-        self._prompts = np.where(np.arange(len(pairs)) < self.real, self.lengths, 0)
+        self._targets[: self.real] = [len(pair["labels"]) for pair in pairs.pairs]
+        self._prompts = np.zeros(len(pairs), np.int64)
+        self._prompts[: self.real] = [len(pair["input_ids"]) for pair in pairs.pairs]
         self._order: tuple[int, npt.NDArray[np.int32]] | None = None
 
     def __getitem__(self, step: int) -> list[int]:

@@ -8,16 +8,15 @@ from transformers import PreTrainedTokenizerBase
 
 from summtune.base.errors import DataError
 from summtune.plan.plan import TrainPlan
-from summtune.prompts.templates import template_text
 from summtune.runs.events import Events
 from summtune.runs.run_directory import DATA_FILES, TOKENS
-from summtune.work.tokens.encoding import PromptEncoder
 from summtune.work.tokens.loss_warnings import tell_losses
-from summtune.work.tokens.tokens import Tokens, tokens_of
+from summtune.work.tokens.planned import encoder_of
+from summtune.work.tokens.tokens import Targets, Tokens, tokens_of
 
 
 def read_examples(
-    plan: TrainPlan, run_dir: Path, tokenizer: PreTrainedTokenizerBase, events: Events
+    plan: TrainPlan, run_dir: Path, tokenizer: PreTrainedTokenizerBase, ends: tuple[int, ...], events: Events
 ) -> dict[str, Tokens]:
     """Return the tokens of the training data and of any validation data, by role.
 
@@ -27,20 +26,27 @@ def read_examples(
         plan: of the training.
         run_dir: with the data that the command prepared.
         tokenizer: of the model.
+        ends: the ids that end a generated summary.
         events: to the waiting command.
 
     Raises:
         DataError: no dialogue of a role is left.
     """
     roles = [role for role in ("train", "validation") if (run_dir / DATA_FILES[role]).exists()]
-    return {role: _read(plan, run_dir, role, tokenizer, events) for role in roles}
+    return {role: _read(plan, run_dir, role, tokenizer, ends, events) for role in roles}
 
 
-def _read(plan: TrainPlan, run_dir: Path, role: str, tokenizer: PreTrainedTokenizerBase, events: Events) -> Tokens:
+def _read(
+    plan: TrainPlan,
+    run_dir: Path,
+    role: str,
+    tokenizer: PreTrainedTokenizerBase,
+    ends: tuple[int, ...],
+    events: Events,
+) -> Tokens:
     recipe = plan.recipe
-    template = template_text(recipe.prompt_template)
-    encoder = PromptEncoder(tokenizer, template, recipe.sequence_len, recipe.long_dialogues)
-    tokens = tokens_of(run_dir / DATA_FILES[role], encoder, recipe.target_len, run_dir / TOKENS, events)
+    targets = Targets(recipe.target_len, ends)
+    tokens = tokens_of(run_dir / DATA_FILES[role], encoder_of(plan, tokenizer), targets, run_dir / TOKENS, events)
     dialogues, cut, pairs = len(tokens.prompts), tokens.truncated, tokens.pairs
     if not pairs:
         others = "" if role == "train" else ", or remove val_set_size or val_datasets"

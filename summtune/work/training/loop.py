@@ -19,6 +19,7 @@ from accelerate.utils import DistributedType, set_seed
 from summtune.base.errors import StageError
 from summtune.base.numbers import counted
 from summtune.plan.plan import TrainPlan
+from summtune.prompts.formats import ChatFormat
 from summtune.runs import checkpoints
 from summtune.runs.events import Events
 from summtune.runs.statistics import Precision, TrainLogRow
@@ -32,7 +33,9 @@ from summtune.work.process.peak_memory import peak_memory_bytes
 from summtune.work.process.precision import check_device, use_bf16
 from summtune.work.process.preflight import Company
 from summtune.work.process.stopping import Stopped, StopRequest
+from summtune.work.tokens.completions import all_ends
 from summtune.work.tokens.pairs import Pairs
+from summtune.work.tokens.planned import encoder_of
 from summtune.work.training.batches import GlobalBatches, share_of
 from summtune.work.training.checkpoint import (
     TrainingState,
@@ -100,8 +103,11 @@ class Training:
 
         base = Path(plan.model.folder)
         tokenizer = load_tokenizer(base)
+        if isinstance(plan.prompt, ChatFormat):
+            tokenizer.chat_template = plan.prompt.chat_template  # saved with the model, which is prompted with it
         needs = check_model(base, tokenizer, self.recipe)
-        self.examples = read_examples(plan, run_dir, tokenizer, events)
+        ends = all_ends(encoder_of(plan, tokenizer), needs.ends)
+        self.examples = read_examples(plan, run_dir, tokenizer, ends, events)
 
         # The processes. Under ZeRO-3 they come before the model, whose weights are sharded as they are loaded.
         if plan.deepspeed is not None:
@@ -118,14 +124,14 @@ class Training:
             events.say(f"{company}; all-reduce in {1000 * took:.0f} ms")
         operators.prepare(plan, events)
 
-        model = model_to_train(plan, bf16, events)
+        model = model_to_train(plan, bf16, ends, events)
         family = family_of_model(model)
         self.parameters = trainable, total = count_parameters(model)
         events.say(f"training {trainable:,} of {total:,} parameters ({100 * trainable / total:.2f} %)")
         self.writer = ModelWriter(accelerator, model, tokenizer)
 
         self.collate = family.collator(model, needs, 8 if accelerator.device.type == "cuda" else 1)
-        self._divide_data(needs.end, family)
+        self._divide_data(ends[0], family)
 
         # The state: of a checkpoint of any layout, or of the start.
         self.layout = layout_of(plan.train, self.precision)

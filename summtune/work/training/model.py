@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -19,12 +20,13 @@ from summtune.work.models.on_cpu import quicken
 from summtune.work.models.saved_model import freeze_computed
 
 
-def model_to_train(plan: TrainPlan, bf16: bool, events: Events) -> PreTrainedModel | PeftModel:
+def model_to_train(plan: TrainPlan, bf16: bool, ends: Sequence[int], events: Events) -> PreTrainedModel | PeftModel:
     """Return the model to train, with its adapter.
 
     Args:
         plan: of the training.
         bf16: whether the forward and backward pass compute in bfloat16.
+        ends: the ids that end a generated summary.
         events: to the waiting command.
 
     Raises:
@@ -38,7 +40,7 @@ def model_to_train(plan: TrainPlan, bf16: bool, events: Events) -> PreTrainedMod
     if plan.train.device == "cpu" and not recipe.torch_compile:
         quicken(model, "training", events.say)
     # The settings of the predict stage are saved with the model; generation settings of the base are not.
-    model.generation_config = generation_config(model, recipe.generation)
+    model.generation_config = generation_config(model, recipe.generation, ends)
     freeze_computed(model)
     if plan.adapter is not None:
         # Only summtune knows the names of bundled models, so peft gets the folder.

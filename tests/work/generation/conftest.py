@@ -9,9 +9,9 @@ def batch_sizes(monkeypatch):
     """The number of prompts of each batch that is generated."""
     sizes = []
 
-    def counted(model, tokenizer, prompts, config):
+    def counted(model, tokenizer, prompts, config, stops):
         sizes.append(len(prompts))
-        return generate(model, tokenizer, prompts, config)
+        return generate(model, tokenizer, prompts, config, stops)
 
     monkeypatch.setattr(local, "generate", counted)
     return sizes

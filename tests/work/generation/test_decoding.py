@@ -12,6 +12,7 @@ from transformers import (
     SwitchTransformersForConditionalGeneration,
 )
 
+from summtune.prompts.formats import TextFormat
 from summtune.recipe.sections import Generation
 from summtune.runs.records import Dialogue
 from summtune.work.generation.decoding import generate, generation_config, place
@@ -28,7 +29,7 @@ def model(checkpoint):
 @pytest.fixture
 def prompts(tokenizer):
     asked = [Dialogue(row["id"], row["dialogue"], (row["summary"],)) for row in dialogues(8, seed=3)]
-    return [prompt.ids for prompt in PromptEncoder(tokenizer, "{dialogue}", 512).encode(asked)]
+    return [prompt.ids for prompt in PromptEncoder(tokenizer, TextFormat(template="{dialogue}"), 512).encode(asked)]
 
 
 def test_settings_of_the_model_do_not_leak_into_generation(model, tokenizer, prompts, monkeypatch):

@@ -3,6 +3,7 @@ import torch
 from tiny_inputs import dialogues
 
 from summtune.generation.resuming import World
+from summtune.prompts.formats import TextFormat
 from summtune.recipe.sections import Generation
 from summtune.runs.records import Dialogue
 from summtune.work.generation.decoding import generate, generation_config
@@ -19,7 +20,7 @@ def model(checkpoint):
 @pytest.fixture
 def prompts(tokenizer):
     asked = [Dialogue(row["id"], row["dialogue"], ()) for row in dialogues(7, seed=3)]
-    return [prompt.ids for prompt in PromptEncoder(tokenizer, "{dialogue}", 512).encode(asked)]
+    return [prompt.ids for prompt in PromptEncoder(tokenizer, TextFormat(template="{dialogue}"), 512).encode(asked)]
 
 
 @pytest.fixture

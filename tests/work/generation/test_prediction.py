@@ -8,6 +8,8 @@ from summtune.base.errors import StageError
 from summtune.base.files import read_json, read_jsonl, write_jsonl
 from summtune.generation.distinct import key_of
 from summtune.plan.launch import Launch
+from summtune.prompts.formats import TextFormat
+from summtune.prompts.templates import template_text
 from summtune.runs.records import Dialogue
 from summtune.work.generation import prediction
 from summtune.work.generation.prediction import predict
@@ -50,7 +52,7 @@ def test_a_killed_prediction_resumes_with_the_missing_batches(prompted, batch_si
     done = sorted(predictions_of(whole), key=lambda row: -row["prompt_tokens"])[:2]
     kept = {"text": "as it was", "prompt_tokens": 90, "new_tokens": 2, "hit_length_cap": False}
     tokenizer = prediction.load_tokenizer(run.plan.model.folder)
-    encoder = PromptEncoder(tokenizer, prediction.template_text("summarize"), 512)
+    encoder = PromptEncoder(tokenizer, TextFormat(template=template_text("summarize")), 512)
     asked = [Dialogue(row["id"], row["dialogue"], ()) for row in done]
     keys = [key_of(encoded.ids) for encoded in encoder.encode(asked)]
     lines = "".join(json.dumps({"key": key} | kept) + "\n" for key in keys)

@@ -56,7 +56,7 @@ def test_the_family_of_a_loaded_model_is_the_one_that_the_plan_names(checkpoint)
 
 def test_the_collator_gets_what_batches_need(checkpoint):
     model = load_model(checkpoint, torch.float32)
-    collate = encoder_decoder.collator(model, BatchNeeds(7, 9, 1, 15, 8), 8)
+    collate = encoder_decoder.collator(model, BatchNeeds(7, 9, (1,), 15, 8), 8)
     batch = collate([Pair(input_ids=[5] * 9, labels=[6] * 3), Pair(input_ids=[5], labels=[6])])
     assert batch["input_ids"].tolist() == [[5] * 9, [5] + [7] * 8]
     assert batch["decoder_input_ids"][0].tolist() == [9, 6, 6, 6, 7, 7, 7, 7]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_inputs import CONFIG, write_checkpoint
-from transformers import GPT2Config, T5ForConditionalGeneration
+from transformers import BertConfig, T5ForConditionalGeneration
 
 from summtune.base.errors import ModelError
 from summtune.machine.stored_tensors import stored_tensors
@@ -91,9 +91,11 @@ def test_weights_are_loaded_in_the_requested_precision(checkpoint):
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
 
 
-def test_a_decoder_only_model_is_refused(tmp_path):
-    GPT2Config(n_layer=1).save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match=r"not an encoder-decoder model \(got model_type 'gpt2' in .*use a T5, BART"):
+def test_a_model_of_neither_family_is_refused(tmp_path):
+    BertConfig(num_hidden_layers=1).save_pretrained(tmp_path)
+    with pytest.raises(
+        ModelError, match=r"neither an encoder-decoder nor .* \(got model_type 'bert' in .*such as google/flan-t5-base"
+    ):
         load_model(tmp_path, torch.float32)
 
 

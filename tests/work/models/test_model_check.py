@@ -24,8 +24,8 @@ def edit(path, **changes):
 
 
 def test_a_suitable_model_returns_what_batches_need(checkpoint, tmp_path):
-    assert checked(checkpoint) == (PAD, PAD, EOS, None, None)
-    assert checked(write_model(tmp_path / "bart", "bart")) == (1, END, END, 64, 64)
+    assert checked(checkpoint) == (PAD, PAD, (EOS,), None, None)
+    assert checked(write_model(tmp_path / "bart", "bart")) == (1, END, (END,), 64, 64)
 
 
 def test_lengths_are_checked_against_the_defaults_of_the_models_class(tmp_path):

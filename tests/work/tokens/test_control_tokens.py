@@ -7,6 +7,7 @@ import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from summtune.prompts.formats import TextFormat
 from summtune.runs.records import Dialogue
 from summtune.work.tokens.encoding import PromptEncoder
 
@@ -73,7 +74,7 @@ def wrapped(backend):
 
 
 def encoder(kind, template="Talk: {dialogue} Short:", sequence_len=512, **options):
-    return PromptEncoder(wrapped(kind()), template, sequence_len, **options)
+    return PromptEncoder(wrapped(kind()), TextFormat(template=template), sequence_len, **options)
 
 
 def decoded(encoder, ids):
@@ -160,7 +161,7 @@ def test_text_that_a_normalizer_turns_into_a_control_token_is_text():
 def test_a_control_token_whose_form_is_normalized_is_text():
     backend = unigram(normalizers.Lowercase())
     backend.add_special_tokens([AddedToken("<extra_id_9>", normalized=True, special=True)])
-    encoding = PromptEncoder(wrapped(backend), "{dialogue} <EXTRA_ID_9>", 512)
+    encoding = PromptEncoder(wrapped(backend), TextFormat(template="{dialogue} <EXTRA_ID_9>"), 512)
     added = encoding.tokenizer.convert_tokens_to_ids("<extra_id_9>")
     ((ids, typed),) = encoding.encode_summaries(["say <EXTRA_ID_9>"])
     assert typed
@@ -188,7 +189,7 @@ def test_dialogues_with_control_tokens_are_cut_but_never_the_template(kind, sequ
 def test_control_tokens_of_the_template_are_found_before_normalization():
     backend = unigram(normalizers.Replace(Regex("[^ -~]"), ""))
     backend.add_special_tokens([AddedToken("<extra_id_9>", normalized=True, special=True)])
-    encoding = PromptEncoder(wrapped(backend), "<extra_id_9> {dialogue}", 512)
+    encoding = PromptEncoder(wrapped(backend), TextFormat(template="<extra_id_9> {dialogue}"), 512)
     added = encoding.tokenizer.convert_tokens_to_ids("<extra_id_9>")
     (prompt,) = encoding.encode([Dialogue("a", f"<extra_id_9> </s> {added}", ())])
     assert prompt.ids.count(added) == 1
@@ -198,7 +199,7 @@ def test_control_tokens_of_the_template_are_found_before_normalization():
 def test_of_two_control_tokens_in_the_template_the_longer_is_found():
     backend = unigram()
     backend.add_special_tokens(["<|a|>", "<|a|>b|>"])
-    encoding = PromptEncoder(wrapped(backend), "<|a|>b|> {dialogue}", 512)
+    encoding = PromptEncoder(wrapped(backend), TextFormat(template="<|a|>b|> {dialogue}"), 512)
     plain, typed = encoding.encode([Dialogue("a", "x", ()), Dialogue("b", "</s>", ())])
     added = encoding.tokenizer.convert_tokens_to_ids("<|a|>b|>")
     assert plain.ids[0] == typed.ids[0] == added

@@ -1,6 +1,7 @@
 import pytest
 
 from summtune.base.errors import DataError
+from summtune.prompts.formats import TextFormat
 from summtune.prompts.templates import template_text
 from summtune.runs.records import Dialogue
 from summtune.work.tokens.encoding import PromptEncoder
@@ -16,7 +17,7 @@ def talk(turns, name="d"):
 @pytest.fixture
 def encoder(tokenizer):
     def make(sequence_len, **options):
-        return PromptEncoder(tokenizer, TEMPLATE, sequence_len, **options)
+        return PromptEncoder(tokenizer, TextFormat(template=TEMPLATE), sequence_len, **options)
 
     return make
 

@@ -4,6 +4,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from summtune.prompts.formats import TextFormat
 from summtune.runs.records import Dialogue
 from summtune.work.tokens.encoding import PromptEncoder
 from summtune.work.tokens.lost_text import LostText, losses
@@ -28,7 +29,7 @@ def letters(unknown, normalizer=None):
 
 
 def found(tokenizer, dialogues, template="{dialogue}", exemplars=(), at_once=None):
-    encoder = PromptEncoder(tokenizer, template, 512)
+    encoder = PromptEncoder(tokenizer, TextFormat(template=template), 512)
     lost = LostText(encoder)
     lost.prompts(dialogues, exemplars, encoder.encode(dialogues, exemplars))
     pairs = [(one.id, text) for one in dialogues for text in one.references]

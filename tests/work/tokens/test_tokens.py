@@ -10,13 +10,14 @@ from tiny_inputs import dialogues, write_rows
 
 from summtune.base.errors import DataError
 from summtune.base.files import read_jsonl
+from summtune.prompts.formats import TextFormat
 from summtune.runs.events import Events, events_file
 from summtune.runs.records import Dialogue
 from summtune.runs.statistics import LossTally
 from summtune.work.models.loading import load_tokenizer
 from summtune.work.tokens import tokens as tokens_module
 from summtune.work.tokens.encoding import PromptEncoder
-from summtune.work.tokens.tokens import Shown, entry_key, tokens_of
+from summtune.work.tokens.tokens import Shown, Targets, entry_key, tokens_of
 
 TEMPLATE = "Summarize: {dialogue} Summary:"
 
@@ -37,10 +38,17 @@ def made(tmp_path, tokenizer, monkeypatch):
         asked = made_dialogues()
 
         def encoder(self, sequence_len=512, template=TEMPLATE, **options):
-            return PromptEncoder(tokenizer, template, sequence_len, **options)
+            return PromptEncoder(tokenizer, TextFormat(template=template), sequence_len, **options)
 
         def tokens(self, encoder=None, target_len=64, shown=None):
-            return tokens_of(self.data, encoder or self.encoder(), target_len, self.fallback, self.events, shown)
+            return tokens_of(
+                self.data,
+                encoder or self.encoder(),
+                target_len and Targets(target_len, (1,)),
+                self.fallback,
+                self.events,
+                shown,
+            )
 
         @property
         def entries(self):
@@ -158,10 +166,10 @@ def test_a_second_start_does_not_tokenize_and_says_so(made, no_tokenizing):
 
 def test_another_tokenizer_object_finds_the_entry_even_after_use(made, checkpoint, no_tokenizing):
     tokenizer = load_tokenizer(checkpoint)
-    made.tokens(PromptEncoder(tokenizer, TEMPLATE, 512))
+    made.tokens(PromptEncoder(tokenizer, TextFormat(template=TEMPLATE), 512))
     tokenizer(["a", "a b c"], padding=True, truncation=True, max_length=2)  # stays in the tokenizer's state
     no_tokenizing()
-    made.tokens(PromptEncoder(tokenizer, TEMPLATE, 512))
+    made.tokens(PromptEncoder(tokenizer, TextFormat(template=TEMPLATE), 512))
     assert len(made.entries) == 1
 
 
@@ -170,24 +178,24 @@ def test_everything_that_determines_the_tokens_is_in_the_key(made, checkpoint, m
     other.add_tokens(["#Person1#"])
     usual = made.encoder()
     keys = [
-        entry_key(made.data, usual, 64, None),
-        entry_key(made.data, made.encoder(511), 64, None),
-        entry_key(made.data, made.encoder(template=TEMPLATE + " "), 64, None),
-        entry_key(made.data, made.encoder(long_dialogues="truncate_start"), 64, None),
-        entry_key(made.data, PromptEncoder(other, TEMPLATE, 512), 64, None),
-        entry_key(made.data, usual, 63, None),
+        entry_key(made.data, usual, Targets(64, (1,)), None),
+        entry_key(made.data, made.encoder(511), Targets(64, (1,)), None),
+        entry_key(made.data, made.encoder(template=TEMPLATE + " "), Targets(64, (1,)), None),
+        entry_key(made.data, made.encoder(long_dialogues="truncate_start"), Targets(64, (1,)), None),
+        entry_key(made.data, PromptEncoder(other, TextFormat(template=TEMPLATE), 512), Targets(64, (1,)), None),
+        entry_key(made.data, usual, Targets(63, (1,)), None),
         entry_key(made.data, usual, None, None),
-        entry_key(made.data, usual, 64, Shown(["a pool", 1], list)),
-        entry_key(made.data, usual, 64, Shown(["a pool", 2], list)),
+        entry_key(made.data, usual, Targets(64, (1,)), Shown(["a pool", 1], list)),
+        entry_key(made.data, usual, Targets(64, (1,)), Shown(["a pool", 2], list)),
     ]
     monkeypatch.setattr(tokens_module, "_FORMAT", tokens_module._FORMAT + 1)
-    keys.append(entry_key(made.data, usual, 64, None))
+    keys.append(entry_key(made.data, usual, Targets(64, (1,)), None))
     monkeypatch.undo()
     version = tokens_module.importlib.metadata.version
     monkeypatch.setattr(tokens_module.importlib.metadata, "version", lambda name: version(name) + ".1")
-    keys.append(entry_key(made.data, usual, 64, None))
+    keys.append(entry_key(made.data, usual, Targets(64, (1,)), None))
     made.data.write_bytes(made.data.read_bytes().replace(b"noon", b"moon", 1))
-    keys.append(entry_key(made.data, usual, 64, None))
+    keys.append(entry_key(made.data, usual, Targets(64, (1,)), None))
     assert len(set(keys)) == len(keys)
 
 
@@ -260,13 +268,14 @@ def test_the_least_recently_used_entries_are_removed_first(made, monkeypatch):
 WRITER = """
 import sys, time
 from pathlib import Path
+from summtune.prompts.formats import TextFormat
 from summtune.runs.events import Events
 from summtune.work.tokens import tokens
 from summtune.work.tokens.encoding import PromptEncoder
 from summtune.work.models.loading import load_tokenizer
 
 data, model, folder, rank = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
-encoder = PromptEncoder(load_tokenizer(model), sys.argv[5], 512)
+encoder = PromptEncoder(load_tokenizer(model), TextFormat(template=sys.argv[5]), 512)
 original = tokens.tokenize
 def tokenize(*arguments):
     (folder / f"tokenizes.{rank}").touch()
@@ -276,7 +285,7 @@ tokens.tokenize = tokenize
 (folder / f"ready.{rank}").touch()
 while len(list(folder.glob("ready.*"))) < 2:
     time.sleep(0.01)
-found = tokens.tokens_of(data, encoder, 64, folder / "fallback", Events(folder, "train", 1))
+found = tokens.tokens_of(data, encoder, tokens.Targets(64, (1,)), folder / "fallback", Events(folder, "train", 1))
 print([list(pair["input_ids"]) for pair in found.pairs])
 """
 

@@ -177,7 +177,7 @@ def test_a_share_of_the_dialogues_is_held_out(trained):
 def test_the_evaluation_loss_is_that_of_the_saved_model(trained):
     run = trained(train=18, val_set_size=5, micro_batch_size=2, gradient_accumulation_steps=4)
     tokenizer = load_tokenizer(run.folder / "model")
-    pairs = read_examples(run.plan, run.folder, tokenizer, run.events())["validation"].pairs
+    pairs = read_examples(run.plan, run.folder, tokenizer, (tokenizer.eos_token_id,), run.events())["validation"].pairs
     model = AutoModelForSeq2SeqLM.from_pretrained(run.folder / "model").eval()
     total = tokens = 0
     with torch.no_grad():
@@ -304,7 +304,7 @@ def test_cut_dialogues_are_counted_in_a_warning(trained):
 
 def test_cut_summaries_are_counted_in_a_warning_and_end_with_the_end_of_sequence(prepare, tokenizer):
     run = prepare(target_len=6)
-    pairs = read_examples(run.plan, run.folder, tokenizer, run.events())["train"].pairs
+    pairs = read_examples(run.plan, run.folder, tokenizer, (tokenizer.eos_token_id,), run.events())["train"].pairs
     assert run.texts("warning") == ["train: 13 of 13 summaries exceed target_len 6 and are cut"]
     assert {(len(pair["labels"]), pair["labels"][-1]) for pair in pairs} == {(6, tokenizer.eos_token_id)}
 

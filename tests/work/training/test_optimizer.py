@@ -9,7 +9,6 @@ from summtune.work.models.adapters import add_adapter
 from summtune.work.models.loading import load_model
 from summtune.work.training.optimizer import optimizer_of, schedule_of, set_learning_rate
 
-
 # peft uses a deprecated name of transformers 5
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
