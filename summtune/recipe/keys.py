@@ -156,8 +156,8 @@ class TrainingSettings(Section):
     lora_target_modules: list[str] | None = Field(
         default=None,
         min_length=1,
-        description="Layers that get an adapter, by the end of their name; default of an encoder-decoder model: its "
-        "queries and values, which are q and v in T5; of a decoder-only model: all linear layers but the head.",
+        description="Layers that get an adapter, by the end of their name. Default: an encoder-decoder model's queries "
+        "and values (q and v in T5), a decoder-only model's linear layers without the head.",
     )
     lora_target_linear: bool | None = Field(
         default=None,

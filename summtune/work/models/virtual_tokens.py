@@ -16,8 +16,8 @@ _NAME = "prompt_embeddings"  # peft's
 class VirtualTokens(nn.Module):
     """An embedding with further rows, whose ids follow those of the vocabulary.
 
-    A prompt with virtual tokens is then a prompt like any other: in a batch they stand next to its first token, where
-    they were in training. peft puts them in front of the padding of a batch, so that a text would depend on its batch.
+    A prompt with virtual tokens is then a prompt like any other. In a batch they come directly before its first token,
+    as in training. peft puts them in front of the padding of a batch, so that a text would depend on its batch.
 
     Args:
         embedding: of the model.

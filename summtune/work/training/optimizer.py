@@ -21,7 +21,7 @@ def optimizer_of(model: nn.Module, recipe: TrainRecipe) -> torch.optim.Optimizer
     """Return the optimizer of the trained weights.
 
     Weight decay applies to matrices and embeddings, as in transformers: not to biases, relative positions among them,
-    and not to the weights of norms. With ``loraplus_lr_ratio`` the second matrices of LoRA form groups of their own
+    and not to the weights of norms. With ``loraplus_lr_ratio`` the second matrices of LoRA have a faster group
     (LoRA+; Hayou et al., 2024).
 
     Args:
