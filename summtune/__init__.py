@@ -62,6 +62,7 @@ def evaluate(
     prediction_field: str | None = None,
     summary_field: str | Iterable[str] = (),
     dialogue_field: str | None = None,
+    messages_field: str | None = None,
     id_field: str | None = None,
     reference_id_field: str | None = None,
     split: str | None = None,
@@ -81,6 +82,7 @@ def evaluate(
         prediction_field: column with the predictions.
         summary_field: one or several columns with references.
         dialogue_field: column with the dialogues.
+        messages_field: column of the data set of references with chat messages, which hold dialogue and summary.
         id_field: column with the ids, by which predictions and data set are matched.
         reference_id_field: column with the ids in the data set of references, if it has another name there.
         split: of that data set; default: test.
@@ -107,6 +109,7 @@ def evaluate(
         output_dir=output_dir,
         prediction_field=prediction_field,
         dialogue_field=dialogue_field,
+        messages_field=messages_field,
         id_field=id_field,
         reference_id_field=reference_id_field,
         split=split,

@@ -148,6 +148,14 @@ def evaluate(
         ),
     ] = None,
     dialogue_field: _DialogueField = None,
+    messages_field: Annotated[
+        str | None,
+        typer.Option(
+            "--messages-field",
+            help="Column of --references with chat messages: dialogue and summary.",
+            show_default=False,
+        ),
+    ] = None,
     id_field: _IdField = None,
     reference_id_field: Annotated[
         str | None,
@@ -197,6 +205,7 @@ def evaluate(
         prediction_field=prediction_field,
         summary_fields=tuple(summary_fields or ()),
         dialogue_field=dialogue_field,
+        messages_field=messages_field,
         id_field=id_field,
         reference_id_field=reference_id_field,
         skip_empty=skip_empty,
@@ -258,13 +267,21 @@ def summarize(
         ),
     ] = "-",
     dialogue_field: _DialogueField = None,
+    messages_field: Annotated[
+        str | None,
+        typer.Option(
+            "--messages-field",
+            help="Column with chat messages, whose user messages are the dialogue.",
+            show_default=False,
+        ),
+    ] = None,
     id_field: _IdField = None,
     as_json: _Json = False,
 ) -> None:
     """Summarize dialogues from a file or a pipe; print one summary per line."""
     from summtune.commands.summarize import summarize_input
 
-    summarize_input(model, file, as_json, dialogue_field, id_field)
+    summarize_input(model, file, as_json, dialogue_field, id_field, messages_field)
 
 
 @app.command()

@@ -192,6 +192,8 @@ def _matched(
     predictions = with_dialogues(outputs, reading, references)
     if reading.skipped_sentence:
         say(reading.skipped_sentence)
+    if reading.system_sentence:
+        say(reading.system_sentence)
     if reading.repeated_ids:
         say(f"{references}: {repeated_sentence(reading.repeated_ids)}; their references count for that dialogue")
     if reading.doubled_references:

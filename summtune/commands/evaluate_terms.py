@@ -36,6 +36,7 @@ class Call:
         reference_texts: the references of each prediction, in the same order, if a program passes the texts.
         dialogue_texts: the dialogue of each prediction, likewise.
         prediction_field, summary_fields, dialogue_field, id_field, split: the columns and the split to read.
+        messages_field: the column of ``references`` with chat messages, which hold dialogue and summary.
         reference_id_field: the column with the ids in ``references`` if it has another name there.
         skip_empty: whether rows of ``references`` without a dialogue or summary are skipped.
         sets: assignments to keys of the evaluation section.
@@ -50,6 +51,7 @@ class Call:
     prediction_field: str | None = None
     summary_fields: tuple[str, ...] = ()
     dialogue_field: str | None = None
+    messages_field: str | None = None
     id_field: str | None = None
     reference_id_field: str | None = None
     skip_empty: bool = False
@@ -166,18 +168,27 @@ def _check_options(call: Call) -> None:
     """Raise InputError if an option describes a data set that is not named."""
     for option, value in (
         ("--split", call.split),
+        ("--messages-field", call.messages_field),
         ("--reference-id-field", call.reference_id_field),
         ("--skip-empty", call.skip_empty or None),
     ):
         if call.references is None and value is not None:
             given = option if value is True else f"{option} {value}"
             raise InputError(f"{option} needs --references (got {given} alone); name the data set that it describes")
+    if call.messages_field is not None and call.summary_fields:
+        raise InputError(
+            f"--summary-field has no effect with --messages-field (got {call.summary_fields[0]} and "
+            f"{call.messages_field}); leave one out"
+        )
 
 
 def _source(call: Call) -> dict[str, Any]:
+    in_messages = call.messages_field is not None
     given = {
         "path": call.references,
-        "dialogue_field": call.dialogue_field,
+        "type": "messages" if in_messages else None,
+        "messages_field": call.messages_field,
+        "dialogue_field": None if in_messages else call.dialogue_field,  # it may also name the predictions' column
         "summary_field": list(call.summary_fields) or None,
         "id_field": call.reference_id_field or call.id_field,
         "split": call.split,
@@ -192,7 +203,7 @@ def _with_columns(source: DatasetSource, call: Call) -> DatasetSource:
         return source
     names = first_columns(source, "test")
     found: dict[str, Any] = {}
-    if not call.summary_fields:
+    if not call.summary_fields and source.type == "columns":
         found["summary_field"] = next(iter(reference_columns(names, source.path)), source.summary_field)
     if source.id_field is None and "id" in names:
         found["id_field"] = "id"

@@ -37,12 +37,17 @@ from summtune.runs.statistics import TRAINING_FILE
 
 
 def summarize_input(
-    model: str, file: str, as_json: bool, dialogue_field: str | None = None, id_field: str | None = None
+    model: str,
+    file: str,
+    as_json: bool,
+    dialogue_field: str | None = None,
+    id_field: str | None = None,
+    messages_field: str | None = None,
 ) -> None:
     """Summarize the dialogues of a file or of standard input and print the summaries."""
     from summtune.data.inputs import read_inputs
 
-    inputs = read_inputs(file, dialogue_field, id_field)
+    inputs = read_inputs(file, dialogue_field, id_field, messages_field)
     with TerminalDisplay(SafeConsole(stderr=True)) as display:
         if (
             Path(model).is_dir() or model_folder(model) is not None

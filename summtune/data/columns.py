@@ -8,15 +8,21 @@ from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from summtune.base.errors import DataError
-from summtune.base.hints import hint
 from summtune.base.numbers import counted
-from summtune.data.formats import json_type
+from summtune.data.messages import conversation_of
 from summtune.data.rows import BadRow, Row, RowPosition, RowStream
+from summtune.data.turns import dialogue_of
+from summtune.data.values import (
+    NO_COLUMN,
+    EmptyError,
+    UnusableError,
+    identity_of,
+    no_column,
+    optional_texts_of,
+)
 from summtune.recipe.sections import DatasetSource
 
 _REPORTED = 5
-_SHOWN_CHARACTERS = 40
-_NO_COLUMN = "no column"
 _NONE_ABSENT: Mapping[str, str] = MappingProxyType({})
 
 _Read = TypeVar("_Read")
@@ -33,6 +39,7 @@ class Record(NamedTuple):
         left_out: number of empty references that were left out (``on_empty: skip``).
         absent: columns that the row lacks and that count as empty (``on_empty: skip``), each with the message to
             report if no row has it.
+        has_system: whether the row has system messages, which are not part of the dialogue (``type: messages``).
     """
 
     position: RowPosition
@@ -41,6 +48,7 @@ class Record(NamedTuple):
     id: str | None
     left_out: int = 0
     absent: Mapping[str, str] = _NONE_ABSENT
+    has_system: bool = False
 
 
 class EmptyRow(NamedTuple):
@@ -62,16 +70,18 @@ class Columns:
     """The names of the columns that a source reads.
 
     Args:
-        dialogue: the column with the dialogue.
-        summaries: at least one column; each contains one reference, or a list of them.
+        dialogue: the column with the dialogue; with ``messages``, with its summary too.
+        summaries: at least one column; each contains one reference, or a list of them. None with ``messages``.
         id: the column with the id, or None.
         skip_empty: whether to leave out empty rows, and empty references next to others; otherwise they are errors.
+        messages: whether dialogue and summary are chat messages in one column.
     """
 
     dialogue: str
     summaries: tuple[str, ...]
     id: str | None
     skip_empty: bool = False
+    messages: bool = False
 
     @classmethod
     def of(cls, source: DatasetSource) -> Columns:
@@ -80,6 +90,9 @@ class Columns:
         Raises:
             DataError: ``summary_field`` is an empty list, or names a column twice, which would count references twice.
         """
+        skip_empty = source.on_empty == "skip"
+        if source.type == "messages":
+            return cls(source.messages_field, (), source.id_field, skip_empty, messages=True)
         fields = source.summary_field
         summaries = (fields,) if isinstance(fields, str) else tuple(fields)
         if not summaries:
@@ -88,7 +101,7 @@ class Columns:
             raise DataError(
                 f"summary_field names a column twice (got {list(summaries)} for {source.path}); name each once"
             )
-        return cls(source.dialogue_field, summaries, source.id_field, source.on_empty == "skip")
+        return cls(source.dialogue_field, summaries, source.id_field, skip_empty)
 
     @property
     def wanted(self) -> frozenset[str]:
@@ -101,8 +114,7 @@ class Columns:
         if self.dialogue in absent:
             return EmptyRow(row.position, absent[self.dialogue], absent)
         try:
-            dialogue = text_of(row, self.dialogue)
-            texts = [text for name in self.summaries for text in _texts(row, name, self.skip_empty)]
+            dialogue, texts, has_system = self._texts(row)
             references = tuple(text for text in texts if text is not None)
             if not references:
                 raise EmptyError(f"no summary in {' and '.join(self.summaries)} (got only empty ones)")
@@ -113,20 +125,21 @@ class Columns:
             return BadRow(row.position, f"{empty}, or skip such rows with `on_empty: skip`")
         except UnusableError as unusable:
             return BadRow(row.position, str(unusable))
-        return Record(row.position, dialogue, references, identity, len(texts) - len(references), absent)
+        return Record(row.position, dialogue, references, identity, len(texts) - len(references), absent, has_system)
+
+    def _texts(self, row: Row) -> tuple[str, list[str | None], bool]:
+        """Return the dialogue, its references (None for each left out), and whether there are system messages."""
+        if self.messages:
+            dialogue, summary, has_system = conversation_of(row, self.dialogue, answered=True)
+            return dialogue, [summary], has_system
+        dialogue = dialogue_of(row, self.dialogue)
+        texts = [text for name in self.summaries for text in optional_texts_of(row, name, self.skip_empty)]
+        return dialogue, texts, False
 
     def _absent(self, row: Row) -> Mapping[str, str]:
         # JSON may leave out values that a table would store as null.
         names = [name for name in (self.dialogue, *self.summaries) if name not in row.values]
-        return {name: _no_column(row, name) for name in names} if names else _NONE_ABSENT
-
-
-class UnusableError(Exception):
-    """What is wrong with a row."""
-
-
-class EmptyError(UnusableError):
-    """A column of a row is empty where text is expected."""
+        return {name: no_column(row, name) for name in names} if names else _NONE_ABSENT
 
 
 def checked(rows: RowStream, read: Callable[[Row], _Read | BadRow]) -> Iterator[_Read]:
@@ -148,7 +161,7 @@ def checked(rows: RowStream, read: Callable[[Row], _Read | BadRow]) -> Iterator[
             yield record
     if count == 1:
         raise DataError(f"{bad[0].position}: {bad[0].problem}")
-    if bad and alike and bad[0].problem.startswith(_NO_COLUMN):  # it is missing from every row: report it once
+    if bad and alike and bad[0].problem.startswith(NO_COLUMN):  # it is missing from every row: report it once
         raise DataError(f"{bad[0].position}{and_more(count)}: {bad[0].problem}")
     if bad:
         more = f", the first {len(bad)}" if count > len(bad) else ""
@@ -156,108 +169,6 @@ def checked(rows: RowStream, read: Callable[[Row], _Read | BadRow]) -> Iterator[
         raise DataError(f"cannot use {counted(count, 'row')}{more}:{lines}")
 
 
-def value_of(row: Row, column: str) -> object:
-    """Return the value of a column.
-
-    Raises:
-        UnusableError: there is no such column; names the most similar one.
-    """
-    if column not in row.values:
-        raise UnusableError(_no_column(row, column))
-    return row.values[column]
-
-
-def _no_column(row: Row, column: str) -> str:
-    names = [str(name) for name in row.values]
-    return f"{_NO_COLUMN} {column}{hint(column, names)} (got columns: {', '.join(names) or 'none'})"
-
-
 def and_more(count: int) -> str:
     """Return the text that follows the position of the first of ``count`` rows with the same problem."""
     return f", and {count - 1:,} more row{'s' if count > 2 else ''}" if count > 1 else ""
-
-
-def text_of(row: Row, column: str, *, may_be_empty: bool = False) -> str:
-    """Return the text of a column, line endings as ``\\n``.
-
-    Raises:
-        UnusableError: there is no such column, or its value is not text.
-    """
-    return _text(value_of(row, column), column, may_be_empty)
-
-
-def texts_of(row: Row, column: str) -> list[str]:
-    """Return the texts of a column that contains one text or a list of them, none of them empty.
-
-    Raises:
-        UnusableError: there is no such column, or its value is something else.
-    """
-    return [text for text in _texts(row, column) if text is not None]
-
-
-def _texts(row: Row, column: str, or_empty: bool = False) -> list[str | None]:
-    """Return the texts of a column; with ``or_empty``, None for each that is empty or absent instead of an error."""
-    value = None if or_empty and column not in row.values else value_of(row, column)
-    if not isinstance(value, list):
-        if or_empty and _is_empty(value):
-            return [None]
-        text = _text(value, column)
-        # A list that was written into a .csv becomes one odd reference instead of several.
-        if text.startswith(('["', "['")) and text.endswith(('"]', "']")):
-            raise UnusableError(
-                f"{column} is a list written as text (got {text[:_SHOWN_CHARACTERS]}…); use .jsonl, or one column each"
-            )
-        return [text]
-    if not value and not or_empty:
-        raise EmptyError(f"{column} is empty (got an empty list); give at least one text")
-    return [
-        None if or_empty and _is_empty(item) else _text(item, f"item {number} of {column}")
-        for number, item in enumerate(value, start=1)
-    ]
-
-
-def _is_empty(value: object) -> bool:
-    """Return whether a value stands for a missing one in tables: null, NaN (pandas), or blank text."""
-    return value is None or value != value or (isinstance(value, str) and (not value or value.isspace()))
-
-
-def _text(value: object, column: str, may_be_empty: bool = False) -> str:
-    if not isinstance(value, str):
-        sort = EmptyError if _is_empty(value) else UnusableError
-        raise sort(f"{column} must be a string (got {json_type(value)}); correct or remove the row")
-    if not may_be_empty and _is_empty(value):
-        got = "only white space" if value else "an empty string"
-        raise EmptyError(f"{column} is empty (got {got}); fill it or remove the row")
-    _check_encodable(value, column)
-    # A NUL is kept: it is unusual, but text.
-    return value.replace("\r\n", "\n").replace("\r", "\n") if "\r" in value else value
-
-
-def identity_of(row: Row, column: str) -> str:
-    """Return the id of a row as text.
-
-    Raises:
-        UnusableError: there is no such column, or its value is neither text nor a whole number.
-    """
-    value = value_of(row, column)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
-        raise UnusableError(f"{column} must be a string or a whole number (got {json_type(value)}); correct the id")
-    if not value or value.isspace():
-        raise UnusableError(f"{column} is empty (got {value!r}); every row needs an id")
-    _check_encodable(value, column)
-    return value
-
-
-def _check_encodable(text: str, column: str) -> None:
-    if text.isascii():
-        return
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        # JSON can represent half of a surrogate pair, \ud83d; UTF-8 files and tokenizers cannot.
-        near = text[max(0, error.start - _SHOWN_CHARACTERS) : error.start]
-        raise UnusableError(
-            f"{column} contains half of a surrogate pair (got {text[error.start]!a} after {near!a}); correct the text"
-        ) from error

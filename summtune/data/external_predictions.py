@@ -14,11 +14,13 @@ from summtune.base.errors import DataError
 from summtune.base.file_endings import COMPRESSED, FILE_EXTENSIONS, OFFICE, wrong_with_format
 from summtune.base.files import irregular
 from summtune.base.hints import hint
-from summtune.data.columns import UnusableError, checked, identity_of, text_of, texts_of
+from summtune.data.columns import checked
 from summtune.data.encodings import not_utf8_problem, to_utf8, without_mark
 from summtune.data.formats import TEXT_TABLES, json_type, open_rows
 from summtune.data.locations import locate
 from summtune.data.rows import BadRow, Row, RowPosition, RowStream
+from summtune.data.turns import dialogue_of
+from summtune.data.values import UnusableError, identity_of, text_of, texts_of
 
 STDIN = "-"
 _OPEN_FILES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
@@ -240,7 +242,7 @@ class _Reader:
                 position=row.position,
                 prediction=text_of(row, self.prediction, may_be_empty=True),
                 id=self._id(row),
-                dialogue=None if self.dialogue is None else text_of(row, self.dialogue, may_be_empty=True),
+                dialogue=None if self.dialogue is None else dialogue_of(row, self.dialogue, may_be_empty=True),
                 references=tuple(text for name in self.summaries for text in texts_of(row, name)) or None,
                 prompt_tokens=self._count(row, "prompt_tokens"),
                 new_tokens=self._count(row, "new_tokens"),

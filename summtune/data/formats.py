@@ -94,7 +94,7 @@ def read_json_rows(
     except OSError as error:
         raise DataError(f"{shown} cannot be read (got {error.strerror or error}); check the file") from error
     try:
-        value = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_once)
+        value = json.loads(content.decode("utf-8-sig"), object_pairs_hook=once)
     except UnicodeDecodeError as error:
         raise not_utf8(path, shown) from error
     except json.JSONDecodeError as error:
@@ -161,7 +161,7 @@ def _read_jsonl(path: Path, shown: str) -> RowStream:
 
 def _parse_line(position: RowPosition, line: bytes, start: int) -> Row | BadRow:
     try:
-        return _object_row(position, json.loads(line.decode("utf-8"), object_pairs_hook=_once))
+        return _object_row(position, json.loads(line.decode("utf-8"), object_pairs_hook=once))
     except UnicodeDecodeError as error:
         return BadRow(position, not_utf8_problem(line, error.start, start))
     except json.JSONDecodeError as error:
@@ -170,7 +170,7 @@ def _parse_line(position: RowPosition, line: bytes, start: int) -> Row | BadRow:
         return BadRow(position, f"not readable JSON (got {error}); correct it")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the object of a JSON text, and refuse duplicate keys, of which the last would silently win."""
     row = dict(pairs)
     if len(row) < len(pairs):

@@ -13,6 +13,7 @@ from pathlib import Path
 from summtune.base.errors import DataError
 from summtune.base.file_endings import FILE_EXTENSIONS
 from summtune.base.hints import hint
+from summtune.base.numbers import counted
 from summtune.data.columns import Columns, EmptyRow, Record, and_more, checked
 from summtune.data.formats import open_rows
 from summtune.data.grouping import Grouping, RepeatedId
@@ -36,6 +37,7 @@ class SourceInfo:
         revision: the commit of a hub data set, if known.
         skipped_rows: number of rows without dialogue or summary that ``on_empty: skip`` left out.
         empty_references: number of empty references that were left out of rows with others.
+        system_messages: number of rows with system messages, which are not part of their dialogue.
     """
 
     path: str
@@ -44,6 +46,7 @@ class SourceInfo:
     revision: str | None
     skipped_rows: int = 0
     empty_references: int = 0
+    system_messages: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,16 @@ class LoadedDialogues:
             if count
         ]
         return f"skipped {' and '.join(parts)} (on_empty: skip)" if parts else ""
+
+    @property
+    def system_sentence(self) -> str:
+        """How many rows of which sources have system messages, which no model is shown; empty without any."""
+        parts = [
+            f"{counted(source.system_messages, 'row')} of {source.path}"
+            for source in self.sources
+            if source.system_messages
+        ]
+        return f"system messages are not part of the dialogue (got {' and '.join(parts)})" if parts else ""
 
 
 @dataclass(frozen=True)
@@ -137,7 +150,7 @@ def _add(grouping: Grouping, source: DatasetSource, opened: _Opened, prefix: str
     """Group the records of a source; return what was read."""
     before = len(grouping)
     grouping.start_source(source.limit)
-    row, skipped, left_out = -1, 0, 0
+    row, skipped, left_out, instructed = -1, 0, 0, 0
     first: EmptyRow | None = None
     absent: Mapping[str, str] = {}
     start: RowPosition | None = None
@@ -151,17 +164,19 @@ def _add(grouping: Grouping, source: DatasetSource, opened: _Opened, prefix: str
             skipped += 1
         else:
             left_out += record.left_out
+            instructed += record.has_system
             grouping.add(record, record.id if record.id is not None else f"{prefix}_{row}")
     if row < 0:
         raise DataError(f"{source.path} is empty (got no rows); give a source that has rows")
     for problem in absent.values():  # no row has this column: its name is wrong, rather than its values empty
         raise DataError(f"{start}{and_more(row + 1)}: {problem}")
     if first is not None and skipped > row:
+        keys = "messages_field" if source.type == "messages" else "dialogue_field and summary_field"
         raise DataError(
             f"{source.path} has only empty rows (got {skipped:,}, all skipped by `on_empty: skip`; the first is "
-            f"{first.position}: {first.problem}); check dialogue_field and summary_field"
+            f"{first.position}: {first.problem}); check {keys}"
         )
-    return SourceInfo(source.path, opened.split, len(grouping) - before, opened.revision, skipped, left_out)
+    return SourceInfo(source.path, opened.split, len(grouping) - before, opened.revision, skipped, left_out, instructed)
 
 
 def _open(source: DatasetSource, default_split: str, stack: ExitStack) -> _Opened:
@@ -197,6 +212,7 @@ def _open_builtin(source: DatasetSource, split: str) -> _Opened:
         ("revision", source.revision),
         ("id_field", source.id_field),
         ("on_empty", on_empty),
+        ("type", "messages" if columns.messages else None),
     ):
         if value is not None:
             raise DataError(f"{_BUILTIN} has no {key} (got {value}); remove it")
@@ -237,9 +253,9 @@ def _id_prefixes(sources: Sequence[DatasetSource], opened: Sequence[_Opened]) ->
     """Return a unique id prefix for each source without an id column."""
     stems = [one.stem for one in opened]
     named = [f"{one.holder}_{one.stem}" for one in opened]
-    counted = [f"{name}_{place}" for place, name in enumerate(named, start=1)]
+    numbered = [f"{name}_{place}" for place, name in enumerate(named, start=1)]
     prefixes = stems
-    for longer in (named, counted):
+    for longer in (named, numbered):
         seen = Counter(prefix for prefix, source in zip(prefixes, sources, strict=True) if source.id_field is None)
         prefixes = [new if seen[old] > 1 else old for old, new in zip(prefixes, longer, strict=True)]
     return prefixes

@@ -50,6 +50,7 @@ class Source(Section):
     revision: str | None
     skipped_rows: int
     empty_references: int
+    system_messages: int = 0
 
 
 class RoleData(Section):

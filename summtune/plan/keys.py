@@ -110,6 +110,10 @@ def _values(recipe: RunRecipe, global_batch: int | None, model_sha256: str | Non
     for key, _ in data_keys(recipe):
         for source in values[key]:
             source["path"] = _data_identity(source["path"])
+            # Runs that are older than these keys keep their identity.
+            unread = ("type", "messages_field") if source["type"] == "columns" else ("dialogue_field", "summary_field")
+            for name in unread:
+                del source[name]
     if values.get("val_datasets") is None:
         values.pop("val_datasets", None)  # runs that are older than the key keep their identity
     if is_local(values["chat_template"]):  # a file

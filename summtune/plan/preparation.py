@@ -216,6 +216,8 @@ def _tell(each: _Role, warn: Callable[[str], None]) -> None:
     role, reading = each.role, each.loaded
     if reading.skipped_sentence:
         warn(f"{role}: {reading.skipped_sentence}")
+    if reading.system_sentence:
+        warn(f"{role}: {reading.system_sentence}; system_prompt gives a chat model one")
     if reading.repeated_ids:
         warn(f"{role}: {repeated_sentence(reading.repeated_ids)}; their summaries count as further references")
     if reading.doubled_references:

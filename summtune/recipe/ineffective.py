@@ -15,7 +15,7 @@ from summtune.base.hints import hint_or_list
 from summtune.recipe.adapters import keys_of_adapters
 from summtune.recipe.document import KeyPath
 from summtune.recipe.keys import KINDS_OF, CompareRecipe, PromptRecipe, Recipe, RunRecipe, TrainRecipe, data_keys
-from summtune.recipe.sections import EvaluationSettings, metric_name
+from summtune.recipe.sections import DatasetSource, EvaluationSettings, metric_name
 
 SECTIONS = ("generation", "evaluation", "exemplars", "slurm")
 """Keys that contain other keys."""
@@ -153,6 +153,16 @@ _OF_TRAINING: Sequence[_Rule[TrainRecipe]] = (
 )
 
 
+# key of a data set, the type of data set that reads it, why others do not and what to do
+_OF_SOURCES = (
+    *(
+        (key, "columns", "with `type: messages`; name the column with messages_field")
+        for key in ("dialogue_field", "summary_field")
+    ),
+    ("messages_field", "messages", "without `type: messages`; set it, or remove the key"),
+)
+
+
 class NoEffect(NamedTuple):
     """Why a key would be ignored.
 
@@ -216,11 +226,26 @@ def ineffective(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str]
         return
     for key, sources in data_keys(recipe):
         for index, source in enumerate(sources):
-            if key not in wrong and source.on_empty == "skip" and source.path.startswith("builtin/"):
-                message = f"on_empty has no effect for {source.path}, which has no empty rows; remove it"
-                yield Ineffective((key, index, "on_empty"), message, (key, index, "path"))
+            if key not in wrong:
+                for name, why, decisive in _unread_keys(given, key, index, source):
+                    yield Ineffective((key, index, name), f"{name} has no effect {why}", (key, index, decisive))
     if "evaluation" not in wrong:
         yield from _unread_metric_arguments(recipe.evaluation)
+
+
+def _unread_keys(
+    given: Mapping[str, Any], key: str, index: int, source: DatasetSource
+) -> Iterator[tuple[str, str, str]]:
+    """Yield each key of a data set that would be ignored, why, and the key of the data set that it depends on."""
+    if source.path.startswith("builtin/"):
+        if source.on_empty == "skip":
+            yield "on_empty", f"for {source.path}, which has no empty rows; remove it", "path"
+        if source.type == "messages":
+            yield "type", f"for {source.path}, which has columns; remove it", "path"
+    written = given[key][index] if key in given else {}
+    for name, reader, why in _OF_SOURCES:
+        if source.type != reader and name in written:
+            yield name, why, "type"
 
 
 def unread_evaluation(given: Mapping[str, Any], holder: HasEvaluation) -> Iterator[Ineffective]:

@@ -31,10 +31,19 @@ class DatasetSource(Section):
         default=None, description="Split to read; default: train, validation or test, by key. Files have none."
     )
     revision: str | None = Field(default=None, description="Branch, tag or commit of a hub data set.")
-    dialogue_field: str = Field(default="dialogue", description="Column that holds the dialogue.")
+    type: Literal["columns", "messages"] = Field(
+        default="columns",
+        description="Dialogue and summary in columns of their own, or as chat messages in one column: user, assistant.",
+    )
+    dialogue_field: str = Field(
+        default="dialogue", description="Column that holds the dialogue, as text or as a list of turns."
+    )
     summary_field: str | list[str] = Field(
         default="summary",
         description="Column that holds the summary, or a list of them; a list where several columns hold references.",
+    )
+    messages_field: str = Field(
+        default="messages", description="Column that holds the messages of `type: messages`, such as conversations."
     )
     id_field: str | None = Field(default=None, description="Column that holds a unique id; default: <split>_<row>.")
     limit: int | None = Field(default=None, ge=1, description="Read only this many dialogues, from the start.")

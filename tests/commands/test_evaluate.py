@@ -351,6 +351,34 @@ def test_only_the_data_set_needs_the_dialogue_column(project, messages):
         assert found.predictions[0].dialogue == "A: Hi."
 
 
+def test_references_may_be_chat_messages(project, messages):
+    chat = [
+        {"role": role, "content": text} for role, text in (("system", "S"), ("user", "A: Hi."), ("assistant", "Hi"))
+    ]
+    write_jsonl(project / "chats.jsonl", [{"id": "a", "summary": "unread", "messages": chat}])
+    rows = [{"id": "a", "prediction": "Hi", "dialogue": [["A", "Hi."]]}]
+    write_jsonl(project / "preds.jsonl", rows)
+    for field in ({"messages_field": "messages"}, {"messages_field": "messages", "dialogue_field": "dialogue"}):
+        found = score(Call("preds.jsonl", references="chats.jsonl", sets=FEW, **field), messages.append)
+        assert found.predictions[0] == Prediction("a", "A: Hi.", "Hi", ("Hi",))
+    assert f"system messages are not part of the dialogue (got 1 row of {project / 'chats.jsonl'})" in messages
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, r"--messages-field needs --references \(got --messages-field chat alone\)"),
+        (
+            {"references": "x.jsonl", "summary_fields": ("s",)},
+            r"--summary-field has no effect with --messages-field \(got s and chat\); leave one out",
+        ),
+    ],
+)
+def test_a_messages_field_that_does_not_fit_is_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        score(Call("out.jsonl", messages_field="chat", **options), print)
+
+
 def test_the_scores_use_the_tokenizer_of_the_call(scored, project):
     rows = [{"prediction": "Он пришёл", "references": ["Он пришёл домой"], "dialogue": "A: Привет."}]
     write_jsonl(project / "russian.jsonl", rows)

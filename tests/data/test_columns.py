@@ -59,7 +59,7 @@ def test_summary_field_must_name_columns_once(fields: list[str], message: str) -
         ({"summary": ["x", None]}, r"item 2 of summary must be a string \(got null\)"),
         ({"summary": ["x", " "]}, r"item 2 of summary is empty \(got only white space\)"),
         ({"summary": "['x', 'y']"}, r"summary is a list written as text \(got \['x', 'y'\]…\)"),
-        ({"dialogue": ["x"]}, r"dialogue must be a string \(got a list\)"),
+        ({"dialogue": ["x"]}, r"turn 1 of dialogue must be {speaker, text} or \[speaker, text\] \(got a string\)"),
         ({"dialogue": {"turns": []}}, r"dialogue must be a string \(got an object\)"),
         ({"dialogue": True}, r"dialogue must be a string \(got a boolean\)"),
         ({"dialogue": b"x"}, r"dialogue must be a string \(got bytes\)"),
@@ -120,7 +120,7 @@ def test_an_empty_reference_next_to_others_can_be_left_out_and_is_counted() -> N
     [
         ({"summary": 3}, r"summary must be a string \(got a number\)"),
         ({"summary": [None, 3]}, r"item 2 of summary must be a string \(got a number\)"),
-        ({"dialogue": ["x"]}, r"dialogue must be a string \(got a list\)"),
+        ({"dialogue": ["x"]}, r"turn 1 of dialogue must be {speaker, text} or \[speaker, text\] \(got a string\)"),
         ({"id": ""}, r"id is empty"),
     ],
 )

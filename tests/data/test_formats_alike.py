@@ -113,6 +113,20 @@ def test_the_same_content_gives_the_same_result_in_every_format(tmp_path: Path, 
         assert found == ([("007", "A: hi", expected), ("008", "B: bye", expected)], "")
 
 
+@pytest.mark.parametrize("kind", FORMATS)
+def test_turns_and_messages_give_the_same_dialogues_in_every_format(tmp_path: Path, kind: str) -> None:
+    turns = [{"speaker": "A", "text": "hi\nyou"}, {"speaker": "B", "text": None}, {"speaker": "B", "text": "bye"}]
+    chat = [{"role": "user", "content": "A: hi you\nB: bye"}, {"role": "assistant", "content": "They talk."}]
+    values: dict[str, Any] = {"turns": turns, "pairs": [["A", "hi you"], ["B", "bye"]], "messages": chat}
+    if kind in TEXT_TABLES:
+        values = {name: json.dumps(value) for name, value in values.items()}
+    path = write(tmp_path, kind, [values | {"summary": "They talk."}] * 2)  # the second one repeats it
+    expected = ([("test_0", "A: hi you\nB: bye", ("They talk.",))], "")
+    assert outcome(path, dialogue_field="turns") == expected
+    assert outcome(path, dialogue_field="pairs") == expected
+    assert outcome(path, type="messages") == expected
+
+
 EMPTY = {"id": "1", "dialogue": "A: one", "summary": ""}
 FULL = {"id": "2", "dialogue": "B: two", "summary": "They meet."}
 

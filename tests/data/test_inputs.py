@@ -91,6 +91,43 @@ def test_the_columns_of_inputs_can_be_chosen(tmp_path: Path) -> None:
     assert read_inputs(path, "text") == [Input("A: Hi.", "x")]
 
 
+TURNS = [{"speaker": "A", "text": "Hi\nyou."}, {"speaker": "B", "text": "Bye."}]
+CHAT = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "A: Hi."}]
+
+
+@pytest.mark.parametrize("turns", [TURNS, [["A", "Hi you."], ["B", "Bye."]]])
+def test_an_array_of_turns_is_one_dialogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turns: object) -> None:
+    dialogue = Input("A: Hi you.\nB: Bye.")
+    for indent in (None, 2):
+        text = json.dumps(turns, indent=indent)
+        assert from_pipe(monkeypatch, text) == [dialogue]
+        assert read_inputs(write(tmp_path / "talk.txt", text)) == [dialogue]
+        assert read_inputs(write(tmp_path / "talk.json", "\ufeff" + text)) == [dialogue]
+
+
+def test_the_dialogue_of_a_row_may_be_a_list_of_turns(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", json.dumps({"id": "x", "dialogue": TURNS}) + "\n")
+    assert read_inputs(path) == [Input("A: Hi you.\nB: Bye.", "x")]
+    rows = [{"name": "x", "message": "y", "dialogue": TURNS}]
+    assert read_inputs(write(tmp_path / "a.json", json.dumps(rows))) == [Input("A: Hi you.\nB: Bye.")]
+
+
+def test_the_user_messages_of_a_chat_are_summarized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = [*CHAT, {"role": "assistant", "content": "Greets."}]
+    rows = "".join(json.dumps({"id": key, "chat": chat}) + "\n" for key, chat in (("a", CHAT), ("b", answered)))
+    expected = [Input("A: Hi.", "a"), Input("A: Hi.", "b")]
+    assert read_inputs(write(tmp_path / "a.jsonl", rows), messages_field="chat") == expected
+    assert from_pipe(monkeypatch, rows, messages_field="chat") == expected
+
+
+def test_a_dialogue_is_read_from_one_column_only(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", json.dumps({"dialogue": "A: Hi.", "chat": CHAT}) + "\n")
+    with pytest.raises(
+        DataError, match=r"--dialogue-field has no effect with --messages-field \(got dialogue and chat"
+    ):
+        read_inputs(path, "dialogue", messages_field="chat")
+
+
 def test_input_rows_without_ids_have_id_none(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"dialogue": "A: Hi."}\n{"id": null, "dialogue": "B: Hi."}\n')
     assert read_inputs(path) == [Input("A: Hi."), Input("B: Hi.")]
@@ -125,7 +162,7 @@ def test_a_missing_file_is_reported_with_the_nearest_name(tmp_path: Path) -> Non
         read_inputs(str(tmp_path / "talk.txt"))
 
 
-@pytest.mark.parametrize("column", ["dialogue_field", "id_field"])
+@pytest.mark.parametrize("column", ["dialogue_field", "messages_field", "id_field"])
 def test_column_options_for_plain_text_are_refused(monkeypatch: pytest.MonkeyPatch, column: str) -> None:
     option = "--" + column.replace("_", "-")
     with pytest.raises(DataError, match=rf"plain text has no columns \(got {option} x for standard input\)"):

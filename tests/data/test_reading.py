@@ -303,6 +303,35 @@ def test_a_column_that_no_row_has_is_reported_even_if_empty_rows_are_skipped(
         read(DatasetSource(path=str(path), on_empty="skip", summary_field=fields))
 
 
+def test_system_messages_are_counted_for_each_source(tmp_path: Path) -> None:
+    user, answer = {"role": "user", "content": "A: Hi."}, {"role": "assistant", "content": "Greets."}
+    chats = [[{"role": "system", "content": "Be short."}, user, answer], [user | {"content": "B: Hi."}, answer]]
+    path = tmp_path / "chats.jsonl"
+    path.write_text("".join(json.dumps({"conversations": chat}) + "\n" for chat in chats))
+    source = DatasetSource(path=str(path), type="messages", messages_field="conversations")
+    loaded = read(source, source.model_copy(update={"limit": 1}))
+    assert [(one.dialogue, one.references) for one in loaded.dialogues] == [
+        ("A: Hi.", ("Greets.",)),
+        ("B: Hi.", ("Greets.",)),
+    ]
+    assert [one.system_messages for one in loaded.sources] == [1, 1]
+    assert loaded.system_sentence == (
+        f"system messages are not part of the dialogue (got 1 row of {path} and 1 row of {path})"
+    )
+
+
+def test_a_source_of_empty_chats_names_the_key_of_the_column(tmp_path: Path) -> None:
+    path = tmp_path / "chats.jsonl"
+    path.write_text('{"messages": []}\n')
+    with pytest.raises(DataError, match=r"only empty rows \(got 1, .*\); check messages_field$"):
+        read(DatasetSource(path=str(path), type="messages", on_empty="skip"))
+
+
+def test_the_builtin_dialogues_have_columns() -> None:
+    with pytest.raises(DataError, match=r"builtin/dialogues has no type \(got messages\); remove it"):
+        read(DatasetSource(path="builtin/dialogues", type="messages"))
+
+
 def test_the_builtin_dialogues_have_no_empty_rows() -> None:
     with pytest.raises(DataError, match=r"builtin/dialogues has no on_empty \(got skip\); remove it"):
         read(DatasetSource(path="builtin/dialogues", on_empty="skip"))

@@ -32,6 +32,7 @@ def identity(project, *sets, name="train.yaml"):
         ("gradient_checkpointing=true",),
         ("output_dir=elsewhere",),
         ("seed=42", "generation.num_beams=1", "evaluation.tokenizer=rouge"),
+        ("datasets.0.type=columns",),
     ],
 )
 def test_layout_logging_and_explicit_defaults_do_not_change_the_identity(project, sets):
@@ -44,6 +45,7 @@ def test_layout_logging_and_explicit_defaults_do_not_change_the_identity(project
         "seed=7", "micro_batch_size=4", "num_processes=2", "learning_rate=2e-3", "num_epochs=4", "adapter=lora",
         "generation.num_beams=2", "evaluation.use_stemmer=false", "evaluation.tokenizer=unicode",
         "datasets.0.limit=5", "val_set_size=2",
+        "datasets.0.type=messages",
         "prompt_template=plain", "bf16=false", "sequence_len=256",
     ],
 )  # fmt: skip

@@ -112,6 +112,17 @@ def test_empty_rows_and_repeated_ids_are_reported_and_counted_in_the_plan(prepar
     )
 
 
+def test_system_messages_of_the_data_are_reported_and_counted_in_the_plan(prepare, project, write_rows):
+    chat = [{"role": role, "content": text} for role, text in (("system", "S"), ("user", "A: x"), ("assistant", "y"))]
+    write_rows(project / "test.jsonl", [{"messages": chat}])
+    summary, warnings = prepare("test_datasets.0.type=messages", name="prompt.yaml")
+    assert summary.test.sources[0].system_messages == 1
+    got = f"(got 1 row of {project / 'test.jsonl'})"
+    assert warnings == [
+        f"test: system messages are not part of the dialogue {got}; system_prompt gives a chat model one"
+    ]
+
+
 def test_test_dialogues_in_the_train_data_are_reported(prepare, project, write_rows):
     rows = [{"dialogue": f"A: {i}", "summary": f"Summary {i}."} for i in range(4)]
     write_rows(project / "train.jsonl", rows)

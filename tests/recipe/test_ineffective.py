@@ -123,6 +123,36 @@ def test_what_builtin_dialogues_cannot_have_is_not_skipped():
 
 
 @pytest.mark.parametrize(
+    ("source", "found", "why"),
+    [
+        (
+            {"type": "messages", "dialogue_field": "dialogue"},
+            "dialogue_field",
+            "with `type: messages`; name the column with messages_field",
+        ),
+        (
+            {"type": "messages", "summary_field": ["a"]},
+            "summary_field",
+            "with `type: messages`; name the column with messages_field",
+        ),
+        ({"messages_field": "messages"}, "messages_field", "without `type: messages`; set it, or remove the key"),
+        (
+            {"path": "builtin/dialogues", "type": "messages"},
+            "type",
+            "for builtin/dialogues, which has columns; remove it",
+        ),
+    ],
+)
+@pytest.mark.parametrize("key", ["datasets", "test_datasets", "val_datasets"])
+def test_a_key_that_the_type_of_a_data_set_does_not_read_is_reported(key, source, found, why):
+    given = [
+        {"path": "a/b", "type": "messages", "messages_field": "x"},
+        {"path": "c/d"} | source,
+    ]
+    assert rule_findings(TRAIN, **{key: given}) == [(f"{key}.1.{found}", f"{found} has no effect {why}")]
+
+
+@pytest.mark.parametrize(
     ("given", "changes"),
     [
         (LORA, {"lora_r": 8, "peft_use_dora": True}),
