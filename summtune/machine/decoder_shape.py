@@ -121,7 +121,7 @@ class DecoderShape:
 
         A sequence is a prompt and its summary but for the last token, and only the logits of summaries are computed.
         """
-        of_sequence = recipe.sequence_len + recipe.target_len - 1
+        of_sequence = recipe.sequence_len + recipe.target_len - 1 + (adapter.virtual_tokens if adapter else 0)
         tokens, targets = recipe.micro_batch_size * of_sequence, recipe.micro_batch_size * recipe.target_len
         layer = tokens * self._kept_by_layer(adapter, precision, of_sequence)
         # The loss needs its logits in fp32, their logarithms, and the gradient of either.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from summtune.base.files import CONFIG_BYTES, read_bounded
+from summtune.recipe.adapters import virtual_tokens
 from summtune.recipe.families import Family, facts_about, family_of, no_family
 from summtune.recipe.families.facts import FamilyFacts, first_id, is_id
 from summtune.recipe.keys import RunRecipe, TrainRecipe
@@ -143,12 +144,15 @@ def _too_long(facts: ModelFacts, recipe: RunRecipe) -> Iterator[Found]:
     ]
     if isinstance(recipe, TrainRecipe):
         asked.append(("target_len", recipe.target_len, summary))
+    virtual = virtual_tokens(recipe)
     for key, tokens, limit in asked:
-        if limit is not None and tokens > limit.tokens:
+        before = virtual if key == "sequence_len" else 0
+        if limit is not None and tokens + before > limit.tokens:
+            more = f" and {before:,} virtual tokens" if before else ""
             yield (
                 key,
-                f"{key} exceeds the model's positions (got {tokens:,}; {limit.key} is {limit.value:,} in "
-                f"{facts.folder / 'config.json'}); set {key} to at most {limit.tokens}",
+                f"{key} exceeds the model's positions (got {tokens:,}{more}; {limit.key} is {limit.value:,} in "
+                f"{facts.folder / 'config.json'}); set {key} to at most {limit.tokens - before}",
             )
 
 

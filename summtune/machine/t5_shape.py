@@ -107,6 +107,7 @@ class T5Shape:
         """Return the bytes that the backward pass of one micro batch needs (Korthikanti et al., 2022, section 4)."""
         size = precision.activation
         batch, source, target = recipe.micro_batch_size, recipe.sequence_len, recipe.target_len
+        source += adapter.virtual_tokens if adapter else 0
         inner = self.num_heads * self.d_kv
         sizes = self.layer_sizes
 

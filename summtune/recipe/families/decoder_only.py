@@ -8,6 +8,11 @@ from typing import Any
 
 from summtune.recipe.families.facts import LayerNames, Limit, is_id, kind
 
+
+def _fused(projection: str, feed_forward: str) -> LayerNames:
+    return LayerNames((projection,), (projection,), (projection,), (feed_forward,))
+
+
 _LLAMA = LayerNames(("q_proj",), ("k_proj",), ("v_proj",), ("down_proj",))
 _LAYERS: dict[str, LayerNames] = {
     **dict.fromkeys(
@@ -21,11 +26,16 @@ _LAYERS: dict[str, LayerNames] = {
     "phi": LayerNames(("q_proj",), ("k_proj",), ("v_proj",), ("fc2",)),
     "starcoder2": LayerNames(("q_proj",), ("k_proj",), ("v_proj",), ("c_proj",)),
     "opt": LayerNames(("q_proj",), ("k_proj",), ("v_proj",), ("fc2",)),
+    # One matrix holds queries, keys and values.
+    "gpt2": _fused("c_attn", "mlp.c_proj"),
+    "gpt_bigcode": _fused("c_attn", "mlp.c_proj"),
+    **dict.fromkeys(("bloom", "falcon", "gpt_neox"), _fused("query_key_value", "dense_4h_to_h")),
+    "phi3": _fused("qkv_proj", "down_proj"),
 }  # fmt: skip
-# One matrix holds queries, keys and values, or the layers have other names.
+# Models whose layers have other names: adapters have no default on some of them.
 _OTHERS = frozenset((
-    "apertus", "arcee", "bloom", "codegen", "falcon", "gpt-sw3", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox",
-    "gpt_oss", "gptj", "lfm2", "mixtral", "mpt", "olmoe", "phi3", "phimoe", "qwen2_moe", "qwen3_moe", "xglm",
+    "apertus", "arcee", "codegen", "gpt-sw3", "gpt_neo", "gpt_oss", "gptj", "lfm2", "mixtral", "mpt", "olmoe", "phimoe",
+    "qwen2_moe", "qwen3_moe", "xglm",
 ))  # fmt: skip
 _POSITIONS = ("max_position_embeddings", "n_positions")
 
@@ -50,9 +60,9 @@ def embeddings() -> frozenset[str]:
     return frozenset(("embed_tokens", "wte", "wpe", "embed_in", "embed_positions", "word_embeddings"))
 
 
-def layer_names(config: Mapping[str, Any]) -> LayerNames | None:
-    """Return the names of the model's layers; None if they are not known."""
-    return _LAYERS.get(kind(config))
+def layer_names(config: Mapping[str, Any], linear: tuple[str, ...]) -> LayerNames:
+    """Return the names of the model's layers; LoRA targets all linear layers but the head."""
+    return _LAYERS.get(kind(config), LayerNames())._replace(linear=linear, lora=linear)
 
 
 def continues_prompt() -> bool:
