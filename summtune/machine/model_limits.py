@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from summtune.base.files import CONFIG_BYTES, read_bounded
+from summtune.recipe.adapters import virtual_tokens
 from summtune.recipe.families import Family, facts_about, family_of, no_family
 from summtune.recipe.families.facts import FamilyFacts, Limit, first_id, is_id
 from summtune.recipe.keys import RunRecipe, TrainRecipe
@@ -143,30 +144,34 @@ def _too_long(facts: ModelFacts, recipe: RunRecipe) -> Iterator[Found]:
     summaries = [("generation.max_new_tokens", recipe.generation.max_new_tokens)]
     if isinstance(recipe, TrainRecipe):
         summaries.append(("target_len", recipe.target_len))
-    where = facts.folder / "config.json"
+    where, virtual = facts.folder / "config.json", virtual_tokens(recipe)
     if facts.about.continues_prompt():
         key, tokens = max(summaries, key=lambda one: one[1])
-        if prompt is not None and recipe.sequence_len + tokens > prompt.tokens:
-            yield "sequence_len", _shared(recipe.sequence_len, key, tokens, prompt, where)
+        if prompt is not None and recipe.sequence_len + tokens + virtual > prompt.tokens:
+            yield "sequence_len", _shared(recipe.sequence_len, key, tokens, virtual, prompt, where)
         return
     asked = [("sequence_len", recipe.sequence_len, prompt), *((*one, summary) for one in summaries)]
     for key, tokens, limit in asked:
-        if limit is not None and tokens > limit.tokens:
+        before = virtual if key == "sequence_len" else 0
+        if limit is not None and tokens + before > limit.tokens:
+            more = f" and {before:,} virtual tokens" if before else ""
             yield (
                 key,
-                f"{key} exceeds the model's positions (got {tokens:,}; {limit.key} is {limit.value:,} in {where}); set "
-                f"{key} to at most {limit.tokens}",
+                f"{key} exceeds the model's positions (got {tokens:,}{more}; {limit.key} is {limit.value:,} in "
+                f"{where}); set {key} to at most {limit.tokens - before}",
             )
 
 
-def _shared(sequence_len: int, key: str, tokens: int, limit: Limit, where: Path) -> str:
+def _shared(sequence_len: int, key: str, tokens: int, virtual: int, limit: Limit, where: Path) -> str:
     """Return the message for prompt and summary that together exceed the positions of a model."""
-    room = limit.tokens - tokens
-    advice = f"set sequence_len to at most {room}" if room > 0 else f"set {key} to less than {limit.tokens}"
+    room = limit.tokens - tokens - virtual
+    advice = f"set sequence_len to at most {room}" if room > 0 else f"set {key} to less than {limit.tokens - virtual}"
     scaled = "" if limit.tokens == limit.value else f", scaled to {limit.tokens:,}"
+    more = f" + {virtual:,} virtual tokens" if virtual else ""
     return (
         f"sequence_len and {key} exceed the model's positions, which prompt and summary share (got {sequence_len:,} + "
-        f"{tokens:,} = {sequence_len + tokens:,}; {limit.key} is {limit.value:,} in {where}{scaled}); {advice}"
+        f"{tokens:,}{more} = {sequence_len + tokens + virtual:,}; {limit.key} is {limit.value:,} in {where}{scaled}); "
+        f"{advice}"
     )
 
 

@@ -109,13 +109,14 @@ class T5Shape:
         Each part keeps its input in fp32 and that normed, what each linear layer reads, and a dropout mask.
         """
         batch, source, target = recipe.micro_batch_size, recipe.sequence_len, recipe.target_len
+        source += adapter.virtual_tokens if adapter else 0
         inner, size, trained = self.num_heads * self.d_kv, precision.activation, adapter is None
         sizes = self.layer_sizes
 
         def read(*layers: str) -> int:
             """Return the bytes per token that layers with one input keep of it: autocast copies it for each."""
             if adapter is not None:
-                return sum(adapter.kept_bytes(layer, sizes[layer]) for layer in layers)
+                return adapter.kept_bytes({layer: sizes[layer] for layer in layers}, size)
             return (len(layers) if precision.copies else 1) * sizes[layers[0]].inputs * size
 
         normed = self.d_model * (4 + trained * precision.stream + size)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from summtune.base.errors import ModelError
-from summtune.machine.adapter_targets import wrong_targets
+from summtune.machine.adapter_targets import linear_layers, wrong_targets
 from summtune.machine.memory import trained_weights
 from summtune.machine.model_limits import config_of, facts_of, misfits
 from summtune.machine.model_shapes import KNOWN_MODELS, shape_of
@@ -25,7 +25,10 @@ def planned_adapter(recipe: TrainRecipe, folder: Path | None) -> Adapter | None:
         recipe: paths resolved.
         folder: of the model's files; None if it is not downloaded yet.
     """
-    return adapter_of(recipe, layer_names(known_config(recipe.base_model, folder)))
+    config = known_config(recipe.base_model, folder)
+    known = config is not None and family_of(config) is not None
+    linear = linear_layers(config, recipe.base_model, folder) if config is not None and known else ()
+    return adapter_of(recipe, layer_names(config, linear))
 
 
 def parameters_of(recipe: RunRecipe, folder: Path | None) -> Parameters | None:

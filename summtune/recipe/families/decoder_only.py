@@ -8,6 +8,11 @@ from typing import Any
 
 from summtune.recipe.families.facts import LayerNames, Limit, is_id, kind
 
+
+def _fused(projection: str, feed_forward: str) -> LayerNames:
+    return LayerNames((projection,), (projection,), (projection,), (feed_forward,))
+
+
 _LLAMA = LayerNames(("q_proj",), ("k_proj",), ("v_proj",), ("down_proj",))
 _LAYERS: dict[str, LayerNames] = {
     **dict.fromkeys(
@@ -21,15 +26,20 @@ _LAYERS: dict[str, LayerNames] = {
     "phi": LayerNames(("q_proj",), ("k_proj",), ("v_proj",), ("fc2",)),
     "starcoder2": LayerNames(("q_proj",), ("k_proj",), ("v_proj",), ("c_proj",)),
     "opt": LayerNames(("q_proj",), ("k_proj",), ("v_proj",), ("fc2",)),
+    # One matrix holds queries, keys and values.
+    "gpt2": _fused("c_attn", "mlp.c_proj"),
+    "gpt_bigcode": _fused("c_attn", "mlp.c_proj"),
+    **dict.fromkeys(("bloom", "falcon", "gpt_neox"), _fused("query_key_value", "dense_4h_to_h")),
+    "phi3": _fused("qkv_proj", "down_proj"),
 }  # fmt: skip
-# One matrix holds queries, keys and values, or the layers have other names.
+# Models whose layers have other names: adapters have no default on some of them.
 _OTHERS = frozenset((
-    "apertus", "arcee", "axk1", "bamba", "biogpt", "bitnet", "bloom", "codegen", "dbrx", "deepseek_v2", "deepseek_v3",
-    "deepseek_v32", "diffllama", "doge", "dots1", "ernie4_5", "ernie4_5_moe", "exaone_moe", "falcon", "falcon_h1",
-    "falcon_mamba", "flex_olmo", "gemma3n_text", "gemma4_text", "glm4_moe", "gpt-sw3", "gpt2", "gpt_bigcode", "gpt_neo",
-    "gpt_neox", "gpt_oss", "gptj", "granitemoe", "granitemoehybrid", "granitemoeshared", "hunyuan_v1_dense",
+    "apertus", "arcee", "axk1", "bamba", "biogpt", "bitnet", "codegen", "dbrx", "deepseek_v2", "deepseek_v3",
+    "deepseek_v32", "diffllama", "doge", "dots1", "ernie4_5", "ernie4_5_moe", "exaone_moe", "falcon_h1",
+    "falcon_mamba", "flex_olmo", "gemma3n_text", "gemma4_text", "glm4_moe", "gpt-sw3", "gpt_neo",
+    "gpt_oss", "gptj", "granitemoe", "granitemoehybrid", "granitemoeshared", "hunyuan_v1_dense",
     "hunyuan_v1_moe", "jamba", "jetmoe", "lfm2", "lfm2_moe", "llama4_text", "mamba", "mamba2", "minimax", "minimax_m2",
-    "mixtral", "modernbert-decoder", "mpt", "nanochat", "nemotron_h", "olmo_hybrid", "olmoe", "persimmon", "phi3",
+    "mixtral", "modernbert-decoder", "mpt", "nanochat", "nemotron_h", "olmo_hybrid", "olmoe", "persimmon",
     "phimoe", "qwen2_moe", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe", "qwen3_next", "recurrent_gemma",
     "solar_open", "vaultgemma", "xglm", "zamba", "zamba2",
 ))  # fmt: skip
@@ -83,9 +93,9 @@ def embeddings() -> frozenset[str]:
     return frozenset(("embed_tokens", "wte", "wpe", "embed_in", "embed_positions", "word_embeddings"))
 
 
-def layer_names(config: Mapping[str, Any]) -> LayerNames | None:
-    """Return the names of the model's layers; None if they are not known."""
-    return _LAYERS.get(kind(_text_part(config)))
+def layer_names(config: Mapping[str, Any], linear: tuple[str, ...]) -> LayerNames:
+    """Return the names of the model's layers; LoRA targets all linear layers but the head."""
+    return _LAYERS.get(kind(_text_part(config)), LayerNames())._replace(linear=linear, lora=linear)
 
 
 def continues_prompt() -> bool:

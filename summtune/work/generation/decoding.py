@@ -13,6 +13,7 @@ from summtune.recipe.sections import Generation
 from summtune.work.generation.stop_texts import StopTexts, before_stop
 from summtune.work.models.families import family_of_model
 from summtune.work.models.on_cpu import quicken
+from summtune.work.models.virtual_tokens import virtual_ids
 
 
 def place(model: PreTrainedModel, device: torch.device, say: Callable[[str], None]) -> None:
@@ -49,7 +50,8 @@ def generate(
     """
     model.generation_config = config  # transformers fills what the given one leaves open from the model's own
     family = family_of_model(model)
-    batch = family.prompts(model, tokenizer, prompts)
+    virtual = virtual_ids(family.reader(model))
+    batch = family.prompts(model, tokenizer, [[*virtual, *ids] for ids in prompts])
     stopping = [StopTexts(tokenizer, stops, family.decoder_start(batch))] if stops else []
     with torch.inference_mode():
         written = family.generate(model, batch, config, StoppingCriteriaList(stopping))
