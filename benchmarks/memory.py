@@ -1,12 +1,12 @@
-"""Measures the peak memory of each rank under each ZeRO stage, and compares it with summtune's estimate.
+r"""Measures the peak memory of each rank under each ZeRO stage, and compares it with summtune's estimate.
 
     SUMMTUNE_TEST_DATA=… .venv/bin/python benchmarks/memory.py [--size small] [--out benchmarks/results/memory.json]
-    SUMMTUNE_TEST_DATA=… .venv/bin/python benchmarks/memory.py --size smollm2 --out benchmarks/results/memory_decoder.json
+    SUMMTUNE_TEST_DATA=… .venv/bin/python benchmarks/memory.py --size smollm2 \
+        --out benchmarks/results/memory_smollm2.json
 
 Every layout is a real `summtune run` of two processes on the CPU, three optimizer steps of dialogues that fill
-`sequence_len`, with FLAN-T5's shape and random weights, or with SmolLM2-135M-Instruct (made with pip), and transformers'
-own modules, which a GPU runs too. The
-measurement is the bytes that torch's allocator hands out (`torch.profiler`, profile_memory), from before the model is
+`sequence_len`, with FLAN-T5's shape and random weights, or with SmolLM2-135M-Instruct (made with pip). The modules are
+those of transformers, which a GPU runs too. The measurement is the bytes that torch's allocator hands out (`torch.profiler`, profile_memory), from before the model is
 loaded: every tensor, and nothing else, like `torch.cuda.max_memory_allocated` on a GPU. Resident memory would include
 Python and its libraries (about 0.7 GB) and exclude memory that is allocated but not touched. The peak is that of the
 second and third step, because the optimizer's state does not exist before. Under CPU offload the host *is* the device
