@@ -1,9 +1,11 @@
 """Measures the peak memory of each rank under each ZeRO stage, and compares it with summtune's estimate.
 
     SUMMTUNE_TEST_DATA=… .venv/bin/python benchmarks/memory.py [--size small] [--out benchmarks/results/memory.json]
+    SUMMTUNE_TEST_DATA=… .venv/bin/python benchmarks/memory.py --size smollm2 --out benchmarks/results/memory_decoder.json
 
 Every layout is a real `summtune run` of two processes on the CPU, three optimizer steps of dialogues that fill
-`sequence_len`, with FLAN-T5's shape, random weights, and transformers' own modules, which a GPU runs too. The
+`sequence_len`, with FLAN-T5's shape and random weights, or with SmolLM2-135M-Instruct (made with pip), and transformers'
+own modules, which a GPU runs too. The
 measurement is the bytes that torch's allocator hands out (`torch.profiler`, profile_memory), from before the model is
 loaded: every tensor, and nothing else, like `torch.cuda.max_memory_allocated` on a GPU. Resident memory would include
 Python and its libraries (about 0.7 GB) and exclude memory that is allocated but not touched. The peak is that of the
@@ -28,6 +30,8 @@ from typing import Any
 
 LENGTHS = {"sequence_len": 256, "target_len": 64}
 STEPS = 3
+LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+SMOLLM2 = "smollm2"
 # name: keys that override the recipe
 LAYOUTS: dict[str, dict[str, Any]] = {
     "one process": {"num_processes": 1},
@@ -43,7 +47,13 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "LoRA, one process": {"num_processes": 1, "adapter": "lora"},
     "LoRA, ZeRO-3": {"deepspeed": "ds_configs/zero3.json", "adapter": "lora"},
     "LoRA, checkpointing": {"num_processes": 1, "adapter": "lora", "gradient_checkpointing": True},
-}
+    "one process, checkpointing": {"num_processes": 1, "gradient_checkpointing": True},
+    "LoRA, all linear layers": {"num_processes": 1, "adapter": "lora", "lora_target_modules": LINEAR},
+    "LoRA, all, no dropout": {
+        "num_processes": 1, "adapter": "lora", "lora_target_modules": LINEAR, "lora_dropout": 0.0,
+    },
+    "qlora, all linear layers": {"num_processes": 1, "adapter": "qlora", "lora_target_modules": LINEAR},
+}  # fmt: skip
 
 
 def measured_worker(arguments: list[str]) -> int:
@@ -167,10 +177,25 @@ class Quiet:
     def warn(self, text: str) -> None: ...
 
 
-def write_inputs(folder: Path) -> None:
-    """Write dialogues that are longer than any sequence_len, and a ZeRO-3 config that keeps few weights gathered."""
+def write_model(folder: Path, size: str) -> None:
+    """Write the model of a size into a folder."""
+    tools = Path(os.environ["SUMMTUNE_TEST_DATA"]) / "tools"
+    made_by = [str(tools / "smollm2.py")] if size == SMOLLM2 else [str(tools / "flan_t5_shaped.py"), "--size", size]
+    subprocess.run([sys.executable, *made_by, "--out", str(folder)], check=True, stdout=subprocess.DEVNULL)
+
+
+def write_inputs(folder: Path, model: Path) -> None:
+    """Write dialogues longer than any sequence_len, summaries that fill target_len, and a ZeRO-3 config.
+
+    The config keeps few weights gathered.
+    """
+    from transformers import AutoTokenizer
+
     words = "#Person1#: Shall we meet at the station tomorrow at noon? #Person2#: I do not know yet, let me ask. " * 40
-    rows = [{"dialogue": f"{number} {words}", "summary": f"{number} {words}"} for number in range(48)]
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    # Room for the number and the end of the turn.
+    summary = tokenizer.decode(tokenizer(words, add_special_tokens=False).input_ids[: LENGTHS["target_len"] - 5])
+    rows = [{"dialogue": f"{number} {words}", "summary": f"{number} {summary}"} for number in range(48)]
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     zero = {"stage": 3, "stage3_max_live_parameters": 20_000_000, "stage3_max_reuse_distance": 0}
     zero |= {"stage3_prefetch_bucket_size": 1_000_000}
@@ -183,23 +208,18 @@ def main() -> None:
         sys.stdout.flush()
         os._exit(code)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="small", help="tiny, small, base, …: of tools/flan_t5_shaped.py")
+    parser.add_argument("--size", default="small", help="tiny, small, base, …: of tools/flan_t5_shaped.py; or smollm2")
     parser.add_argument("--only", nargs="+", choices=LAYOUTS, default=list(LAYOUTS))
     parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
     parser.add_argument("--micro-batch", type=int, default=4)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    tools = Path(os.environ["SUMMTUNE_TEST_DATA"]) / "tools" / "flan_t5_shaped.py"
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         model = folder / "model"
-        subprocess.run(
-            [sys.executable, str(tools), "--out", str(model), "--size", arguments.size],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        write_inputs(folder)
+        write_model(model, arguments.size)
+        write_inputs(folder, model)
         for precision in arguments.precision:
             for name in arguments.only:
                 row = measure(name, folder, model, precision == "bf16", arguments.micro_batch)
@@ -219,7 +239,7 @@ def write(path: Path, size: str, micro_batch: int, rows: list[dict[str, Any]]) -
     result = {
         "machine": machine,
         "versions": versions,
-        "model": f"FLAN-T5-{size}, random weights",
+        "model": "SmolLM2-135M-Instruct" if size == SMOLLM2 else f"FLAN-T5-{size}, random weights",
         "micro_batch_size": micro_batch,
         **LENGTHS,
         "layouts": rows,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from summtune.deepspeed.zero_memory import Sharding, zero2_needs, zero3_needs
 from summtune.machine.devices import Gpu
 from summtune.machine.model_shapes import ModelShape
+from summtune.machine.precision import Precision
 from summtune.recipe.adapters import Adapter, Quantization, quantization_of
 from summtune.recipe.keys import TrainingSettings
 
@@ -83,7 +84,7 @@ def estimate(
     trainable = trained_weights(shape, adapter)
     assert trainable is not None, "the caller has sized the DeepSpeed config by them"
     quantization = quantization_of(recipe)
-    activations = shape.activations(recipe, adapter, 2 if bf16 else 4)
+    activations = shape.activations(recipe, adapter, _precision(adapter, quantization, sharding, bf16))
     moments = {"adafactor": 0, "sgd": 0}.get(recipe.optimizer, 8) * trainable
     if sharding.stage is None:
         weights = _weights_without_deepspeed(shape, adapter, quantization, bf16)
@@ -92,7 +93,7 @@ def estimate(
     size = 2 if bf16 else 4
     weights = (shape.parameters + (trainable if adapter else 0)) * size
     if quantization is not None:
-        weights = quantization.weight_bytes(shape.parameters) + trainable * size
+        weights = _quantized(shape, quantization, size) + trainable * size
     # The fp32 copy that is updated, and its fp32 gradient at the update.
     optimizer = moments + (4 * trainable if bf16 or sharding.stage >= 1 else 0)
     gradients, at_update = size * trainable, 4 * trainable
@@ -134,12 +135,27 @@ def _weights_without_deepspeed(
     """Return the bytes of weights without DeepSpeed: bf16 means autocast over fp32, or over an adapter's bf16 base."""
     if adapter is None:
         # Autocast keeps the bf16 copy of each weight from its first use to the end of the backward pass.
-        return 4 * shape.parameters + (2 * (shape.parameters - shape.embedding) if bf16 else 0)
+        return 4 * shape.parameters + (2 * (shape.parameters - shape.looked_up) if bf16 else 0)
     trainable = adapter.parameters(shape.layer_sizes) or 0
     frozen = shape.parameters * (2 if bf16 else 4)
     if quantization is not None:
-        frozen = quantization.weight_bytes(shape.parameters)
+        # peft keeps the rest in fp32, and autocast copies lm_head.
+        frozen = _quantized(shape, quantization, 4) + (2 * (shape.unquantized - shape.looked_up) if bf16 else 0)
     return frozen + trainable * (6 if bf16 else 4)
+
+
+def _quantized(shape: ModelShape, quantization: Quantization, size: int) -> int:
+    """Return the bytes of a quantized model whose other weights have ``size`` bytes each."""
+    return quantization.weight_bytes(shape.parameters - shape.unquantized) + size * shape.unquantized
+
+
+def _precision(adapter: Adapter | None, quantization: Quantization | None, sharding: Sharding, bf16: bool) -> Precision:
+    """Return how a training computes: DeepSpeed and an adapter have their (frozen) weights in bf16 too."""
+    if not bf16:
+        return Precision.FP32
+    if sharding.stage is not None or (adapter is not None and quantization is None):
+        return Precision.BF16
+    return Precision.AUTOCAST
 
 
 def _host(shape: ModelShape, trainable: int, processes: int, nodes: int, sharding: Sharding) -> int:

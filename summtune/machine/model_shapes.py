@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from summtune.base.files import CONFIG_BYTES, read_bounded
+from summtune.machine.decoder_shape import DecoderShape, read_decoder_shape
+from summtune.machine.precision import Precision
 from summtune.machine.t5_shape import T5Shape, read_t5_shape
 from summtune.recipe.adapters import Adapter, LayerSize
 from summtune.recipe.keys import TrainingSettings
@@ -26,6 +28,16 @@ class ModelShape(Protocol):
         ...
 
     @property
+    def looked_up(self) -> int:
+        """Weights that no matrix product reads, such as an embedding that is not lm_head, too."""
+        ...
+
+    @property
+    def unquantized(self) -> int:
+        """Weights that a quantized model keeps as they are: all but the linear layers, and lm_head."""
+        ...
+
+    @property
     def largest_layer(self) -> int:
         """Weights of the largest layer."""
         ...
@@ -40,24 +52,27 @@ class ModelShape(Protocol):
         """The part of config.json that names the kind of model."""
         ...
 
-    def activations(self, recipe: TrainingSettings, adapter: Adapter | None, size: int) -> int:
+    def activations(self, recipe: TrainingSettings, adapter: Adapter | None, precision: Precision) -> int:
         """Return the bytes that the backward pass of one micro batch needs, at sequence_len and target_len.
 
         Args:
             recipe: of kind train.
             adapter: what is trained; None for all weights.
-            size: bytes of an activation.
+            precision: of the training.
         """
         ...
 
 
-# The config.json of google/flan-t5-*, so that sizes are known before the model is downloaded.
+# From the config.json of these models, so that sizes are known before the model is downloaded.
 KNOWN_MODELS: dict[str, ModelShape] = {
     "google/flan-t5-small": T5Shape(32128, 512, 64, 1024, 8, 8, 6),
     "google/flan-t5-base": T5Shape(32128, 768, 64, 2048, 12, 12, 12),
     "google/flan-t5-large": T5Shape(32128, 1024, 64, 2816, 24, 24, 16),
     "google/flan-t5-xl": T5Shape(32128, 2048, 64, 5120, 24, 24, 32),
     "google/flan-t5-xxl": T5Shape(32128, 4096, 64, 10240, 24, 24, 64),
+    "HuggingFaceTB/SmolLM2-135M-Instruct": DecoderShape("llama", 49152, 576, 30, 9, 3, 64, 1536, tied=True),
+    "Qwen/Qwen3-4B": DecoderShape("qwen3", 151936, 2560, 36, 32, 8, 128, 9728, tied=True),
+    "meta-llama/Llama-3.1-8B-Instruct": DecoderShape("llama", 128256, 4096, 32, 32, 8, 128, 14336),
 }
 
 
@@ -77,4 +92,6 @@ def shape_of(base_model: str, folder: Path | None) -> ModelShape | None:
         config: Any = json.loads(read_bounded(folder / "config.json", CONFIG_BYTES))
     except (OSError, ValueError, RecursionError):
         return None
-    return read_t5_shape(config, folder) if isinstance(config, dict) else None
+    if not isinstance(config, dict):
+        return None
+    return read_t5_shape(config, folder) or read_decoder_shape(config, folder / "config.json")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from summtune.base.errors import ModelError
+from summtune.machine.precision import Precision
 from summtune.machine.stored_tensors import stored_tensors
 from summtune.recipe.adapters import Adapter, LayerSize
 from summtune.recipe.keys import TrainingSettings
@@ -63,6 +64,17 @@ class T5Shape:
         return self.vocab_size * self.d_model
 
     @property
+    def looked_up(self) -> int:
+        """Weights that no matrix product reads: the embedding, unless lm_head shares it."""
+        return 0 if self.tied else self.embedding
+
+    @property
+    def unquantized(self) -> int:
+        """Weights that a quantized model keeps as they are: the embedding, lm_head, norms and position biases."""
+        layers = (size for name, size in self.layer_sizes.items() if name != "lm_head")
+        return self.parameters - sum(size.layers * size.inputs * size.outputs for size in layers)
+
+    @property
     def largest_layer(self) -> int:
         """Weights of the largest layer: the embedding, and lm_head like it."""
         return max(self.vocab_size, self.d_ff) * self.d_model
@@ -91,8 +103,9 @@ class T5Shape:
         """The part of config.json that names the kind of model."""
         return {"model_type": "t5"}
 
-    def activations(self, recipe: TrainingSettings, adapter: Adapter | None, size: int) -> int:
+    def activations(self, recipe: TrainingSettings, adapter: Adapter | None, precision: Precision) -> int:
         """Return the bytes that the backward pass of one micro batch needs (Korthikanti et al., 2022, section 4)."""
+        size = precision.activation
         batch, source, target = recipe.micro_batch_size, recipe.sequence_len, recipe.target_len
         inner = self.num_heads * self.d_kv
         sizes = self.layer_sizes

@@ -160,8 +160,8 @@ class Quantization(Section):
     scheme: Literal["nf4"] = "nf4"
 
     def weight_bytes(self, weights: int) -> int:
-        """Return the bytes that this number of weights occupies."""
-        return weights // 2
+        """Return the bytes that this number of weights occupies: with a scale of one byte for each 64 of them."""
+        return weights // 2 + weights // 64
 
 
 class Meaning(NamedTuple):

@@ -15,7 +15,8 @@ from summtune.recipe.families import layer_names
 SHAPE = KNOWN_MODELS["google/flan-t5-base"]
 ALL = SHAPE.parameters
 LORA = 3_538_944
-
+UNQUANTIZED = 2 * SHAPE.embedding + 62 * 768 + 2 * 32 * 12  # with 62 norms and two position biases
+NF4 = (ALL - UNQUANTIZED) // 2 + (ALL - UNQUANTIZED) // 64
 
 NONE = Sharding()
 
@@ -105,10 +106,16 @@ def test_an_adapter_has_gradients_and_moments_of_adapter_weights_only():
     memory = of(processes=1, adapter="lora")
     assert (memory.weights, memory.gradients, memory.optimizer) == (2 * ALL + 6 * LORA, 4 * LORA, 8 * LORA)
     assert of(processes=1, adapter="lora", bf16=False).weights == 4 * (ALL + LORA)
-    assert of(processes=1, adapter="qlora").weights == ALL // 2 + 6 * LORA
     sharded = of(processes=2, adapter="qlora", sharding=zero("zero2", LORA))
-    assert sharded.weights == ALL // 2 + 2 * LORA
+    assert sharded.weights == NF4 + 2 * UNQUANTIZED + 2 * LORA
     assert sharded.buffers == 2 * LORA * 2, "a bucket is no larger than the adapter"
+
+
+def test_a_quantized_base_keeps_embedding_and_head_as_they_are():
+    # Half a byte and a scale for each 64 weights; the rest in fp32, and autocast's copy of lm_head.
+    copy = 2 * (UNQUANTIZED - SHAPE.embedding)
+    assert of(processes=1, adapter="qlora").weights == NF4 + 4 * UNQUANTIZED + copy + 6 * LORA
+    assert of(processes=1, adapter="qlora", bf16=False).weights == NF4 + 4 * UNQUANTIZED + 4 * LORA
 
 
 def test_host_memory_of_an_offloaded_adapter_counts_adapter_and_frozen_weights():

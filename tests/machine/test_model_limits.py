@@ -113,7 +113,7 @@ def test_files_that_are_not_json_objects_are_ignored(tmp_path):
     assert found(folder) == []
     (folder / "config.json").write_bytes(b'{"model_type": ["t5"]}')
     assert [message.split(";")[0] for message in found(folder)] == [
-        f"not an encoder-decoder model (got no model_type in {folder / 'config.json'})"
+        f"neither an encoder-decoder nor a decoder-only language model (got no model_type in {folder / 'config.json'})"
     ]
 
 

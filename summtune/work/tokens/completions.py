@@ -7,7 +7,7 @@ from enum import IntFlag
 from typing import NamedTuple
 
 from summtune.runs.records import Dialogue
-from summtune.work.tokens.encoding import EncodedPrompt, PromptEncoder
+from summtune.work.tokens.encoding import EncodedPrompt, Offsets, PromptEncoder
 
 
 class Fault(IntFlag):
@@ -57,10 +57,38 @@ def completions(
     """
     if not encoder.continued:
         return [Completion(ids, typed) for ids, typed in encoder.encode_summaries(summaries)]
-    return [
-        _continued(encoder, prompt, solved, summary, ends)
-        for prompt, solved, summary in zip(prompts, exemplars, summaries, strict=True)
-    ]
+    asked = list(zip(prompts, exemplars, summaries, strict=True))
+    texts = [encoder.text(prompt.dialogue, solved, prompt.typed, summary) for prompt, solved, summary in asked]
+    found = []
+    for (prompt, solved, summary), text, (ids, offsets) in zip(asked, texts, encoder.encoded_all(texts), strict=True):
+        skeleton = encoder.skeleton(len(solved), completed=True)
+        typed = prompt.typed or encoder.control.typed(ids, text, skeleton.control, skeleton.unknown)
+        if typed:
+            text = encoder.text(prompt.dialogue, solved, typed, summary)
+            ids, offsets = encoder.encoded(text, typed)
+        before = encoder.text(prompt.dialogue, solved, typed)
+        found.append(
+            _continued(encoder, prompt, _Conversation(before, text, ids, offsets, typed), summary.strip(), ends)
+        )
+    return found
+
+
+class _Conversation(NamedTuple):
+    """A prompt and its summary.
+
+    Args:
+        prompt: the text of the prompt.
+        text: the text of both.
+        ids: of the text.
+        offsets: the character span of each token.
+        typed: whether control tokens were encoded as text.
+    """
+
+    prompt: str
+    text: str
+    ids: list[int]
+    offsets: Offsets
+    typed: bool
 
 
 def end_of_turn(encoder: PromptEncoder, ends: Collection[int]) -> int | None:
@@ -76,7 +104,7 @@ def end_of_turn(encoder: PromptEncoder, ends: Collection[int]) -> int | None:
         return None
     example = Dialogue("", "A: Hello.", ("Hello.",))
     (prompt,) = encoder.encode([example])
-    found = _continued(encoder, prompt, (), "A says hello.", ends)
+    (found,) = completions(encoder, [prompt], [()], ["A says hello."], ends)
     return None if Fault.NO_END in found.faults else found.ids[-1]
 
 
@@ -94,43 +122,22 @@ def all_ends(encoder: PromptEncoder, ends: Sequence[int]) -> tuple[int, ...]:
 
 
 def _continued(
-    encoder: PromptEncoder,
-    prompt: EncodedPrompt,
-    exemplars: Sequence[Dialogue],
-    summary: str,
-    ends: Collection[int],
+    encoder: PromptEncoder, prompt: EncodedPrompt, whole: _Conversation, summary: str, ends: Collection[int]
 ) -> Completion:
-    """Return what follows the prompt in the whole conversation, up to the token that ends the answer."""
-    asked = encoder.text(prompt.dialogue, exemplars, prompt.typed)
-    text = encoder.text(prompt.dialogue, exemplars, prompt.typed, summary)
-    ids, offsets = encoder.encoded(text, prompt.typed)
-    typed = prompt.typed
-    skeleton = encoder.skeleton(len(exemplars), completed=True)
-    if not typed and encoder.control.typed(ids, text, skeleton.control, skeleton.unknown):
-        typed = True
-        asked = encoder.text(prompt.dialogue, exemplars, typed)
-        text = encoder.text(prompt.dialogue, exemplars, typed, summary)
-        ids, offsets = encoder.encoded(text, typed)
-    faults = Fault(0)
-    if not text.startswith(asked):
+    """Return what follows the prompt in the whole conversation, up to the token that ends the summary."""
+    start, ids, typed = len(prompt.ids), whole.ids, whole.typed
+    if not whole.text.startswith(whole.prompt):
         return Completion([], typed, Fault.UNSTABLE)
-    start = len(prompt.ids)
     if ids[:start] != list(prompt.ids):
-        # What would be generated after the prompt, so that the fault can be shown.
-        ids, offsets = [*prompt.ids, *encoder.offsets_of(text[len(asked) :], typed)[0]], []
-        return Completion(ids[start:], typed, Fault.MERGED)
-    written = summary.strip()
-    place = text.find(written, len(asked))
+        return Completion(encoder.offsets_of(whole.text[len(whole.prompt) :], typed)[0], typed, Fault.MERGED)
+    place = whole.text.find(summary, len(whole.prompt))
     if place < 0:
         return Completion(ids[start:], typed, Fault.ALTERED)
-    if not encoder.rendering.is_chat:
-        end = encoder.tokenizer.eos_token_id
-        return (
-            Completion([*ids[start:], end], typed) if end is not None else Completion(ids[start:], typed, Fault.NO_END)
-        )
-    after = place + len(written)
-    known = {*ends, *encoder.control.names}
-    for at in range(start, len(ids)):
-        if offsets[at][0] >= after and ids[at] in known:
-            return Completion(ids[start : at + 1], typed, faults)
+    if encoder.rendering.is_chat:
+        after, known = place + len(summary), {*ends, *encoder.control.names}
+        for at in range(start, len(ids)):
+            if whole.offsets[at][0] >= after and ids[at] in known:
+                return Completion(ids[start : at + 1], typed)
+    elif encoder.tokenizer.eos_token_id is not None:
+        return Completion([*ids[start:], encoder.tokenizer.eos_token_id], typed)
     return Completion(ids[start:], typed, Fault.NO_END)

@@ -85,7 +85,7 @@ class PromptEncoder:
         shown = exemplars or [()] * len(dialogues)
         texts = [self.rendering.prompt(each.dialogue, solved) for each, solved in zip(dialogues, shown, strict=True)]
         prompts = []
-        for ids, text, dialogue, solved in zip(self._all(texts), texts, dialogues, shown, strict=True):
+        for (ids, _), text, dialogue, solved in zip(self.encoded_all(texts), texts, dialogues, shown, strict=True):
             skeleton = self.skeleton(len(solved), completed=False)
             typed = self.control.typed(ids, text, skeleton.control, skeleton.unknown)
             if typed:
@@ -135,6 +135,15 @@ class PromptEncoder:
         end = len(ids) - self._added_end
         return ids[:end], offsets[:end]
 
+    def encoded_all(self, texts: Sequence[str]) -> list[tuple[list[int], Offsets]]:
+        """Return the same for several texts at once, which takes several threads."""
+        if not texts:
+            return []
+        added = not self.rendering.is_chat
+        found = self.tokenizer(list(texts), add_special_tokens=added, return_offsets_mapping=True)
+        rows = zip(found["input_ids"], found["offset_mapping"], strict=True)
+        return [(ids[: len(ids) - self._added_end], spans[: len(spans) - self._added_end]) for ids, spans in rows]
+
     def skeleton(self, shots: int, completed: bool) -> Skeleton:
         """Return what a prompt with so many exemplars, or a whole conversation, contains besides its texts."""
         key = shots, completed
@@ -182,14 +191,6 @@ class PromptEncoder:
         bare, added = (self.tokenizer("x", add_special_tokens=one)["input_ids"] for one in (False, True))
         starts = [at for at in range(len(added)) if added[at : at + len(bare)] == bare]
         return len(added) - starts[-1] - len(bare) if starts else 0
-
-    def _all(self, texts: Sequence[str]) -> list[list[int]]:
-        if not texts:
-            return []
-        encoded: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=not self.rendering.is_chat)[
-            "input_ids"
-        ]
-        return [ids[: len(ids) - self._added_end] for ids in encoded]
 
     def _with_offsets(self, text: str, typed: bool, added: bool) -> tuple[list[int], Offsets]:
         if typed:
