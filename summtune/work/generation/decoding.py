@@ -51,8 +51,8 @@ def generate(
         prompts: token ids of each; similar lengths waste little on padding.
         config: with max_new_tokens set.
         stops: texts that end a summary, and are not part of it.
-        reasons: whether the model goes on with a thought where a prompt ends with ``<think>``; a model that was trained
-            on summaries after such prompts does not.
+        reasons: whether the model continues with a thought where a prompt ends with ``<think>``. A model that was
+            trained on summaries after such prompts does not.
     """
     model.generation_config = config  # transformers fills what the given one leaves open from the model's own
     family = family_of_model(model)

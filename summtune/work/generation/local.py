@@ -26,7 +26,7 @@ class LocalGenerator:
         seed: of the run; each batch has its own seed, so samples do not depend on what was generated before.
         world: the ranks that share the batches.
         stops: texts that end a summary.
-        reasons: whether the model goes on with a thought where a prompt ends with ``<think>``.
+        reasons: whether the model continues with a thought where a prompt ends with ``<think>``.
     """
 
     model: PreTrainedModel
