@@ -157,8 +157,8 @@ def _too_long(facts: ModelFacts, recipe: RunRecipe) -> Iterator[Found]:
             more = f" and {before:,} virtual tokens" if before else ""
             yield (
                 key,
-                f"{key} exceeds the model's positions (got {tokens:,}{more}; {limit.key} is {limit.value:,} in {where}); "
-                f"set {key} to at most {limit.tokens - before}",
+                f"{key} exceeds the model's positions (got {tokens:,}{more}; {limit.key} is {limit.value:,} in {where}); set "
+                f"{key} to at most {limit.tokens - before}",
             )
 
 
@@ -170,7 +170,8 @@ def _shared(sequence_len: int, virtual: int, key: str, tokens: int, limit: Limit
     scaled = "" if limit.tokens == limit.value else f", scaled to {limit.tokens:,}"
     return (
         f"sequence_len and {key} exceed the model's positions, which prompt and summary share (got "
-        f"{sequence_len:,} + {tokens:,}{added} = {asked:,}; {limit.key} is {limit.value:,} in {where}{scaled}); {advice}"
+        f"{sequence_len:,} + {tokens:,}{added} = {asked:,}; {limit.key} is {limit.value:,} in {where}{scaled}); "
+        f"{advice}"
     )
 
 

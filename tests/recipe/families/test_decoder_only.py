@@ -104,5 +104,5 @@ def test_a_model_of_no_family_is_refused_with_the_reason(config, reason):
 
 
 def test_the_layers_of_a_llama_have_names():
-    assert layer_names(LLAMA).query == ("q_proj",)
-    assert layer_names({"model_type": "of_tomorrow"}) is None
+    assert layer_names(LLAMA, ()).query == ("q_proj",)
+    assert layer_names({"model_type": "of_tomorrow"}, ()).query == ()
