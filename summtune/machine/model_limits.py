@@ -144,11 +144,11 @@ def _too_long(facts: ModelFacts, recipe: RunRecipe) -> Iterator[Found]:
     summaries = [("generation.max_new_tokens", recipe.generation.max_new_tokens)]
     if isinstance(recipe, TrainRecipe):
         summaries.append(("target_len", recipe.target_len))
-    where, virtual = facts.folder / "config.json", virtual_tokens(recipe)
+    virtual, where = virtual_tokens(recipe), facts.folder / "config.json"
     if facts.about.continues_prompt():
         key, tokens = max(summaries, key=lambda one: one[1])
-        if prompt is not None and recipe.sequence_len + tokens + virtual > prompt.tokens:
-            yield "sequence_len", _shared(recipe.sequence_len, key, tokens, virtual, prompt, where)
+        if prompt is not None and recipe.sequence_len + virtual + tokens > prompt.tokens:
+            yield "sequence_len", _shared(recipe.sequence_len, virtual, key, tokens, prompt, where)
         return
     asked = [("sequence_len", recipe.sequence_len, prompt), *((*one, summary) for one in summaries)]
     for key, tokens, limit in asked:
@@ -157,20 +157,20 @@ def _too_long(facts: ModelFacts, recipe: RunRecipe) -> Iterator[Found]:
             more = f" and {before:,} virtual tokens" if before else ""
             yield (
                 key,
-                f"{key} exceeds the model's positions (got {tokens:,}{more}; {limit.key} is {limit.value:,} in "
-                f"{where}); set {key} to at most {limit.tokens - before}",
+                f"{key} exceeds the model's positions (got {tokens:,}{more}; {limit.key} is {limit.value:,} in {where}); set "
+                f"{key} to at most {limit.tokens - before}",
             )
 
 
-def _shared(sequence_len: int, key: str, tokens: int, virtual: int, limit: Limit, where: Path) -> str:
+def _shared(sequence_len: int, virtual: int, key: str, tokens: int, limit: Limit, where: Path) -> str:
     """Return the message for prompt and summary that together exceed the positions of a model."""
-    room = limit.tokens - tokens - virtual
-    advice = f"set sequence_len to at most {room}" if room > 0 else f"set {key} to less than {limit.tokens - virtual}"
+    room, asked = limit.tokens - virtual - tokens, sequence_len + virtual + tokens
+    added = f" + {virtual:,} virtual tokens" if virtual else ""
+    advice = f"set sequence_len to at most {room}" if room > 0 else f"set {key} to less than {limit.tokens}"
     scaled = "" if limit.tokens == limit.value else f", scaled to {limit.tokens:,}"
-    more = f" + {virtual:,} virtual tokens" if virtual else ""
     return (
-        f"sequence_len and {key} exceed the model's positions, which prompt and summary share (got {sequence_len:,} + "
-        f"{tokens:,}{more} = {sequence_len + tokens + virtual:,}; {limit.key} is {limit.value:,} in {where}{scaled}); "
+        f"sequence_len and {key} exceed the model's positions, which prompt and summary share (got "
+        f"{sequence_len:,} + {tokens:,}{added} = {asked:,}; {limit.key} is {limit.value:,} in {where}{scaled}); "
         f"{advice}"
     )
 

@@ -105,7 +105,8 @@ def end_of_turn(encoder: PromptEncoder, ends: Collection[int]) -> int | None:
     example = Dialogue("", "A: Hello.", ("Hello.",))
     (prompt,) = encoder.encode([example])
     (found,) = completions(encoder, [prompt], [()], ["A says hello."], ends)
-    return None if Fault.NO_END in found.faults else found.ids[-1]
+    # A template that takes back the thought it opened for the answer continues no prompt.
+    return found.ids[-1] if found.ids and Fault.NO_END not in found.faults else None
 
 
 def all_ends(encoder: PromptEncoder, ends: Sequence[int]) -> tuple[int, ...]:
