@@ -157,8 +157,8 @@ def _too_long(facts: ModelFacts, recipe: RunRecipe) -> Iterator[Found]:
             more = f" and {before:,} virtual tokens" if before else ""
             yield (
                 key,
-                f"{key} exceeds the model's positions (got {tokens:,}{more}; {limit.key} is {limit.value:,} in {where}); set "
-                f"{key} to at most {limit.tokens - before}",
+                f"{key} exceeds the model's positions (got {tokens:,}{more}; {limit.key} is {limit.value:,} in {where}); "
+                f"set {key} to at most {limit.tokens - before}",
             )
 
 
