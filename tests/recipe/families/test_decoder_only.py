@@ -104,5 +104,7 @@ def test_a_model_of_no_family_is_refused_with_the_reason(config, reason):
 
 
 def test_the_layers_of_a_llama_have_names():
-    assert layer_names(LLAMA, ()).query == ("q_proj",)
-    assert layer_names({"model_type": "of_tomorrow"}, ()).query == ()
+    linear = ("q_proj", "v_proj")
+    assert layer_names(LLAMA, linear).query == ("q_proj",)
+    assert layer_names(LLAMA, linear).lora == linear
+    assert layer_names({"model_type": "of_tomorrow"}, linear).query == ()
