@@ -155,11 +155,8 @@ def _too_long(facts: ModelFacts, recipe: RunRecipe) -> Iterator[Found]:
         before = virtual if key == "sequence_len" else 0
         if limit is not None and tokens + before > limit.tokens:
             more = f" and {before:,} virtual tokens" if before else ""
-            yield (
-                key,
-                f"{key} exceeds the model's positions (got {tokens:,}{more}; {limit.key} is {limit.value:,} in {where}); "
-                f"set {key} to at most {limit.tokens - before}",
-            )
+            got = f"got {tokens:,}{more}; {limit.key} is {limit.value:,} in {where}"
+            yield key, f"{key} exceeds the model's positions ({got}); set {key} to at most {limit.tokens - before}"
 
 
 def _shared(sequence_len: int, virtual: int, key: str, tokens: int, limit: Limit, where: Path) -> str:
