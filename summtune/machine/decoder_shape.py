@@ -85,6 +85,11 @@ class DecoderShape:
         return (0 if self.tied else self.embedding) + self.positions * self.width
 
     @property
+    def used_twice(self) -> int:
+        """Weights that are used in two places: the embedding, if lm_head shares it."""
+        return self.embedding if self.tied else 0
+
+    @property
     def unquantized(self) -> int:
         """Weights that a quantized model keeps as they are: the embedding, lm_head and what is no matrix."""
         layers = (size for name, size in self._projections() if name != "lm_head")
@@ -124,8 +129,10 @@ class DecoderShape:
         of_sequence = recipe.sequence_len + recipe.target_len - 1 + (adapter.virtual_tokens if adapter else 0)
         tokens, targets = recipe.micro_batch_size * of_sequence, recipe.micro_batch_size * recipe.target_len
         layer = tokens * self._kept_by_layer(adapter, precision, of_sequence)
-        # The loss needs its logits in fp32, their logarithms, and the gradient of either.
+        # The loss needs its logits in fp32, their logarithms, and the gradient of either; then that of lm_head.
         logits = targets * self.vocab_size * 3 * _FP32
+        if adapter is None:
+            logits = max(logits, (targets * self.vocab_size + self.embedding) * _FP32)
         # Gradients on the way through a feed-forward block: of its product and of both factors.
         passing = tokens * 3 * self.inner * precision.activation
         if recipe.gradient_checkpointing:

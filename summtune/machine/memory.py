@@ -19,7 +19,7 @@ class MemoryEstimate:
 
     Args:
         weights: the parameters that the forward and backward passes use, gathered ones included.
-        gradients: one per trainable parameter.
+        gradients: one per trainable parameter, as far as they exist together with the activations.
         optimizer: the optimizer's state and any fp32 master weights.
         buffers: for reducing gradients.
         activations: what is kept for the backward pass of one micro batch, at sequence_len and target_len.
@@ -89,10 +89,11 @@ def estimate(
     if sharding.stage is None:
         weights = _weights_without_deepspeed(shape, adapter, quantization, bf16)
         buffers = 4 * trainable if processes > 1 else 0  # DistributedDataParallel's buckets hold all gradients
-        gradients = 4 * trainable
-        if recipe.gradient_accumulation_steps == 1:
-            # The first gradient exists when most activations do, the last one when none do any more.
-            gradients = max(0, gradients - activations)
+        # The gradient of weights with two uses is the sum of two, which still exist when it does.
+        at_the_end = 4 * (trainable + (0 if adapter else 2 * shape.used_twice))
+        # The last gradients exist when no activations do any more; those of earlier micro batches exist all the time.
+        earlier = 0 if recipe.gradient_accumulation_steps == 1 else 4 * trainable
+        gradients = max(earlier, at_the_end - activations)
         return MemoryEstimate(weights, gradients, moments, buffers, activations)
     size = 2 if bf16 else 4
     weights = (shape.parameters + (trainable if adapter else 0)) * size

@@ -69,6 +69,11 @@ class T5Shape:
         return 0 if self.tied else self.embedding
 
     @property
+    def used_twice(self) -> int:
+        """Weights that are used in two places: the embedding, by the encoder and the decoder."""
+        return self.embedding
+
+    @property
     def unquantized(self) -> int:
         """Weights that a quantized model keeps as they are: the embedding, lm_head, norms and position biases."""
         layers = (size for name, size in self.layer_sizes.items() if name != "lm_head")
