@@ -187,7 +187,7 @@ class DecoderShape:
             attention += 2 * (self._queries - self._keys) * size + 8 * self.heads * keys
         factors = 3 if block.gated else 1  # input of the activation, its output, what the gate multiplies it with
         feed_forward = (factors + 3 * self.composed) * self.inner * size
-        dropped = 2 * self.width * size if self.dropout else 0
+        dropped = 2 * self.width * precision.mask(size) if self.dropout else 0
         return norms + attention + feed_forward + dropped + self._kept_inputs(adapter, precision)
 
     @property
@@ -218,8 +218,10 @@ class DecoderShape:
             readers = [block.attention + block.widening]
         if adapter is not None:
             groups = [*readers, (block.output,), (block.narrowing,)]
+            mask = precision.mask(_FP32)
             return sum(
-                adapter.kept_bytes({name: sizes[name] for name in names}, precision.activation) for names in groups
+                adapter.kept_bytes({name: sizes[name] for name in names}, precision.activation, mask)
+                for names in groups
             )
         copies = sum(map(len, readers)) if precision.copies else len(readers)
         return (copies * self.width + self.inner) * precision.activation

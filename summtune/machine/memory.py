@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from summtune.deepspeed.zero_memory import Sharding, zero2_needs, zero3_needs
 from summtune.machine.devices import Gpu
@@ -62,6 +63,7 @@ def estimate(
     sharding: Sharding,
     bf16: bool,
     nodes: int = 1,
+    device: Literal["cuda", "cpu"] = "cuda",
 ) -> MemoryEstimate:
     """Return the estimate for a training recipe.
 
@@ -80,11 +82,12 @@ def estimate(
         sharding: what DeepSpeed divides.
         bf16: whether bfloat16 is used.
         nodes: number of machines.
+        device: that trains.
     """
     trainable = trained_weights(shape, adapter)
     assert trainable is not None, "the caller has sized the DeepSpeed config by them"
     quantization = quantization_of(recipe)
-    activations = shape.activations(recipe, adapter, _precision(adapter, quantization, sharding, bf16))
+    activations = shape.activations(recipe, adapter, Precision(_numbers(adapter, quantization, sharding, bf16), device))
     moments = {"adafactor": 0, "sgd": 0}.get(recipe.optimizer, 8) * trainable
     if sharding.stage is None:
         weights = _weights_without_deepspeed(shape, adapter, quantization, bf16)
@@ -154,13 +157,15 @@ def _quantized(shape: ModelShape, quantization: Quantization, size: int) -> int:
     return quantization.weight_bytes(shape.parameters - shape.unquantized) + size * shape.unquantized
 
 
-def _precision(adapter: Adapter | None, quantization: Quantization | None, sharding: Sharding, bf16: bool) -> Precision:
+def _numbers(
+    adapter: Adapter | None, quantization: Quantization | None, sharding: Sharding, bf16: bool
+) -> Literal["fp32", "autocast", "bf16"]:
     """Return how a training computes: DeepSpeed and an adapter have their (frozen) weights in bf16 too."""
     if not bf16:
-        return Precision.FP32
+        return "fp32"
     if sharding.stage is not None or (adapter is not None and quantization is None):
-        return Precision.BF16
-    return Precision.AUTOCAST
+        return "bf16"
+    return "autocast"
 
 
 def _host(shape: ModelShape, trainable: int, processes: int, nodes: int, sharding: Sharding) -> int:

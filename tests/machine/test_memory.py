@@ -25,10 +25,10 @@ def zero(name, trainable=ALL):
     return Sharding.of(sized(read_ds_config(package_path(f"ds_configs/{name}.json")), trainable))
 
 
-def of(processes=4, sharding=NONE, bf16=True, nodes=1, **keys):
+def of(processes=4, sharding=NONE, bf16=True, nodes=1, device="cpu", **keys):
     recipe = train_recipe(**keys)
     adapter = adapter_of(recipe, layer_names(SHAPE.config))
-    return estimate(recipe, SHAPE, adapter, processes, sharding, bf16, nodes)
+    return estimate(recipe, SHAPE, adapter, processes, sharding, bf16, nodes, device)
 
 
 def states(memory):
@@ -174,6 +174,16 @@ def test_activations_are_the_sum_of_what_the_layers_keep():
     encoder = 12 * (attention(16, 16, 3 * 16) + feed_forward(16))
     decoder = 12 * (attention(4, 4, 3 * 4) + attention(4, 16, 4 + 2 * 16) + feed_forward(4))
     assert of(**recipe).activations == encoder + decoder + 4 * 32128 * 10
+
+
+def test_a_gpu_keeps_a_byte_for_each_element_that_dropout_may_drop():
+    lengths = {"micro_batch_size": 1, "sequence_len": 16, "target_len": 4, "adapter": "lora"}
+    kept = {device: of(**lengths, device=device).activations for device in ("cpu", "cuda")}
+    assert kept["cuda"] < kept["cpu"]
+    lengths["lora_dropout"] = 0.0
+    without = {device: of(**lengths, device=device).activations for device in ("cpu", "cuda")}
+    inputs = 12 * (2 * 16 + 2 * 4 + 4 + 16) * 768
+    assert (kept["cpu"] - without["cpu"], kept["cuda"] - without["cuda"]) == (4 * inputs, inputs)
 
 
 @pytest.mark.parametrize(
