@@ -18,7 +18,7 @@ _LARGEST = 2**31
 _FP32 = 4
 # What each activation function keeps per element: its input, and what functions composed in Python compute between.
 _COMPOSED = frozenset(("gelu_new", "gelu_fast", "gelu_accurate"))
-# Weights of a norm for each element, and whether it keeps the normed input beside the input.
+# Weights of a norm for each element, and whether it keeps the normed input besides the input.
 _NORM_WEIGHTS = {"rms": 1, "rms_fp32": 1, "layer": 2, "bare": 0}
 
 

@@ -17,10 +17,15 @@ RECIPES = sorted(
 )
 # The architectures of the models in these folders; that of the others is T5's.
 ARCHITECTURES = {"smollm2-135m": "llama, tied", "qwen3-4b": "qwen3", "llama-3.1-8b": "llama"}
-# As Qwen 3's, which shows that there is no reasoning if asked not to.
-THINKING = CHAT_TEMPLATE.removesuffix("{% endif %}") + (
-    "{% if enable_thinking is defined and not enable_thinking %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
+# As Qwen 3's: the last answer begins with its reasoning, which is empty if asked not to reason.
+THINKING = CHAT_TEMPLATE.replace("+ message['content']", "+ (thought if loop.last else '') + message['content']")
+THINKING = (
+    "{% set thought = '<think>\n\n</think>\n\n' %}"
+    + THINKING.removesuffix("{% endif %}")
+    + ("{% if enable_thinking is defined and not enable_thinking %}{{ thought }}{% endif %}{% endif %}")
 )
+# Four-bit weights come in blocks of 64.
+SIZES = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16, "max_position_embeddings": 8192}
 DATA = {
     "datasets": "[{path: builtin/dialogues, limit: 60}]",
     "test_datasets": "[{path: builtin/dialogues, limit: 9}]",
@@ -67,7 +72,7 @@ def model_of(model, tmp_path_factory):
         if architecture not in made:
             template = THINKING if architecture == "qwen3" else CHAT_TEMPLATE
             folder = tmp_path_factory.mktemp("models") / "tiny"
-            made[architecture] = str(write_decoder(folder, architecture, template, max_position_embeddings=8192))
+            made[architecture] = str(write_decoder(folder, architecture, template, **SIZES))
         return made[architecture]
 
     return of

@@ -75,7 +75,7 @@ class Lora(Section):
     def kept_bytes(self, readers: Mapping[str, LayerSize], activation: int, mask: int) -> int:
         """Return the bytes per token that layers with one input keep for the backward pass because of the adapter.
 
-        peft drops elements of the input of every adapted layer anew, in fp32, which keeps a mask and what is left of
+        peft drops elements of the input of every adapted layer again, in fp32, which keeps a mask and what is left of
         the input. Without dropout the layers share the input, unless each converts it to bf16. All keep what the first
         matrix writes.
 
