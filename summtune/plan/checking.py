@@ -164,11 +164,22 @@ def _problems(recipe: RunRecipe) -> Iterator[KeyProblem]:
         yield ("output_dir",), unfit
     folder = model_folder(recipe.base_model)
     if folder is None or is_file(folder / "config.json"):  # resolve_paths reports a missing config.json
-        found = problems_of_model(recipe, folder)
-        if folder is not None and readable and not any(key == "base_model" for key, _ in found):
-            found += problems_of_format(recipe, folder)
+        found = problems_of_files(recipe, folder) if readable else problems_of_model(recipe, folder)
         for key, message in found:
             yield tuple(key.split(".")), message
+
+
+def problems_of_files(recipe: RunRecipe, folder: Path | None) -> list[tuple[str, str]]:
+    """Return what a recipe asks that its model, or the model's chat template, cannot do: the key, and why.
+
+    Args:
+        recipe: paths resolved, with a prompt template that can be used.
+        folder: of the model's files; None if it is not downloaded yet.
+    """
+    found = problems_of_model(recipe, folder)
+    if folder is None or any(key == "base_model" for key, _ in found):
+        return found
+    return [*found, *problems_of_format(recipe, folder)]
 
 
 def _too_many_processes(recipe: RunRecipe, devices: int) -> Iterator[KeyProblem]:

@@ -15,6 +15,7 @@ from summtune.plan.beginning import Model, Parameters
 from summtune.recipe.adapters import Adapter, adapter_of
 from summtune.recipe.families import family_of, layer_names, no_family
 from summtune.recipe.keys import PromptRecipe, RunRecipe, TrainRecipe
+from summtune.recipe.paths import gguf
 
 
 def planned_adapter(recipe: TrainRecipe, folder: Path | None) -> Adapter | None:
@@ -88,6 +89,8 @@ def problems_of_model(recipe: RunRecipe, folder: Path | None) -> list[tuple[str,
     config = known_config(recipe.base_model, folder)
     found = [] if folder is None else misfits(facts_of(folder), recipe)
     if folder is not None and not found and not any(folder.glob("*.safetensors")):
+        if any(folder.glob("*.gguf")):
+            return [("base_model", gguf(folder))]
         message = (
             f"the model has no safetensors (got {folder}), and pickled weights are never loaded; convert it with "
             "`save_pretrained` of transformers"

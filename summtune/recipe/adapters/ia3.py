@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from summtune.recipe.adapters.layers import LayerSize
+from summtune.recipe.adapters.layers import FP32, LayerSize
 from summtune.recipe.families.facts import LayerNames
 from summtune.recipe.keys import TrainingSettings
 from summtune.recipe.sections import Section
@@ -56,12 +56,16 @@ class Ia3(Section):
             return None
         return sum(sizes[target].layers * self._width(target, sizes[target]) for target in self.targets)
 
-    def kept_bytes(self, layer: str, size: LayerSize) -> int:
-        """Return the bytes per token that a layer keeps for the backward pass because of the adapter.
+    def kept_bytes(self, readers: Mapping[str, LayerSize], activation: int) -> int:  # noqa: ARG002, as of all methods
+        """Return the bytes per token that layers with one input keep for the backward pass because of the adapter.
 
         The gradient of a factor needs the values that it multiplies, which peft keeps in fp32.
+
+        Args:
+            readers: the layers, by the end of their name.
+            activation: bytes of what a matrix product reads or writes.
         """
-        return 4 * self._width(layer, size) if layer in self.targets else 0
+        return sum(FP32 * self._width(layer, size) for layer, size in readers.items() if layer in self.targets)
 
     @property
     def virtual_tokens(self) -> int:

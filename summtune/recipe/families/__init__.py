@@ -57,6 +57,10 @@ def no_family(config: Mapping[str, Any], where: object) -> str:
         where: its file or folder.
     """
     got = f"model_type {kind(config)!r}" if kind(config) else "no model_type"
+    if decoder_only.takes_more_than_text(config):
+        got += ", which reads more than text, and whose text part does not load alone,"
+    elif "auto_map" in config:
+        got += ", which needs code of its own, and that is never run,"
     return (
         f"neither an encoder-decoder nor a decoder-only language model (got {got} in {where}); use one such as "
         "google/flan-t5-base or HuggingFaceTB/SmolLM2-135M-Instruct"

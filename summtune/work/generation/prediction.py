@@ -20,7 +20,7 @@ from summtune.generation.results import write_results
 from summtune.generation.resuming import World, generate_missing
 from summtune.plan.plan import PromptPlan, RunPlan, TrainPlan
 from summtune.prompts.exemplars import choose_exemplars
-from summtune.prompts.formats import TextFormat
+from summtune.prompts.formats import ChatFormat, TextFormat
 from summtune.prompts.templates import BETWEEN_EXEMPLARS
 from summtune.recipe.families import facts_about
 from summtune.runs.events import Events
@@ -72,7 +72,9 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
     place(model, state.device, events.say)
     world = World(state.process_index, state.num_processes, state.wait_for_everyone)
     config = generation_config(model, settings, all_ends(encoder_of(plan, tokenizer), needs.ends))
-    generator = LocalGenerator(model, tokenizer, config, settings.batch_size, recipe.seed, world, stops_of(plan))
+    reasons = isinstance(plan, PromptPlan) and isinstance(plan.prompt, ChatFormat)
+    batch_size = settings.batch_size
+    generator = LocalGenerator(model, tokenizer, config, batch_size, recipe.seed, world, stops_of(plan), reasons)
     asked = DistinctPrompts[Sequence[int]].of(prompt.ids for prompt in tokens.prompts)
     with events.timed("generation"):
         generate_missing(generator, asked, run_dir / PARTIAL_PREDICTIONS, events.progress, world)
@@ -94,7 +96,8 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
         )
         if isinstance(plan, TrainPlan):
             write_text(run_dir / GENERATION_CONFIG, config.to_json_string())
-        write_results(run_dir, asked, [prompt.truncated for prompt in tokens.prompts], stats)
+        for warning in write_results(run_dir, asked, [prompt.truncated for prompt in tokens.prompts], stats):
+            events.warn(warning)
     state.wait_for_everyone()
 
 
