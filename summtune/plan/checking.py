@@ -21,6 +21,7 @@ from summtune.machine.devices import Gpu, visible_gpus
 from summtune.plan.models import problems_of_model
 from summtune.plan.prompt_format import problems_of_format
 from summtune.prompts.templates import check_template
+from summtune.recipe.adapters import quantization_of
 from summtune.recipe.document import Document
 from summtune.recipe.keys import KINDS_OF, CompareRecipe, PromptRecipe, RunRecipe, TrainRecipe
 from summtune.recipe.launching_rules import unfit_for_script
@@ -101,7 +102,11 @@ def _divided(document: Document, sets: Sequence[Setting]) -> tuple[list[Setting]
 def _check_run(loaded: LoadedRecipe, recipe: RunRecipe) -> CheckedRun:
     recipe, problems = resolve_paths(recipe, loaded)
     gpus = () if recipe.launcher == "slurm" else tuple(visible_gpus())  # a login node's GPUs do not train
-    found: list[KeyProblem] = [*_problems(recipe), *_too_many_processes(recipe, len(gpus))]
+    found: list[KeyProblem] = [
+        *_problems(recipe),
+        *_missing_bitsandbytes(recipe),
+        *_too_many_processes(recipe, len(gpus)),
+    ]
     config = None
     if isinstance(recipe, TrainRecipe):
         config, wrong = _ds_config(recipe)
@@ -186,6 +191,17 @@ def _too_many_processes(recipe: RunRecipe, devices: int) -> Iterator[KeyProblem]
             ("num_processes",),
             f"num_processes exceeds the visible devices (got {given}, {machines * devices} {where}); set it to "
             f"{machines * devices}, or remove it to use all of them",
+        )
+
+
+def _missing_bitsandbytes(recipe: RunRecipe) -> Iterator[KeyProblem]:
+    """Yield the problem of weights of four bits without the package that stores and multiplies them."""
+    if quantization_of(recipe) is not None and importlib.util.find_spec("bitsandbytes") is None:
+        key = "load_in_4bit" if recipe.load_in_4bit else "adapter"
+        value = "load_in_4bit: true" if recipe.load_in_4bit else "adapter: qlora"
+        yield (
+            (key,),
+            f"`{value}` needs the package bitsandbytes (got none installed); pip install 'summtune[qlora]'",
         )
 
 

@@ -14,6 +14,7 @@ from summtune.recipe.sections import Generation
 from summtune.work.generation.stop_texts import StopTexts, before_stop
 from summtune.work.models.families import family_of_model
 from summtune.work.models.on_cpu import quicken
+from summtune.work.models.virtual_tokens import virtual_ids
 
 _MARKER_TOKENS = 12
 """Tokens at the end of a prompt that hold a ``<think>`` and line breaks after it, also where it is not one token."""
@@ -56,7 +57,8 @@ def generate(
     """
     model.generation_config = config  # transformers fills what the given one leaves open from the model's own
     family = family_of_model(model)
-    batch = family.prompts(model, tokenizer, prompts)
+    virtual = virtual_ids(family.reader(model))
+    batch = family.prompts(model, tokenizer, [[*virtual, *ids] for ids in prompts])
     stopping = [StopTexts(tokenizer, stops, family.decoder_start(batch))] if stops else []
     with torch.inference_mode():
         written = family.generate(model, batch, config, StoppingCriteriaList(stopping))
