@@ -23,9 +23,10 @@ from summtune.launchers.local import Listener, run_processes
 from summtune.machine.devices import visible_gpus
 from summtune.machine.model_limits import facts_of, lengths_within
 from summtune.plan.beginning import PromptData, RoleData, Source, origin_now
+from summtune.plan.checking import problems_of_files
 from summtune.plan.keys import PromptKeys
 from summtune.plan.launch import Launch
-from summtune.plan.models import model_of, problems_of_model
+from summtune.plan.models import model_of
 from summtune.plan.plan import ComparePlan, PromptPlan, RunPlan, ScoredPlan, TrainPlan, read_plan
 from summtune.plan.prompt_format import prompt_format
 from summtune.recipe.keys import PromptRecipe
@@ -104,6 +105,7 @@ def _of_run(run_dir: Path, folder: Path) -> RunPlan:
                 raise RunDirectoryError(
                     f"the training of the run has not finished (got {run_dir}); run its recipe again to resume it"
                 )
+            _check_base(plan)
             (folder / "model").mkdir()
             for entry in followed(run_dir / "model").iterdir():  # not the folder: the stage writes a file in it
                 (folder / "model" / entry.name).symlink_to(entry)
@@ -115,6 +117,24 @@ def _of_run(run_dir: Path, folder: Path) -> RunPlan:
         case _:
             assert_never(plan)
     return plan.model_copy(update={"predict": _alone(plan.predict.device)})
+
+
+def _check_base(plan: TrainPlan) -> None:
+    """Check that the base of a trained adapter is still what the adapter was trained on.
+
+    Raises:
+        RunDirectoryError: its folder is gone, or holds another model.
+    """
+    if plan.adapter is None:
+        return
+    base, trained_on = Path(plan.model.folder), plan.model.content_sha256
+    if not base.is_dir():
+        raise RunDirectoryError(f"the base of the run's adapter is gone (got no folder {base}); restore it")
+    if trained_on is not None and content_sha256(base) != trained_on:
+        raise RunDirectoryError(
+            f"the run's adapter was trained on another model than the one that is there now (got {base}, whose content "
+            "has changed); restore that model, or run the recipe again"
+        )
 
 
 def _of_model(source: str, file: Path, count: int) -> PromptPlan:
@@ -143,7 +163,7 @@ def _of_model(source: str, file: Path, count: int) -> PromptPlan:
         sequence_len=sequence_len,
         generation=Generation(max_new_tokens=max_new_tokens),
     )
-    if wrong := problems_of_model(recipe, folder):
+    if wrong := problems_of_files(recipe, folder):
         raise ModelError(wrong[0][1])
     identity = hash_of(recipe.model_dump(mode="json"))
     read = Source(path=str(file), split=None, count=count, revision=None, skipped_rows=0, empty_references=0)

@@ -32,6 +32,11 @@ def load(folder: Path, _config: PretrainedConfig, dtype: torch.dtype, options: M
     )
 
 
+def reader(model: PreTrainedModel) -> Any:
+    """Return the model."""
+    return model
+
+
 def note(_model: PreTrainedModel) -> str | None:
     """Return None: there is nothing to know."""
     return None

@@ -57,6 +57,11 @@ def _lm_head_untied(config: PretrainedConfig, folder: Path) -> Iterator[None]:
         model_class._tied_weights_keys = tied
 
 
+def reader(model: PreTrainedModel) -> Any:
+    """Return the encoder."""
+    return model.get_encoder()
+
+
 def note(model: PreTrainedModel) -> str | None:
     """Return a note about the global attention of LED; None for other models."""
     return GLOBAL_ATTENTION if takes_global_attention(model) else None
