@@ -83,7 +83,12 @@ def _print_example(example: ShownExample, console: SafeConsole) -> None:
 
 
 def _joined(tokens: Sequence[ShownToken], style: str = "") -> Text:
-    return Text(_BORDER, "dim").join(Text(token.text.translate(_SIGNS), style) for token in tokens)
+    joined = Text()
+    for place, token in enumerate(tokens):
+        if place:
+            joined.append(_BORDER, "dim")
+        joined.append(token.text.translate(_SIGNS), style)
+    return joined
 
 
 def _line(console: SafeConsole, name: str, text: str) -> None:

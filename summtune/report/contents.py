@@ -80,8 +80,10 @@ def run_contents(run: FinishedRun) -> Contents:
 
 def stage_warnings(run: FinishedRun) -> tuple[str, ...]:
     """Return the warnings of training and prediction."""
-    training = run.facts.training
-    return (*(training.warnings if training is not None else ()), *run.facts.stats.warnings)
+    training, stopping = run.facts.training, run.stopping
+    seldom = stopping.warning if stopping is not None else None
+    trained = training.warnings if training is not None else ()
+    return (*([seldom] if seldom else []), *trained, *run.facts.stats.warnings)
 
 
 def _named_stage_warnings(names: Sequence[str], runs: Sequence[FinishedRun]) -> Iterator[str]:

@@ -25,6 +25,7 @@ from summtune.runs.statistics import TRAINING_FILE, PredictionStats, Training
 from summtune.work.generation.decoding import generation_config, place
 from summtune.work.generation.local import LocalGenerator
 from summtune.work.generation.stop_texts import stops_of
+from summtune.work.generation.validation import stopping_in_validation
 from summtune.work.models.adapters import with_trained
 from summtune.work.models.families import family_of_model
 from summtune.work.models.loading import count_parameters, load_model, load_tokenizer
@@ -73,6 +74,7 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
     asked = DistinctPrompts[Sequence[int]].of(prompt.ids for prompt in tokens.prompts)
     with events.timed("generation"):
         generate_missing(generator, asked, run_dir / PARTIAL_PREDICTIONS, events.progress, world)
+    stopping = stopping_in_validation(plan, run_dir, tokenizer, generator, events)
     if state.is_main_process:
         stats = PredictionStats(
             dialogues=len(asked.indices),
@@ -87,6 +89,7 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
             seconds=round(time.perf_counter() - started, 2),
             peak_memory_bytes=peak_memory_bytes(),
             lost_text=tokens.lost,
+            stopping=stopping,
             warnings=tuple(loss_warnings("test", tokens.lost)),
         )
         if isinstance(plan, TrainPlan):
