@@ -101,7 +101,7 @@ def problems_of_model(recipe: RunRecipe, folder: Path | None, weights: bool = Tr
         )
         return [("base_model", message)]
     adapter = planned_adapter(recipe, folder) if isinstance(recipe, TrainRecipe) else None
-    if config is None or family_of(config) is None or adapter is None:
+    if config is None or family_of(config) is None or adapter is None or not weights:
         return found
     wrong = wrong_targets(adapter, config, recipe.base_model, folder)
     # A default has no position in the file.

@@ -122,7 +122,7 @@ def test_a_folder_without_weights_is_enough(tmp_path, monkeypatch):
     model = write_decoder(tmp_path / "model")
     (model / "model.safetensors").unlink()
     rows = write_rows(tmp_path / "rows.jsonl", dialogues(4))
-    recipe = {"kind": "train", "base_model": "./model", "learning_rate": 1e-3, "target_len": 8}
+    recipe = {"kind": "train", "base_model": "./model", "learning_rate": 1e-3, "target_len": 8, "adapter": "lora"}
     recipe |= {"datasets": [{"path": str(rows), "limit": 3}], "test_datasets": [{"path": str(rows), "limit": 1}]}
     (tmp_path / "wrong.yaml").write_text(json.dumps(recipe))
     monkeypatch.chdir(tmp_path)

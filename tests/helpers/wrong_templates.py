@@ -29,7 +29,7 @@ SHOUTING = answering("{{ message['content'] | upper + '<|im_end|>\n' }}")
 # It does not know add_generation_prompt, so the model would be trained to write the role of its turn.
 WITHOUT_OPENING = template(opened="")
 ENDLESS = answering("{{ message['content'] }}")
-# Its answers end with a token of their own, as Gemma's <end_of_turn>, which the model's files do not name.
+# Answers end with a token that the model's files do not name, as Gemma's <end_of_turn>.
 OTHER_END = answering("{{ message['content'] + '<|endoftext|>\n' }}")
 # Some answers end with a token that does not end generation.
 SOMETIMES_OTHER_END = answering(

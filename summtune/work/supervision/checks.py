@@ -44,7 +44,7 @@ class Lesson:
 
     Args:
         encoder: that encoded the prompts.
-        generating: the encoder of the predict stage, made anew from the model's files.
+        generating: the encoder of the predict stage, made again from the model's files.
         ends: the ids that end a generated summary.
         target_len: most tokens of a completion.
     """

@@ -42,7 +42,7 @@ _WORDS: dict[Check, _Words] = {
     "prompt_kept": _Words(
         "the tokenizer merges the end of the prompt with the beginning of the summary, so the model would learn from "
         "another prompt than it is asked with",
-        "let prompt_template or the chat template end with a token of its own, such as a colon without a space",
+        "let prompt_template or the chat template end with a character that merges with nothing, such as a colon",
     ),
     "summary_unchanged": _Words(
         "the chat template does not write the summary as it is", "name another file in chat_template"

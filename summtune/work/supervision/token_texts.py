@@ -15,7 +15,7 @@ BORDER = "│"
 
 
 def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
-    """Return the text that each token adds to those before it; one without a text of its own as the vocabulary has it.
+    """Return the text that each token adds to those before it; or, if it adds none, its name in the vocabulary.
 
     Args:
         tokenizer: of the ids.
