@@ -43,7 +43,7 @@ _OTHERS = frozenset((
     "phimoe", "qwen2_moe", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe", "qwen3_next", "recurrent_gemma",
     "solar_open", "vaultgemma", "xglm", "zamba", "zamba2",
 ))  # fmt: skip
-# Models for several kinds of input, whose text part transformers loads as a model of its own.
+# Models for several kinds of input, whose text part transformers loads alone.
 _WITH_TEXT_PART = frozenset(("llama4", "qwen3_5", "qwen3_5_moe"))
 # Models with a head for text whose states also depend on later tokens, or which are the decoder of a pair.
 _NOT_LEFT_TO_RIGHT = frozenset((

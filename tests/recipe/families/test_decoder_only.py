@@ -93,7 +93,7 @@ def test_a_model_for_several_inputs_is_known_where_transformers_loads_its_text_p
     [
         ({"model_type": "bert"}, r"\(got model_type 'bert' in x\); use one such as google/flan-t5-base or Hugging"),
         ({"model_type": "llava", **VISION}, r"'llava', which reads more than text, and whose text part does not load"),
-        ({"model_type": "own", "auto_map": {}}, r"'own', which needs code of its own, and that is never run"),
+        ({"model_type": "own", "auto_map": {}}, r"'own', which needs its own code, and that is never run"),
         ({}, r"\(got no model_type in x\)"),
     ],
 )
