@@ -13,6 +13,7 @@ from summtune.machine.model_limits import config_of, facts_of, misfits
 from summtune.machine.model_shapes import KNOWN_MODELS, shape_of
 from summtune.plan.beginning import Model, Parameters
 from summtune.recipe.adapters import Adapter, adapter_of
+from summtune.recipe.adapters.folders import not_a_model
 from summtune.recipe.families import facts_about, family_of, layer_names, no_family
 from summtune.recipe.keys import PromptRecipe, RunRecipe, TrainRecipe
 from summtune.recipe.paths import gguf
@@ -86,6 +87,8 @@ def problems_of_model(recipe: RunRecipe, folder: Path | None) -> list[tuple[str,
     Raises:
         InputError: one of the files is far too large for its kind, or is not a regular file.
     """
+    if folder is not None and (message := not_a_model(folder)) is not None:
+        return [("base_model", message)]
     config = known_config(recipe.base_model, folder)
     found = [] if folder is None else misfits(facts_of(folder), recipe)
     if folder is not None and not found and not any(folder.glob("*.safetensors")):

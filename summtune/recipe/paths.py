@@ -14,6 +14,7 @@ from summtune.base.files import check_regular, expanded, followed, irregular, is
 from summtune.base.hints import hint_or_list
 from summtune.base.places import BUILTIN_DATASETS, BUILTIN_MODELS, is_local, package_path
 from summtune.base.visible import is_utf8, visible
+from summtune.recipe.adapters.folders import not_a_model
 from summtune.recipe.document import Document, KeyPath
 from summtune.recipe.keys import CHAT_TEMPLATES, CompareRecipe, PromptRecipe, Recipe, RunRecipe, TrainRecipe, data_keys
 from summtune.recipe.loading import LoadedRecipe
@@ -65,6 +66,8 @@ def resolve_model(base_model: str, folder: Path) -> tuple[str, list[str]]:
     if not is_file(Path(resolved) / "config.json"):
         if any(file.suffix == ".gguf" for file in held):
             return resolved, [gguf(base_model)]
+        if (message := not_a_model(Path(resolved))) is not None:
+            return resolved, [message]
         return resolved, [f"a model is a folder with config.json (got {resolved}); give the folder that has it"]
     return resolved, []
 
