@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoModelForCausalLM, PretrainedConfig
 
 # The names of its weights in the files, and in a model that is nothing else.
 _NAMES = {
@@ -15,13 +15,9 @@ _NAMES = {
 }
 
 
-def is_part(config: PretrainedConfig) -> bool:
-    """Return whether a model has a text part that transformers does not load alone when asked for a language model."""
-    text = config.get_text_config()
-    if text is config:
-        return False
-    loaded = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-    return getattr(loaded, "config_class", None) is not type(text)
+def has_text_part(config: PretrainedConfig) -> bool:
+    """Return whether a model of the family has a part that alone reads text."""
+    return config.get_text_config() is not config
 
 
 def load_text_part(folder: Path, config: PretrainedConfig, **options: Any) -> Any:

@@ -52,14 +52,27 @@ def llava():
     return transformers.LlavaForConditionalGeneration(config)
 
 
-@pytest.fixture(params=[gemma3, llava], ids=["tied", "own head"])
-def whole(request, tmp_path):
-    """Return a model for text and images, and its folder."""
+def qwen3_5():
+    sizes = dict.fromkeys(("linear_num_key_heads", "linear_num_value_heads"), 2)
+    sizes |= dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim"), 8)
+    layers = {"layer_types": ["linear_attention", "full_attention"]}
+    sight = {"hidden_size": 32, "depth": 1, "num_heads": 2, "intermediate_size": 32, "out_hidden_size": 32}
+    config = transformers.Qwen3_5Config(text_config=TEXT | sizes | layers, vision_config=sight, eos_token_id=2)
+    return transformers.Qwen3_5ForConditionalGeneration(config)
+
+
+def saved(model_of, folder):
+    """Return a model for text and images, and the folder that it was saved to."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = request.param().eval()
-    model.save_pretrained(tmp_path / "whole")
-    return model, tmp_path / "whole"
+        model = model_of().eval()
+    model.save_pretrained(folder)
+    return model, folder
+
+
+@pytest.fixture(params=[gemma3, llava, qwen3_5], ids=lambda made: made.__name__)
+def whole(request, tmp_path):
+    return saved(request.param, tmp_path / "whole")
 
 
 def logits(model):
@@ -71,8 +84,13 @@ def logits(model):
 def test_the_text_part_writes_what_the_whole_model_writes(whole):
     model, folder = whole
     part = load_model(folder, torch.float32).eval()
-    assert type(part).__name__ in ("Gemma3ForCausalLM", "LlamaForCausalLM")
+    assert type(part).__name__ in ("Gemma3ForCausalLM", "LlamaForCausalLM", "Qwen3_5ForCausalLM")
     torch.testing.assert_close(logits(part), logits(model))
+
+
+def test_the_weights_of_the_text_part_are_counted(tmp_path):
+    _, folder = saved(gemma3, tmp_path / "whole")
+    part = load_model(folder, torch.float32)
     assert shape_of("./model", folder).parameters == sum(weight.numel() for weight in part.parameters())
 
 
@@ -85,8 +103,8 @@ def test_the_text_part_is_saved_as_a_model_by_itself(whole, tmp_path):
     torch.testing.assert_close(logits(again), logits(model))
 
 
-def test_a_text_part_without_some_of_its_weights_is_refused(whole):
-    _, folder = whole
+def test_a_text_part_without_some_of_its_weights_is_refused(tmp_path):
+    _, folder = saved(llava, tmp_path / "whole")
     weights = load_file(folder / "model.safetensors")
     del weights["language_model.model.norm.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
@@ -94,11 +112,12 @@ def test_a_text_part_without_some_of_its_weights_is_refused(whole):
         load_model(folder, torch.float32)
 
 
-def test_an_adapter_of_a_text_part_is_refused_because_others_load_the_whole_model(whole):
-    _, folder = whole
-    keys = {"base_model": str(folder), "sequence_len": 64}
-    assert problems_of_model(prompt_recipe(**keys), folder) == []
-    assert problems_of_model(train_recipe(**keys), folder) == []
-    ((key, message),) = problems_of_model(train_recipe(**keys, adapter="lora"), folder)
+def test_an_adapter_of_a_text_part_is_refused_where_others_load_the_whole_model(tmp_path):
+    keys = {"sequence_len": 64, "adapter": "lora"}
+    _, folder = saved(llava, tmp_path / "llava")
+    assert problems_of_model(prompt_recipe(sequence_len=64, base_model=str(folder)), folder) == []
+    ((key, message),) = problems_of_model(train_recipe(**keys, base_model=str(folder)), folder)
     assert key == "adapter"
-    assert "which other programs load (got model_type '" in message
+    assert "which other programs load (got model_type 'llava'); train all weights" in message
+    _, folder = saved(qwen3_5, tmp_path / "qwen3.5")
+    assert problems_of_model(train_recipe(**keys, base_model=str(folder)), folder) == []
