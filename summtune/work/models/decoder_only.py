@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from summtune.work.models.family import BatchNeeds
+from summtune.work.models.text_part import has_text_part, load_text_part
 from summtune.work.tokens.pairs import IGNORED, Pair
 
 
@@ -25,11 +26,12 @@ def task_type() -> str:
     return "CAUSAL_LM"
 
 
-def load(folder: Path, _config: PretrainedConfig, dtype: torch.dtype, options: Mapping[str, Any]) -> Any:
-    """Return the model in ``folder``."""
-    return AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False, **options
-    )
+def load(folder: Path, config: PretrainedConfig, dtype: torch.dtype, options: Mapping[str, Any]) -> Any:
+    """Return the model in ``folder``, or its text part."""
+    local = {"dtype": dtype, "local_files_only": True, "use_safetensors": True, "trust_remote_code": False, **options}
+    if has_text_part(config):
+        return load_text_part(folder, config, **local)
+    return AutoModelForCausalLM.from_pretrained(folder, **local)
 
 
 def reader(model: PreTrainedModel) -> Any:
