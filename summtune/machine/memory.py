@@ -92,11 +92,9 @@ def estimate(
     if sharding.stage is None:
         weights = _weights_without_deepspeed(shape, adapter, quantization, bf16)
         buffers = 4 * trainable if processes > 1 else 0  # DistributedDataParallel's buckets hold all gradients
-        # The gradient of weights with two uses is the sum of two, which still exist when it does.
-        at_the_end = 4 * (trainable + (0 if adapter else 2 * shape.used_twice))
-        # The last gradients exist when no activations do any more; those of earlier micro batches exist all the time.
-        earlier = 0 if recipe.gradient_accumulation_steps == 1 else 4 * trainable
-        gradients = max(earlier, at_the_end - activations)
+        gradients = max(0, _gradients_at_the_end(shape, adapter, trainable, bf16) - activations)
+        if recipe.gradient_accumulation_steps > 1:  # those of earlier micro batches exist all the time
+            gradients = max(gradients, 4 * trainable)
         return MemoryEstimate(weights, gradients, moments, buffers, activations)
     size = 2 if bf16 else 4
     weights = (shape.parameters + (trainable if adapter else 0)) * size
@@ -145,14 +143,29 @@ def _weights_without_deepspeed(
 ) -> int:
     """Return the bytes of weights without DeepSpeed: bf16 means autocast over fp32, or over an adapter's bf16 base."""
     if adapter is None:
-        # Autocast keeps the bf16 copy of each weight from its first use to the end of the backward pass.
-        return 4 * shape.parameters + (2 * (shape.parameters - shape.looked_up) if bf16 else 0)
+        return 4 * shape.parameters + _copies(shape, bf16)
     trainable = adapter.parameters(shape.layer_sizes) or 0
     frozen = shape.parameters * (2 if bf16 else 4)
     if quantization is not None:
         # peft keeps the rest in fp32, and autocast copies lm_head.
         frozen = _quantized(shape, quantization, 4) + (2 * (shape.unquantized - shape.looked_up) if bf16 else 0)
     return frozen + trainable * (6 if bf16 else 4)
+
+
+def _gradients_at_the_end(shape: ModelShape, adapter: Adapter | None, trainable: int, bf16: bool) -> int:
+    """Return the bytes of gradients at the end of the backward pass, when no activations exist any more.
+
+    The gradient of weights with two uses is a sum, which exists besides its terms; in bf16 it takes the place of one.
+    Autocast's copies of the weights, which count as weights, no longer exist.
+    """
+    if adapter is not None:
+        return 4 * trainable
+    return 4 * (trainable + shape.used_twice * (1 if bf16 else 2)) - _copies(shape, bf16)
+
+
+def _copies(shape: ModelShape, bf16: bool) -> int:
+    """Return the bytes of autocast's bf16 copies of weights, which it keeps from their first use to the backward pass."""
+    return 2 * (shape.parameters - shape.looked_up) if bf16 else 0
 
 
 def _quantized(shape: ModelShape, quantization: Quantization, size: int) -> int:
