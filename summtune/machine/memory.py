@@ -92,9 +92,7 @@ def estimate(
     if sharding.stage is None:
         weights = _weights_without_deepspeed(shape, adapter, quantization, bf16)
         buffers = 4 * trainable if processes > 1 else 0  # DistributedDataParallel's buckets hold all gradients
-        gradients = max(0, _gradients_at_the_end(shape, adapter, trainable, bf16) - activations)
-        if recipe.gradient_accumulation_steps > 1:  # those of earlier micro batches exist all the time
-            gradients = max(gradients, 4 * trainable)
+        gradients = _gradients_without_deepspeed(recipe, shape, adapter, activations, bf16)
         return MemoryEstimate(weights, gradients, moments, buffers, activations)
     size = 2 if bf16 else 4
     weights = (shape.parameters + (trainable if adapter else 0)) * size
@@ -152,15 +150,20 @@ def _weights_without_deepspeed(
     return frozen + trainable * (6 if bf16 else 4)
 
 
-def _gradients_at_the_end(shape: ModelShape, adapter: Adapter | None, trainable: int, bf16: bool) -> int:
-    """Return the bytes of gradients at the end of the backward pass, when no activations exist any more.
+def _gradients_without_deepspeed(
+    recipe: TrainingSettings, shape: ModelShape, adapter: Adapter | None, activations: int, bf16: bool
+) -> int:
+    """Return the bytes of gradients that exist besides the activations: the last ones, when no activations do any more.
 
     The gradient of weights with two uses is a sum, which exists besides its terms; in bf16 it takes the place of one.
-    Autocast's copies of the weights, which count as weights, no longer exist.
+    Autocast's copies of the weights, which count as weights, do not exist at the end.
     """
-    if adapter is not None:
-        return 4 * trainable
-    return 4 * (trainable + shape.used_twice * (1 if bf16 else 2)) - _copies(shape, bf16)
+    own = 4 * (trained_weights(shape, adapter) or 0)
+    at_the_end = own
+    if adapter is None:
+        at_the_end += 4 * shape.used_twice * (1 if bf16 else 2) - _copies(shape, bf16)
+    earlier = own if recipe.gradient_accumulation_steps > 1 else 0  # of the micro batches before, all the time
+    return max(earlier, at_the_end - activations)
 
 
 def _copies(shape: ModelShape, bf16: bool) -> int:
