@@ -167,7 +167,7 @@ def _gradients_without_deepspeed(
 
 
 def _copies(shape: ModelShape, bf16: bool) -> int:
-    """Return the bytes of autocast's bf16 copies of weights, which it keeps from their first use to the backward pass."""
+    """Return the bytes of autocast's bf16 copies of weights, which exist from their first use to the backward pass."""
     return 2 * (shape.parameters - shape.looked_up) if bf16 else 0
 
 
