@@ -109,10 +109,10 @@ def estimate(
     if sharding.stage == 3:
         gathered = min(weights, size * sharding.live)
         weights //= processes
-    if sharding.stage in (1, 2) and not sharding.offload_optimizer:
-        # Measured: that gradient is allocated once the activations are freed. So are the others as they are computed,
-        # unless those of earlier micro batches exist all the time.
-        if recipe.gradient_accumulation_steps == 1:
+    if sharding.stage >= 1 and not sharding.offload_optimizer:
+        # Measured: that gradient is allocated once the activations are freed. Below ZeRO-3 so are the others as they
+        # are computed, unless those of earlier micro batches exist all the time.
+        if sharding.stage < 3 and recipe.gradient_accumulation_steps == 1:
             gradients, at_update = 0, gradients + at_update
         at_update = max(0, at_update - activations)
     gradients += at_update
