@@ -62,11 +62,11 @@ def _try(writer: ModelWriter, run_dir: Path) -> None:
 
 
 def _check(folder: Path, model: Any, tokenizer: Any) -> None:
-    names = check_names(folder, weights_to_save(model))
+    check_names(folder, weights_to_save(model))
     if isinstance(model, PeftModel):
         PeftConfig.from_pretrained(str(folder))
     else:
-        check_config(folder, model, names)
+        check_config(folder, model)
     GenerationConfig.from_pretrained(folder, local_files_only=True)
     before, after = tokenizer(_SAMPLE)["input_ids"], load_tokenizer(folder)(_SAMPLE)["input_ids"]
     if before != after:
