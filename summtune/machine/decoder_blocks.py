@@ -72,14 +72,10 @@ BLOCKS: Mapping[str, Block] = {
     "ministral": Block(defaults={"num_key_value_heads": 8}),
     "ministral3": Block(defaults={"num_key_value_heads": 8, "head_dim": 128}),
     "qwen2": Block(biases={"always": _ATTENTION[:3]}, defaults={"num_key_value_heads": 32}),
-    "qwen3": Block(
-        head_norm="head", biases=_ATTENTION_BIAS, defaults={"num_key_value_heads": 32, "head_dim": 128}
-    ),
+    "qwen3": Block(head_norm="head", biases=_ATTENTION_BIAS, defaults={"num_key_value_heads": 32, "head_dim": 128}),
     "gemma": _GEMMA._replace(defaults={**_GEMMA.defaults, "num_key_value_heads": 16}),
     "gemma2": _GEMMA._replace(norms=4, softmax=True, defaults={**_GEMMA.defaults, "num_key_value_heads": 4}),
-    "gemma3_text": _GEMMA._replace(
-        norms=4, head_norm="head", defaults={**_GEMMA.defaults, "num_key_value_heads": 4}
-    ),
+    "gemma3_text": _GEMMA._replace(norms=4, head_norm="head", defaults={**_GEMMA.defaults, "num_key_value_heads": 4}),
     "olmo": _OLMO._replace(norm="bare"),
     "olmo2": _OLMO._replace(norm="rms_fp32", head_norm="all"),
     "olmo3": _OLMO._replace(norm="rms_fp32", head_norm="all"),

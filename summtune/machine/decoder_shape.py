@@ -264,7 +264,9 @@ def read_decoder_shape(config: Mapping[str, Any], where: Path) -> DecoderShape |
         head_dim=size("head_dim", max(1, width // heads)),
         inner=size(keys.inner, 4 * width),
         tied=bool(value("tie_word_embeddings")),
-        biased=frozenset(name for key, names in block.biases.items() if key == "always" or value(key) for name in names),
+        biased=frozenset(
+            name for key, names in block.biases.items() if key == "always" or value(key) for name in names
+        ),
         positions=size(block.positions, 1024) if block.positions else 0,
         composed=activation in _COMPOSED or (activation is None and kind in ("gpt2", "phi")),
         dropout=bool(value("resid_pdrop")),

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from functools import lru_cache
+from itertools import pairwise
 
 from tiny_inputs import dialogues
 
@@ -94,7 +95,7 @@ def _merges():
     while len(merges) < MERGES:
         pairs = Counter()
         for word, count in words.items():
-            for pair in zip(word, word[1:], strict=False):
+            for pair in pairwise(word):
                 pairs[pair] += count
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         merges.append(best)

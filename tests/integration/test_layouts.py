@@ -138,7 +138,8 @@ def test_an_adapter_trains_alike_on_two_processes(recipe, inputs, tmp_path, name
     assert adapter.keys() == alone.weights.keys()
     base = loaded_by_transformers(inputs / family, family)
     loaded = PeftModel.from_pretrained(base, both.folder / "model").eval()
-    assert loss_by_transformers(loaded, both, family) == pytest.approx(both.json("training.json")["eval_loss"], rel=1e-5)
+    eval_loss = both.json("training.json")["eval_loss"]
+    assert loss_by_transformers(loaded, both, family) == pytest.approx(eval_loss, rel=1e-5)
 
 
 @SLOW

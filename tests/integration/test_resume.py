@@ -7,7 +7,7 @@ import signal
 import time
 
 import pytest
-from families import quick_for_one_family, both_families
+from families import both_families, quick_for_one_family
 from real_command import (
     Command,
     Finished,

@@ -71,7 +71,9 @@ VARIANTS = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "keys"), VARIANTS, ids=lambda value: value if isinstance(value, str) else "+".join(value))
+@pytest.mark.parametrize(
+    ("kind", "keys"), VARIANTS, ids=lambda value: value if isinstance(value, str) else "+".join(value)
+)
 def test_weights_and_layers_are_those_of_transformers(tmp_path, kind, keys):
     model, config = on_meta(kind, **keys)
     shape = shape_of("./model", saved(config, tmp_path))

@@ -233,7 +233,7 @@ def check_config(folder: Path, model: PreTrainedModel) -> None:
             f"config.json would make readers take the wrong lm_head (got tie_word_embeddings: {json.dumps(written)}, "
             f"lm_head {'' if own_head else 'not '}stored)"
         )
-    config = type(model.config).from_pretrained(folder)  # type: ignore[union-attr]
+    config = type(model.config).from_pretrained(folder)
     with torch.device("meta"):
         described = {name: tuple(tensor.shape) for name, tensor in type(model)(config).state_dict().items()}
     in_memory = {name: shape_of(weight) for name, weight in state.items()}

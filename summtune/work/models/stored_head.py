@@ -54,8 +54,7 @@ def _apart(folder: Path, tied: Mapping[str, str], copies_count: bool) -> bool:
     with contextlib.ExitStack() as files:
         head, rows = (_slice(files, folder, name) for name in (_HEAD, embedding))
         return any(
-            not bool((head[at : at + _ROWS] == rows[at : at + _ROWS]).all())
-            for at in range(0, stored[_HEAD][0], _ROWS)
+            not bool((head[at : at + _ROWS] == rows[at : at + _ROWS]).all()) for at in range(0, stored[_HEAD][0], _ROWS)
         )
 
 
