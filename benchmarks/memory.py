@@ -1,16 +1,16 @@
-"""Measures the peak memory of each rank under each ZeRO stage, and compares it with summtune's estimate.
+r"""Measures the peak memory of each rank under each ZeRO stage, and compares it with summtune's estimate.
 
     SUMMTUNE_TEST_DATA=… .venv/bin/python benchmarks/memory.py [--size small] [--out benchmarks/results/memory.json]
-    SUMMTUNE_TEST_DATA=… .venv/bin/python benchmarks/memory.py --size smollm2 --out benchmarks/results/memory_decoder.json
+    SUMMTUNE_TEST_DATA=… .venv/bin/python benchmarks/memory.py --size smollm2 --layers 6 \
+        --out benchmarks/results/memory_smollm2.json
 
 Every layout is a real `summtune run` of two processes on the CPU, three optimizer steps of dialogues that fill
-`sequence_len`, with FLAN-T5's shape and random weights, or with SmolLM2-135M-Instruct (made with pip), and transformers'
-own modules, which a GPU runs too. The
-measurement is the bytes that torch's allocator hands out (`torch.profiler`, profile_memory), from before the model is
-loaded: every tensor, and nothing else, like `torch.cuda.max_memory_allocated` on a GPU. Resident memory would include
-Python and its libraries (about 0.7 GB) and exclude memory that is allocated but not touched. The peak is that of the
-second and third step, because the optimizer's state does not exist before. Under CPU offload the host *is* the device
-here, so the estimate's two parts are added.
+`sequence_len`, with FLAN-T5's shape and random weights, or with the first layers of SmolLM2-135M-Instruct (made with
+pip). The modules are those of transformers, which a GPU runs too. The measurement is the bytes that torch's allocator
+hands out (`torch.profiler`, profile_memory), from before the model is loaded: every tensor, and nothing else, like
+`torch.cuda.max_memory_allocated` on a GPU. Resident memory would include Python and its libraries (about 0.7 GB) and
+exclude memory that is allocated but not touched. The peak is that of the second and third step, because the optimizer's
+state does not exist before. Under CPU offload the host *is* the device here, so the estimate's two parts are added.
 """
 
 from __future__ import annotations
@@ -177,11 +177,15 @@ class Quiet:
     def warn(self, text: str) -> None: ...
 
 
-def write_model(folder: Path, size: str) -> None:
-    """Write the model of a size into a folder."""
+def write_model(folder: Path, size: str, layers: int | None) -> None:
+    """Write the model of a size into a folder; of SmolLM2, only its first layers."""
     tools = Path(os.environ["SUMMTUNE_TEST_DATA"]) / "tools"
     made_by = [str(tools / "smollm2.py")] if size == SMOLLM2 else [str(tools / "flan_t5_shaped.py"), "--size", size]
     subprocess.run([sys.executable, *made_by, "--out", str(folder)], check=True, stdout=subprocess.DEVNULL)
+    if layers is not None:
+        from transformers import AutoModelForCausalLM
+
+        AutoModelForCausalLM.from_pretrained(folder, num_hidden_layers=layers).save_pretrained(folder)
 
 
 def write_inputs(folder: Path, model: Path) -> None:
@@ -209,6 +213,7 @@ def main() -> None:
         os._exit(code)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="small", help="tiny, small, base, …: of tools/flan_t5_shaped.py; or smollm2")
+    parser.add_argument("--layers", type=int, help="of SmolLM2; default: all 30")
     parser.add_argument("--only", nargs="+", choices=LAYOUTS, default=list(LAYOUTS))
     parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
     parser.add_argument("--micro-batch", type=int, default=4)
@@ -218,7 +223,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         model = folder / "model"
-        write_model(model, arguments.size)
+        write_model(model, arguments.size, arguments.layers)
         write_inputs(folder, model)
         for precision in arguments.precision:
             for name in arguments.only:
@@ -230,16 +235,18 @@ def main() -> None:
                     flush=True,
                 )
                 if arguments.out:  # after each, in case the measurement is interrupted
-                    write(arguments.out, arguments.size, arguments.micro_batch, rows)
+                    write(arguments.out, arguments.size, arguments.layers, arguments.micro_batch, rows)
 
 
-def write(path: Path, size: str, micro_batch: int, rows: list[dict[str, Any]]) -> None:
+def write(path: Path, size: str, layers: int | None, micro_batch: int, rows: list[dict[str, Any]]) -> None:
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "deepspeed", "peft")}
     machine = {"processor": platform.processor() or platform.machine(), "python": platform.python_version()}
     result = {
         "machine": machine,
         "versions": versions,
-        "model": "SmolLM2-135M-Instruct" if size == SMOLLM2 else f"FLAN-T5-{size}, random weights",
+        "model": f"SmolLM2-135M-Instruct, {layers or 30} layers"
+        if size == SMOLLM2
+        else f"FLAN-T5-{size}, random weights",
         "micro_batch_size": micro_batch,
         **LENGTHS,
         "layouts": rows,

@@ -104,9 +104,10 @@ def _predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
 
 def unused_packages(plan: RunPlan) -> list[str]:
     """Return the packages that libraries would import, and that this run does not use."""
-    if not isinstance(plan, TrainPlan):
-        return ["bitsandbytes", "mlflow"]
-    used = {"bitsandbytes": plan.quantization is not None, "mlflow": plan.recipe.mlflow_tracking_uri is not None}
+    used = {
+        "bitsandbytes": plan.quantization is not None,
+        "mlflow": isinstance(plan, TrainPlan) and plan.recipe.mlflow_tracking_uri is not None,
+    }
     return [name for name, is_used in used.items() if not is_used]
 
 

@@ -20,10 +20,11 @@ from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import Listener, run_processes
 from summtune.launchers.machines import OtherMachines
 from summtune.plan.beginning import Model
+from summtune.plan.checking import problems_of_files
 from summtune.plan.draft import RunDraft, TrainDraft, begin, complete
 from summtune.plan.keys import identity_of
 from summtune.plan.launch import Launch, StageName, global_batch, stage_groups
-from summtune.plan.models import model_of, problems_of_model
+from summtune.plan.models import model_of
 from summtune.plan.plan import RunPlan, TrainPlan, beginning_of, read_plan, read_run_plan
 from summtune.plan.preparation import prepare_data
 from summtune.recipe.keys import RunRecipe, data_keys
@@ -142,7 +143,7 @@ def fetched_model(draft: RunDraft, display: Display) -> Model:
         display.stage("model", f"downloading {recipe.base_model}", shows_itself=True)
         fetched = fetch_model(recipe.base_model, revision)
         folder, revision = fetched.path, fetched.revision
-        if wrong := problems_of_model(recipe, folder):
+        if wrong := problems_of_files(recipe, folder):
             raise ModelError("\n".join(message for _, message in wrong))
     return model_of(recipe, folder, revision, draft.content_sha256)
 

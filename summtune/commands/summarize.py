@@ -23,9 +23,10 @@ from summtune.launchers.local import Listener, run_processes
 from summtune.machine.devices import visible_gpus
 from summtune.machine.model_limits import facts_of, lengths_within
 from summtune.plan.beginning import PromptData, RoleData, Source, origin_now
+from summtune.plan.checking import problems_of_files
 from summtune.plan.keys import PromptKeys
 from summtune.plan.launch import Launch
-from summtune.plan.models import model_of, problems_of_model
+from summtune.plan.models import model_of
 from summtune.plan.plan import ComparePlan, PromptPlan, RunPlan, ScoredPlan, TrainPlan, read_plan
 from summtune.plan.prompt_format import prompt_format
 from summtune.recipe.keys import PromptRecipe
@@ -143,7 +144,7 @@ def _of_model(source: str, file: Path, count: int) -> PromptPlan:
         sequence_len=sequence_len,
         generation=Generation(max_new_tokens=max_new_tokens),
     )
-    if wrong := problems_of_model(recipe, folder):
+    if wrong := problems_of_files(recipe, folder):
         raise ModelError(wrong[0][1])
     identity = hash_of(recipe.model_dump(mode="json"))
     read = Source(path=str(file), split=None, count=count, revision=None, skipped_rows=0, empty_references=0)

@@ -12,6 +12,13 @@ from summtune.data.values import EmptyError, UnusableError, checked_text, is_emp
 
 SPEAKER_KEYS = ("speaker", "role", "from", "name")
 TEXT_KEYS = ("text", "content", "value", "utterance", "message")
+_ONLY_OF_TURNS = (
+    *(("speaker", text) for text in TEXT_KEYS),
+    ("role", "content"),
+    ("from", "value"),
+    ("name", "message"),
+)
+"""Pairs of keys that no row of a data set has; a row may have a name and a text."""
 _TEXT_PARTS = (None, "text", "input_text", "output_text")
 """The types of a part of a content that are text; the others are images, audio, calls of tools, …"""
 _WRITTEN_LIST = re.compile(r"\s*\[\s*(?:\]\s*$|[\[{(]\s*['\"])")
@@ -42,9 +49,11 @@ def dialogue_of(row: Row, column: str, *, may_be_empty: bool = False) -> str:
 
 
 def is_turn(value: object) -> bool:
-    """Return whether a JSON value has the shape of a turn: an object with a speaker and a text, or a pair of texts."""
+    """Return whether a JSON value is certainly a turn and no row: an object with keys that only turns have, or a pair
+    of texts.
+    """
     if isinstance(value, dict):
-        return any(key in value for key in SPEAKER_KEYS) and any(key in value for key in TEXT_KEYS)
+        return any(speaker in value and text in value for speaker, text in _ONLY_OF_TURNS)
     return isinstance(value, list) and len(value) == 2 and all(isinstance(each, str) for each in value)
 
 

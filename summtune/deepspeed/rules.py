@@ -186,4 +186,6 @@ def contradictions(config: Mapping[str, Any], recipe: TrainingSettings, path: Pa
             f"{recipe.optimizer} with {path}); use adamw_torch_fused, or a config without offload"
         )
     if quantization_of(recipe) is not None and stage == 3:
-        yield f"qlora cannot be sharded by ZeRO-3 (got {path}); use ds_configs/zero2.json"
+        yield f"weights of four bits cannot be sharded by ZeRO-3 (got {path}); use ds_configs/zero2.json"
+    if recipe.adapter == "prompt_tuning" and stage == 3:
+        yield f"the embeddings of prompt_tuning cannot be sharded by ZeRO-3 (got {path}); use ds_configs/zero2.json"

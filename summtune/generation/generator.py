@@ -17,18 +17,20 @@ class Output(StrictModel):
     """What a generator wrote for one prompt.
 
     Args:
-        text: special tokens removed.
+        text: special tokens removed, and the thought of a reasoning model (`summtune.generation.thinking`).
         prompt_tokens: tokens of the prompt as the model read it.
-        new_tokens: tokens generated, the end-of-sequence token included.
+        new_tokens: tokens generated, the thought and the end-of-sequence token included.
         hit_length_cap: whether ``max_new_tokens`` ended it: it has no end-of-sequence token, or one in the last place
             where the model forces it (``forced_eos_token_id`` of BART and Pegasus). Whether the model would have ended
             there by itself is not known.
+        thinking: the thought that came before the text; None without one.
     """
 
     text: str
     prompt_tokens: Count
     new_tokens: Count
     hit_length_cap: bool
+    thinking: str | None = None
 
 
 class Generator(Protocol[P_contra]):

@@ -11,6 +11,7 @@ from summtune.base.files import read_jsonl, write_json, write_jsonl
 from summtune.generation.distinct import DistinctPrompts
 from summtune.generation.generator import Output
 from summtune.generation.partial import discard, read_outputs
+from summtune.generation.thinking import is_unfinished, thought_warnings
 from summtune.runs.records import Dialogue, Prediction
 from summtune.runs.run_directory import DATA_FILES, PARTIAL_PREDICTIONS
 from summtune.runs.statistics import STATS_FILE, PredictionStats
@@ -18,14 +19,16 @@ from summtune.runs.statistics import STATS_FILE, PredictionStats
 
 def write_results(
     run_dir: Path, asked: DistinctPrompts[Any], truncated: Sequence[bool], stats: PredictionStats
-) -> None:
+) -> list[str]:
     """Write ``predictions.jsonl`` and ``prediction_stats.json``, and delete the partial files.
+
+    Return sentences on the outputs that a reader of the scores must know; they are also among the file's warnings.
 
     Args:
         run_dir: with the test dialogues, and an output of every prompt in its partial files.
         asked: the prompts of the test dialogues, in their order.
         truncated: whether each dialogue was cut to fit its prompt.
-        stats: of the whole stage.
+        stats: of the whole stage, but for what the outputs hold.
 
     Raises:
         StageError: a prompt has no output, for instance because the disk of another machine's rank is not shared.
@@ -40,10 +43,17 @@ def write_results(
             "machines share this folder, and give the command again, which resumes with them"
         )
     dialogues = (Dialogue.from_json(row) for row in read_jsonl(run_dir / DATA_FILES["test"]))
-    joined = predictions_of(dialogues, asked, truncated, outputs)
+    joined = list(predictions_of(dialogues, asked, truncated, outputs))
+    warnings = thought_warnings(joined)
+    found = {
+        "thoughts": sum(one.thinking is not None for one in joined),
+        "unfinished_thoughts": sum(map(is_unfinished, joined)),
+        "warnings": (*stats.warnings, *warnings),
+    }
     write_jsonl(run_dir / "predictions.jsonl", (prediction.to_json() for prediction in joined))
-    write_json(run_dir / STATS_FILE, stats.to_json())
+    write_json(run_dir / STATS_FILE, stats.model_copy(update=found).to_json())
     discard(partial)
+    return warnings
 
 
 def predictions_of(
@@ -68,4 +78,5 @@ def predictions_of(
             new_tokens=output.new_tokens,
             truncated=cut,
             hit_length_cap=output.hit_length_cap,
+            thinking=output.thinking,
         )

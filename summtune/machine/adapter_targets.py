@@ -1,4 +1,4 @@
-"""Finds layers of a recipe that cannot take an adapter, from the tensor names in a model's files."""
+"""Knows which layers of a model can take an adapter, from the tensor names in its files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,27 @@ from summtune.base.hints import hint
 from summtune.machine.model_shapes import KNOWN_MODELS
 from summtune.machine.stored_tensors import stored_tensors
 from summtune.recipe.adapters import Adapter
+from summtune.recipe.adapters.layers import HEAD
 from summtune.recipe.families import facts_about, family_of
 from summtune.recipe.families.facts import kind
 
-HEAD = "lm_head"
+_HEADS = frozenset((HEAD, "embed_out"))
+# Parts of a model with several kinds of input, which a text does not pass.
+_NOT_TEXT = ("vision", "visual", "audio", "multi_modal", "image")
+
+
+def linear_layers(config: Mapping[str, Any], base_model: str, folder: Path | None) -> tuple[str, ...]:
+    """Return all linear layers of a model but its head, by the end of their name, sorted; empty if not known.
+
+    Args:
+        config: of the model, which is of a known family.
+        base_model: the model's name in the recipe.
+        folder: of its files; None if it is not downloaded yet.
+
+    Raises:
+        ModelError: a file that ends in .safetensors is not a safetensors file.
+    """
+    return tuple(sorted(_layers(config, _shapes(base_model, folder)) - _HEADS))
 
 
 def wrong_targets(
@@ -34,15 +51,8 @@ def wrong_targets(
     Raises:
         ModelError: a file that ends in .safetensors is not a safetensors file.
     """
-    family = family_of(config)
-    assert family is not None
-    shapes: Mapping[str, tuple[int, ...]] = {}
-    if folder is not None:
-        shapes = stored_tensors(folder)
-    elif base_model in KNOWN_MODELS:
-        shapes = dict.fromkeys((f"{layer}.weight" for layer in KNOWN_MODELS[base_model].layer_sizes), (1, 1))
-    stored = _matrices(shapes)
-    layers = stored - facts_about(family).embeddings()
+    shapes = _shapes(base_model, folder)
+    stored, layers = _matrices(shapes), _layers(config, shapes)
     checked: set[str] = set()
     for key, targets in adapter.layers().items():
         if not targets:
@@ -81,6 +91,23 @@ def tied_head(key: str, target: str, layers: Collection[str]) -> str:
         f"{key}): it would change the embedding too; remove it, or train all weights. Other layers: "
         f"{', '.join(sorted(set(layers) - {target, HEAD}))}"
     )
+
+
+def _shapes(base_model: str, folder: Path | None) -> Mapping[str, tuple[int, ...]]:
+    """Return the shapes of a model's tensors; of a known model that is not downloaded, shapes with as many sides."""
+    if folder is not None:
+        return stored_tensors(folder)
+    if base_model in KNOWN_MODELS:
+        return dict.fromkeys((f"{layer}.weight" for layer in KNOWN_MODELS[base_model].layer_sizes), (1, 1))
+    return {}
+
+
+def _layers(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> set[str]:
+    """Return the linear layers of a model, its head included."""
+    family = family_of(config)
+    assert family is not None
+    text = {name: shape for name, shape in shapes.items() if not any(part in name for part in _NOT_TEXT)}
+    return _matrices(text) - facts_about(family).embeddings()
 
 
 def _matrices(shapes: Mapping[str, tuple[int, ...]]) -> set[str]:

@@ -121,7 +121,7 @@ class DecoderShape:
 
         A sequence is a prompt and its summary but for the last token, and only the logits of summaries are computed.
         """
-        of_sequence = recipe.sequence_len + recipe.target_len - 1
+        of_sequence = recipe.sequence_len + recipe.target_len - 1 + (adapter.virtual_tokens if adapter else 0)
         tokens, targets = recipe.micro_batch_size * of_sequence, recipe.micro_batch_size * recipe.target_len
         layer = tokens * self._kept_by_layer(adapter, precision, of_sequence)
         # The loss needs its logits in fp32, their logarithms, and the gradient of either.
@@ -209,14 +209,13 @@ class DecoderShape:
         readers = [block.attention, block.widening]
         if self.parallel and block.norms == 1:
             readers = [block.attention + block.widening]
-        kept = 0
-        for names in (*readers, (block.narrowing,)):
-            if adapter is None:
-                copies = len(names) if precision.copies else 1
-                kept += copies * (self.inner if names == (block.narrowing,) else self.width) * precision.activation
-            else:
-                kept += sum(adapter.kept_bytes(name, sizes[name]) for name in names)
-        return kept + (adapter.kept_bytes(block.output, sizes[block.output]) if adapter else 0)
+        if adapter is not None:
+            groups = [*readers, (block.output,), (block.narrowing,)]
+            return sum(
+                adapter.kept_bytes({name: sizes[name] for name in names}, precision.activation) for names in groups
+            )
+        copies = sum(map(len, readers)) if precision.copies else len(readers)
+        return (copies * self.width + self.inner) * precision.activation
 
 
 def read_decoder_shape(config: Mapping[str, Any], where: Path) -> DecoderShape | None:

@@ -17,6 +17,7 @@ from summtune.machine.memory import MemoryEstimate, estimate, trained_weights
 from summtune.machine.model_limits import wrong_family
 from summtune.machine.model_shapes import KNOWN_MODELS, ModelShape, shape_of
 from summtune.recipe.adapters import Adapter, adapter_of
+from summtune.recipe.adapters.layers import HEAD
 from summtune.recipe.families import layer_names
 from summtune.recipe.keys import TrainingSettings
 
@@ -64,7 +65,7 @@ def fits(
         bf16: whether they compute in bfloat16 (`memory.takes_bf16`).
         counts: numbers of GPUs, on one node.
     """
-    names = layer_names(shape.config)
+    names = layer_names(shape.config, tuple(sorted(set(shape.layer_sizes) - {HEAD})))
     adapter = adapter_of(recipe, names)
     lora = recipe.model_copy(update={"adapter": "lora"})
     ways: list[tuple[str, TrainingSettings, Adapter | None]] = []

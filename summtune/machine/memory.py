@@ -89,7 +89,11 @@ def estimate(
     if sharding.stage is None:
         weights = _weights_without_deepspeed(shape, adapter, quantization, bf16)
         buffers = 4 * trainable if processes > 1 else 0  # DistributedDataParallel's buckets hold all gradients
-        return MemoryEstimate(weights, 4 * trainable, moments, buffers, activations)
+        gradients = 4 * trainable
+        if recipe.gradient_accumulation_steps == 1:
+            # The first gradient exists when most activations do, the last one when none do any more.
+            gradients = max(0, gradients - activations)
+        return MemoryEstimate(weights, gradients, moments, buffers, activations)
     size = 2 if bf16 else 4
     weights = (shape.parameters + (trainable if adapter else 0)) * size
     if quantization is not None:

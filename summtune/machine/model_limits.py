@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from summtune.base.files import CONFIG_BYTES, read_bounded
+from summtune.recipe.adapters import virtual_tokens
 from summtune.recipe.families import Family, facts_about, family_of, no_family
-from summtune.recipe.families.facts import FamilyFacts, first_id, is_id
+from summtune.recipe.families.facts import FamilyFacts, Limit, first_id, is_id
 from summtune.recipe.keys import RunRecipe, TrainRecipe
 
 # Tokenizer classes without default special tokens: what tokenizer_config.json omits is missing.
@@ -129,6 +130,9 @@ def lengths_within(facts: ModelFacts, sequence_len: int, max_new_tokens: int) ->
     if facts.family is None:
         return sequence_len, max_new_tokens
     prompt, summary = facts.about.prompt_limit(facts.config), facts.about.summary_limit(facts.config)
+    if prompt is not None and facts.about.continues_prompt():
+        max_new_tokens = min(max_new_tokens, max(1, prompt.tokens // 2))
+        return min(sequence_len, prompt.tokens - max_new_tokens), max_new_tokens
     return (
         min(sequence_len, prompt.tokens) if prompt else sequence_len,
         min(max_new_tokens, summary.tokens) if summary else max_new_tokens,
@@ -137,19 +141,35 @@ def lengths_within(facts: ModelFacts, sequence_len: int, max_new_tokens: int) ->
 
 def _too_long(facts: ModelFacts, recipe: RunRecipe) -> Iterator[Found]:
     prompt, summary = facts.about.prompt_limit(facts.config), facts.about.summary_limit(facts.config)
-    asked = [
-        ("sequence_len", recipe.sequence_len, prompt),
-        ("generation.max_new_tokens", recipe.generation.max_new_tokens, summary),
-    ]
+    summaries = [("generation.max_new_tokens", recipe.generation.max_new_tokens)]
     if isinstance(recipe, TrainRecipe):
-        asked.append(("target_len", recipe.target_len, summary))
+        summaries.append(("target_len", recipe.target_len))
+    virtual, where = virtual_tokens(recipe), facts.folder / "config.json"
+    if facts.about.continues_prompt():
+        key, tokens = max(summaries, key=lambda one: one[1])
+        if prompt is not None and recipe.sequence_len + virtual + tokens > prompt.tokens:
+            yield "sequence_len", _shared(recipe.sequence_len, virtual, key, tokens, prompt, where)
+        return
+    asked = [("sequence_len", recipe.sequence_len, prompt), *((*one, summary) for one in summaries)]
     for key, tokens, limit in asked:
-        if limit is not None and tokens > limit.tokens:
-            yield (
-                key,
-                f"{key} exceeds the model's positions (got {tokens:,}; {limit.key} is {limit.value:,} in "
-                f"{facts.folder / 'config.json'}); set {key} to at most {limit.tokens}",
-            )
+        before = virtual if key == "sequence_len" else 0
+        if limit is not None and tokens + before > limit.tokens:
+            more = f" and {before:,} virtual tokens" if before else ""
+            got = f"got {tokens:,}{more}; {limit.key} is {limit.value:,} in {where}"
+            yield key, f"{key} exceeds the model's positions ({got}); set {key} to at most {limit.tokens - before}"
+
+
+def _shared(sequence_len: int, virtual: int, key: str, tokens: int, limit: Limit, where: Path) -> str:
+    """Return the message for prompt and summary that together exceed the positions of a model."""
+    room, asked = limit.tokens - virtual - tokens, sequence_len + virtual + tokens
+    added = f" + {virtual:,} virtual tokens" if virtual else ""
+    advice = f"set sequence_len to at most {room}" if room > 0 else f"set {key} to less than {limit.tokens}"
+    scaled = "" if limit.tokens == limit.value else f", scaled to {limit.tokens:,}"
+    return (
+        f"sequence_len and {key} exceed the model's positions, which prompt and summary share (got "
+        f"{sequence_len:,} + {tokens:,}{added} = {asked:,}; {limit.key} is {limit.value:,} in {where}{scaled}); "
+        f"{advice}"
+    )
 
 
 def _without_embedding(facts: ModelFacts) -> Iterator[Found]:
@@ -179,7 +199,7 @@ def _without_embedding(facts: ModelFacts) -> Iterator[Found]:
 
 def _rows(config: Mapping[str, Any]) -> tuple[int, str] | None:
     """Return how many tokens the model has embeddings for and the key that sets it; None if unknown."""
-    configs = {"": config} | {f"{part}.": config.get(part) for part in ("encoder", "decoder")}
+    configs = {"": config} | {f"{part}.": config.get(part) for part in ("encoder", "decoder", "text_config")}
     names = ("vocab_size", "src_vocab_size", "tgt_vocab_size", "decoder_vocab_size")
     found = [
         (part[name], prefix + name)

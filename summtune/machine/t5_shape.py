@@ -104,34 +104,45 @@ class T5Shape:
         return {"model_type": "t5"}
 
     def activations(self, recipe: TrainingSettings, adapter: Adapter | None, precision: Precision) -> int:
-        """Return the bytes that the backward pass of one micro batch needs (Korthikanti et al., 2022, section 4)."""
-        size = precision.activation
+        """Return the bytes that the backward pass of one micro batch needs (Korthikanti et al., 2022, section 4).
+
+        Each part keeps its input in fp32 and that normed, what each linear layer reads, and a dropout mask.
+        """
         batch, source, target = recipe.micro_batch_size, recipe.sequence_len, recipe.target_len
-        inner = self.num_heads * self.d_kv
+        source += adapter.virtual_tokens if adapter else 0
+        inner, size, trained = self.num_heads * self.d_kv, precision.activation, adapter is None
         sizes = self.layer_sizes
 
-        def kept(layer: str) -> int:
-            return adapter.kept_bytes(layer, sizes[layer]) if adapter else 0
+        def read(*layers: str) -> int:
+            """Return the bytes per token that layers with one input keep of it: autocast copies it for each."""
+            if adapter is not None:
+                return adapter.kept_bytes({layer: sizes[layer] for layer in layers}, size)
+            return (len(layers) if precision.copies else 1) * sizes[layers[0]].inputs * size
 
-        def attention(queries: int, keys: int) -> int:
-            # normed input, q, k, v, context, dropout mask; scores in fp32, probabilities, their dropout mask
-            return (
-                queries * ((3 * self.d_model + 2 * inner) * size + kept("q") + kept("o"))
-                + keys * (2 * inner * size + kept("k") + kept("v"))
-                + (self.num_heads * queries * keys * (4 + 2 * size))
-            )
+        normed = self.d_model * (4 + trained * precision.stream + size)
 
-        # normed input, two projections, activation, their product, dropout masks
-        adapters = kept("wo") + sum(map(kept, self._inner_projections))
-        feed_forward = (2 * self.d_model + (5 if self.gated else 3) * self.d_ff) * size + adapters
+        def attention(queries: int, keys: int, own: bool) -> int:
+            # queries, keys, values in the precision of the position bias, their output; scores and probabilities in
+            # fp32, and what dropout leaves of those
+            projected = (queries + 2 * keys) * inner * precision.stream + queries * inner * size
+            scores = self.num_heads * queries * keys * (4 + 2 * precision.stream)
+            inputs = queries * read("q", "k", "v") if own else queries * read("q") + keys * read("k", "v")
+            return queries * (normed + (read("o") if adapter else 0)) + inputs + projected + scores
 
-        encoder_layer = batch * (attention(source, source) + source * feed_forward)
-        decoder_layer = batch * (attention(target, target) + attention(target, source) + target * feed_forward)
+        # The activation of a gated layer is composed of functions that keep their inputs; its product is dropped at
+        # random, and then read.
+        composed = (7 if self.gated else 2) * self.d_ff * size
+        feed_forward = normed + read(*self._inner_projections) + composed + read("wo")
+
+        encoder_layer = batch * (attention(source, source, True) + source * feed_forward)
+        decoder_layer = batch * (
+            attention(target, target, True) + attention(target, source, False) + target * feed_forward
+        )
         # as computed, in fp32 for the loss, and their gradient
-        logits = batch * target * (self.vocab_size * (size + 8) + kept("lm_head"))
+        logits = batch * target * (self.vocab_size * (size + 8) + (read("lm_head") if adapter else 0))
         if recipe.gradient_checkpointing:
             tokens = source * self.num_layers + target * self.num_decoder_layers
-            return batch * self.d_model * size * tokens + max(encoder_layer, decoder_layer) + logits
+            return batch * self.d_model * precision.stream * tokens + max(encoder_layer, decoder_layer) + logits
         return encoder_layer * self.num_layers + decoder_layer * self.num_decoder_layers + logits
 
 

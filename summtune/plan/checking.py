@@ -21,6 +21,7 @@ from summtune.machine.devices import Gpu, visible_gpus
 from summtune.plan.models import problems_of_model
 from summtune.plan.prompt_format import problems_of_format
 from summtune.prompts.templates import check_template
+from summtune.recipe.adapters import quantization_of
 from summtune.recipe.document import Document
 from summtune.recipe.keys import KINDS_OF, CompareRecipe, PromptRecipe, RunRecipe, TrainRecipe
 from summtune.recipe.launching_rules import unfit_for_script
@@ -101,7 +102,11 @@ def _divided(document: Document, sets: Sequence[Setting]) -> tuple[list[Setting]
 def _check_run(loaded: LoadedRecipe, recipe: RunRecipe) -> CheckedRun:
     recipe, problems = resolve_paths(recipe, loaded)
     gpus = () if recipe.launcher == "slurm" else tuple(visible_gpus())  # a login node's GPUs do not train
-    found: list[KeyProblem] = [*_problems(recipe), *_too_many_processes(recipe, len(gpus))]
+    found: list[KeyProblem] = [
+        *_problems(recipe),
+        *_missing_bitsandbytes(recipe),
+        *_too_many_processes(recipe, len(gpus)),
+    ]
     config = None
     if isinstance(recipe, TrainRecipe):
         config, wrong = _ds_config(recipe)
@@ -159,11 +164,22 @@ def _problems(recipe: RunRecipe) -> Iterator[KeyProblem]:
         yield ("output_dir",), unfit
     folder = model_folder(recipe.base_model)
     if folder is None or is_file(folder / "config.json"):  # resolve_paths reports a missing config.json
-        found = problems_of_model(recipe, folder)
-        if folder is not None and readable and not any(key == "base_model" for key, _ in found):
-            found += problems_of_format(recipe, folder)
+        found = problems_of_files(recipe, folder) if readable else problems_of_model(recipe, folder)
         for key, message in found:
             yield tuple(key.split(".")), message
+
+
+def problems_of_files(recipe: RunRecipe, folder: Path | None) -> list[tuple[str, str]]:
+    """Return what a recipe asks that its model, or the model's chat template, cannot do: the key, and why.
+
+    Args:
+        recipe: paths resolved, with a prompt template that can be used.
+        folder: of the model's files; None if it is not downloaded yet.
+    """
+    found = problems_of_model(recipe, folder)
+    if folder is None or any(key == "base_model" for key, _ in found):
+        return found
+    return [*found, *problems_of_format(recipe, folder)]
 
 
 def _too_many_processes(recipe: RunRecipe, devices: int) -> Iterator[KeyProblem]:
@@ -175,6 +191,17 @@ def _too_many_processes(recipe: RunRecipe, devices: int) -> Iterator[KeyProblem]
             ("num_processes",),
             f"num_processes exceeds the visible devices (got {given}, {machines * devices} {where}); set it to "
             f"{machines * devices}, or remove it to use all of them",
+        )
+
+
+def _missing_bitsandbytes(recipe: RunRecipe) -> Iterator[KeyProblem]:
+    """Yield the problem of weights of four bits without the package that stores and multiplies them."""
+    if quantization_of(recipe) is not None and importlib.util.find_spec("bitsandbytes") is None:
+        key = "load_in_4bit" if recipe.load_in_4bit else "adapter"
+        value = "load_in_4bit: true" if recipe.load_in_4bit else "adapter: qlora"
+        yield (
+            (key,),
+            f"`{value}` needs the package bitsandbytes (got none installed); pip install 'summtune[qlora]'",
         )
 
 

@@ -161,7 +161,7 @@ def complete(draft: RunDraft, begun: Beginning) -> RunPlan:
         **dict(begun),
     }
     if isinstance(draft, PromptDraft) and isinstance(begun.data, PromptData):
-        return PromptPlan(recipe=draft.recipe, keys=draft.keys, **shared)
+        return PromptPlan(recipe=draft.recipe, keys=draft.keys, quantization=quantization_of(draft.recipe), **shared)
     if isinstance(draft, TrainDraft) and isinstance(begun.data, TrainData):
         counts = begun.model.parameters
         adapter = planned_adapter(draft.recipe, Path(begun.model.folder))

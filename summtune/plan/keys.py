@@ -19,9 +19,10 @@ FIRST_READ_BY: dict[str, tuple[str, ...]] = {
     "train": (
         "kind", "base_model", "revision_of_model", "seed", "datasets", "val_set_size", "val_datasets",
         "prompt_template", "chat_template", "system_prompt", "chat_template_kwargs",
-        "sequence_len", "target_len", "long_dialogues", "bf16", "tf32",
+        "sequence_len", "target_len", "long_dialogues", "bf16", "load_in_4bit", "tf32",
         "adapter", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora",
-        "ia3_target_modules", "ia3_feedforward_modules",
+        "lora_target_linear", "peft_init_lora_weights", "loraplus_lr_ratio",
+        "ia3_target_modules", "ia3_feedforward_modules", "num_virtual_tokens", "prompt_tuning_init_text",
         "num_epochs", "max_steps", "learning_rate", "lr_scheduler", "warmup_ratio", "warmup_steps", "weight_decay",
         "max_grad_norm", "optimizer", "group_by_length", "early_stopping_patience", "eval_steps",
     ),
@@ -100,7 +101,9 @@ def _values(recipe: RunRecipe, global_batch: int | None, model_sha256: str | Non
     resolved = recipe.model_dump(mode="json")
     values: dict[str, Any] = {key: resolved[key] for key in identity_keys(recipe)}
     if isinstance(recipe, TrainRecipe):
-        _settle_layers(values)
+        _settle_adapter(values)
+    if not values["load_in_4bit"]:
+        del values["load_in_4bit"]
     values["global_batch"] = global_batch
     if model_sha256 is not None:
         values["base_model"] = model_sha256
@@ -137,15 +140,22 @@ def _leave_out_newer_keys(values: dict[str, Any]) -> None:
         del values["exemplars"]["show_as"]
 
 
-def _settle_layers(values: dict[str, Any]) -> None:
+def _settle_adapter(values: dict[str, Any]) -> None:
     """Remove adapter keys without a value, so that a new key does not change the identity of older runs.
 
-    The default of LoRA's layers was once q and v: older runs, and those without an adapter, keep their identity.
+    The default of LoRA's layers was once q and v: older runs, and those without an adapter, keep their identity. QLoRA
+    has two spellings, and the one with ``load_in_4bit`` is newer.
     """
     for _, key, _ in keys_of_adapters():
         if values[key] is None:
             del values[key]
     values.setdefault("lora_target_modules", ["q", "v"])
+    if values["adapter"] != "prompt_tuning":
+        del values["num_virtual_tokens"]
+    if values["adapter"] == "lora" and values["load_in_4bit"]:
+        values["adapter"] = "qlora"
+    if values["adapter"] == "qlora":
+        values["load_in_4bit"] = None
 
 
 def model_identity(recipe: RunRecipe) -> str | None:

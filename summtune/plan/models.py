@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from summtune.base.errors import ModelError
-from summtune.machine.adapter_targets import wrong_targets
+from summtune.machine.adapter_targets import linear_layers, wrong_targets
 from summtune.machine.memory import trained_weights
 from summtune.machine.model_limits import config_of, facts_of, misfits
 from summtune.machine.model_shapes import KNOWN_MODELS, shape_of
@@ -15,6 +15,7 @@ from summtune.plan.beginning import Model, Parameters
 from summtune.recipe.adapters import Adapter, adapter_of
 from summtune.recipe.families import family_of, layer_names, no_family
 from summtune.recipe.keys import PromptRecipe, RunRecipe, TrainRecipe
+from summtune.recipe.paths import gguf
 
 
 def planned_adapter(recipe: TrainRecipe, folder: Path | None) -> Adapter | None:
@@ -24,7 +25,10 @@ def planned_adapter(recipe: TrainRecipe, folder: Path | None) -> Adapter | None:
         recipe: paths resolved.
         folder: of the model's files; None if it is not downloaded yet.
     """
-    return adapter_of(recipe, layer_names(known_config(recipe.base_model, folder)))
+    config = known_config(recipe.base_model, folder)
+    known = config is not None and family_of(config) is not None
+    linear = linear_layers(config, recipe.base_model, folder) if config is not None and known else ()
+    return adapter_of(recipe, layer_names(config, linear))
 
 
 def parameters_of(recipe: RunRecipe, folder: Path | None) -> Parameters | None:
@@ -85,6 +89,8 @@ def problems_of_model(recipe: RunRecipe, folder: Path | None) -> list[tuple[str,
     config = known_config(recipe.base_model, folder)
     found = [] if folder is None else misfits(facts_of(folder), recipe)
     if folder is not None and not found and not any(folder.glob("*.safetensors")):
+        if any(folder.glob("*.gguf")):
+            return [("base_model", gguf(folder))]
         message = (
             f"the model has no safetensors (got {folder}), and pickled weights are never loaded; convert it with "
             "`save_pretrained` of transformers"

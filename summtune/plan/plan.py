@@ -59,6 +59,7 @@ class PromptPlan(_OfRun):
     prompt: PromptFormat = _PROMPT
     keys: PromptKeys
     data: PromptData
+    quantization: Quantization | None = Field(default=None, description="of the weights; None without")
 
     @property
     def stages(self) -> list[StageGroup]:

@@ -73,7 +73,7 @@ def problems_of_format(recipe: RunRecipe, folder: Path) -> Iterator[tuple[str, s
         why = (
             "is set by summtune"
             if name in _SET_HERE
-            else f"is not read by the chat template{hint_or_list(name, known)}"
+            else f"is not read by the chat template{hint_or_list(name, known) if known else ''}"
         )
         yield f"chat_template_kwargs.{name}", f"{name} {why} (got it in chat_template_kwargs); remove it"
     if not unread:

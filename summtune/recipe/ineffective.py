@@ -37,6 +37,7 @@ _ALTERNATIVES = (
     (("num_epochs",), ("max_steps",)),
     (("warmup_ratio",), ("warmup_steps",)),
     (("val_set_size",), ("val_datasets",)),
+    (("lora_target_modules",), ("lora_target_linear",)),
 )
 
 _OF_EVALUATION: Sequence[_Rule[HasEvaluation]] = (
@@ -103,6 +104,12 @@ _OF_TRAINING: Sequence[_Rule[TrainRecipe]] = (
     *(
         (key, "adapter", unread, f"without `adapter: {name}`; add the adapter or remove the key")
         for name, key, unread in keys_of_adapters()
+    ),
+    (
+        "lora_target_linear",
+        "lora_target_modules",
+        lambda r: r.lora_target_linear is not None and r.lora_target_modules is not None,
+        "with lora_target_modules, which names the layers; keep one of the two",
     ),
     (
         "num_epochs",

@@ -22,7 +22,7 @@ from summtune.recipe.sections import (
 )
 
 Kind = Literal["prompt", "train", "compare"]
-AdapterName = Literal["lora", "qlora", "ia3"]
+AdapterName = Literal["lora", "qlora", "ia3", "prompt_tuning"]
 CHAT_TEMPLATES = ("auto", "tokenizer", "none")
 """Values of ``chat_template`` that are not the path of a file."""
 EXECUTION = "execution"
@@ -37,6 +37,12 @@ _DATASETS = "Training data; for prompts, where exemplars come from."
 _SEQUENCE_LEN: Any = Field(default=512, ge=16, le=65_536, description="Maximum tokens of a prompt.")
 _BF16: Any = Field(
     default="auto", description="Compute in bfloat16; auto: if the hardware supports it. fp16 overflows in T5."
+)
+
+_LOAD_IN_4BIT: Any = Field(
+    default=None,
+    description="Keep the frozen weights in four bits (nf4, as in QLoRA; needs bitsandbytes): of a prompted model, or "
+    "under an adapter. With `adapter: lora` it is the same as `adapter: qlora`.",
 )
 
 
@@ -87,6 +93,7 @@ class _RunRecipe(_EveryRecipe):
 
     # Training
     bf16: bool | Literal["auto"] = _BF16
+    load_in_4bit: bool | None = _LOAD_IN_4BIT
 
     # Launching
     num_processes: Annotated[int | None, EXECUTION] = Field(
@@ -136,10 +143,12 @@ class TrainingSettings(Section):
 
     # Training
     bf16: bool | Literal["auto"] = _BF16
+    load_in_4bit: bool | None = _LOAD_IN_4BIT
     adapter: AdapterName | None = Field(
         default=None,
-        description="Train an adapter instead of all weights. lora: low-rank matrices; qlora: the same on a 4-bit base "
-        "(CUDA); ia3: factors of layers' outputs and inputs, far fewer weights.",
+        description="Train an adapter instead of all weights. lora: low-rank matrices; qlora: the same on a 4-bit "
+        "base; ia3: factors of layers' outputs and inputs, far fewer weights; prompt_tuning: embeddings in front of "
+        "every prompt.",
     )
     lora_r: int = Field(default=32, ge=1, le=1024, description="Rank of the adapter.")
     lora_alpha: int = Field(default=32, ge=1, le=8192, description="Scales updates by alpha / r.")
@@ -147,11 +156,33 @@ class TrainingSettings(Section):
     lora_target_modules: list[str] | None = Field(
         default=None,
         min_length=1,
-        description="Layers that get an adapter, by the end of their name; default: the model's queries and values, "
-        "which are q and v in T5.",
+        description="Layers that get an adapter, by the end of their name. Default: an encoder-decoder model's queries "
+        "and values (q and v in T5), a decoder-only model's linear layers without the head.",
+    )
+    lora_target_linear: bool | None = Field(
+        default=None,
+        description="true: all linear layers but the head get an adapter; false: the queries and values do.",
     )
     peft_use_dora: bool = Field(default=False, description="DoRA: learn magnitudes separately.")
     peft_use_rslora: bool = Field(default=False, description="rsLoRA: scale by alpha / sqrt(r).")
+    peft_init_lora_weights: (
+        Literal[
+            "gaussian", "olora", "pissa", "pissa_niter_2", "pissa_niter_4", "pissa_niter_8", "pissa_niter_16",
+            "pissa_niter_32",
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="First values of the matrices. pissa: the largest singular vectors of each weight, or an "
+        "approximation of them in so many iterations; olora: its QR decomposition; gaussian: random, without effect at "
+        "first, as by default.",
+    )  # fmt: skip
+    loraplus_lr_ratio: float | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="LoRA+: the matrices that begin at zero (lora_B) learn at so many times learning_rate.",
+    )
     ia3_target_modules: list[str] | None = Field(
         default=None,
         min_length=1,
@@ -161,6 +192,15 @@ class TrainingSettings(Section):
     ia3_feedforward_modules: list[str] | None = Field(
         default=None,
         description="Those of them whose inputs are scaled, not their outputs; default: the last feed-forward layers.",
+    )
+    num_virtual_tokens: int = Field(
+        default=20, ge=1, le=4096, description="Tokens that prompt_tuning puts in front of every prompt."
+    )
+    prompt_tuning_init_text: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Text whose tokens the virtual tokens begin as, repeated or cut; default: drawn from the "
+        "vocabulary.",
     )
     micro_batch_size: Annotated[int, EXECUTION] = Field(
         default=8, ge=1, le=65_536, description="Dialogues per device and forward pass. Memory grows with it."
@@ -243,7 +283,8 @@ class _TrainRecipe(_RunRecipe):
     learning_rate: float = Field(
         gt=0,
         le=10,
-        description="Peak learning rate. About 1e-4 for all weights, 1e-3 for LoRA, 3e-3 for (IA)³.",
+        description="Peak learning rate. About 1e-4 for all weights, 1e-3 for LoRA, 3e-3 for (IA)³, 3e-2 for prompt "
+        "tuning.",
         examples=[1e-4],
     )
 

@@ -56,13 +56,26 @@ def resolve_model(base_model: str, folder: Path) -> tuple[str, list[str]]:
         return resolved, [wrong]
     if not is_local(resolved):
         return resolved, []
+    if resolved.endswith(".gguf"):
+        return resolved, [gguf(base_model)]
     held = sorted(Path(resolved).iterdir()) if os.access(resolved, os.R_OK) and Path(resolved).is_dir() else []
     odd = [f"{file}, {kind}" for file in held if not file.name.startswith(".") and (kind := irregular(file))]
     if odd:  # the libraries that load the model would wait for it forever
         return resolved, [f"a model folder must contain only regular files (got {odd[0]}); remove it"]
     if not is_file(Path(resolved) / "config.json"):
+        if any(file.suffix == ".gguf" for file in held):
+            return resolved, [gguf(base_model)]
         return resolved, [f"a model is a folder with config.json (got {resolved}); give the folder that has it"]
     return resolved, []
+
+
+def gguf(name: object) -> str:
+    """Return the message for a model in the format of llama.cpp."""
+    return (
+        f"GGUF files hold rounded weights, which cannot be trained (got {name}); give the model that they were made "
+        "from, or convert one with transformers: "
+        'AutoModelForCausalLM.from_pretrained(FOLDER, gguf_file=FILE).save_pretrained("model"), and its tokenizer too'
+    )
 
 
 def resolve_source(

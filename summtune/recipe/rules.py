@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from typing_extensions import assert_never
 
 from summtune.base.hints import hint_or_list
+from summtune.recipe.adapters import quantization_of, takes_weights_of_the_base
 from summtune.recipe.document import KeyPath
 from summtune.recipe.ineffective import HasEvaluation, ineffective, unread_evaluation
 from summtune.recipe.keys import CompareRecipe, PromptRecipe, Recipe, RunRecipe, TrainRecipe
@@ -38,6 +39,7 @@ def rule_problems(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[st
         case TrainRecipe():
             yield from _run(recipe, wrong)
             yield from _training(recipe)
+            yield from _four_bits(recipe, wrong)
             yield from _selection(recipe, wrong)
         case _:
             assert_never(recipe)
@@ -124,6 +126,30 @@ def _training(recipe: TrainRecipe) -> Iterator[KeyProblem]:
             ("mlflow_tracking_uri",),
             "mlflow_tracking_uri must not contain a user or password (it is written to files); "
             "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment",
+        )
+
+
+def _four_bits(recipe: TrainRecipe, wrong: Collection[str]) -> Iterator[KeyProblem]:
+    if "adapter" in wrong:
+        return
+    if recipe.adapter is None and recipe.load_in_4bit:
+        yield (
+            ("load_in_4bit",),
+            "weights of four bits cannot be trained (got load_in_4bit: true without an adapter); add `adapter: lora`, "
+            "or remove the key",
+        )
+    if recipe.adapter == "qlora" and recipe.load_in_4bit is False:
+        yield (
+            ("load_in_4bit",),
+            "`adapter: qlora` is LoRA on weights of four bits (got load_in_4bit: false); set `adapter: lora`, or "
+            "remove load_in_4bit",
+        )
+    init = recipe.peft_init_lora_weights
+    if quantization_of(recipe) is not None and takes_weights_of_the_base(init):
+        yield (
+            ("peft_init_lora_weights",),
+            f"{init} takes a part of the base's weights out of them, and weights of four bits would lose the rest "
+            "(got both); use gaussian or remove the key, or train without load_in_4bit and qlora",
         )
 
 

@@ -33,7 +33,7 @@ class DatasetSource(Section):
     revision: str | None = Field(default=None, description="Branch, tag or commit of a hub data set.")
     type: Literal["columns", "messages"] = Field(
         default="columns",
-        description="Dialogue and summary in columns of their own, or as chat messages in one column: user, assistant.",
+        description="Dialogue and summary in separate columns, or as chat messages in one column.",
     )
     dialogue_field: str = Field(
         default="dialogue", description="Column that holds the dialogue, as text or as a list of turns."

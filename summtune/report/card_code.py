@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from summtune.prompts.templates import template_text
-from summtune.recipe.adapters import meaning
+from summtune.recipe.adapters import PromptTuning, method_of, quantization
 from summtune.recipe.families import Family, facts_about
 from summtune.report.card_recipe import CardRecipe
 from summtune.runs.statistics import Precision
@@ -17,8 +17,13 @@ _MERGED = """\
 model = {auto_class}.from_pretrained(folder, dtype=torch.float32).merge_and_unload().{cast}eval()
 model.generation_config = GenerationConfig.from_pretrained(folder)"""
 
+_APART = """\
+# The base model is loaded from the path in adapter_config.json; the adapter precedes each prompt.
+model = {auto_class}.from_pretrained(folder, dtype=torch.{dtype}).eval()
+model.get_base_model().generation_config = GenerationConfig.from_pretrained(folder)"""
+
 _QUANTIZED = """\
-# The base model is loaded from the path in adapter_config.json, in four bits (CUDA, bitsandbytes).
+# The base model is loaded from the path in adapter_config.json, in four bits (bitsandbytes).
 in_four_bits = BitsAndBytesConfig(
     load_in_4bit=True,
     bnb_4bit_quant_type="nf4",
@@ -61,7 +66,7 @@ def card_code(recipe: CardRecipe, family: Family, precision: Precision, model_ty
         model_type: from the base model's config.json; None if unknown.
     """
     dtype = "bfloat16" if precision == "bf16" else "float32"
-    method, quantization = meaning(recipe.adapter)
+    method = method_of(recipe.adapter)
     about = facts_about(family)
     auto_class = about.auto_class()
     classes = {auto_class, "AutoTokenizer", "GenerationConfig"}
@@ -69,8 +74,8 @@ def card_code(recipe: CardRecipe, family: Family, precision: Precision, model_ty
     if method is not None:
         classes.remove(auto_class)
         auto_class = auto_class.replace("AutoModel", "AutoPeftModel")
-        loading = _MERGED
-    if quantization is not None:
+        loading = _APART if method is PromptTuning else _MERGED
+    if quantization(recipe.adapter, recipe.load_in_4bit) is not None:
         classes.add("BitsAndBytesConfig")
         loading = _QUANTIZED
     cast = "" if dtype == "float32" else f"to(torch.{dtype})."

@@ -30,6 +30,7 @@ class CardRecipe(_View):
 
     base_model: str = Field(min_length=1)
     adapter: AdapterName | None = None
+    load_in_4bit: bool | None = None
     datasets: tuple[SourceName, ...] = ()
     prompt_template: str
     sequence_len: int

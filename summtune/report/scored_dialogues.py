@@ -93,5 +93,9 @@ def _check_ids(run: FinishedRun, ids: set[str]) -> None:
 
 
 def _notes(prediction: Prediction) -> tuple[str, ...]:
-    notes = {"cut at max_new_tokens": prediction.hit_length_cap, "dialogue truncated": prediction.truncated}
+    notes = {
+        "cut at max_new_tokens": prediction.hit_length_cap,
+        "dialogue truncated": prediction.truncated,
+        "thought left out": prediction.thinking is not None,
+    }
     return tuple(note for note, holds in notes.items() if holds)

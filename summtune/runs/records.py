@@ -40,12 +40,13 @@ class Prediction:
         id: the dialogue's id.
         dialogue: the turns, as in the data set (not truncated, without the prompt); empty if they are not known, as
             may be the case for external predictions.
-        prediction: the generated summary, special tokens removed.
+        prediction: the generated summary, special tokens and the thought of a reasoning model removed.
         references: the summaries it is scored against.
         prompt_tokens: tokens of the prompt that the encoder read; None if unknown, as for the next three.
-        new_tokens: tokens generated, the end-of-sequence token included.
+        new_tokens: tokens generated, the thought and the end-of-sequence token included.
         truncated: whether the dialogue was cut to fit ``sequence_len``.
         hit_length_cap: whether generation ended at ``max_new_tokens`` without an end-of-sequence token.
+        thinking: the thought that came before the summary; None, and absent in the file, without one.
     """
 
     id: str
@@ -56,10 +57,14 @@ class Prediction:
     new_tokens: int | None = None
     truncated: bool | None = None
     hit_length_cap: bool | None = None
+    thinking: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of this prediction, for a line of ``predictions.jsonl``."""
-        return asdict(self) | {"references": list(self.references)}
+        row = asdict(self) | {"references": list(self.references)}
+        if self.thinking is None:
+            del row["thinking"]
+        return row
 
     @classmethod
     def from_json(cls, row: object) -> Prediction:
@@ -70,11 +75,14 @@ class Prediction:
         """
         if not isinstance(row, dict):
             raise DataError(f"a prediction must be an object (got {type(row).__name__}); write the file again")
-        for word, names in (("lacks keys", _KEYS.keys() - row.keys()), ("has unknown keys", row.keys() - _KEYS.keys())):
+        for word, names in (
+            ("lacks keys", _KEYS.keys() - row.keys() - _OPTIONAL),
+            ("has unknown keys", row.keys() - _KEYS.keys()),
+        ):
             if names:
                 raise DataError(f"a prediction {word} (got {', '.join(sorted(names))}); write the file again")
-        for key, types in _KEYS.items():
-            value = row[key]
+        for key, value in row.items():
+            types = _KEYS[key]
             # In Python a bool is an int, and 1 == True; neither is accepted as the other here.
             if type(value) not in types or (key == "references" and not all(type(text) is str for text in value)):
                 expected = " or ".join(_TYPE_NAMES[type_] for type_ in types)
@@ -91,5 +99,7 @@ _KEYS: dict[str, tuple[type, ...]] = {
     "new_tokens": (int, type(None)),
     "truncated": (bool, type(None)),
     "hit_length_cap": (bool, type(None)),
+    "thinking": (str, type(None)),
 }
+_OPTIONAL = {"thinking"}
 _TYPE_NAMES = {str: "text", list: "a list of texts", int: "a whole number", bool: "true or false", type(None): "null"}

@@ -121,6 +121,8 @@ class PredictionStats(StrictModel):
         dialogues: that were summarized.
         unique_prompts: of those, prompts that differ; each was generated once.
         truncated: dialogues that were cut to fit ``sequence_len``.
+        thoughts: dialogues for which a reasoning model wrote a thought, which is not part of the prediction.
+        unfinished_thoughts: of those, without a summary after the thought, which ``max_new_tokens`` ended.
         trainable_parameters: that training could change, 0 for a prompted model; None if unknown.
         total_parameters: all parameters, an adapter's included; None if unknown.
         exemplars: ids of the dialogues that prompts show.
@@ -136,6 +138,8 @@ class PredictionStats(StrictModel):
     dialogues: Count | None = None
     unique_prompts: Count | None = None
     truncated: Count | None = None
+    thoughts: Count = 0
+    unfinished_thoughts: Count = 0
     trainable_parameters: Count | None
     total_parameters: Count | None
     exemplars: tuple[str, ...] = ()

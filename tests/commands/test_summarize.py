@@ -7,7 +7,7 @@ from made_up_recipes import begun_plan
 
 from summtune.base.errors import ModelError, RunDirectoryError
 from summtune.base.files import write_json, write_jsonl
-from summtune.commands.summarize import summarize
+from summtune.commands.summarize import summarize, summarize_input
 from summtune.data.hub_access import FetchedModel
 from summtune.plan.beginning import origin_now
 from summtune.plan.draft import complete_comparison
@@ -47,6 +47,16 @@ def test_a_comparison_is_refused_because_it_has_several_models(project):
     write_json(project / "run" / "plan.json", plan.to_json())
     with pytest.raises(RunDirectoryError, match=r"a comparison has several models .got .*; name the run directory of"):
         summarize(str(project / "run"), ["a"], refuse)
+
+
+def test_the_user_messages_of_a_chat_are_summarized(project, monkeypatch, capsys):
+    chat = [{"role": role, "content": text} for role, text in (("system", "S"), ("user", "A: Hi."), ("assistant", "x"))]
+    write_jsonl(project / "chats.jsonl", [{"id": "a", "chat": chat}])
+    monkeypatch.setattr(
+        "summtune.commands.summarize.summarize", lambda _, dialogues, __: [text.upper() for text in dialogues]
+    )
+    summarize_input("model", str(project / "chats.jsonl"), True, messages_field="chat")
+    assert json.loads(capsys.readouterr().out) == {"id": "a", "dialogue": "A: Hi.", "summary": "A: HI."}
 
 
 def test_lengths_are_limited_to_those_of_a_bare_model(project, monkeypatch):

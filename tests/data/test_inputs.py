@@ -144,6 +144,7 @@ def test_input_rows_without_ids_have_id_none(tmp_path: Path) -> None:
             '{"dialog": "a"}\n',
             r"a.jsonl, line 1: no column dialogue, did you mean dialog\? \(got columns: dia",
         ),
+        ("a.json", '[{"name": "a", "text": "A: Hi."}]', r"row 1: no column dialogue \(got columns: name, text\)"),
         ("a.jsonl", "[1]\n", r"a.jsonl, line 1: a row must be an object \(got a list\)"),
         ("a.jsonl", '{"dialogue": 7}\n', r"a.jsonl, line 1: dialogue must be a string \(got a number\)"),
         ("a.csv", 'dialogue\n" "\n', r"a.csv, record 1 \(line 2\): dialogue is empty \(got only white space\)"),

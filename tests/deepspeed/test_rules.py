@@ -159,11 +159,19 @@ def test_sgd_is_refused_where_offload_would_replace_it_by_adam():
     assert against({"stage": 2} | OFFLOAD, optimizer="adamw_torch") == []
 
 
-def test_qlora_is_refused_under_zero_3():
-    assert against({"stage": 3}, adapter="qlora") == [
-        "qlora cannot be sharded by ZeRO-3 (got d.json); use ds_configs/zero2.json"
+@pytest.mark.parametrize(
+    ("keys", "what"),
+    [
+        ({"adapter": "qlora"}, "weights of four bits"),
+        ({"adapter": "ia3", "load_in_4bit": True}, "weights of four bits"),
+        ({"adapter": "prompt_tuning"}, "the embeddings of prompt_tuning"),
+    ],
+)
+def test_weights_that_cannot_be_sharded_are_refused_under_zero_3(keys, what):
+    assert against({"stage": 3}, **keys) == [
+        f"{what} cannot be sharded by ZeRO-3 (got d.json); use ds_configs/zero2.json"
     ]
-    assert against({"stage": 2}, adapter="qlora") == []
+    assert against({"stage": 2}, **keys) == []
 
 
 def test_a_bucket_is_sized_by_the_trained_weights():

@@ -52,10 +52,31 @@ def run_dir(tmp_path):
 
 
 def test_results_are_written_in_the_order_of_the_dialogues_and_partial_files_are_deleted(run_dir):
-    write_results(run_dir, ASKED, CUT, prediction_stats(dialogues=3))
+    assert write_results(run_dir, ASKED, CUT, prediction_stats(dialogues=3)) == []
     assert read_predictions(run_dir / "predictions.jsonl") == PREDICTIONS
     assert read_model(PredictionStats, run_dir / "prediction_stats.json") == prediction_stats(dialogues=3)
     assert not (run_dir / "predictions.partial").exists()
+
+
+def test_thoughts_are_kept_beside_the_predictions_counted_and_reported(run_dir):
+    partial = run_dir / "predictions.partial"
+    (partial / "rank0.jsonl").unlink()
+    with appending(partial, 0) as append:
+        append(ASKED.keys[0], output("Hi.", 2, 3).model_copy(update={"thinking": "A greeting?"}))
+    (partial / "rank1.jsonl").unlink()
+    with appending(partial, 1) as append:
+        append(ASKED.keys[1], output("", 4, 5, hit_length_cap=True).model_copy(update={"thinking": "Perhaps"}))
+    warnings = write_results(run_dir, ASKED, CUT, prediction_stats(warnings=("before",)))
+    found = read_predictions(run_dir / "predictions.jsonl")
+    assert [(one.prediction, one.thinking) for one in found] == [
+        ("Hi.", "A greeting?"),
+        ("", "Perhaps"),
+        ("Hi.", "A greeting?"),
+    ]
+    stats = read_model(PredictionStats, run_dir / "prediction_stats.json")
+    assert (stats.thoughts, stats.unfinished_thoughts) == (3, 1)
+    assert [sentence[:18] for sentence in warnings] == ["test: 3 of 3 outpu", "test: 1 of 3 outpu"]
+    assert stats.warnings == ("before", *warnings)
 
 
 def test_a_prompt_without_output_is_refused_with_the_files_that_were_found(run_dir):

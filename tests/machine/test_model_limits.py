@@ -126,3 +126,53 @@ def test_default_lengths_are_lowered_to_the_models_positions(tmp_path):
 def test_a_config_that_is_not_an_object_is_reported_as_such(tmp_path, content):
     (tmp_path / "config.json").write_text(content)
     assert wrong_family(tmp_path).startswith(f"config.json is not a JSON object with keys (got {tmp_path}")
+
+
+LLAMA = {"model_type": "llama", "vocab_size": 50, "max_position_embeddings": 128, "eos_token_id": 2}
+
+
+def test_prompt_and_summary_of_a_decoder_only_model_share_its_positions(tmp_path):
+    folder = write(tmp_path / "llama", LLAMA)
+    keys = {"sequence_len": 100, "target_len": 29, "generation": {"max_new_tokens": 20}}
+    where = f"max_position_embeddings is 128 in {folder / 'config.json'}"
+    assert misfits(facts_of(folder), train_recipe(**keys)) == [
+        (
+            "sequence_len",
+            "sequence_len and target_len exceed the model's positions, which prompt and summary share "
+            f"(got 100 + 29 = 129; {where}); set sequence_len to at most 99",
+        )
+    ]
+    assert found(folder, **(keys | {"target_len": 28})) == []
+    (message,) = found(folder, prompt_recipe, sequence_len=100, generation={"max_new_tokens": 30})
+    assert "sequence_len and generation.max_new_tokens exceed" in message
+    (message,) = found(folder, prompt_recipe, sequence_len=100, generation={"max_new_tokens": 200})
+    assert message.endswith("set generation.max_new_tokens to less than 128")
+
+
+def test_scaled_positions_are_told_with_what_the_config_names(tmp_path):
+    scaling = {"factor": 2.0, "original_max_position_embeddings": 128, "rope_type": "yarn"}
+    folder = write(tmp_path / "llama", LLAMA | {"rope_scaling": scaling})
+    assert found(folder, prompt_recipe, sequence_len=200, generation={"max_new_tokens": 56}) == []
+    (message,) = found(folder, prompt_recipe, sequence_len=200, generation={"max_new_tokens": 57})
+    assert f"max_position_embeddings is 128 in {folder / 'config.json'}, scaled to 256)" in message
+
+
+def test_lengths_of_a_decoder_only_model_are_lowered_together(tmp_path):
+    facts = facts_of(write(tmp_path / "llama", LLAMA))
+    assert lengths_within(facts, 1024, 32) == (96, 32)
+    assert lengths_within(facts, 50, 32) == (50, 32)
+    assert lengths_within(facts, 1024, 128) == (64, 64)
+
+
+@pytest.mark.parametrize("place", ["file", "folder", "folder with config.json"])
+def test_a_gguf_model_is_refused_with_the_way_to_convert_it(project, place):
+    folder = project / "quantized"
+    folder.mkdir()
+    (folder / "llama.Q4.gguf").write_bytes(b"GGUF")
+    if place == "folder with config.json":
+        write(folder, LLAMA)
+    model = "./quantized/llama.Q4.gguf" if place == "file" else "./quantized"
+    recipe = project / "gguf.yaml"
+    recipe.write_text(f"kind: prompt\nbase_model: {model}\nsequence_len: 64\ntest_datasets: [{{path: test.jsonl}}]\n")
+    with pytest.raises(RecipeError, match=r"GGUF files hold rounded weights, .*quantized.*gguf_file=FILE"):
+        check(recipe, ["generation.max_new_tokens=32"])

@@ -70,7 +70,7 @@ def test_ia3_has_one_weight_per_output_or_per_input_of_a_feed_forward_layer():
 
 
 def test_ia3_keeps_what_it_multiplies_in_fp32():
-    kept = {layer: ia3().kept_bytes(layer, SIZES[layer]) for layer in ("q", "k", "wo")}
+    kept = {layer: ia3().kept_bytes({layer: SIZES[layer]}, 2) for layer in ("q", "k", "wo")}
     assert kept == {"q": 0, "k": 4 * 768, "wo": 4 * 2048}
 
 
@@ -119,7 +119,16 @@ def test_the_layers_of_a_model_that_was_not_fetched_cannot_be_counted():
     assert adapter_of(recipe(adapter="lora"), None).parameters(SIZES) is None
 
 
-def test_lora_keeps_its_inputs_and_their_dropout_mask_in_fp32():
-    assert lora(["q", "wo"]).kept_bytes("wo", SIZES["wo"]) == 8 * 2048
-    assert lora(["q"]).kept_bytes("wo", SIZES["wo"]) == 0
-    assert lora(["q"], lora_dropout=0.0).kept_bytes("q", SIZES["q"]) == 0
+@pytest.mark.parametrize("activation", [2, 4])
+def test_lora_keeps_a_mask_in_fp32_what_is_left_of_its_input_and_what_its_first_matrix_writes(activation):
+    assert lora(["q", "wo"]).kept_bytes({"wo": SIZES["wo"]}, activation) == (4 + activation) * 2048 + activation * 8
+    assert lora(["q"]).kept_bytes({"wo": SIZES["wo"]}, activation) == 0
+    both = {layer: SIZES[layer] for layer in ("q", "k", "v")}
+    assert lora(["q", "v"]).kept_bytes(both, activation) == 2 * ((4 + activation) * 768 + activation * 8)
+
+
+def test_without_dropout_lora_shares_its_input_in_fp32_and_copies_it_in_bf16():
+    readers = {layer: SIZES[layer] for layer in ("q", "k", "v")}
+    adapter = lora(["q", "v"], lora_dropout=0.0)
+    assert adapter.kept_bytes(readers, 4) == 4 * (768 + 2 * 8)
+    assert adapter.kept_bytes(readers, 2) == 2 * 2 * (768 + 8)

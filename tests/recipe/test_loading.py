@@ -77,7 +77,7 @@ shots: 1
         "a.yaml:7:5: datasets.0.limit must be at least 1 (got 0)",
         "a.yaml:9:5: test_datasets.0.path is missing; add it",
         "a.yaml:11:1: micro_batch_size must be a whole number (got '8')",
-        "a.yaml:12:1: adapter must be lora, qlora or ia3 (got 'lroa'), did you mean lora?",
+        "a.yaml:12:1: adapter must be lora, qlora, ia3 or prompt_tuning (got 'lroa'), did you mean lora?",
         "a.yaml:14:3: unknown key 'num_beam' in generation, did you mean num_beams?",
         "a.yaml:15:3: generation.top_p must be at most 1.0 (got 1.5)",
         "a.yaml:16:1: duplicate key 'seed' (first on line 10); keep one of them",

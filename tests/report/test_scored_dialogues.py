@@ -23,6 +23,13 @@ def test_every_dialogue_has_the_summary_of_each_system_in_any_order_of_files(run
     assert scored[4].outputs[1].score == f"{100 * scores.columns[0][1][4]:.1f}"
 
 
+def test_a_summary_whose_thought_was_left_out_says_so(run_dir):
+    folder = run_dir("one")
+    rewrite(folder / "predictions.jsonl", lambda row: row | ({"thinking": "hm"} if row["id"] == "test_4" else {}))
+    scored, _ = gather_dialogues(["A"], [read_run(folder)])
+    assert [dialogue.id for dialogue in scored if "thought left out" in dialogue.outputs[0].notes] == ["test_4"]
+
+
 def test_only_metrics_that_all_systems_have_are_included(run_dir):
     runs = [read_run(run_dir("one", metrics=["rouge1", "rouge2"])), read_run(run_dir("other", metrics=["rouge2"]))]
     assert gather_dialogues(["A", "B"], runs)[1].metrics == ("rouge2",)

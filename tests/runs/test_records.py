@@ -26,6 +26,14 @@ def test_a_prediction_is_unchanged_after_json():
     assert Prediction.from_json(line) == prediction
 
 
+def test_a_thought_is_kept_and_a_file_without_the_key_is_read():
+    prediction = Prediction("a", "A: Hi.", "They greet.", ("A greeting.",), thinking="A greeting?")
+    assert json.loads(json.dumps(prediction.to_json()))["thinking"] == "A greeting?"
+    assert Prediction.from_json(prediction.to_json()) == prediction
+    older = {key: value for key, value in prediction.to_json().items() if key != "thinking"}
+    assert Prediction.from_json(older).thinking is None
+
+
 def test_unknown_fields_of_external_predictions_are_null():
     line = json.loads(json.dumps(Prediction("a", "", "They greet.", ("A greeting.",)).to_json()))
     assert line["prompt_tokens"] is line["new_tokens"] is line["truncated"] is line["hit_length_cap"] is None
@@ -40,6 +48,7 @@ LINE = Prediction("a", "A: Hi.", "They greet.", ("A greeting.",), 12, 5, True, F
     [
         ({"surprise": 1}, r"a prediction has unknown keys \(got surprise\); write the file again"),
         ({"id": 7}, r"id of a prediction must be text \(got 7\)"),
+        ({"thinking": 7}, r"thinking of a prediction must be text or null \(got 7\)"),
         ({"prediction": None}, r"prediction of a prediction must be text \(got None\)"),
         ({"references": "one"}, r"references of a prediction must be a list of texts \(got 'one'\)"),
         ({"references": ["one", 2]}, r"references of a prediction must be a list of texts \(got \['one', 2\]\)"),

@@ -30,6 +30,14 @@ RUNS = {
     | {"base": "bart", "lora_target_modules": ["q_proj", "fc1"], "peft_use_dora": True, "peft_use_rslora": True},
     "t5, ia3": {"base": "t5", "adapter": "ia3", "learning_rate": 0.1},
     "bart, ia3": {"base": "bart", "adapter": "ia3", "learning_rate": 0.1},
+    "t5, pissa and rsLoRA": ADAPTER | {"base": "t5", "peft_init_lora_weights": "pissa", "peft_use_rslora": True},
+    "t5, prompt tuning": {"base": "t5", "adapter": "prompt_tuning", "num_virtual_tokens": 4, "learning_rate": 0.5},
+    "bart, prompt tuning": {
+        "base": "bart",
+        "adapter": "prompt_tuning",
+        "prompt_tuning_init_text": "train cake",
+        "learning_rate": 0.5,
+    },
     "bundled, adapter": ADAPTER | {"base": "builtin/flan-t5-nano", "long_dialogues": "truncate_start"},
 }
 COMPARED = """

@@ -38,14 +38,15 @@ def family_of(config: Mapping[str, Any]) -> Family | None:
     return next((family for family in families if facts_about(family).recognizes(config)), None)
 
 
-def layer_names(config: Mapping[str, Any] | None) -> LayerNames | None:
-    """Return the names of the layers that adapters target by default; None if they are not known.
+def layer_names(config: Mapping[str, Any] | None, linear: tuple[str, ...] = ()) -> LayerNames | None:
+    """Return the names of the layers that adapters target by default; None if nothing is known of the model.
 
     Args:
         config: as for `family_of`; None if the model is not downloaded yet.
+        linear: all linear layers but the head; empty if they are not known.
     """
     family = None if config is None else family_of(config)
-    return None if config is None or family is None else facts_about(family).layer_names(config)
+    return None if config is None or family is None else facts_about(family).layer_names(config, linear)
 
 
 def no_family(config: Mapping[str, Any], where: object) -> str:
@@ -56,6 +57,10 @@ def no_family(config: Mapping[str, Any], where: object) -> str:
         where: its file or folder.
     """
     got = f"model_type {kind(config)!r}" if kind(config) else "no model_type"
+    if decoder_only.takes_more_than_text(config):
+        got += ", which reads more than text, and whose text part does not load alone,"
+    elif "auto_map" in config:
+        got += ", which needs code of its own, and that is never run,"
     return (
         f"neither an encoder-decoder nor a decoder-only language model (got {got} in {where}); use one such as "
         "google/flan-t5-base or HuggingFaceTB/SmolLM2-135M-Instruct"

@@ -74,15 +74,20 @@ def embeddings() -> frozenset[str]:
     ))  # fmt: skip
 
 
-def layer_names(config: Mapping[str, Any]) -> LayerNames | None:
-    """Return the names of the model's layers; for a composed model, those of both parts."""
+def layer_names(config: Mapping[str, Any], linear: tuple[str, ...]) -> LayerNames:
+    """Return the names of the model's layers, for a composed model those of both parts; LoRA targets q and v."""
+    names = _names(config)
+    return names._replace(linear=linear, lora=names.query + names.value)
+
+
+def _names(config: Mapping[str, Any]) -> LayerNames:
     if kind(config) != _COMPOSED:
-        return _LAYERS.get(kind(config))
+        return _LAYERS.get(kind(config), LayerNames())
     parts = [config.get(part) for part in ("encoder", "decoder")]
     names = [_PARTS.get(kind(part)) if isinstance(part, Mapping) else None for part in parts]
     encoder, decoder = names
     if encoder is None or decoder is None:
-        return None
+        return LayerNames()
     return LayerNames(*(tuple(dict.fromkeys(both[0] + both[1])) for both in zip(encoder, decoder, strict=True)))
 
 

@@ -25,14 +25,18 @@ class LayerNames(NamedTuple):
     """The names of the linear layers that adapters target by default, each by the end of its name.
 
     Args:
-        query, key, value: the projections of the attention.
+        query, key, value: the projections of the attention; one name where they are fused.
         feed_forward: the last layer of each feed-forward block.
+        linear: all linear layers but the head; empty if they are not known.
+        lora: those that LoRA targets by default.
     """
 
-    query: tuple[str, ...]
-    key: tuple[str, ...]
-    value: tuple[str, ...]
-    feed_forward: tuple[str, ...]
+    query: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
+    value: tuple[str, ...] = ()
+    feed_forward: tuple[str, ...] = ()
+    linear: tuple[str, ...] = ()
+    lora: tuple[str, ...] = ()
 
 
 class FamilyFacts(Protocol):
@@ -57,8 +61,13 @@ class FamilyFacts(Protocol):
         """Return the embedding matrices, by the end of their name; they cannot take an adapter."""
         ...
 
-    def layer_names(self, config: Mapping[str, Any]) -> LayerNames | None:
-        """Return the names of the model's layers; None if they are not known."""
+    def layer_names(self, config: Mapping[str, Any], linear: tuple[str, ...]) -> LayerNames:
+        """Return the names of the model's layers, as far as they are known, and which of them LoRA targets by default.
+
+        Args:
+            config: of the model.
+            linear: all linear layers but the head; empty if they are not known.
+        """
         ...
 
     def continues_prompt(self) -> bool:

@@ -9,10 +9,15 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteriaList
 
 from summtune.generation.generator import Output
+from summtune.generation.thinking import opens_thought, split_thinking
 from summtune.recipe.sections import Generation
 from summtune.work.generation.stop_texts import StopTexts, before_stop
 from summtune.work.models.families import family_of_model
 from summtune.work.models.on_cpu import quicken
+from summtune.work.models.virtual_tokens import virtual_ids
+
+_MARKER_TOKENS = 12
+"""Tokens at the end of a prompt that hold a ``<think>`` and line breaks after it, also where it is not one token."""
 
 
 def place(model: PreTrainedModel, device: torch.device, say: Callable[[str], None]) -> None:
@@ -37,6 +42,7 @@ def generate(
     prompts: Sequence[list[int]],
     config: GenerationConfig,
     stops: Sequence[str] = (),
+    reasons: bool = False,
 ) -> list[Output]:
     """Return what the model writes for each prompt.
 
@@ -46,10 +52,13 @@ def generate(
         prompts: token ids of each; similar lengths waste little on padding.
         config: with max_new_tokens set.
         stops: texts that end a summary, and are not part of it.
+        reasons: whether the model continues with a thought where a prompt ends with ``<think>``. A model that was
+            trained on summaries after such prompts does not.
     """
     model.generation_config = config  # transformers fills what the given one leaves open from the model's own
     family = family_of_model(model)
-    batch = family.prompts(model, tokenizer, prompts)
+    virtual = virtual_ids(family.reader(model))
+    batch = family.prompts(model, tokenizer, [[*virtual, *ids] for ids in prompts])
     stopping = [StopTexts(tokenizer, stops, family.decoder_start(batch))] if stops else []
     with torch.inference_mode():
         written = family.generate(model, batch, config, StoppingCriteriaList(stopping))
@@ -62,8 +71,17 @@ def generate(
         if stops and before_stop(tokenizer.decode(row[: tokens or len(row)]), stops)[1]:
             text, tokens = before_stop(text, stops)[0], _without_padding(row, config.pad_token_id)
         cut = tokens is None or (forced and tokens == config.max_new_tokens)
+        # Whoever ends without closing the thought that the prompt has opened did not think.
+        opened = reasons and cut and opens_thought(tokenizer.decode(ids[-_MARKER_TOKENS:], skip_special_tokens=True))
+        answer, thinking = split_thinking(text, opened=opened)
         results.append(
-            Output(text=text.strip(), prompt_tokens=len(ids), new_tokens=tokens or len(row), hit_length_cap=cut)
+            Output(
+                text=answer,
+                prompt_tokens=len(ids),
+                new_tokens=tokens or len(row),
+                hit_length_cap=cut,
+                thinking=thinking,
+            )
         )
     return results
 

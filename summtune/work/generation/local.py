@@ -26,6 +26,7 @@ class LocalGenerator:
         seed: of the run; each batch has its own seed, so samples do not depend on what was generated before.
         world: the ranks that share the batches.
         stops: texts that end a summary.
+        reasons: whether the model continues with a thought where a prompt ends with ``<think>``.
     """
 
     model: PreTrainedModel
@@ -35,6 +36,7 @@ class LocalGenerator:
     seed: int
     world: World = ALONE
     stops: Sequence[str] = ()
+    reasons: bool = False
 
     def generate(self, prompts: Sequence[Sequence[int]], done: Container[int] = ()) -> Iterator[tuple[int, Output]]:
         """Yield the outputs of each of this rank's batches in which one is missing; prompts are token ids."""
@@ -43,4 +45,5 @@ class LocalGenerator:
             if is_mine and not all(index in done for index in batch):
                 set_seed(self.seed + number)
                 ids = [list(prompts[index]) for index in batch]
-                yield from zip(batch, generate(self.model, self.tokenizer, ids, self.config, self.stops), strict=True)
+                outputs = generate(self.model, self.tokenizer, ids, self.config, self.stops, self.reasons)
+                yield from zip(batch, outputs, strict=True)

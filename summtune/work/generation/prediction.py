@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ from summtune.generation.results import write_results
 from summtune.generation.resuming import World, generate_missing
 from summtune.plan.plan import PromptPlan, RunPlan, TrainPlan
 from summtune.prompts.exemplars import choose_exemplars
-from summtune.prompts.formats import TextFormat
+from summtune.prompts.formats import ChatFormat, TextFormat
 from summtune.prompts.templates import BETWEEN_EXEMPLARS
 from summtune.recipe.families import facts_about
 from summtune.runs.events import Events
@@ -29,7 +29,7 @@ from summtune.runs.run_directory import DATA_FILES, GENERATION_CONFIG, PARTIAL_P
 from summtune.runs.statistics import TRAINING_FILE, PredictionStats, Training
 from summtune.work.generation.decoding import generation_config, place
 from summtune.work.generation.local import LocalGenerator
-from summtune.work.models.adapters import load_adapter
+from summtune.work.models.adapters import with_trained
 from summtune.work.models.families import family_of_model
 from summtune.work.models.loading import count_parameters, load_model, load_tokenizer
 from summtune.work.models.model_check import check_model
@@ -68,11 +68,13 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
     needs = check_model(Path(plan.model.folder), tokenizer, recipe)
     tokens = _tokens(plan, run_dir, tokenizer, events)
     bf16 = use_bf16(recipe.bf16, launch.device)
-    model, trainable, total = _load(plan, run_dir, bf16)
+    model, trainable, total = _load(plan, run_dir, bf16, events.say)
     place(model, state.device, events.say)
     world = World(state.process_index, state.num_processes, state.wait_for_everyone)
     config = generation_config(model, settings, all_ends(encoder_of(plan, tokenizer), needs.ends))
-    generator = LocalGenerator(model, tokenizer, config, settings.batch_size, recipe.seed, world, stops_of(plan))
+    reasons = isinstance(plan, PromptPlan) and isinstance(plan.prompt, ChatFormat)
+    batch_size = settings.batch_size
+    generator = LocalGenerator(model, tokenizer, config, batch_size, recipe.seed, world, stops_of(plan), reasons)
     asked = DistinctPrompts[Sequence[int]].of(prompt.ids for prompt in tokens.prompts)
     with events.timed("generation"):
         generate_missing(generator, asked, run_dir / PARTIAL_PREDICTIONS, events.progress, world)
@@ -94,7 +96,8 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
         )
         if isinstance(plan, TrainPlan):
             write_text(run_dir / GENERATION_CONFIG, config.to_json_string())
-        write_results(run_dir, asked, [prompt.truncated for prompt in tokens.prompts], stats)
+        for warning in write_results(run_dir, asked, [prompt.truncated for prompt in tokens.prompts], stats):
+            events.warn(warning)
     state.wait_for_everyone()
 
 
@@ -147,12 +150,12 @@ def _exemplars(plan: RunPlan, run_dir: Path) -> Shown | None:
     return Shown([content_sha256(pool_file), recipe.shots, recipe.seed, chosen.model_dump(mode="json")], choose)
 
 
-def _load(plan: RunPlan, run_dir: Path, bf16: bool) -> tuple[PreTrainedModel, int, int]:
+def _load(plan: RunPlan, run_dir: Path, bf16: bool, say: Callable[[str], None]) -> tuple[PreTrainedModel, int, int]:
     """Return the model that generates, and how many of its weights training changed and how many it has."""
     base = Path(plan.model.folder)
     dtype = torch.bfloat16 if bf16 else torch.float32
     if isinstance(plan, PromptPlan):
-        model = load_model(base, dtype)
+        model = load_model(base, dtype, plan.quantization, say)
         return model.eval(), 0, count_parameters(model)[1]
     training = read_model(Training, run_dir / TRAINING_FILE)
     counts = training.trainable_parameters, training.total_parameters
@@ -161,11 +164,9 @@ def _load(plan: RunPlan, run_dir: Path, bf16: bool) -> tuple[PreTrainedModel, in
         model.generation_config = _generation_config_of(base, model)
         return model.eval(), *counts
     quantization = plan.quantization
-    # Merged weights generate as fast as the base model does. They are merged in fp32: in bf16 most of a small update
-    # is lost to rounding, and in four bits all of it.
-    model = load_model(base, dtype if quantization else torch.float32, quantization)
-    adapted = load_adapter(model, run_dir / "model")
-    return (adapted if quantization else adapted.merge_and_unload().to(dtype)).eval(), *counts
+    model = load_model(base, dtype if quantization else torch.float32, quantization, say)
+    adapted = with_trained(model, plan.adapter, run_dir / "model", quantization is not None, dtype)
+    return adapted.eval(), *counts
 
 
 def _generation_config_of(base: Path, model: PreTrainedModel) -> GenerationConfig:

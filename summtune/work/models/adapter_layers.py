@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import torch
+from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer, whose weight is transposed
 
 from summtune.base.errors import ModelError
 from summtune.machine.adapter_targets import no_layer, tied_head
@@ -23,7 +24,7 @@ def check_targets(model: torch.nn.Module, targets: Sequence[str], key: str) -> N
         ModelError: a target names no module, a module that is not linear, or one that shares its weights.
     """
     modules = dict(model.named_modules())
-    linear = {name for name, module in modules.items() if isinstance(module, torch.nn.Linear)}
+    linear = {name for name, module in modules.items() if isinstance(module, (torch.nn.Linear, Conv1D))}
     owners = Counter(id(parameter) for module in modules.values() for parameter in module.parameters(recurse=False))
     tied = {name for name in linear if owners[id(modules[name].weight)] > 1}
     usable = {name.rsplit(".", 1)[-1] for name in linear - tied}

@@ -36,6 +36,11 @@ def load(folder: Path, config: PretrainedConfig, dtype: torch.dtype, options: Ma
         )
 
 
+def reader(model: PreTrainedModel) -> Any:
+    """Return the model."""
+    return model
+
+
 def note(_model: PreTrainedModel) -> str | None:
     """Return None: there is nothing to know."""
     return None

@@ -38,6 +38,11 @@ def load(folder: Path, config: PretrainedConfig, dtype: torch.dtype, options: Ma
         )
 
 
+def reader(model: PreTrainedModel) -> Any:
+    """Return the encoder."""
+    return model.get_encoder()
+
+
 def note(model: PreTrainedModel) -> str | None:
     """Return a note about the global attention of LED; None for other models."""
     return GLOBAL_ATTENTION if takes_global_attention(model) else None

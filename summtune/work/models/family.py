@@ -60,6 +60,10 @@ class ModelFamily(Protocol):
         """
         ...
 
+    def reader(self, model: PreTrainedModel) -> Any:
+        """Return the part of the model that embeds and reads a prompt."""
+        ...
+
     def note(self, model: PreTrainedModel) -> str | None:
         """Return what a user should know about how the model reads its prompts; None if there is nothing."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from summtune.base.errors import ModelError, StageError
+from summtune.base.errors import ModelError
 from summtune.base.files import sync, write_text
 from summtune.machine.stored_tensors import stored_tensors
 from summtune.recipe.adapters import Quantization
@@ -57,13 +58,19 @@ def load_config(folder: Path) -> PretrainedConfig:
     return config
 
 
-def load_model(folder: Path, dtype: torch.dtype, quantization: Quantization | None = None) -> PreTrainedModel:
+def load_model(
+    folder: Path,
+    dtype: torch.dtype,
+    quantization: Quantization | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> PreTrainedModel:
     """Return the model in ``folder``; only safetensors are read, and no code from the folder is run.
 
     Args:
         folder: with config.json and safetensors.
         dtype: of the weights.
-        quantization: of the linear layers; needs CUDA.
+        quantization: of the linear layers.
+        say: receives that four bits are slow on this machine.
 
     Raises:
         ModelError: it belongs to a family that summtune does not know, or its files cannot be read.
@@ -71,7 +78,11 @@ def load_model(folder: Path, dtype: torch.dtype, quantization: Quantization | No
     config = load_config(folder)
     family = family_of_config(config)
     assert family is not None, "load_config refuses it"
-    options: dict[str, Any] = {"quantization_config": _in_four_bits(quantization, dtype)} if quantization else {}
+    options: dict[str, Any] = {}
+    if quantization is not None:
+        options["quantization_config"] = _in_four_bits(quantization, dtype)
+        if not torch.cuda.is_available():
+            say("weights of four bits are slow on a CPU, for more than a few dialogues too slow (got no CUDA device)")
     try:
         model = family_named(family).load(folder, config, dtype, options)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
@@ -81,8 +92,6 @@ def load_model(folder: Path, dtype: torch.dtype, quantization: Quantization | No
 
 
 def _in_four_bits(quantization: Quantization, dtype: torch.dtype) -> Any:
-    if not torch.cuda.is_available():
-        raise StageError("qlora needs a CUDA device (got none); use `adapter: lora`")
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(

@@ -8,6 +8,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from summtune.base.errors import ModelError
 from summtune.machine.model_limits import ModelFacts, misfits
+from summtune.recipe.adapters import virtual_tokens
 from summtune.recipe.keys import RunRecipe
 from summtune.work.models.family import BatchNeeds
 from summtune.work.models.loading import load_config, padding_of
@@ -47,8 +48,14 @@ def check_model(folder: Path, tokenizer: PreTrainedTokenizerBase, recipe: RunRec
     if problems:
         raise ModelError("\n".join(problems))
     about = facts.about
-    limits = [limit and limit.tokens for limit in (about.prompt_limit(facts.config), about.summary_limit(facts.config))]
-    return BatchNeeds(padding_of(tokenizer), facts.start, facts.ends, *limits)
+    prompt, summary = about.prompt_limit(facts.config), about.summary_limit(facts.config)
+    return BatchNeeds(
+        padding_of(tokenizer),
+        facts.start,
+        facts.ends,
+        prompt and prompt.tokens - virtual_tokens(recipe),
+        summary and summary.tokens,
+    )
 
 
 def _never_ends(facts: ModelFacts, tokenizer: PreTrainedTokenizerBase) -> list[str]:

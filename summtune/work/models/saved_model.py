@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
 from summtune.base.errors import StageError
+from summtune.work.models.adapter_start import AdapterStart
 from summtune.work.models.adapters import starting_value
 from summtune.work.models.loading import alias_names, mark_untied, publish
 
@@ -35,6 +36,7 @@ class ModelWriter:
         self.model = model
         self.tokenizer = tokenizer
         self._aliases = alias_names(model)
+        self._start = AdapterStart.of(model)
 
     @property
     def copies_weights(self) -> bool:
@@ -52,10 +54,16 @@ class ModelWriter:
         if isinstance(self.model, PeftModel):
             # The embeddings under an adapter are the base's: peft would store them again.
             self.model.save_pretrained(str(folder), state_dict=state, save_embedding_layers=False)
+            if self._start is not None:
+                self._start.rewrite(folder)
             self.model.get_base_model().generation_config.save_pretrained(folder)
         else:
             self.model.save_pretrained(folder, state_dict=state)
         self.tokenizer.save_pretrained(folder)
+
+    def stored_weights(self) -> dict[str, torch.Tensor]:
+        """Return the weights that `write` stores, under each of their names."""
+        return weights_to_save(self.model, self._start)
 
     def save(self, model: Any, run_dir: Path) -> None:
         """Write ``model/``, first under another name, so that it is complete or absent; every rank calls this.
@@ -75,7 +83,7 @@ class ModelWriter:
             shutil.rmtree(partial, ignore_errors=True)
             self.write(partial, weights)
             mark_untied(partial)
-            check_saved(partial, self.model)
+            check_saved(partial, self.model, self._start)
             publish(partial, run_dir / "model")
 
         on_first_rank(write)
@@ -105,7 +113,7 @@ def on_first_rank(act: Callable[[], None]) -> None:
         raise StageError(message[0])
 
 
-def check_saved(folder: Path, model: torch.nn.Module) -> None:
+def check_saved(folder: Path, model: torch.nn.Module, start: AdapterStart | None = None) -> None:
     """Reopen a saved model or adapter and compare it with the one in memory.
 
     Each weight in memory, except `computed_weights`, must be stored exactly once, under one of its names, with its
@@ -116,11 +124,12 @@ def check_saved(folder: Path, model: torch.nn.Module) -> None:
     Args:
         folder: with safetensors, and config.json unless it is an adapter.
         model: in memory, a `PeftModel` for an adapter.
+        start: of an adapter that took weights of its base.
 
     Raises:
         StageError: one of these does not hold.
     """
-    expected = weights_to_save(model)
+    expected = weights_to_save(model, start)
     names = check_names(folder, expected)
     moved = None
     for name, tensor in saved_tensors(folder):
@@ -128,8 +137,9 @@ def check_saved(folder: Path, model: torch.nn.Module) -> None:
             raise StageError(f"a trained weight is not a number (got {name}); lower learning_rate")
         began = starting_value(name)
         if began is not None:
-            moved = max(moved or 0.0, float((tensor - began).abs().max()))
-            untrained = f"{began:g} in {name}"
+            distance = (tensor - began).abs().max() if start is None else start.distance(tensor)
+            moved = max(moved or 0.0, float(distance))
+            untrained = f"{began:g} in {name}" if start is None else f"its first values in {name}"
         _check_value(name, tensor, expected[name])
     if moved == 0.0:
         raise StageError(f"the adapter did not change in training (got {untrained}); raise learning_rate or max_steps")
@@ -139,14 +149,19 @@ def check_saved(folder: Path, model: torch.nn.Module) -> None:
         _check_head(folder, names)
 
 
-def weights_to_save(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def weights_to_save(model: torch.nn.Module, start: AdapterStart | None = None) -> dict[str, torch.Tensor]:
     """Return the weights to store, under each of the names that they have in the files.
 
     These are not always those in memory: transformers loads ``embed_out`` of a GPT-NeoX as ``lm_head``.
+
+    Args:
+        model: in memory, a `PeftModel` for an adapter.
+        start: of an adapter that took weights of its base.
     """
     state: Mapping[str, torch.Tensor] = model.state_dict(keep_vars=True)
     if isinstance(model, PeftModel):
-        return dict(get_peft_model_state_dict(model, state_dict=state, save_embedding_layers=False))
+        adapter = dict(get_peft_model_state_dict(model, state_dict=state, save_embedding_layers=False))
+        return adapter if start is None else start.stored(adapter)
     computed = computed_weights(model)
     assert isinstance(model, PreTrainedModel)
     stored = revert_weight_conversion(model, {name: each for name, each in state.items() if name not in computed})

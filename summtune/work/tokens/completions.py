@@ -92,7 +92,7 @@ class _Conversation(NamedTuple):
 
 
 def end_of_turn(encoder: PromptEncoder, ends: Collection[int]) -> int | None:
-    """Return the token with which the chat template ends an answer; None if it writes none.
+    """Return the token with which the chat template ends an answer; None if it writes none, or continues no prompt.
 
     Without a chat template, it is the tokenizer's end-of-sequence token.
 
@@ -105,7 +105,9 @@ def end_of_turn(encoder: PromptEncoder, ends: Collection[int]) -> int | None:
     example = Dialogue("", "A: Hello.", ("Hello.",))
     (prompt,) = encoder.encode([example])
     (found,) = completions(encoder, [prompt], [()], ["A says hello."], ends)
-    return None if Fault.NO_END in found.faults else found.ids[-1]
+    # With a fault, the last token is any token. A template that takes back the thought that it opened for the answer
+    # continues no prompt, and can still be used for one.
+    return None if found.faults else found.ids[-1]
 
 
 def all_ends(encoder: PromptEncoder, ends: Sequence[int]) -> tuple[int, ...]:

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from summtune.work.tokens.pairs import IGNORED
+
+
+class _TargetsAt(NamedTuple):
+    """Where a micro batch has targets.
+
+    Args:
+        rows, columns: of each target among the labels.
+        width: of the labels.
+    """
+
+    rows: torch.Tensor
+    columns: torch.Tensor
+    width: int
+
+    def of(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the values (targets, features) of ``values`` (batch, tokens, features) at the targets.
+
+        The last tokens are those of the labels: before them a model may have virtual tokens (prompt tuning).
+        """
+        return values[self.rows, self.columns + (values.shape[1] - self.width)]
 
 
 class TokenLoss:
@@ -27,7 +47,7 @@ class TokenLoss:
 
     def __init__(self, model: nn.Module, device: torch.device, compiled: bool = False) -> None:
         self._device = device
-        self._positions: torch.Tensor | None = None
+        self._targets_at: _TargetsAt | None = None
         self._compiled = compiled
         if not compiled:
             output_layer: Any = model.get_output_embeddings  # torch types attributes of modules as Tensor | Module
@@ -41,17 +61,18 @@ class TokenLoss:
             batch: of a collator, on the CPU: the model's inputs, and ``labels`` (batch, tokens), which are -100 where
                 there is no target.
         """
-        labels = batch["labels"].flatten()
-        positions = (labels != IGNORED).nonzero().squeeze(1)
-        targets, positions = self._moved(labels[positions]), self._moved(positions)
+        labels = batch["labels"]
+        rows, columns = (labels != IGNORED).nonzero(as_tuple=True)
+        targets = self._moved(labels[rows, columns])
+        targets_at = _TargetsAt(self._moved(rows), self._moved(columns), labels.shape[1])
         inputs = {name: self._moved(tensor) for name, tensor in batch.items() if name != "labels"}
-        self._positions = None if self._compiled else positions
+        self._targets_at = None if self._compiled else targets_at
         try:
             logits: torch.Tensor = model(**inputs)["logits"]
         finally:
-            self._positions = None
+            self._targets_at = None
         if logits.ndim == 3:
-            logits = logits.flatten(0, 1)[positions]
+            logits = targets_at.of(logits)
         return functional.cross_entropy(logits.float(), targets, reduction="sum")
 
     def _moved(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -61,6 +82,6 @@ class TokenLoss:
         return tensor.pin_memory().to(self._device, non_blocking=True)
 
     def _choose(self, _: nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
-        if self._positions is None:
+        if self._targets_at is None:
             return None
-        return (arguments[0].flatten(0, 1)[self._positions], *arguments[1:])
+        return (self._targets_at.of(arguments[0]), *arguments[1:])

@@ -36,7 +36,7 @@ def model_to_train(plan: TrainPlan, bf16: bool, ends: Sequence[int], events: Eve
     torch.manual_seed(recipe.seed)  # the adapter's random weights
     # Frozen weights need no more precision than the computation; peft keeps the adapter's weights in fp32.
     dtype = torch.bfloat16 if plan.adapter is not None and bf16 else torch.float32
-    model: PreTrainedModel | PeftModel = load_model(Path(plan.model.folder), dtype, plan.quantization)
+    model: PreTrainedModel | PeftModel = load_model(Path(plan.model.folder), dtype, plan.quantization, events.say)
     if plan.train.device == "cpu" and not recipe.torch_compile:
         quicken(model, "training", events.say)
     # The settings of the predict stage are saved with the model; generation settings of the base are not.
@@ -48,7 +48,7 @@ def model_to_train(plan: TrainPlan, bf16: bool, ends: Sequence[int], events: Eve
         base_model = plan.model.folder if bundled else plan.model.base_model
         if plan.quantization is not None:
             model = train_quantized(model, recipe.gradient_checkpointing)
-        model = add_adapter(model, plan.adapter, base_model, plan.model.revision)
+        model = add_adapter(model, plan.adapter, base_model, plan.model.revision, Path(plan.model.folder))
     if recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.config.use_cache = False

@@ -13,25 +13,30 @@ from typing_extensions import assert_never
 
 from summtune.recipe.keys import TrainRecipe
 
+_RATIO = "rate_ratio"
+"""The key of a group of weights that holds their learning rate as a multiple of the recipe's."""
+
 
 def optimizer_of(model: nn.Module, recipe: TrainRecipe) -> torch.optim.Optimizer:
     """Return the optimizer of the trained weights.
 
     Weight decay applies to matrices and embeddings, as in transformers: not to biases, relative positions among them,
-    and not to the weights of norms.
+    and not to the weights of norms. With ``loraplus_lr_ratio`` the second matrices of LoRA have a faster group
+    (LoRA+; Hayou et al., 2024).
 
     Args:
         model: whose weights that need a gradient are trained.
         recipe: of the training.
     """
-    trained = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
-    decays = [weight for name, weight in trained if _decays(name, weight)]
-    others = [weight for name, weight in trained if not _decays(name, weight)]
-    decay = recipe.weight_decay
+    ratio = recipe.loraplus_lr_ratio or 1.0
+    members: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            faster = "lora_B" in name.split(".")
+            members.setdefault((_decays(name, weight), ratio if faster else 1.0), []).append(weight)
     groups: list[dict[str, Any]] = [
-        {"params": weights, "weight_decay": of_group}
-        for weights, of_group in ((decays, decay), (others, 0.0))
-        if weights
+        {"params": weights, "weight_decay": recipe.weight_decay if decays else 0.0, _RATIO: of_group}
+        for (decays, of_group), weights in sorted(members.items(), key=lambda item: item[0], reverse=True)
     ]
     match recipe.optimizer:
         case "adamw_torch_fused" | "adamw_torch":
@@ -68,6 +73,6 @@ def schedule_of(recipe: TrainRecipe, steps: int) -> Callable[[int], float]:
 
 
 def set_learning_rate(optimizer: Any, rate: float) -> None:
-    """Set the learning rate of all weights."""
+    """Set the learning rate of all weights, for the second matrices of LoRA+ at its ratio."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group[_RATIO]

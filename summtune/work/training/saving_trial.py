@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel
@@ -19,7 +18,6 @@ from summtune.work.models.saved_model import (
     check_names,
     on_first_rank,
     shape_of,
-    weights_to_save,
 )
 
 _SAMPLE = "#Person1#: Shall we say 5 o'clock?\n#Person2#: Fine, <b>see you</b> then, François."
@@ -44,11 +42,11 @@ def try_saving(writer: ModelWriter, run_dir: Path) -> None:
 def _try(writer: ModelWriter, run_dir: Path) -> None:
     folder = run_dir / "model.trial"
     try:
-        _check_room(writer.model, run_dir)
+        _check_room(writer, run_dir)
         shutil.rmtree(folder, ignore_errors=True)  # left by a killed trial
         writer.write(folder, _stubs(writer))
         mark_untied(folder)
-        _check(folder, writer.model, writer.tokenizer)
+        _check(folder, writer)
     except SummtuneError as error:
         raise StageError(f"a trained model could not be saved: {error}") from error
     except Exception as error:  # any error of a library here would also occur after the training
@@ -61,12 +59,13 @@ def _try(writer: ModelWriter, run_dir: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _check(folder: Path, model: Any, tokenizer: Any) -> None:
-    check_names(folder, weights_to_save(model))
-    if isinstance(model, PeftModel):
+def _check(folder: Path, writer: ModelWriter) -> None:
+    check_names(folder, writer.stored_weights())
+    tokenizer = writer.tokenizer
+    if isinstance(writer.model, PeftModel):
         PeftConfig.from_pretrained(str(folder))
     else:
-        check_config(folder, model)
+        check_config(folder, writer.model)
     GenerationConfig.from_pretrained(folder, local_files_only=True)
     before, after = tokenizer(_SAMPLE)["input_ids"], load_tokenizer(folder)(_SAMPLE)["input_ids"]
     if before != after:
@@ -86,9 +85,9 @@ def _stubs(writer: ModelWriter) -> dict[str, torch.Tensor]:
     return state
 
 
-def _check_room(model: torch.nn.Module, run_dir: Path) -> None:
+def _check_room(writer: ModelWriter, run_dir: Path) -> None:
     """Check that the disk has room for the model itself; checkpoints need more."""
-    weights = {id(weight): weight for weight in weights_to_save(model).values()}
+    weights = {id(weight): weight for weight in writer.stored_weights().values()}
     needed = sum(torch.Size(shape_of(weight)).numel() * weight.element_size() for weight in weights.values())
     free = shutil.disk_usage(run_dir).free
     if free < needed:

@@ -11,6 +11,7 @@ from summtune.recipe.families.encoder_decoder import (
     start,
     summary_limit,
 )
+from summtune.recipe.families.facts import LayerNames
 
 BART = {"model_type": "bart", "max_position_embeddings": 128}
 
@@ -74,11 +75,17 @@ def test_a_model_that_reads_and_writes_text_with_two_parts_is_recognized(config,
 def test_a_composed_model_has_the_layers_of_both_of_its_parts():
     def composed(encoder, decoder):
         parts = {"encoder": {"model_type": encoder}, "decoder": {"model_type": decoder}}
-        return layer_names({"model_type": "encoder-decoder"} | parts)
+        return layer_names({"model_type": "encoder-decoder"} | parts, ())
 
-    assert composed("bert", "roberta").query == ("query",)
-    assert composed("bert", "gpt2") is None
-    assert layer_names({"model_type": "encoder-decoder", "encoder": 3}) is None
+    assert composed("bert", "roberta").query == composed("bert", "roberta").lora[:1] == ("query",)
+    assert composed("bert", "gpt2") == LayerNames()
+    assert layer_names({"model_type": "encoder-decoder", "encoder": 3}, ()) == LayerNames()
+
+
+def test_lora_targets_queries_and_values_unless_these_are_not_known():
+    assert layer_names({"model_type": "t5"}, ("k", "o")).lora == ("q", "v")
+    assert layer_names({"model_type": "t5"}, ("k", "o")).linear == ("k", "o")
+    assert layer_names({"model_type": "of_tomorrow"}, ("a", "b")) == LayerNames(linear=("a", "b"))
 
 
 def test_the_start_of_a_summary_is_that_of_the_generation_config_before_the_models():

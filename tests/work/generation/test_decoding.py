@@ -65,6 +65,9 @@ class Scripted(torch.nn.Module):
     def get_encoder(self):
         return self
 
+    def get_input_embeddings(self):
+        return torch.nn.Embedding(1, 1)
+
     def generate(self, **_):
         return self.rows
 
@@ -78,6 +81,45 @@ def test_new_tokens_and_the_length_cap_follow_from_the_end_of_sequence(tokenizer
     assert [one.hit_length_cap for one in results] == [False, True, False, False]
     assert results[2].text == ""
     assert results[0].text == tokenizer.decode([word, word])
+
+
+@pytest.fixture
+def thinker(tokenizer):
+    """A tokenizer whose markers of thoughts are tokens that are not special, as those of Qwen 3 are."""
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.add_tokens(["<think>", "</think>"])
+    return tokenizer
+
+
+def test_a_thought_is_taken_out_of_the_text_and_kept(thinker):
+    word = thinker("They")["input_ids"][0]
+    opens, closes = thinker.convert_tokens_to_ids(["<think>", "</think>"])
+    rows = [
+        [0, opens, word, closes, word, word, 1],
+        [0, word, closes, word, 1, 0, 0],
+        [0, opens, word, word, word, word, word],
+    ]
+    results = generate(Scripted(rows), thinker, [[5, 1]] * 3, GenerationConfig(num_beams=2, eos_token_id=1))
+    they, twice = thinker.decode([word]), thinker.decode([word, word])
+    assert [(one.text, one.thinking) for one in results] == [
+        (twice, they),
+        (they, they),
+        ("", thinker.decode([word] * 5)),
+    ]
+    assert [(one.new_tokens, one.hit_length_cap) for one in results] == [(6, False), (4, False), (6, True)]
+
+
+@pytest.mark.parametrize("reasons", [True, False])
+def test_a_thought_that_the_prompt_opens_and_nothing_closes_is_no_summary(thinker, reasons):
+    word = thinker("They")["input_ids"][0]
+    opens = thinker.convert_tokens_to_ids("<think>")
+    rows = [[0, word, word], [0, word, word], [0, word, 1]]
+    prompts = [[word, opens], [opens, word], [word, opens]]
+    config = GenerationConfig(num_beams=2, eos_token_id=1)
+    results = generate(Scripted(rows), thinker, prompts, config, (), reasons)
+    they, twice = thinker.decode([word]), thinker.decode([word, word])
+    assert [one.thinking for one in results] == [twice if reasons else None, None, None]
+    assert [one.text for one in results] == ["" if reasons else twice, twice, they]
 
 
 @pytest.mark.parametrize("forced", [1, [1, 7]])

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from tiny_inputs import CONFIG, write_checkpoint
 from transformers import BertConfig, T5ForConditionalGeneration
 
-from summtune.base.errors import ModelError, StageError
+from summtune.base.errors import ModelError
 from summtune.machine.stored_tensors import stored_tensors
 from summtune.machine.t5_shape import T5Shape
 from summtune.recipe.adapters import Quantization
@@ -132,9 +132,15 @@ def test_code_next_to_the_weights_is_not_run(copied):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
-def test_qlora_without_cuda_is_refused(checkpoint):
-    with pytest.raises(StageError, match=r"qlora needs a CUDA device \(got none\); use `adapter: lora`"):
-        load_model(checkpoint, torch.float32, Quantization())
+def test_weights_of_four_bits_are_said_to_be_slow_on_a_cpu(tmp_path):
+    pytest.importorskip("bitsandbytes")
+    said = []
+    folder = write_checkpoint(tmp_path / "base", d_model=64, d_ff=128)
+    model = load_model(folder, torch.float32, Quantization(), said.append)
+    assert type(model.get_encoder().block[0].layer[0].SelfAttention.q.weight).__name__ == "Params4bit"
+    assert count_parameters(model)[1] == count_parameters(load_model(folder, torch.float32))[1]
+    (text,) = said
+    assert "slow on a CPU" in text
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path):

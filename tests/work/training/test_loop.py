@@ -28,6 +28,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:`(is_)?gradient_checkpointing:Fu
 
 LORA = {"adapter": "lora", "lora_r": 4}
 IA3 = {"adapter": "ia3", "learning_rate": 0.1}
+PISSA = LORA | {"peft_init_lora_weights": "pissa", "loraplus_lr_ratio": 4}
+PROMPT = {"adapter": "prompt_tuning", "num_virtual_tokens": 5, "learning_rate": 0.3}
 
 
 def test_a_trained_model_is_complete_with_an_untied_lm_head(trained, checkpoint):
@@ -87,7 +89,11 @@ def test_the_micro_batch_does_not_change_the_training(trained, uninterrupted):
     assert [row["grad_norm"] for row in cut.log] == pytest.approx([row["grad_norm"] for row in whole.log], rel=1e-4)
 
 
-@pytest.mark.parametrize("keys", [LORA | {"lora_dropout": 0.0}, IA3], ids=["lora", "ia3"])
+@pytest.mark.parametrize(
+    "keys",
+    [LORA | {"lora_dropout": 0.0}, IA3, PISSA | {"lora_dropout": 0.0}, PROMPT],
+    ids=["lora", "ia3", "pissa", "prompt_tuning"],
+)
 def test_an_adapter_gives_the_same_training_for_any_micro_batch(trained, keys):
     whole = trained(name="whole", **keys)
     cut = trained(name="cut", micro_batch_size=2, gradient_accumulation_steps=4, **keys)
@@ -100,13 +106,17 @@ def test_gradient_checkpointing_does_not_change_the_training(trained, uninterrup
     assert [row["grad_norm"] for row in saving.log] == pytest.approx([row["grad_norm"] for row in plain.log], rel=1e-5)
 
 
-@pytest.mark.parametrize("keys", [LORA | {"lora_dropout": 0.0}, IA3], ids=["lora", "ia3"])
+@pytest.mark.parametrize(
+    "keys",
+    [LORA | {"lora_dropout": 0.0}, IA3, PISSA | {"lora_dropout": 0.0}, PROMPT],
+    ids=["lora", "ia3", "pissa", "prompt_tuning"],
+)
 def test_gradient_checkpointing_works_with_an_adapter(trained, keys):
     plain, saving = trained(name="plain", **keys), trained(name="saving", gradient_checkpointing=True, **keys)
     assert saving.losses == pytest.approx(plain.losses, rel=1e-6)
 
 
-@pytest.mark.parametrize("keys", [LORA, IA3], ids=["lora", "ia3"])
+@pytest.mark.parametrize("keys", [LORA, IA3, PROMPT], ids=["lora", "ia3", "prompt_tuning"])
 def test_only_the_adapter_is_saved(trained, checkpoint, keys):
     run = trained(**keys)
     names = {path.name for path in (run.folder / "model").iterdir()}

@@ -1,9 +1,16 @@
 import pytest
 import torch
+from tiny_inputs import CONFIG
 from transformers import get_scheduler
 
+from summtune.recipe.adapters import adapter_of
+from summtune.recipe.families import layer_names
+from summtune.work.models.adapters import add_adapter
 from summtune.work.models.loading import load_model
 from summtune.work.training.optimizer import optimizer_of, schedule_of, set_learning_rate
+
+# peft uses a deprecated name of transformers 5
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
 
 @pytest.fixture
@@ -46,6 +53,21 @@ def test_each_optimizer_takes_a_step_at_its_learning_rate(prepare, model, name, 
     model(input_ids=torch.tensor([[5, 1]]), labels=torch.tensor([[6, 1]])).loss.backward()
     optimizer.step()
     assert not torch.equal(model.lm_head.weight, before)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw_torch_fused", "adafactor"])
+def test_the_second_matrices_of_lora_learn_at_a_multiple_of_the_learning_rate(prepare, model, optimizer):
+    recipe = recipe_of(prepare, adapter="lora", loraplus_lr_ratio=8, optimizer=optimizer, weight_decay=0.1)
+    adapted = add_adapter(model, adapter_of(recipe, layer_names(CONFIG)), "owner/base")
+    made = optimizer_of(adapted, recipe)
+    made.load_state_dict(made.state_dict())  # as a resume does
+    set_learning_rate(made, 0.5)
+    rates = {id(weight): group["lr"] for group in made.param_groups for weight in group["params"]}
+    for name, weight in adapted.named_parameters():
+        if weight.requires_grad:
+            assert rates.pop(id(weight)) == (4.0 if "lora_B" in name else 0.5)
+    assert not rates
+    assert {group["weight_decay"] for group in made.param_groups} == {0.1}
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt"])
