@@ -129,7 +129,14 @@ def comparison(model: Path, data: Path, seeds: Sequence[int]) -> dict[str, Any]:
     return {
         "kind": "compare",
         "recipes": systems,
-        "overrides": {"base_model": str(model), "datasets": train, "test_datasets": test},
+        "overrides": {
+            "base_model": str(model),
+            "datasets": train,
+            "test_datasets": test,
+            "val_set_size": 50,  # of 500; the checkpoint with the lowest loss on them becomes the model
+            "micro_batch_size": 2,  # a global batch of 8, in 3 GB
+            "gradient_accumulation_steps": 4,
+        },
         "baseline": "Zero-shot",
     }
 

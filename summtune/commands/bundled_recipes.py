@@ -11,9 +11,10 @@ from summtune.base.places import package_path
 
 
 def list_recipes() -> list[tuple[Path, str]]:
-    """Return each recipe's path and the first sentence of its opening comment."""
+    """Return each recipe's path and the first sentence of its opening comment; those in folders come last."""
     folder = package_path("recipes")
-    return [(path, _purpose(path)) for path in sorted(folder.rglob("*.yaml"))]
+    paths = sorted(folder.rglob("*.yaml"), key=lambda path: (path.parent != folder, path))
+    return [(path, _purpose(path)) for path in paths]
 
 
 def copy_recipe(name: str, to: Path | None) -> list[Path]:

@@ -105,6 +105,7 @@ def _of_run(run_dir: Path, folder: Path) -> RunPlan:
                 raise RunDirectoryError(
                     f"the training of the run has not finished (got {run_dir}); run its recipe again to resume it"
                 )
+            _check_base(plan)
             (folder / "model").mkdir()
             for entry in followed(run_dir / "model").iterdir():  # not the folder: the stage writes a file in it
                 (folder / "model" / entry.name).symlink_to(entry)
@@ -116,6 +117,24 @@ def _of_run(run_dir: Path, folder: Path) -> RunPlan:
         case _:
             assert_never(plan)
     return plan.model_copy(update={"predict": _alone(plan.predict.device)})
+
+
+def _check_base(plan: TrainPlan) -> None:
+    """Check that the base of a trained adapter is still what the adapter was trained on.
+
+    Raises:
+        RunDirectoryError: its folder is gone, or holds another model.
+    """
+    if plan.adapter is None:
+        return
+    base, trained_on = Path(plan.model.folder), plan.model.content_sha256
+    if not base.is_dir():
+        raise RunDirectoryError(f"the base of the run's adapter is gone (got no folder {base}); restore it")
+    if trained_on is not None and content_sha256(base) != trained_on:
+        raise RunDirectoryError(
+            f"the run's adapter was trained on another model than the one that is there now (got {base}, whose content "
+            "has changed); restore that model, or run the recipe again"
+        )
 
 
 def _of_model(source: str, file: Path, count: int) -> PromptPlan:

@@ -18,7 +18,7 @@ _LARGEST = 2**31
 _FP32 = 4
 # What each activation function keeps per element: its input, and what functions composed in Python compute between.
 _COMPOSED = frozenset(("gelu_new", "gelu_fast", "gelu_accurate"))
-# Weights of a norm for each element, and whether it keeps the normed input beside the input.
+# Weights of a norm for each element, and whether it keeps the normed input besides the input.
 _NORM_WEIGHTS = {"rms": 1, "rms_fp32": 1, "layer": 2, "bare": 0}
 
 
@@ -85,6 +85,11 @@ class DecoderShape:
         return (0 if self.tied else self.embedding) + self.positions * self.width
 
     @property
+    def used_twice(self) -> int:
+        """Weights that are used in two places: the embedding, if lm_head shares it."""
+        return self.embedding if self.tied else 0
+
+    @property
     def unquantized(self) -> int:
         """Weights that a quantized model keeps as they are: the embedding, lm_head and what is no matrix."""
         layers = (size for name, size in self._projections() if name != "lm_head")
@@ -124,8 +129,10 @@ class DecoderShape:
         of_sequence = recipe.sequence_len + recipe.target_len - 1 + (adapter.virtual_tokens if adapter else 0)
         tokens, targets = recipe.micro_batch_size * of_sequence, recipe.micro_batch_size * recipe.target_len
         layer = tokens * self._kept_by_layer(adapter, precision, of_sequence)
-        # The loss needs its logits in fp32, their logarithms, and the gradient of either.
+        # The loss needs its logits in fp32, their logarithms, and the gradient of either; then that of lm_head.
         logits = targets * self.vocab_size * 3 * _FP32
+        if adapter is None:
+            logits = max(logits, (targets * self.vocab_size + self.embedding) * _FP32)
         # Gradients on the way through a feed-forward block: of its product and of both factors.
         passing = tokens * 3 * self.inner * precision.activation
         if recipe.gradient_checkpointing:
@@ -180,7 +187,7 @@ class DecoderShape:
             attention += 2 * (self._queries - self._keys) * size + 8 * self.heads * keys
         factors = 3 if block.gated else 1  # input of the activation, its output, what the gate multiplies it with
         feed_forward = (factors + 3 * self.composed) * self.inner * size
-        dropped = 2 * self.width * size if self.dropout else 0
+        dropped = 2 * self.width * precision.mask(size) if self.dropout else 0
         return norms + attention + feed_forward + dropped + self._kept_inputs(adapter, precision)
 
     @property
@@ -211,8 +218,10 @@ class DecoderShape:
             readers = [block.attention + block.widening]
         if adapter is not None:
             groups = [*readers, (block.output,), (block.narrowing,)]
+            mask = precision.mask(_FP32)
             return sum(
-                adapter.kept_bytes({name: sizes[name] for name in names}, precision.activation) for names in groups
+                adapter.kept_bytes({name: sizes[name] for name in names}, precision.activation, mask)
+                for names in groups
             )
         copies = sum(map(len, readers)) if precision.copies else len(readers)
         return (copies * self.width + self.inner) * precision.activation
@@ -228,6 +237,8 @@ def read_decoder_shape(config: Mapping[str, Any], where: Path) -> DecoderShape |
     Raises:
         ModelError: a size is not a valid number.
     """
+    if isinstance(part := config.get("text_config"), Mapping):
+        config = part
     kind = config.get("model_type")
     block = BLOCKS.get(kind) if isinstance(kind, str) else None
     if block is None or config.get("qk_layernorm") or config.get("add_cross_attention"):

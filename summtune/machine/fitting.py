@@ -111,6 +111,6 @@ def model_shape(base_model: str) -> ModelShape:
     if shape is None:
         raise InputError(
             f"the sizes of this model are unknown (got {base_model}){hint_or_list(base_model, KNOWN_MODELS)}; "
-            "or give the folder of a T5 model"
+            "or give the folder of a T5 or of a decoder-only model such as a Llama"
         )
     return shape

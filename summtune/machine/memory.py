@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from summtune.deepspeed.zero_memory import Sharding, zero2_needs, zero3_needs
 from summtune.machine.devices import Gpu
@@ -19,7 +20,7 @@ class MemoryEstimate:
 
     Args:
         weights: the parameters that the forward and backward passes use, gathered ones included.
-        gradients: one per trainable parameter.
+        gradients: one per trainable parameter, as far as they exist together with the activations.
         optimizer: the optimizer's state and any fp32 master weights.
         buffers: for reducing gradients.
         activations: what is kept for the backward pass of one micro batch, at sequence_len and target_len.
@@ -62,6 +63,7 @@ def estimate(
     sharding: Sharding,
     bf16: bool,
     nodes: int = 1,
+    device: Literal["cuda", "cpu"] = "cuda",
 ) -> MemoryEstimate:
     """Return the estimate for a training recipe.
 
@@ -80,19 +82,21 @@ def estimate(
         sharding: what DeepSpeed divides.
         bf16: whether bfloat16 is used.
         nodes: number of machines.
+        device: that trains.
     """
     trainable = trained_weights(shape, adapter)
     assert trainable is not None, "the caller has sized the DeepSpeed config by them"
     quantization = quantization_of(recipe)
-    activations = shape.activations(recipe, adapter, _precision(adapter, quantization, sharding, bf16))
+    activations = shape.activations(recipe, adapter, Precision(_numbers(adapter, quantization, sharding, bf16), device))
     moments = {"adafactor": 0, "sgd": 0}.get(recipe.optimizer, 8) * trainable
     if sharding.stage is None:
         weights = _weights_without_deepspeed(shape, adapter, quantization, bf16)
         buffers = 4 * trainable if processes > 1 else 0  # DistributedDataParallel's buckets hold all gradients
-        gradients = 4 * trainable
-        if recipe.gradient_accumulation_steps == 1:
-            # The first gradient exists when most activations do, the last one when none do any more.
-            gradients = max(0, gradients - activations)
+        # The gradient of weights with two uses is the sum of two, which still exist when it does.
+        at_the_end = 4 * (trainable + (0 if adapter else 2 * shape.used_twice))
+        # The last gradients exist when no activations do any more; those of earlier micro batches exist all the time.
+        earlier = 0 if recipe.gradient_accumulation_steps == 1 else 4 * trainable
+        gradients = max(earlier, at_the_end - activations)
         return MemoryEstimate(weights, gradients, moments, buffers, activations)
     size = 2 if bf16 else 4
     weights = (shape.parameters + (trainable if adapter else 0)) * size
@@ -109,8 +113,11 @@ def estimate(
     if sharding.stage == 3:
         gathered = min(weights, size * sharding.live)
         weights //= processes
-    if sharding.stage == 1 and not sharding.offload_optimizer and recipe.gradient_accumulation_steps == 1:
-        # Measured: that gradient is allocated once the activations are freed.
+    if sharding.stage in (1, 2) and not sharding.offload_optimizer:
+        # Measured: that gradient is allocated once the activations are freed. So are the others as they are computed,
+        # unless those of earlier micro batches exist all the time.
+        if recipe.gradient_accumulation_steps == 1:
+            gradients, at_update = 0, gradients + at_update
         at_update = max(0, at_update - activations)
     gradients += at_update
     buffers = sharding.bucket * sharding.buckets * size
@@ -153,13 +160,15 @@ def _quantized(shape: ModelShape, quantization: Quantization, size: int) -> int:
     return quantization.weight_bytes(shape.parameters - shape.unquantized) + size * shape.unquantized
 
 
-def _precision(adapter: Adapter | None, quantization: Quantization | None, sharding: Sharding, bf16: bool) -> Precision:
+def _numbers(
+    adapter: Adapter | None, quantization: Quantization | None, sharding: Sharding, bf16: bool
+) -> Literal["fp32", "autocast", "bf16"]:
     """Return how a training computes: DeepSpeed and an adapter have their (frozen) weights in bf16 too."""
     if not bf16:
-        return Precision.FP32
+        return "fp32"
     if sharding.stage is not None or (adapter is not None and quantization is None):
-        return Precision.BF16
-    return Precision.AUTOCAST
+        return "bf16"
+    return "autocast"
 
 
 def _host(shape: ModelShape, trainable: int, processes: int, nodes: int, sharding: Sharding) -> int:

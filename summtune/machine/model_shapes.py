@@ -33,6 +33,11 @@ class ModelShape(Protocol):
         ...
 
     @property
+    def used_twice(self) -> int:
+        """Weights that a model uses in two places: an embedding that is lm_head, too, or that of two stacks."""
+        ...
+
+    @property
     def unquantized(self) -> int:
         """Weights that a quantized model keeps as they are: all but the linear layers, and lm_head."""
         ...

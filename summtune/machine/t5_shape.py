@@ -69,6 +69,11 @@ class T5Shape:
         return 0 if self.tied else self.embedding
 
     @property
+    def used_twice(self) -> int:
+        """Weights that are used in two places: the embedding, by the encoder and the decoder."""
+        return self.embedding
+
+    @property
     def unquantized(self) -> int:
         """Weights that a quantized model keeps as they are: the embedding, lm_head, norms and position biases."""
         layers = (size for name, size in self.layer_sizes.items() if name != "lm_head")
@@ -116,22 +121,23 @@ class T5Shape:
         def read(*layers: str) -> int:
             """Return the bytes per token that layers with one input keep of it: autocast copies it for each."""
             if adapter is not None:
-                return adapter.kept_bytes({layer: sizes[layer] for layer in layers}, size)
+                return adapter.kept_bytes({layer: sizes[layer] for layer in layers}, size, precision.mask(4))
             return (len(layers) if precision.copies else 1) * sizes[layers[0]].inputs * size
 
-        normed = self.d_model * (4 + trained * precision.stream + size)
+        mask = precision.mask(size)
+        normed = self.d_model * (4 + trained * precision.stream + mask)
 
         def attention(queries: int, keys: int, own: bool) -> int:
             # queries, keys, values in the precision of the position bias, their output; scores and probabilities in
             # fp32, and what dropout leaves of those
             projected = (queries + 2 * keys) * inner * precision.stream + queries * inner * size
-            scores = self.num_heads * queries * keys * (4 + 2 * precision.stream)
+            scores = self.num_heads * queries * keys * (4 + precision.stream + precision.mask(precision.stream))
             inputs = queries * read("q", "k", "v") if own else queries * read("q") + keys * read("k", "v")
             return queries * (normed + (read("o") if adapter else 0)) + inputs + projected + scores
 
         # The activation of a gated layer is composed of functions that keep their inputs; its product is dropped at
         # random, and then read.
-        composed = (7 if self.gated else 2) * self.d_ff * size
+        composed = self.d_ff * ((6 if self.gated else 1) * size + mask)
         feed_forward = normed + read(*self._inner_projections) + composed + read("wo")
 
         encoder_layer = batch * (attention(source, source, True) + source * feed_forward)

@@ -173,4 +173,4 @@ def _memory(
     if shape is None or trainable is None:
         return None
     sharding = Sharding() if deepspeed is None else Sharding.of(sized(deepspeed, trainable))
-    return estimate(recipe, shape, adapter, launch.processes, sharding, bf16, nodes=launch.machines)
+    return estimate(recipe, shape, adapter, launch.processes, sharding, bf16, launch.machines, launch.device)

@@ -9,11 +9,18 @@ from summtune.recipe.loading import load_recipe
 
 
 def test_every_recipe_is_listed_with_its_purpose():
-    listed = {path.name: purpose for path, purpose in list_recipes()}
+    folder = package_path("recipes")
+    listed = {path.relative_to(folder).as_posix(): purpose for path, purpose in list_recipes()}
     assert {"zero_shot.yaml", "one_shot.yaml", "few_shot.yaml", "full_ft.yaml", "lora.yaml"} <= set(listed)
     assert {"compare.yaml", "compare_150.yaml"} <= set(listed)
     assert listed["full_ft.yaml"].startswith("Full fine-tuning of FLAN-T5-base: all 247,577,856 weights")
     assert not any("$schema" in purpose for purpose in listed.values())
+
+
+def test_recipes_of_larger_models_are_listed_by_folder_after_those_of_the_first():
+    folders = [path.parent.name for path, _ in list_recipes()]
+    assert folders == sorted(folders, key=lambda name: (name != "recipes", name))
+    assert {"smollm2-135m", "qwen3-4b", "llama-3.1-8b"} < set(folders)
 
 
 @pytest.mark.parametrize("name", ["lora", "lora.yaml"])

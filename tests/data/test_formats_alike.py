@@ -158,19 +158,38 @@ HUB_ROWS = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
-def test_a_hub_data_set_is_read_like_a_local_copy_of_its_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+def cached_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of the data set someone/rows in the hub's cache, which is all that there is of the hub."""
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
     repository = tmp_path / "home" / "hub" / "datasets--someone--rows"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text(COMMIT)
+    return repository / "snapshots" / COMMIT
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_hub_data_set_is_read_like_a_local_copy_of_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    snapshot = cached_repository(tmp_path, monkeypatch)
     rows: list[dict[str, Any]] = HUB_ROWS
     if kind == "parquet":
         rows = [row | {"summary": [row["summary"] or None, "b"], "image": {"bytes": b"x", "path": "p"}} for row in rows]
-    path = write(repository / "snapshots" / COMMIT, kind, rows)
+    path = write(snapshot, kind, rows)
     for keys in ({"id_field": "id"}, {"id_field": "id", "on_empty": "skip"}):
         assert outcome("someone/rows", **keys) == outcome(path, **keys)
+
+
+def test_messages_that_datasets_loads_are_read_like_a_local_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = [{"role": "user", "content": "A: hi"}, {"role": "assistant", "content": "They talk."}]
+    snapshot = cached_repository(tmp_path, monkeypatch)
+    path = write(snapshot, "parquet", [{"messages": chat, "image": 1}])
+    # A card that declares columns, which the readers of files do not see.
+    config = "{config_name: default, data_files: [{split: test, path: test.parquet}], columns: [messages]}"
+    (snapshot / "README.md").write_text(f"---\nconfigs: [{config}]\n---\n")
+    found = outcome("someone/rows", type="messages")
+    assert found == outcome(path, type="messages") == ([("test_0", "A: hi", ("They talk.",))], "")

@@ -12,7 +12,7 @@ UNKNOWN, START, END = range(3)
 MERGES = 125
 VOCABULARY = len(SPECIAL) + 256 + MERGES
 
-# SmolLM2's, which adds a system turn of its own where none is given. Its end of a turn also pads and ends a text.
+# SmolLM2's, which adds a system turn where none is given. Its end of a turn also pads and ends a text.
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
     "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM<|im_end|>\n' }}{% endif %}"

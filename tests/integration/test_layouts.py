@@ -27,17 +27,24 @@ LAYOUTS = {
 
 LORA = {"adapter": "lora", "lora_r": 4, "lora_dropout": 0.0}
 IA3 = {"adapter": "ia3", "learning_rate": 0.1}
-# Rank 4 on q and v; outputs of k and v, and inputs of the last layer of each feed-forward block.
+PROMPT_TUNING = {"adapter": "prompt_tuning", "num_virtual_tokens": 5, "learning_rate": 0.3}
+# By default rank 4 on q and v; outputs of k and v, and inputs of the last layer of each feed-forward block.
 ADAPTERS = {
     # Two encoder layers, and one decoder layer with two attentions.
-    "lora": ("encoder_decoder", LORA | {"lora_target_modules": ["q", "v"]}, 4 * 2 * 4 * (32 + 32)),
+    "lora": ("encoder_decoder", LORA, 4 * 2 * 4 * (32 + 32)),
     "ia3": ("encoder_decoder", IA3, 4 * 2 * 32 + 3 * 64),
+    "pissa, LoRA+": (
+        "encoder_decoder", LORA | {"peft_init_lora_weights": "pissa", "loraplus_lr_ratio": 4}, 4 * 2 * 4 * (32 + 32)
+    ),
+    "prompt_tuning": ("encoder_decoder", PROMPT_TUNING, 5 * 32),
     # Two layers, in which two heads of four share keys and values.
     "decoder-only, lora": (
-        "decoder_only", LORA | {"lora_target_modules": ["q_proj", "v_proj"]}, 2 * 4 * (32 + 32 + 32 + 16),
+        "decoder_only", LORA | {"lora_target_modules": ["q_proj", "v_proj"]}, 2 * 4 * (32 + 32 + 32 + 16)
     ),
     "decoder-only, ia3": ("decoder_only", IA3, 2 * (2 * 16 + 48)),
+    "decoder-only, prompt_tuning": ("decoder_only", PROMPT_TUNING, 5 * 32),
 }  # fmt: skip
+UNSHARDED = {"prompt_tuning": "ZeRO-2 2x2"}  # ZeRO-3 is refused
 
 
 @pytest.fixture(scope="session")
@@ -128,14 +135,15 @@ def test_the_order_is_the_same_without_length_grouping(reference, recipe, tmp_pa
 @pytest.mark.parametrize("name", ["two processes 2x2", "ZeRO-3 2x2"])
 @pytest.mark.parametrize(("family", "keys", "weights"), ADAPTERS.values(), ids=ADAPTERS, indirect=["family"])
 def test_an_adapter_trains_alike_on_two_processes(recipe, inputs, tmp_path, name, family, keys, weights):
+    name = UNSHARDED.get(keys["adapter"], name) if "ZeRO" in name else name
     alone = run_to_the_end(recipe, tmp_path / "alone", *layout(**keys))
     both = run_to_the_end(recipe, tmp_path / "both", *layout(**keys, **LAYOUTS[name]))
     assert_same_training(both, alone)
     assert_ran_on(both, 2)
     assert both.json("training.json")["trainable_parameters"] == weights
-    adapter = both.weights
-    assert sum(tensor.numel() for tensor in adapter.values()) == weights
-    assert adapter.keys() == alone.weights.keys()
+    stored = 2 if "peft_init_lora_weights" in keys else 1  # with what it took of the base
+    assert sum(tensor.numel() for tensor in both.weights.values()) == weights * stored
+    assert both.weights.keys() == alone.weights.keys()
     base = loaded_by_transformers(inputs / family, family)
     loaded = PeftModel.from_pretrained(base, both.folder / "model").eval()
     eval_loss = both.json("training.json")["eval_loss"]

@@ -17,7 +17,8 @@ ALL = SHAPE.parameters
 LORA = 3_538_944
 UNQUANTIZED = 2 * SHAPE.embedding + 62 * 768 + 2 * 32 * 12  # with 62 norms and two position biases
 NF4 = (ALL - UNQUANTIZED) // 2 + (ALL - UNQUANTIZED) // 64
-
+# Activations are smaller than gradients.
+FEW = {"micro_batch_size": 1, "sequence_len": 16, "target_len": 4}
 NONE = Sharding()
 
 
@@ -25,10 +26,10 @@ def zero(name, trainable=ALL):
     return Sharding.of(sized(read_ds_config(package_path(f"ds_configs/{name}.json")), trainable))
 
 
-def of(processes=4, sharding=NONE, bf16=True, nodes=1, **keys):
+def of(processes=4, sharding=NONE, bf16=True, nodes=1, device="cpu", **keys):
     recipe = train_recipe(**keys)
     adapter = adapter_of(recipe, layer_names(SHAPE.config))
-    return estimate(recipe, SHAPE, adapter, processes, sharding, bf16, nodes)
+    return estimate(recipe, SHAPE, adapter, processes, sharding, bf16, nodes, device)
 
 
 def states(memory):
@@ -37,8 +38,8 @@ def states(memory):
 
 @pytest.mark.parametrize("processes", [1, 2, 4, 8])
 def test_zero_2_in_bf16_is_deepspeeds_estimate(processes):
-    memory = of(sharding=zero("zero2"), processes=processes)
-    assert states(memory) == pytest.approx(zero2_needs(ALL, processes, 1, False)[1], abs=8)
+    memory = of(sharding=zero("zero2"), processes=processes, **FEW)
+    assert memory.total - memory.buffers == pytest.approx(zero2_needs(ALL, processes, 1, False)[1], abs=8)
     offloaded = of(sharding=zero("zero2_offload"), processes=processes)
     assert (offloaded.host, states(offloaded)) == zero2_needs(ALL, processes, 1, True)
 
@@ -57,9 +58,18 @@ def test_zero_3_in_bf16_is_deepspeeds_estimate_plus_gathered_weights(processes):
 
 def test_zero_1_divides_only_the_optimizer():
     memory = of(sharding=zero("zero1"))
-    # The gradient's copy is allocated after the (here larger) activations are freed, unless gradients accumulate in it.
-    assert (memory.weights, memory.gradients, memory.optimizer) == (2 * ALL, 2 * ALL, 12 * ALL // 4)
-    assert of(sharding=zero("zero1"), gradient_accumulation_steps=2).gradients == 2 * ALL + ALL
+    assert (memory.weights, memory.optimizer) == (2 * ALL, 12 * ALL // 4)
+
+
+@pytest.mark.parametrize(("name", "parts"), [("zero1", 1), ("zero2", 4)])
+def test_below_zero_3_gradients_take_the_place_of_activations_unless_they_accumulate(name, parts):
+    in_bf16, at_update = 2 * ALL // parts, 4 * ALL // 4
+    assert of(sharding=zero(name)).gradients == 0
+    assert of(sharding=zero(name), gradient_accumulation_steps=2).gradients == in_bf16
+    memory = of(sharding=zero(name), **FEW)
+    assert memory.gradients + memory.activations == in_bf16 + at_update
+    memory = of(sharding=zero(name), gradient_accumulation_steps=2, **FEW)
+    assert memory.gradients + memory.activations == in_bf16 + at_update
 
 
 def test_gathered_weights_are_limited_by_max_live_parameters():
@@ -85,8 +95,8 @@ def test_offload_below_zero_3_needs_room_for_a_layer_on_device_and_host():
     largest = 2 * SHAPE.largest_layer
     memory = of(sharding=zero("zero2_offload"))
     assert memory.buffers == 2 * 25_000_000 * 2 + largest
-    plain = of(sharding=zero("zero2"))
-    assert memory.offloaded == plain.optimizer + plain.gradients + largest + 2 * ALL // 4
+    gradients = (2 + 4) * ALL // 4
+    assert memory.offloaded == 12 * ALL // 4 + gradients + largest + 2 * ALL // 4
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
@@ -103,10 +113,12 @@ def test_without_deepspeed_bf16_is_autocast_over_fp32():
 
 
 def test_without_deepspeed_gradients_take_the_place_of_activations_unless_they_accumulate():
-    few = {"processes": 1, "micro_batch_size": 1, "sequence_len": 16, "target_len": 4}
+    few = {"processes": 1, **FEW}
     memory = of(**few)
-    assert memory.gradients + memory.activations == 4 * ALL
-    assert of(**few, gradient_accumulation_steps=2).gradients == 4 * ALL
+    # The gradient of the embedding is the sum of the encoder's and the decoder's, which still exist.
+    assert memory.gradients + memory.activations == 4 * (ALL + 2 * SHAPE.embedding)
+    assert of(**few, gradient_accumulation_steps=2).gradients == memory.gradients
+    assert of(processes=1, gradient_accumulation_steps=2).gradients == 4 * ALL
     assert of(processes=1).gradients == 0 < 4 * ALL < of(processes=1).activations
 
 
@@ -172,6 +184,16 @@ def test_activations_are_the_sum_of_what_the_layers_keep():
     encoder = 12 * (attention(16, 16, 3 * 16) + feed_forward(16))
     decoder = 12 * (attention(4, 4, 3 * 4) + attention(4, 16, 4 + 2 * 16) + feed_forward(4))
     assert of(**recipe).activations == encoder + decoder + 4 * 32128 * 10
+
+
+def test_a_gpu_keeps_a_byte_for_each_element_that_dropout_may_drop():
+    lengths = {"micro_batch_size": 1, "sequence_len": 16, "target_len": 4, "adapter": "lora"}
+    kept = {device: of(**lengths, device=device).activations for device in ("cpu", "cuda")}
+    assert kept["cuda"] < kept["cpu"]
+    lengths["lora_dropout"] = 0.0
+    without = {device: of(**lengths, device=device).activations for device in ("cpu", "cuda")}
+    inputs = 12 * (2 * 16 + 2 * 4 + 4 + 16) * 768
+    assert (kept["cpu"] - without["cpu"], kept["cuda"] - without["cuda"]) == (4 * inputs, inputs)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from in_process import call
 
 from summtune.base.places import package_path
 from summtune.machine.devices import Gpu
@@ -84,6 +85,36 @@ def test_the_comparison_recipes_compare_the_five_systems(name):
 
 
 @pytest.mark.usefixtures("one_cpu")
+def test_smollm2_is_compared_with_itself_prompted_and_trained():
+    comparison = resolve(package_path("recipes") / "smollm2-135m" / "compare.yaml")
+    assert [name for name, _ in comparison.parts] == ["Original", "Few-shot", "LoRA", "Full fine-tuning"]
+    counted = {name: (part.parameters.trainable, part.parameters.total) for name, part in comparison.parts}
+    assert counted["Original"] == counted["Few-shot"] == (0, 134_515_008)
+    assert counted["LoRA"] == (4_884_480, 139_399_488)
+    assert counted["Full fine-tuning"] == (134_515_008, 134_515_008)
+
+
+DECODERS = [
+    path.relative_to(package_path("recipes")).as_posix()
+    for folder in ("smollm2-135m", "qwen3-4b", "llama-3.1-8b")
+    for path in sorted((package_path("recipes") / folder).iterdir())
+]
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_recipe_of_a_decoder_only_model_has_forty_lines_and_is_shown_without_its_model(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = package_path("recipes") / name
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 40
+    done = call("run", path, "--dry-run")
+    assert (done.code, [*tmp_path.iterdir()]) == (0, []), done.stderr
+    draft = resolve(path)
+    parts = [part for _, part in draft.parts] if draft.recipe.kind == "compare" else [draft]
+    assert all(part.parameters is not None for part in parts)
+    assert all(f"{part.parameters.trainable:,}" in done.stdout for part in parts)
+
+
+@pytest.mark.usefixtures("one_cpu")
 def test_compare_150_trains_on_150_pairs(tmp_path, write_rows, write_model):
     train = write_rows(tmp_path / "train.jsonl", 400)
     test = write_rows(tmp_path / "test.jsonl", 3)
@@ -155,6 +186,13 @@ PROMISED = [
     ("flan-t5-xxl/full_ft.yaml", 1, 40),
     ("flan-t5-xxl/full_ft.yaml", 8, 40),
     ("flan-t5-xxl/lora.yaml", 1, 40),
+    ("smollm2-135m/full_ft.yaml", 1, 16),
+    ("smollm2-135m/lora.yaml", 1, 16),
+    ("qwen3-4b/lora.yaml", 1, 16),
+    ("qwen3-4b/qlora.yaml", 1, 12),
+    ("llama-3.1-8b/qlora.yaml", 1, 16),
+    ("llama-3.1-8b/full_ft.yaml", 8, 40),
+    ("llama-3.1-8b/full_ft.yaml", 4, 80),
 ]
 
 

@@ -56,7 +56,7 @@ class Ia3(Section):
             return None
         return sum(sizes[target].layers * self._width(target, sizes[target]) for target in self.targets)
 
-    def kept_bytes(self, readers: Mapping[str, LayerSize], activation: int) -> int:  # noqa: ARG002, as of all methods
+    def kept_bytes(self, readers: Mapping[str, LayerSize], activation: int, mask: int) -> int:  # noqa: ARG002, as of all
         """Return the bytes per token that layers with one input keep for the backward pass because of the adapter.
 
         The gradient of a factor needs the values that it multiplies, which peft keeps in fp32.
@@ -64,6 +64,7 @@ class Ia3(Section):
         Args:
             readers: the layers, by the end of their name.
             activation: bytes of what a matrix product reads or writes.
+            mask: bytes per element of a dropout mask over fp32.
         """
         return sum(FP32 * self._width(layer, size) for layer, size in readers.items() if layer in self.targets)
 

@@ -72,23 +72,24 @@ class Lora(Section):
         layers = [sizes[target] for target in self.targets]
         return sum(one.layers * (self.r * (one.inputs + one.outputs) + one.outputs * self.dora) for one in layers)
 
-    def kept_bytes(self, readers: Mapping[str, LayerSize], activation: int) -> int:
+    def kept_bytes(self, readers: Mapping[str, LayerSize], activation: int, mask: int) -> int:
         """Return the bytes per token that layers with one input keep for the backward pass because of the adapter.
 
-        peft drops elements of the input of every adapted layer anew, in fp32, which keeps a mask and what is left of
+        peft drops elements of the input of every adapted layer again, in fp32, which keeps a mask and what is left of
         the input. Without dropout the layers share the input, unless each converts it to bf16. All keep what the first
         matrix writes.
 
         Args:
             readers: the layers, by the end of their name.
             activation: bytes of what a matrix product reads or writes.
+            mask: bytes per element of a dropout mask over fp32.
         """
         adapted = [size for layer, size in readers.items() if layer in self.targets]
         if not adapted:
             return 0
         shared = not self.dropout and activation == FP32
         inputs = adapted[0].inputs if shared else sum(size.inputs for size in adapted)
-        return (activation + (FP32 if self.dropout else 0)) * inputs + activation * self.r * len(adapted)
+        return (activation + (mask if self.dropout else 0)) * inputs + activation * self.r * len(adapted)
 
     @property
     def virtual_tokens(self) -> int:

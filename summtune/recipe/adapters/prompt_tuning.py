@@ -39,7 +39,7 @@ class PromptTuning(Section):
         """Return the number of its weights, an embedding per virtual token; None if their width is not known."""
         return self.tokens * sizes[HEAD].inputs if HEAD in sizes else None
 
-    def kept_bytes(self, readers: Mapping[str, LayerSize], activation: int) -> int:  # noqa: ARG002, as of all methods
+    def kept_bytes(self, readers: Mapping[str, LayerSize], activation: int, mask: int) -> int:  # noqa: ARG002, as of all
         """Return 0: no layer keeps more of a token."""
         return 0
 

@@ -72,9 +72,8 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
     place(model, state.device, events.say)
     world = World(state.process_index, state.num_processes, state.wait_for_everyone)
     config = generation_config(model, settings, all_ends(encoder_of(plan, tokenizer), needs.ends))
-    reasons = isinstance(plan, PromptPlan) and isinstance(plan.prompt, ChatFormat)
     batch_size = settings.batch_size
-    generator = LocalGenerator(model, tokenizer, config, batch_size, recipe.seed, world, stops_of(plan), reasons)
+    generator = LocalGenerator(model, tokenizer, config, batch_size, recipe.seed, world, stops_of(plan), reasons(plan))
     asked = DistinctPrompts[Sequence[int]].of(prompt.ids for prompt in tokens.prompts)
     with events.timed("generation"):
         generate_missing(generator, asked, run_dir / PARTIAL_PREDICTIONS, events.progress, world)
@@ -99,6 +98,14 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
         for warning in write_results(run_dir, asked, [prompt.truncated for prompt in tokens.prompts], stats):
             events.warn(warning)
     state.wait_for_everyone()
+
+
+def reasons(plan: RunPlan) -> bool:
+    """Return whether the model continues a prompt that ends with ``<think>`` with a thought.
+
+    A model that was trained on summaries after such prompts answers at once.
+    """
+    return isinstance(plan, PromptPlan) and isinstance(plan.prompt, ChatFormat)
 
 
 def stops_of(plan: RunPlan) -> Sequence[str]:

@@ -19,6 +19,7 @@ from transformers import (
 
 from summtune.work.models.family import BatchNeeds
 from summtune.work.models.stored_head import head_as_stored
+from summtune.work.models.text_part import has_text_part, load_text_part
 from summtune.work.tokens.pairs import IGNORED, Pair
 
 
@@ -28,12 +29,13 @@ def task_type() -> str:
 
 
 def load(folder: Path, config: PretrainedConfig, dtype: torch.dtype, options: Mapping[str, Any]) -> Any:
-    """Return the model in ``folder``, its lm_head apart from the embedding if the files hold two different ones."""
+    """Return the model in ``folder``, or its text part; lm_head is apart from the embedding if the files say so."""
+    local = {"dtype": dtype, "local_files_only": True, "use_safetensors": True, "trust_remote_code": False, **options}
+    if has_text_part(config):
+        return load_text_part(folder, config, **local)
     model_class = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     with head_as_stored(model_class, folder, copies_count=False):
-        return AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False, **options
-        )
+        return AutoModelForCausalLM.from_pretrained(folder, **local)
 
 
 def reader(model: PreTrainedModel) -> Any:

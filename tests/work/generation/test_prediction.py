@@ -1,14 +1,16 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 from accelerate.state import AcceleratorState
+from made_up_outputs import output
 from tiny_inputs import EOS, write_bart
 
 from summtune.base.errors import StageError
 from summtune.base.files import read_json, read_jsonl, write_jsonl
 from summtune.generation.distinct import key_of
 from summtune.plan.launch import Launch
-from summtune.prompts.formats import TextFormat
+from summtune.prompts.formats import ChatFormat, TextFormat
 from summtune.prompts.templates import template_text
 from summtune.runs.records import Dialogue
 from summtune.work.generation import prediction
@@ -74,6 +76,38 @@ def test_cut_dialogues_are_counted_and_warned_of(prompted):
     assert read_json(run.folder / "prediction_stats.json")["truncated"] == cut
     assert f"{cut} of 6 dialogues exceed sequence_len 90 and are cut" in run.texts("warning")
     assert all(row["prompt_tokens"] <= 90 for row in predictions_of(run))
+
+
+def test_thoughts_are_kept_counted_and_warned_of(prompted, monkeypatch):
+    def thinking(*_):
+        outputs = [output("" if at == 2 else "They greet.").model_copy(update={"thinking": "Hm."}) for at in range(6)]
+        return SimpleNamespace(generate=lambda prompts, done: enumerate(outputs))
+
+    monkeypatch.setattr(prediction, "LocalGenerator", thinking)
+    run = prompted()
+    predict(run.plan, run.folder, run.events("predict"))
+    assert {row["thinking"] for row in predictions_of(run)} == {"Hm."}
+    stats = read_json(run.folder / "prediction_stats.json")
+    assert (stats["thoughts"], stats["unfinished_thoughts"]) == (6, 1)
+    assert run.texts("warning") == stats["warnings"]
+    assert "6 of 6 outputs had a thought" in stats["warnings"][0]
+
+
+def test_only_a_prompted_chat_model_may_begin_within_a_thought(prompted, prepare):
+    chat = ChatFormat(
+        template="{dialogue}",
+        chat_template="{{ messages }}",
+        source="chat_template.jinja",
+        special_tokens={},
+        system_prompt=None,
+        arguments={},
+        exemplars_as="turns",
+        date=None,
+    )
+    untrained, trained = prompted(name="untrained").plan, prepare(name="trained").plan
+    assert prediction.reasons(untrained.model_copy(update={"prompt": chat}))
+    assert not prediction.reasons(untrained)
+    assert not prediction.reasons(trained.model_copy(update={"prompt": chat}))
 
 
 def test_references_that_the_tokenizer_cannot_write_are_warned_of_and_recorded(prompted):

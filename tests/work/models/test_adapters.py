@@ -6,12 +6,15 @@ import pytest
 import torch
 from made_up_recipes import train_recipe
 from tiny_inputs import CONFIG
+from untrained import ARCHITECTURES, write_untrained
 
 from summtune.base.errors import ModelError
+from summtune.machine.model_shapes import shape_of
 from summtune.machine.t5_shape import T5Shape
+from summtune.plan.models import planned_adapter
 from summtune.recipe.adapters import adapter_of
 from summtune.recipe.families import layer_names
-from summtune.work.models.adapters import add_adapter, load_adapter, starting_value
+from summtune.work.models.adapters import add_adapter, load_adapter, starting_value, with_trained
 from summtune.work.models.loading import count_parameters, load_model
 
 # peft uses a deprecated name of transformers 5
@@ -129,3 +132,48 @@ def test_an_unknown_layer_is_refused_under_the_key_that_names_it(checkpoint):
 )
 def test_weights_without_initial_effect_have_a_constant_initial_value(name, value):
     assert starting_value(name) == value
+
+
+@pytest.mark.filterwarnings("ignore:Unsupported layer type:UserWarning")
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_each_decoder_only_architecture_takes_each_adapter_on_its_default_layers(tmp_path, architecture):
+    folder = write_untrained(tmp_path / "base", architecture)
+    shape = shape_of(str(folder), folder)
+    ids = {"input_ids": torch.tensor([[5, 6, 7]])}
+    with torch.no_grad():
+        expected = load_model(folder, torch.float32).eval()(**ids).logits
+        for keys in ({"adapter": "lora", "lora_r": 2}, {"adapter": "ia3"}, {"adapter": "lora", "peft_use_dora": True}):
+            planned = planned_adapter(train_recipe(base_model=str(folder), **keys), folder)
+            adapted = add_adapter(load_model(folder, torch.float32), planned, str(folder))
+            assert torch.allclose(adapted.eval()(**ids).logits, expected, atol=1e-5)
+            counted = planned.parameters(shape.layer_sizes)
+            assert counted in (count_parameters(adapted)[0], None)
+            assert counted is not None or "mlp.c_proj" in planned.targets  # GPT-2 has two layers with that end
+            for weight in adapted.parameters():
+                if weight.requires_grad:
+                    weight += 0.5 * torch.rand(weight.shape)  # a norm would undo the same factor everywhere
+            adapted.save_pretrained(tmp_path / "saved")
+            after = adapted.eval()(**ids).logits
+            assert not torch.allclose(after, expected, atol=1e-2)
+            base = load_model(folder, torch.float32)
+            merged = with_trained(base, planned, tmp_path / "saved", quantized=False, dtype=torch.float32)
+            assert torch.allclose(merged.eval()(**ids).logits, after, atol=1e-3)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_lora_adapts_every_linear_layer_but_the_head_by_default(tmp_path, architecture):
+    folder = write_untrained(tmp_path / "base", architecture, tie_word_embeddings=False)
+    planned = planned_adapter(train_recipe(base_model=str(folder), adapter="lora"), folder)
+    adapted = add_adapter(load_model(folder, torch.float32), planned, str(folder))
+    linear = {
+        name.removesuffix(".base_layer").removeprefix("base_model.model.")
+        for name, module in adapted.named_modules()
+        if type(module).__name__ in ("Linear", "Conv1D") and ".lora_" not in name
+    }
+    reached = {
+        name.split(".lora_A")[0].removeprefix("base_model.model.")
+        for name, weight in adapted.named_parameters()
+        if ".lora_A" in name
+    }
+    (head,) = linear - reached
+    assert head in ("lm_head", "embed_out")

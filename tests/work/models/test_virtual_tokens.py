@@ -6,9 +6,12 @@ import torch
 from made_up_recipes import train_recipe
 from other_models import write_model
 from tiny_inputs import write_bart
+from transformers import GenerationConfig
+from untrained import write_untrained
 
 from summtune.base.errors import ModelError
 from summtune.recipe.adapters import adapter_of
+from summtune.work.models import decoder_only
 from summtune.work.models.adapters import add_adapter, load_adapter, with_trained
 from summtune.work.models.families import family_of_model
 from summtune.work.models.loading import count_parameters, load_model
@@ -88,3 +91,26 @@ def kept(name):
             torch.nn.Module.__setattr__(self, key, value)
 
     return set_other
+
+
+class Tokenizer:
+    pad_token_id = eos_token_id = 2
+
+
+@pytest.mark.filterwarnings("ignore:Position ids are not supported for parameter efficient:UserWarning")  # of peft
+@pytest.mark.parametrize("architecture", ["llama", "gemma", "gpt2"])
+def test_what_a_decoder_only_model_writes_is_what_peft_writes_whatever_its_batch(tmp_path, architecture):
+    folder = write_untrained(tmp_path / "base", architecture)
+    planned = prompt_tuning(num_virtual_tokens=3)
+    adapted(folder, planned).save_pretrained(tmp_path / "adapter")
+    config = GenerationConfig(max_new_tokens=5, pad_token_id=2, eos_token_id=2)
+    prompts = [[5, 6, 7], [5, 9, 9, 3, 8, 7, 11]]
+    by_peft = load_adapter(load_model(folder, torch.float32), tmp_path / "adapter").eval()
+    model = with_trained(load_model(folder, torch.float32), planned, tmp_path / "adapter", False, torch.float32).eval()
+    virtual = virtual_ids(model)
+    batch = decoder_only.prompts(model, Tokenizer, [[*virtual, *ids] for ids in prompts])
+    together = decoder_only.generate(model, batch, config).tolist()
+    for ids, written in zip(prompts, together, strict=True):
+        alone = torch.tensor([ids])
+        expected = by_peft.generate(input_ids=alone, attention_mask=torch.ones_like(alone), generation_config=config)
+        assert [*ids, *written] == expected[0].tolist()

@@ -1,7 +1,12 @@
 import pytest
 import torch
+from made_up_recipes import train_recipe
 from tiny_inputs import dialogues
+from untrained import write_untrained
 
+from summtune.recipe.adapters import adapter_of
+from summtune.work.models import decoder_only
+from summtune.work.models.adapters import add_adapter
 from summtune.work.models.encoder_decoder import Collator
 from summtune.work.models.loading import load_model
 from summtune.work.tokens.pairs import IGNORED, Pair, Pairs
@@ -127,3 +132,21 @@ def test_fillers_do_not_change_the_mean_over_all_target_tokens(model, pairs, at_
     filled = Pairs(pairs[:7], at_once, eos=1)
     losses, _ = losses_of(model, [filled[index] for index in range(len(filled))], at_once, compiled)
     assert sum(losses) == pytest.approx(mean_over_all_tokens(model, pairs[:7]), rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft uses a deprecated name
+@pytest.mark.parametrize("compiled", [True, False])
+def test_with_virtual_tokens_before_a_prompt_the_loss_is_that_of_peft(tmp_path, compiled):
+    """The logits of a decoder-only model begin with those of the virtual tokens."""
+    planned = adapter_of(train_recipe(adapter="prompt_tuning", num_virtual_tokens=3), None)
+    base = write_untrained(tmp_path / "base")
+    model = add_adapter(load_model(base, torch.float32), planned, str(base))
+    rows = [Pair(input_ids=[5, 6, 7], labels=[8, 2]), Pair(input_ids=[5, 6, 7, 9, 3], labels=[8, 9, 2])]
+    ids, labels = torch.zeros(2, 8).long(), torch.full((2, 8), IGNORED)
+    for row, pair in enumerate(rows):
+        prompt, whole = len(pair["input_ids"]), [*pair["input_ids"], *pair["labels"]]
+        ids[row, : len(whole)] = torch.tensor(whole)
+        labels[row, prompt : len(whole)] = torch.tensor(pair["labels"])
+    expected = model(input_ids=ids, labels=labels).loss * 5
+    batch = decoder_only.Collator(0)([decoder_only.example(pair) for pair in rows])
+    assert TokenLoss(model, CPU, compiled)(model, batch).item() == pytest.approx(expected.item(), rel=1e-5)
