@@ -183,6 +183,8 @@ class DecoderShape:
         attention = (2 * self._queries + 2 * self._keys) * size + self.heads * _FP32
         if block.rotates_fused:
             attention += (self._queries + self._keys) * size
+        if block.joins:
+            attention += self._queries * size
         if block.softmax:  # keys and values of each head; scores before and after the cap
             attention += 2 * (self._queries - self._keys) * size + 8 * self.heads * keys
         factors = 3 if block.gated else 1  # input of the activation, its output, what the gate multiplies it with
@@ -237,6 +239,8 @@ def read_decoder_shape(config: Mapping[str, Any], where: Path) -> DecoderShape |
     Raises:
         ModelError: a size is not a valid number.
     """
+    if isinstance(part := config.get("text_config"), Mapping):
+        config = part
     kind = config.get("model_type")
     block = BLOCKS.get(kind) if isinstance(kind, str) else None
     if block is None or config.get("qk_layernorm") or config.get("add_cross_attention"):

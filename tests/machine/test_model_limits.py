@@ -38,6 +38,18 @@ def test_lengths_beyond_the_positions_are_refused_with_file_and_value(tmp_path):
     assert found(folder, prompt_recipe, sequence_len=128, generation={"max_new_tokens": 1}) == []
 
 
+def test_virtual_tokens_take_positions_of_the_prompt(tmp_path):
+    keys = {"adapter": "prompt_tuning", "num_virtual_tokens": 20, "generation": {"max_new_tokens": 8}, "target_len": 8}
+    bart, llama = write(tmp_path / "bart", BART), write(tmp_path / "llama", LLAMA)
+    (message,) = found(bart, sequence_len=109, **keys)
+    assert "got 109 and 20 virtual tokens" in message
+    assert message.endswith("set sequence_len to at most 108")
+    assert found(bart, sequence_len=108, **keys) == []
+    (message,) = found(llama, sequence_len=101, **keys)
+    assert message.endswith("set sequence_len to at most 100")
+    assert found(llama, sequence_len=100, **keys) == []
+
+
 def test_a_recipe_is_refused_at_the_line_that_asks_too_much(project):
     write(project / "bart", BART | {"is_encoder_decoder": True})
     (project / "bart" / "model.safetensors").write_bytes(b"\2\0\0\0\0\0\0\0{}")  # without a tensor
@@ -164,14 +176,14 @@ def test_lengths_of_a_decoder_only_model_are_lowered_together(tmp_path):
     assert lengths_within(facts, 1024, 128) == (64, 64)
 
 
-@pytest.mark.parametrize("place", ["file", "folder", "folder with config.json"])
+@pytest.mark.parametrize("place", ["file", "folder", "folder with config.json", "repository"])
 def test_a_gguf_model_is_refused_with_the_way_to_convert_it(project, place):
     folder = project / "quantized"
     folder.mkdir()
     (folder / "llama.Q4.gguf").write_bytes(b"GGUF")
     if place == "folder with config.json":
         write(folder, LLAMA)
-    model = "./quantized/llama.Q4.gguf" if place == "file" else "./quantized"
+    model = {"file": "./quantized/llama.Q4.gguf", "repository": "someone/quantized-GGUF"}.get(place, "./quantized")
     recipe = project / "gguf.yaml"
     recipe.write_text(f"kind: prompt\nbase_model: {model}\nsequence_len: 64\ntest_datasets: [{{path: test.jsonl}}]\n")
     with pytest.raises(RecipeError, match=r"GGUF files hold rounded weights, .*quantized.*gguf_file=FILE"):
