@@ -32,7 +32,7 @@ KEYS: dict[str, Any] = {
     "learning_rate": 1e-3,
     "num_epochs": 1,
     "sequence_len": 64,
-    "target_len": 32,
+    "target_len": 64,
     "micro_batch_size": 64,
     "logging_steps": 1,
     "bf16": False,
