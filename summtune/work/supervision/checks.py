@@ -23,6 +23,7 @@ from summtune.work.tokens.tokens import Tokens
 _ENCODED_AGAIN = 256
 """Prompts of a role that are encoded a second time. All come from one encoder, and these show that it is the one of
 generation."""
+_CHUNK = 1 << 22
 _FEW = 4
 """A completion with more tokens than this has one that is not a control token: no tokenizer adds as many."""
 
@@ -121,7 +122,11 @@ def encoded_again(tokens: Tokens, lesson: Lesson) -> list[int]:
 def doubled(tokens: Tokens, bos: int) -> Places:
     """Return the places in ``tokens.file.tokens`` of a token ``bos`` that another one follows in the same row."""
     flat, starts = tokens.file.tokens, tokens.file.starts
-    places = np.flatnonzero((flat[:-1] == bos) & (flat[1:] == bos))
+    found = [np.empty(0, np.int64)]
+    for start in range(0, len(flat) - 1, _CHUNK):  # little memory, however many tokens there are
+        chunk = flat[start : start + _CHUNK + 1] == bos
+        found.append(start + np.flatnonzero(chunk[:-1] & chunk[1:]))
+    places = np.concatenate(found)
     row = np.searchsorted(starts, places, side="right") - 1
     return places[places + 1 < starts[row + 1]]
 
