@@ -292,17 +292,18 @@ class TestEncoderDecoder:
         assert len(proof.problems_of_batches(encoder_decoder, collate)) == 1
 
 
+@pytest.fixture(scope="module")
+def smollm2(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("smollm2") / "model"
+    tool = Path(FOLDER) / "tools" / "smollm2.py"
+    done = subprocess.run([sys.executable, tool, "--out", folder], check=False, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"SmolLM2 cannot be made: {done.stderr.strip()[-200:]}")
+    return folder
+
+
 @needs_real_data
 class TestRealTokenizers:
-    @pytest.fixture(scope="class")
-    def smollm2(self, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("smollm2") / "model"
-        tool = Path(FOLDER) / "tools" / "smollm2.py"
-        done = subprocess.run([sys.executable, tool, "--out", folder], check=False, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"SmolLM2 cannot be made: {done.stderr.strip()[-200:]}")
-        return folder
-
     @pytest.fixture
     def rows(self):
         rows = read_jsonl(Path(FOLDER) / "data" / "dialogsum" / "validation.jsonl")
