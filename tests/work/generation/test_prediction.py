@@ -6,9 +6,9 @@ import torch
 from accelerate.state import AcceleratorState
 from made_up_outputs import output
 from peft import AutoPeftModelForCausalLM
+from tiny_decoders import write_decoder
 from tiny_inputs import EOS, write_bart
 from transformers import AutoTokenizer, GenerationConfig
-from untrained import write_text_model
 
 from summtune.base.errors import StageError
 from summtune.base.files import read_json, read_jsonl, write_jsonl
@@ -185,7 +185,7 @@ def test_a_trained_model_gets_the_settings_that_are_scored(trained, tmp_path, ke
     ids=lambda keys: keys["adapter"],
 )
 def test_what_is_scored_is_what_peft_writes_with_the_stored_adapter_on_the_untouched_base(trained, tmp_path, keys):
-    base = write_text_model(tmp_path / "base", max_position_embeddings=512)
+    base = write_decoder(tmp_path / "base", max_position_embeddings=512, architecture="llama", chat_template=None)
     run = trained(base_model=str(base), test=4, sequence_len=256, max_steps=4, num_epochs=None, **keys)
     AcceleratorState._reset_state(reset_partial_state=True)
     predict(run.plan, run.folder, run.events("predict"))
