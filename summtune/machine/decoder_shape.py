@@ -230,7 +230,7 @@ class DecoderShape:
 
 
 def read_decoder_shape(config: Mapping[str, Any], where: Path) -> DecoderShape | None:
-    """Return the shape of a decoder-only model; None for another model, or if a size is missing.
+    """Return the shape of a decoder-only model; None for another or a quantized model, or if a size is missing.
 
     Args:
         config: the content of its config.json.
@@ -239,6 +239,8 @@ def read_decoder_shape(config: Mapping[str, Any], where: Path) -> DecoderShape |
     Raises:
         ModelError: a size is not a valid number.
     """
+    if "quantization_config" in config:
+        return None
     if isinstance(part := config.get("text_config"), Mapping):
         config = part
     kind = config.get("model_type")
