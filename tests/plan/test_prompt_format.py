@@ -72,7 +72,9 @@ def test_a_template_that_the_model_lacks_is_an_error(base):
     recipe = train_recipe(chat_template="tokenizer")
     ((key, message),) = problems(recipe, base)
     assert key == "chat_template"
-    assert f"the model has no chat template (got `chat_template: tokenizer` for {base}); use `auto` or `none`" in message
+    assert (
+        f"the model has no chat template (got `chat_template: tokenizer` for {base}); use `auto` or `none`" in message
+    )
     with pytest.raises(InputError, match="the model has no chat template"):
         prompt_format(recipe, base, DAY)
 
@@ -102,7 +104,7 @@ def test_a_key_of_chats_for_an_encoder_decoder_is_an_error(folder, key, keys):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("enable_thinkin", "is not read by the chat template; did you mean enable_thinking?"),
+        ("enable_thinkin", "is not read by the chat template, did you mean enable_thinking?"),
         ("messages", "is set by summtune"),
         ("add_generation_prompt", "is set by summtune"),
     ],
@@ -111,11 +113,12 @@ def test_an_argument_that_the_template_does_not_read_is_an_error(folder, name, s
     (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE + "{% if enable_thinking %}{% endif %}")
     ((key, message),) = problems(train_recipe(chat_template_kwargs={name: False}), folder)
     assert key == f"chat_template_kwargs.{name}"
-    assert said.replace("; did", ";") .split(";")[0] in message
-    assert f"(got it in chat_template_kwargs)" in message
+    assert said in message
+    assert "(got it in chat_template_kwargs)" in message
     assert problems(train_recipe(chat_template_kwargs={"enable_thinking": False}), folder) == []
 
 
+ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 LAST_ONLY = "{{ messages[-1].content if messages[-1].role == 'user' else messages[-2].content + messages[-1].content }}"
 
 
@@ -124,7 +127,7 @@ LAST_ONLY = "{{ messages[-1].content if messages[-1].role == 'user' else message
     [
         ("{{ raise_exception('no system role') }}", {"system_prompt": "x"}, "chat_template", "remove system_prompt"),
         ("{% for %}", {}, "chat_template", "the chat template fails (got"),
-        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", {}, "chat_template", "not end"),
+        (ENDLESS, {}, "chat_template", "does not end"),
         ("{% set x = messages %}", {}, "chat_template", "the chat template writes nothing"),
         ("{{ messages[0].role }}", {}, "chat_template", "does not write the dialogue"),
         (LAST_ONLY, {}, "chat_template", "does not write the exemplars"),
