@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from families import both_families
 from made_up_outputs import output
 from peft import AutoPeftModelForCausalLM
 from tiny_decoders import write_decoder
@@ -14,12 +15,11 @@ from summtune.base.errors import StageError
 from summtune.base.files import read_json, read_jsonl, write_jsonl
 from summtune.generation.distinct import key_of
 from summtune.plan.launch import Launch
-from summtune.prompts.formats import ChatFormat, TextFormat
-from summtune.prompts.templates import template_text
+from summtune.prompts.formats import ChatFormat
 from summtune.runs.records import Dialogue
 from summtune.work.generation import prediction
 from summtune.work.generation.prediction import predict
-from summtune.work.tokens.encoding import PromptEncoder
+from summtune.work.tokens.planned import encoder_of
 
 
 @pytest.fixture
@@ -33,6 +33,7 @@ def predictions_of(run):
     return list(read_jsonl(run.folder / "predictions.jsonl"))
 
 
+@both_families
 def test_predictions_are_written_in_the_order_of_the_test_dialogues(prompted, batch_sizes):
     run = prompted()
     predict(run.plan, run.folder, run.events("predict"))
@@ -49,6 +50,7 @@ def test_predictions_are_written_in_the_order_of_the_test_dialogues(prompted, ba
     assert all(0 < row["new_tokens"] <= 6 for row in rows)
 
 
+@both_families
 def test_a_killed_prediction_resumes_with_the_missing_batches(prompted, batch_sizes):
     whole = prompted(name="whole")
     predict(whole.plan, whole.folder, whole.events("predict"))
@@ -58,7 +60,7 @@ def test_a_killed_prediction_resumes_with_the_missing_batches(prompted, batch_si
     done = sorted(predictions_of(whole), key=lambda row: -row["prompt_tokens"])[:2]
     kept = {"text": "as it was", "prompt_tokens": 90, "new_tokens": 2, "hit_length_cap": False}
     tokenizer = prediction.load_tokenizer(run.plan.model.folder)
-    encoder = PromptEncoder(tokenizer, TextFormat(template=template_text("summarize")), 512)
+    encoder = encoder_of(run.plan, tokenizer)
     asked = [Dialogue(row["id"], row["dialogue"], ()) for row in done]
     keys = [key_of(encoded.ids) for encoded in encoder.encode(asked)]
     lines = "".join(json.dumps({"key": key} | kept) + "\n" for key in keys)
@@ -128,8 +130,9 @@ def test_references_that_the_tokenizer_cannot_write_are_warned_of_and_recorded(p
     assert stats["lost_text"]["summaries"]["lost"]["unknown"]["characters"] == 2
 
 
+@both_families
 def test_the_ids_of_the_exemplars_are_recorded(prompted, tmp_path):
-    run = prompted(shots=2, sequence_len=2000, datasets=[{"path": str(tmp_path / "run.train.jsonl"), "id_field": "id"}])
+    run = prompted(shots=2, sequence_len=1000, datasets=[{"path": str(tmp_path / "run.train.jsonl"), "id_field": "id"}])
     predict(run.plan, run.folder, run.events("predict"))
     used = read_json(run.folder / "prediction_stats.json")["exemplars"]
     pool = {row["id"]: row for row in read_jsonl(run.folder / "data" / "exemplars.jsonl")}
