@@ -108,7 +108,8 @@ def unused_packages(plan: RunPlan) -> list[str]:
         "bitsandbytes": plan.quantization is not None,
         "mlflow": isinstance(plan, TrainPlan) and plan.recipe.mlflow_tracking_uri is not None,
     }
-    return [name for name, is_used in used.items() if not is_used]
+    # bitsandbytes would fetch code from the hub with the package kernels.
+    return [*(name for name, is_used in used.items() if not is_used), "kernels"]
 
 
 def _unexpected(error: BaseException) -> str:

@@ -185,12 +185,24 @@ def test_a_worker_ends_soon_after_the_command_that_waits_for_it(tmp_path):
 @pytest.mark.parametrize(
     ("sets", "tracking", "unused"),
     [
-        ([], {}, ["bitsandbytes", "mlflow"]),
-        (["adapter=qlora"], {}, ["mlflow"]),
-        ([], {"mlflow_tracking_uri": "runs"}, ["bitsandbytes"]),  # set in the plan: MLflow may not be installed
+        ([], {}, ["bitsandbytes", "mlflow", "kernels"]),
+        (["adapter=qlora"], {}, ["mlflow", "kernels"]),
+        (
+            [],
+            {"mlflow_tracking_uri": "runs"},
+            ["bitsandbytes", "kernels"],
+        ),  # set in the plan: MLflow may not be installed
     ],
 )
-def test_a_worker_leaves_out_what_its_plan_does_not_use(project, sets, tracking, unused):
+def test_a_worker_leaves_out_what_its_plan_does_not_use(project, sets, tracking, unused, monkeypatch):
+    monkeypatch.setattr("summtune.plan.checking.importlib.util.find_spec", lambda name: name)
     plan = begun_plan(project / "train.yaml", sets, project / "run")
     plan = plan.model_copy(update={"recipe": plan.recipe.model_copy(update=tracking)})
     assert worker.unused_packages(plan) == unused
+
+
+@pytest.mark.parametrize(("sets", "used"), [([], False), (["load_in_4bit=true"], True)])
+def test_a_prompted_model_of_four_bits_uses_bitsandbytes(project, sets, used, monkeypatch):
+    monkeypatch.setattr("summtune.plan.checking.importlib.util.find_spec", lambda name: name)
+    plan = begun_plan(project / "prompt.yaml", sets, project / "run")
+    assert ("bitsandbytes" not in worker.unused_packages(plan)) == used

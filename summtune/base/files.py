@@ -39,6 +39,12 @@ def irregular(path: Path) -> str | None:
     return next((name for is_one, name in _KINDS if is_one(mode)), None)
 
 
+def irregular_files(folder: Path) -> list[str]:
+    """Return the irregular files in a folder, hidden ones left out: each with its kind."""
+    held = sorted(folder.iterdir()) if os.access(folder, os.R_OK) and folder.is_dir() else []
+    return [f"{file}, {kind}" for file in held if not file.name.startswith(".") and (kind := irregular(file))]
+
+
 def is_file(path: Path) -> bool:
     """Return whether the file exists; False if the system cannot look at it (too long, a loop, no permission)."""
     try:

@@ -237,6 +237,8 @@ def read_decoder_shape(config: Mapping[str, Any], where: Path) -> DecoderShape |
     Raises:
         ModelError: a size is not a valid number.
     """
+    if isinstance(part := config.get("text_config"), Mapping):
+        config = part
     kind = config.get("model_type")
     block = BLOCKS.get(kind) if isinstance(kind, str) else None
     if block is None or config.get("qk_layernorm") or config.get("add_cross_attention"):

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from typing_extensions import assert_never
 
 from summtune.base.errors import InputError, Problem, RecipeError
-from summtune.base.files import is_file
+from summtune.base.files import irregular_files, is_file
 from summtune.base.places import is_local, model_folder
 from summtune.deepspeed.configs import parse_ds_config
 from summtune.deepspeed.rules import contradictions, wrong_with_config
@@ -163,7 +163,8 @@ def _problems(recipe: RunRecipe) -> Iterator[KeyProblem]:
     if recipe.launcher == "slurm" and recipe.output_dir and (unfit := unfit_for_script(recipe.output_dir)):
         yield ("output_dir",), unfit
     folder = model_folder(recipe.base_model)
-    if folder is None or is_file(folder / "config.json"):  # resolve_paths reports a missing config.json
+    # resolve_paths reports a missing config.json, and files that nobody can read to the end.
+    if folder is None or (is_file(folder / "config.json") and not irregular_files(folder)):
         found = problems_of_files(recipe, folder) if readable else problems_of_model(recipe, folder)
         for key, message in found:
             yield tuple(key.split(".")), message

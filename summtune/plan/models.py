@@ -14,7 +14,7 @@ from summtune.machine.model_shapes import KNOWN_MODELS, shape_of
 from summtune.plan.beginning import Model, Parameters
 from summtune.recipe.adapters import Adapter, adapter_of
 from summtune.recipe.adapters.folders import not_a_model
-from summtune.recipe.families import family_of, layer_names, no_family
+from summtune.recipe.families import facts_about, family_of, layer_names, no_family
 from summtune.recipe.keys import PromptRecipe, RunRecipe, TrainRecipe
 from summtune.recipe.paths import gguf
 
@@ -100,8 +100,11 @@ def problems_of_model(recipe: RunRecipe, folder: Path | None) -> list[tuple[str,
         )
         return [("base_model", message)]
     adapter = planned_adapter(recipe, folder) if isinstance(recipe, TrainRecipe) else None
-    if config is None or family_of(config) is None or adapter is None:
+    family = None if config is None else family_of(config)
+    if config is None or family is None or adapter is None:
         return found
+    if unsuited := facts_about(family).no_adapter(config):
+        return [*found, ("adapter", unsuited)]
     wrong = wrong_targets(adapter, config, recipe.base_model, folder)
     # A default has no position in the file.
     return [*found, *((key if getattr(recipe, key) is not None else "adapter", message) for key, message in wrong)]

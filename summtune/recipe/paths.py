@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from summtune.base.errors import InputError, Problem
 from summtune.base.file_endings import FILE_EXTENSIONS, names_file, wrong_with_format
-from summtune.base.files import check_regular, expanded, followed, irregular, is_file
+from summtune.base.files import check_regular, expanded, followed, irregular, irregular_files, is_file
 from summtune.base.hints import hint_or_list
 from summtune.base.places import BUILTIN_DATASETS, BUILTIN_MODELS, is_local, package_path
 from summtune.base.visible import is_utf8, visible
@@ -59,12 +58,11 @@ def resolve_model(base_model: str, folder: Path) -> tuple[str, list[str]]:
         return resolved, []
     if resolved.endswith(".gguf"):
         return resolved, [gguf(base_model)]
-    held = sorted(Path(resolved).iterdir()) if os.access(resolved, os.R_OK) and Path(resolved).is_dir() else []
-    odd = [f"{file}, {kind}" for file in held if not file.name.startswith(".") and (kind := irregular(file))]
+    odd = irregular_files(Path(resolved))
     if odd:  # the libraries that load the model would wait for it forever
         return resolved, [f"a model folder must contain only regular files (got {odd[0]}); remove it"]
     if not is_file(Path(resolved) / "config.json"):
-        if any(file.suffix == ".gguf" for file in held):
+        if Path(resolved).is_dir() and any(Path(resolved).glob("*.gguf")):
             return resolved, [gguf(base_model)]
         if (message := not_a_model(Path(resolved))) is not None:
             return resolved, [message]

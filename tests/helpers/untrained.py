@@ -32,3 +32,15 @@ def write_untrained(folder, architecture="llama", **changes):
         torch.manual_seed(0)
         AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     return folder
+
+
+def write_text_model(folder, architecture="llama", **changes):
+    """Write an untrained model with a tokenizer without chat template or special tokens; return the folder."""
+    import json
+
+    from tiny_inputs import VOCABULARY, write_tokenizer
+
+    write_tokenizer(folder)
+    tokenizer = folder / "tokenizer.json"
+    tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text()) | {"post_processor": None}))
+    return write_untrained(folder, architecture, vocab_size=VOCABULARY, eos_token_id=1, bos_token_id=None, **changes)

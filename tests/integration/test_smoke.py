@@ -18,7 +18,8 @@ RECIPES = sorted(
 # The architectures of the models in these folders; that of the others is T5's.
 ARCHITECTURES = {"smollm2-135m": "llama, tied", "qwen3-4b": "qwen3", "llama-3.1-8b": "llama"}
 # As Qwen 3's: the last answer begins with its reasoning, which is empty if asked not to reason.
-THINKING = CHAT_TEMPLATE.replace("+ message['content']", "+ (thought if loop.last else '') + message['content']")
+ANSWER = "(thought if loop.last and message['role'] == 'assistant' else '') + message['content']"
+THINKING = CHAT_TEMPLATE.replace("message['content']", ANSWER)
 THINKING = (
     "{% set thought = '<think>\n\n</think>\n\n' %}"
     + THINKING.removesuffix("{% endif %}")

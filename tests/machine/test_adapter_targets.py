@@ -3,7 +3,7 @@ import pytest
 from made_up_recipes import train_recipe
 from safetensors.numpy import save_file
 
-from summtune.machine.adapter_targets import wrong_targets
+from summtune.machine.adapter_targets import linear_layers, wrong_targets
 from summtune.recipe.adapters import adapter_of
 from summtune.recipe.families import layer_names
 
@@ -87,3 +87,25 @@ def test_a_model_whose_layers_are_not_known_needs_their_names(folder):
     ]
     assert wrong(["fc1"], folder, config=config) == []
     assert wrong(None, folder) == []
+
+
+LLAMA_CONFIG = {"model_type": "llama"}
+LLAMA = {
+    "model.embed_tokens.weight": (9, 4),
+    "model.layers.0.self_attn.q_proj.weight": (4, 4),
+    "model.layers.0.self_attn.q_proj.bias": (4,),
+    "model.layers.0.mlp.down_proj.weight": (4, 8),
+    "model.layers.0.input_layernorm.weight": (4,),
+    "model.vision_tower.layers.0.fc1.weight": (4, 4),
+    "lm_head.weight": (9, 4),
+}
+
+
+def test_the_linear_layers_are_those_of_the_files_without_embeddings_and_head(tmp_path):
+    save_file({name: np.zeros(shape, np.float32) for name, shape in LLAMA.items()}, tmp_path / "model.safetensors")
+    assert linear_layers(LLAMA_CONFIG, "a", tmp_path) == ("down_proj", "q_proj")
+
+
+def test_the_linear_layers_of_a_known_hub_model_are_known_without_its_files():
+    assert linear_layers(T5_CONFIG, "google/flan-t5-base", None) == ("k", "o", "q", "v", "wi_0", "wi_1", "wo")
+    assert linear_layers(T5_CONFIG, "owner/unknown", None) == ()

@@ -38,6 +38,18 @@ def test_lengths_beyond_the_positions_are_refused_with_file_and_value(tmp_path):
     assert found(folder, prompt_recipe, sequence_len=128, generation={"max_new_tokens": 1}) == []
 
 
+def test_virtual_tokens_take_positions_of_the_prompt(tmp_path):
+    keys = {"adapter": "prompt_tuning", "num_virtual_tokens": 20, "generation": {"max_new_tokens": 8}, "target_len": 8}
+    bart, llama = write(tmp_path / "bart", BART), write(tmp_path / "llama", LLAMA)
+    (message,) = found(bart, sequence_len=109, **keys)
+    assert "got 109 and 20 virtual tokens" in message
+    assert message.endswith("set sequence_len to at most 108")
+    assert found(bart, sequence_len=108, **keys) == []
+    (message,) = found(llama, sequence_len=101, **keys)
+    assert message.endswith("set sequence_len to at most 100")
+    assert found(llama, sequence_len=100, **keys) == []
+
+
 def test_a_recipe_is_refused_at_the_line_that_asks_too_much(project):
     write(project / "bart", BART | {"is_encoder_decoder": True})
     (project / "bart" / "model.safetensors").write_bytes(b"\2\0\0\0\0\0\0\0{}")  # without a tensor

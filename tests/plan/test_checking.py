@@ -96,6 +96,29 @@ def test_a_tracker_that_is_not_installed_is_reported(project, monkeypatch, setti
     assert problem == f"{key} needs the package {package} (got none installed); pip install {package}"
 
 
+@pytest.mark.parametrize(
+    ("recipe", "setting"),
+    [("train.yaml", "adapter=qlora"), ("prompt.yaml", "load_in_4bit=true")],
+)
+def test_weights_of_four_bits_without_bitsandbytes_are_reported(project, monkeypatch, recipe, setting):
+    monkeypatch.setattr("summtune.plan.checking.importlib.util.find_spec", lambda name: None)
+    assert problems(project / recipe, setting) == [
+        f"`{setting.replace('=', ': ')}` needs the package bitsandbytes (got none installed); pip install "
+        "'summtune[qlora]'"
+    ]
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_an_adapter_that_is_given_as_a_model_is_reported_with_its_base(project, write_model, complete):
+    folder = write_model(project / "adapter") if complete else project / "adapter"
+    folder.mkdir(exist_ok=True)
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "owner/base"}')
+    (problem,) = problems(project / "train.yaml", "base_model=./adapter")
+    assert (
+        f"is an adapter, not a model (got {folder}, an adapter of owner/base); set base_model to owner/base" in problem
+    )
+
+
 def test_a_deepspeed_config_without_the_package_is_reported(project, monkeypatch):
     monkeypatch.setattr("summtune.plan.checking.importlib.util.find_spec", lambda name: None)
     assert problems(project / "train.yaml", "deepspeed=ds_configs/zero2.json") == [

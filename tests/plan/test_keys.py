@@ -139,6 +139,33 @@ def test_explicit_default_layers_do_not_change_the_identity(project):
     assert identity(project, "adapter=lora", "lora_target_modules=[q]") != identity(project, "adapter=lora")
 
 
+def test_all_linear_layers_by_a_flag_are_the_same_as_by_their_names(project):
+    names = "lora_target_modules=[k, o, q, v, wi_0, wi_1, wo]"
+    assert identity(project, "adapter=lora", "lora_target_linear=true") == identity(project, "adapter=lora", names)
+    assert identity(project, "adapter=lora", "lora_target_linear=false") == identity(project, "adapter=lora")
+
+
+def test_the_two_spellings_of_qlora_are_one_identity(project, monkeypatch):
+    monkeypatch.setattr("summtune.plan.checking.importlib.util.find_spec", lambda name: name)
+    whole = identity(project, "adapter=qlora")
+    assert identity(project, "adapter=lora", "load_in_4bit=true") == whole
+    assert identity(project, "adapter=qlora", "load_in_4bit=true") == whole
+    assert identity(project, "adapter=lora", "load_in_4bit=false") == identity(project, "adapter=lora") != whole
+    assert identity(project, "adapter=ia3", "load_in_4bit=true") != identity(project, "adapter=ia3")
+
+
+def test_keys_of_prompt_tuning_change_the_identity(project):
+    whole = identity(project, "adapter=prompt_tuning")
+    assert identity(project, "adapter=prompt_tuning", "num_virtual_tokens=20") == whole
+    assert identity(project, "adapter=prompt_tuning", "num_virtual_tokens=21") != whole
+    assert identity(project, "adapter=prompt_tuning", "prompt_tuning_init_text=hi") != whole
+
+
+@pytest.mark.parametrize("key", ["peft_init_lora_weights=pissa", "loraplus_lr_ratio=16"])
+def test_how_lora_begins_and_learns_changes_the_identity(project, key):
+    assert identity(project, "adapter=lora", key) != identity(project, "adapter=lora")
+
+
 def test_layers_of_ia3_change_the_identity(project):
     whole = identity(project, "adapter=ia3")
     assert identity(project, "adapter=ia3", "ia3_target_modules=[k, v, wo]", "ia3_feedforward_modules=[wo]") == whole

@@ -1,15 +1,26 @@
 """Adapters and quantization, as a recipe names them and as a plan holds them."""
 
 import pytest
-from made_up_recipes import train_recipe
+from made_up_recipes import prompt_recipe, train_recipe
 
 from summtune.machine.model_shapes import KNOWN_MODELS
-from summtune.recipe.adapters import Ia3, Lora, Quantization, adapter_of, quantization_of, with_layers
+from summtune.recipe.adapters import (
+    Ia3,
+    Lora,
+    PromptTuning,
+    Quantization,
+    adapter_of,
+    quantization_of,
+    virtual_tokens,
+    with_layers,
+)
 from summtune.recipe.families import layer_names
 
 BASE = KNOWN_MODELS["google/flan-t5-base"]
 SIZES = BASE.layer_sizes
-T5 = layer_names({"model_type": "t5"})
+LINEAR = ("k", "o", "q", "v", "wi_0", "wi_1", "wo")
+T5 = layer_names({"model_type": "t5"}, LINEAR)
+LLAMA = layer_names({"model_type": "llama"}, ("down_proj", "q_proj"))
 
 
 def recipe(**keys):
@@ -134,3 +145,68 @@ def test_without_dropout_lora_shares_its_input_in_fp32_and_copies_it_in_bf16():
     assert adapter.kept_bytes(readers, 2, 4) == 2 * 2 * (768 + 8)
     dropping = lora(["q"]).kept_bytes(readers, 2, 1)
     assert dropping == (1 + 2) * 768 + 2 * 8, "a mask of bytes, as on a GPU"
+
+
+def test_lora_targets_what_the_family_does_by_default():
+    assert adapter_of(recipe(adapter="lora"), T5).targets == ["q", "v"]
+    assert adapter_of(recipe(adapter="lora"), LLAMA).targets == ["down_proj", "q_proj"]
+    assert ia3_of(LLAMA) == Ia3(targets=["k_proj", "v_proj", "down_proj"], feedforward=["down_proj"])
+
+
+def ia3_of(names):
+    return adapter_of(recipe(adapter="ia3"), names)
+
+
+def test_a_fused_projection_is_scaled_once():
+    assert ia3_of(layer_names({"model_type": "gpt_neox"})).targets == ["query_key_value", "dense_4h_to_h"]
+
+
+@pytest.mark.parametrize(
+    ("names", "linear", "targets"),
+    [
+        (T5, True, list(LINEAR)),
+        (T5, False, ["q", "v"]),
+        (LLAMA, True, ["down_proj", "q_proj"]),
+        (LLAMA, False, ["q_proj", "v_proj"]),
+        (layer_names({"model_type": "gpt_neox"}), False, ["query_key_value"]),
+        (None, True, []),
+    ],
+)
+def test_a_flag_chooses_between_all_linear_layers_and_queries_and_values(names, linear, targets):
+    given = recipe(adapter="lora", lora_target_linear=linear)
+    assert adapter_of(given, names).targets == targets
+    filled = with_layers(given, adapter_of(given, names))
+    assert filled.lora_target_modules == (targets or None)
+    assert filled.lora_target_linear == (None if targets else linear)
+
+
+@pytest.mark.parametrize("start", ["pissa", "pissa_niter_16", "olora", "gaussian", None])
+def test_lora_knows_whether_it_takes_weights_of_the_base(start):
+    found = lora(["q"], peft_init_lora_weights=start, loraplus_lr_ratio=4)
+    assert (found.init, found.lr_ratio) == (start, 4)
+    assert found.takes_weights_of_the_base == (start not in ("gaussian", None))
+
+
+def test_four_bits_are_chosen_by_the_adapter_or_by_their_key():
+    assert quantization_of(recipe(adapter="lora", load_in_4bit=True)) == Quantization(scheme="nf4")
+    assert quantization_of(recipe(adapter="lora", load_in_4bit=False)) is None
+    assert quantization_of(prompt_recipe(load_in_4bit=True)) == Quantization(scheme="nf4")
+    assert quantization_of(prompt_recipe()) is None
+
+
+def test_prompt_tuning_trains_an_embedding_per_virtual_token():
+    found = adapter_of(recipe(adapter="prompt_tuning", num_virtual_tokens=8, prompt_tuning_init_text="Sum up"), None)
+    assert found == PromptTuning(tokens=8, text="Sum up")
+    assert PromptTuning.model_validate_json(found.model_dump_json()) == found
+    assert found.layers() == {}
+    assert found.parameters(SIZES) == 8 * 768
+    assert found.parameters({}) is None
+    assert found.kept_bytes({"q": SIZES["q"]}, 4, 4) == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "tokens"),
+    [(recipe(adapter="prompt_tuning"), 20), (recipe(adapter="lora"), 0), (recipe(), 0), (prompt_recipe(), 0)],
+)
+def test_only_prompt_tuning_adds_tokens_to_a_prompt(given, tokens):
+    assert virtual_tokens(given) == tokens

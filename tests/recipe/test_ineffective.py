@@ -43,6 +43,26 @@ def test_a_tokenizer_without_rouge_has_no_effect():
         (TRAIN, {"lora_target_modules": ["q"]}, "without `adapter: lora`; add the adapter or remove the key"),
         (TRAIN, {"peft_use_dora": True}, "without `adapter: lora`; add the adapter or remove the key"),
         (TRAIN, {"peft_use_rslora": True}, "without `adapter: lora`; add the adapter or remove the key"),
+        *(
+            (TRAIN, {key: value}, "without `adapter: lora`; add the adapter or remove the key")
+            for key, value in (
+                ("lora_target_linear", True),
+                ("peft_init_lora_weights", "pissa"),
+                ("loraplus_lr_ratio", 2),
+            )
+        ),
+        *(
+            (LORA, {key: value}, "without `adapter: prompt_tuning`; add the adapter or remove the key")
+            for key, value in (("num_virtual_tokens", 8), ("prompt_tuning_init_text", "summary"))
+        ),
+        *(
+            (
+                LORA,
+                {"lora_target_linear": value, "lora_target_modules": ["q"]},
+                "with lora_target_modules, which names the layers; keep one of the two",
+            )
+            for value in (True, False)
+        ),
         (TRAIN, {"ia3_target_modules": ["k"]}, "without `adapter: ia3`; add the adapter or remove the key"),
         (LORA, {"ia3_feedforward_modules": ["wo"]}, "without `adapter: ia3`; add the adapter or remove the key"),
         (LORA | {"adapter": "ia3"}, {"lora_r": 8}, "without `adapter: lora`; add the adapter or remove the key"),

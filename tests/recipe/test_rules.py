@@ -149,3 +149,41 @@ def test_validation_data_must_not_be_the_test_data(tested, validated, where):
     assert (
         f"validation data must not come from the test data, because it selects the checkpoint (got {where}," in message
     )
+
+
+@pytest.mark.parametrize(
+    ("keys", "key", "why"),
+    [
+        ({"load_in_4bit": True}, "load_in_4bit", "weights of four bits cannot be trained (got load_in_4bit: true"),
+        ({"adapter": "qlora", "load_in_4bit": False}, "load_in_4bit", "`adapter: qlora` is LoRA on weights of four"),
+        (
+            {"adapter": "qlora", "peft_init_lora_weights": "pissa_niter_4"},
+            "peft_init_lora_weights",
+            "pissa_niter_4 takes a part of the base's weights",
+        ),
+        (
+            {"adapter": "lora", "load_in_4bit": True, "peft_init_lora_weights": "olora"},
+            "peft_init_lora_weights",
+            "olora takes a part of the base's weights",
+        ),
+    ],
+)
+def test_what_contradicts_weights_of_four_bits_is_reported(keys, key, why):
+    ((found, message),) = rule_findings(TRAIN, **keys)
+    assert found == key
+    assert message.startswith(why)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"load_in_4bit": False},
+        {"adapter": "qlora", "load_in_4bit": True, "peft_init_lora_weights": "gaussian"},
+        {"adapter": "ia3", "load_in_4bit": True},
+        {"adapter": "lora", "peft_init_lora_weights": "pissa"},
+    ],
+    ids=str,
+)
+def test_weights_of_four_bits_under_an_adapter_are_accepted(keys):
+    assert rule_findings(TRAIN, **keys) == []
+    assert rule_findings(PROMPT, load_in_4bit=True) == []

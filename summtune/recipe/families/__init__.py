@@ -58,7 +58,7 @@ def no_family(config: Mapping[str, Any], where: object) -> str:
     """
     got = f"model_type {kind(config)!r}" if kind(config) else "no model_type"
     if decoder_only.takes_more_than_text(config):
-        got += ", which reads more than text, and whose text part does not load alone,"
+        got += ", which reads more than text, and whose text part is unknown,"
     elif "auto_map" in config:
         got += ", which needs its own code, and that is never run,"
     return (

@@ -43,8 +43,8 @@ _OTHERS = frozenset((
     "phimoe", "qwen2_moe", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe", "qwen3_next", "recurrent_gemma",
     "solar_open", "vaultgemma", "xglm", "zamba", "zamba2",
 ))  # fmt: skip
-# Models for several kinds of input, whose text part transformers loads alone.
-_WITH_TEXT_PART = frozenset(("llama4", "qwen3_5", "qwen3_5_moe"))
+# Models for several kinds of input, of which transformers loads the text part alone when asked for a language model.
+_LOADED_ALONE = frozenset(("llama4", "qwen3_5", "qwen3_5_moe"))
 # Models with a head for text whose states also depend on later tokens, or which are the decoder of a pair.
 _NOT_LEFT_TO_RIGHT = frozenset((
     "bart", "bert", "bert-generation", "big_bird", "bigbird_pegasus", "blenderbot", "blenderbot-small", "camembert",
@@ -63,14 +63,24 @@ def recognizes(config: Mapping[str, Any]) -> bool:
 
     A model_type of a later version of transformers is known by its architecture.
     """
-    name = kind(config)
-    if name in _LAYERS or name in _OTHERS or name in _WITH_TEXT_PART:
-        return True
+    name = kind(_text_part(config))
+    if name in _LAYERS or name in _OTHERS:
+        return name == kind(config) or "auto_map" not in config
     if config.get("is_encoder_decoder") or name in _NOT_LEFT_TO_RIGHT or takes_more_than_text(config):
         return False
     architectures = config.get("architectures")
     listed = architectures if isinstance(architectures, list) else []
     return "auto_map" not in config and any(isinstance(one, str) and one.endswith(_HEADS) for one in listed)
+
+
+def no_adapter(config: Mapping[str, Any]) -> str | None:
+    """Return why no adapter suits the text part of a model: other programs would load it onto the whole model."""
+    if _text_part(config) is config or kind(config) in _LOADED_ALONE:
+        return None
+    return (
+        "an adapter of the text part does not fit the whole model, which other programs load (got model_type "
+        f"{kind(config)!r}); train all weights, or use a model that reads only text"
+    )
 
 
 def takes_more_than_text(config: Mapping[str, Any]) -> bool:
@@ -139,4 +149,4 @@ def missing_start(_config: Mapping[str, Any], _complete: bool, _where: Path) -> 
 
 def _text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
     part = config.get("text_config")
-    return part if isinstance(part, Mapping) and kind(config) in _WITH_TEXT_PART else config
+    return part if isinstance(part, Mapping) else config

@@ -74,6 +74,11 @@ def embeddings() -> frozenset[str]:
     ))  # fmt: skip
 
 
+def no_adapter(_config: Mapping[str, Any]) -> str | None:
+    """Return None: adapters suit all of them."""
+    return None
+
+
 def layer_names(config: Mapping[str, Any], linear: tuple[str, ...]) -> LayerNames:
     """Return the names of the model's layers, for a composed model those of both parts; LoRA targets q and v."""
     names = _names(config)

@@ -61,6 +61,10 @@ class FamilyFacts(Protocol):
         """Return the embedding matrices, by the end of their name; they cannot take an adapter."""
         ...
 
+    def no_adapter(self, config: Mapping[str, Any]) -> str | None:
+        """Return why no adapter suits the model, and what to do; None if one does."""
+        ...
+
     def layer_names(self, config: Mapping[str, Any], linear: tuple[str, ...]) -> LayerNames:
         """Return the names of the model's layers, as far as they are known, and which of them LoRA targets by default.
 

@@ -20,6 +20,7 @@ from summtune.work.models.caches import cache_of_attention
 from summtune.work.models.family import BatchNeeds
 from summtune.work.models.greedy import generate_greedily, takes_one_path
 from summtune.work.models.shared_prefix import with_shared_prefix
+from summtune.work.models.text_part import has_text_part, load_text_part
 from summtune.work.tokens.pairs import IGNORED, Pair
 
 
@@ -28,11 +29,12 @@ def task_type() -> str:
     return "CAUSAL_LM"
 
 
-def load(folder: Path, _config: PretrainedConfig, dtype: torch.dtype, options: Mapping[str, Any]) -> Any:
-    """Return the model in ``folder``."""
-    return AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False, **options
-    )
+def load(folder: Path, config: PretrainedConfig, dtype: torch.dtype, options: Mapping[str, Any]) -> Any:
+    """Return the model in ``folder``, or its text part."""
+    local = {"dtype": dtype, "local_files_only": True, "use_safetensors": True, "trust_remote_code": False, **options}
+    if has_text_part(config):
+        return load_text_part(folder, config, **local)
+    return AutoModelForCausalLM.from_pretrained(folder, **local)
 
 
 def reader(model: PreTrainedModel) -> Any:

@@ -38,7 +38,7 @@ VISION = {"vision_config": {}}
             131072,
         ),
         ({"model_type": "gemma3_text", "max_position_embeddings": 131072, "rope_scaling": {"factor": 8.0}}, 131072),
-        ({"model_type": "qwen3_5", "text_config": {"max_position_embeddings": 700}, **VISION}, 700),
+        ({"model_type": "gemma3", "text_config": {"max_position_embeddings": 700}, **VISION}, 700),
     ],
 )
 def test_prompt_and_summary_share_the_positions(config, tokens):
@@ -60,6 +60,9 @@ def test_prompt_and_summary_share_the_positions(config, tokens):
         ({"model_type": "bart", "is_encoder_decoder": False, "architectures": ["BartForCausalLM"]}, False),
         ({"model_type": "seer", "architectures": ["SeerForCausalLM"], **VISION}, False),
         ({"model_type": "qwen3_5", "text_config": {"model_type": "qwen3_5_text"}, **VISION}, True),
+        ({"model_type": "seer", "text_config": {"model_type": "llama"}, **VISION}, True),
+        ({"model_type": "seer", "text_config": {"model_type": "llama"}, "auto_map": {}}, False),
+        ({"model_type": "seer", "text_config": {"model_type": "seer_text"}, **VISION}, False),
         ({}, False),
     ],
 )
@@ -73,17 +76,17 @@ def test_every_known_type_is_one_that_transformers_loads():
 
     from summtune.recipe.families import decoder_only
 
-    known = {*decoder_only._LAYERS, *decoder_only._OTHERS, *decoder_only._WITH_TEXT_PART}
+    known = {*decoder_only._LAYERS, *decoder_only._OTHERS, *decoder_only._LOADED_ALONE}
     assert not known - set(LOADED)
     assert not decoder_only._NOT_LEFT_TO_RIGHT & known
 
 
-def test_a_model_for_several_inputs_is_known_where_transformers_loads_its_text_part_alone():
+def test_transformers_loads_the_text_part_of_these_models_alone():
     from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
 
     from summtune.recipe.families import decoder_only
 
-    for name in decoder_only._WITH_TEXT_PART:
+    for name in decoder_only._LOADED_ALONE:
         config = CONFIG_MAPPING[name]
         assert MODEL_FOR_CAUSAL_LM_MAPPING[config].config_class is config.sub_configs["text_config"]
 
@@ -92,7 +95,7 @@ def test_a_model_for_several_inputs_is_known_where_transformers_loads_its_text_p
     ("config", "reason"),
     [
         ({"model_type": "bert"}, r"\(got model_type 'bert' in x\); use one such as google/flan-t5-base or Hugging"),
-        ({"model_type": "llava", **VISION}, r"'llava', which reads more than text, and whose text part does not load"),
+        ({"model_type": "llava", **VISION}, r"'llava', which reads more than text, and whose text part is unknown"),
         ({"model_type": "own", "auto_map": {}}, r"'own', which needs its own code, and that is never run"),
         ({}, r"\(got no model_type in x\)"),
     ],
