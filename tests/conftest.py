@@ -64,6 +64,12 @@ def cache_of_the_tests(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session")
+def family(request):
+    """The family of models of a test; `both_families` marks tests that hold for each."""
+    return getattr(request, "param", "encoder_decoder")
+
+
 @pytest.fixture
 def write_rows():
     """Write dialogues as JSON lines: ``rows`` themselves, or so many made-up ones; return the file."""

@@ -36,6 +36,7 @@ class Block(NamedTuple):
         positions: key with the rows of a table of learned positions; None without one.
         softmax: attention computes all scores at once, because it caps them.
         rotates_fused: queries and keys are rotated out of one matrix, which the values keep alive.
+        joins: queries are joined of a part that is rotated and one that is not, so that the output is copied.
         defaults: what the architecture's class takes for a missing key.
         keys: of the sizes.
     """
@@ -53,6 +54,7 @@ class Block(NamedTuple):
     positions: str | None = None
     softmax: bool = False
     rotates_fused: bool = False
+    joins: bool = False
     defaults: Mapping[str, Any] = MappingProxyType({})
     keys: Keys = Keys()
 
@@ -79,7 +81,7 @@ BLOCKS: Mapping[str, Block] = {
     "olmo": _OLMO._replace(norm="bare"),
     "olmo2": _OLMO._replace(norm="rms_fp32", head_norm="all"),
     "olmo3": _OLMO._replace(norm="rms_fp32", head_norm="all"),
-    "phi3": Block(attention=("qkv_proj",), widening=("gate_up_proj",), rotates_fused=True),
+    "phi3": Block(attention=("qkv_proj",), widening=("gate_up_proj",), rotates_fused=True, joins=True),
     "phi": Block(
         output="dense",
         widening=("fc1",),
@@ -88,6 +90,7 @@ BLOCKS: Mapping[str, Block] = {
         norm="layer",
         norms=1,
         parallel=True,
+        joins=True,
         biases={"always": ("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2", "lm_head")},
     ),
     "starcoder2": Block(
@@ -111,6 +114,7 @@ BLOCKS: Mapping[str, Block] = {
             "always": ("dense_h_to_4h", "dense_4h_to_h"),
         },
         rotates_fused=True,
+        joins=True,
         defaults={"attention_bias": True, "use_parallel_residual": True},
     ),
     "gpt2": Block(

@@ -183,6 +183,8 @@ class DecoderShape:
         attention = (2 * self._queries + 2 * self._keys) * size + self.heads * _FP32
         if block.rotates_fused:
             attention += (self._queries + self._keys) * size
+        if block.joins:
+            attention += self._queries * size
         if block.softmax:  # keys and values of each head; scores before and after the cap
             attention += 2 * (self._queries - self._keys) * size + 8 * self.heads * keys
         factors = 3 if block.gated else 1  # input of the activation, its output, what the gate multiplies it with

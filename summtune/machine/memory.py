@@ -92,11 +92,7 @@ def estimate(
     if sharding.stage is None:
         weights = _weights_without_deepspeed(shape, adapter, quantization, bf16)
         buffers = 4 * trainable if processes > 1 else 0  # DistributedDataParallel's buckets hold all gradients
-        # The gradient of weights with two uses is the sum of two, which still exist when it does.
-        at_the_end = 4 * (trainable + (0 if adapter else 2 * shape.used_twice))
-        # The last gradients exist when no activations do any more; those of earlier micro batches exist all the time.
-        earlier = 0 if recipe.gradient_accumulation_steps == 1 else 4 * trainable
-        gradients = max(earlier, at_the_end - activations)
+        gradients = _gradients_without_deepspeed(recipe, shape, adapter, activations, bf16)
         return MemoryEstimate(weights, gradients, moments, buffers, activations)
     size = 2 if bf16 else 4
     weights = (shape.parameters + (trainable if adapter else 0)) * size
@@ -113,10 +109,10 @@ def estimate(
     if sharding.stage == 3:
         gathered = min(weights, size * sharding.live)
         weights //= processes
-    if sharding.stage in (1, 2) and not sharding.offload_optimizer:
-        # Measured: that gradient is allocated once the activations are freed. So are the others as they are computed,
-        # unless those of earlier micro batches exist all the time.
-        if recipe.gradient_accumulation_steps == 1:
+    if sharding.stage >= 1 and not sharding.offload_optimizer:
+        # Measured: that gradient is allocated once the activations are freed. Below ZeRO-3 so are the others as they
+        # are computed, unless those of earlier micro batches exist all the time.
+        if sharding.stage < 3 and recipe.gradient_accumulation_steps == 1:
             gradients, at_update = 0, gradients + at_update
         at_update = max(0, at_update - activations)
     gradients += at_update
@@ -145,14 +141,34 @@ def _weights_without_deepspeed(
 ) -> int:
     """Return the bytes of weights without DeepSpeed: bf16 means autocast over fp32, or over an adapter's bf16 base."""
     if adapter is None:
-        # Autocast keeps the bf16 copy of each weight from its first use to the end of the backward pass.
-        return 4 * shape.parameters + (2 * (shape.parameters - shape.looked_up) if bf16 else 0)
+        return 4 * shape.parameters + _copies(shape, bf16)
     trainable = adapter.parameters(shape.layer_sizes) or 0
     frozen = shape.parameters * (2 if bf16 else 4)
     if quantization is not None:
         # peft keeps the rest in fp32, and autocast copies lm_head.
         frozen = _quantized(shape, quantization, 4) + (2 * (shape.unquantized - shape.looked_up) if bf16 else 0)
     return frozen + trainable * (6 if bf16 else 4)
+
+
+def _gradients_without_deepspeed(
+    recipe: TrainingSettings, shape: ModelShape, adapter: Adapter | None, activations: int, bf16: bool
+) -> int:
+    """Return the bytes of gradients that exist besides the activations: the last ones, when no activations do any more.
+
+    The gradient of weights with two uses is a sum, which exists besides its terms; in bf16 it takes the place of one.
+    Autocast's copies of the weights, which count as weights, do not exist at the end.
+    """
+    own = 4 * (trained_weights(shape, adapter) or 0)
+    at_the_end = own
+    if adapter is None:
+        at_the_end += 4 * shape.used_twice * (1 if bf16 else 2) - _copies(shape, bf16)
+    earlier = own if recipe.gradient_accumulation_steps > 1 else 0  # of the micro batches before, all the time
+    return max(earlier, at_the_end - activations)
+
+
+def _copies(shape: ModelShape, bf16: bool) -> int:
+    """Return the bytes of autocast's bf16 copies of weights, which exist from their first use to the backward pass."""
+    return 2 * (shape.parameters - shape.looked_up) if bf16 else 0
 
 
 def _quantized(shape: ModelShape, quantization: Quantization, size: int) -> int:

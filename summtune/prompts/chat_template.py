@@ -172,9 +172,10 @@ def _environment() -> ImmutableSandboxedEnvironment:
     class Generation(Extension):
         """The block ``{% generation %}``, which marks what an assistant writes: its content alone is rendered."""
 
-        def parse(self, parser: Parser) -> list[nodes.Node]:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        def parse(self, parser: Parser) -> nodes.Node:
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            return nodes.Scope(body).set_lineno(line)
 
     Generation.tags = {"generation"}
 

@@ -54,10 +54,10 @@ def resolve_model(base_model: str, folder: Path) -> tuple[str, list[str]]:
     resolved, wrong = _resource(base_model, folder, BUILTIN_MODELS, "model")
     if wrong:
         return resolved, [wrong]
+    if resolved.lower().endswith(("-gguf", ".gguf")):  # on the hub, their repositories are named so
+        return resolved, [gguf(base_model)]
     if not is_local(resolved):
         return resolved, []
-    if resolved.endswith(".gguf"):
-        return resolved, [gguf(base_model)]
     odd = irregular_files(Path(resolved))
     if odd:  # the libraries that load the model would wait for it forever
         return resolved, [f"a model folder must contain only regular files (got {odd[0]}); remove it"]

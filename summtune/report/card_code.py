@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from summtune.prompts.templates import template_text
+from summtune.prompts.formats import PromptFormat
 from summtune.recipe.adapters import PromptTuning, method_of, quantization
 from summtune.recipe.families import Family, facts_about
+from summtune.report.card_prompt import answer_code, day_code, may_think, stopping_code, tokens_code
 from summtune.report.card_recipe import CardRecipe
 from summtune.runs.statistics import Precision
 
@@ -34,8 +35,7 @@ model = {auto_class}.from_pretrained(folder, dtype=torch.{dtype}, quantization_c
 model.get_base_model().generation_config = GenerationConfig.from_pretrained(folder)"""
 
 _REST = """\
-def tokens(dialogue):
-    return tokenizer(template.replace("{{dialogue}}", dialogue))["input_ids"]
+{tokens}
 
 
 def summarize(dialogue):
@@ -48,19 +48,22 @@ def summarize(dialogue):
             raise ValueError("the prompt is longer than sequence_len without its dialogue")
         ids = tokens({kept})
     prompt = torch.tensor([ids], device=model.device)
-    with torch.inference_mode():
+{stopping}    with torch.inference_mode():
         written = model.generate(input_ids=prompt, attention_mask=torch.ones_like(prompt){more})
-    return tokenizer.decode(written[0], skip_special_tokens=True).strip()
+{answer}
 
 
 print(summarize("#Person1#: Are you free at noon?\\n#Person2#: Yes, let's have lunch."))"""
 
 
-def card_code(recipe: CardRecipe, family: Family, precision: Precision, model_type: str | None) -> str:
+def card_code(
+    recipe: CardRecipe, form: PromptFormat, family: Family, precision: Precision, model_type: str | None
+) -> str:
     """Return code that loads the model from the folder ``model``, and defines ``summarize``.
 
     Args:
         recipe: of the run.
+        form: of the prompts.
         family: of the model.
         precision: of the predictions, ``bf16`` or ``fp32``.
         model_type: from the base model's config.json; None if unknown.
@@ -79,24 +82,32 @@ def card_code(recipe: CardRecipe, family: Family, precision: Precision, model_ty
         classes.add("BitsAndBytesConfig")
         loading = _QUANTIZED
     cast = "" if dtype == "float32" else f"to(torch.{dtype})."
+    continued, stops = about.continues_prompt(), recipe.generation.stop or ()
+    stopping, criteria = stopping_code(stops, continued)
     from_start = recipe.long_dialogues == "truncate_start"
     lines = [
+        *(["import re", ""] if may_think(form) else []),
         "import torch",
         *([f"from peft import {auto_class}"] if method else []),
         f"from transformers import {', '.join(sorted(classes))}",
         "",
         'folder = "model"  # the path of this folder, or its id on the hub',
-        f"template = {template_text(recipe.prompt_template)!r}",
+        f"template = {form.template!r}",
         f"sequence_len = {recipe.sequence_len}",
+        *([f"stop = {list(stops)!r}"] if stops else []),
         "",
         "tokenizer = AutoTokenizer.from_pretrained(folder)",
+        *day_code(form),
         loading.format(auto_class=auto_class, dtype=dtype, cast=cast),
         "",
         "",
         _REST.format(
+            tokens=tokens_code(form, continued),
+            stopping=stopping,
+            answer=answer_code(form, continued, stops),
             lost="start" if from_start else "end",
             kept="dialogue[places[-keep][0] :]" if from_start else "dialogue[: places[keep - 1][1]]",
-            more=about.generate_arguments(model_type),
+            more=about.generate_arguments(model_type) + criteria,
         ),
     ]
     return "\n".join(lines)

@@ -23,6 +23,7 @@ class Sampling(_View):
     """How summaries were generated."""
 
     do_sample: bool
+    stop: tuple[str, ...] | None = None
 
 
 class CardRecipe(_View):

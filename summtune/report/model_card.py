@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TypeVar, get_args
 
 import yaml
+from typing_extensions import assert_never
 
 from summtune.base import numbers
 from summtune.base.errors import RunDirectoryError
 from summtune.base.files import read_json
 from summtune.base.places import BUILTIN_MODELS, is_local
 from summtune.base.strict import StrictModel, parse_model, read_model
+from summtune.prompts.formats import ChatFormat, PromptFormat, TextFormat
 from summtune.prompts.templates import template_text
 from summtune.recipe.families import Family
 from summtune.report.card_code import card_code
@@ -25,7 +27,7 @@ from summtune.report.recipe_text import recipe_text
 from summtune.report.table import Table, escape_markdown, to_markdown
 from summtune.runs.comparison import Comparison
 from summtune.runs.metrics import METRICS_FILE, RunMetrics
-from summtune.runs.run_plan import PLAN_FILE, ModelView, read_plan_view
+from summtune.runs.run_plan import PLAN_FILE, ModelView, PlanView, read_plan_view
 from summtune.runs.statistics import STATS_FILE, TRAINING_FILE, Precision, PredictionStats, Training
 
 T = TypeVar("T", bound=StrictModel)
@@ -53,6 +55,7 @@ def model_card(run_dir: Path, comparison: Comparison | None = None) -> str:
     stats = _read_if_there(PredictionStats, run_dir / STATS_FILE)
     # In which the run generated or, before it has, trained.
     precision = (stats and stats.precision) or (training and training.precision) or "fp32"
+    form = _form(run_dir, plan, recipe)
     library = "transformers" if recipe.adapter is None else "peft"
     made = f"{code(recipe.base_model)}, fine-tuned to summarize dialogues ({recipe.adapter or 'all weights'})."
     parts = [
@@ -65,10 +68,11 @@ def model_card(run_dir: Path, comparison: Comparison | None = None) -> str:
         "## How to use it",
         fenced(_command(run_dir), "sh"),
         "or, in Python, in the folder that contains `model/`:",
-        fenced(card_code(recipe, _family(run_dir, plan.model), precision, _model_type(run_dir, plan.model)), "python"),
+        fenced(
+            card_code(recipe, form, _family(run_dir, plan.model), precision, _model_type(run_dir, plan.model)), "python"
+        ),
         " ".join(_usage_sentences(recipe, plan.model, precision)),
-        "The model was trained with this prompt template:",
-        fenced(template_text(recipe.prompt_template)),
+        *_prompt(form),
         "## Recipe",
         fenced(recipe_text(plan.recipe), "yaml"),
         f"Made by summtune{_versions(plan.versions)}.",
@@ -134,6 +138,36 @@ def _verdict(comparison: Comparison) -> list[str]:
     names = [escape_markdown(system.name) for system in comparison.systems]
     sentences = "\n".join(f"- {escape_markdown(sentence)}" for sentence in comparison.verdict)
     return [f"Compared with the other systems of one comparison ({', '.join(names)}) on the same dialogues:", sentences]
+
+
+def _prompt(form: PromptFormat) -> list[str]:
+    """Return what the card says of the prompts that the model was trained with."""
+    match form:
+        case TextFormat():
+            return ["The model was trained with this prompt template:", fenced(form.template)]
+        case ChatFormat():
+            turns = "one user turn" if form.system_prompt is None else "a system turn and one user turn"
+            return [
+                f"The model was trained with {turns}, which the chat template saved with the tokenizer writes. "
+                "The content of the user turn:",
+                fenced(form.template),
+                *(["That of the system turn:", fenced(form.system_prompt)] if form.system_prompt is not None else []),
+            ]
+        case _:
+            assert_never(form)
+
+
+class _Written(StrictModel):
+    """The field of plan.json that says how prompts are written."""
+
+    prompt: PromptFormat
+
+
+def _form(run_dir: Path, plan: PlanView, recipe: CardRecipe) -> PromptFormat:
+    """Return how the prompts of the run are written; as plain text if it is older than chat templates."""
+    if plan.prompt is None:
+        return TextFormat(template=template_text(recipe.prompt_template))
+    return parse_model(_Written, {"prompt": plan.prompt}, str(run_dir / PLAN_FILE)).prompt
 
 
 def _family(run_dir: Path, model: ModelView | None) -> Family:

@@ -109,6 +109,7 @@ class PlanView(_View):
         train: how the training was launched; None without one.
         predict: how the prediction was launched, likewise.
         model: None if no model was run.
+        prompt: how the prompts are written; None for other kinds of runs, and for runs that are older than it.
     """
 
     kind: Literal["prompt", "train", "compare", "scored"]
@@ -126,6 +127,7 @@ class PlanView(_View):
     train: LaunchView | None = None
     predict: LaunchView | None = None
     model: ModelView | None = None
+    prompt: dict[str, JsonValue] | None = None
 
     @property
     def devices(self) -> set[str]:

@@ -67,6 +67,14 @@ def test_a_model_without_a_recipe_is_estimated_with_the_defaults(examine):
     assert "google/flan-t5-base on GPUs of 7.5 GiB" in examine(gpu_memory=7.5)
 
 
+def test_decoder_only_models_are_estimated_too(examine):
+    text = examine(gpu_memory=24, model="Qwen/Qwen3-4B", as_json=False)
+    assert "Qwen/Qwen3-4B on GPUs of 24 GiB: " in text
+    assert "lora (adapter: lora)" in text, "all linear layers, by default"
+    text = examine(package_path("recipes") / "llama-3.1-8b" / "full_ft.yaml", 80)
+    assert "by number of GPUs: 1: zero2_offload, 2: zero2_offload, 4: zero1, 8: zero1\n" in text
+
+
 def test_it_is_reported_if_no_config_fits(examine):
     assert "1: nothing fits" in examine(XL, 1)
 

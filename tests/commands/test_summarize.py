@@ -6,7 +6,7 @@ import pytest
 from made_up_recipes import begun_plan
 
 from summtune.base.errors import ModelError, RunDirectoryError
-from summtune.base.files import write_json, write_jsonl
+from summtune.base.files import write_json, write_jsonl, write_text
 from summtune.commands.summarize import summarize, summarize_input
 from summtune.data.hub_access import FetchedModel
 from summtune.plan.beginning import origin_now
@@ -14,6 +14,7 @@ from summtune.plan.draft import complete_comparison
 from summtune.plan.plan import ScoredPlan, Scoring, read_plan
 from summtune.plan.resolve import resolve
 from summtune.recipe.sections import EvaluationSettings
+from summtune.runs.run_directory import mark_complete
 
 
 def refuse(event):
@@ -74,3 +75,26 @@ def test_lengths_are_limited_to_those_of_a_bare_model(project, monkeypatch):
     for source in (str(project / "model"), "acme/bart"):
         assert summarize(source, ["a"], refuse) == ["A."]
     assert [(plan.recipe.sequence_len, plan.recipe.generation.max_new_tokens) for plan in plans] == [(100, 100)] * 2
+
+
+@pytest.fixture
+def adapted_run(project):
+    """A run whose adapter is trained, as far as its files tell."""
+    plan = begun_plan(project / "train.yaml", ["adapter=ia3"], project / "run")
+    write_json(project / "run" / "plan.json", plan.to_json())
+    for name in ("model/adapter_model.safetensors", "train_log.jsonl", "training.json"):
+        write_text(project / "run" / name, "{}")
+    mark_complete(project / "run", "train")
+    return project / "run"
+
+
+def test_a_run_whose_adapter_has_another_base_now_is_refused(project, write_model, adapted_run):
+    write_model(project / "model", d_model=512)
+    with pytest.raises(RunDirectoryError, match=rf"adapter was trained on another model .*\(got {project / 'model'}"):
+        summarize(str(adapted_run), ["a"], refuse)
+
+
+def test_a_run_whose_adapter_has_lost_its_base_is_refused(project, adapted_run):
+    (project / "model").rename(project / "moved")
+    with pytest.raises(RunDirectoryError, match=rf"the base of the run's adapter is gone \(got no folder {project}"):
+        summarize(str(adapted_run), ["a"], refuse)

@@ -156,14 +156,7 @@ def layout(**keys):
     return [option for key, value in keys.items() for option in ("--set", f"{key}={value}")]
 
 
-def loaded_by_transformers(folder):
-    """Return the model of a folder as anyone would load it."""
-    from transformers import AutoModelForSeq2SeqLM
-
-    return AutoModelForSeq2SeqLM.from_pretrained(folder)
-
-
-def loss_by_transformers(model, run):
+def loss_by_transformers(model, run, family="encoder_decoder"):
     """Return the mean loss of the held-out target tokens, by a model that was loaded without summtune."""
     import torch
     from transformers import AutoTokenizer
@@ -173,8 +166,25 @@ def loss_by_transformers(model, run):
     for row in read_jsonl(run.folder / "data" / "validation.jsonl"):
         prompt = f"Summarize the following conversation.\n\n{row['dialogue']}\n\nSummary:"
         (summary,) = row["references"]
-        target = tokenizer(summary, return_tensors="pt").input_ids
+        inputs, labels = _INPUTS[family](tokenizer, prompt, summary)
         with torch.no_grad():
-            loss = model(**tokenizer(prompt, return_tensors="pt"), labels=target).loss
-        total, tokens = total + float(loss) * target.numel(), tokens + target.numel()
+            loss = model(input_ids=torch.tensor([inputs]), labels=torch.tensor([labels])).loss
+        scored = sum(label != -100 for label in labels)
+        total, tokens = total + float(loss) * scored, tokens + scored
     return total / tokens
+
+
+def _of_encoder_decoder(tokenizer, prompt, summary):
+    return tokenizer(prompt)["input_ids"], tokenizer(summary)["input_ids"]
+
+
+def _of_decoder_only(tokenizer, prompt, summary):
+    turns = [{"role": "user", "content": prompt}]
+    opened = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    whole = tokenizer.apply_chat_template([*turns, {"role": "assistant", "content": summary}], tokenize=False)
+    start, ids = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (opened, whole.rstrip("\n")))
+    assert ids[: len(start)] == start
+    return ids, [-100] * len(start) + ids[len(start) :]  # transformers shifts them itself
+
+
+_INPUTS = {"encoder_decoder": _of_encoder_decoder, "decoder_only": _of_decoder_only}

@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from families import FAMILIES, write_tiny
 from filelock import FileLock
 from real_command import Command, processes_of
-from tiny_inputs import dialogues, write_checkpoint, write_rows
+from tiny_inputs import dialogues, write_rows
 
 
 @pytest.fixture
@@ -40,22 +41,23 @@ def compiled(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def inputs(tmp_path_factory):
-    """A folder with a checkpoint, 18 dialogues to train on and 12 to summarize."""
+    """A folder with a checkpoint of each family, 18 dialogues to train on and 12 to summarize."""
     folder = tmp_path_factory.mktemp("inputs")
-    write_checkpoint(folder / "tiny")
+    for family in FAMILIES:
+        write_tiny(family, folder / family)
     write_rows(folder / "train.jsonl", dialogues(18))
     write_rows(folder / "test.jsonl", dialogues(12, seed=1))
     return folder
 
 
 @pytest.fixture(scope="session")
-def write_recipe(inputs):
+def write_recipe(inputs, family):
     """Write a training recipe on the inputs, with the given keys overridden."""
 
     def write(name, **keys):
         recipe = {
             "kind": "train",
-            "base_model": "tiny",
+            "base_model": family,
             "datasets": [{"path": "train.jsonl", "id_field": "id"}],
             "test_datasets": [{"path": "test.jsonl", "id_field": "id"}],
             "learning_rate": 0.01,
@@ -64,7 +66,7 @@ def write_recipe(inputs):
             "evaluation": {"bootstrap_samples": 100},
             "generation": {"max_new_tokens": 8},
         }
-        path = inputs / f"{name}.yaml"
+        path = inputs / f"{name}_{family}.yaml"
         path.write_text(json.dumps({key: value for key, value in (recipe | keys).items() if value is not None}))
         return path
 

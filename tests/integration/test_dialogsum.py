@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from families import loaded_by_transformers
 from made_up_recipes import train_recipe
-from real_command import loaded_by_transformers, run_to_the_end
+from real_command import run_to_the_end
 
 from summtune.base.files import read_jsonl
 from summtune.machine.model_shapes import KNOWN_MODELS

@@ -20,7 +20,7 @@ def failed(one):
 
 
 def test_a_loss_that_is_not_a_number_is_reported_once_for_all_processes(inputs, write_recipe, tmp_path, command):
-    broken = overflow(shutil.copytree(inputs / "tiny", tmp_path / "overflowing"))
+    broken = overflow(shutil.copytree(inputs / "encoder_decoder", tmp_path / "overflowing"))
     recipe = write_recipe("overflowing", base_model=str(broken), max_steps=60)
     one = command(recipe, tmp_path / "run", *layout(num_processes=2, micro_batch_size=4))
     message, log = failed(one)
@@ -34,7 +34,7 @@ def test_a_loss_that_is_not_a_number_is_reported_once_for_all_processes(inputs, 
 
 
 def test_unreadable_weights_are_reported(inputs, write_recipe, tmp_path, command):
-    broken = shutil.copytree(inputs / "tiny", tmp_path / "broken")
+    broken = shutil.copytree(inputs / "encoder_decoder", tmp_path / "broken")
     path = broken / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])
     recipe = write_recipe("broken", base_model=str(broken), max_steps=1)

@@ -11,6 +11,7 @@ import signal
 import time
 
 import pytest
+from families import both_families
 from forked_trainings import HOLD, finish, prepared, start
 from real_command import same_weights
 
@@ -63,6 +64,7 @@ def kill(launch, run_dir, rng, one, inside):
     assert saved(run_dir) < STEPS
 
 
+@both_families
 @pytest.mark.parametrize("mode", MODES)
 def test_killed_trainings_resume_to_the_same_end(write_recipe, tmp_path, mode):
     recipe = write_recipe("kills", max_steps=STEPS, save_steps=1, save_total_limit=2)

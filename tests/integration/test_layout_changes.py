@@ -1,6 +1,7 @@
 """A training that is stopped on one layout resumes on any other, with the losses of an undisturbed training."""
 
 import pytest
+from families import FAMILIES, both_families
 from forked_trainings import finish, prepared
 
 pytestmark = pytest.mark.usefixtures("compiled")
@@ -53,26 +54,36 @@ def assert_resumes_to_the_same_end(recipe, before, now, reference, folder):
     assert max(float((run.weights[name] - reference.weights[name]).abs().max()) for name in names) < 5e-3
 
 
+CHANGES = {
+    "ZeRO-2, 2 to 1": (TWO | zero(2), ONE | zero(2)),
+    "ZeRO-3, 1 to 2": (ONE | zero(3), TWO | zero(3)),
+    "ZeRO-1, 2 to 1": (TWO | zero(1), ONE | zero(1)),
+    "ZeRO-1, 1 to 2": (ONE | zero(1), TWO | zero(1)),
+    "ZeRO-2, 1 to 2": (ONE | zero(2), TWO | zero(2)),
+    "ZeRO-3, 2 to 1": (TWO | zero(3), ONE | zero(3)),
+    "ZeRO-3 to ZeRO-1": (TWO | zero(3), TWO | zero(1)),
+    "ZeRO-2 to one process": (TWO | zero(2), ONE),
+    "one process to ZeRO-3": (ONE, TWO | zero(3)),
+    "data parallel to ZeRO-2": (TWO, TWO | zero(2)),
+}
+QUICK = ("encoder_decoder", "ZeRO-2, 2 to 1")
+
+
 @pytest.mark.parametrize(
-    ("before", "now"),
+    ("family", "before", "now"),
     [
-        pytest.param(TWO | zero(2), ONE | zero(2), id="ZeRO-2, 2 to 1"),
-        pytest.param(ONE | zero(3), TWO | zero(3), id="ZeRO-3, 1 to 2", marks=SLOW),
-        pytest.param(TWO | zero(1), ONE | zero(1), id="ZeRO-1, 2 to 1", marks=SLOW),
-        pytest.param(ONE | zero(1), TWO | zero(1), id="ZeRO-1, 1 to 2", marks=SLOW),
-        pytest.param(ONE | zero(2), TWO | zero(2), id="ZeRO-2, 1 to 2", marks=SLOW),
-        pytest.param(TWO | zero(3), ONE | zero(3), id="ZeRO-3, 2 to 1", marks=SLOW),
-        pytest.param(TWO | zero(3), TWO | zero(1), id="ZeRO-3 to ZeRO-1", marks=SLOW),
-        pytest.param(TWO | zero(2), ONE, id="ZeRO-2 to one process", marks=SLOW),
-        pytest.param(ONE, TWO | zero(3), id="one process to ZeRO-3", marks=SLOW),
-        pytest.param(TWO, TWO | zero(2), id="data parallel to ZeRO-2", marks=SLOW),
+        pytest.param(family, *change, marks=() if (family, name) == QUICK else SLOW, id=f"{family}, {name}")
+        for family in FAMILIES
+        for name, change in CHANGES.items()
     ],
+    indirect=["family"],
 )
 def test_a_training_resumes_on_another_layout(recipe, reference, tmp_path, before, now):
     assert_resumes_to_the_same_end(recipe, before, now, reference, tmp_path / "run")
 
 
 @pytest.mark.slow
+@both_families
 @pytest.mark.parametrize(
     ("before", "now"),
     [

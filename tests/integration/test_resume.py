@@ -7,6 +7,7 @@ import signal
 import time
 
 import pytest
+from families import both_families, quick_for_one_family
 from real_command import (
     Command,
     Finished,
@@ -86,6 +87,7 @@ def assert_nearly_same_end(run, reference):
     assert run.texts == reference.texts
 
 
+@quick_for_one_family
 def test_a_killed_run_resumes_to_the_same_end(reference, recipe, killed_run):
     step = last_checkpoint(killed_run)
     run = run_to_the_end(recipe, killed_run)
@@ -95,6 +97,7 @@ def test_a_killed_run_resumes_to_the_same_end(reference, recipe, killed_run):
 
 
 @pytest.mark.slow
+@both_families
 def test_a_killed_training_on_two_processes_resumes_from_its_shards(reference, recipe, tmp_path, command):
     run_dir = tmp_path / "run"
     zero = layout(deepspeed="ds_configs/zero2.json", num_processes=2, micro_batch_size=4)
@@ -122,6 +125,7 @@ def test_workers_end_when_only_the_command_is_killed(recipe, tmp_path, command):
 
 
 @pytest.mark.slow
+@both_families
 def test_an_interrupted_run_resumes_in_any_stage(reference, recipe, tmp_path, command):
     run_dir = tmp_path / "run"
     moments = {
@@ -143,6 +147,7 @@ def test_an_interrupted_run_resumes_in_any_stage(reference, recipe, tmp_path, co
     assert_same_end(run_to_the_end(recipe, run_dir), reference)
 
 
+@quick_for_one_family
 def test_a_killed_prediction_resumes_with_the_missing_dialogues(reference, recipe, finished_run, command):
     (finished_run / "predictions.jsonl").unlink()
     one = command(recipe, finished_run)
@@ -187,6 +192,7 @@ def test_fresh_starts_from_scratch(recipe, finished_run, command):
     assert len(Finished(finished_run).steps) < STEPS
 
 
+@quick_for_one_family
 def test_a_terminated_command_saves_first_and_resumes_to_the_same_end(reference, recipe, tmp_path, command):
     run_dir = tmp_path / "run"
     seldom = layout(save_steps=1000)
@@ -207,6 +213,7 @@ def test_a_terminated_command_saves_first_and_resumes_to_the_same_end(reference,
 
 
 @pytest.mark.slow
+@both_families
 def test_a_signal_to_one_rank_stops_all_after_the_same_step(reference, recipe, tmp_path, command):
     run_dir = tmp_path / "run"
     options = layout(save_steps=1000, num_processes=2, micro_batch_size=4)
@@ -225,6 +232,7 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step(reference, recipe, t
     assert_nearly_same_end(run, reference)
 
 
+@quick_for_one_family
 def test_two_processes_resume_the_training_of_one(reference, recipe, killed_run):
     step = last_checkpoint(killed_run)
     run = run_to_the_end(recipe, killed_run, *layout(num_processes=2, micro_batch_size=4))

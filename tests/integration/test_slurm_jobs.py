@@ -4,6 +4,7 @@ import signal
 
 import pytest
 import slurm_cluster
+from families import both_families
 from real_command import Finished, layout, logs_of, processes_of, run_to_the_end, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.usefixtures("compiled")]
@@ -70,6 +71,7 @@ def assert_same_result(run, reference, steps=STEPS):
 
 
 @pytest.mark.parametrize("zero", [None, "ds_configs/zero2.json"])
+@both_families
 def test_two_nodes_train_the_same_model(cluster, recipe, reference, tmp_path, zero):
     run_dir = tmp_path / "run"
     run = run_to_the_end(recipe, run_dir, *on_nodes(**({"deepspeed": zero} if zero else {})))

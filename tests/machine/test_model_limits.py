@@ -176,14 +176,14 @@ def test_lengths_of_a_decoder_only_model_are_lowered_together(tmp_path):
     assert lengths_within(facts, 1024, 128) == (64, 64)
 
 
-@pytest.mark.parametrize("place", ["file", "folder", "folder with config.json"])
+@pytest.mark.parametrize("place", ["file", "folder", "folder with config.json", "repository"])
 def test_a_gguf_model_is_refused_with_the_way_to_convert_it(project, place):
     folder = project / "quantized"
     folder.mkdir()
     (folder / "llama.Q4.gguf").write_bytes(b"GGUF")
     if place == "folder with config.json":
         write(folder, LLAMA)
-    model = "./quantized/llama.Q4.gguf" if place == "file" else "./quantized"
+    model = {"file": "./quantized/llama.Q4.gguf", "repository": "someone/quantized-GGUF"}.get(place, "./quantized")
     recipe = project / "gguf.yaml"
     recipe.write_text(f"kind: prompt\nbase_model: {model}\nsequence_len: 64\ntest_datasets: [{{path: test.jsonl}}]\n")
     with pytest.raises(RecipeError, match=r"GGUF files hold rounded weights, .*quantized.*gguf_file=FILE"):

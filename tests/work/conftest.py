@@ -3,8 +3,8 @@ from functools import partial
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from families import FAMILIES, write_tiny
 from prepared_runs import prepared_run
-from tiny_inputs import write_checkpoint
 from trained_runs import Killed, before_each_step
 
 from summtune.work.models.loading import load_tokenizer
@@ -28,8 +28,14 @@ def forget_accelerate():
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp("models") / "tiny")
+def checkpoints_of_families(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return {family: write_tiny(family, folder / family) for family in FAMILIES}
+
+
+@pytest.fixture(scope="session")
+def checkpoint(checkpoints_of_families, family):
+    return checkpoints_of_families[family]
 
 
 @pytest.fixture(scope="session")

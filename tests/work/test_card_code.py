@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from accelerate.state import AcceleratorState
+from tiny_decoders import write_decoder
 from tiny_inputs import write_bart
 
 from summtune.base.files import read_json, write_text
@@ -38,8 +39,36 @@ RUNS = {
         "prompt_tuning_init_text": "train cake",
         "learning_rate": 0.5,
     },
+    "llama": {
+        "base": "llama",
+        "system_prompt": 'Be "brief".',
+        "generation": {"max_new_tokens": 9, "stop": ["e", "\n"]},
+    },
+    "llama, adapter": ADAPTER
+    | {"base": "llama", "chat_template": "dated.jinja", "chat_template_kwargs": {"enable_thinking": False}}
+    | {"long_dialogues": "truncate_start"},
+    "llama, plain text": {
+        "base": "llama",
+        "chat_template": "none",
+        "generation": {"max_new_tokens": 9, "num_beams": 2},
+    },
+    "llama, prompt tuning": {"base": "llama", "adapter": "prompt_tuning", "learning_rate": 0.1},
     "bundled, adapter": ADAPTER | {"base": "builtin/flan-t5-nano", "long_dialogues": "truncate_start"},
 }
+# A template that asks for the date and knows thoughts; a model that is trained on it learns to write an empty one.
+DATED = """\
+{{- bos_token }}system
+Today is {{ strftime_now("%d %b %Y") }}.{{ eos_token }}
+{%- for message in messages %}
+{{ "<|im_start|>" + message.role }}
+{% if message.role == "assistant" and enable_thinking is false %}
+<think></think>
+{% endif %}
+{{- message.content + eos_token }}
+{%- endfor %}
+{% if add_generation_prompt %}
+<|im_start|>assistant
+{% endif %}"""
 COMPARED = """
 import json
 rows = [json.loads(line) for line in open("predictions.jsonl", encoding="utf-8")]
@@ -49,12 +78,14 @@ assert written == [row["prediction"] for row in rows], written
 
 
 def test_the_cards_code_writes_what_was_scored(trained, checkpoint, tmp_path):
-    bases = {"t5": str(checkpoint), "bart": str(write_bart(tmp_path / "base"))}
+    bases = {"t5": checkpoint, "bart": write_bart(tmp_path / "base"), "llama": write_decoder(tmp_path / "llama")}
+    (tmp_path / "dated.jinja").write_text(DATED)
     code = ["import os, sys, warnings", "sys.modules['summtune'] = None", "warnings.simplefilter('ignore')"]
     for name, keys in RUNS.items():
-        keys = {"max_steps": 4, "num_epochs": None, "sequence_len": 80, "prompt_template": TEMPLATE} | keys
-        base = keys.pop("base")
-        run = trained(name=re.sub(r"\W", "_", name), base_model=bases.get(base, base), test=6, **keys)
+        base = keys["base"]
+        keys = {"max_steps": 4, "num_epochs": None, "prompt_template": TEMPLATE} | keys
+        keys |= {"base_model": str(bases.get(base, base)), "sequence_len": 150 if base == "llama" else 80, "base": None}
+        run = trained(name=re.sub(r"\W", "_", name), test=6, **keys)
         AcceleratorState._reset_state(reset_partial_state=True)
         predict(run.plan, run.folder, run.events("predict"))
         AcceleratorState._reset_state(reset_partial_state=True)

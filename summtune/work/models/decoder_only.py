@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoModelForCausalLM,
     GenerationConfig,
     PretrainedConfig,
@@ -20,6 +21,7 @@ from summtune.work.models.caches import cache_of_attention
 from summtune.work.models.family import BatchNeeds
 from summtune.work.models.greedy import generate_greedily, takes_one_path
 from summtune.work.models.shared_prefix import with_shared_prefix
+from summtune.work.models.stored_head import head_as_stored
 from summtune.work.models.text_part import has_text_part, load_text_part
 from summtune.work.tokens.pairs import IGNORED, Pair
 
@@ -30,11 +32,13 @@ def task_type() -> str:
 
 
 def load(folder: Path, config: PretrainedConfig, dtype: torch.dtype, options: Mapping[str, Any]) -> Any:
-    """Return the model in ``folder``, or its text part."""
+    """Return the model in ``folder``, or its text part; lm_head is apart from the embedding if the files say so."""
     local = {"dtype": dtype, "local_files_only": True, "use_safetensors": True, "trust_remote_code": False, **options}
     if has_text_part(config):
         return load_text_part(folder, config, **local)
-    return AutoModelForCausalLM.from_pretrained(folder, **local)
+    model_class = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    with head_as_stored(model_class, folder, copies_count=False):
+        return AutoModelForCausalLM.from_pretrained(folder, **local)
 
 
 def reader(model: PreTrainedModel) -> Any:

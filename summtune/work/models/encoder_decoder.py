@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,10 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from summtune.machine.stored_tensors import stored_tensors
 from summtune.work.models.family import BatchNeeds
 from summtune.work.models.global_attention import GLOBAL_ATTENTION, first_token_sees_all, takes_global_attention
 from summtune.work.models.greedy import generate_greedily, takes_one_path
+from summtune.work.models.stored_head import head_as_stored
 from summtune.work.tokens.pairs import IGNORED, Pair
 
 
@@ -31,30 +30,12 @@ def task_type() -> str:
 
 
 def load(folder: Path, config: PretrainedConfig, dtype: torch.dtype, options: Mapping[str, Any]) -> Any:
-    """Return the model in ``folder``, its lm_head untied from the embedding if the files contain both."""
-    with _lm_head_untied(config, folder):
+    """Return the model in ``folder``, its lm_head apart from the embedding if the files hold both."""
+    model_class = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING.get(type(config), None)
+    with head_as_stored(model_class, folder, copies_count=True):  # the config of a T5 cannot say it
         return AutoModelForSeq2SeqLM.from_pretrained(
             folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False, **options
         )
-
-
-@contextlib.contextmanager
-def _lm_head_untied(config: PretrainedConfig, folder: Path) -> Iterator[None]:
-    """Keep lm_head untied from the embedding while a model is loaded, if the checkpoint has a separate matrix for it.
-
-    transformers 5 assumes that every T5 is tied, and unties FLAN-T5 only because it compares the two matrices. Under
-    ZeRO-3 both are sharded and look equal (empty), so the embedding would silently replace lm_head.
-    """
-    model_class = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING.get(type(config), None)
-    tied = getattr(model_class, "_tied_weights_keys", None)
-    if not isinstance(tied, dict) or "lm_head.weight" not in tied or "lm_head.weight" not in stored_tensors(folder):
-        yield
-        return
-    model_class._tied_weights_keys = {name: source for name, source in tied.items() if name != "lm_head.weight"}
-    try:
-        yield
-    finally:
-        model_class._tied_weights_keys = tied
 
 
 def reader(model: PreTrainedModel) -> Any:

@@ -19,6 +19,9 @@ from summtune.recipe.adapters import Quantization
 from summtune.recipe.families import no_family
 from summtune.work.models.families import family_named, family_of_config
 
+_PACKS = "support_avx512bf16_for_cpu"
+"""The attribute of a layer of bitsandbytes that lets it rearrange its weights."""
+
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Return the tokenizer in ``folder``.
@@ -88,7 +91,19 @@ def load_model(
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"the model's files cannot be loaded (got {folder}: {_first_line(error)})") from None
     assert isinstance(model, PreTrainedModel)
+    _leave_unpacked(model)
     return model
+
+
+def _leave_unpacked(model: torch.nn.Module) -> None:
+    """Keep bitsandbytes from rearranging weights of four bits on some CPUs when a model is evaluated.
+
+    It would round their scales to bf16 in the middle of a training, and fails where a layer's inputs are no multiple
+    of 64.
+    """
+    for module in model.modules():
+        if hasattr(module, _PACKS):
+            setattr(module, _PACKS, False)
 
 
 def _in_four_bits(quantization: Quantization, dtype: torch.dtype) -> Any:

@@ -14,6 +14,7 @@ from accelerate.utils import DistributedType
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 from transformers import PreTrainedModel
+from transformers.core_model_loading import revert_weight_conversion
 
 from summtune.base.errors import StageError
 from summtune.work.models.adapter_start import AdapterStart
@@ -143,12 +144,15 @@ def check_saved(folder: Path, model: torch.nn.Module, start: AdapterStart | None
     if moved == 0.0:
         raise StageError(f"the adapter did not change in training (got {untrained}); raise learning_rate or max_steps")
     if not isinstance(model, PeftModel):
-        check_config(folder, model, names)
+        assert isinstance(model, PreTrainedModel)
+        check_config(folder, model)
         _check_head(folder, names)
 
 
 def weights_to_save(model: torch.nn.Module, start: AdapterStart | None = None) -> dict[str, torch.Tensor]:
-    """Return the weights to store, under each of their names.
+    """Return the weights to store, under each of the names that they have in the files.
+
+    These are not always those in memory: transformers loads ``embed_out`` of a GPT-NeoX as ``lm_head``.
 
     Args:
         model: in memory, a `PeftModel` for an adapter.
@@ -159,7 +163,9 @@ def weights_to_save(model: torch.nn.Module, start: AdapterStart | None = None) -
         adapter = dict(get_peft_model_state_dict(model, state_dict=state, save_embedding_layers=False))
         return adapter if start is None else start.stored(adapter)
     computed = computed_weights(model)
-    return {name: weight for name, weight in state.items() if name not in computed}
+    assert isinstance(model, PreTrainedModel)
+    stored = revert_weight_conversion(model, {name: each for name, each in state.items() if name not in computed})
+    return dict(stored)
 
 
 def freeze_computed(model: torch.nn.Module) -> None:
@@ -204,9 +210,9 @@ def check_names(folder: Path, expected: Mapping[str, torch.Tensor]) -> set[str]:
     if foreign:
         raise StageError(f"a saved tensor does not belong to the model (got {foreign[0]}); please report this")
     stored = Counter(id(expected[name]) for name in names)
-    for name, weight in expected.items():
-        if stored[id(weight)] != 1:
-            raise StageError(f"a weight is stored {stored[id(weight)]} times instead of once (got {name})")
+    for name in (*names, *expected):
+        if (times := stored[id(expected[name])]) != 1:
+            raise StageError(f"a weight is stored {times} times instead of once (got {name})")
     return set(names)
 
 
@@ -224,34 +230,38 @@ def shape_of(weight: torch.Tensor) -> tuple[int, ...]:
     return tuple(getattr(weight, "ds_shape", weight.shape))
 
 
-def check_config(folder: Path, model: torch.nn.Module, names: set[str]) -> None:
-    """Check that config.json describes the stored tensors.
+def check_config(folder: Path, model: PreTrainedModel) -> None:
+    """Check that config.json describes the model whose weights are stored.
 
     Args:
         folder: with config.json.
         model: in memory, not an adapter.
-        names: of the stored tensors.
 
     Raises:
         StageError: it is wrong about lm_head, or describes a model with other weights.
     """
-    own_head = "lm_head.weight" in names
+    state = model.state_dict(keep_vars=True)
+    own_head = "lm_head.weight" in state and not _is_embedding(state["lm_head.weight"], model)
     written = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("tie_word_embeddings", True)
-    if "lm_head.weight" in model.state_dict() and written is own_head:
+    if "lm_head.weight" in state and written is own_head:
         raise StageError(
             f"config.json would make readers take the wrong lm_head (got tie_word_embeddings: {json.dumps(written)}, "
             f"lm_head {'' if own_head else 'not '}stored)"
         )
-    config = type(model.config).from_pretrained(folder)  # type: ignore[union-attr]
+    config = type(model.config).from_pretrained(folder)
     with torch.device("meta"):
         described = {name: tuple(tensor.shape) for name, tensor in type(model)(config).state_dict().items()}
-    in_memory = {name: shape_of(weight) for name, weight in model.state_dict(keep_vars=True).items()}
+    in_memory = {name: shape_of(weight) for name, weight in state.items()}
     for name in sorted(in_memory.keys() | described.keys()):
         if described.get(name) != in_memory.get(name):
             raise StageError(
                 f"config.json describes another model than the trained one (got {name} {in_memory.get(name)}, by the "
                 f"config {described.get(name)})"
             )
+
+
+def _is_embedding(weight: torch.Tensor, model: PreTrainedModel) -> bool:
+    return weight is model.get_input_embeddings().weight
 
 
 def _check_head(folder: Path, names: set[str]) -> None:

@@ -103,8 +103,8 @@ class Training:
 
         base = Path(plan.model.folder)
         tokenizer = load_tokenizer(base)
-        if isinstance(plan.prompt, ChatFormat):
-            tokenizer.chat_template = plan.prompt.chat_template  # saved with the model, which is prompted with it
+        # Saved with the model: whoever serves it prompts it as it was trained.
+        tokenizer.chat_template = plan.prompt.chat_template if isinstance(plan.prompt, ChatFormat) else None
         needs = check_model(base, tokenizer, self.recipe)
         ends = all_ends(encoder_of(plan, tokenizer), needs.ends)
         self.examples = read_examples(plan, run_dir, tokenizer, ends, events)

@@ -60,11 +60,12 @@ def _try(writer: ModelWriter, run_dir: Path) -> None:
 
 
 def _check(folder: Path, writer: ModelWriter) -> None:
-    names, tokenizer = check_names(folder, writer.stored_weights()), writer.tokenizer
+    check_names(folder, writer.stored_weights())
+    tokenizer = writer.tokenizer
     if isinstance(writer.model, PeftModel):
         PeftConfig.from_pretrained(str(folder))
     else:
-        check_config(folder, writer.model, names)
+        check_config(folder, writer.model)
     GenerationConfig.from_pretrained(folder, local_files_only=True)
     before, after = tokenizer(_SAMPLE)["input_ids"], load_tokenizer(folder)(_SAMPLE)["input_ids"]
     if before != after:

@@ -143,6 +143,22 @@ def test_weights_of_four_bits_are_said_to_be_slow_on_a_cpu(tmp_path):
     assert "slow on a CPU" in text
 
 
+def test_weights_of_four_bits_stay_as_they_are_when_a_model_is_evaluated(tmp_path):
+    """bitsandbytes rearranges them on CPUs with bf16 instructions, and rounds their scales."""
+    pytest.importorskip("bitsandbytes")
+    from bitsandbytes.nn import Linear4bit
+
+    folder = write_checkpoint(tmp_path / "base", d_model=64, d_ff=128)
+    model = load_model(folder, torch.float32, Quantization())
+    quantized = [module for module in model.modules() if isinstance(module, Linear4bit)]
+    assert quantized
+    assert {module.support_avx512bf16_for_cpu for module in quantized} == {False}
+    before = [module.weight.data.clone() for module in quantized]
+    with torch.no_grad():
+        model.eval()(input_ids=torch.tensor([[5, 1]]), decoder_input_ids=torch.tensor([[0, 7]]))
+    assert all(torch.equal(module.weight.data, was) for module, was in zip(quantized, before, strict=True))
+
+
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
     with pytest.raises(ModelError, match=rf"no tokenizer can be loaded \(got {tmp_path}"):
         load_tokenizer(tmp_path)

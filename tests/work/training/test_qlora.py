@@ -26,7 +26,7 @@ def write_base(family, folder):
     sizes = {"hidden_size": 64, "intermediate_size": 128, "max_position_embeddings": 512}
     if family == "decoder_only":
         return write_text_model(folder, **sizes)
-    return write_checkpoint(folder, d_model=64, d_ff=128, d_kv=16)  # bitsandbytes packs 64 inputs together
+    return write_checkpoint(folder, d_model=64, d_ff=128)
 
 
 @pytest.fixture(params=["encoder_decoder", "decoder_only"])
