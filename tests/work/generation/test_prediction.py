@@ -16,6 +16,7 @@ from summtune.base.files import read_json, read_jsonl, write_jsonl
 from summtune.generation.distinct import key_of
 from summtune.plan.launch import Launch
 from summtune.prompts.formats import ChatFormat
+from summtune.prompts.templates import template_text
 from summtune.runs.records import Dialogue
 from summtune.work.generation import prediction
 from summtune.work.generation.prediction import predict
