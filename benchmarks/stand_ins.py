@@ -1,4 +1,4 @@
-"""Makes a model of FLAN-T5's shape and dialogues of DialogSum's lengths on machines that have neither."""
+"""Makes models of FLAN-T5's and Llama's shape and dialogues of DialogSum's lengths on machines that have neither."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ SIZES = {
     "base": (768, 2048, 12, 12),
     "large": (1024, 2816, 24, 16),
     "xl": (2048, 5120, 24, 32),
+}
+# hidden_size, intermediate_size, layers, heads, key-value heads; "base" is Llama-3.2-1B's shape.
+DECODERS = {
+    "tiny": (64, 128, 2, 4, 2),
+    "base": (2048, 8192, 16, 32, 8),
 }
 VOCABULARY = 32128
 # Prompts of DialogSum's validation split have 5 % quantile 93, median 212, 99 % quantile 678 (T5's tokenizer).
@@ -62,6 +67,36 @@ def write_shaped(folder: Path, size: str) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(package_path("assets/flan-t5-nano") / name, folder / name)
     (folder / "config.json").write_text(json.dumps(config, indent=2))  # last: a folder with a config is complete
+
+
+def write_decoder(folder: Path, size: str) -> Path:
+    """Write random weights with Llama's shape, unless there are some, and the bundled tokenizer; return the folder."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from summtune.base.places import package_path
+
+    if (folder / "tokenizer.json").exists():
+        return folder
+    hidden, inner, layers, heads, shared = DECODERS[size]
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=shared,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=1,
+    )
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    for name in ("tokenizer_config.json", "tokenizer.json"):
+        shutil.copy(package_path("assets/flan-t5-nano") / name, folder / name)
+    return folder
 
 
 _TARGET_LEN = 128  # of the recipes that train on them
