@@ -297,7 +297,8 @@ def test_the_saved_model_gives_the_logits_of_the_one_in_memory(trained, checkpoi
     loaded.set_attn_implementation("eager") if not keys and family == "encoder_decoder" else None
     with torch.no_grad():
         now = loaded.eval()(**inputs).logits
-    assert torch.allclose(now, in_memory[0], rtol=1e-5, atol=1e-6)
+    # On some processors the model in memory multiplies with another library, which rounds differently.
+    assert torch.allclose(now, in_memory[0], rtol=1e-5, atol=2e-5)
     before = loaded_by_transformers(checkpoint, family).eval()
     assert not torch.allclose(now, before(**inputs).logits, atol=0.1)
 
