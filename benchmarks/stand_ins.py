@@ -99,6 +99,11 @@ def write_decoder(folder: Path, size: str) -> Path:
     return folder
 
 
+_TARGET_LEN = 128  # of the recipes that train on them
+_OF_NUMBER = 5
+"""Tokens that the number of a row has at most."""
+
+
 def made_dialogues(count: int) -> list[dict[str, Any]]:
     """Return builtin dialogues, joined and cut until they have the length distribution of DialogSum's."""
     from tokenizers import Tokenizer
@@ -117,7 +122,9 @@ def made_dialogues(count: int) -> list[dict[str, Any]]:
         while tokens < wanted:
             scene = next(scenes)
             if tokens >= _OF_ONE_SUMMARY * len(summaries):
-                summaries.append(scene.references[0])
+                joined = " ".join([*summaries, scene.references[0]])
+                if len(tokenizer.encode(joined).ids) <= _TARGET_LEN:
+                    summaries.append(scene.references[0])
             for turn in scene.dialogue.splitlines():
                 turns.append(turn)
                 tokens += len(tokenizer.encode(turn, add_special_tokens=False).ids)
@@ -127,9 +134,14 @@ def made_dialogues(count: int) -> list[dict[str, Any]]:
     return pairs
 
 
-def long_rows(count: int) -> list[dict[str, Any]]:
-    """Return different pairs that are longer than any limit of tokens."""
+def long_rows(count: int, target_len: int) -> list[dict[str, Any]]:
+    """Return different pairs: dialogues that are longer than any limit of tokens, and summaries that fill theirs."""
+    from tokenizers import Tokenizer
+
+    from summtune.base.places import package_path
     from summtune.data.builtin import stream
 
+    tokenizer = Tokenizer.from_file(str(package_path("assets/flan-t5-nano") / "tokenizer.json"))
     text = " ".join(scene.dialogue.replace("\n", " ") for scene in itertools.islice(stream(seed=1), 40))
-    return [{"dialogue": f"{number} {text}", "summary": f"{number} {text}"} for number in range(count)]
+    _, end = tokenizer.encode(text, add_special_tokens=False).offsets[target_len - _OF_NUMBER - 2]
+    return [{"dialogue": f"{number} {text}", "summary": f"{number} {text[:end]}"} for number in range(count)]

@@ -135,8 +135,26 @@ def _tried(recipe: RunRecipe, form: ChatFormat) -> Iterator[tuple[str, str]]:
                 f"the chat template does not write {what} (got none of it from {form.source}); use another template",
             )
             return
+    if wrong := _wrong_answer(recipe, form, prompt, whole, summary):
+        yield "chat_template", f"the chat template {wrong}"
+
+
+def _wrong_answer(recipe: RunRecipe, form: ChatFormat, prompt: str, whole: str, summary: str) -> str | None:
+    """Return what is wrong with an answer in a conversation; what only a training needs is not asked of a prompt.
+
+    The worker checks the tokens of all examples of a training (`summtune.work.supervision`).
+    """
+    bos = form.special_tokens.get("bos_token")
+    if bos and 2 * bos in prompt:
+        return f"writes two beginning-of-sequence tokens (got {2 * bos} from {form.source}); remove one"
     if summary not in whole:
-        yield (
-            "chat_template",
-            f"the chat template does not write answers (got none from {form.source}); use another one",
+        return f"does not write answers (got none from {form.source}); use another one"
+    if recipe.kind == "train" and not whole.startswith(prompt):
+        return (
+            f"changes the prompt once the answer follows it (got {form.source}), so the model would learn from another "
+            "prompt than it is asked with; set what it needs in chat_template_kwargs (`enable_thinking: false` for "
+            "many reasoning models), or use another one"
         )
+    if recipe.kind == "train" and not whole.partition(summary)[2].strip():
+        return f"writes nothing after an answer (got {form.source}), so the model would not learn to stop; add its end"
+    return None

@@ -162,12 +162,14 @@ def _environment() -> ImmutableSandboxedEnvironment:
     """Return the environment of chat templates.
 
     It is that of transformers (`transformers.utils.chat_template_utils`), so that a served model gets the
-    same prompts; `tests/work/tokens` compares them.
+    same prompts; `tests/prompts` compares them.
     """
     from jinja2 import TemplateError, nodes
+    from jinja2.exceptions import SecurityError
     from jinja2.ext import Extension, loopcontrols
     from jinja2.parser import Parser
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from jinja2.utils import Namespace
 
     class Generation(Extension):
         """The block ``{% generation %}``, which marks what an assistant writes: its content alone is rendered."""
@@ -179,6 +181,29 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
     Generation.tags = {"generation"}
 
+    class PlainDict:
+        """The function ``dict``, without access to the type."""
+
+        def __call__(self, *values: Any, **named: Any) -> dict[Any, Any]:
+            return dict(*values, **named)
+
+        def fromkeys(self, *values: Any) -> dict[Any, Any]:
+            return dict.fromkeys(*values)
+
+    class PlainNamespace(Namespace):
+        """The function ``namespace``, which keeps nothing under a name that may mean something to Python."""
+
+        def __setitem__(self, name: str, value: Any) -> None:
+            if name.startswith("_"):
+                raise SecurityError(f"a namespace keeps no name with an underscore in front (got {name!r})")
+            super().__setitem__(name, value)
+
+    def namespace(*values: Any, **named: Any) -> PlainNamespace:
+        made = PlainNamespace()
+        for name, value in dict(*values, **named).items():
+            made[name] = value
+        return made
+
     def raise_exception(message: str) -> None:
         raise TemplateError(message)
 
@@ -189,7 +214,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
     )
     environment.filters["tojson"] = tojson
-    environment.globals["raise_exception"] = raise_exception
+    environment.globals |= {"raise_exception": raise_exception, "dict": PlainDict(), "namespace": namespace}
     return environment
 
 

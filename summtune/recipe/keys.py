@@ -139,7 +139,9 @@ class TrainingSettings(Section):
 
     # Lengths
     sequence_len: int = _SEQUENCE_LEN
-    target_len: int = Field(default=128, ge=4, le=8192, description="Maximum tokens of a summary in training.")
+    target_len: int = Field(
+        default=128, ge=4, le=8192, description="Maximum tokens of a summary in training; a longer one is an error."
+    )
 
     # Training
     bf16: bool | Literal["auto"] = _BF16

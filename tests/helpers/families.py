@@ -31,3 +31,13 @@ def loaded_by_transformers(folder, family="encoder_decoder"):
     import transformers
 
     return getattr(transformers, _AUTO_CLASSES[family]).from_pretrained(folder)
+
+
+def with_labels(pair, family):
+    """Return a pair as transformers takes it to compute the loss itself, in a batch of one."""
+    import torch
+
+    ids, labels = list(pair["input_ids"]), list(pair["labels"])
+    if family == "decoder_only":
+        ids, labels = [*ids, *labels], [*[-100] * len(ids), *labels]
+    return {"input_ids": torch.tensor([ids]), "labels": torch.tensor([labels])}

@@ -63,7 +63,8 @@ ARCHITECTURES = {
     "gpt2": (
         "GPT2Config",
         {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 1024}
-        | {"initializer_range": 0.3, "bos_token_id": START, "eos_token_id": END},
+        | {"initializer_range": 0.3, "bos_token_id": START, "eos_token_id": END}
+        | dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0),
     ),
 }
 

@@ -4,10 +4,12 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 
 import pytest
 from families import both_families, quick_for_one_family
+from installed_command import command_words
 from real_command import (
     Command,
     Finished,
@@ -18,6 +20,8 @@ from real_command import (
     wait_until,
     workers_of,
 )
+
+from summtune.base.files import read_jsonl
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
@@ -239,3 +243,14 @@ def test_two_processes_resume_the_training_of_one(reference, recipe, killed_run)
     assert f"resuming from checkpoint-{step} on another number of processes (1 → 2)" in run.said
     assert run.json("training.json")["resumed_from_step"] == step
     assert_nearly_same_end(run, reference)
+
+
+@pytest.mark.slow
+@both_families
+def test_a_finished_run_writes_the_same_summary_for_a_piped_dialogue(reference):
+    for predicted in list(read_jsonl(reference.folder / "predictions.jsonl"))[:2]:
+        done = subprocess.run(
+            [*command_words(), "summarize", str(reference.folder), "--json"],
+            input=predicted["dialogue"], capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert json.loads(done.stdout) == {"dialogue": predicted["dialogue"], "summary": predicted["prediction"]}

@@ -1,10 +1,14 @@
 """An experiment keeps its identity on any machine and layout; another experiment has another identity."""
 
+import json
 import shutil
 
 import pytest
+from tiny_decoders import CHAT_TEMPLATE
 
+from summtune.base.hashing import hash_of
 from summtune.base.places import package_path
+from summtune.plan import keys as keys_module
 from summtune.plan.keys import FIRST_READ_BY
 from summtune.plan.resolve import resolve
 from summtune.recipe.keys import EXECUTION, PromptRecipe, TrainRecipe
@@ -33,6 +37,7 @@ def identity(project, *sets, name="train.yaml"):
         ("output_dir=elsewhere",),
         ("seed=42", "generation.num_beams=1", "evaluation.tokenizer=rouge"),
         ("datasets.0.type=columns",),
+        ("chat_template=auto", "system_prompt=null", "chat_template_kwargs={}", "generation.stop=null"),
     ],
 )
 def test_layout_logging_and_explicit_defaults_do_not_change_the_identity(project, sets):
@@ -242,3 +247,54 @@ def test_the_name_and_the_text_of_a_recipe_belong_to_the_report(project):
     (project / "train.yaml").write_text(text + "# a remark\n")
     now = keys(project)
     assert {stage for stage in before if before[stage] != now[stage]} == {"report"}
+
+
+CHAT_SETTINGS = [
+    ("system_prompt=Be brief.", {"train", "predict", "evaluate", "report"}),
+    ("chat_template_kwargs.enable_thinking=false", {"train", "predict", "evaluate", "report"}),
+    ("chat_template=none", {"train", "predict", "evaluate", "report"}),
+    ("generation.stop=[END]", {"predict", "evaluate", "report"}),
+]
+
+
+@pytest.fixture
+def chatting(project):
+    """The project with a decoder-only model that has a chat template."""
+    (project / "model" / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    template = CHAT_TEMPLATE + "{% if enable_thinking %}{% endif %}"
+    (project / "model" / "chat_template.jinja").write_text(template)
+    (project / "own.jinja").write_text(template)
+    return project
+
+
+@pytest.mark.parametrize(("setting", "stages"), CHAT_SETTINGS)
+def test_keys_of_chats_belong_to_the_stage_that_reads_the_prompts(chatting, setting, stages):
+    assert changed(chatting, setting) == stages
+
+
+def test_the_content_of_a_chat_template_is_part_of_the_keys_and_its_path_is_not(chatting):
+    every = {"train", "predict", "evaluate", "report"}
+    shutil.copy(chatting / "own.jinja", chatting / "copy.jinja")
+    before, own = keys(chatting, "chat_template=own.jinja"), keys(chatting)
+    moved = keys(chatting, "chat_template=copy.jinja")
+    assert {stage for stage in every if moved[stage] != before[stage]} <= {"report"}
+    for name, sets, earlier in (
+        ("own.jinja", ("chat_template=own.jinja",), before),
+        ("model/chat_template.jinja", (), own),
+    ):
+        (chatting / name).write_text(CHAT_TEMPLATE + "{% if enable_thinking %} {% endif %}")
+        now = keys(chatting, *sets)
+        assert {stage for stage in every if now[stage] != earlier[stage]} == every
+
+
+def test_keys_of_chats_at_their_defaults_are_not_hashed_as_older_runs_have_none(project, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(keys_module, "hash_of", lambda values: hashed.append(values) or hash_of(values))
+    for name in ("train.yaml", "prompt.yaml"):
+        resolve(project / name)
+    identities = [values for values in hashed if "kind" in values]
+    assert identities
+    for values in identities:
+        assert not {"chat_template", "system_prompt", "chat_template_kwargs"} & values.keys()
+        assert "stop" not in values.get("generation", {})
+        assert "show_as" not in values.get("exemplars", {})

@@ -62,12 +62,14 @@ def generate(
     stopping = [StopTexts(tokenizer, stops, family.decoder_start(batch))] if stops else []
     with torch.inference_mode():
         written = family.generate(model, batch, config, StoppingCriteriaList(stopping))
-    texts = tokenizer.batch_decode(written, skip_special_tokens=True)
-    ends = _ends(config)
+    ends, rows = _ends(config), written.tolist()
+    counts = [next((count for count, token in enumerate(row, 1) if token in ends), None) for row in rows]
+    # Not every tokenizer calls the token special that ends a turn, so it is left out here.
+    kept = [row if count is None else row[: count - 1] for row, count in zip(rows, counts, strict=True)]
+    texts = tokenizer.batch_decode(kept, skip_special_tokens=True)
     forced = config.forced_eos_token_id is not None
     results = []
-    for ids, row, text in zip(prompts, written.tolist(), texts, strict=True):
-        tokens = next((count for count, token in enumerate(row, 1) if token in ends), None)
+    for ids, row, tokens, text in zip(prompts, rows, counts, texts, strict=True):
         if stops and before_stop(tokenizer.decode(row[: tokens or len(row)]), stops)[1]:
             text, tokens = before_stop(text, stops)[0], _without_padding(row, config.pad_token_id)
         cut = tokens is None or (forced and tokens == config.max_new_tokens)

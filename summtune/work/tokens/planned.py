@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import replace
 
 from transformers import PreTrainedTokenizerBase
 
@@ -11,22 +11,19 @@ from summtune.recipe.families import facts_about
 from summtune.work.tokens.encoding import PromptEncoder
 
 
-def encoder_of(
-    plan: RunPlan,
-    tokenizer: PreTrainedTokenizerBase,
-    long_dialogues: Literal["truncate_end", "truncate_start", "drop"] | None = None,
-) -> PromptEncoder:
+def encoder_of(plan: RunPlan, tokenizer: PreTrainedTokenizerBase) -> PromptEncoder:
     """Return what encodes the prompts of a run.
 
     Args:
         plan: of the run.
         tokenizer: of its model.
-        long_dialogues: what to do with dialogues that do not fit; default: what the recipe says.
     """
-    return PromptEncoder(
-        tokenizer,
-        plan.prompt,
-        plan.recipe.sequence_len,
-        long_dialogues or plan.recipe.long_dialogues,
-        facts_about(plan.model.family).continues_prompt(),
-    )
+    recipe = plan.recipe
+    continued = facts_about(plan.model.family).continues_prompt()
+    return PromptEncoder(tokenizer, plan.prompt, recipe.sequence_len, recipe.long_dialogues, continued)
+
+
+def asking_encoder_of(plan: RunPlan, tokenizer: PreTrainedTokenizerBase) -> PromptEncoder:
+    """Return the same for prompts that are answered: dialogues that are too long to train on are cut there."""
+    encoder = encoder_of(plan, tokenizer)
+    return replace(encoder, long_dialogues="truncate_end") if encoder.long_dialogues == "drop" else encoder

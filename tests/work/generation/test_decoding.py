@@ -3,6 +3,7 @@ import platform
 
 import pytest
 import torch
+from tiny_decoders import ARCHITECTURES, END, UNKNOWN, made, write_tokenizer
 from tiny_inputs import EOS, dialogues, write_bart
 from transformers import (
     BartConfig,
@@ -17,7 +18,7 @@ from summtune.recipe.sections import Generation
 from summtune.runs.records import Dialogue
 from summtune.work.generation.decoding import generate, generation_config, place
 from summtune.work.models import encoder_decoder
-from summtune.work.models.loading import load_model
+from summtune.work.models.loading import load_model, load_tokenizer
 from summtune.work.tokens.encoding import PromptEncoder
 
 
@@ -311,3 +312,83 @@ def test_a_model_placed_on_a_cpu_writes_the_same_text(checkpoint, tokenizer, pro
     encoder = model.get_encoder()
     assert encoder.forward.__func__ is not type(encoder).forward, "the encoder still encodes all rows at once"
     assert model.lm_head.weight.is_mkldnn == (platform.machine() == "x86_64" and torch.backends.mkldnn.is_available())
+
+
+@pytest.fixture(scope="module")
+def chat_tokenizer(tmp_path_factory):
+    """A tokenizer whose end of a turn pads and ends a text."""
+    return load_tokenizer(write_tokenizer(tmp_path_factory.mktemp("tokenizer")))
+
+
+# Longer and shorter than the windows, and of one token: padding of 1 to 59 tokens.
+LEFT_PADDED = [[3 + (7 * place + length) % 370 for place in range(length)] for length in (60, 1, 17, 33, 59, 2, 16)]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_text_of_a_decoder_only_model_does_not_depend_on_its_batch(architecture, chat_tokenizer):
+    model = made(architecture)
+    config = generation_config(model, Generation(max_new_tokens=20))
+    together = generate(model, chat_tokenizer, LEFT_PADDED, config)
+    assert together == [generate(model, chat_tokenizer, [ids], config)[0] for ids in LEFT_PADDED]
+    assert len({one.text for one in together}) > 2
+    assert [one.prompt_tokens for one in together] == [len(ids) for ids in LEFT_PADDED]
+
+
+@pytest.mark.parametrize("settings", [{"num_beams": 3, "length_penalty": 2.0}, {"no_repeat_ngram_size": 2}])
+@pytest.mark.parametrize("architecture", ["llama, tied", "mistral", "gpt2"])
+def test_beams_of_a_decoder_only_model_do_not_depend_on_the_batch(architecture, settings, chat_tokenizer):
+    model = made(architecture)
+    config = generation_config(model, Generation(max_new_tokens=10, **settings))
+    together = generate(model, chat_tokenizer, LEFT_PADDED, config)
+    assert together == [generate(model, chat_tokenizer, [ids], config)[0] for ids in LEFT_PADDED]
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_beams": 2}, {"do_sample": True, "top_p": 0.9}])
+def test_the_text_of_a_decoder_only_model_is_that_of_transformers(settings, chat_tokenizer):
+    model = made("llama, tied")
+    config = generation_config(model, Generation(max_new_tokens=12, **settings))
+    ids = LEFT_PADDED[2]
+    torch.manual_seed(5)
+    (ours,) = generate(model, chat_tokenizer, [ids], config)
+    torch.manual_seed(5)
+    written = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), generation_config=config)
+    assert ours.text == chat_tokenizer.decode(written[0, len(ids) :], skip_special_tokens=True).strip()
+
+
+def writing(model, rows):
+    """Make each row write given tokens; the row is known by the first token of its prompt."""
+
+    def force(_, __, given, output):
+        mask = given["attention_mask"]
+        lengths = mask.sum(1)
+        for at, row in enumerate(rows):
+            place = int(lengths[at]) - len(LEFT_PADDED[at])
+            output.logits[at, -1] = -1e4
+            output.logits[at, -1, row[min(place, len(row) - 1)]] = 1e4
+
+    return model.register_forward_hook(force, with_kwargs=True)
+
+
+def test_every_end_token_of_a_decoder_only_model_stops_its_row(chat_tokenizer):
+    model = made("llama, tied")
+    config = generation_config(model, Generation(max_new_tokens=6), (END, UNKNOWN, 40))
+    word = chat_tokenizer("The")["input_ids"]
+    rows = [[*word, END], [*word, *word, UNKNOWN], [*word, 40], [*word, 50, 50, 50, 50, 50, 50]]
+    writing(model, rows)
+    results = generate(model, chat_tokenizer, LEFT_PADDED[:4], config)
+    assert [one.new_tokens for one in results] == [len(rows[0]), len(rows[1]), len(rows[2]), 6]
+    assert [one.hit_length_cap for one in results] == [False, False, False, True]
+    # The third one ends with a token that is not special: it is no part of the summary either.
+    assert [one.text for one in results[:3]] == ["The", "TheThe", "The"]
+
+
+def test_stop_texts_end_the_rows_of_a_decoder_only_model(chat_tokenizer):
+    model = made("llama, tied")
+    config = generation_config(model, Generation(max_new_tokens=9), (END,))
+    words = chat_tokenizer("They\n\nThey")["input_ids"]
+    other = chat_tokenizer("They agree")["input_ids"]
+    writing(model, [words, [*other, END]])
+    stopped, ended = generate(model, chat_tokenizer, LEFT_PADDED[:2], config, stops=("\n\n",))
+    assert (stopped.text, stopped.hit_length_cap) == ("They", False)
+    assert stopped.new_tokens == len(chat_tokenizer("They\n\n")["input_ids"])
+    assert (ended.text, ended.new_tokens, ended.hit_length_cap) == ("They agree", len(other) + 1, False)

@@ -2,20 +2,25 @@ import json
 from types import SimpleNamespace
 
 import pytest
+import torch
 from accelerate.state import AcceleratorState
+from families import both_families
 from made_up_outputs import output
+from peft import AutoPeftModelForCausalLM
+from tiny_decoders import write_decoder
 from tiny_inputs import EOS, write_bart
+from transformers import AutoTokenizer, GenerationConfig
 
 from summtune.base.errors import StageError
 from summtune.base.files import read_json, read_jsonl, write_jsonl
 from summtune.generation.distinct import key_of
 from summtune.plan.launch import Launch
-from summtune.prompts.formats import ChatFormat, TextFormat
+from summtune.prompts.formats import ChatFormat
 from summtune.prompts.templates import template_text
 from summtune.runs.records import Dialogue
 from summtune.work.generation import prediction
 from summtune.work.generation.prediction import predict
-from summtune.work.tokens.encoding import PromptEncoder
+from summtune.work.tokens.planned import encoder_of
 
 
 @pytest.fixture
@@ -29,6 +34,7 @@ def predictions_of(run):
     return list(read_jsonl(run.folder / "predictions.jsonl"))
 
 
+@both_families
 def test_predictions_are_written_in_the_order_of_the_test_dialogues(prompted, batch_sizes):
     run = prompted()
     predict(run.plan, run.folder, run.events("predict"))
@@ -45,6 +51,7 @@ def test_predictions_are_written_in_the_order_of_the_test_dialogues(prompted, ba
     assert all(0 < row["new_tokens"] <= 6 for row in rows)
 
 
+@both_families
 def test_a_killed_prediction_resumes_with_the_missing_batches(prompted, batch_sizes):
     whole = prompted(name="whole")
     predict(whole.plan, whole.folder, whole.events("predict"))
@@ -54,7 +61,7 @@ def test_a_killed_prediction_resumes_with_the_missing_batches(prompted, batch_si
     done = sorted(predictions_of(whole), key=lambda row: -row["prompt_tokens"])[:2]
     kept = {"text": "as it was", "prompt_tokens": 90, "new_tokens": 2, "hit_length_cap": False}
     tokenizer = prediction.load_tokenizer(run.plan.model.folder)
-    encoder = PromptEncoder(tokenizer, TextFormat(template=template_text("summarize")), 512)
+    encoder = encoder_of(run.plan, tokenizer)
     asked = [Dialogue(row["id"], row["dialogue"], ()) for row in done]
     keys = [key_of(encoded.ids) for encoded in encoder.encode(asked)]
     lines = "".join(json.dumps({"key": key} | kept) + "\n" for key in keys)
@@ -124,8 +131,9 @@ def test_references_that_the_tokenizer_cannot_write_are_warned_of_and_recorded(p
     assert stats["lost_text"]["summaries"]["lost"]["unknown"]["characters"] == 2
 
 
+@both_families
 def test_the_ids_of_the_exemplars_are_recorded(prompted, tmp_path):
-    run = prompted(shots=2, sequence_len=2000, datasets=[{"path": str(tmp_path / "run.train.jsonl"), "id_field": "id"}])
+    run = prompted(shots=2, sequence_len=1000, datasets=[{"path": str(tmp_path / "run.train.jsonl"), "id_field": "id"}])
     predict(run.plan, run.folder, run.events("predict"))
     used = read_json(run.folder / "prediction_stats.json")["exemplars"]
     pool = {row["id"]: row for row in read_jsonl(run.folder / "data" / "exemplars.jsonl")}
@@ -168,3 +176,31 @@ def test_a_trained_model_gets_the_settings_that_are_scored(trained, tmp_path, ke
     predict(run.plan, run.folder, run.events("predict"))
     assert read_json(settings) == first
     assert predictions_of(run) == predicted
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft uses deprecated names,
+@pytest.mark.filterwarnings("ignore:Position ids are not supported for parameter efficient:UserWarning")  # and warns
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"adapter": "lora", "lora_r": 4, "peft_init_lora_weights": "pissa", "loraplus_lr_ratio": 4},
+        {"adapter": "prompt_tuning", "num_virtual_tokens": 4, "learning_rate": 0.3},
+    ],
+    ids=lambda keys: keys["adapter"],
+)
+def test_what_is_scored_is_what_peft_writes_with_the_stored_adapter_on_the_untouched_base(trained, tmp_path, keys):
+    base = write_decoder(tmp_path / "base", max_position_embeddings=512, architecture="llama", chat_template=None)
+    run = trained(base_model=str(base), test=4, sequence_len=256, max_steps=4, num_epochs=None, **keys)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    predict(run.plan, run.folder, run.events("predict"))
+    rows = predictions_of(run)
+    assert len({row["prediction"] for row in rows}) > 1
+    model = AutoPeftModelForCausalLM.from_pretrained(run.folder / "model").eval()
+    model.get_base_model().generation_config = GenerationConfig.from_pretrained(run.folder / "model")
+    tokenizer = AutoTokenizer.from_pretrained(run.folder / "model")
+    template = template_text("summarize")
+    for row in rows:
+        ids = tokenizer(template.replace("{dialogue}", row["dialogue"]), return_tensors="pt")["input_ids"]
+        with torch.inference_mode():
+            written = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids))[0, ids.shape[1] :]
+        assert tokenizer.decode(written, skip_special_tokens=True).strip() == row["prediction"]

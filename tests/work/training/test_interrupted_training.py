@@ -3,7 +3,9 @@
 import resource
 
 import pytest
+from families import both_families
 from safetensors.torch import load_file
+from tiny_decoders import write_decoder
 from tiny_inputs import write_checkpoint
 from trained_runs import Killed, before_each_step, eval_rows, go_on, same_weights, weights
 
@@ -36,6 +38,7 @@ def test_the_best_checkpoint_is_kept_in_addition(killed_after):
     assert (best, kept) == (1, {1, 2})
 
 
+@both_families
 def test_checkpoints_hold_each_weight_once_and_no_pickle(killed_after, checkpoint):
     run = killed_after(1)
     folder = run.folder / "checkpoints" / "checkpoint-1"
@@ -43,6 +46,7 @@ def test_checkpoints_hold_each_weight_once_and_no_pickle(killed_after, checkpoin
     assert {path.suffix for path in folder.iterdir()} == {".safetensors", ".json"}
 
 
+@both_families
 def test_the_checkpoint_of_an_adapter_does_not_hold_its_base(killed_after):
     run = killed_after(1, adapter="lora", lora_r=4)
     stored = load_file(run.folder / "checkpoints" / "checkpoint-1" / "weights-00000.safetensors")
@@ -50,8 +54,17 @@ def test_the_checkpoint_of_an_adapter_does_not_hold_its_base(killed_after):
     assert all("lora_" in name for name in stored)
 
 
+@both_families
 @pytest.mark.parametrize(
-    "keys", [{}, {"adapter": "lora", "lora_r": 4}, {"adapter": "ia3"}], ids=["full", "lora", "ia3"]
+    "keys",
+    [
+        {},
+        {"adapter": "lora", "lora_r": 4},
+        {"adapter": "ia3"},
+        {"adapter": "lora", "lora_r": 4, "peft_init_lora_weights": "pissa_niter_2", "loraplus_lr_ratio": 4},
+        {"adapter": "prompt_tuning", "num_virtual_tokens": 4},
+    ],
+    ids=["full", "lora", "ia3", "pissa", "prompt_tuning"],
 )
 def test_a_killed_training_resumes_to_the_same_end(trained, killed_after, keys):
     keys |= {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": 3}
@@ -66,8 +79,11 @@ def test_a_killed_training_resumes_to_the_same_end(trained, killed_after, keys):
     assert same_weights(load_file(run.folder / "model" / name), load_file(whole.folder / "model" / name))
 
 
-def test_dropout_is_the_same_after_a_resume(prepare, trained, killed_after, tmp_path):
-    base = str(write_checkpoint(tmp_path / "dropping", dropout_rate=0.3))
+@pytest.mark.parametrize(
+    ("write", "dropout"), [(write_checkpoint, "dropout_rate"), (write_decoder, "attention_dropout")]
+)
+def test_dropout_is_the_same_after_a_resume(prepare, trained, killed_after, tmp_path, write, dropout):
+    base = str(write(tmp_path / "dropping", **{dropout: 0.3}))
     whole = trained(name="whole", base_model=base, save_steps=1)
     assert go_on(killed_after(3, base_model=base)).losses == whole.losses
 
@@ -123,6 +139,7 @@ def test_training_starts_from_scratch_without_a_whole_checkpoint(uninterrupted, 
     assert run.losses == uninterrupted.losses
 
 
+@both_families
 def test_resuming_with_smaller_micro_batches_gives_the_same_losses(prepare, killed_after, uninterrupted):
     killed_after(2)
     run = go_on(prepare(name="killed", save_steps=1, micro_batch_size=2, gradient_accumulation_steps=4))
@@ -159,6 +176,7 @@ def stopped_at(prepare):
     return start
 
 
+@both_families
 def test_a_training_asked_to_stop_writes_a_checkpoint_and_resumes_from_it(stopped_at, uninterrupted):
     run, said = stopped_at(3)
     assert said == "checkpoint-3 is written; the processes end as asked"
