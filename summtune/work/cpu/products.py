@@ -49,8 +49,9 @@ def _linear(self: Any, values: torch.Tensor) -> torch.Tensor:
     if not fp32 or not values.numel() or self.weight.device.type != "cpu":
         return functional.linear(values, self.weight, self.bias)
     apply: Any = _Linear.apply
-    result: torch.Tensor = apply(values, self.weight, self.bias)
-    return result
+    # In two dimensions oneDNN's result is no view, which callers could not change in place.
+    result: torch.Tensor = apply(values.reshape(-1, values.shape[-1]), self.weight, self.bias)
+    return result.reshape(*values.shape[:-1], -1)
 
 
 class _Linear(torch.autograd.Function):
@@ -63,16 +64,15 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         values, weight = ctx.saved_tensors
-        rows = gradient.flatten(0, -2)
         of_values, of_weight, of_bias = ctx.needs_input_grad
         return (
             _product(gradient, weight.t()) if of_values else None,
-            _product(rows.t(), values.flatten(0, -2).t()) if of_weight else None,
-            rows.sum(0) if of_bias else None,
+            _product(gradient.t(), values.t()) if of_weight else None,
+            gradient.sum(0) if of_bias else None,
         )
 
 
 def _product(values: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """Return ``values`` (…, inputs) times the transposed ``weight`` (outputs, inputs), plus ``bias`` (outputs,)."""
+    """Return ``values`` (rows, inputs) times the transposed ``weight`` (outputs, inputs), plus ``bias`` (outputs,)."""
     result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(values, weight, bias, "none", [], "")
     return result

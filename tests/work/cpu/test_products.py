@@ -66,6 +66,21 @@ def test_the_inputs_of_a_frozen_layer_are_not_kept(processor):
 
 
 @needs_onednn
+@pytest.mark.parametrize("shape", [(24,), (5, 24), (2, 5, 24)])
+def test_the_result_can_be_changed_in_place(shape, processor):
+    processor(AMD)
+    plain, ours = layers(), layers()
+    multiply_with_onednn(ours)
+    values, results = torch.randn(shape), []
+    for model in (plain, ours):
+        product = model[0](values)
+        product /= 3
+        product.sum().backward()
+        results.append(model[0].weight.grad)
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-4)
+
+
+@needs_onednn
 def test_autocast_computes_as_before(processor):
     processor(AMD)
     plain, ours = layers(), layers()
