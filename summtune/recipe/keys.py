@@ -80,7 +80,7 @@ class _RunRecipe(_EveryRecipe):
     )
     system_prompt: str | None = Field(default=None, min_length=1, description="System turn of a chat.")
     chat_template_kwargs: dict[str, JsonValue] = Field(
-        default={}, description="Arguments of the chat template, such as enable_thinking: false."
+        default={}, description="Arguments of the chat template; enable_thinking is false unless set."
     )
 
     # Lengths

@@ -75,8 +75,9 @@ def described(supervision: Supervision) -> str:
     roles = supervision.roles.items()
     examples = " and ".join(f"{numbers.count(each.examples)} {role}" for role, each in roles)
     trained = numbers.count(sum(each.trained_tokens for role, each in roles if role == "train"))
+    again = numbers.count(sum(each.prompts_encoded_again for _, each in roles))
     ends = " or ".join(one.text for one in supervision.ends)
     return (
-        f"{examples} examples passed {len(supervision.checks)} checks: prompts by "
+        f"{examples} examples passed {len(supervision.checks)} checks ({again} prompts were encoded twice): prompts by "
         f"{supervision.template}, {trained} tokens trained on, summaries end with {ends}"
     )

@@ -193,3 +193,30 @@ def test_a_doubled_beginning_is_refused_for_prompts_too(answering):
 def test_a_template_without_answers_is_refused(answering):
     for found in answering(wrong_templates.WITHOUT_ANSWERS):
         assert "does not write answers (got none from chat_template.jinja)" in found[0][1]
+
+
+def test_a_reasoning_model_answers_at_once_unless_it_is_asked_to_think(folder):
+    (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE + "{% if enable_thinking is defined %}{% endif %}")
+    assert prompt_format(few_shot(), folder, DAY).arguments == {"enable_thinking": False}
+    asked = few_shot(chat_template_kwargs={"enable_thinking": True})
+    assert prompt_format(asked, folder, DAY).arguments == {"enable_thinking": True}
+    assert problems(asked, folder) == []
+
+
+def test_a_template_that_is_not_jinja_is_named_before_its_arguments(folder):
+    (folder / "chat_template.jinja").write_text("{% for message in %}")
+    ((key, said),) = problems(few_shot(chat_template_kwargs={"a": 1}), folder)
+    assert key == "chat_template"
+    assert "from chat_template.jinja" in said
+
+
+def test_a_template_that_is_not_utf8_is_named_with_its_byte(folder):
+    (folder / "chat_template.jinja").write_bytes(b"{{ messages }}\xff")
+    ((key, said),) = problems(few_shot(), folder)
+    assert (key, "got byte 0xff at 14 of" in said) == ("chat_template", True)
+
+
+def test_a_template_may_raise_anything(folder):
+    (folder / "chat_template.jinja").write_text("{{ 'x' * 1000000000000000 }}")
+    ((key, said),) = problems(few_shot(), folder)
+    assert (key, "MemoryError" in said) == ("chat_template", True)

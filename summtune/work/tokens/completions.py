@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from enum import IntFlag
 from typing import NamedTuple
 
@@ -107,6 +109,7 @@ def end_of_turn(encoder: PromptEncoder, ends: Collection[int]) -> int | None:
     if not encoder.continued:
         return None
     example = Dialogue("", "A: Hello.", ("Hello.",))
+    encoder = replace(encoder, sequence_len=sys.maxsize)  # whether dialogues fit is reported with their names
     (prompt,) = encoder.encode([example])
     (found,) = completions(encoder, [prompt], [()], ["A says hello."], ends)
     # With a fault, the last token is any token. A template that takes back the thought that it opened for the answer
