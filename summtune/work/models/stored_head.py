@@ -27,7 +27,7 @@ def head_as_stored(model_class: Any, folder: Path, copies_count: bool) -> Iterat
     Args:
         model_class: of transformers; None if it has none for this config.
         folder: with safetensors.
-        copies_count: whether an lm_head that equals the embedding is a matrix of its own, rather than a copy that was
+        copies_count: whether an lm_head that equals the embedding is a separate matrix, rather than a copy that was
             saved although the two are tied.
     """
     tied = getattr(model_class, "_tied_weights_keys", None)

@@ -99,7 +99,7 @@ def test_a_model_is_loaded_and_saved_as_its_files_have_it(tmp_path, architecture
 
 
 def with_head(folder, make):
-    """Store an lm_head beside the embedding of a tied model."""
+    """Store an lm_head next to the embedding of a tied model."""
     weights = load_file(folder / "model.safetensors")
     weights["lm_head.weight"] = make(weights["model.embed_tokens.weight"])
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
