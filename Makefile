@@ -43,9 +43,9 @@ check: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/speed.py --runs 3 --out benchmarks/results
 
-# Trackers, and weights of four bits: tests that need them are skipped without.
+# Trackers: tests that need them are skipped without.
 extras: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,qlora,tracking]' -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,tracking]' -c constraints.txt
 
 # What benchmarks/gpu.py needs on a GPU machine without network: make gpu-wheels THERE=pip-list.txt (CONTRIBUTING.md).
 gpu-wheels: $(READY)

@@ -79,7 +79,9 @@ def main() -> None:
         model, data = folder / "model", folder / "train.jsonl"
         run([sys.executable, tool, "--out", model, "--size", arguments.size])
         text = "#Person1#: Shall we meet at the station tomorrow at noon? #Person2#: I do not know yet. " * 10
-        data.write_text("".join(json.dumps({"dialogue": f"{n} {text}", "summary": text}) + "\n" for n in range(32)))
+        data.write_text(
+            "".join(json.dumps({"dialogue": f"{n} {text}", "summary": text[:40]}) + "\n" for n in range(32))
+        )
         for layout in arguments.layouts:
             row: dict[str, Any] = {"layout": layout}
             seconds: dict[str, float] = {}

@@ -52,6 +52,7 @@ PARTS = {
         Part("prediction", 50, 150),
         Part("lora", 20, 60),
         Part("memory", 30, 90),
+        Part("decoder", 60, 180),
     ],
     2: [
         Part("machine", 10, 60),

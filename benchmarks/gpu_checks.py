@@ -148,7 +148,7 @@ def _memory(scene: Scene, layouts: dict[str, dict[str, Any]]) -> None:
 
     lengths = {"sequence_len": 512, "target_len": 128} if scene.setting.cuda else {"sequence_len": 64, "target_len": 16}
     batch = min(16, scene.setting.batch)
-    data = write_rows(scene.own / "long.jsonl", long_rows(3 * batch))
+    data = write_rows(scene.own / "long.jsonl", long_rows(3 * batch, lengths["target_len"]))
     for name, keys in layouts.items():
         recipe = {
             "kind": "train",

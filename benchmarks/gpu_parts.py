@@ -10,13 +10,14 @@ import os
 import platform
 import shutil
 import statistics
+import sys
 
 import psutil
 import speed_prediction
 import speed_training
 import torch
 from gpu_scene import MissingError, Scene
-from gpu_work import copy_rate, operations, product_rate
+from gpu_work import copy_rate, decoder_operations, operations, product_rate
 from speed_inputs import dialogues, write_rows
 
 NEW_TOKENS = speed_prediction.NEW_TOKENS
@@ -151,6 +152,37 @@ def prediction(scene: Scene) -> None:
     scene.note(
         "equal texts, one at a time", _equal(texts["summtune fp32"][:: setting.predicted // 8], texts[order[-1]])
     )
+
+
+def decoder(scene: Scene) -> None:
+    """Times a decoder-only model: LoRA against SFTTrainer where TRL is installed, and prompts with a shared prefix."""
+    import decoder_speed
+    from stand_ins import write_decoder
+
+    setting = dataclasses.replace(
+        scene.setting,
+        batch=min(16, scene.setting.batch),
+        trained=min(16 * 16, scene.setting.trained),
+        predicted=min(128, scene.setting.predicted),
+        predicted_at_once=min(64, scene.setting.predicted_at_once),
+    )
+    has_trl = importlib.util.find_spec("trl") is not None
+    scene.note("trl", importlib.metadata.version("trl") if has_trl else "not installed: SFTTrainer is not measured")
+    model = write_decoder(scene.own / "decoder", scene.setting.size)
+    one = decoder_speed.Scene(scene.own, model, sys.executable if has_trl else None, setting, setting.batch)
+    precision = {"bf16": scene.setting.bf16}
+    if not scene.setting.bf16:
+        precision = {"fp32": False}
+    training = decoder_speed.training(one, 1, precision)
+    scene.note("training", training)
+    rate = training["samples_per_second"][f"summtune {next(iter(precision))}"]
+    tokens, of_summary = decoder_speed.mean_tokens(one)
+    scene.note("tokens_per_second", round(rate * tokens))
+    reached = scene.results.get("machine", {}).get("matrix_product_tflops")
+    if reached:
+        needed = decoder_operations(model, tokens, of_summary)
+        scene.note("model_flop_utilisation", round(needed * rate / (reached * 1e12), 4))
+    scene.note("prediction", decoder_speed.prediction(one, 1))
 
 
 def _equal(some: list[str], others: list[str]) -> float:

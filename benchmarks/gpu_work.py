@@ -51,6 +51,28 @@ def operations(folder: Path, rows: list[dict[str, Any]]) -> Needed:
     return Needed(statistics.fmean(totals), {name: round(value, 1) for name, value in (means | most).items()})
 
 
+def decoder_operations(folder: Path, tokens: float, of_summary: float) -> float:
+    """Return the operations of a LoRA step for one pair of a decoder-only model.
+
+    Four per frozen weight and token, because these weights need no gradient, and attention to what comes before. The
+    output layer reads the tokens of the summary alone.
+
+    Args:
+        folder: of the model.
+        tokens: mean of prompt and summary.
+        of_summary: mean of the summaries.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder)
+    hidden, heads = config.hidden_size, config.num_attention_heads
+    shared = config.num_key_value_heads / heads
+    layer = hidden**2 * (2 + 2 * shared) + 3 * hidden * config.intermediate_size
+    products = config.num_hidden_layers * layer * tokens + hidden * config.vocab_size * of_summary
+    scores = config.num_hidden_layers * hidden * tokens**2 / 2
+    return float(4 * products + 12 * scores)
+
+
 def product_rate(setting: Setting, repeats: int = 50) -> float:
     """Return operations per second of a large matrix product, in bf16 on a GPU."""
     device, size, dtype = ("cuda", 8192, torch.bfloat16) if setting.cuda else ("cpu", 512, torch.float32)

@@ -32,7 +32,7 @@ KEYS: dict[str, Any] = {
     "learning_rate": 1e-3,
     "num_epochs": 1,
     "sequence_len": 64,
-    "target_len": 32,
+    "target_len": 64,
     "micro_batch_size": 64,
     "logging_steps": 1,
     "bf16": False,
@@ -84,23 +84,16 @@ def tokenize(folder: Path) -> float:
     from summtune.runs.run_directory import DATA_FILES, TOKENS
     from summtune.work.models.loading import load_tokenizer
     from summtune.work.tokens.planned import encoder_of
-    from summtune.work.tokens.tokens import Targets, tokens_of
+    from summtune.work.tokens.tokens import tokens_of
 
     run_dir = folder / "run"
     plan = read_run_plan(run_dir)
     assert isinstance(plan, TrainPlan)
-    recipe = plan.recipe
     tokenizer = load_tokenizer(Path(plan.model.folder))
     started = time.perf_counter()
     encoder = encoder_of(plan, tokenizer)
     events = Events(run_dir, "train", 0)
-    tokens_of(
-        run_dir / DATA_FILES["train"],
-        encoder,
-        Targets(recipe.target_len, (tokenizer.eos_token_id,)),
-        run_dir / TOKENS,
-        events,
-    )
+    tokens_of(run_dir / DATA_FILES["train"], encoder, (tokenizer.eos_token_id,), run_dir / TOKENS, events)
     return time.perf_counter() - started
 
 

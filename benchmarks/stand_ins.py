@@ -1,4 +1,4 @@
-"""Makes a model of FLAN-T5's shape and dialogues of DialogSum's lengths on machines that have neither."""
+"""Makes models of FLAN-T5's and Llama's shape and dialogues of DialogSum's lengths on machines that have neither."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ SIZES = {
     "base": (768, 2048, 12, 12),
     "large": (1024, 2816, 24, 16),
     "xl": (2048, 5120, 24, 32),
+}
+# hidden_size, intermediate_size, layers, heads, key-value heads; "base" is Llama-3.2-1B's shape.
+DECODERS = {
+    "tiny": (64, 128, 2, 4, 2),
+    "base": (2048, 8192, 16, 32, 8),
 }
 VOCABULARY = 32128
 # Prompts of DialogSum's validation split have 5 % quantile 93, median 212, 99 % quantile 678 (T5's tokenizer).
@@ -64,6 +69,41 @@ def write_shaped(folder: Path, size: str) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=2))  # last: a folder with a config is complete
 
 
+def write_decoder(folder: Path, size: str) -> Path:
+    """Write random weights with Llama's shape, unless there are some, and the bundled tokenizer; return the folder."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from summtune.base.places import package_path
+
+    if (folder / "tokenizer.json").exists():
+        return folder
+    hidden, inner, layers, heads, shared = DECODERS[size]
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=shared,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=1,
+    )
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    for name in ("tokenizer_config.json", "tokenizer.json"):
+        shutil.copy(package_path("assets/flan-t5-nano") / name, folder / name)
+    return folder
+
+
+_TARGET_LEN = 128  # of the recipes that train on them
+_OF_NUMBER = 5
+"""Tokens that the number of a row has at most."""
+
+
 def made_dialogues(count: int) -> list[dict[str, Any]]:
     """Return builtin dialogues, joined and cut until they have the length distribution of DialogSum's."""
     from tokenizers import Tokenizer
@@ -82,7 +122,9 @@ def made_dialogues(count: int) -> list[dict[str, Any]]:
         while tokens < wanted:
             scene = next(scenes)
             if tokens >= _OF_ONE_SUMMARY * len(summaries):
-                summaries.append(scene.references[0])
+                joined = " ".join([*summaries, scene.references[0]])
+                if len(tokenizer.encode(joined).ids) <= _TARGET_LEN:
+                    summaries.append(scene.references[0])
             for turn in scene.dialogue.splitlines():
                 turns.append(turn)
                 tokens += len(tokenizer.encode(turn, add_special_tokens=False).ids)
@@ -92,9 +134,14 @@ def made_dialogues(count: int) -> list[dict[str, Any]]:
     return pairs
 
 
-def long_rows(count: int) -> list[dict[str, Any]]:
-    """Return different pairs that are longer than any limit of tokens."""
+def long_rows(count: int, target_len: int) -> list[dict[str, Any]]:
+    """Return different pairs: dialogues that are longer than any limit of tokens, and summaries that fill theirs."""
+    from tokenizers import Tokenizer
+
+    from summtune.base.places import package_path
     from summtune.data.builtin import stream
 
+    tokenizer = Tokenizer.from_file(str(package_path("assets/flan-t5-nano") / "tokenizer.json"))
     text = " ".join(scene.dialogue.replace("\n", " ") for scene in itertools.islice(stream(seed=1), 40))
-    return [{"dialogue": f"{number} {text}", "summary": f"{number} {text}"} for number in range(count)]
+    _, end = tokenizer.encode(text, add_special_tokens=False).offsets[target_len - _OF_NUMBER - 2]
+    return [{"dialogue": f"{number} {text}", "summary": f"{number} {text[:end]}"} for number in range(count)]

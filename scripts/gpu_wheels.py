@@ -1,6 +1,6 @@
 """Gathers the packages that summtune and its GPU tests need on a machine without network, as wheels in one folder.
 
-    .venv/bin/python scripts/gpu_wheels.py wheels [--there FILE] [--python 3.12] [--extra qlora] [--only NAME...]
+    .venv/bin/python scripts/gpu_wheels.py wheels [--there FILE] [--python 3.12] [--extra qlora] [--also trl]
 
 Nothing of CUDA is brought along: torch is that of the other machine. ``--there`` names a file with the output of
 ``python3 -m pip list`` on the other machine, whose packages are left out. Without it, torch, transformers, peft and
@@ -130,13 +130,16 @@ def main() -> None:
     parser.add_argument("--there", type=Path, help="output of `python3 -m pip list` on the other machine")
     parser.add_argument("--python", default="3.12", help="its version of Python")
     parser.add_argument("--extra", action="append", default=[], choices=["qlora", "tracking"])
+    parser.add_argument("--also", action="append", default=[], help="another package, such as the peer trl")
     parser.add_argument("--only", nargs="+", help="these packages, without what they need")
     given = parser.parse_args()
     there = listed(given.there) if given.there else expected(given.python)
     if given.only:
         packages = {str(canonicalize_name(name)): importlib.metadata.version(name) for name in given.only}
     else:
-        roots = [Requirement(name) for name in TESTING] + list(needed_by("summtune", given.extra, given.python))
+        roots = [Requirement(name) for name in (*TESTING, *given.also)] + list(
+            needed_by("summtune", given.extra, given.python)
+        )
         packages = closure(roots, given.python, there)
     given.folder.mkdir(parents=True, exist_ok=True)
     for name, version in sorted(packages.items()):

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> int:
             return RESUME_LATER
         except SummtuneError as error:
             traceback.print_exc()
-            events.error(str(error), expected=True)
+            events.error(str(error), expected=True, exit_code=error.exit_code)
             return 1
         except OSError as error:
             traceback.print_exc()

@@ -1,5 +1,6 @@
 """Every benchmark runs to its end with its smallest setting; no time is compared with a limit."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -114,6 +115,33 @@ result = losses, speed_prediction.endings(folder, setting, 1)["same_text_fp32"]"
     difference, same = result_of(program)
     assert difference < 1e-3
     assert same == 1
+
+
+@pytest.mark.slow
+def test_a_decoder_only_model_predicts_the_texts_of_the_padded_loop(result_of):
+    program = f"""
+import decoder_speed
+from speed_inputs import Setting
+from stand_ins import write_decoder
+scene = decoder_speed.Scene(folder, write_decoder(folder / "model", "tiny"), None, {SMALLEST})
+result = decoder_speed.training(scene, 1), decoder_speed.prediction(scene, 1)"""
+    trained, predicted = result_of(program)
+    assert trained["samples_per_second"]["summtune fp32"] > 0
+    assert predicted["same_texts"] == {"0-shot fp32": 1, "3-shot fp32": 1}
+    assert set(predicted["ratios"]) == {"0-shot fp32 against padded", "3-shot fp32 against padded"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="TRL is not installed")
+@needs_dialogsum
+def test_losses_of_a_decoder_only_model_are_those_of_trl(result_of):
+    program = f"""
+import sys, decoder_speed
+from speed_inputs import Setting
+from stand_ins import write_decoder
+scene = decoder_speed.Scene(folder, write_decoder(folder / "model", "tiny"), sys.executable, {SMALLEST})
+result = decoder_speed.equal_losses(scene, 2)["largest_difference"]"""
+    assert result_of(program) < 1e-3
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 from made_up_recipes import begun_plan, made_up_plan
 
 from summtune import worker
-from summtune.base.errors import DataError
+from summtune.base.errors import DataError, InputError
 from summtune.base.files import read_jsonl, write_json
 from summtune.runs.events import events_file
 from summtune.work.process.stopping import Stopped, StopRequest
@@ -116,6 +116,7 @@ def test_an_error_reaches_the_command_that_waits(run_dir, stage_does, error, tex
         "rank": 0,
         "text": text,
         "expected": expected,
+        "exit_code": 2 if isinstance(error, InputError) else 1,
     }
 
 

@@ -81,10 +81,17 @@ class RecipeError(InputError):
 
 
 class StageError(SummtuneError, RuntimeError):
-    """A stage started and failed; ``log`` is the path of its log, if any."""
+    """A stage started and failed.
 
-    def __init__(self, message: str, log: str | None = None) -> None:
+    Args:
+        message: why.
+        log: the path of its log, if any.
+        exit_code: 2 if the stage found that the recipe or the data is wrong.
+    """
+
+    def __init__(self, message: str, log: str | None = None, exit_code: int = 1) -> None:
         self.log = log
+        self.exit_code = exit_code
         super().__init__(message)
 
 

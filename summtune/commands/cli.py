@@ -117,6 +117,22 @@ def validate(
 
 
 @app.command()
+def inspect(
+    recipe: _Recipe,
+    sets: _Set = None,
+    examples: Annotated[
+        int, typer.Option("--examples", min=0, max=1000, metavar="N", help="Examples of each role to show.")
+    ] = 1,
+    as_json: _Json = False,
+) -> None:
+    """Show what the model reads and is trained on, token by token; exit with code 2 if it is wrong."""
+    from summtune.commands.inspect import inspect_recipe
+
+    if not inspect_recipe(recipe, sets or [], examples, as_json):
+        raise typer.Exit(2)
+
+
+@app.command()
 def evaluate(
     file: Annotated[
         str,

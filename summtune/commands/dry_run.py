@@ -115,8 +115,10 @@ def _batch_text(draft: TrainDraft) -> str:
 
 def _memory_text(draft: RunDraft) -> str:
     memory = draft.memory if isinstance(draft, TrainDraft) else None
-    if not isinstance(draft, TrainDraft) or memory is None:
-        return "estimated for training recipes of T5 models only"
+    if not isinstance(draft, TrainDraft):
+        return "estimated for training recipes only"
+    if memory is None:
+        return "not estimated: the sizes of this model are not known"
     parts = [
         f"{name} {numbers.size(part)}"
         for name, part in (
@@ -124,6 +126,7 @@ def _memory_text(draft: RunDraft) -> str:
             ("gradients", memory.gradients),
             ("optimizer", memory.optimizer),
         )
+        if part  # gradients may take no room beyond that of the activations
     ]
     if memory.buffers:
         parts.append(f"buffers {numbers.size(memory.buffers)}")

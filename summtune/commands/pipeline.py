@@ -131,8 +131,13 @@ def _begun(draft: RunDraft, display: Display, fresh: bool) -> RunPlan:
     return plan
 
 
-def fetched_model(draft: RunDraft, display: Display) -> Model:
+def fetched_model(draft: RunDraft, display: Display, weights: bool = True) -> Model:
     """Return the model of a run, downloaded if it is on the hub.
+
+    Args:
+        draft: of the run.
+        display: shows the progress.
+        weights: whether to download them too.
 
     Raises:
         ModelError: it cannot be downloaded, or cannot do what the recipe asks of it.
@@ -141,9 +146,9 @@ def fetched_model(draft: RunDraft, display: Display) -> Model:
     folder, revision = draft.model_folder, recipe.revision_of_model
     if folder is None:
         display.stage("model", f"downloading {recipe.base_model}", shows_itself=True)
-        fetched = fetch_model(recipe.base_model, revision)
+        fetched = fetch_model(recipe.base_model, revision, weights)
         folder, revision = fetched.path, fetched.revision
-        if wrong := problems_of_files(recipe, folder):
+        if wrong := problems_of_files(recipe, folder, weights):
             raise ModelError("\n".join(message for _, message in wrong))
     return model_of(recipe, folder, revision, draft.content_sha256)
 

@@ -63,7 +63,9 @@ def _is_reused(plan: RunPlan, stage: ReusableStage, run_dir: Path, display: _Dis
         if stage == "predict" and isinstance(plan, TrainPlan) and not same_outputs(run_dir, source.folder, "train"):
             continue  # it trained the same model once more, and at most the last bits are the same
         if not same_inputs(own, source.plan, stage):
-            display.stage(stage, f"not reused from {shown(source)}: the model or the data there has changed since")
+            display.stage(
+                stage, f"not reused from {shown(source)}: the model, the data or the date in its prompts is another"
+            )
             continue
         try:
             take_over(source, run_dir, stage)

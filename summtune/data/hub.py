@@ -1,7 +1,7 @@
 """The process that accesses the Hugging Face hub; `summtune.data.hub_access` starts it and reads one JSON object.
 
     summtune.data.hub dataset ID --split SPLIT --rows FILE --column NAME... [--name CONFIG] [--revision REVISION]
-    summtune.data.hub model ID [--revision REVISION]
+    summtune.data.hub model ID [--revision REVISION] [--no-weights]
 
 The answer has the ``revision``. For a model it has the ``path``; for a data set, the ``files``, each with ``path``,
 ``kind`` and ``name``: either the original files, or FILE with the named columns. On failure it is
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Output of the libraries goes to the terminal; stdout carries only the answer.
     with contextlib.redirect_stdout(sys.stderr):
         try:
-            answer = _dataset(given) if given.what == "dataset" else _model(given.id, given.revision)
+            answer = _dataset(given) if given.what == "dataset" else _model(given.id, given.revision, given.weights)
         except Exception as error:
             answer = {"problem": _problem(error, given)}
     show_json(answer, indent=None)
@@ -61,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
         kind = kinds.add_parser(what)
         kind.add_argument("id")
         kind.add_argument("--revision")
+        if what == "model":
+            kind.add_argument("--no-weights", dest="weights", action="store_false")
         if what == "dataset":
             kind.add_argument("--name")
             kind.add_argument("--split", required=True)
@@ -69,12 +71,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _model(name: str, revision: str | None) -> dict[str, Any]:
+def _model(name: str, revision: str | None, with_weights: bool) -> dict[str, Any]:
+    left_out = _SUBFOLDERS if with_weights else [*_SUBFOLDERS, "*.safetensors"]
     folder = Path(
         huggingface_hub.snapshot_download(
-            name, revision=revision, allow_patterns=_MODEL_FILES, ignore_patterns=_SUBFOLDERS
+            name, revision=revision, allow_patterns=_MODEL_FILES, ignore_patterns=left_out
         )
     )
+    if not with_weights:
+        return {"path": str(folder), "revision": _commit(folder.name)}
     weights = {file.name for file in folder.glob("*.safetensors")}
     if not weights:
         raise ProblemError(

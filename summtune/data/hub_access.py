@@ -82,13 +82,19 @@ def fetch_dataset(source: DatasetSource, split: str, into: Path, columns: Collec
     return FetchedDataset(tuple(files), answer["revision"])
 
 
-def fetch_model(name: str, revision: str | None) -> FetchedModel:
+def fetch_model(name: str, revision: str | None, weights: bool = True) -> FetchedModel:
     """Return the folder of a hub model, fetched or from the cache on this machine.
+
+    Args:
+        name: its hub id.
+        revision: to fetch; default: the newest.
+        weights: whether to fetch them too; without, its config and tokenizer are enough.
 
     Raises:
         ModelError: the model cannot be fetched, or has no safetensors weights.
     """
     arguments = ["model", name] + ([] if revision is None else [f"--revision={revision}"])
+    arguments += [] if weights else ["--no-weights"]
     answer = _ask(arguments, f"model {name}", ModelError)
     return FetchedModel(Path(answer["path"]), answer["revision"])
 

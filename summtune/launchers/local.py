@@ -245,4 +245,4 @@ def _failure(
             f"no space is left on the disk (got {free / 1e6:.0f} MB free for {logs.parent}); free some space and give "
             "the same command again: it resumes"
         )
-    return StageError(f"the {stage} stage failed: {cause}", str(log))
+    return StageError(f"the {stage} stage failed: {cause}", str(log), chosen.get("exit_code", 1) if chosen else 1)

@@ -196,7 +196,9 @@ def failure(job: Job, run_dir: Path, state: State, errors: Sequence[dict[str, An
         log_of_rank = run_dir / "logs" / f"{chosen['stage']}.rank{chosen['rank']}.log"
         log = log_of_rank if log_of_rank.exists() else log
         return StageError(
-            f"the {chosen['stage']} stage failed in Slurm job {job.id} ({shown}): {chosen['text']}", str(log)
+            f"the {chosen['stage']} stage failed in Slurm job {job.id} ({shown}): {chosen['text']}",
+            str(log),
+            chosen.get("exit_code", 1),
         )
     text = f"Slurm job {job.id} ended before its stages were complete (got {shown}): {why}"
     if not log.exists():

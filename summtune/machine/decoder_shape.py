@@ -16,9 +16,9 @@ from summtune.recipe.keys import TrainingSettings
 _LARGEST = 2**31
 """Far above any size in a config.json; the number of weights is a product of a few of these."""
 _FP32 = 4
-# What each activation function keeps per element: its input, and what functions composed in Python compute between.
+# Activation functions that are composed of several in Python, each of which keeps its input.
 _COMPOSED = frozenset(("gelu_new", "gelu_fast", "gelu_accurate"))
-# Weights of a norm for each element, and whether it keeps the normed input besides the input.
+# Weights of a norm for each element of its input.
 _NORM_WEIGHTS = {"rms": 1, "rms_fp32": 1, "layer": 2, "bare": 0}
 
 
@@ -230,7 +230,7 @@ class DecoderShape:
 
 
 def read_decoder_shape(config: Mapping[str, Any], where: Path) -> DecoderShape | None:
-    """Return the shape of a decoder-only model; None for another model, or if a size is missing.
+    """Return the shape of a decoder-only model; None for another or a quantized model, or if a size is missing.
 
     Args:
         config: the content of its config.json.
@@ -239,6 +239,8 @@ def read_decoder_shape(config: Mapping[str, Any], where: Path) -> DecoderShape |
     Raises:
         ModelError: a size is not a valid number.
     """
+    if "quantization_config" in config:
+        return None
     if isinstance(part := config.get("text_config"), Mapping):
         config = part
     kind = config.get("model_type")

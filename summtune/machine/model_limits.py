@@ -122,7 +122,12 @@ def misfits(facts: ModelFacts, recipe: RunRecipe) -> list[Found]:
     """
     if facts.family is None:
         return [("base_model", no_family(facts.config, facts.folder / "config.json"))]
-    return [*_too_long(facts, recipe), *_without_embedding(facts), *_missing_tokens(facts, recipe.kind == "train")]
+    return [
+        *_too_long(facts, recipe),
+        *_ngrams_of_prompts(facts, recipe),
+        *_without_embedding(facts),
+        *_missing_tokens(facts, recipe.kind == "train"),
+    ]
 
 
 def lengths_within(facts: ModelFacts, sequence_len: int, max_new_tokens: int) -> tuple[int, int]:
@@ -170,6 +175,15 @@ def _shared(sequence_len: int, virtual: int, key: str, tokens: int, limit: Limit
         f"{sequence_len:,} + {tokens:,}{added} = {asked:,}; {limit.key} is {limit.value:,} in {where}{scaled}); "
         f"{advice}"
     )
+
+
+def _ngrams_of_prompts(facts: ModelFacts, recipe: RunRecipe) -> Iterator[Found]:
+    if facts.about.continues_prompt() and recipe.generation.no_repeat_ngram_size:
+        yield (
+            "generation.no_repeat_ngram_size",
+            "no_repeat_ngram_size would forbid a decoder-only model to write what its prompt contains, such as names "
+            f"(got {recipe.generation.no_repeat_ngram_size}); remove it",
+        )
 
 
 def _without_embedding(facts: ModelFacts) -> Iterator[Found]:

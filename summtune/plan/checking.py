@@ -68,13 +68,16 @@ class CheckedComparison:
 Checked: TypeAlias = CheckedRun | CheckedComparison
 
 
-def check(path: Path, sets: Sequence[str | Setting] = (), document: Document | None = None) -> Checked:
+def check(
+    path: Path, sets: Sequence[str | Setting] = (), document: Document | None = None, weights: bool = True
+) -> Checked:
     """Return a recipe without problems; its file, and that of each recipe that it compares, is read once.
 
     Args:
         path: the file.
         sets: ``--set`` assignments.
         document: the content of the recipe, if it does not come from a file.
+        weights: whether local models need theirs.
 
     Raises:
         InputError: it cannot be read.
@@ -85,9 +88,9 @@ def check(path: Path, sets: Sequence[str | Setting] = (), document: Document | N
     loaded = load_document(document, path, own)
     match loaded.recipe:
         case CompareRecipe():
-            return _check_comparison(loaded, loaded.recipe, routed)
+            return _check_comparison(loaded, loaded.recipe, routed, weights)
         case PromptRecipe() | TrainRecipe():
-            return _check_run(loaded, loaded.recipe)
+            return _check_run(loaded, loaded.recipe, weights)
     assert_never(loaded.recipe)
 
 
@@ -99,11 +102,11 @@ def _divided(document: Document, sets: Sequence[Setting]) -> tuple[list[Setting]
     return [each for each in sets if each not in passed_on], passed_on
 
 
-def _check_run(loaded: LoadedRecipe, recipe: RunRecipe) -> CheckedRun:
+def _check_run(loaded: LoadedRecipe, recipe: RunRecipe, weights: bool) -> CheckedRun:
     recipe, problems = resolve_paths(recipe, loaded)
     gpus = () if recipe.launcher == "slurm" else tuple(visible_gpus())  # a login node's GPUs do not train
     found: list[KeyProblem] = [
-        *_problems(recipe),
+        *_problems(recipe, weights),
         *_missing_bitsandbytes(recipe),
         *_too_many_processes(recipe, len(gpus)),
     ]
@@ -117,14 +120,16 @@ def _check_run(loaded: LoadedRecipe, recipe: RunRecipe) -> CheckedRun:
     return CheckedRun(loaded, recipe, config, gpus)
 
 
-def _check_comparison(loaded: LoadedRecipe, recipe: CompareRecipe, sets: Sequence[Setting] = ()) -> CheckedComparison:
+def _check_comparison(
+    loaded: LoadedRecipe, recipe: CompareRecipe, sets: Sequence[Setting], weights: bool
+) -> CheckedComparison:
     recipe, problems = resolve_paths(recipe, loaded)
     if problems:
         raise RecipeError(problems)
     parts: list[tuple[str, CheckedRun]] = []
     for index, entry in enumerate(recipe.recipes):
         try:
-            parts.append((system_name(entry), _part(loaded, recipe, entry, sets)))
+            parts.append((system_name(entry), _part(loaded, recipe, entry, sets, weights)))
         except RecipeError as error:
             problems += error.problems
         except InputError as error:
@@ -137,7 +142,11 @@ def _check_comparison(loaded: LoadedRecipe, recipe: CompareRecipe, sets: Sequenc
 
 
 def _part(
-    comparison: LoadedRecipe, recipe: CompareRecipe, entry: str | ComparedRecipe, sets: Sequence[Setting]
+    comparison: LoadedRecipe,
+    recipe: CompareRecipe,
+    entry: str | ComparedRecipe,
+    sets: Sequence[Setting],
+    weights: bool,
 ) -> CheckedRun:
     """Return one of the compared recipes, with the overrides of the comparison applied."""
     folder = comparison.path.parent
@@ -149,10 +158,10 @@ def _part(
         raise InputError(
             f"a comparison cannot contain another comparison (got {path.name}); list the recipes of that one here"
         )
-    return _check_run(loaded, loaded.recipe)
+    return _check_run(loaded, loaded.recipe, weights)
 
 
-def _problems(recipe: RunRecipe) -> Iterator[KeyProblem]:
+def _problems(recipe: RunRecipe, weights: bool) -> Iterator[KeyProblem]:
     """Yield the problems of a prompt or train recipe that depend on this machine and its files."""
     readable = True
     try:
@@ -165,19 +174,20 @@ def _problems(recipe: RunRecipe) -> Iterator[KeyProblem]:
     folder = model_folder(recipe.base_model)
     # resolve_paths reports a missing config.json, and files that nobody can read to the end.
     if folder is None or (is_file(folder / "config.json") and not irregular_files(folder)):
-        found = problems_of_files(recipe, folder) if readable else problems_of_model(recipe, folder)
+        found = problems_of_files(recipe, folder, weights) if readable else problems_of_model(recipe, folder, weights)
         for key, message in found:
             yield tuple(key.split(".")), message
 
 
-def problems_of_files(recipe: RunRecipe, folder: Path | None) -> list[tuple[str, str]]:
+def problems_of_files(recipe: RunRecipe, folder: Path | None, weights: bool = True) -> list[tuple[str, str]]:
     """Return what a recipe asks that its model, or the model's chat template, cannot do: the key, and why.
 
     Args:
         recipe: paths resolved, with a prompt template that can be used.
         folder: of the model's files; None if it is not downloaded yet.
+        weights: whether the model needs them; without, its config and tokenizer are enough.
     """
-    found = problems_of_model(recipe, folder)
+    found = problems_of_model(recipe, folder, weights)
     if folder is None or any(key == "base_model" for key, _ in found):
         return found
     return [*found, *problems_of_format(recipe, folder)]

@@ -77,12 +77,13 @@ def model_of(recipe: RunRecipe, folder: Path, revision: str | None, content_sha2
     )
 
 
-def problems_of_model(recipe: RunRecipe, folder: Path | None) -> list[tuple[str, str]]:
+def problems_of_model(recipe: RunRecipe, folder: Path | None, weights: bool = True) -> list[tuple[str, str]]:
     """Return what a recipe asks that its model cannot do: the key of the recipe, and why.
 
     Args:
         recipe: paths resolved.
         folder: of the model's files; None if it is not downloaded yet.
+        weights: whether the model needs them; without, its config and tokenizer are enough.
 
     Raises:
         InputError: one of the files is far too large for its kind, or is not a regular file.
@@ -91,7 +92,7 @@ def problems_of_model(recipe: RunRecipe, folder: Path | None) -> list[tuple[str,
         return [("base_model", message)]
     config = known_config(recipe.base_model, folder)
     found = [] if folder is None else misfits(facts_of(folder), recipe)
-    if folder is not None and not found and not any(folder.glob("*.safetensors")):
+    if weights and folder is not None and not found and not any(folder.glob("*.safetensors")):
         if any(folder.glob("*.gguf")):
             return [("base_model", gguf(folder))]
         message = (
@@ -105,6 +106,8 @@ def problems_of_model(recipe: RunRecipe, folder: Path | None) -> list[tuple[str,
         return found
     if unsuited := facts_about(family).no_adapter(config):
         return [*found, ("adapter", unsuited)]
+    if not weights:  # their names say which layers there are
+        return found
     wrong = wrong_targets(adapter, config, recipe.base_model, folder)
     # A default has no position in the file.
     return [*found, *((key if getattr(recipe, key) is not None else "adapter", message) for key, message in wrong)]

@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from summtune.base.errors import InputError
-from summtune.base.files import CONFIG_BYTES, read_bounded
+from summtune.base.files import is_file
 from summtune.base.hints import hint_or_list
 from summtune.base.places import is_local
 from summtune.machine.model_limits import config_of
-from summtune.prompts.chat_template import ChatTemplate, own_template, special_tokens_of, variables_of
+from summtune.prompts.chat_template import (
+    ChatTemplate,
+    own_template,
+    read_template,
+    special_tokens_of,
+    variables_of,
+)
 from summtune.prompts.formats import ChatFormat, PromptFormat, TextFormat
 from summtune.prompts.rendering import rendering_of
 from summtune.prompts.templates import template_text
@@ -20,6 +26,7 @@ from summtune.recipe.keys import PromptRecipe, RunRecipe
 from summtune.runs.records import Dialogue
 
 _SET_HERE = frozenset(("messages", "add_generation_prompt", "tools", "documents", "strftime_now", "raise_exception"))
+_THINKING = "enable_thinking"
 _PROBES = ("A: Is it noon?\nB: Yes.", "They ask about noon.", "A: Is it cold?\nB: It is.", "It is cold.")
 
 
@@ -44,10 +51,15 @@ def prompt_format(recipe: RunRecipe, folder: Path, date: str) -> PromptFormat:
         source=chat.source,
         special_tokens=chat.special_tokens,
         system_prompt=recipe.system_prompt,
-        arguments=recipe.chat_template_kwargs,
+        arguments=_without_thoughts(chat) | recipe.chat_template_kwargs,
         exemplars_as=recipe.exemplars.show_as if isinstance(recipe, PromptRecipe) else "turns",
         date=date if "strftime_now" in chat.text else None,
     )
+
+
+def _without_thoughts(chat: ChatTemplate) -> dict[str, Any]:
+    """Return the argument with which a template of a reasoning model asks for the answer alone, if it has one."""
+    return {_THINKING: False} if _THINKING in variables_of(chat.text, chat.source) else {}
 
 
 def problems_of_format(recipe: RunRecipe, folder: Path) -> Iterator[tuple[str, str]]:
@@ -59,6 +71,8 @@ def problems_of_format(recipe: RunRecipe, folder: Path) -> Iterator[tuple[str, s
         recipe: paths resolved.
         folder: of the model's files, which is of a known family.
     """
+    if is_local(recipe.chat_template) and not is_file(Path(recipe.chat_template)):
+        return  # resolve_paths reports it
     try:
         form = prompt_format(recipe, folder, "2026-01-01")
     except InputError as error:
@@ -67,9 +81,10 @@ def problems_of_format(recipe: RunRecipe, folder: Path) -> Iterator[tuple[str, s
     if isinstance(form, TextFormat):
         yield from _without_chat(recipe, folder)
         return
-    unread = [name for name in form.arguments if name not in variables_of(form.chat_template) or name in _SET_HERE]
+    variables = variables_of(form.chat_template, form.source)
+    unread = [name for name in form.arguments if name not in variables or name in _SET_HERE]
     for name in unread:
-        known = sorted(variables_of(form.chat_template) - _SET_HERE - form.special_tokens.keys())
+        known = sorted(variables - _SET_HERE - form.special_tokens.keys())
         why = (
             "is set by summtune"
             if name in _SET_HERE
@@ -87,8 +102,7 @@ def _chat_template(recipe: RunRecipe, folder: Path) -> ChatTemplate | None:
     if asked == "none" or family is None or not facts_about(family).continues_prompt():
         return None
     if is_local(asked):
-        text = read_bounded(Path(asked), CONFIG_BYTES).decode(errors="replace")
-        return ChatTemplate(text, Path(asked).name, special_tokens_of(folder))
+        return ChatTemplate(read_template(Path(asked)), Path(asked).name, special_tokens_of(folder))
     own = own_template(folder)
     if own is None and asked == "tokenizer":
         raise InputError(
@@ -135,8 +149,26 @@ def _tried(recipe: RunRecipe, form: ChatFormat) -> Iterator[tuple[str, str]]:
                 f"the chat template does not write {what} (got none of it from {form.source}); use another template",
             )
             return
+    if wrong := _wrong_answer(recipe, form, prompt, whole, summary):
+        yield "chat_template", f"the chat template {wrong}"
+
+
+def _wrong_answer(recipe: RunRecipe, form: ChatFormat, prompt: str, whole: str, summary: str) -> str | None:
+    """Return what is wrong with an answer in a conversation; what only a training needs is not asked of a prompt.
+
+    The worker checks the tokens of all examples of a training (`summtune.work.supervision`).
+    """
+    bos = form.special_tokens.get("bos_token")
+    if bos and 2 * bos in prompt:
+        return f"writes two beginning-of-sequence tokens (got {2 * bos} from {form.source}); remove one"
     if summary not in whole:
-        yield (
-            "chat_template",
-            f"the chat template does not write answers (got none from {form.source}); use another one",
+        return f"does not write answers (got none from {form.source}); use another one"
+    if recipe.kind == "train" and not whole.startswith(prompt):
+        return (
+            f"changes the prompt once the answer follows it (got {form.source}), so the model would learn from another "
+            "prompt than it is asked with; set what it needs in chat_template_kwargs (`enable_thinking: false` for "
+            "many reasoning models), or use another one"
         )
+    if recipe.kind == "train" and not whole.partition(summary)[2].strip():
+        return f"writes nothing after an answer (got {form.source}), so the model would not learn to stop; add its end"
+    return None

@@ -39,6 +39,7 @@ def resolve(
     sets: Sequence[str | Setting] = (),
     output_dir: Path | None = None,
     document: Document | None = None,
+    weights: bool = True,
 ) -> Draft:
     """Return the draft of a recipe's plan.
 
@@ -47,11 +48,12 @@ def resolve(
         sets: ``--set`` assignments.
         output_dir: the run directory; default: the recipe's, else one below ``outputs``.
         document: the content of the recipe, if it does not come from a file.
+        weights: whether local models need theirs.
 
     Raises:
         InputError: the recipe, or a file that it names, cannot be used.
     """
-    return drafted(check(path, sets, document), output_dir)
+    return drafted(check(path, sets, document, weights), output_dir)
 
 
 def drafted(checked: Checked, output_dir: Path | None = None) -> Draft:

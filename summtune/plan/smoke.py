@@ -121,6 +121,9 @@ def _short(recipe: RunRecipe, data: Path) -> RunRecipe:
                     "val_datasets": validation,
                     "val_set_size": 0,
                     "max_steps": STEPS,
+                    # A warm-up would leave the weights as they are in the first step, which may be the better one.
+                    "warmup_ratio": 0.0,
+                    "warmup_steps": 0,
                     "logging_steps": 1,
                     "save_steps": 1,
                     "eval_steps": 1 if validation else None,

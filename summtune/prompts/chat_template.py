@@ -59,6 +59,23 @@ def special_tokens_of(folder: Path) -> dict[str, str]:
     return found
 
 
+def read_template(path: Path) -> str:
+    """Return the text of a Jinja file.
+
+    Raises:
+        InputError: it is far too large.
+        ChatTemplateError: it is not UTF-8.
+    """
+    content = read_bounded(path, CONFIG_BYTES)
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise ChatTemplateError(
+            f"the chat template is not UTF-8 (got byte {content[error.start]:#04x} at {error.start} of {path}); "
+            "save it as UTF-8"
+        ) from None
+
+
 def own_template(folder: Path) -> ChatTemplate | None:
     """Return the chat template in a model's folder; None without one.
 
@@ -68,12 +85,11 @@ def own_template(folder: Path) -> ChatTemplate | None:
 
     Raises:
         InputError: a file is far too large.
-        ChatTemplateError: none of several is named ``default``.
+        ChatTemplateError: it is not UTF-8, or none of several is named ``default``.
     """
     path = folder / FILE
     if path.is_file():
-        text = read_bounded(path, CONFIG_BYTES).decode(errors="replace")
-        return ChatTemplate(text, FILE, special_tokens_of(folder))
+        return ChatTemplate(read_template(path), FILE, special_tokens_of(folder))
     stored = _object(folder / _SETTINGS).get("chat_template")
     if isinstance(stored, list):
         named = {one.get("name"): one.get("template") for one in stored if isinstance(one, Mapping)}
@@ -126,7 +142,7 @@ def render_chat(
         ) from None
     except TemplateError as error:
         raise ChatTemplateError(_raised(source, str(error.message or type(error).__name__), messages)) from None
-    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except Exception as error:  # code of others, which may raise anything
         raise ChatTemplateError(_raised(source, f"{type(error).__name__}: {error}", messages)) from None
     if not text.strip():
         raise ChatTemplateError(
@@ -141,15 +157,19 @@ def _raised(source: str, reason: str, messages: Sequence[Message]) -> str:
     return f"the chat template fails (got {reason!r} from {source}); {advice}"
 
 
-def variables_of(template: str) -> set[str]:
-    """Return the names of the variables that a chat template reads; empty if it is not Jinja."""
+def variables_of(template: str, source: str) -> set[str]:
+    """Return the names of the variables that a chat template reads.
+
+    Raises:
+        ChatTemplateError: it is not Jinja.
+    """
     from jinja2 import TemplateError, meta
 
     environment = _environment()
     try:
         return meta.find_undeclared_variables(environment.parse(template))
-    except TemplateError:
-        return set()
+    except TemplateError as error:
+        raise ChatTemplateError(_raised(source, str(error.message or type(error).__name__), ())) from None
 
 
 @lru_cache(maxsize=8)

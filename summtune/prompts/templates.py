@@ -67,7 +67,9 @@ def render(template: str, dialogue: str, exemplars: Sequence[Dialogue]) -> str:
         dialogue: the turns; braces in it have no special meaning.
         exemplars: solved examples in the order in which they are shown; none for a zero-shot prompt.
     """
-    shown = "".join(f"{filled(template, one.dialogue)} {one.references[0]}{BETWEEN_EXEMPLARS}" for one in exemplars)
+    shown = "".join(
+        f"{filled(template, one.dialogue)} {one.references[0].strip()}{BETWEEN_EXEMPLARS}" for one in exemplars
+    )
     return shown + filled(template, dialogue)
 
 

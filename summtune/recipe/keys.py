@@ -80,7 +80,7 @@ class _RunRecipe(_EveryRecipe):
     )
     system_prompt: str | None = Field(default=None, min_length=1, description="System turn of a chat.")
     chat_template_kwargs: dict[str, JsonValue] = Field(
-        default={}, description="Arguments of the chat template, such as enable_thinking: false."
+        default={}, description="Arguments of the chat template; enable_thinking is false unless set."
     )
 
     # Lengths
@@ -139,7 +139,9 @@ class TrainingSettings(Section):
 
     # Lengths
     sequence_len: int = _SEQUENCE_LEN
-    target_len: int = Field(default=128, ge=4, le=8192, description="Maximum tokens of a summary in training.")
+    target_len: int = Field(
+        default=128, ge=4, le=8192, description="Maximum tokens of a summary in training; a longer one is an error."
+    )
 
     # Training
     bf16: bool | Literal["auto"] = _BF16

@@ -59,7 +59,7 @@ def run_contents(run: FinishedRun) -> Contents:
         title=run.name,
         subtitle=f"{system_description(run)}, scored on {numbers.count(scores.n)} dialogues",
         verdict=(),
-        warnings=(*scores.diagnostics.warnings, *stage_warnings(run)),
+        warnings=(*_seldom_stops(run), *scores.diagnostics.warnings, *stage_warnings(run)),
         systems=(run.compared(),),
         floor=scores.floor,
         ceiling=scores.ceiling,
@@ -84,11 +84,17 @@ def stage_warnings(run: FinishedRun) -> tuple[str, ...]:
     return (*(training.warnings if training is not None else ()), *run.facts.stats.warnings)
 
 
+def _seldom_stops(run: FinishedRun) -> tuple[str, ...]:
+    """Return the warning that a trained model does not stop by itself, if so: it explains most of the others."""
+    warning = run.stopping.warning if run.stopping is not None else None
+    return () if warning is None else (warning,)
+
+
 def _named_stage_warnings(names: Sequence[str], runs: Sequence[FinishedRun]) -> Iterator[str]:
     """Yield the warnings of several runs, once each, with the names of the systems that they concern."""
     concerned: dict[str, list[str]] = {}
     for name, run in zip(names, runs, strict=True):
-        for warning in stage_warnings(run):
+        for warning in (*_seldom_stops(run), *stage_warnings(run)):
             concerned.setdefault(warning, []).append(name)
     for warning, named in concerned.items():
         yield f"{', '.join(named)}: {warning}"

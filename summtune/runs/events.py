@@ -57,9 +57,15 @@ class Events:
         """Report how long a part of the stage took."""
         self._emit("took", what=what, seconds=round(seconds, 3))
 
-    def error(self, text: str, expected: bool) -> None:
-        """Report why this rank ends; ``expected`` errors have a message written for the user."""
-        self._emit("error", text=text, expected=expected, always=True)
+    def error(self, text: str, expected: bool, exit_code: int = 1) -> None:
+        """Report why this rank ends.
+
+        Args:
+            text: what is wrong.
+            expected: whether the message is written for the user.
+            exit_code: of the command that waits: 2 if the recipe or the data is wrong.
+        """
+        self._emit("error", text=text, expected=expected, exit_code=exit_code, always=True)
 
     def finished(self) -> None:
         """Report that the stage's outputs are written."""

@@ -14,6 +14,8 @@ from summtune.runs.records import Prediction
 from summtune.runs.run_directory import read_predictions
 from summtune.runs.run_plan import PLAN_FILE, PlanView, read_plan_view
 from summtune.runs.statistics import STATS_FILE, TRAIN_LOG_FILE, TRAINING_FILE, PredictionStats, Training, TrainLogRow
+from summtune.runs.stopping import Stopping
+from summtune.runs.supervision import SUPERVISION_FILE, Supervision
 
 PREDICTIONS_FILE = "predictions.jsonl"
 
@@ -28,6 +30,7 @@ class RunFacts:
         plan: what is shown of ``plan.json``.
         stats: ``prediction_stats.json``.
         training: ``training.json``; None unless the run trained.
+        supervision: ``supervision.json``; None unless the run trained, with a version that writes it.
     """
 
     folder: Path
@@ -35,6 +38,7 @@ class RunFacts:
     plan: PlanView
     stats: PredictionStats
     training: Training | None
+    supervision: Supervision | None = None
 
     @property
     def cost(self) -> Cost:
@@ -90,6 +94,14 @@ class FinishedRun:
         return self.facts.folder
 
     @property
+    def stopping(self) -> Stopping | None:
+        """How often the trained model ended its summaries by itself, if need be of the test dialogues."""
+        if self.facts.kind != "train" or self.facts.stats.stopping is not None:
+            return self.facts.stats.stopping
+        cut = [each.hit_length_cap for each in self.predictions]
+        return Stopping.of("test", map(bool, cut))
+
+    @property
     def name(self) -> str:
         """The recipe's name."""
         return self.facts.plan.name
@@ -137,7 +149,9 @@ def read_facts(folder: Path) -> RunFacts:
         )
     stats = read_model(PredictionStats, _existing(folder, STATS_FILE))
     training = read_model(Training, _existing(folder, TRAINING_FILE)) if plan.kind == "train" else None
-    return RunFacts(folder, plan.kind, plan, stats, training)
+    proven = folder / SUPERVISION_FILE
+    supervision = read_model(Supervision, proven) if plan.kind == "train" and proven.is_file() else None
+    return RunFacts(folder, plan.kind, plan, stats, training, supervision)
 
 
 def read_run(folder: Path) -> FinishedRun:

@@ -106,13 +106,17 @@ def owner_of(folder: Path) -> int | None:
 
 
 def same_inputs(one: PlanView, other: PlanView, stage: ReusableStage) -> bool:
-    """Return whether two runs read the same model and data in a stage: what is on a hub may change under its name."""
+    """Return whether two runs read the same in a stage: what is on a hub may change under its name.
+
+    That is the model, the data, and the date where a chat template writes it.
+    """
     roles = ("train", "validation") if stage == "train" else ("train", "validation", "test", "exemplars")
 
     def read_by(plan: PlanView) -> list[str | None]:
         found = [getattr(plan.data, role) for role in roles]
         model = [] if plan.model is None else [plan.model.revision, plan.model.content_sha256]
-        return [*model, *(None if role is None else role.sha256 for role in found)]
+        date = (plan.prompt or {}).get("date")
+        return [*model, None if date is None else str(date), *(None if role is None else role.sha256 for role in found)]
 
     return read_by(one) == read_by(other)
 

@@ -24,7 +24,7 @@ DATA_FILES = {role: f"data/{role}.jsonl" for role in ("train", "validation", "ex
 GENERATION_CONFIG = "model/generation_config.json"
 
 _OUTPUTS: dict[str, tuple[str, ...]] = {
-    "train": ("model", "train_log.jsonl", "training.json"),
+    "train": ("model", "train_log.jsonl", "training.json", "supervision.json"),
     "predict": ("predictions.jsonl", "prediction_stats.json", GENERATION_CONFIG),
     "evaluate": ("metrics.json", "per_example.jsonl"),
     "report": ("report.html", "report.md"),

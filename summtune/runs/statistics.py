@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from summtune.base.strict import Count, Measure, StrictModel
+from summtune.runs.stopping import Stopping
 
 TRAINING_FILE = "training.json"
 TRAIN_LOG_FILE = "train_log.jsonl"
@@ -132,6 +133,7 @@ class PredictionStats(StrictModel):
         seconds: of the stage.
         peak_memory_bytes: most memory that the first process held.
         lost_text: what the tokenizer loses.
+        stopping: how often the trained model ended summaries of validation dialogues by itself; None if not measured.
         warnings: sentences that a reader of the scores must know.
     """
 
@@ -149,4 +151,5 @@ class PredictionStats(StrictModel):
     seconds: Measure | None = None
     peak_memory_bytes: Count | None = None
     lost_text: TextLosses | None = None
+    stopping: Stopping | None = None
     warnings: tuple[str, ...] = ()

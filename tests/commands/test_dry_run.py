@@ -99,7 +99,12 @@ def test_a_prompt_has_no_batch_arithmetic(plan_of):
     _, text = plan_of(name="prompt.yaml")
     assert "parameters  247,577,856" in text
     assert "global batch" not in text
-    assert "memory  estimated for training recipes of T5 models only" in text
+    assert "memory  estimated for training recipes only" in text
+
+
+def test_a_training_of_a_model_of_unknown_size_has_no_estimate(plan_of):
+    _, text = plan_of("base_model=someone/unknown")
+    assert "memory  not estimated: the sizes of this model are not known" in text
 
 
 def test_a_device_that_is_too_small_is_reported(plan_of):

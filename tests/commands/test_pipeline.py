@@ -78,7 +78,7 @@ def test_findings_of_preparation_and_training_are_in_the_metrics(project, launch
 
 def test_a_hub_model_is_checked_against_the_recipe_once_it_is_downloaded(project, launched, display, monkeypatch):
     (project / "model" / "config.json").write_text(json.dumps({"model_type": "bart", "max_position_embeddings": 128}))
-    monkeypatch.setattr(pipeline, "fetch_model", lambda name, revision: FetchedModel(project / "model", "0" * 40))
+    monkeypatch.setattr(pipeline, "fetch_model", lambda *_: FetchedModel(project / "model", "0" * 40))
     with pytest.raises(ModelError, match=r"sequence_len exceeds the model's positions \(got 512; ") as caught:
         run(project, display, "base_model=acme/bart", "target_len=200", "generation.max_new_tokens=128")
     assert "target_len exceeds the model's positions (got 200; " in str(caught.value)

@@ -238,7 +238,7 @@ def test_data_that_has_changed_under_its_name_is_not_reused(project, launched, d
     write_json(first / "plan.json", plan)
     run(display, BEAMS)
     assert launched["stages"] == [("train", "predict")] * 2
-    changed = f"not reused from outputs/{first.name}: the model or the data there has changed since"
+    changed = f"not reused from outputs/{first.name}: the model, the data or the date in its prompts is another"
     assert said_of(display, "train")[0] == changed
 
 

@@ -206,6 +206,13 @@ def test_a_hub_model_is_fetched_without_pickles_and_subfolders(hub: FakeHub) -> 
     assert fetched.revision == COMMIT
 
 
+def test_a_hub_model_is_fetched_without_weights_where_they_are_not_needed(hub: FakeHub) -> None:
+    hub.repositories["models/someone/model"] = MODEL
+    fetched = fetch_model("someone/model", None, weights=False)
+    assert {file.name for file in fetched.path.iterdir()} == {name for name in MODEL if ".safetensors" not in name}
+    assert not any("safetensors" in path for path in hub.asked if "/resolve/" in path)
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [

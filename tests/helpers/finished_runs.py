@@ -13,6 +13,7 @@ from summtune.evaluator.systems import read_system
 from summtune.recipe.sections import EvaluationSettings
 from summtune.runs.records import Prediction
 from summtune.runs.run_plan import FORMAT
+from summtune.runs.stopping import Stopping
 
 DIALOGUE = "#Person1#: Shall we meet on {day}?\n#Person2#: Fine, at noon then."
 PROMPTED = {"kind": "prompt", "base_model": "google/flan-t5-base", "prompt_template": "Summarize.\n{dialogue}"}
@@ -60,6 +61,7 @@ def run_dir(tmp_path):
             seconds=61.0,
             exemplars=("ex_7",),
             peak_memory_bytes=805306368,
+            **({"stopping": Stopping(role="validation", dialogues=64, ended=63)} if kind == "train" else {}),
         )
         write_json(folder / "prediction_stats.json", stats.to_json())
         plan = {"name": name, "kind": kind, "versions": {"torch": "2.13.0"}, "identity": "3fa9c1d2", "batch": {}}

@@ -155,7 +155,7 @@ def test_a_failed_job_is_reported_with_its_cause(cluster, recipe, tmp_path, comm
     # The error of a process is a better cause than the state of the job.
     (run_dir / "data" / "train.jsonl").write_text("")
     code, said = command(recipe, run_dir, *on_nodes(1, 8)).finish()
-    assert code == 1, said
+    assert code == 2, said
     assert (
         f"the train stage failed in Slurm job {job_in(run_dir)} (FAILED, exit code 1:0): train: no dialogue is left"
         in said

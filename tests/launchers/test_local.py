@@ -42,6 +42,15 @@ def test_events_of_the_processes_reach_the_listener(run, tmp_path):
     assert (tmp_path / "logs" / "launcher.log").read_text() == "noise\n"
 
 
+def test_what_is_wrong_with_the_input_decides_the_exit_code(run):
+    with pytest.raises(StageError, match="no room for the dialogue") as caught:
+        run("events.error('no room for the dialogue', expected=True, exit_code=2); sys.exit(1)")
+    assert caught.value.exit_code == 2
+    with pytest.raises(StageError) as caught:
+        run("events.error('no space is left', expected=True); sys.exit(1)")
+    assert caught.value.exit_code == 1
+
+
 def test_an_expected_error_is_the_cause_rather_than_errors_of_other_ranks(run, tmp_path):
     program = (
         "Events(run_dir, 'train', 1).error('RuntimeError: connection closed by peer', expected=False)\n"

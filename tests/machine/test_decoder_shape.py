@@ -123,6 +123,7 @@ def write(folder, **config):
         {"model_type": "phi", **SIZES, "qk_layernorm": True},
         {"model_type": "gpt2", **GPT2, "add_cross_attention": True},
         {"model_type": ["llama"], **SIZES},
+        {"model_type": "llama", **SIZES, "quantization_config": {"quant_method": "gptq"}},
         {"model_type": "llama", **{key: value for key, value in SIZES.items() if key != "intermediate_size"}},
     ],
 )

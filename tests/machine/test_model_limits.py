@@ -83,6 +83,13 @@ def test_a_vocabulary_larger_than_the_embedding_is_refused(tmp_path):
     assert "got 'far' with id 10" in message
 
 
+def test_ngrams_of_the_prompt_are_not_forbidden(tmp_path):
+    keys = {"sequence_len": 16, "target_len": 16, "generation": {"no_repeat_ngram_size": 3, "max_new_tokens": 16}}
+    (message,) = found(write(tmp_path / "llama", LLAMA), **keys)
+    assert "(got 3); remove it" in message
+    assert found(write(tmp_path / "bart", BART), **keys) == []
+
+
 @pytest.mark.parametrize("key", ["decoder_start_token_id", "eos_token_id"])
 def test_special_ids_beyond_the_embedding_are_refused(tmp_path, key):
     folder = write(tmp_path / "model", {"model_type": "mt5", "vocab_size": 10, key: 10})

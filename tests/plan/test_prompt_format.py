@@ -3,8 +3,9 @@
 import json
 
 import pytest
+import wrong_templates
 from made_up_recipes import prompt_recipe, train_recipe
-from tiny_decoders import CHAT_TEMPLATE, SETTINGS
+from tiny_decoders import CHAT_TEMPLATE, SETTINGS, write_tokenizer
 
 from summtune.base.errors import InputError
 from summtune.plan.prompt_format import problems_of_format, prompt_format
@@ -148,3 +149,74 @@ def test_a_template_that_cannot_write_the_prompts_is_found_by_trying_it(folder, 
     assert found == key
     assert said in message
     assert "chat_template.jinja" in message
+
+
+@pytest.fixture
+def answering(tmp_path):
+    """Return what a template would do wrong for a recipe of each kind."""
+
+    def look(template):
+        folder = write_tokenizer(tmp_path / "model", chat_template=template)
+        (folder / "config.json").write_text('{"model_type": "llama"}')
+        return [problems(recipe, folder) for recipe in (train_recipe(), prompt_recipe())]
+
+    return look
+
+
+@pytest.mark.parametrize("name", ["CHAT", "OTHER_END", "EMPTY_THOUGHT"])
+def test_a_template_that_teaches_what_is_asked_has_no_problem(answering, name):
+    assert answering(getattr(wrong_templates, name)) == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("REASONING", "changes the prompt once the answer follows it (got chat_template.jinja)"),
+        ("REWRITING", "changes the prompt once the answer follows it (got chat_template.jinja)"),
+        ("ENDLESS", "writes nothing after an answer (got chat_template.jinja)"),
+    ],
+)
+def test_a_template_is_refused_for_training_alone(answering, name, problem):
+    ((key, message),), of_prompt = answering(getattr(wrong_templates, name))
+    assert key == "chat_template"
+    assert problem in message
+    assert of_prompt == []
+
+
+def test_a_doubled_beginning_is_refused_for_prompts_too(answering):
+    for found in answering(wrong_templates.BEGINS_TWICE):
+        ((key, message),) = found
+        assert key == "chat_template"
+        assert "(got <|im_start|><|im_start|> from chat_template.jinja)" in message
+
+
+def test_a_template_without_answers_is_refused(answering):
+    for found in answering(wrong_templates.WITHOUT_ANSWERS):
+        assert "does not write answers (got none from chat_template.jinja)" in found[0][1]
+
+
+def test_a_reasoning_model_answers_at_once_unless_it_is_asked_to_think(folder):
+    (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE + "{% if enable_thinking is defined %}{% endif %}")
+    assert prompt_format(few_shot(), folder, DAY).arguments == {"enable_thinking": False}
+    asked = few_shot(chat_template_kwargs={"enable_thinking": True})
+    assert prompt_format(asked, folder, DAY).arguments == {"enable_thinking": True}
+    assert problems(asked, folder) == []
+
+
+def test_a_template_that_is_not_jinja_is_named_before_its_arguments(folder):
+    (folder / "chat_template.jinja").write_text("{% for message in %}")
+    ((key, said),) = problems(few_shot(chat_template_kwargs={"a": 1}), folder)
+    assert key == "chat_template"
+    assert "from chat_template.jinja" in said
+
+
+def test_a_template_that_is_not_utf8_is_named_with_its_byte(folder):
+    (folder / "chat_template.jinja").write_bytes(b"{{ messages }}\xff")
+    ((key, said),) = problems(few_shot(), folder)
+    assert (key, "got byte 0xff at 14 of" in said) == ("chat_template", True)
+
+
+def test_a_template_may_raise_anything(folder):
+    (folder / "chat_template.jinja").write_text("{{ 'x' * 1000000000000000 }}")
+    ((key, said),) = problems(few_shot(), folder)
+    assert (key, "MemoryError" in said) == ("chat_template", True)

@@ -35,6 +35,13 @@ def test_a_training_takes_two_steps_with_a_checkpoint_after_each(short, project)
     assert recipe.datasets[0].path == str(project / "short" / "data" / "train.jsonl")
 
 
+@pytest.mark.parametrize("warmup", ["warmup_ratio=0.5", "warmup_steps=1"])
+def test_both_steps_change_the_weights(short, warmup):
+    recipe, changed = short("train.yaml", warmup)
+    assert (recipe.warmup_ratio, recipe.warmup_steps) == (0.0, 0)
+    assert warmup.split("=")[0] in changed
+
+
 def test_a_training_with_validation_data_evaluates_after_each_step(short, project):
     recipe, _ = short("train.yaml", "val_set_size=4", "early_stopping_patience=1")
     assert (recipe.eval_steps, recipe.save_steps, recipe.val_set_size, recipe.early_stopping_patience) == (1, 1, 0, 1)

@@ -252,10 +252,11 @@ def test_a_template_that_writes_nothing_is_refused(template):
 
 
 def test_the_variables_of_a_template_are_those_that_it_reads():
-    assert {"enable_thinking", "messages", "add_generation_prompt"} <= variables_of(QWEN)
-    assert "date_string" in variables_of(LLAMA)
-    assert "system_message" not in variables_of(MISTRAL.split("{%- for")[0].replace("system_message =", "x ="))
-    assert variables_of("{% for %}") == set()
+    assert {"enable_thinking", "messages", "add_generation_prompt"} <= variables_of(QWEN, "a")
+    assert "date_string" in variables_of(LLAMA, "a")
+    assert "system_message" not in variables_of(MISTRAL.split("{%- for")[0].replace("system_message =", "x ="), "a")
+    with pytest.raises(ChatTemplateError, match=r"from a\.jinja"):
+        variables_of("{% for %}", "a.jinja")
 
 
 def test_the_template_of_a_model_is_in_its_own_file_or_in_the_settings_of_its_tokenizer(tmp_path):

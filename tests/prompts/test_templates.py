@@ -59,4 +59,4 @@ def test_exemplars_precede_the_dialogue_with_their_first_reference() -> None:
 def test_braces_in_a_dialogue_are_not_interpreted(before: str, after: str) -> None:
     dialogue = before + "{dialogue} {0} {x.__class__} {" + after
     exemplar = Dialogue("1", dialogue, (dialogue,))
-    assert render("<{dialogue}>", dialogue, (exemplar,)) == f"<{dialogue}> {dialogue}\n\n<{dialogue}>"
+    assert render("<{dialogue}>", dialogue, (exemplar,)) == f"<{dialogue}> {dialogue.strip()}\n\n<{dialogue}>"

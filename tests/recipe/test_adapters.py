@@ -11,6 +11,7 @@ from summtune.recipe.adapters import (
     Quantization,
     adapter_of,
     quantization_of,
+    takes_weights_of_the_base,
     virtual_tokens,
     with_layers,
 )
@@ -181,10 +182,10 @@ def test_a_flag_chooses_between_all_linear_layers_and_queries_and_values(names, 
 
 
 @pytest.mark.parametrize("start", ["pissa", "pissa_niter_16", "olora", "gaussian", None])
-def test_lora_knows_whether_it_takes_weights_of_the_base(start):
+def test_the_first_values_tell_whether_lora_takes_weights_of_the_base(start):
     found = lora(["q"], peft_init_lora_weights=start, loraplus_lr_ratio=4)
     assert (found.init, found.lr_ratio) == (start, 4)
-    assert found.takes_weights_of_the_base == (start not in ("gaussian", None))
+    assert takes_weights_of_the_base(start) == (start not in ("gaussian", None))
 
 
 def test_four_bits_are_chosen_by_the_adapter_or_by_their_key():

@@ -1,6 +1,7 @@
 from summtune.base.files import read_json, write_json
 from summtune.report.details import comparison_details, hours_title, run_details, system_description
 from summtune.runs.finished import read_comparison, read_run
+from summtune.runs.supervision import SUPERVISION_FILE, EndToken, SupervisedRole, Supervision
 
 
 def change_plan(folder, **changes):
@@ -28,6 +29,33 @@ def test_the_details_of_a_trained_run_include_data_batch_and_time(run_dir):
     assert entries["Batch"] == "micro batch size 8, global batch 16"
     assert entries["Training time"] == "12 min 05 s"
     assert "Training data" not in entries
+
+
+def test_what_was_checked_of_the_examples_is_one_line(run_dir):
+    folder = run_dir("lora", kind="train")
+    assert "Supervision" not in dict(run_details("LoRA", read_run(folder)).entries)
+    role = SupervisedRole(
+        examples=1200,
+        trained_tokens=34567,
+        longest_prompt=500,
+        longest_completion=60,
+        cut_dialogues=0,
+        prompts_encoded_again=256,
+    )
+    found = Supervision(
+        template="chat_template.jinja",
+        template_sha256="0" * 64,
+        ends=(EndToken(id=2, text="<|im_end|>"),),
+        checks=("one_bos", "not_cut"),
+        roles={"train": role, "validation": role},
+    )
+    write_json(folder / SUPERVISION_FILE, found.to_json())
+    entries = dict(run_details("LoRA", read_run(folder)).entries)
+    assert entries["Supervision"] == (
+        "1,200 train and 1,200 validation examples passed 2 checks: prompts by chat_template.jinja, "
+        "34,567 tokens trained on, summaries end with <|im_end|>"
+    )
+    assert entries["Stopped by itself"] == "63 of 64 validation dialogues"
 
 
 def test_details_include_the_recipe_as_given_and_as_resolved(run_dir):

@@ -256,6 +256,21 @@ def test_warnings_of_training_and_prediction_are_in_the_report(run_dir):
     assert "test: the tokenizer loses accents." in text
 
 
+def test_a_trained_model_that_seldom_stops_is_a_warning_before_others(run_dir):
+    folder = run_dir("lora", kind="train")
+    seldom = {"role": "validation", "dialogues": 64, "ended": 20}
+    change(folder / "prediction_stats.json", stopping=seldom, warnings=["test: the tokenizer loses accents."])
+    text = page(write_run_report(folder))
+    assert text.index("20 of 64 validation dialogues") < text.index("test: the tokenizer loses accents.")
+
+
+def test_a_trained_model_without_validation_data_is_judged_by_its_predictions(run_dir):
+    folder = run_dir("lora", kind="train")
+    change(folder / "prediction_stats.json", stopping=None)
+    assert "the summaries of 5 of 6 test dialogues ended before" in page(write_run_report(folder))
+    assert "seldom stops" not in page(write_run_report(run_dir("prompted")))
+
+
 def test_a_shared_warning_is_shown_once_with_the_names_of_its_systems(compare_dir):
     folder = compare_dir()
     for name in ("zero_shot", "lora"):

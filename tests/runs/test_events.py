@@ -45,7 +45,7 @@ def test_only_the_first_rank_reports_except_for_errors(run_dir):
     events.finished()
     events.error("out of memory", expected=False)
     assert list(reader.new()) == [
-        {"event": "error", "stage": "train", "rank": 1, "text": "out of memory", "expected": False}
+        {"event": "error", "stage": "train", "rank": 1, "text": "out of memory", "expected": False, "exit_code": 1}
     ]
 
 

@@ -96,14 +96,13 @@ class Lora(Section):
         """Tokens that the adapter adds to each prompt."""
         return 0
 
-    @property
-    def takes_weights_of_the_base(self) -> bool:
-        """Whether the matrices begin as a part of the base's weights, which is taken out of them (PiSSA, OLoRA)."""
-        return takes_weights_of_the_base(self.init)
-
 
 def takes_weights_of_the_base(init: str | None) -> bool:
-    """Return whether a value of ``peft_init_lora_weights`` takes a part of the base's weights out of them."""
+    """Return whether the matrices begin as a part of the base's weights, which is taken out of them (PiSSA, OLoRA).
+
+    Args:
+        init: value of ``peft_init_lora_weights``.
+    """
     return init is not None and init.startswith(("pissa", "olora"))
 
 

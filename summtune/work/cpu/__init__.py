@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+from torch import nn
 from transformers import PreTrainedModel
 
 from summtune.work.cpu import t5_on_cpu
+from summtune.work.cpu.adapter_dropout import quicken_dropout
 from summtune.work.cpu.encoding import encode_in_parts
 from summtune.work.cpu.packed_weights import pack_weights
+from summtune.work.cpu.products import multiply_with_onednn
 
 
 def quicken(model: PreTrainedModel, purpose: Literal["training", "generation"], say: Callable[[str], None]) -> None:
@@ -24,3 +27,15 @@ def quicken(model: PreTrainedModel, purpose: Literal["training", "generation"], 
     if purpose == "generation":
         encode_in_parts(model)
         pack_weights(model)
+    else:
+        multiply_with_onednn(model)
+
+
+def quicken_adapter(model: nn.Module) -> None:
+    """Let the adapter of a model that is trained on a CPU use faster operations, in place.
+
+    Args:
+        model: that `quicken` has changed for training, with an adapter.
+    """
+    multiply_with_onednn(model)
+    quicken_dropout(model)

@@ -41,9 +41,14 @@ def _release_file(model: nn.Module) -> None:
             setattr(module, name, buffer.clone())
 
 
-def _can_be_packed(weight: torch.Tensor) -> bool:
+def has_onednn() -> bool:
+    """Return whether torch can multiply with oneDNN here."""
     backend: Any = torch.backends.mkldnn  # torch does not annotate it
-    if platform.machine() != "x86_64" or weight.device.type != "cpu" or not backend.is_available():
+    return platform.machine() == "x86_64" and bool(backend.is_available())
+
+
+def _can_be_packed(weight: torch.Tensor) -> bool:
+    if weight.device.type != "cpu" or not has_onednn():
         return False
     if weight.dtype == torch.bfloat16:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

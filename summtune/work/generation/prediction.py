@@ -8,37 +8,34 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from summtune.base.errors import StageError
-from summtune.base.files import read_jsonl, write_text
-from summtune.base.hashing import content_sha256
+from summtune.base.files import write_text
 from summtune.base.strict import read_model
 from summtune.generation.distinct import DistinctPrompts
 from summtune.generation.results import write_results
 from summtune.generation.resuming import World, generate_missing
 from summtune.plan.plan import PromptPlan, RunPlan, TrainPlan
-from summtune.prompts.exemplars import choose_exemplars
-from summtune.prompts.formats import ChatFormat, TextFormat
-from summtune.prompts.templates import BETWEEN_EXEMPLARS
-from summtune.recipe.families import facts_about
+from summtune.prompts.formats import ChatFormat
 from summtune.runs.events import Events
-from summtune.runs.records import Dialogue
-from summtune.runs.run_directory import DATA_FILES, GENERATION_CONFIG, PARTIAL_PREDICTIONS, TOKENS
+from summtune.runs.run_directory import GENERATION_CONFIG, PARTIAL_PREDICTIONS
 from summtune.runs.statistics import TRAINING_FILE, PredictionStats, Training
 from summtune.work.generation.decoding import generation_config, place
 from summtune.work.generation.local import LocalGenerator
+from summtune.work.generation.stop_texts import stops_of
+from summtune.work.generation.validation import stopping_in_validation
 from summtune.work.models.adapters import with_trained
 from summtune.work.models.families import family_of_model
 from summtune.work.models.loading import count_parameters, load_model, load_tokenizer
 from summtune.work.models.model_check import check_model
 from summtune.work.process.peak_memory import peak_memory_bytes
 from summtune.work.process.precision import check_device, use_bf16
+from summtune.work.tokens.asked import asked_tokens
 from summtune.work.tokens.completions import all_ends
-from summtune.work.tokens.loss_warnings import loss_warnings, tell_losses
+from summtune.work.tokens.loss_warnings import loss_warnings
 from summtune.work.tokens.planned import encoder_of
-from summtune.work.tokens.tokens import Shown, Tokens, tokens_of
 
 
 def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
@@ -66,7 +63,7 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
         )
     tokenizer = load_tokenizer(Path(plan.model.folder))
     needs = check_model(Path(plan.model.folder), tokenizer, recipe)
-    tokens = _tokens(plan, run_dir, tokenizer, events)
+    tokens = asked_tokens(plan, run_dir, tokenizer, events)
     bf16 = use_bf16(recipe.bf16, launch.device)
     model, trainable, total = _load(plan, run_dir, bf16, events.say)
     place(model, state.device, events.say)
@@ -77,6 +74,7 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
     asked = DistinctPrompts[Sequence[int]].of(prompt.ids for prompt in tokens.prompts)
     with events.timed("generation"):
         generate_missing(generator, asked, run_dir / PARTIAL_PREDICTIONS, events.progress, world)
+    stopping = stopping_in_validation(plan, run_dir, tokenizer, generator, events)
     if state.is_main_process:
         stats = PredictionStats(
             dialogues=len(asked.indices),
@@ -91,6 +89,7 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
             seconds=round(time.perf_counter() - started, 2),
             peak_memory_bytes=peak_memory_bytes(),
             lost_text=tokens.lost,
+            stopping=stopping,
             warnings=tuple(loss_warnings("test", tokens.lost)),
         )
         if isinstance(plan, TrainPlan):
@@ -106,55 +105,6 @@ def reasons(plan: RunPlan) -> bool:
     A model that was trained on summaries after such prompts answers at once.
     """
     return isinstance(plan, PromptPlan) and isinstance(plan.prompt, ChatFormat)
-
-
-def stops_of(plan: RunPlan) -> Sequence[str]:
-    """Return the texts that end a summary.
-
-    A base model that is shown plain text continues it with another example, unless it was trained to end a summary.
-    """
-    stops = plan.recipe.generation.stop
-    if stops is not None:
-        return stops
-    continues = facts_about(plan.model.family).continues_prompt() and isinstance(plan.prompt, TextFormat)
-    return (BETWEEN_EXEMPLARS,) if continues and isinstance(plan, PromptPlan) else ()
-
-
-def _tokens(plan: RunPlan, run_dir: Path, tokenizer: PreTrainedTokenizerBase, events: Events) -> Tokens:
-    """Return the tokens of the test dialogues; warn of dialogues that are cut, and of text the tokenizer cannot write.
-
-    Every test dialogue is summarized and scored: those that are too long to train on are cut here.
-    """
-    recipe = plan.recipe
-    cut_where = "truncate_end" if recipe.long_dialogues == "drop" else recipe.long_dialogues
-    encoder = encoder_of(plan, tokenizer, cut_where)
-    exemplars = _exemplars(plan, run_dir)
-    tokens = tokens_of(run_dir / DATA_FILES["test"], encoder, None, run_dir / TOKENS, events, exemplars)
-    if tokens.truncated:
-        events.warn(
-            f"{tokens.truncated} of {len(tokens.prompts)} dialogues exceed sequence_len {recipe.sequence_len} and are "
-            "cut"
-        )
-    tell_losses("test", tokens.lost, events)
-    return tokens
-
-
-def _exemplars(plan: RunPlan, run_dir: Path) -> Shown | None:
-    """Return the solved examples that the prompts show; None without any."""
-    recipe = plan.recipe
-    if recipe.kind == "train" or recipe.shots == 0:
-        return None
-    chosen = recipe.exemplars
-    pool_file = run_dir / DATA_FILES["exemplars"]
-
-    def choose() -> list[tuple[Dialogue, ...]]:
-        # All of the data at once: which dialogues may be shown depends on all that are summarized.
-        pool, dialogues = (
-            [Dialogue.from_json(row) for row in read_jsonl(path)] for path in (pool_file, run_dir / DATA_FILES["test"])
-        )
-        return choose_exemplars(pool, dialogues, recipe.shots, chosen.choose, chosen.ids or (), recipe.seed)
-
-    return Shown([content_sha256(pool_file), recipe.shots, recipe.seed, chosen.model_dump(mode="json")], choose)
 
 
 def _load(plan: RunPlan, run_dir: Path, bf16: bool, say: Callable[[str], None]) -> tuple[PreTrainedModel, int, int]:

@@ -8,6 +8,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase, StoppingCriteria
 
+from summtune.plan.plan import PromptPlan, RunPlan
+from summtune.prompts.formats import TextFormat
+from summtune.prompts.templates import BETWEEN_EXEMPLARS
+from summtune.recipe.families import facts_about
+
 
 class StopTexts(StoppingCriteria):
     """Ends each row that has written one of the texts; unlike `StopStringCriteria`, it does not read the prompt.
@@ -37,3 +42,15 @@ def before_stop(text: str, stops: Sequence[str]) -> tuple[str, bool]:
     """Return a summary up to the first of the texts that end it, and whether there was one."""
     places = [place for stop in stops if (place := text.find(stop)) >= 0]
     return (text[: min(places)], True) if places else (text, False)
+
+
+def stops_of(plan: RunPlan) -> Sequence[str]:
+    """Return the texts that end a summary.
+
+    A base model that is shown plain text continues it with another example, unless it was trained to end a summary.
+    """
+    stops = plan.recipe.generation.stop
+    if stops is not None:
+        return stops
+    continues = facts_about(plan.model.family).continues_prompt() and isinstance(plan.prompt, TextFormat)
+    return (BETWEEN_EXEMPLARS,) if continues and isinstance(plan, PromptPlan) else ()

@@ -17,7 +17,10 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from summtune.work.models.caches import cache_of_attention
 from summtune.work.models.family import BatchNeeds
+from summtune.work.models.greedy import generate_greedily, takes_one_path
+from summtune.work.models.shared_prefix import with_shared_prefix
 from summtune.work.models.stored_head import head_as_stored
 from summtune.work.models.text_part import has_text_part, load_text_part
 from summtune.work.tokens.pairs import IGNORED, Pair
@@ -120,8 +123,27 @@ def generate(
     stopping: StoppingCriteriaList | None = None,
 ) -> torch.Tensor:
     """Return the tokens that the model generates after the prompts."""
-    output: torch.Tensor = model.generate(**batch, generation_config=config, stopping_criteria=stopping)
-    return output[:, batch["input_ids"].shape[1] :]
+    inputs, cache = with_shared_prefix(model, batch, config)
+    ids = inputs["input_ids"]
+    if takes_one_path(model, config) and cache_of_attention(model) is not None:
+        return generate_greedily(model, _Prompts(inputs["attention_mask"]), ids, config, stopping or (), cache)
+    begun = {} if cache is None else {"past_key_values": cache}
+    output: torch.Tensor = model.generate(**inputs, **begun, generation_config=config, stopping_criteria=stopping)
+    return output[:, ids.shape[1] :]
+
+
+class _Prompts:
+    """Rows that begin with their prompts."""
+
+    def __init__(self, mask: torch.Tensor) -> None:
+        self.mask = mask
+
+    def inputs(self, tokens: torch.Tensor) -> dict[str, Any]:
+        written = self.mask.new_ones(len(tokens), tokens.shape[1] - self.mask.shape[1])
+        return {"input_ids": tokens, "attention_mask": torch.cat([self.mask, written], dim=1)}
+
+    def keep(self, rows: torch.Tensor) -> None:
+        self.mask = self.mask[rows]
 
 
 def decoder_start(batch: Mapping[str, torch.Tensor]) -> int:

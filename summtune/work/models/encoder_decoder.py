@@ -146,12 +146,33 @@ def generate(
     stopping: StoppingCriteriaList | None = None,
 ) -> torch.Tensor:
     """Return the tokens that the decoder generates after its start token."""
-    output: torch.Tensor = (
-        generate_greedily(model, batch, config)
-        if takes_one_path(model, config) and not stopping
-        else model.generate(**batch, generation_config=config, stopping_criteria=stopping)
-    )
+    start = config.decoder_start_token_id
+    if takes_one_path(model, config) and isinstance(start, int):
+        begun = _Encoded(batch["attention_mask"], model.get_encoder()(**batch))
+        return generate_greedily(model, begun, torch.full((len(begun.mask), 1), start), config, stopping or ())
+    output: torch.Tensor = model.generate(**batch, generation_config=config, stopping_criteria=stopping)
     return output[:, 1:]
+
+
+class _Encoded:
+    """Rows whose prompts have been encoded."""
+
+    def __init__(self, mask: torch.Tensor, encoded: Any) -> None:
+        self.mask = mask
+        self.encoded = encoded
+
+    def inputs(self, tokens: torch.Tensor) -> dict[str, Any]:
+        written = {"decoder_attention_mask": torch.ones_like(tokens)} if tokens.shape[1] > 1 else {}
+        return {
+            "encoder_outputs": self.encoded,
+            "attention_mask": self.mask,
+            "decoder_input_ids": tokens,
+            **written,
+        }
+
+    def keep(self, rows: torch.Tensor) -> None:
+        self.mask = self.mask[rows]
+        self.encoded.last_hidden_state = self.encoded.last_hidden_state[rows]
 
 
 def decoder_start(_batch: Mapping[str, torch.Tensor]) -> int:

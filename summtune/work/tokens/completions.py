@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from enum import IntFlag
 from typing import NamedTuple
 
 from summtune.runs.records import Dialogue
 from summtune.work.tokens.encoding import EncodedPrompt, Offsets, PromptEncoder
+
+_ONLY_REASONING = re.compile(r"\s*(?:<think>\s*</think>\s*)?")
+"""What a template may write before a summary: reasoning without content, which is not part of a prediction."""
 
 
 class Fault(IntFlag):
@@ -21,8 +27,8 @@ class Fault(IntFlag):
     """The template does not write the summary as it is."""
     NO_END = 8
     """No token that ends a turn follows the summary."""
-    CUT = 16
-    """The completion has more tokens than target_len."""
+    ADDED = 16
+    """The template writes something else before the summary."""
 
 
 class Completion(NamedTuple):
@@ -103,6 +109,7 @@ def end_of_turn(encoder: PromptEncoder, ends: Collection[int]) -> int | None:
     if not encoder.continued:
         return None
     example = Dialogue("", "A: Hello.", ("Hello.",))
+    encoder = replace(encoder, sequence_len=sys.maxsize)  # whether dialogues fit is reported with their names
     (prompt,) = encoder.encode([example])
     (found,) = completions(encoder, [prompt], [()], ["A says hello."], ends)
     # With a fault, the last token is any token. A template that takes back the thought that it opened for the answer
@@ -135,6 +142,8 @@ def _continued(
     place = whole.text.find(summary, len(whole.prompt))
     if place < 0:
         return Completion(ids[start:], typed, Fault.ALTERED)
+    if not _ONLY_REASONING.fullmatch(whole.text, len(whole.prompt), place):
+        return Completion(ids[start:], typed, Fault.ADDED)
     if encoder.rendering.is_chat:
         after, known = place + len(summary), {*ends, *encoder.control.names}
         for at in range(start, len(ids)):

@@ -226,5 +226,5 @@ class PromptEncoder:
         raise DataError(
             f"the prompt of dialogue {dialogue.id!r} has {bare} tokens without the dialogue itself "
             f"({len(exemplars)} exemplars; got sequence_len: {self.sequence_len}); "
-            "raise sequence_len or show fewer exemplars"
+            f"raise sequence_len or {'show fewer exemplars' if exemplars else 'shorten the instruction'}"
         )

@@ -73,6 +73,8 @@ class TokenFile:
 
     Attributes:
         notes: as passed to `TokenWriter.close`.
+        tokens: of all rows one after another, memory-mapped; shape (tokens,).
+        starts: where each row starts in ``tokens``, and the end of the last one; shape (rows + 1,).
 
     Raises:
         DamagedTokensError: the file is truncated, or its checksum is wrong.
@@ -89,9 +91,9 @@ class TokenFile:
         flat = self._mapped.view(np.ndarray)
         self._spans: dict[str, list[int]] = index["tables"]
         self._flat = flat
-        self._starts = self.table("starts")
+        self.starts = self.table("starts")
         width = np.dtype(index["type"]).itemsize
-        self._tokens = flat[: int(self._starts[-1]) * width].view(index["type"])
+        self.tokens = flat[: int(self.starts[-1]) * width].view(index["type"])
         self.notes: dict[str, Any] = index["notes"]
 
     def table(self, name: str) -> npt.NDArray[np.int64]:
@@ -101,7 +103,7 @@ class TokenFile:
 
     def row(self, number: int) -> npt.NDArray[Any]:
         """Return the tokens of a row, memory-mapped: shape (tokens,)."""
-        found: npt.NDArray[Any] = self._tokens[self._starts[number] : self._starts[number + 1]]
+        found: npt.NDArray[Any] = self.tokens[self.starts[number] : self.starts[number + 1]]
         return found
 
 

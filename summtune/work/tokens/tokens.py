@@ -31,7 +31,7 @@ from summtune.base.numbers import counted
 from summtune.runs.events import Events
 from summtune.runs.records import Dialogue
 from summtune.runs.statistics import TextLosses
-from summtune.work.tokens.completions import Fault, completions
+from summtune.work.tokens.completions import completions
 from summtune.work.tokens.encoding import EncodedPrompt, PromptEncoder
 from summtune.work.tokens.lost_text import LostText
 from summtune.work.tokens.pairs import Pair
@@ -40,7 +40,7 @@ from summtune.work.tokens.token_file import DamagedTokensError, TokenFile, Token
 LARGEST = 8 << 30
 """Size limit of the cache in bytes; the least recently used entries are removed first."""
 
-_FORMAT = 3  # raise it if prompts are rendered, encoded or cut differently, or the notes change
+_FORMAT = 4  # raise it if prompts are rendered, encoded or cut differently, or the notes change
 _AT_ONCE = 1000  # dialogues in memory
 _ABANDONED = 24 * 3600  # seconds after which a temporary file counts as abandoned
 
@@ -58,19 +58,6 @@ class Shown:
     choose: Callable[[], Sequence[Sequence[Dialogue]]]
 
 
-@dataclass(frozen=True)
-class Targets:
-    """What is trained on.
-
-    Args:
-        most_tokens: target_len, the most tokens of a completion.
-        ends: the ids that end a generated summary.
-    """
-
-    most_tokens: int
-    ends: tuple[int, ...]
-
-
 class Tokens:
     """The tokens of a role, memory-mapped.
 
@@ -80,9 +67,12 @@ class Tokens:
     Attributes:
         prompts: one per dialogue.
         pairs: one per reference of each dialogue that is not dropped.
-        faults: what is wrong with the completion of each pair.
+        file: with the rows of all prompts and completions.
+        prompt_rows: of each dialogue, ascending.
+        pair_prompts: the row of each pair's prompt.
+        pair_labels: the row of each pair's completion.
+        faults: what is wrong with the completion of each pair (`summtune.work.tokens.completions.Fault`).
         truncated: number of dialogues that do not fit.
-        cut_targets: number of references that do not fit.
         exemplars: ids of the dialogues that are shown as solved examples, sorted.
         lost: what the tokenizer loses of the texts.
     """
@@ -90,9 +80,12 @@ class Tokens:
     def __init__(self, file: TokenFile) -> None:
         self.prompts: Sequence[EncodedPrompt] = _Prompts(file)
         self.pairs: Sequence[Pair] = _TokenPairs(file)
+        self.file = file
+        self.prompt_rows: npt.NDArray[np.int64] = file.table("prompts")
+        self.pair_prompts: npt.NDArray[np.int64] = file.table("pair_prompts")
+        self.pair_labels: npt.NDArray[np.int64] = file.table("pair_labels")
         self.faults: npt.NDArray[np.int64] = file.table("faults")
         self.truncated: int = file.notes["truncated"]
-        self.cut_targets: int = file.notes["cut_targets"]
         self.exemplars: list[str] = file.notes["exemplars"]
         self.lost = TextLosses.model_validate(file.notes["lost"], strict=False)
 
@@ -100,7 +93,7 @@ class Tokens:
 def tokens_of(
     data: Path,
     encoder: PromptEncoder,
-    targets: Targets | None,
+    ends: Sequence[int] | None,
     fallback: Path,
     events: Events,
     shown: Shown | None = None,
@@ -110,7 +103,7 @@ def tokens_of(
     Args:
         data: dialogues, as the command wrote them.
         encoder: of the prompts.
-        targets: for the pairs; None for no pairs.
+        ends: the ids that end a generated summary; None for no pairs.
         fallback: folder for the tokens if it exists or the cache is not writable.
         events: receives the origin of the tokens.
         shown: solved examples; none by default.
@@ -118,19 +111,19 @@ def tokens_of(
     Raises:
         DataError: a prompt without its dialogue exceeds sequence_len.
     """
-    key = entry_key(data, encoder, targets, shown)
+    key = entry_key(data, encoder, ends, shown)
     found = None
     if not fallback.is_dir():
         with contextlib.suppress(OSError, RuntimeError):  # not writable, full, or no home folder
-            found = _entry(cache_folder("tokens") / key, data, encoder, targets, shown)
-    file, cached = found or _entry(fallback / key, data, encoder, targets, shown)
+            found = _entry(cache_folder("tokens") / key, data, encoder, ends, shown)
+    file, cached = found or _entry(fallback / key, data, encoder, ends, shown)
     tokens = Tokens(file)
     origin = "tokens read from the cache" if cached else "tokenized"
     events.say(f"{data.stem}: {counted(len(tokens.prompts), 'dialogue')}, {origin}")
     return tokens
 
 
-def entry_key(data: Path, encoder: PromptEncoder, targets: Targets | None, shown: Shown | None) -> str:
+def entry_key(data: Path, encoder: PromptEncoder, ends: Sequence[int] | None, shown: Shown | None) -> str:
     """Return the name of an entry: 64 hex digits, a hash of everything that determines its tokens."""
     return hash_of(
         {
@@ -142,7 +135,7 @@ def entry_key(data: Path, encoder: PromptEncoder, targets: Targets | None, shown
             "continued": encoder.continued,
             "sequence_len": encoder.sequence_len,
             "long_dialogues": encoder.long_dialogues,
-            "targets": targets and [targets.most_tokens, *targets.ends],
+            "ends": ends and list(ends),
             "exemplars": shown.decided_by if shown else None,
         }
     )
@@ -158,7 +151,7 @@ def _tokenizer_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _entry(
-    path: Path, data: Path, encoder: PromptEncoder, targets: Targets | None, shown: Shown | None
+    path: Path, data: Path, encoder: PromptEncoder, ends: Sequence[int] | None, shown: Shown | None
 ) -> tuple[TokenFile, bool]:
     """Return the entry, and whether it already existed."""
     found = _opened(path)
@@ -169,7 +162,7 @@ def _entry(
         found = _opened(path)  # another rank may have built it in the meantime
         if found is None:
             with replacing(path) as file:
-                tokenize(file, read_jsonl(data), encoder, targets, shown)
+                tokenize(file, read_jsonl(data), encoder, ends, shown)
             _bound(path.parent, keep=path)
             found = TokenFile(path)
     return found, False
@@ -195,7 +188,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def tokenize(
-    file: Any, rows: Iterable[dict[str, Any]], encoder: PromptEncoder, targets: Targets | None, shown: Shown | None
+    file: Any, rows: Iterable[dict[str, Any]], encoder: PromptEncoder, ends: Sequence[int] | None, shown: Shown | None
 ) -> None:
     """Write the tokens of dialogues, a thousand at a time.
 
@@ -203,7 +196,7 @@ def tokenize(
         file: empty, open for writing.
         rows: dialogues as in ``data/*.jsonl``.
         encoder: of the prompts; if it only marks long dialogues, these have no pairs.
-        targets: for the pairs; None for no pairs.
+        ends: the ids that end a generated summary; None for no pairs.
         shown: solved examples.
     """
     tokenizer = encoder.tokenizer
@@ -211,7 +204,6 @@ def tokenize(
     exemplars = iter(shown.choose()) if shown else itertools.repeat(())
     prompts, truncated, pair_prompts, pair_labels, faults = (array("q") for _ in range(5))
     used: set[str] = set()
-    cut_targets = 0
     lost = LostText(encoder)
     remaining = (Dialogue.from_json(row) for row in rows)
     while dialogues := list(itertools.islice(remaining, _AT_ONCE)):
@@ -223,7 +215,7 @@ def tokenize(
         truncated.extend(prompt.truncated for prompt in encoded)
         dropped = [prompt.truncated and encoder.long_dialogues == "drop" for prompt in encoded]
         lost.prompts(dialogues, solved, encoded)
-        if targets is None:
+        if ends is None:
             lost.references(dialogues)
             continue
         trained = [
@@ -234,17 +226,12 @@ def tokenize(
         ]
         summaries = [reference for _, reference in trained]
         asked, exemplars_of = [encoded[place] for place, _ in trained], [solved[place] for place, _ in trained]
-        labels = completions(encoder, asked, exemplars_of, summaries, targets.ends)
+        labels = completions(encoder, asked, exemplars_of, summaries, ends)
         by_themselves = encoder.encode_summaries(summaries) if encoder.continued else [one[:2] for one in labels]
         lost.summaries([dialogues[place].id for place, _ in trained], summaries, by_themselves)
-        most = targets.most_tokens
-        cut = [len(one.ids) > most for one in labels]
-        cut_targets += sum(cut)
-        faults.extend(one.faults | (Fault.CUT if too_long else 0) for one, too_long in zip(labels, cut, strict=True))
+        faults.extend(one.faults for one in labels)
         pair_prompts.extend(numbers[place] for place, _ in trained)
-        pair_labels.extend(
-            writer.add([one.ids if len(one.ids) <= most else [*one.ids[: most - 1], one.ids[-1]] for one in labels])
-        )
+        pair_labels.extend(writer.add([one.ids for one in labels]))
     tables = {
         "prompts": prompts,
         "truncated": truncated,
@@ -252,7 +239,7 @@ def tokenize(
         "pair_labels": pair_labels,
         "faults": faults,
     }
-    notes = {"truncated": sum(truncated), "cut_targets": cut_targets, "exemplars": sorted(used), "lost": lost.to_json()}
+    notes = {"truncated": sum(truncated), "exemplars": sorted(used), "lost": lost.to_json()}
     writer.close(tables, notes)
 
 

@@ -17,12 +17,14 @@ import torch
 from accelerate.utils import DistributedType, set_seed
 
 from summtune.base.errors import StageError
+from summtune.base.files import write_json
 from summtune.base.numbers import counted
 from summtune.plan.plan import TrainPlan
 from summtune.prompts.formats import ChatFormat
 from summtune.runs import checkpoints
 from summtune.runs.events import Events
 from summtune.runs.statistics import Precision, TrainLogRow
+from summtune.runs.supervision import SUPERVISION_FILE, described
 from summtune.work.models.families import family_of_model
 from summtune.work.models.family import ModelFamily
 from summtune.work.models.loading import count_parameters, load_tokenizer
@@ -33,6 +35,7 @@ from summtune.work.process.peak_memory import peak_memory_bytes
 from summtune.work.process.precision import check_device, use_bf16
 from summtune.work.process.preflight import Company
 from summtune.work.process.stopping import Stopped, StopRequest
+from summtune.work.supervision.proof import Proof
 from summtune.work.tokens.completions import all_ends
 from summtune.work.tokens.pairs import Pairs
 from summtune.work.tokens.planned import encoder_of
@@ -44,7 +47,6 @@ from summtune.work.training.checkpoint import (
     load_weights,
     write_checkpoint,
 )
-from summtune.work.training.examples import read_examples
 from summtune.work.training.layout import accelerator_of
 from summtune.work.training.loss import TokenLoss
 from summtune.work.training.model import model_to_train
@@ -107,7 +109,7 @@ class Training:
         tokenizer.chat_template = plan.prompt.chat_template if isinstance(plan.prompt, ChatFormat) else None
         needs = check_model(base, tokenizer, self.recipe)
         ends = all_ends(encoder_of(plan, tokenizer), needs.ends)
-        self.examples = read_examples(plan, run_dir, tokenizer, ends, events)
+        self.proof = Proof.of(plan, run_dir, tokenizer, ends, events).check()
 
         # The processes. Under ZeRO-3 they come before the model, whose weights are sharded as they are loaded.
         if plan.deepspeed is not None:
@@ -160,9 +162,10 @@ class Training:
 
     def _divide_data(self, end: int, family: ModelFamily) -> None:
         """Divide the pairs into global batches, the same on every layout, and count the optimizer steps."""
+        self._record_supervision(family)
         size, at_once = self.plan.batch.global_batch, self.recipe.micro_batch_size * self.ranks
-        self.train_set = Pairs(self.examples["train"].pairs, size, end, family.example)
-        held_out = self.examples.get("validation")
+        self.train_set = Pairs(self.proof.examples["train"].pairs, size, end, family.example)
+        held_out = self.proof.examples.get("validation")
         self.eval_set = Pairs(held_out.pairs, at_once, end, family.example) if held_out else None
         self.batches = GlobalBatches(self.train_set, size, self.recipe.seed, self.recipe.group_by_length)
         self.steps = self.recipe.max_steps or math.ceil(self.recipe.num_epochs * self.batches.steps_per_epoch)
@@ -171,6 +174,13 @@ class Training:
             self.events.warn(
                 f"eval_steps {every} is never reached in {self.steps} steps, so no best checkpoint is chosen"
             )
+
+    def _record_supervision(self, family: ModelFamily) -> None:
+        """Check the batches of all examples, and write what was checked."""
+        supervision = self.proof.check_batches(family, self.collate)
+        self.events.say(described(supervision))
+        if self.first:
+            write_json(self.run_dir / SUPERVISION_FILE, supervision.to_json())
 
     def run(self) -> None:
         """Train until the last step, the end of patience, or a request to stop.

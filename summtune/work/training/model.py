@@ -16,7 +16,7 @@ from summtune.work.generation.decoding import generation_config
 from summtune.work.models.adapters import add_adapter, train_quantized
 from summtune.work.models.families import family_of_model
 from summtune.work.models.loading import load_model
-from summtune.work.models.on_cpu import quicken
+from summtune.work.models.on_cpu import quicken, quicken_adapter
 from summtune.work.models.saved_model import freeze_computed
 
 
@@ -37,7 +37,8 @@ def model_to_train(plan: TrainPlan, bf16: bool, ends: Sequence[int], events: Eve
     # Frozen weights need no more precision than the computation; peft keeps the adapter's weights in fp32.
     dtype = torch.bfloat16 if plan.adapter is not None and bf16 else torch.float32
     model: PreTrainedModel | PeftModel = load_model(Path(plan.model.folder), dtype, plan.quantization, events.say)
-    if plan.train.device == "cpu" and not recipe.torch_compile:
+    on_cpu = plan.train.device == "cpu" and not recipe.torch_compile
+    if on_cpu:
         quicken(model, "training", events.say)
     # The settings of the predict stage are saved with the model; generation settings of the base are not.
     model.generation_config = generation_config(model, recipe.generation, ends)
@@ -49,6 +50,8 @@ def model_to_train(plan: TrainPlan, bf16: bool, ends: Sequence[int], events: Eve
         if plan.quantization is not None:
             model = train_quantized(model, recipe.gradient_checkpointing)
         model = add_adapter(model, plan.adapter, base_model, plan.model.revision, Path(plan.model.folder))
+        if on_cpu:
+            quicken_adapter(model)
     if recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.config.use_cache = False

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def write_training(training: Training) -> None:
     """Write ``training.json`` of a training whose ``model/`` is written; only the first rank calls this."""
     trainable, total = training.parameters
-    state = training.state
+    state, examples = training.state, training.proof.examples
     weights = unchanged_weights(training.run_dir / "model", Path(training.plan.model.folder))
     report = Report(
         trainable_parameters=trainable,
@@ -35,7 +35,7 @@ def write_training(training: Training) -> None:
         precision=training.precision,
         unchanged_tensors=weights["unchanged_tensors"],
         compared_tensors=weights["compared_tensors"],
-        lost_text={role: each.lost for role, each in training.examples.items()},
-        warnings=tuple(text for role, each in training.examples.items() for text in loss_warnings(role, each.lost)),
+        lost_text={role: each.lost for role, each in examples.items()},
+        warnings=tuple(text for role, each in examples.items() for text in loss_warnings(role, each.lost)),
     )
     write_json(training.run_dir / TRAINING_FILE, report.to_json())

@@ -2,16 +2,21 @@ import json
 from types import SimpleNamespace
 
 import pytest
+import torch
 from accelerate.state import AcceleratorState
 from families import both_families
 from made_up_outputs import output
+from peft import AutoPeftModelForCausalLM
+from tiny_decoders import write_decoder
 from tiny_inputs import EOS, write_bart
+from transformers import AutoTokenizer, GenerationConfig
 
 from summtune.base.errors import StageError
 from summtune.base.files import read_json, read_jsonl, write_jsonl
 from summtune.generation.distinct import key_of
 from summtune.plan.launch import Launch
 from summtune.prompts.formats import ChatFormat
+from summtune.prompts.templates import template_text
 from summtune.runs.records import Dialogue
 from summtune.work.generation import prediction
 from summtune.work.generation.prediction import predict
@@ -171,3 +176,31 @@ def test_a_trained_model_gets_the_settings_that_are_scored(trained, tmp_path, ke
     predict(run.plan, run.folder, run.events("predict"))
     assert read_json(settings) == first
     assert predictions_of(run) == predicted
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft uses deprecated names,
+@pytest.mark.filterwarnings("ignore:Position ids are not supported for parameter efficient:UserWarning")  # and warns
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"adapter": "lora", "lora_r": 4, "peft_init_lora_weights": "pissa", "loraplus_lr_ratio": 4},
+        {"adapter": "prompt_tuning", "num_virtual_tokens": 4, "learning_rate": 0.3},
+    ],
+    ids=lambda keys: keys["adapter"],
+)
+def test_what_is_scored_is_what_peft_writes_with_the_stored_adapter_on_the_untouched_base(trained, tmp_path, keys):
+    base = write_decoder(tmp_path / "base", max_position_embeddings=512, architecture="llama", chat_template=None)
+    run = trained(base_model=str(base), test=4, sequence_len=256, max_steps=4, num_epochs=None, **keys)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    predict(run.plan, run.folder, run.events("predict"))
+    rows = predictions_of(run)
+    assert len({row["prediction"] for row in rows}) > 1
+    model = AutoPeftModelForCausalLM.from_pretrained(run.folder / "model").eval()
+    model.get_base_model().generation_config = GenerationConfig.from_pretrained(run.folder / "model")
+    tokenizer = AutoTokenizer.from_pretrained(run.folder / "model")
+    template = template_text("summarize")
+    for row in rows:
+        ids = tokenizer(template.replace("{dialogue}", row["dialogue"]), return_tensors="pt")["input_ids"]
+        with torch.inference_mode():
+            written = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids))[0, ids.shape[1] :]
+        assert tokenizer.decode(written, skip_special_tokens=True).strip() == row["prediction"]

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 from made_up_recipes import train_recipe
+from tiny_decoders import ARCHITECTURES, write_decoder
 from tiny_inputs import CONFIG
-from untrained import ARCHITECTURES, write_untrained
 
 from summtune.base.errors import ModelError
 from summtune.machine.model_shapes import shape_of
@@ -137,7 +137,7 @@ def test_weights_without_initial_effect_have_a_constant_initial_value(name, valu
 @pytest.mark.filterwarnings("ignore:Unsupported layer type:UserWarning")
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_each_decoder_only_architecture_takes_each_adapter_on_its_default_layers(tmp_path, architecture):
-    folder = write_untrained(tmp_path / "base", architecture)
+    folder = write_decoder(tmp_path / "base", architecture)
     shape = shape_of(str(folder), folder)
     ids = {"input_ids": torch.tensor([[5, 6, 7]])}
     with torch.no_grad():
@@ -162,7 +162,7 @@ def test_each_decoder_only_architecture_takes_each_adapter_on_its_default_layers
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_lora_adapts_every_linear_layer_but_the_head_by_default(tmp_path, architecture):
-    folder = write_untrained(tmp_path / "base", architecture, tie_word_embeddings=False)
+    folder = write_decoder(tmp_path / "base", architecture, tie_word_embeddings=False)
     planned = planned_adapter(train_recipe(base_model=str(folder), adapter="lora"), folder)
     adapted = add_adapter(load_model(folder, torch.float32), planned, str(folder))
     linear = {

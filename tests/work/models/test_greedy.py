@@ -8,7 +8,7 @@ from transformers import GenerationConfig
 
 from summtune.work.models.greedy import takes_one_path
 
-KNOWN = {"eos_token_id": 1, "pad_token_id": 0, "decoder_start_token_id": 0}
+KNOWN = {"eos_token_id": 1, "pad_token_id": 0}
 
 
 def takes(device="cpu", **settings):

@@ -5,9 +5,9 @@ import pytest
 import torch
 from made_up_recipes import train_recipe
 from other_models import write_model
+from tiny_decoders import write_decoder
 from tiny_inputs import write_bart
 from transformers import GenerationConfig
-from untrained import write_untrained
 
 from summtune.base.errors import ModelError
 from summtune.recipe.adapters import adapter_of
@@ -100,7 +100,7 @@ class Tokenizer:
 @pytest.mark.filterwarnings("ignore:Position ids are not supported for parameter efficient:UserWarning")  # of peft
 @pytest.mark.parametrize("architecture", ["llama", "gemma", "gpt2"])
 def test_what_a_decoder_only_model_writes_is_what_peft_writes_whatever_its_batch(tmp_path, architecture):
-    folder = write_untrained(tmp_path / "base", architecture)
+    folder = write_decoder(tmp_path / "base", architecture)
     planned = prompt_tuning(num_virtual_tokens=3)
     adapted(folder, planned).save_pretrained(tmp_path / "adapter")
     config = GenerationConfig(max_new_tokens=5, pad_token_id=2, eos_token_id=2)

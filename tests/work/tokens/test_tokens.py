@@ -17,7 +17,7 @@ from summtune.runs.statistics import LossTally
 from summtune.work.models.loading import load_tokenizer
 from summtune.work.tokens import tokens as tokens_module
 from summtune.work.tokens.encoding import PromptEncoder
-from summtune.work.tokens.tokens import Shown, Targets, entry_key, tokens_of
+from summtune.work.tokens.tokens import Shown, entry_key, tokens_of
 
 TEMPLATE = "Summarize: {dialogue} Summary:"
 
@@ -40,11 +40,11 @@ def made(tmp_path, tokenizer, monkeypatch):
         def encoder(self, sequence_len=512, template=TEMPLATE, **options):
             return PromptEncoder(tokenizer, TextFormat(template=template), sequence_len, **options)
 
-        def tokens(self, encoder=None, target_len=64, shown=None):
+        def tokens(self, encoder=None, ends=(1,), shown=None):
             return tokens_of(
                 self.data,
                 encoder or self.encoder(),
-                target_len and Targets(target_len, (1,)),
+                ends,
                 self.fallback,
                 self.events,
                 shown,
@@ -94,7 +94,6 @@ def test_cached_ids_equal_those_of_the_encoder(made, tokenizer, monkeypatch, at_
         for prompt, one in zip(expected, made.asked, strict=True)
         for reference in one.references
     ]
-    assert found.cut_targets == 0
 
 
 def test_slices_and_ends_of_prompts_and_pairs(made):
@@ -119,18 +118,18 @@ def test_losses_are_stored_with_the_tokens(made, no_tokenizing):
 def test_losses_of_references_are_counted_even_without_pairs(made):
     made.asked[0] = Dialogue("lost", "Anna: hi", ("客服", "fine"))
     write_rows(made.data, [one.to_json() for one in made.asked])
-    summaries = made.tokens(target_len=None).lost.summaries
+    summaries = made.tokens(ends=None).lost.summaries
     assert summaries.texts == 2 * len(made.asked)
     assert summaries.characters == sum(len(text) for one in made.asked for text in one.references)
     assert summaries.lost.keys() == {"unknown"}
 
 
-def test_a_typed_end_of_sequence_does_not_end_a_label_that_is_cut(made, tokenizer):
+def test_a_typed_end_of_sequence_does_not_end_a_label(made, tokenizer):
     made.asked[:] = [Dialogue("a", "Anna: hi", (20 * "fine </s> ",))]
     write_rows(made.data, [one.to_json() for one in made.asked])
-    (pair,) = made.tokens(target_len=30).pairs
-    assert len(pair["labels"]) == 30
-    assert [at for at, token in enumerate(pair["labels"]) if token == tokenizer.eos_token_id] == [29]
+    (pair,) = made.tokens().pairs
+    ends = [at for at, token in enumerate(pair["labels"]) if token == tokenizer.eos_token_id]
+    assert ends == [len(pair["labels"]) - 1]
 
 
 def test_dialogues_that_are_dropped_have_no_pairs(made):
@@ -140,26 +139,18 @@ def test_dialogues_that_are_dropped_have_no_pairs(made):
     assert all(len(pair["input_ids"]) <= 120 for pair in found.pairs)
 
 
-def test_long_references_are_cut_counted_and_end_with_the_end_of_sequence(made, tokenizer):
-    found = made.tokens(target_len=6)
-    assert found.cut_targets > 0
-    cut = [pair["labels"] for pair in found.pairs if len(pair["labels"]) == 6]
-    assert {labels[-1] for labels in cut} == {tokenizer.eos_token_id}
-    assert max(len(pair["labels"]) for pair in found.pairs) == 6
-
-
-def test_there_are_no_pairs_without_a_target_length(made):
-    found = made.tokens(target_len=None)
+def test_there_are_no_pairs_without_ends(made):
+    found = made.tokens(ends=None)
     assert (len(found.prompts), len(found.pairs)) == (12, 0)
 
 
 def test_a_second_start_does_not_tokenize_and_says_so(made, no_tokenizing):
-    first = made.tokens(made.encoder(120), target_len=6)
+    first = made.tokens(made.encoder(120))
     assert made.texts == ["train: 12 dialogues, tokenized"]
     no_tokenizing()
-    again = made.tokens(made.encoder(120), target_len=6)
+    again = made.tokens(made.encoder(120))
     assert list(again.pairs) == list(first.pairs)
-    assert (again.truncated, again.cut_targets) == (first.truncated, first.cut_targets)
+    assert again.truncated == first.truncated
     assert made.texts[1:] == ["train: 12 dialogues, tokens read from the cache"]
     assert not made.fallback.exists()
 
@@ -178,24 +169,24 @@ def test_everything_that_determines_the_tokens_is_in_the_key(made, checkpoint, m
     other.add_tokens(["#Person1#"])
     usual = made.encoder()
     keys = [
-        entry_key(made.data, usual, Targets(64, (1,)), None),
-        entry_key(made.data, made.encoder(511), Targets(64, (1,)), None),
-        entry_key(made.data, made.encoder(template=TEMPLATE + " "), Targets(64, (1,)), None),
-        entry_key(made.data, made.encoder(long_dialogues="truncate_start"), Targets(64, (1,)), None),
-        entry_key(made.data, PromptEncoder(other, TextFormat(template=TEMPLATE), 512), Targets(64, (1,)), None),
-        entry_key(made.data, usual, Targets(63, (1,)), None),
+        entry_key(made.data, usual, (1,), None),
+        entry_key(made.data, made.encoder(511), (1,), None),
+        entry_key(made.data, made.encoder(template=TEMPLATE + " "), (1,), None),
+        entry_key(made.data, made.encoder(long_dialogues="truncate_start"), (1,), None),
+        entry_key(made.data, PromptEncoder(other, TextFormat(template=TEMPLATE), 512), (1,), None),
+        entry_key(made.data, usual, (1, 2), None),
         entry_key(made.data, usual, None, None),
-        entry_key(made.data, usual, Targets(64, (1,)), Shown(["a pool", 1], list)),
-        entry_key(made.data, usual, Targets(64, (1,)), Shown(["a pool", 2], list)),
+        entry_key(made.data, usual, (1,), Shown(["a pool", 1], list)),
+        entry_key(made.data, usual, (1,), Shown(["a pool", 2], list)),
     ]
     monkeypatch.setattr(tokens_module, "_FORMAT", tokens_module._FORMAT + 1)
-    keys.append(entry_key(made.data, usual, Targets(64, (1,)), None))
+    keys.append(entry_key(made.data, usual, (1,), None))
     monkeypatch.undo()
     version = tokens_module.importlib.metadata.version
     monkeypatch.setattr(tokens_module.importlib.metadata, "version", lambda name: version(name) + ".1")
-    keys.append(entry_key(made.data, usual, Targets(64, (1,)), None))
+    keys.append(entry_key(made.data, usual, (1,), None))
     made.data.write_bytes(made.data.read_bytes().replace(b"noon", b"moon", 1))
-    keys.append(entry_key(made.data, usual, Targets(64, (1,)), None))
+    keys.append(entry_key(made.data, usual, (1,), None))
     assert len(set(keys)) == len(keys)
 
 
@@ -250,7 +241,7 @@ def test_tokens_in_the_run_are_used_instead_of_the_cache(made):
 def test_the_least_recently_used_entries_are_removed_first(made, monkeypatch):
     made.tokens()
     (oldest,) = made.entries
-    made.tokens(target_len=6)
+    made.tokens(ends=(1, 6))
     (other,) = [path for path in made.entries if path != oldest]
     abandoned = made.cache / "tokens" / ".abandoned.tmp"
     abandoned.write_text("half")
@@ -258,7 +249,7 @@ def test_the_least_recently_used_entries_are_removed_first(made, monkeypatch):
         os.utime(path, (time.time() - age,) * 2)
     made.tokens()  # used again: now the other one is the oldest
     monkeypatch.setattr(tokens_module, "LARGEST", 2 * oldest.stat().st_size)
-    made.tokens(target_len=7)
+    made.tokens(ends=(1, 7))
     assert oldest in made.entries
     assert other not in made.entries
     assert len(made.entries) == 2
@@ -285,7 +276,7 @@ tokens.tokenize = tokenize
 (folder / f"ready.{rank}").touch()
 while len(list(folder.glob("ready.*"))) < 2:
     time.sleep(0.01)
-found = tokens.tokens_of(data, encoder, tokens.Targets(64, (1,)), folder / "fallback", Events(folder, "train", 1))
+found = tokens.tokens_of(data, encoder, (1,), folder / "fallback", Events(folder, "train", 1))
 print([list(pair["input_ids"]) for pair in found.pairs])
 """
 

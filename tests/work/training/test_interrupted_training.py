@@ -56,7 +56,15 @@ def test_the_checkpoint_of_an_adapter_does_not_hold_its_base(killed_after):
 
 @both_families
 @pytest.mark.parametrize(
-    "keys", [{}, {"adapter": "lora", "lora_r": 4}, {"adapter": "ia3"}], ids=["full", "lora", "ia3"]
+    "keys",
+    [
+        {},
+        {"adapter": "lora", "lora_r": 4},
+        {"adapter": "ia3"},
+        {"adapter": "lora", "lora_r": 4, "peft_init_lora_weights": "pissa_niter_2", "loraplus_lr_ratio": 4},
+        {"adapter": "prompt_tuning", "num_virtual_tokens": 4},
+    ],
+    ids=["full", "lora", "ia3", "pissa", "prompt_tuning"],
 )
 def test_a_killed_training_resumes_to_the_same_end(trained, killed_after, keys):
     keys |= {"train": 18, "val_set_size": 5, "eval_steps": 1, "num_epochs": 3}

@@ -13,13 +13,16 @@ from transformers import AutoModelForSeq2SeqLM
 from summtune.base.errors import DataError, ModelError, StageError
 from summtune.base.files import read_jsonl
 from summtune.base.places import package_path
+from summtune.base.strict import read_model
 from summtune.plan.launch import Launch
 from summtune.runs import checkpoints
+from summtune.runs.supervision import SUPERVISION_FILE, Supervision
 from summtune.work.models.loading import load_model, load_tokenizer
 from summtune.work.models.saved_model import ModelWriter
 from summtune.work.process.stopping import StopRequest
+from summtune.work.tokens.examples import read_examples
+from summtune.work.tokens.planned import encoder_of
 from summtune.work.training import model as model_module
-from summtune.work.training.examples import read_examples
 from summtune.work.training.loop import train
 from summtune.work.training.loss import TokenLoss
 
@@ -60,7 +63,7 @@ def test_training_json_records_what_was_trained(trained):
     assert recorded["eval_loss"] is recorded["best_step"] is recorded["resumed_from_step"] is None
     assert recorded["peak_memory_bytes"] > 1e8
     total = f"{recorded['total_parameters']:,}"
-    assert run.texts("message")[1:] == [f"training {total} of {total} parameters (100.00 %)"]
+    assert run.texts("message")[1] == f"training {total} of {total} parameters (100.00 %)"
 
 
 def test_each_logged_step_has_all_its_numbers(trained):
@@ -185,7 +188,8 @@ def test_a_share_of_the_dialogues_is_held_out(trained):
 def test_the_evaluation_loss_is_that_of_the_saved_model(trained, family):
     run = trained(train=18, val_set_size=5, micro_batch_size=2, gradient_accumulation_steps=4)
     tokenizer = load_tokenizer(run.folder / "model")
-    pairs = read_examples(run.plan, run.folder, tokenizer, (tokenizer.eos_token_id,), run.events())["validation"].pairs
+    encoder, ends = encoder_of(run.plan, tokenizer), (tokenizer.eos_token_id,)
+    pairs = read_examples(run.plan, run.folder, encoder, ends, run.events())["validation"].pairs
     model = loaded_by_transformers(run.folder / "model", family).eval()
     total = tokens = 0
     with torch.no_grad():
@@ -293,7 +297,8 @@ def test_the_saved_model_gives_the_logits_of_the_one_in_memory(trained, checkpoi
     loaded.set_attn_implementation("eager") if not keys and family == "encoder_decoder" else None
     with torch.no_grad():
         now = loaded.eval()(**inputs).logits
-    assert torch.allclose(now, in_memory[0], rtol=1e-5, atol=1e-6)
+    # On some processors the model in memory multiplies with another library, which rounds differently.
+    assert torch.allclose(now, in_memory[0], rtol=1e-5, atol=2e-5)
     before = loaded_by_transformers(checkpoint, family).eval()
     assert not torch.allclose(now, before(**inputs).logits, atol=0.1)
 
@@ -313,11 +318,28 @@ def test_cut_dialogues_are_counted_in_a_warning(trained):
     assert run.training["pairs"] == 13
 
 
-def test_cut_summaries_are_counted_in_a_warning_and_end_with_the_end_of_sequence(prepare, tokenizer):
-    run = prepare(target_len=6)
-    pairs = read_examples(run.plan, run.folder, tokenizer, (tokenizer.eos_token_id,), run.events())["train"].pairs
-    assert run.texts("warning") == ["train: 13 of 13 summaries exceed target_len 6 and are cut"]
-    assert {(len(pair["labels"]), pair["labels"][-1]) for pair in pairs} == {(6, tokenizer.eos_token_id)}
+def test_summaries_beyond_target_len_are_an_error_before_the_model_is_loaded(prepare, monkeypatch):
+    monkeypatch.setattr(model_module, "load_model", None)
+    run = prepare(target_len=6, val_set_size=2)
+    with pytest.raises(DataError) as error:
+        train(run.plan, run.folder, run.events(), StopRequest())
+    train_line, validation_line = str(error.value).splitlines()
+    assert "exceeds target_len 6 (the longest has 1" in train_line
+    assert "in 11 of 11 examples" in train_line
+    assert "set target_len to 1" in train_line
+    assert validation_line.startswith("validation: ")
+    assert not (run.folder / "supervision.json").exists()
+
+
+def test_what_was_checked_of_the_examples_is_recorded(trained):
+    run = trained(val_set_size=2, max_steps=1, num_epochs=None)
+    found = read_model(Supervision, run.folder / SUPERVISION_FILE)
+    assert (found.template, [end.text for end in found.ends]) == ("plain text", ["</s>"])
+    assert {role: each.examples for role, each in found.roles.items()} == {"train": 11, "validation": 2}
+    assert {each.prompts_encoded_again for each in found.roles.values()} == {11, 2}
+    assert "not_cut" in found.checks
+    assert "stable_template" not in found.checks
+    assert any("11 train and 2 validation examples passed" in text for text in run.texts("message"))
 
 
 def test_nothing_left_to_train_on_is_an_error(prepare):

@@ -1,8 +1,8 @@
 import pytest
 import torch
 from made_up_recipes import train_recipe
+from tiny_decoders import write_decoder
 from tiny_inputs import dialogues
-from untrained import write_untrained
 
 from summtune.recipe.adapters import adapter_of
 from summtune.work.models import decoder_only
@@ -139,7 +139,7 @@ def test_fillers_do_not_change_the_mean_over_all_target_tokens(model, pairs, at_
 def test_with_virtual_tokens_before_a_prompt_the_loss_is_that_of_peft(tmp_path, compiled):
     """The logits of a decoder-only model begin with those of the virtual tokens."""
     planned = adapter_of(train_recipe(adapter="prompt_tuning", num_virtual_tokens=3), None)
-    base = write_untrained(tmp_path / "base")
+    base = write_decoder(tmp_path / "base", "llama")
     model = add_adapter(load_model(base, torch.float32), planned, str(base))
     rows = [Pair(input_ids=[5, 6, 7], labels=[8, 2]), Pair(input_ids=[5, 6, 7, 9, 3], labels=[8, 9, 2])]
     ids, labels = torch.zeros(2, 8).long(), torch.full((2, 8), IGNORED)

@@ -5,8 +5,8 @@ import json
 import pytest
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
+from tiny_decoders import write_decoder
 from tiny_inputs import write_checkpoint
-from untrained import write_text_model
 
 from summtune.base.files import read_jsonl
 from summtune.work.generation.prediction import predict
@@ -25,7 +25,7 @@ LORA = {"lora_r": 4, "lora_dropout": 0.0}
 def write_base(family, folder):
     sizes = {"hidden_size": 64, "intermediate_size": 128, "max_position_embeddings": 512}
     if family == "decoder_only":
-        return write_text_model(folder, **sizes)
+        return write_decoder(folder, **sizes, architecture="llama", chat_template=None)
     return write_checkpoint(folder, d_model=64, d_ff=128)
 
 

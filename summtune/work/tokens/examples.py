@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
-
 from summtune.base.errors import DataError
 from summtune.plan.plan import TrainPlan
 from summtune.runs.events import Events
 from summtune.runs.run_directory import DATA_FILES, TOKENS
+from summtune.work.tokens.encoding import PromptEncoder
 from summtune.work.tokens.loss_warnings import tell_losses
-from summtune.work.tokens.planned import encoder_of
-from summtune.work.tokens.tokens import Targets, Tokens, tokens_of
+from summtune.work.tokens.tokens import Tokens, tokens_of
 
 
 def read_examples(
-    plan: TrainPlan, run_dir: Path, tokenizer: PreTrainedTokenizerBase, ends: tuple[int, ...], events: Events
+    plan: TrainPlan, run_dir: Path, encoder: PromptEncoder, ends: tuple[int, ...], events: Events
 ) -> dict[str, Tokens]:
     """Return the tokens of the training data and of any validation data, by role.
 
@@ -25,7 +23,7 @@ def read_examples(
     Args:
         plan: of the training.
         run_dir: with the data that the command prepared.
-        tokenizer: of the model.
+        encoder: of the prompts.
         ends: the ids that end a generated summary.
         events: to the waiting command.
 
@@ -33,20 +31,19 @@ def read_examples(
         DataError: no dialogue of a role is left.
     """
     roles = [role for role in ("train", "validation") if (run_dir / DATA_FILES[role]).exists()]
-    return {role: _read(plan, run_dir, role, tokenizer, ends, events) for role in roles}
+    return {role: _read(plan, run_dir, role, encoder, ends, events) for role in roles}
 
 
 def _read(
     plan: TrainPlan,
     run_dir: Path,
     role: str,
-    tokenizer: PreTrainedTokenizerBase,
+    encoder: PromptEncoder,
     ends: tuple[int, ...],
     events: Events,
 ) -> Tokens:
     recipe = plan.recipe
-    targets = Targets(recipe.target_len, ends)
-    tokens = tokens_of(run_dir / DATA_FILES[role], encoder_of(plan, tokenizer), targets, run_dir / TOKENS, events)
+    tokens = tokens_of(run_dir / DATA_FILES[role], encoder, ends, run_dir / TOKENS, events)
     dialogues, cut, pairs = len(tokens.prompts), tokens.truncated, tokens.pairs
     if not pairs:
         others = "" if role == "train" else ", or remove val_set_size or val_datasets"
@@ -60,9 +57,5 @@ def _read(
     if cut:
         done = "left out" if recipe.long_dialogues == "drop" else "cut"
         events.warn(f"{role}: {cut} of {dialogues} dialogues exceed sequence_len {recipe.sequence_len} and are {done}")
-    if tokens.cut_targets:
-        events.warn(
-            f"{role}: {tokens.cut_targets} of {len(pairs)} summaries exceed target_len {recipe.target_len} and are cut"
-        )
     tell_losses(role, tokens.lost, events)
     return tokens

@@ -1,0 +1,1 @@
+"""Proof that a training teaches what is asked of the model later."""
