@@ -52,8 +52,8 @@ def test_what_was_checked_of_the_examples_is_one_line(run_dir):
     write_json(folder / SUPERVISION_FILE, found.to_json())
     entries = dict(run_details("LoRA", read_run(folder)).entries)
     assert entries["Supervision"] == (
-        "1,200 train and 1,200 validation examples passed 2 checks (512 prompts were encoded twice): prompts by chat_template.jinja, "
-        "34,567 tokens trained on, summaries end with <|im_end|>"
+        "1,200 train and 1,200 validation examples passed 2 checks (512 prompts were encoded twice): prompts by "
+        "chat_template.jinja, 34,567 tokens trained on, summaries end with <|im_end|>"
     )
     assert entries["Stopped by itself"] == "63 of 64 validation dialogues"
 
