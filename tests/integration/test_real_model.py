@@ -3,8 +3,6 @@
 import json
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from installed_command import command_path
@@ -19,16 +17,6 @@ QUESTIONS = [
     "Anna: Shall we meet at noon, or is it too early for you?\nBen: Noon is fine.\nWhen do they meet?",
     "Say hello.",
 ]
-
-
-@pytest.fixture(scope="module")
-def smollm2(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("smollm2") / "model"
-    tool = Path(FOLDER) / "tools" / "smollm2.py"
-    done = subprocess.run([sys.executable, tool, "--out", folder], check=False, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"SmolLM2 cannot be made: {done.stderr.strip()[-200:]}")
-    return folder
 
 
 def run(folder, recipe, *options):

@@ -1,7 +1,5 @@
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -290,16 +288,6 @@ class TestEncoderDecoder:
             return batch | {"decoder_input_ids": batch["labels"].clamp(min=0)}
 
         assert len(proof.problems_of_batches(encoder_decoder, collate)) == 1
-
-
-@pytest.fixture(scope="module")
-def smollm2(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("smollm2") / "model"
-    tool = Path(FOLDER) / "tools" / "smollm2.py"
-    done = subprocess.run([sys.executable, tool, "--out", folder], check=False, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"SmolLM2 cannot be made: {done.stderr.strip()[-200:]}")
-    return folder
 
 
 @needs_real_data
