@@ -133,6 +133,7 @@ class Training:
         self.writer = ModelWriter(accelerator, model, tokenizer)
 
         self.collate = family.collator(model, needs, 8 if accelerator.device.type == "cuda" else 1)
+        self._record_supervision(family)
         self._divide_data(ends[0], family)
 
         # The state: of a checkpoint of any layout, or of the start.
@@ -162,7 +163,6 @@ class Training:
 
     def _divide_data(self, end: int, family: ModelFamily) -> None:
         """Divide the pairs into global batches, the same on every layout, and count the optimizer steps."""
-        self._record_supervision(family)
         size, at_once = self.plan.batch.global_batch, self.recipe.micro_batch_size * self.ranks
         self.train_set = Pairs(self.proof.examples["train"].pairs, size, end, family.example)
         held_out = self.proof.examples.get("validation")
