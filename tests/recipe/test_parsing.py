@@ -3,7 +3,7 @@
 import pytest
 from recipes_as_written import COMPARE, PROMPT, TRAIN
 
-from summtune.recipe.keys import RECIPES, CompareRecipe, PromptRecipe, TrainRecipe, required_keys
+from summtune.recipe.keys import KIND_OF, RECIPES, CompareRecipe, PromptRecipe, TrainRecipe, required_keys
 from summtune.recipe.parsing import example, parse
 
 
@@ -68,4 +68,4 @@ def test_the_keys_of_an_unknown_kind_are_checked_as_far_as_any_kind_has_them():
 @pytest.mark.parametrize("kind", RECIPES)
 def test_every_required_key_has_a_valid_example(kind):
     keys = {key: example(kind, key) for key in required_keys(kind)}
-    assert parse({"kind": kind} | keys).problems == {}
+    assert parse({"kind": KIND_OF[kind]} | keys).problems == {}
