@@ -11,7 +11,7 @@ from summtune.base.places import package_path
 from summtune.plan import keys as keys_module
 from summtune.plan.keys import FIRST_READ_BY
 from summtune.plan.resolve import resolve
-from summtune.recipe.keys import EXECUTION, PromptRecipe, TrainRecipe
+from summtune.recipe.keys import EXECUTION, EndpointRecipe, PromptRecipe, TrainRecipe
 
 
 @pytest.fixture(autouse=True)
@@ -202,7 +202,7 @@ def test_every_key_that_can_change_a_result_is_assigned_to_the_first_stage_that_
     assigned = [key for keys in FIRST_READ_BY.values() for key in keys]
     assert len(assigned) == len(set(assigned))
     found = set()
-    for recipe in (PromptRecipe, TrainRecipe):
+    for recipe in (PromptRecipe, EndpointRecipe, TrainRecipe):
         found |= {key for key, field in recipe.model_fields.items() if EXECUTION not in field.metadata}
     assert set(assigned) == found, "a new key: add it to the first stage that reads it, or mark it as EXECUTION"
 
