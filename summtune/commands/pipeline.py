@@ -12,7 +12,7 @@ from summtune.base.errors import ModelError, StageError, os_error_text
 from summtune.base.files import write_bytes, write_json, write_text
 from summtune.base.places import BUILTIN_DATASETS, is_local
 from summtune.base.strict import read_model
-from summtune.commands.endpoint import ask, check_key
+from summtune.commands.endpoint import ask
 from summtune.commands.reuse import reusable, reuse_stages
 from summtune.data.hub_access import fetch_model
 from summtune.deepspeed.configs import DS_CONFIG
@@ -90,7 +90,6 @@ def run(
     known = check_free(run_dir, draft.identity)
     launcher = draft.recipe.launcher
     launched = [name for group in draft.stages if group.launch is not None for name in group.names]
-    check_key(draft)
     with leaving_nothing(run_dir), locked(run_dir):
         # Before anything is written: a job may be running in this directory.
         if known and not slurm.take_up(
