@@ -17,7 +17,7 @@ from summtune.recipe.document import KeyPath
 from summtune.recipe.keys import KINDS_OF, CompareRecipe, PromptRecipe, Recipe, RunRecipe, TrainRecipe, data_keys
 from summtune.recipe.sections import DatasetSource, EvaluationSettings, metric_name
 
-SECTIONS = ("generation", "evaluation", "exemplars", "slurm")
+SECTIONS = ("generation", "evaluation", "exemplars", "slurm", "price")
 """Keys that contain other keys."""
 
 _R = TypeVar("_R")
