@@ -30,6 +30,8 @@ from summtune.plan.plan import EndpointPlan, LocalPlan, RunPlan, TrainPlan, begi
 from summtune.plan.preparation import prepare_data
 from summtune.recipe.keys import RunRecipe, data_keys
 from summtune.runs import checkpoints
+from summtune.runs.cost import COST_FILE
+from summtune.runs.finished import read_facts
 from summtune.runs.run_directory import (
     PARTIAL_PREDICTIONS,
     adopt,
@@ -281,4 +283,5 @@ def _report(plan: RunPlan, run_dir: Path) -> None:
 
     if plan.kind == "train":
         write_text(run_dir / "model" / "README.md", model_card(run_dir))
+    write_json(run_dir / COST_FILE, read_facts(run_dir).cost.to_json())
     write_run_report(run_dir)

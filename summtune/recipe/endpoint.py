@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field, JsonValue
 
-from summtune.recipe.sections import Section
+from summtune.recipe.sections import CURRENCY, Section
 
 ADDRESS = r"^https?://[^@?#\s]+$"
-CURRENCY = "^[A-Z]{3}$"
 VARIABLE = "^[A-Za-z_][A-Za-z0-9_]*$"
 
 
@@ -16,7 +15,7 @@ class TokenPrice(Section):
 
     input: float = Field(ge=0, le=1e6, description="Money per million tokens of prompts.")
     output: float = Field(ge=0, le=1e6, description="Money per million generated tokens, thoughts included.")
-    currency: str = Field(default="USD", pattern=CURRENCY, description="ISO 4217 code, such as USD or EUR.")
+    currency: str = CURRENCY
 
 
 class Endpoint(Section):

@@ -102,6 +102,19 @@ class Slurm(Section):
     setup: list[str] = Field(default=[], description="Shell lines to run before the stages: 'module load cuda'.")
 
 
+CURRENCY_CODE = "^[A-Z]{3}$"
+CURRENCY: Any = Field(default="USD", pattern=CURRENCY_CODE, description="ISO 4217 code, such as USD or EUR.")
+
+
+class DevicePrice(Section):
+    """What the devices of a run cost."""
+
+    device_hour: float = Field(
+        ge=0, le=1e6, description="Money per hour of a GPU or, without GPUs, of a process on the CPU."
+    )
+    currency: str = CURRENCY
+
+
 class Generation(Section):
     """How summaries are generated."""
 

@@ -10,6 +10,7 @@ from typing_extensions import assert_never
 
 from summtune.base import numbers
 from summtune.report.recipe_text import recipe_text
+from summtune.runs.cost import Cost
 from summtune.runs.finished import FinishedComparison, FinishedRun
 from summtune.runs.run_plan import ReusableStage, RoleView
 from summtune.runs.statistics import EndpointStats, Training, TrainLogRow
@@ -119,6 +120,7 @@ def _run_entries(run: FinishedRun) -> list[tuple[str, str]]:
         ("Stopped by itself", _with(str, run.stopping)),
         ("Attention", stats.global_attention),
         ("Prediction time", _with(numbers.duration, stats.seconds)),
+        *_cost_entries(run.facts.cost),
         ("Exemplars in the prompts", _first_ids(stats.exemplars)),
         ("Identity", plan.identity),
         ("Git commit", plan.git_commit),
@@ -139,6 +141,23 @@ def _training_entries(training: Training | None) -> list[tuple[str, str | None]]
         ("Peak memory per device", numbers.size(training.peak_memory_bytes)),
         ("Precision", training.precision),
     ]
+
+
+def _cost_entries(cost: Cost) -> list[tuple[str, str | None]]:
+    """Return what training and generation took, in tokens and money."""
+    entries: list[tuple[str, str | None]] = []
+    if cost.prompts is not None and cost.prompt_tokens is not None and cost.generated_tokens is not None:
+        read, written = numbers.count(cost.prompt_tokens), numbers.count(cost.generated_tokens)
+        entries.append(("Tokens", f"{read} in {numbers.counted(cost.prompts, 'prompt')}, {written} generated"))
+    if cost.currency is None:
+        return entries
+    amounts = (
+        ("training", cost.training_money),
+        ("generation", cost.generation_money),
+        ("1,000 dialogues", cost.money_per_1000_dialogues),
+    )
+    shown = ", ".join(f"{what} {numbers.money(value, cost.currency)}" for what, value in amounts if value is not None)
+    return [*entries, ("Cost", shown or None)]
 
 
 def _maker(run: FinishedRun, stage: ReusableStage) -> str | None:

@@ -35,6 +35,7 @@ def identity(project, *sets, name="train.yaml"):
         ("save_steps=3", "save_total_limit=7"),
         ("gradient_checkpointing=true",),
         ("output_dir=elsewhere",),
+        ("price.device_hour=2.5", "price.currency=EUR"),
         ("seed=42", "generation.num_beams=1", "evaluation.tokenizer=rouge"),
         ("datasets.0.type=columns",),
         ("chat_template=auto", "system_prompt=null", "chat_template_kwargs={}", "generation.stop=null"),
