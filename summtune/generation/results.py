@@ -91,4 +91,5 @@ def predictions_of(
             truncated=cut,
             hit_length_cap=output.hit_length_cap,
             thinking=output.thinking,
+            answer=output.answer,
         )

@@ -17,7 +17,7 @@ from summtune.generation.distinct import DistinctPrompts
 from summtune.generation.results import write_results
 from summtune.generation.resuming import World, generate_missing
 from summtune.generation.stopwatch import Stopwatch
-from summtune.plan.plan import PromptPlan, RunPlan, TrainPlan
+from summtune.plan.plan import LocalPlan, PromptPlan, TrainPlan
 from summtune.prompts.formats import ChatFormat
 from summtune.runs.events import Events
 from summtune.runs.run_directory import GENERATION_CONFIG, PARTIAL_PREDICTIONS
@@ -38,7 +38,7 @@ from summtune.work.tokens.loss_warnings import loss_warnings
 from summtune.work.tokens.planned import encoder_of
 
 
-def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
+def predict(plan: LocalPlan, run_dir: Path, events: Events) -> None:
     """Summarize the test dialogues and write ``predictions.jsonl`` and ``prediction_stats.json``.
 
     A trained model also gets the generation settings that are scored, as its ``generation_config.json``.
@@ -107,7 +107,7 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
     state.wait_for_everyone()
 
 
-def reasons(plan: RunPlan) -> bool:
+def reasons(plan: LocalPlan) -> bool:
     """Return whether the model continues a prompt that ends with ``<think>`` with a thought.
 
     A model that was trained on summaries after such prompts answers at once.
@@ -115,7 +115,7 @@ def reasons(plan: RunPlan) -> bool:
     return isinstance(plan, PromptPlan) and isinstance(plan.prompt, ChatFormat)
 
 
-def _load(plan: RunPlan, run_dir: Path, bf16: bool, say: Callable[[str], None]) -> tuple[PreTrainedModel, int, int]:
+def _load(plan: LocalPlan, run_dir: Path, bf16: bool, say: Callable[[str], None]) -> tuple[PreTrainedModel, int, int]:
     """Return the model that generates, and how many of its weights training changed and how many it has."""
     base = Path(plan.model.folder)
     dtype = torch.bfloat16 if bf16 else torch.float32
