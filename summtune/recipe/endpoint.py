@@ -15,7 +15,7 @@ class TokenPrice(Section):
 
     input: float = Field(ge=0, le=1e6, description="Money per million tokens of prompts.")
     output: float = Field(ge=0, le=1e6, description="Money per million generated tokens, thoughts included.")
-    currency: str = CURRENCY
+    currency: str = Field(default="USD", pattern=CURRENCY, description="ISO 4217 code, such as USD or EUR.")
 
 
 class Endpoint(Section):

@@ -16,7 +16,7 @@ from summtune.recipe.document import KeyPath
 from summtune.recipe.endpoint import ADDRESS, VARIABLE
 from summtune.recipe.json_schema import recipe_schema
 from summtune.recipe.keys import FORMS_OF, KIND_OF, RECIPES, Form, Kind, Recipe, form_of, required_keys
-from summtune.recipe.sections import CURRENCY_CODE, Section
+from summtune.recipe.sections import CURRENCY, Section
 
 _TYPE_NAMES = {
     "string_type": "text",
@@ -38,7 +38,7 @@ _BOUNDS = {
 }
 _PATTERNS = {
     ADDRESS: "an address that begins with http:// or https://, without a user, a password or a query (got {shown})",
-    CURRENCY_CODE: "three capital letters, such as USD (got {shown})",
+    CURRENCY: "three capital letters, such as USD (got {shown})",
     VARIABLE: "the name of an environment variable, such as OPENAI_API_KEY (got something else, which is not shown "
     "as it may be the key itself); export the variable, and write its name here",
 }

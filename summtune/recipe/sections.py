@@ -13,6 +13,7 @@ from pydantic import Field, JsonValue
 from summtune.base.strict import StrictModel
 
 Tokenizer = Literal["rouge", "unicode", "character"]
+CURRENCY = "^[A-Z]{3}$"
 
 
 class Section(StrictModel):
@@ -102,17 +103,13 @@ class Slurm(Section):
     setup: list[str] = Field(default=[], description="Shell lines to run before the stages: 'module load cuda'.")
 
 
-CURRENCY_CODE = "^[A-Z]{3}$"
-CURRENCY: Any = Field(default="USD", pattern=CURRENCY_CODE, description="ISO 4217 code, such as USD or EUR.")
-
-
 class DevicePrice(Section):
     """What the devices of a run cost."""
 
     device_hour: float = Field(
         ge=0, le=1e6, description="Money per hour of a GPU or, without GPUs, of a process on the CPU."
     )
-    currency: str = CURRENCY
+    currency: str = Field(default="USD", pattern=CURRENCY, description="ISO 4217 code, such as USD or EUR.")
 
 
 class Generation(Section):

@@ -59,11 +59,13 @@ class BreakEven:
 
     Args:
         lines: by currency, those of at least two systems.
-        sentences: one for every trained and every prompted system, then what is unknown or cannot be compared.
+        sentences: one for every trained and every prompted system.
+        notes: what is unknown, cannot be compared, or was done by another run.
     """
 
     lines: dict[str, tuple[Line, ...]]
     sentences: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def break_even(systems: Sequence[ComparedSystem], hours: str = "device-hours") -> BreakEven | None:
@@ -86,10 +88,11 @@ def break_even(systems: Sequence[ComparedSystem], hours: str = "device-hours") -
     sentences = [_money_sentence(each, currency) for currency, found in lines.items() for each in crossings(found)] or (
         [] if lines else [_hours_sentence(each, hours) for each in _crossings_in_hours(systems)]
     )
-    sentences += _limits(systems, list(lines))
-    if not sentences:
+    notes = tuple(_notes(systems, list(lines)))
+    if not sentences and not notes:
         return None
-    return BreakEven({currency: tuple(found) for currency, found in lines.items() if len(found) > 1}, tuple(sentences))
+    drawn = {currency: tuple(found) for currency, found in lines.items() if len(found) > 1}
+    return BreakEven(drawn, tuple(sentences), notes)
 
 
 def crossings(lines: Sequence[Line]) -> Iterator[Crossing]:
@@ -139,8 +142,8 @@ def _sentence(crossing: Crossing, less: str, verb: str, shown: Callable[[float],
     return f"From about {numbers.about(first)} dialogues on, {name} {less} than {other}: {why}."
 
 
-def _limits(systems: Sequence[ComparedSystem], currencies: Sequence[str]) -> Iterator[str]:
-    """Yield what a reader of the costs must know: what is unknown, not compared, or was paid once for several."""
+def _notes(systems: Sequence[ComparedSystem], currencies: Sequence[str]) -> Iterator[str]:
+    """Yield what a reader of the costs must know: what is unknown, not compared, or done by another run."""
     if len(currencies) > 1:
         yield (f"Money in {' and '.join(currencies)} is neither added nor compared; give all prices in one currency.")
     unknown = [one_line(system.name) for system in systems if system.cost.money is None]

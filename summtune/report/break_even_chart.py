@@ -73,8 +73,8 @@ def _draw(axes: Axes, lines: Sequence[Line], first: float, last: float, logarith
             axis.set_minor_locator(NullLocator())
     else:
         axes.set_ylim(bottom=0)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.significant(value)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.significant(value)))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: numbers.decimal(value)))
 
 
 def _mark(axes: Axes, crossing: Crossing) -> None:

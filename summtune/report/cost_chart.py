@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_NARROW = 16  # characters of a title above one of five panels
 _MARKERS = "os^DvPX"
 _LOG_FROM = 20
 """Costs whose largest value is at least this many times the smallest get a logarithmic axis."""
@@ -140,7 +142,7 @@ def _money_of_use(systems: Sequence[ComparedSystem]) -> list[_Cost]:
     if len(known) != 1:
         return []
     title = f"{known.pop()} per 1,000 dialogues"
-    return [_Cost(title, lambda system: system.cost.money_per_1000_dialogues, numbers.significant, decimal=True)]
+    return [_Cost(title, lambda system: system.cost.money_per_1000_dialogues, numbers.decimal, decimal=True)]
 
 
 def _cell(cost: _Cost, value: float | None) -> str:
@@ -164,7 +166,7 @@ def _cost_figure(
     figure = Figure(figsize=(8.0, 2.9), layout="constrained")
     panels = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
     for axes, cost in zip(panels, costs, strict=True):
-        _panel(axes, cost, scored, metric)
+        _panel(axes, cost, scored, metric, cost.title if len(costs) < 5 else textwrap.fill(cost.title, _NARROW))
     panels[0].set_ylabel(one_line(numbers.metric_title(metric)), parse_math=False)
     handles: list[Any] = [
         Line2D([], [], color=PALETTE[index % len(PALETTE)], marker=_marker(index), linestyle="") for index, _ in scored
@@ -185,7 +187,7 @@ def _marker(index: int) -> str:
     return _MARKERS[(index + index // len(PALETTE)) % len(_MARKERS)]
 
 
-def _panel(axes: Axes, cost: _Cost, scored: Sequence[tuple[int, ComparedSystem]], metric: str) -> None:
+def _panel(axes: Axes, cost: _Cost, scored: Sequence[tuple[int, ComparedSystem]], metric: str, title: str) -> None:
     known = [(index, system, value) for index, system in scored if (value := cost.of(system)) is not None]
     axis = _axis([value for _, _, value in known], cost)
     for place, (index, system, _) in zip(axis.places, known, strict=True):
@@ -196,7 +198,7 @@ def _panel(axes: Axes, cost: _Cost, scored: Sequence[tuple[int, ComparedSystem]]
             axes.plot([place, place], [_shown(metric, end) for end in estimate.interval], color=colour, linewidth=1.3)
         axes.plot([place], [value], color=colour, marker=_marker(index), markersize=5.5)
     plain_axes(axes, "both")
-    axes.set_title(cost.title, fontsize=10, color=INK)
+    axes.set_title(title, fontsize=10, color=INK)
     axes.set_xlim(*axis.limits)
     axes.set_xticks(axis.ticks, axis.labels, fontsize=8.5)
     axes.margins(y=0.1)

@@ -61,7 +61,7 @@ def _costs(contents: Contents) -> list[str]:
     if contents.costs is not None:
         parts.append(table_to_markdown(contents.costs).rstrip())
     if contents.break_even is not None:
-        parts.append(_list(contents.break_even.sentences))
+        parts.append(_list(contents.break_even.sentences + contents.break_even.notes))
     if contents.use is not None:
         parts += [table_to_markdown(contents.use).rstrip(), escape_markdown(USE_NOTE)]
     return ["## Costs", *parts] if parts else []
