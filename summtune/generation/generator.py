@@ -9,8 +9,10 @@ from typing import Literal, Protocol, TypeVar
 from summtune.base.strict import Count, StrictModel
 from summtune.runs.answers import Answer
 
-GeneratorName = Literal["local"]
-"""The generators that a plan can name; `summtune.worker` tells them apart."""
+LocalGeneratorName = Literal["local"]
+"""What can answer the prompts in worker processes; `summtune.worker` tells them apart."""
+GeneratorName = LocalGeneratorName | Literal["endpoint"]
+"""The generators that a plan can name."""
 
 P_contra = TypeVar("P_contra", contravariant=True)
 
