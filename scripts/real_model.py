@@ -33,9 +33,9 @@ from scripts.quickstart_seeds import machine
 from summtune.base import numbers
 from summtune.base.errors import StageError, SummtuneError
 from summtune.base.files import read_json, write_json, write_text
+from summtune.commands.notebook import REPORT
 from summtune.runs.comparison import Comparison
 from summtune.runs.finished import FinishedComparison, FinishedRun, read_comparison
-from summtune.commands.notebook import REPORT
 
 HERE = Path(__file__).resolve().parent
 RECIPES = HERE.parent / "recipes" / "smollm2-135m"
