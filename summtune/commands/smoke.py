@@ -23,7 +23,8 @@ from summtune.launchers import slurm
 from summtune.launchers.local import MachineRank
 from summtune.launchers.machines import OtherMachines, join
 from summtune.plan.checking import Checked, CheckedComparison, check
-from summtune.plan.draft import Draft, TrainDraft, begin, machines_of, runs_of
+from summtune.plan.draft import Draft, EndpointDraft, TrainDraft, begin, machines_of, runs_of
+from summtune.plan.plan import EndpointPlan
 from summtune.plan.preparation import prepare_data
 from summtune.plan.resolve import drafted
 from summtune.plan.smoke import PAUSE_AFTER, dialogues_to_summarize, paused, short_data, smoke_folder, smoked
@@ -126,12 +127,13 @@ def _shortened(checked: Checked, draft: Draft, folder: Path, display: Display) -
         display.stage("data", f"reading and checking, for {name}", shows_itself=on_the_hub(run.recipe))
         into = folder / _DATA / str(number)
         data = prepare_data(run.recipe, into / "whole", display.warn)
-        plan = begin(run, fetched_model(run, display), data)
+        model = None if isinstance(run, EndpointDraft) else fetched_model(run, display)
+        plan = begin(run, model, data)
         write_json(into / "whole" / "plan.json", plan.to_json())
         longest = short_data(plan, into / "whole", into, dialogues)
         whole.append(WholeRun(name, run, plan, None if longest is None else longest.ratio))
         short.append(smoked(part, into))
-    models = [Path(each.plan.model.folder) for each in whole]
+    models = [None if isinstance(each.plan, EndpointPlan) else Path(each.plan.model.folder) for each in whole]
     if isinstance(checked, CheckedComparison):
         again: Checked = CheckedComparison(checked.loaded, checked.recipe, tuple(zip(names, short, strict=True)))
     else:
