@@ -10,7 +10,9 @@ from rich.text import Text
 from summtune.base import numbers
 from summtune.base.console import SafeConsole, labelled
 from summtune.base.visible import message_line
+from summtune.commands.endpoint import estimated
 from summtune.commands.reuse import reusable, shown
+from summtune.generation.endpoint.estimate import Estimate
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import command
 from summtune.launchers.sbatch_script import sbatch_script
@@ -102,7 +104,22 @@ def print_endpoint(draft: EndpointDraft, console: SafeConsole) -> None:
         for limit, what in ((endpoint.requests_per_minute, "requests"), (endpoint.tokens_per_minute, "tokens"))
         if limit is not None
     ]
+    if endpoint.max_cost is not None and endpoint.price is not None:
+        limits.append(f"{numbers.money(endpoint.max_cost, endpoint.price.currency)} in all")
     _line(console, "limits", ", ".join(limits))
+    found = estimated(draft)
+    _line(console, "estimate", "known once the data is downloaded" if found is None else _estimate_text(found))
+
+
+def _estimate_text(found: Estimate) -> str:
+    text = (
+        f"{numbers.counted(found.prompts, 'prompt')} of about {numbers.count(found.prompt_tokens)} tokens in all (a "
+        f"token for four characters), up to {numbers.count(found.new_tokens_at_most)} generated"
+    )
+    if found.cost is None or found.cost_at_most is None or found.currency is None:
+        return f"{text}; set endpoint.price for the money"
+    about, most = (numbers.money(cost, found.currency) for cost in (found.cost, found.cost_at_most))
+    return f"{text}: about {about}, at most {most} without retries"
 
 
 def _head(draft: Draft, console: SafeConsole) -> None:
