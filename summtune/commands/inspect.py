@@ -17,7 +17,7 @@ from summtune.base.strict import parse_model
 from summtune.commands.display import TerminalDisplay
 from summtune.commands.inspection_display import print_inspection
 from summtune.commands.pipeline import fetched_model, on_the_hub
-from summtune.plan.draft import CompareDraft, RunDraft, begin
+from summtune.plan.draft import CompareDraft, RunDraft, ScoredDraft, begin
 from summtune.plan.preparation import prepare_data
 from summtune.plan.resolve import resolve
 from summtune.runs.inspection import Inspection
@@ -27,7 +27,7 @@ def inspect_recipe(recipe: Path, sets: Sequence[str], examples: int, as_json: bo
     """Show what a recipe's model reads and is trained on; return whether nothing is wrong with it.
 
     Args:
-        recipe: the file; of a comparison, each system is shown.
+        recipe: the file; of a comparison, each system that a recipe describes is shown.
         sets: ``--set`` assignments.
         examples: how many of each role to show.
         as_json: print JSON.
@@ -39,7 +39,7 @@ def inspect_recipe(recipe: Path, sets: Sequence[str], examples: int, as_json: bo
     draft = resolve(recipe, sets, weights=False)
     parts = draft.parts if isinstance(draft, CompareDraft) else ((draft.name, draft),)
     with TerminalDisplay(SafeConsole(stderr=True)) as display:
-        found = {name: _inspected(part, display, examples) for name, part in parts}
+        found = {name: _inspected(part, display, examples) for name, part in parts if not isinstance(part, ScoredDraft)}
     if as_json:
         shown = {name: each.to_json() for name, each in found.items()}
         show_json({"systems": shown} if isinstance(draft, CompareDraft) else shown[draft.name])

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from summtune.base.hints import hint, hint_or_list
+from summtune.base.hints import hint, hint_or_list, nearest
 from summtune.base.numbers import counted
 from summtune.recipe.document import KeyPath
 from summtune.recipe.json_schema import recipe_schema
 from summtune.recipe.keys import KINDS_OF, RECIPES, Kind, Recipe, required_keys
-from summtune.recipe.sections import Section
+from summtune.recipe.sections import COLUMN_KEYS, Section
 
 _TYPE_NAMES = {
     "string_type": "text",
@@ -28,6 +28,7 @@ _TYPE_NAMES = {
     "model_type": "a section of keys",
     "model_attributes_type": "a section of keys",
     "finite_number": "a finite number",
+    "union_tag_not_found": "text or a section of keys",
 }
 _BOUNDS = {
     "greater_than_equal": ("ge", "at least"),
@@ -63,6 +64,14 @@ _ADVICE = {
     },
     "compare": {"recipes": "list the recipes to compare"},
 }
+# Why a key does not belong to an entry of `recipes` that another entry may have.
+_OF_ANOTHER_SYSTEM = {
+    "recipe": "a system is a recipe or a file of outputs (got both recipe and predictions); keep one of the two",
+    "overrides": "overrides has no effect on outputs, which are scored as they are; remove it",
+} | {
+    key: f"{key} has no effect on a recipe; name a file of outputs with predictions, or remove it"
+    for key in COLUMN_KEYS
+}
 _S = TypeVar("_S", bound=Section)
 _KIND: TypeAdapter[Kind] = TypeAdapter(Kind)
 
@@ -97,7 +106,12 @@ def parse(values: Mapping[str, Any]) -> Parsed:
     problems = {path: _describe(path, group, str(kind)) for path, group in groups.items()}
     # Do not report the intended key as missing, and do not check keys that depend on it.
     meant = {_meant(str(path[0])) for path in unknown if len(path) == 1} - set(values)
-    problems = {path: text for path, text in problems.items() if not (len(path) == 1 and path[0] in meant)}
+    inside = {(*path[:-1], nearest(str(path[-1]), known_keys(path[:-1]))) for path in unknown if len(path) > 1}
+    problems = {
+        path: text
+        for path, text in problems.items()
+        if not (len(path) == 1 and path[0] in meant) and not (path in inside and groups[path][0]["type"] == "missing")
+    }
     wrong = {str(path[0]) for path in groups} | meant
     if not known:
         return Parsed(None, frozenset(wrong), problems, unknown)
@@ -194,6 +208,9 @@ def _describe(path: KeyPath, group: Sequence[ErrorDetails], kind: str) -> str:
     match detail["type"]:
         case "extra_forbidden":
             return unknown_key(path)
+        case "missing" if path[0] == "recipes" and path[-1] == "recipe":
+            entry = dotted.removesuffix(".recipe")
+            return f"{entry} names no system; give `recipe`, or `predictions` for a file of outputs"
         case "missing":
             advice = _ADVICE.get(kind, {}).get(dotted)
             return (
@@ -223,8 +240,7 @@ def _describe(path: KeyPath, group: Sequence[ErrorDetails], kind: str) -> str:
 
 def _meant(key: str) -> str:
     """Return the top-level key that an unknown one most likely means, or the unknown one if no key resembles it."""
-    other = _OTHER_NAMES.get(key, "").split(".", 1)[0]
-    return other or hint(key, KINDS_OF).removeprefix(", did you mean ").removesuffix("?") or key
+    return _OTHER_NAMES.get(key, "").split(".", 1)[0] or nearest(key, KINDS_OF) or key
 
 
 def unknown_key(path: KeyPath) -> str:
@@ -234,6 +250,8 @@ def unknown_key(path: KeyPath) -> str:
         return f"unknown key {key!r}; here it is called {_OTHER_NAMES[key]!r}"
     known = known_keys(path[:-1])
     section = ".".join(str(part) for part in path[:-1])
+    if path[0] == "recipes" and key in _OF_ANOTHER_SYSTEM:
+        return _OF_ANOTHER_SYSTEM[key]
     near = hint_or_list(key, known) if section else hint(key, known) or "; `summtune schema` lists every key"
     return f"unknown key {key!r}{f' in {section}' if section else ''}{near}"
 
@@ -252,7 +270,8 @@ def known_keys(path: KeyPath) -> list[str]:
         else:
             candidates = _sections(node, schema, wanted="properties")
             node = candidates[0]["properties"].get(part, {}) if candidates else {}
-    return [key for section in _sections(node, schema, wanted="properties") for key in section["properties"]]
+    sections = _sections(node, schema, wanted="properties")
+    return list(dict.fromkeys(key for section in sections for key in section["properties"]))
 
 
 def _sections(node: dict[str, Any], schema: dict[str, Any], wanted: str) -> list[dict[str, Any]]:
@@ -260,7 +279,7 @@ def _sections(node: dict[str, Any], schema: dict[str, Any], wanted: str) -> list
     if "$ref" in node:
         node = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
     found = [node] if wanted in node else []
-    for alternative in node.get("anyOf", ()):
+    for alternative in (*node.get("anyOf", ()), *node.get("oneOf", ())):
         found += _sections(alternative, schema, wanted)
     return found
 
