@@ -144,17 +144,17 @@ def _shortened(checked: Checked, draft: Draft, folder: Path, display: Display) -
         short[name] = smoked(part, into)
     models = [Path(each.plan.model.folder) for each in whole]
     if not isinstance(checked, CheckedComparison):
-        (again,) = short.values()
-        return paused(drafted(again, folder / _RUN), models), whole
+        (alone,) = short.values()
+        return paused(drafted(alone, folder / _RUN), models), whole
     like = next(iter(short.values())).recipe
     outputs: dict[str, CheckedOutputs] = {}
-    for number, (name, part) in enumerate(checked.parts):
-        if isinstance(part, CheckedOutputs):
-            display.stage("data", f"reading and checking, for {name}", shows_itself=on_the_hub(part.like))
-            matched = outputs_of(part, lambda note: display.stage("data", note))
+    for number, (name, outside) in enumerate(checked.parts):
+        if isinstance(outside, CheckedOutputs):
+            display.stage("data", f"reading and checking, for {name}", shows_itself=on_the_hub(outside.like))
+            matched = outputs_of(outside, lambda note: display.stage("data", note))
             into = folder / _DATA / f"outputs-{number}"
-            outputs[name] = smoked_outputs(part, matched.predictions[:dialogues], like, into)
-    systems = outputs | short
+            outputs[name] = smoked_outputs(outside, matched.predictions[:dialogues], like, into)
+    systems: dict[str, CheckedRun | CheckedOutputs] = {**short, **outputs}
     again = CheckedComparison(checked.loaded, checked.recipe, tuple((name, systems[name]) for name, _ in parts))
     return paused(drafted(again, folder / _RUN), models), whole
 

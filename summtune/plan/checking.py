@@ -144,7 +144,8 @@ def _check_comparison(
     for index, entry in enumerate(recipe.recipes):
         if isinstance(entry, ComparedPredictions):
             try:
-                outputs[index] = check_outputs(system_name(entry), entry, like)
+                fitting = check_outputs(system_name(entry), entry, like)
+                outputs |= {} if fitting is None else {index: fitting}
             except InputError as error:
                 problems.append(loaded.document.problem(("recipes", index, "predictions"), str(error)))
     if problems:
