@@ -114,13 +114,13 @@ def train(folder: Path) -> float:
 
 def predict(folder: Path) -> float:
     """Summarize the test dialogues with the trained model; return the seconds of the stage."""
-    from summtune.plan.plan import read_run_plan
+    from summtune.plan.plan import read_local_plan
     from summtune.runs.events import Events
     from summtune.work.generation import prediction
 
     run_dir = folder / "run"
     started = time.perf_counter()
-    prediction.predict(read_run_plan(run_dir), run_dir, Events(run_dir, "predict", 0))
+    prediction.predict(read_local_plan(run_dir), run_dir, Events(run_dir, "predict", 0))
     return time.perf_counter() - started
 
 

@@ -17,7 +17,7 @@ from typing_extensions import assert_never
 
 from summtune.base.errors import SummtuneError, os_error_text
 from summtune.base.printing import say
-from summtune.plan.plan import RunPlan, TrainPlan, read_run_plan
+from summtune.plan.plan import LocalPlan, TrainPlan, read_local_plan
 from summtune.runs.events import Events
 from summtune.runs.run_directory import mark_complete
 from summtune.work.process.importing import leave_out, uncollected
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> int:
     (run_dir / "logs").mkdir(exist_ok=True)
     _log_to(run_dir / "logs" / f"{stages[0]}.rank{rank}.log")
     _end_with_parent()
-    plan = read_run_plan(run_dir)
+    plan = read_local_plan(run_dir)
     for stage in stages:
         events = Events(run_dir, stage, rank)
         events.started()
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> int:
     return 0
 
 
-def _run(stage: str, plan: RunPlan, run_dir: Path, events: Events, stop: StopRequest) -> None:
+def _run(stage: str, plan: LocalPlan, run_dir: Path, events: Events, stop: StopRequest) -> None:
     match stage:
         case "train":
             with uncollected():
@@ -91,7 +91,7 @@ def _run(stage: str, plan: RunPlan, run_dir: Path, events: Events, stop: StopReq
             raise AssertionError(f"no worker runs the stage {stage!r}")
 
 
-def _predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
+def _predict(plan: LocalPlan, run_dir: Path, events: Events) -> None:
     match plan.generator:
         case "local":
             with uncollected():
@@ -102,7 +102,7 @@ def _predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
             assert_never(plan.generator)
 
 
-def unused_packages(plan: RunPlan) -> list[str]:
+def unused_packages(plan: LocalPlan) -> list[str]:
     """Return the packages that libraries would import, and that this run does not use."""
     used = {
         "bitsandbytes": plan.quantization is not None,
@@ -159,7 +159,7 @@ def _is_alive(pid: int) -> bool:
 if __name__ == "__main__":
     request = StopRequest()
     request.listen()
-    leave_out(unused_packages(read_run_plan(Path(sys.argv[1]))))
+    leave_out(unused_packages(read_local_plan(Path(sys.argv[1]))))
     code = main(sys.argv[1:], request)
     # Finalization of gloo and DeepSpeed can hang or crash; the outputs are already on the disk.
     sys.stdout.flush()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 MINUS = "−"
 """The typographic minus sign: as wide as a digit, and it does not break at the end of a line."""
 
@@ -78,6 +80,23 @@ def parameters(trainable: int, total: int) -> str:
 def decimal(value: float) -> str:
     """Return a mean or a loss with up to four significant digits: ``23.41``, ``1,466``, ``0.00012``."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def significant(value: float) -> str:
+    """Return an amount with three significant digits below one, else as `decimal`: ``0.00421``, ``1.75``, ``0``."""
+    if not 0 < abs(value) < 1:
+        return decimal(value)
+    return f"{value:.{2 - math.floor(math.log10(abs(value)))}f}"
+
+
+def money(value: float, currency: str) -> str:
+    """Return an amount of money: ``1,240 USD``, ``3.50 EUR``, ``0.00421 USD``, ``0 USD``."""
+    return f"{f'{value:.2f}' if 1 <= value < 1000 else significant(value)} {currency}"
+
+
+def about(value: int) -> str:
+    """Return a count rounded to three significant digits: ``12,400``."""
+    return count(round(value, min(0, 3 - len(str(value)))))
 
 
 def percent(fraction: float) -> str:

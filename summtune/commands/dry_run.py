@@ -18,7 +18,7 @@ from summtune.launchers.sbatch_script import sbatch_script
 from summtune.launchers.slurm import SCRIPT
 from summtune.machine.fitting import fastest, fits, room
 from summtune.machine.model_shapes import shape_of
-from summtune.plan.draft import CompareDraft, Draft, RunDraft, ScoredDraft, TrainDraft
+from summtune.plan.draft import CompareDraft, Draft, EndpointDraft, LocalDraft, RunDraft, ScoredDraft, TrainDraft
 from summtune.plan.launch import Batch, global_batch
 from summtune.plan.preparation import count_pairs
 from summtune.recipe.keys import TrainRecipe
@@ -66,10 +66,17 @@ def print_plan(draft: RunDraft, console: SafeConsole, fresh: bool = False) -> No
         fresh: whether the run would reuse nothing.
     """
     _head(draft, console)
-    recipe = draft.recipe
     _line(console, "stages", " → ".join(["data", *(name for group in draft.stages for name in group.names)]))
     for stage, source in ({} if fresh else reusable(draft)).items():
         _line(console, "reuse", f"{stage} from {shown(source)}")
+    if isinstance(draft, EndpointDraft):
+        print_endpoint(draft, console)
+    else:
+        _print_local(draft, console)
+
+
+def _print_local(draft: LocalDraft, console: SafeConsole) -> None:
+    recipe = draft.recipe
     where = "" if draft.model_folder else "  (on the hub: downloaded when it runs)"
     _line(console, "model", recipe.base_model + where)
     if draft.parameters is not None:
@@ -103,6 +110,21 @@ def print_plan(draft: RunDraft, console: SafeConsole, fresh: bool = False) -> No
         _line(console, "ds_config.json", f'{recipe.deepspeed} ("auto" is filled in from the recipe)')
 
 
+def print_endpoint(draft: EndpointDraft, console: SafeConsole) -> None:
+    """Print the server of a run, its limits, and about what its answers cost."""
+    endpoint = draft.recipe.endpoint
+    _line(console, "endpoint", f"{endpoint.model} at {endpoint.url}")
+    key = "none" if endpoint.api_key_env is None else f"from the environment variable {endpoint.api_key_env}"
+    _line(console, "API key", key)
+    limits = [f"{numbers.count(endpoint.concurrency)} requests at the same time"]
+    limits += [
+        f"{numbers.count(limit)} {what} a minute"
+        for limit, what in ((endpoint.requests_per_minute, "requests"), (endpoint.tokens_per_minute, "tokens"))
+        if limit is not None
+    ]
+    _line(console, "limits", ", ".join(limits))
+
+
 def _head(draft: Draft, console: SafeConsole) -> None:
     console.print(Text.assemble((message_line(draft.name), "bold underline"), f"  kind: {draft.recipe.kind}"))
     _line(console, "run directory", str(draft.run_dir))
@@ -133,7 +155,7 @@ def _batch_text(draft: TrainDraft) -> str:
     return f"{text}; {batch.pairs:,} pairs, {steps}"
 
 
-def _memory_text(draft: RunDraft) -> str:
+def _memory_text(draft: LocalDraft) -> str:
     memory = draft.memory if isinstance(draft, TrainDraft) else None
     if not isinstance(draft, TrainDraft):
         return "estimated for training recipes only"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from summtune.base.errors import InputError, Problem, RecipeError, RunDirectoryError
 from summtune.base.hints import hint
 from summtune.base.places import is_local
 from summtune.data.external_predictions import GivenRows, reference_columns
 from summtune.data.reading import first_columns
-from summtune.plan.plan import ComparePlan, PromptPlan, ScoredPlan, TrainPlan, read_plan
+from summtune.plan.plan import ComparePlan, RunPlan, ScoredPlan, read_plan
 from summtune.recipe.document import Document
 from summtune.recipe.keys import CompareRecipe
 from summtune.recipe.loading import LoadedRecipe, load_document
@@ -23,7 +23,7 @@ from summtune.recipe.sections import DatasetSource, EvaluationSettings
 from summtune.recipe.yaml_reader import read_yaml_file
 from summtune.runs.run_directory import identity_in
 
-ScorablePlan = PromptPlan | TrainPlan | ScoredPlan
+ScorablePlan: TypeAlias = RunPlan | ScoredPlan
 
 
 @dataclass(frozen=True)

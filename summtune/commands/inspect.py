@@ -10,17 +10,20 @@ from pathlib import Path
 
 from summtune.base.console import SafeConsole
 from summtune.base.errors import StageError
-from summtune.base.files import write_json
+from summtune.base.files import read_jsonl, write_json
 from summtune.base.printing import say_lines, show_json
 from summtune.base.safe_python import python_command, safe_environment
 from summtune.base.strict import parse_model
 from summtune.commands.display import TerminalDisplay
-from summtune.commands.inspection_display import print_inspection
+from summtune.commands.endpoint import asked_messages
+from summtune.commands.inspection_display import print_inspection, print_messages
 from summtune.commands.pipeline import fetched_model, on_the_hub
-from summtune.plan.draft import CompareDraft, RunDraft, ScoredDraft, begin
+from summtune.plan.draft import CompareDraft, EndpointDraft, LocalDraft, ScoredDraft, begin
+from summtune.plan.plan import EndpointPlan
 from summtune.plan.preparation import prepare_data
 from summtune.plan.resolve import resolve
-from summtune.runs.inspection import Inspection
+from summtune.runs.inspection import AskedMessages, Inspection, MessagesInspection
+from summtune.runs.run_directory import DATA_FILES
 
 
 def inspect_recipe(recipe: Path, sets: Sequence[str], examples: int, as_json: bool) -> bool:
@@ -39,20 +42,54 @@ def inspect_recipe(recipe: Path, sets: Sequence[str], examples: int, as_json: bo
     draft = resolve(recipe, sets, weights=False)
     parts = draft.parts if isinstance(draft, CompareDraft) else ((draft.name, draft),)
     with TerminalDisplay(SafeConsole(stderr=True)) as display:
-        found = {name: _inspected(part, display, examples) for name, part in parts if not isinstance(part, ScoredDraft)}
+        found = {
+            name: _asked(part, display, examples)
+            if isinstance(part, EndpointDraft)
+            else _inspected(part, display, examples)
+            for name, part in parts
+            if not isinstance(part, ScoredDraft)
+        }
     if as_json:
         shown = {name: each.to_json() for name, each in found.items()}
         show_json({"systems": shown} if isinstance(draft, CompareDraft) else shown[draft.name])
     else:
         console = SafeConsole()
         for name, each in found.items():
-            print_inspection(name, each, console)
+            if isinstance(each, Inspection):
+                print_inspection(name, each, console)
+            else:
+                print_messages(name, each, console)
     problems = [f"error: {problem}" for each in found.values() for problem in each.problems]
     say_lines(dict.fromkeys(problems))
     return not problems
 
 
-def _inspected(draft: RunDraft, display: TerminalDisplay, examples: int) -> Inspection:
+def _asked(draft: EndpointDraft, display: TerminalDisplay, examples: int) -> MessagesInspection:
+    """Return the first messages that the server of a recipe is sent, which writes them as its model reads them."""
+    with tempfile.TemporaryDirectory(prefix="summtune-") as temporary:
+        folder = Path(temporary)
+        if on_the_hub(draft.recipe):
+            display.stage("data", "reading and checking", shows_itself=True)
+        plan = begin(draft, None, prepare_data(draft.recipe, folder, display.warn), fresh=True)
+        assert isinstance(plan, EndpointPlan), "an endpoint's draft has an endpoint's plan"
+        prompts = asked_messages(plan, folder)
+        ids = [row["id"] for row in read_jsonl(folder / DATA_FILES["test"])]
+    recipe = draft.recipe
+    return MessagesInspection(
+        recipe=draft.name,
+        model=recipe.endpoint.model,
+        url=recipe.endpoint.url,
+        dialogues=len(ids),
+        stops=tuple(recipe.generation.stop or ()),
+        max_new_tokens=recipe.generation.max_new_tokens,
+        shown=tuple(
+            AskedMessages(id=id_, messages=tuple(prompt))
+            for id_, prompt in zip(ids[:examples], prompts[:examples], strict=True)
+        ),
+    )
+
+
+def _inspected(draft: LocalDraft, display: TerminalDisplay, examples: int) -> Inspection:
     """Return what a separate process finds, as the libraries of the tokenizer are slow to import."""
     with tempfile.TemporaryDirectory(prefix="summtune-") as temporary:
         folder = Path(temporary)

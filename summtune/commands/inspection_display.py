@@ -9,7 +9,7 @@ from rich.text import Text
 from summtune.base import numbers
 from summtune.base.console import SafeConsole, labelled
 from summtune.base.visible import message_line
-from summtune.runs.inspection import Inspection, ShownExample, ShownRole, ShownToken
+from summtune.runs.inspection import Inspection, MessagesInspection, ShownExample, ShownRole, ShownToken
 from summtune.runs.supervision import described
 
 _BORDER = "│"
@@ -38,6 +38,26 @@ def print_inspection(name: str, found: Inspection, console: SafeConsole) -> None
     if found.supervision is not None:
         console.print()
         _line(console, "supervision", described(found.supervision))
+
+
+def print_messages(name: str, found: MessagesInspection, console: SafeConsole) -> None:
+    """Print the messages that a server is sent.
+
+    Args:
+        name: of the recipe, or of the system in a comparison.
+        found: what was found.
+        console: to print to.
+    """
+    console.print(Text.assemble((message_line(name), "bold underline"), f"  {message_line(found.model)}"))
+    _line(console, "prompts", f"messages to {found.url}, which its server writes as the model reads them")
+    stops = f"end before {' or '.join(map(repr, found.stops))}, or" if found.stops else "end"
+    _line(console, "summaries", f"{stops} after {numbers.count(found.max_new_tokens)} tokens at the latest")
+    _line(console, "test", numbers.counted(found.dialogues, "dialogue"))
+    for example in found.shown:
+        console.print(Text(f"\n  {message_line(example.id)}", "bold"), soft_wrap=True)
+        for message in example.messages:
+            console.print(Text(f"  {message['role']}", "green"))
+            console.print(Text("\n".join(f"    {line}" for line in message["content"].split("\n"))), soft_wrap=True)
 
 
 def _endings(found: Inspection) -> str:

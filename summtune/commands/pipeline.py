@@ -12,6 +12,7 @@ from summtune.base.errors import ModelError, StageError, os_error_text
 from summtune.base.files import write_bytes, write_json, write_text
 from summtune.base.places import BUILTIN_DATASETS, is_local
 from summtune.base.strict import read_model
+from summtune.commands.endpoint import ask
 from summtune.commands.reuse import reusable, reuse_stages
 from summtune.data.hub_access import fetch_model
 from summtune.deepspeed.configs import DS_CONFIG
@@ -21,14 +22,16 @@ from summtune.launchers.local import Listener, run_processes
 from summtune.launchers.machines import OtherMachines
 from summtune.plan.beginning import Model
 from summtune.plan.checking import problems_of_files
-from summtune.plan.draft import RunDraft, TrainDraft, begin, complete
+from summtune.plan.draft import EndpointDraft, LocalDraft, RunDraft, TrainDraft, begin, complete
 from summtune.plan.keys import identity_of
 from summtune.plan.launch import Launch, StageName, global_batch, stage_groups
 from summtune.plan.models import model_of
-from summtune.plan.plan import RunPlan, TrainPlan, beginning_of, read_plan, read_run_plan
+from summtune.plan.plan import EndpointPlan, LocalPlan, RunPlan, TrainPlan, beginning_of, read_plan, read_run_plan
 from summtune.plan.preparation import prepare_data
 from summtune.recipe.keys import RunRecipe, data_keys
 from summtune.runs import checkpoints
+from summtune.runs.cost import COST_FILE
+from summtune.runs.finished import read_facts
 from summtune.runs.run_directory import (
     PARTIAL_PREDICTIONS,
     adopt,
@@ -101,7 +104,7 @@ def run(
         plan = _resumed(draft) if known else _begun(draft, display, fresh)
         _write_launch_files(plan, run_dir)
         todo = reuse_stages(plan, _incomplete(plan, run_dir, display), run_dir, display)
-        if launcher == "slurm" and set(todo) & set(launched):
+        if launcher == "slurm" and set(todo) & set(launched) and not isinstance(plan, EndpointPlan):
             if not _run_as_job(plan, run_dir, display, detach):
                 return None
             todo = [stage for stage in todo if stage not in launched]
@@ -124,14 +127,15 @@ def _begun(draft: RunDraft, display: Display, fresh: bool) -> RunPlan:
     with preparing(draft.run_dir) as prepared:
         display.stage("data", "reading and checking", shows_itself=on_the_hub(draft.recipe))
         data = prepare_data(draft.recipe, prepared, display.warn)
-        plan = begin(draft, fetched_model(draft, display), data, fresh)
+        model = None if isinstance(draft, EndpointDraft) else fetched_model(draft, display)
+        plan = begin(draft, model, data, fresh)
         write_bytes(prepared / "recipe.yaml", draft.loaded.document.text)
         write_json(prepared / "plan.json", plan.to_json())
         adopt(prepared, draft.run_dir)
     return plan
 
 
-def fetched_model(draft: RunDraft, display: Display, weights: bool = True) -> Model:
+def fetched_model(draft: LocalDraft, display: Display, weights: bool = True) -> Model:
     """Return the model of a run, downloaded if it is on the hub.
 
     Args:
@@ -203,7 +207,7 @@ def _incomplete(plan: RunPlan, run_dir: Path, display: Display) -> list[StageNam
     return todo
 
 
-def _run_as_job(plan: RunPlan, run_dir: Path, display: Display, detach: bool) -> bool:
+def _run_as_job(plan: LocalPlan, run_dir: Path, display: Display, detach: bool) -> bool:
     """Submit the workers' stages as a Slurm job; return whether they are complete (with ``detach``: do not wait)."""
     launched = [name for group in plan.stages if group.launch is not None for name in group.names]
     names = [name for name in launched if not is_complete(run_dir, name)]
@@ -219,7 +223,8 @@ def _run_stages(
     plan: RunPlan, todo: Sequence[StageName], run_dir: Path, display: Display, others: OtherMachines | None
 ) -> None:
     train = plan.train if isinstance(plan, TrainPlan) else None
-    for group in stage_groups(train, plan.predict, todo):
+    predict = None if isinstance(plan, EndpointPlan) else plan.predict
+    for group in stage_groups(train, predict, todo):
         try:
             if group.launch is None:
                 _run_in_the_command(group.names, plan, run_dir, display)
@@ -245,11 +250,16 @@ def _run_in_the_command(names: Sequence[StageName], plan: RunPlan, run_dir: Path
     """Run stages that need no worker process."""
     for name in names:
         display.stage(name, "running")
-        if name == "evaluate":
-            _evaluate(plan, run_dir)
-        else:
-            assert name == "report", f"no such stage: {name}"
-            _report(plan, run_dir)
+        match name:
+            case "predict":
+                assert isinstance(plan, EndpointPlan), "workers run this stage where the model is on this machine"
+                ask(plan, run_dir, display.listener)
+            case "evaluate":
+                _evaluate(plan, run_dir)
+            case "report":
+                _report(plan, run_dir)
+            case _:
+                raise AssertionError(f"the command does not run the stage {name!r}")
         mark_complete(run_dir, name, plan.keys.report if name == "report" else None)
 
 
@@ -273,4 +283,5 @@ def _report(plan: RunPlan, run_dir: Path) -> None:
 
     if plan.kind == "train":
         write_text(run_dir / "model" / "README.md", model_card(run_dir))
+    write_json(run_dir / COST_FILE, read_facts(run_dir).cost.to_json())
     write_run_report(run_dir)

@@ -24,8 +24,9 @@ from summtune.launchers import slurm
 from summtune.launchers.local import MachineRank
 from summtune.launchers.machines import OtherMachines, join
 from summtune.plan.checking import Checked, CheckedComparison, CheckedRun, check
-from summtune.plan.draft import Draft, TrainDraft, begin, machines_of, runs_of
+from summtune.plan.draft import Draft, EndpointDraft, TrainDraft, begin, machines_of, runs_of
 from summtune.plan.outputs import CheckedOutputs
+from summtune.plan.plan import EndpointPlan
 from summtune.plan.preparation import prepare_data
 from summtune.plan.resolve import drafted
 from summtune.plan.smoke import (
@@ -137,12 +138,13 @@ def _shortened(checked: Checked, draft: Draft, folder: Path, display: Display) -
         display.stage("data", f"reading and checking, for {name}", shows_itself=on_the_hub(run.recipe))
         into = folder / _DATA / str(number)
         data = prepare_data(run.recipe, into / "whole", display.warn)
-        plan = begin(run, fetched_model(run, display), data)
+        model = None if isinstance(run, EndpointDraft) else fetched_model(run, display)
+        plan = begin(run, model, data)
         write_json(into / "whole" / "plan.json", plan.to_json())
         longest = short_data(plan, into / "whole", into, dialogues)
         whole.append(WholeRun(name, run, plan, None if longest is None else longest.ratio))
         short[name] = smoked(part, into)
-    models = [Path(each.plan.model.folder) for each in whole]
+    models = [None if isinstance(each.plan, EndpointPlan) else Path(each.plan.model.folder) for each in whole]
     if not isinstance(checked, CheckedComparison):
         (alone,) = short.values()
         return paused(drafted(alone, folder / _RUN), models), whole

@@ -9,7 +9,7 @@ from summtune.base.console import SafeConsole, labelled
 from summtune.base.numbers import counted, decimal, duration, size
 from summtune.base.visible import message_line
 from summtune.commands.smoke_forecast import Forecast, Term, TrainingMeasured
-from summtune.plan.draft import RunDraft, TrainDraft
+from summtune.plan.draft import EndpointDraft, LocalDraft, TrainDraft
 
 _TERM_CELLS = 60
 
@@ -59,6 +59,8 @@ def _passed(each: Forecast) -> str:
 def _memory(each: Forecast) -> str:
     """Return the peaks of the first process; they are those of all, since each has the same share."""
     draft, generation = each.whole.draft, each.generation_memory_bytes
+    if isinstance(draft, EndpointDraft):
+        return "none but the command's: the server has the model"
     on_gpus = draft.predict.device == "cuda"
     where = "on the first GPU" if on_gpus else "in the first process, with Python and its libraries"
     if each.training is None:
@@ -72,7 +74,7 @@ def _memory(each: Forecast) -> str:
     return "; ".join(parts if smallest is None else [*parts, f"a GPU has {size(smallest)}"])
 
 
-def _estimate(draft: RunDraft, on_gpus: bool) -> str:
+def _estimate(draft: LocalDraft, on_gpus: bool) -> str:
     memory = draft.memory if isinstance(draft, TrainDraft) else None
     if memory is None:
         return "no estimate for this model"

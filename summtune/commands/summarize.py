@@ -17,6 +17,7 @@ from summtune.base.hashing import content_sha256, hash_of
 from summtune.base.places import model_folder
 from summtune.base.printing import show_data, show_json
 from summtune.commands.display import TerminalDisplay
+from summtune.commands.endpoint import ask
 from summtune.data.hub_access import fetch_model
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
 from summtune.launchers.local import Listener, run_processes
@@ -27,7 +28,7 @@ from summtune.plan.checking import problems_of_files
 from summtune.plan.keys import PromptKeys
 from summtune.plan.launch import Launch
 from summtune.plan.models import model_of
-from summtune.plan.plan import ComparePlan, PromptPlan, RunPlan, ScoredPlan, TrainPlan, read_plan
+from summtune.plan.plan import ComparePlan, EndpointPlan, PromptPlan, RunPlan, ScoredPlan, TrainPlan, read_plan
 from summtune.plan.prompt_format import prompt_format
 from summtune.recipe.keys import PromptRecipe
 from summtune.recipe.paths import resolve_model
@@ -83,8 +84,11 @@ def summarize(source: str, dialogues: Sequence[str], listener: Listener) -> list
         is_run = (run_dir / "plan.json").is_file()
         plan = _of_run(run_dir, folder) if is_run else _of_model(source, folder / DATA_FILES["test"], len(rows))
         write_json(folder / "plan.json", plan.to_json())
-        write_text(folder / plan.predict.config_file, to_yaml(accelerate_config(plan.predict, folder)))
-        run_processes(plan.predict, folder, ["predict"], listener)
+        if isinstance(plan, EndpointPlan):
+            ask(plan, folder, listener)
+        else:
+            write_text(folder / plan.predict.config_file, to_yaml(accelerate_config(plan.predict, folder)))
+            run_processes(plan.predict, folder, ["predict"], listener)
         return [row["prediction"] for row in read_jsonl(folder / "predictions.jsonl")]
 
 
@@ -111,12 +115,19 @@ def _of_run(run_dir: Path, folder: Path) -> RunPlan:
                 (folder / "model" / entry.name).symlink_to(entry)
             shutil.copyfile(run_dir / TRAINING_FILE, folder / TRAINING_FILE)
         case PromptPlan():
-            exemplars = DATA_FILES["exemplars"]
-            if (run_dir / exemplars).is_file():
-                shutil.copyfile(run_dir / exemplars, folder / exemplars)
+            _copy_exemplars(run_dir, folder)
+        case EndpointPlan():
+            _copy_exemplars(run_dir, folder)
+            return plan
         case _:
             assert_never(plan)
     return plan.model_copy(update={"predict": _alone(plan.predict.device)})
+
+
+def _copy_exemplars(run_dir: Path, folder: Path) -> None:
+    exemplars = DATA_FILES["exemplars"]
+    if (run_dir / exemplars).is_file():
+        shutil.copyfile(run_dir / exemplars, folder / exemplars)
 
 
 def _check_base(plan: TrainPlan) -> None:

@@ -22,7 +22,7 @@ class _Line(Output):
 
 def mend(folder: Path) -> None:
     """Cut off the last line of each file where a kill left it incomplete; nobody may be appending."""
-    for path in _files(folder):
+    for path in sorted(folder.glob("*.jsonl")):
         check_regular(path)
         content = path.read_bytes()
         complete = content.rfind(b"\n") + 1
@@ -40,7 +40,7 @@ def read_outputs(folder: Path) -> dict[str, Output]:
     outputs: dict[str, Output] = {}
     for path in _files(folder):
         for line in read_model_lines(_Line, path):
-            outputs[line.key] = Output(**line.model_dump(exclude={"key"}))
+            outputs[line.key] = Output(**{name: getattr(line, name) for name in Output.model_fields})
     return outputs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,8 +62,9 @@ def generate_missing(
     done = {index for index, key in enumerate(asked.keys) if key in found}
     finished, total = len(done), len(asked.prompts)
     progress(finished, total)
-    with appending(folder, world.rank) as append:
-        for index, output in generator.generate(asked.prompts, frozenset(done)):
+    outputs = generator.generate(asked.prompts, frozenset(done))
+    with contextlib.closing(outputs), appending(folder, world.rank) as append:
+        for index, output in outputs:
             if index not in done:
                 done.add(index)
                 append(asked.keys[index], output)

@@ -13,7 +13,7 @@ _OPEN, _CLOSE = "<think>", "</think>"
 _MARKER = re.compile(f"({_OPEN}|{_CLOSE})")
 
 
-class Answer(NamedTuple):
+class Parts(NamedTuple):
     """An output in two parts.
 
     Args:
@@ -30,7 +30,7 @@ def opens_thought(prompt: str) -> bool:
     return prompt.rstrip().endswith(_OPEN)
 
 
-def split_thinking(text: str, *, opened: bool = False) -> Answer:
+def split_thinking(text: str, *, opened: bool = False) -> Parts:
     """Return the summary and the thought of an output.
 
     What precedes a ``</think>`` without its ``<think>`` is a thought: the prompt had opened it.
@@ -52,9 +52,9 @@ def split_thinking(text: str, *, opened: bool = False) -> Answer:
         else:
             (thoughts if inside else said).append(part.strip())
     if not found:
-        return Answer(text.strip(), None)
+        return Parts(text.strip(), None)
     thinking = "\n\n".join(filter(None, thoughts))
-    return Answer("" if inside else "\n".join(filter(None, said)), thinking if thinking or inside else None)
+    return Parts("" if inside else "\n".join(filter(None, said)), thinking if thinking or inside else None)
 
 
 def is_unfinished(prediction: Prediction) -> bool:

@@ -21,7 +21,7 @@ from summtune.base.whole_number import whole_number
 from summtune.launchers.line import WAIT_SECONDS, Line
 from summtune.launchers.local import Listener, MachineRank, run_processes
 from summtune.plan.launch import Launch
-from summtune.plan.plan import launch_of, read_run_plan
+from summtune.plan.plan import launch_of, read_local_plan
 
 DEFAULT_PORT = 29500
 
@@ -241,7 +241,7 @@ def _run_share(machine: MachineRank, message: dict[str, Any], line: Line, listen
                 f"the machines share no file system (got no {run_dir} on this one); use an --output-dir that all of "
                 "them can access"
             )
-        launch = launch_of(read_run_plan(run_dir), stages[0])
+        launch = launch_of(read_local_plan(run_dir), stages[0])
         at_port = MachineRank(machine.rank, machine.address, message["port"])
         run_processes(launch, run_dir, stages, listener, at_port, lambda: _raise_if_gone(line))
     except SummtuneError as error:

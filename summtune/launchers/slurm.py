@@ -15,7 +15,7 @@ from summtune.base.files import read_json, write_json, write_text
 from summtune.launchers.local import Listener, interrupts_held_back
 from summtune.launchers.sbatch_script import JOB_FILE, NOT_REQUEUED, STOPPED, sbatch_script
 from summtune.launchers.slurm_commands import ENDED, State, state_of, submit_script
-from summtune.plan.plan import RunPlan
+from summtune.plan.plan import LocalPlan
 from summtune.recipe.sections import Slurm
 from summtune.runs.events import EventReader, events_file
 from summtune.runs.run_directory import is_complete
@@ -67,7 +67,7 @@ def job_of(run_dir: Path) -> Job | None:
         ) from None
 
 
-def submit(plan: RunPlan, run_dir: Path) -> Job:
+def submit(plan: LocalPlan, run_dir: Path) -> Job:
     """Write the script, submit it and record the job.
 
     Raises:

@@ -18,7 +18,7 @@ from typing import Any
 from summtune.base.printing import say_lines
 from summtune.launchers.local import MachineRank, command, environment
 from summtune.launchers.sbatch_script import STOPPED, STOPPED_FILE
-from summtune.plan.plan import launch_of, read_run_plan
+from summtune.plan.plan import launch_of, read_local_plan
 
 _OTHERS_SECONDS = 5.0
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     SIGUSR1 means that the job is about to be requeued; SIGTERM that Slurm or a user ends it.
     """
     run_dir, stages = Path(arguments[0]), arguments[1:]
-    launch = launch_of(read_run_plan(run_dir), stages[0])
+    launch = launch_of(read_local_plan(run_dir), stages[0])
     rank = int(os.environ.get("SLURM_NODEID", "0"))
     machine = None
     if launch.machines > 1:

@@ -12,7 +12,7 @@ from summtune.base.files import CONFIG_BYTES, read_bounded
 from summtune.recipe.adapters import virtual_tokens
 from summtune.recipe.families import Family, facts_about, family_of, no_family
 from summtune.recipe.families.facts import FamilyFacts, Limit, first_id, is_id
-from summtune.recipe.keys import RunRecipe, TrainRecipe
+from summtune.recipe.keys import LocalRecipe, TrainRecipe
 
 # Tokenizer classes without default special tokens: what tokenizer_config.json omits is missing.
 _PLAIN_TOKENIZERS = frozenset(("PreTrainedTokenizerFast", "TokenizersBackend"))
@@ -111,7 +111,7 @@ def facts_of(folder: Path) -> ModelFacts:
     )
 
 
-def misfits(facts: ModelFacts, recipe: RunRecipe) -> list[Found]:
+def misfits(facts: ModelFacts, recipe: LocalRecipe) -> list[Found]:
     """Return what the recipe needs and the model lacks: positions, embeddings of tokens, special tokens.
 
     Of a model of a family that summtune does not know, it is this alone.
@@ -144,7 +144,7 @@ def lengths_within(facts: ModelFacts, sequence_len: int, max_new_tokens: int) ->
     )
 
 
-def _too_long(facts: ModelFacts, recipe: RunRecipe) -> Iterator[Found]:
+def _too_long(facts: ModelFacts, recipe: LocalRecipe) -> Iterator[Found]:
     prompt, summary = facts.about.prompt_limit(facts.config), facts.about.summary_limit(facts.config)
     summaries = [("generation.max_new_tokens", recipe.generation.max_new_tokens)]
     if isinstance(recipe, TrainRecipe):
@@ -177,7 +177,7 @@ def _shared(sequence_len: int, virtual: int, key: str, tokens: int, limit: Limit
     )
 
 
-def _ngrams_of_prompts(facts: ModelFacts, recipe: RunRecipe) -> Iterator[Found]:
+def _ngrams_of_prompts(facts: ModelFacts, recipe: LocalRecipe) -> Iterator[Found]:
     if facts.about.continues_prompt() and recipe.generation.no_repeat_ngram_size:
         yield (
             "generation.no_repeat_ngram_size",

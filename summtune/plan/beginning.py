@@ -93,9 +93,14 @@ class Origin(Section):
 class Beginning(Origin):
     """What a run records once, when it begins; unchanged when it resumes, on any layout."""
 
-    model: Model
     data: PromptData | TrainData
     fresh: bool = Field(default=False, description="begun with --fresh: reuses no stage of another run")
+
+
+class LocalBeginning(Beginning):
+    """The same for a run whose model is on this machine."""
+
+    model: Model
 
 
 def origin_now(folder: Path, packages: Sequence[str] = PACKAGES) -> Origin:

@@ -24,7 +24,15 @@ from summtune.plan.prompt_format import problems_of_format
 from summtune.prompts.templates import check_template
 from summtune.recipe.adapters import quantization_of
 from summtune.recipe.document import Document
-from summtune.recipe.keys import KINDS_OF, CompareRecipe, PromptRecipe, RunRecipe, TrainRecipe
+from summtune.recipe.keys import (
+    FORMS_OF,
+    CompareRecipe,
+    EndpointRecipe,
+    LocalRecipe,
+    PromptRecipe,
+    RunRecipe,
+    TrainRecipe,
+)
 from summtune.recipe.launching_rules import unfit_for_script
 from summtune.recipe.loading import LoadedRecipe, load_document, load_recipe
 from summtune.recipe.overriding import Overrides, Setting
@@ -90,7 +98,7 @@ def check(
     match loaded.recipe:
         case CompareRecipe():
             return _check_comparison(loaded, loaded.recipe, routed, weights)
-        case PromptRecipe() | TrainRecipe():
+        case PromptRecipe() | EndpointRecipe() | TrainRecipe():
             return _check_run(loaded, loaded.recipe, weights)
     assert_never(loaded.recipe)
 
@@ -99,18 +107,23 @@ def _divided(document: Document, sets: Sequence[Setting]) -> tuple[list[Setting]
     """Return the assignments to keys of the recipe itself, and those that a comparison passes on to its recipes."""
     if not (isinstance(document.value, dict) and document.value.get("kind") == "compare"):
         return list(sets), []
-    passed_on = [each for each in sets if "compare" not in KINDS_OF.get(each.key.split(".")[0], ("compare",))]
+    passed_on = [each for each in sets if "compare" not in FORMS_OF.get(each.key.split(".")[0], ("compare",))]
     return [each for each in sets if each not in passed_on], passed_on
 
 
 def _check_run(loaded: LoadedRecipe, recipe: RunRecipe, weights: bool) -> CheckedRun:
     recipe, problems = resolve_paths(recipe, loaded)
     gpus = () if recipe.launcher == "slurm" else tuple(visible_gpus())  # a login node's GPUs do not train
-    found: list[KeyProblem] = [
-        *_problems(recipe, weights),
-        *_missing_bitsandbytes(recipe),
-        *_too_many_processes(recipe, len(gpus)),
-    ]
+    found: list[KeyProblem] = list(_problems_of_template(recipe))
+    if isinstance(recipe, EndpointRecipe):
+        found += _missing_openai()
+    else:
+        readable = not found
+        found += [
+            *_problems(recipe, weights, readable),
+            *_missing_bitsandbytes(recipe),
+            *_too_many_processes(recipe, len(gpus)),
+        ]
     config = None
     if isinstance(recipe, TrainRecipe):
         config, wrong = _ds_config(recipe)
@@ -175,14 +188,30 @@ def _part(
     return _check_run(loaded, loaded.recipe, weights)
 
 
-def _problems(recipe: RunRecipe, weights: bool) -> Iterator[KeyProblem]:
-    """Yield the problems of a prompt or train recipe that depend on this machine and its files."""
-    readable = True
+def _problems_of_template(recipe: RunRecipe) -> Iterator[KeyProblem]:
     try:
         check_template(recipe.prompt_template)
     except InputError as error:
-        readable = False
         yield ("prompt_template",), str(error)
+
+
+def _missing_openai() -> Iterator[KeyProblem]:
+    """Yield the problem of an endpoint without the package that sends the requests."""
+    if importlib.util.find_spec("openai") is None:
+        yield (
+            ("endpoint",),
+            "an endpoint needs the package openai (got none installed); pip install 'summtune[endpoint]'",
+        )
+
+
+def _problems(recipe: LocalRecipe, weights: bool, readable: bool) -> Iterator[KeyProblem]:
+    """Yield the problems of a recipe with a model on this machine that depend on the machine and its files.
+
+    Args:
+        recipe: paths resolved.
+        weights: whether local models need theirs.
+        readable: whether the prompt template can be used.
+    """
     if recipe.launcher == "slurm" and recipe.output_dir and (unfit := unfit_for_script(recipe.output_dir)):
         yield ("output_dir",), unfit
     folder = model_folder(recipe.base_model)
@@ -193,7 +222,7 @@ def _problems(recipe: RunRecipe, weights: bool) -> Iterator[KeyProblem]:
             yield tuple(key.split(".")), message
 
 
-def problems_of_files(recipe: RunRecipe, folder: Path | None, weights: bool = True) -> list[tuple[str, str]]:
+def problems_of_files(recipe: LocalRecipe, folder: Path | None, weights: bool = True) -> list[tuple[str, str]]:
     """Return what a recipe asks that its model, or the model's chat template, cannot do: the key, and why.
 
     Args:
@@ -207,7 +236,7 @@ def problems_of_files(recipe: RunRecipe, folder: Path | None, weights: bool = Tr
     return [*found, *problems_of_format(recipe, folder)]
 
 
-def _too_many_processes(recipe: RunRecipe, devices: int) -> Iterator[KeyProblem]:
+def _too_many_processes(recipe: LocalRecipe, devices: int) -> Iterator[KeyProblem]:
     """Yield the problem of a recipe that asks for more processes than devices, if this machine has any."""
     given, machines = recipe.num_processes, recipe.num_machines
     if given is not None and devices and given > machines * devices:
@@ -219,7 +248,7 @@ def _too_many_processes(recipe: RunRecipe, devices: int) -> Iterator[KeyProblem]
         )
 
 
-def _missing_bitsandbytes(recipe: RunRecipe) -> Iterator[KeyProblem]:
+def _missing_bitsandbytes(recipe: LocalRecipe) -> Iterator[KeyProblem]:
     """Yield the problem of weights of four bits without the package that stores and multiplies them."""
     if quantization_of(recipe) is not None and importlib.util.find_spec("bitsandbytes") is None:
         key = "load_in_4bit" if recipe.load_in_4bit else "adapter"

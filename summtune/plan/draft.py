@@ -10,15 +10,24 @@ from summtune.base.errors import RunDirectoryError
 from summtune.deepspeed.configs import sized
 from summtune.machine.devices import Gpu
 from summtune.machine.memory import MemoryEstimate
-from summtune.plan.beginning import Beginning, Model, Origin, Parameters, PromptData, TrainData, origin_now
+from summtune.plan.beginning import (
+    Beginning,
+    LocalBeginning,
+    Model,
+    Origin,
+    Parameters,
+    PromptData,
+    TrainData,
+    origin_now,
+)
 from summtune.plan.keys import PromptKeys, TrainKeys
 from summtune.plan.launch import Batch, Launch, StageGroup, stage_groups
 from summtune.plan.models import planned_adapter
 from summtune.plan.outputs import CheckedOutputs
-from summtune.plan.plan import ComparedOutputs, ComparedRun, ComparePlan, PromptPlan, RunPlan, TrainPlan
-from summtune.plan.prompt_format import prompt_format
+from summtune.plan.plan import ComparedOutputs, ComparedRun, ComparePlan, EndpointPlan, PromptPlan, RunPlan, TrainPlan
+from summtune.plan.prompt_format import messages_format, prompt_format
 from summtune.recipe.adapters import Adapter, quantization_of, with_layers
-from summtune.recipe.keys import CompareRecipe, PromptRecipe, TrainRecipe
+from summtune.recipe.keys import CompareRecipe, EndpointRecipe, PromptRecipe, TrainRecipe
 from summtune.recipe.loading import LoadedRecipe
 
 
@@ -43,8 +52,29 @@ class _Draft:
 
 
 @dataclass(frozen=True)
-class _RunDraft(_Draft):
-    """What is known about a prompt or train recipe.
+class EndpointDraft(_Draft):
+    """A prompt recipe with a model behind an API that is ready to run.
+
+    Args:
+        recipe: paths resolved.
+        keys: of its stages.
+        reuses: see `PromptDraft`.
+    """
+
+    recipe: EndpointRecipe
+    keys: PromptKeys
+    reuses: bool = True
+    predict: None = None
+
+    @property
+    def stages(self) -> list[StageGroup]:
+        """All stages; the command runs each of them."""
+        return stage_groups(None, None)
+
+
+@dataclass(frozen=True)
+class _LocalDraft(_Draft):
+    """What is known about a recipe whose model runs in worker processes.
 
     Args:
         model_folder: None until a hub model is downloaded.
@@ -62,7 +92,7 @@ class _RunDraft(_Draft):
 
 
 @dataclass(frozen=True)
-class PromptDraft(_RunDraft):
+class PromptDraft(_LocalDraft):
     """A prompt recipe that is ready to run.
 
     Args:
@@ -82,7 +112,7 @@ class PromptDraft(_RunDraft):
 
 
 @dataclass(frozen=True)
-class TrainDraft(_RunDraft):
+class TrainDraft(_LocalDraft):
     """A train recipe that is ready to run.
 
     Args:
@@ -113,7 +143,8 @@ class TrainDraft(_RunDraft):
         return stage_groups(self.train, self.predict)
 
 
-RunDraft: TypeAlias = PromptDraft | TrainDraft
+LocalDraft: TypeAlias = PromptDraft | TrainDraft
+RunDraft: TypeAlias = PromptDraft | EndpointDraft | TrainDraft
 
 
 @dataclass(frozen=True)
@@ -139,7 +170,7 @@ class CompareDraft(_Draft):
     parts: tuple[tuple[str, RunDraft | ScoredDraft], ...]
 
 
-Draft: TypeAlias = PromptDraft | TrainDraft | CompareDraft
+Draft: TypeAlias = PromptDraft | EndpointDraft | TrainDraft | CompareDraft
 
 
 def runs_of(draft: Draft) -> tuple[RunDraft, ...]:
@@ -155,10 +186,17 @@ def machines_of(draft: Draft) -> int:
     return max((group.launch.machines for group in groups if group.launch), default=1)
 
 
-def begin(draft: RunDraft, model: Model, data: PromptData | TrainData, fresh: bool = False) -> RunPlan:
-    """Return the plan of a run that begins now; with ``fresh``, it reuses nothing."""
-    origin = origin_now(draft.loaded.path.parent)
-    return complete(draft, Beginning(**dict(origin), model=model, data=data, fresh=fresh or not draft.reuses))
+def begin(draft: RunDraft, model: Model | None, data: PromptData | TrainData, fresh: bool = False) -> RunPlan:
+    """Return the plan of a run that begins now.
+
+    Args:
+        draft: of the run.
+        model: on this machine; None for one behind an API.
+        data: of the run.
+        fresh: whether it reuses nothing of other runs.
+    """
+    shared = dict(origin_now(draft.loaded.path.parent)) | {"data": data, "fresh": fresh or not draft.reuses}
+    return complete(draft, Beginning(**shared) if model is None else LocalBeginning(**shared, model=model))
 
 
 def complete(draft: RunDraft, begun: Beginning) -> RunPlan:
@@ -174,9 +212,15 @@ def complete(draft: RunDraft, begun: Beginning) -> RunPlan:
         "name": draft.name,
         "identity": draft.identity,
         "recipe_path": str(draft.loaded.path),
+        **dict(begun),
+    }
+    if isinstance(draft, EndpointDraft) and isinstance(begun.data, PromptData):
+        return EndpointPlan(recipe=draft.recipe, keys=draft.keys, prompt=messages_format(draft.recipe), **shared)
+    if isinstance(draft, EndpointDraft) or not isinstance(begun, LocalBeginning):
+        raise _of_another_kind(draft)
+    shared |= {
         "prompt": prompt_format(draft.recipe, Path(begun.model.folder), begun.created_at[:10]),
         "predict": draft.predict,
-        **dict(begun),
     }
     if isinstance(draft, PromptDraft) and isinstance(begun.data, PromptData):
         return PromptPlan(recipe=draft.recipe, keys=draft.keys, quantization=quantization_of(draft.recipe), **shared)
@@ -194,7 +238,11 @@ def complete(draft: RunDraft, begun: Beginning) -> RunPlan:
             pause_after=draft.pause_after,
             **shared,
         )
-    raise RunDirectoryError(
+    raise _of_another_kind(draft)
+
+
+def _of_another_kind(draft: RunDraft) -> RunDirectoryError:
+    return RunDirectoryError(
         f"the plan in {draft.run_dir} is not that of a {draft.recipe.kind} recipe (got data of another kind); restore "
         "it, or start from scratch with --fresh"
     )

@@ -11,13 +11,21 @@ from summtune.base.hashing import content_sha256, hash_of
 from summtune.base.places import BUILTIN_DATASETS, is_local, model_folder, package_path
 from summtune.base.version import __version__
 from summtune.recipe.adapters import keys_of_adapters
-from summtune.recipe.keys import PromptRecipe, RunRecipe, TrainRecipe, data_keys, identity_keys
+from summtune.recipe.keys import (
+    EndpointRecipe,
+    LocalRecipe,
+    PromptRecipe,
+    RunRecipe,
+    TrainRecipe,
+    data_keys,
+    identity_keys,
+)
 from summtune.recipe.loading import LoadedRecipe
 from summtune.recipe.sections import COLUMN_KEYS, ComparedPredictions, Section
 
 FIRST_READ_BY: dict[str, tuple[str, ...]] = {
     "train": (
-        "kind", "base_model", "revision_of_model", "seed", "datasets", "val_set_size", "val_datasets",
+        "kind", "base_model", "endpoint", "revision_of_model", "seed", "datasets", "val_set_size", "val_datasets",
         "prompt_template", "chat_template", "system_prompt", "chat_template_kwargs",
         "sequence_len", "target_len", "long_dialogues", "bf16", "load_in_4bit", "tf32",
         "adapter", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "peft_use_dora", "peft_use_rslora",
@@ -33,6 +41,10 @@ FIRST_READ_BY: dict[str, tuple[str, ...]] = {
 
 No earlier stage may read it. The predict stage of a prompted model, which is its first, also has those of training.
 """
+
+
+ENDPOINT_KEYS = ("url", "model", "extra_body")
+"""The keys of an endpoint that can change a result; the others are limits, and what it costs."""
 
 
 class PromptKeys(Section):
@@ -89,27 +101,39 @@ def outputs_identity(entry: ComparedPredictions, name: str, like: RunRecipe) -> 
     )
 
 
-def stage_keys(
-    loaded: LoadedRecipe, recipe: RunRecipe, global_batch: int | None, model_sha256: str | None
-) -> StageKeys:
-    """Return the keys of the stages of a prompt or train recipe.
+def prompt_keys(loaded: LoadedRecipe, recipe: PromptRecipe | EndpointRecipe, model_sha256: str | None) -> PromptKeys:
+    """Return the keys of the stages of a prompt recipe.
 
     Args:
         loaded: the recipe as given.
         recipe: paths resolved.
-        global_batch: pairs per optimizer step; None for a prompt recipe.
+        model_sha256: over the content of a local or builtin model; None for one on the hub or behind an API.
+    """
+    return PromptKeys(**_keys_after_training(loaded, recipe, _values(recipe, None, model_sha256)))
+
+
+def train_keys(loaded: LoadedRecipe, recipe: TrainRecipe, global_batch: int, model_sha256: str | None) -> TrainKeys:
+    """Return the keys of the stages of a train recipe.
+
+    Args:
+        loaded: the recipe as given.
+        recipe: paths resolved.
+        global_batch: pairs per optimizer step.
         model_sha256: over the content of a local or builtin model; None for a hub model.
     """
     values = _values(recipe, global_batch, model_sha256)
+    return TrainKeys(
+        train=hash_of(_without(values, "predict", "evaluate")), **_keys_after_training(loaded, recipe, values)
+    )
+
+
+def _keys_after_training(loaded: LoadedRecipe, recipe: RunRecipe, values: dict[str, Any]) -> dict[str, str]:
     shown = [values, loaded.name, recipe.model_dump(mode="json"), loaded.document.text.hex(), __version__]
-    keys = {
+    return {
         "predict": hash_of(_without(values, "evaluate")),
         "evaluate": hash_of(values),
         "report": hash_of(shown),
     }
-    if isinstance(recipe, PromptRecipe):
-        return PromptKeys(**keys)
-    return TrainKeys(train=hash_of(_without(values, "predict", "evaluate")), **keys)
 
 
 def _without(values: dict[str, Any], *stages: str) -> dict[str, Any]:
@@ -124,11 +148,11 @@ def _values(recipe: RunRecipe, global_batch: int | None, model_sha256: str | Non
     values: dict[str, Any] = {key: resolved[key] for key in identity_keys(recipe)}
     if isinstance(recipe, TrainRecipe):
         _settle_adapter(values)
-    if not values["load_in_4bit"]:
-        del values["load_in_4bit"]
+    if isinstance(recipe, EndpointRecipe):
+        values["endpoint"] = {key: values["endpoint"][key] for key in ENDPOINT_KEYS}
+    else:
+        _settle_model(values, recipe, model_sha256)
     values["global_batch"] = global_batch
-    if model_sha256 is not None:
-        values["base_model"] = model_sha256
     for key, _ in data_keys(recipe):
         for source in values[key]:
             source["path"] = _data_identity(source["path"])
@@ -138,8 +162,6 @@ def _values(recipe: RunRecipe, global_batch: int | None, model_sha256: str | Non
                 del source[name]
     if values.get("val_datasets") is None:
         values.pop("val_datasets", None)  # runs that are older than the key keep their identity
-    if is_local(values["chat_template"]):  # a file
-        values["chat_template"] = content_sha256(Path(values["chat_template"]))
     _leave_out_newer_keys(values)
     values["generation"].pop("batch_size")  # like the micro batch, it does not change the result
     metrics = values["evaluation"]["metrics"]
@@ -151,10 +173,20 @@ def _values(recipe: RunRecipe, global_batch: int | None, model_sha256: str | Non
     return values
 
 
+def _settle_model(values: dict[str, Any], recipe: LocalRecipe, model_sha256: str | None) -> None:
+    """Replace what is on this machine by the hash of its content."""
+    if not values["load_in_4bit"]:
+        del values["load_in_4bit"]
+    if model_sha256 is not None:
+        values["base_model"] = model_sha256
+    if is_local(recipe.chat_template):  # a file
+        values["chat_template"] = content_sha256(Path(recipe.chat_template))
+
+
 def _leave_out_newer_keys(values: dict[str, Any]) -> None:
     """Remove keys at their defaults that older runs do not have, so that these keep their identity."""
     for key, default in (("chat_template", "auto"), ("system_prompt", None), ("chat_template_kwargs", {})):
-        if values[key] == default:
+        if key in values and values[key] == default:
             del values[key]
     if values["generation"]["stop"] is None:
         del values["generation"]["stop"]
@@ -180,7 +212,7 @@ def _settle_adapter(values: dict[str, Any]) -> None:
         values["load_in_4bit"] = None
 
 
-def model_identity(recipe: RunRecipe) -> str | None:
+def model_identity(recipe: LocalRecipe) -> str | None:
     """Return the hash of the content of a local or builtin model; None for a hub model."""
     folder = model_folder(recipe.base_model)
     return None if folder is None else content_sha256(folder)

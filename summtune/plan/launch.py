@@ -83,12 +83,12 @@ class StageGroup:
     launch: Launch | None
 
 
-def stage_groups(train: Launch | None, predict: Launch, todo: Sequence[str] | None = None) -> list[StageGroup]:
+def stage_groups(train: Launch | None, predict: Launch | None, todo: Sequence[str] | None = None) -> list[StageGroup]:
     """Return the stages of a run in order, grouped by launch.
 
     Args:
         train: launch of the training; None for a prompted model.
-        predict: launch of the prediction.
+        predict: launch of the prediction; None for a model behind an API, which the command asks.
         todo: the stages to return; default: all.
     """
     launches: list[tuple[StageName, Launch | None]] = [("predict", predict), ("evaluate", None), ("report", None)]

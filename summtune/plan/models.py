@@ -15,7 +15,7 @@ from summtune.plan.beginning import Model, Parameters
 from summtune.recipe.adapters import Adapter, adapter_of
 from summtune.recipe.adapters.folders import not_a_model
 from summtune.recipe.families import facts_about, family_of, layer_names, no_family
-from summtune.recipe.keys import PromptRecipe, RunRecipe, TrainRecipe
+from summtune.recipe.keys import LocalRecipe, PromptRecipe, TrainRecipe
 from summtune.recipe.paths import gguf
 
 
@@ -32,7 +32,7 @@ def planned_adapter(recipe: TrainRecipe, folder: Path | None) -> Adapter | None:
     return adapter_of(recipe, layer_names(config, linear))
 
 
-def parameters_of(recipe: RunRecipe, folder: Path | None) -> Parameters | None:
+def parameters_of(recipe: LocalRecipe, folder: Path | None) -> Parameters | None:
     """Return how many weights the model of a recipe has and trains; None if its sizes are not known.
 
     Args:
@@ -51,7 +51,7 @@ def parameters_of(recipe: RunRecipe, folder: Path | None) -> Parameters | None:
     return Parameters(total=shape.parameters + (0 if adapter is None else trainable), trainable=trainable)
 
 
-def model_of(recipe: RunRecipe, folder: Path, revision: str | None, content_sha256: str | None) -> Model:
+def model_of(recipe: LocalRecipe, folder: Path, revision: str | None, content_sha256: str | None) -> Model:
     """Return the model of a run whose files are on this machine.
 
     Args:
@@ -77,7 +77,7 @@ def model_of(recipe: RunRecipe, folder: Path, revision: str | None, content_sha2
     )
 
 
-def problems_of_model(recipe: RunRecipe, folder: Path | None, weights: bool = True) -> list[tuple[str, str]]:
+def problems_of_model(recipe: LocalRecipe, folder: Path | None, weights: bool = True) -> list[tuple[str, str]]:
     """Return what a recipe asks that its model cannot do: the key of the recipe, and why.
 
     Args:

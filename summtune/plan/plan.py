@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from summtune.base.errors import RunDirectoryError
-from summtune.generation.generator import GeneratorName
-from summtune.plan.beginning import Beginning, Model, Origin, PromptData, TrainData
+from summtune.generation.generator import LocalGeneratorName
+from summtune.plan.beginning import Beginning, LocalBeginning, Model, Origin, PromptData, TrainData
 from summtune.plan.keys import PromptKeys, TrainKeys
 from summtune.plan.launch import Batch, Launch, StageGroup, stage_groups
-from summtune.prompts.formats import PromptFormat, TextFormat
+from summtune.prompts.formats import MessagesFormat, PromptFormat, TextFormat
 from summtune.prompts.templates import TEMPLATES
 from summtune.recipe.adapters import Adapter, Quantization
-from summtune.recipe.keys import CompareRecipe, PromptRecipe, TrainRecipe
+from summtune.recipe.keys import CompareRecipe, EndpointRecipe, PromptRecipe, TrainRecipe
 from summtune.recipe.sections import EvaluationSettings, Section
 from summtune.runs.run_plan import PLAN_FILE, MadeBy, ReusableStage, read_plan_file
 
@@ -35,11 +35,14 @@ class _Plan(Origin):
 
 class _OfRun(_Plan):
     recipe_path: str
-    model: Model
-    generator: GeneratorName = Field(default="local", description="what answers the prompts")
-    predict: Launch = Field(description="how the prediction is started")
     fresh: bool = Field(default=False, description="begun with --fresh: reuses no stage of another run")
     reused: dict[ReusableStage, MadeBy] = Field(default={}, description="by stage, the run that made what it left")
+
+
+class _OfLocalRun(_OfRun):
+    model: Model
+    generator: LocalGeneratorName = Field(default="local", description="what answers the prompts")
+    predict: Launch = Field(description="how the prediction is started")
 
 
 def _as_text(fields: dict[str, Any]) -> TextFormat:
@@ -51,7 +54,7 @@ def _as_text(fields: dict[str, Any]) -> TextFormat:
 _PROMPT: Any = Field(default_factory=_as_text, description="how the prompts are written")
 
 
-class PromptPlan(_OfRun):
+class PromptPlan(_OfLocalRun):
     """What the stages of a prompted model need."""
 
     kind: Literal["prompt"] = "prompt"
@@ -67,7 +70,23 @@ class PromptPlan(_OfRun):
         return stage_groups(None, self.predict)
 
 
-class TrainPlan(_OfRun):
+class EndpointPlan(_OfRun):
+    """What the stages of a prompted model behind an API need."""
+
+    kind: Literal["prompt"] = "prompt"
+    recipe: EndpointRecipe
+    generator: Literal["endpoint"] = Field(default="endpoint", description="what answers the prompts")
+    prompt: MessagesFormat = Field(description="how the prompts are written")
+    keys: PromptKeys
+    data: PromptData
+
+    @property
+    def stages(self) -> list[StageGroup]:
+        """All stages; the command runs each of them."""
+        return stage_groups(None, None)
+
+
+class TrainPlan(_OfLocalRun):
     """What the stages of a training need."""
 
     kind: Literal["train"] = "train"
@@ -135,9 +154,30 @@ class ScoredPlan(_Plan):
     recipe: Scoring
 
 
-RunPlan: TypeAlias = PromptPlan | TrainPlan
-Plan: TypeAlias = PromptPlan | TrainPlan | ComparePlan | ScoredPlan
-_PLAN: TypeAdapter[Plan] = TypeAdapter(Annotated[Plan, Field(discriminator="kind")])
+LocalPlan: TypeAlias = PromptPlan | TrainPlan
+"""The plan of a run whose model runs in worker processes."""
+RunPlan: TypeAlias = PromptPlan | EndpointPlan | TrainPlan
+Plan: TypeAlias = PromptPlan | EndpointPlan | TrainPlan | ComparePlan | ScoredPlan
+
+
+def _form(plan: Any) -> str | None:
+    """Return what selects the class of a plan as read: its kind, or its generator where that is a server."""
+    if not isinstance(plan, dict):
+        return None
+    kind, generator = plan.get("kind"), plan.get("generator")
+    return "endpoint" if (kind, generator) == ("prompt", "endpoint") else kind
+
+
+_PLAN: TypeAdapter[Plan] = TypeAdapter(
+    Annotated[
+        Annotated[PromptPlan, Tag("prompt")]
+        | Annotated[EndpointPlan, Tag("endpoint")]
+        | Annotated[TrainPlan, Tag("train")]
+        | Annotated[ComparePlan, Tag("compare")]
+        | Annotated[ScoredPlan, Tag("scored")],
+        Discriminator(_form),
+    ]
+)
 
 
 def origin_of(plan: Plan) -> Origin:
@@ -147,10 +187,11 @@ def origin_of(plan: Plan) -> Origin:
 
 def beginning_of(plan: RunPlan) -> Beginning:
     """Return what a run recorded when it began."""
-    return Beginning(**{name: getattr(plan, name) for name in Beginning.model_fields})
+    kind = Beginning if isinstance(plan, EndpointPlan) else LocalBeginning
+    return kind(**{name: getattr(plan, name) for name in kind.model_fields})
 
 
-def launch_of(plan: RunPlan, stage: str) -> Launch:
+def launch_of(plan: LocalPlan, stage: str) -> Launch:
     """Return how the worker processes of a stage are started."""
     launch = next((group.launch for group in plan.stages if stage in group.names), None)
     assert launch is not None, f"no worker runs the stage {stage!r}"
@@ -186,6 +227,21 @@ def read_run_plan(run_dir: Path) -> RunPlan:
         RunDirectoryError: the directory contains a comparison or scored outputs.
     """
     plan = read_plan(run_dir)
-    if isinstance(plan, (PromptPlan, TrainPlan)):
+    if isinstance(plan, (PromptPlan, EndpointPlan, TrainPlan)):
         return plan
     raise RunDirectoryError(f"not the run of a model (got kind {plan.kind} in {run_dir}); name a prompt or train run")
+
+
+def read_local_plan(run_dir: Path) -> LocalPlan:
+    """Return the plan of a run whose model is on this machine; see `read_plan`.
+
+    Raises:
+        RunDirectoryError: the directory contains something else.
+    """
+    plan = read_run_plan(run_dir)
+    if isinstance(plan, EndpointPlan):
+        raise RunDirectoryError(
+            f"the model of this run is behind an API (got {plan.recipe.endpoint.model} in {run_dir}); name a run whose "
+            "model is on this machine"
+        )
+    return plan

@@ -21,7 +21,7 @@ from summtune.data.reading import LoadedDialogues, read_dialogues
 from summtune.evaluator.diagnostics import unread
 from summtune.plan.beginning import PromptData, RoleData, Source, TrainData
 from summtune.prompts.exemplars import check_exemplars
-from summtune.recipe.keys import PromptRecipe, RunRecipe, TrainRecipe
+from summtune.recipe.keys import EndpointRecipe, PromptRecipe, RunRecipe, TrainRecipe
 from summtune.recipe.sections import DatasetSource
 from summtune.runs.diagnostics import Finding, LeakedDialogues
 from summtune.runs.records import Dialogue
@@ -44,14 +44,14 @@ def prepare_data(recipe: RunRecipe, into: Path, warn: Callable[[str], None]) -> 
         DataError: a data set cannot be read, a row cannot be used, or too little data is left.
     """
     match recipe:
-        case PromptRecipe():
+        case PromptRecipe() | EndpointRecipe():
             return _prompt_data(recipe, into, warn)
         case TrainRecipe():
             return _train_data(recipe, into, warn)
     assert_never(recipe)
 
 
-def _prompt_data(recipe: PromptRecipe, into: Path, warn: Callable[[str], None]) -> PromptData:
+def _prompt_data(recipe: PromptRecipe | EndpointRecipe, into: Path, warn: Callable[[str], None]) -> PromptData:
     test = _read(recipe.test_datasets, "test")
     chosen = recipe.exemplars
     pool = None if recipe.datasets is None else _read(_with_split(recipe.datasets, chosen.split), "exemplars")

@@ -18,11 +18,11 @@ from summtune.prompts.chat_template import (
     special_tokens_of,
     variables_of,
 )
-from summtune.prompts.formats import ChatFormat, PromptFormat, TextFormat
+from summtune.prompts.formats import ChatFormat, MessagesFormat, PromptFormat, TextFormat
 from summtune.prompts.rendering import rendering_of
 from summtune.prompts.templates import template_text
 from summtune.recipe.families import facts_about, family_of
-from summtune.recipe.keys import PromptRecipe, RunRecipe
+from summtune.recipe.keys import EndpointRecipe, LocalRecipe, PromptRecipe
 from summtune.runs.records import Dialogue
 
 _SET_HERE = frozenset(("messages", "add_generation_prompt", "tools", "documents", "strftime_now", "raise_exception"))
@@ -30,7 +30,7 @@ _THINKING = "enable_thinking"
 _PROBES = ("A: Is it noon?\nB: Yes.", "They ask about noon.", "A: Is it cold?\nB: It is.", "It is cold.")
 
 
-def prompt_format(recipe: RunRecipe, folder: Path, date: str) -> PromptFormat:
+def prompt_format(recipe: LocalRecipe, folder: Path, date: str) -> PromptFormat:
     """Return how the prompts of a run are written.
 
     Args:
@@ -57,12 +57,21 @@ def prompt_format(recipe: RunRecipe, folder: Path, date: str) -> PromptFormat:
     )
 
 
+def messages_format(recipe: EndpointRecipe) -> MessagesFormat:
+    """Return how the prompts of a model behind an API are written."""
+    return MessagesFormat(
+        template=template_text(recipe.prompt_template),
+        system_prompt=recipe.system_prompt,
+        exemplars_as=recipe.exemplars.show_as,
+    )
+
+
 def _without_thoughts(chat: ChatTemplate) -> dict[str, Any]:
     """Return the argument with which a template of a reasoning model asks for the answer alone, if it has one."""
     return {_THINKING: False} if _THINKING in variables_of(chat.text, chat.source) else {}
 
 
-def problems_of_format(recipe: RunRecipe, folder: Path) -> Iterator[tuple[str, str]]:
+def problems_of_format(recipe: LocalRecipe, folder: Path) -> Iterator[tuple[str, str]]:
     """Yield what a recipe asks of prompts that its model cannot do: the key of the recipe, and why.
 
     A chat template is tried with a short dialogue, and with exemplars if the recipe shows some.
@@ -95,7 +104,7 @@ def problems_of_format(recipe: RunRecipe, folder: Path) -> Iterator[tuple[str, s
         yield from _tried(recipe, form)
 
 
-def _chat_template(recipe: RunRecipe, folder: Path) -> ChatTemplate | None:
+def _chat_template(recipe: LocalRecipe, folder: Path) -> ChatTemplate | None:
     """Return the chat template that writes the prompts; None for plain text."""
     asked = recipe.chat_template
     family = family_of(config_of(folder))
@@ -112,7 +121,7 @@ def _chat_template(recipe: RunRecipe, folder: Path) -> ChatTemplate | None:
     return own
 
 
-def _without_chat(recipe: RunRecipe, folder: Path) -> Iterator[tuple[str, str]]:
+def _without_chat(recipe: LocalRecipe, folder: Path) -> Iterator[tuple[str, str]]:
     family = family_of(config_of(folder))
     if family is not None and not facts_about(family).continues_prompt():
         why = "for an encoder-decoder model, whose prompts are plain text; remove it"
@@ -128,7 +137,7 @@ def _without_chat(recipe: RunRecipe, folder: Path) -> Iterator[tuple[str, str]]:
         yield "exemplars.show_as", f"show_as has no effect {why}"
 
 
-def _tried(recipe: RunRecipe, form: ChatFormat) -> Iterator[tuple[str, str]]:
+def _tried(recipe: LocalRecipe, form: ChatFormat) -> Iterator[tuple[str, str]]:
     """Yield what goes wrong when the template writes a short conversation."""
     dialogue, summary, shown, answer = _PROBES
     solved = [Dialogue("", shown, (answer,))] * (recipe.shots if isinstance(recipe, PromptRecipe) else 0)
@@ -153,7 +162,7 @@ def _tried(recipe: RunRecipe, form: ChatFormat) -> Iterator[tuple[str, str]]:
         yield "chat_template", f"the chat template {wrong}"
 
 
-def _wrong_answer(recipe: RunRecipe, form: ChatFormat, prompt: str, whole: str, summary: str) -> str | None:
+def _wrong_answer(recipe: LocalRecipe, form: ChatFormat, prompt: str, whole: str, summary: str) -> str | None:
     """Return what is wrong with an answer in a conversation; what only a training needs is not asked of a prompt.
 
     The worker checks the tokens of all examples of a training (`summtune.work.supervision`).

@@ -18,14 +18,14 @@ from summtune.machine.devices import Gpu
 from summtune.machine.memory import MemoryEstimate, estimate, takes_bf16, trained_weights
 from summtune.machine.model_shapes import shape_of
 from summtune.plan.checking import Checked, CheckedComparison, CheckedRun, check
-from summtune.plan.draft import CompareDraft, Draft, PromptDraft, RunDraft, ScoredDraft, TrainDraft
-from summtune.plan.keys import model_identity, stage_keys
+from summtune.plan.draft import CompareDraft, Draft, EndpointDraft, PromptDraft, RunDraft, ScoredDraft, TrainDraft
+from summtune.plan.keys import PromptKeys, TrainKeys, model_identity, prompt_keys, train_keys
 from summtune.plan.launch import Launch, global_batch
 from summtune.plan.models import parameters_of, planned_adapter
 from summtune.plan.outputs import CheckedOutputs
 from summtune.recipe.adapters import Adapter, with_layers
 from summtune.recipe.document import Document
-from summtune.recipe.keys import PromptRecipe, RunRecipe, TrainRecipe
+from summtune.recipe.keys import EndpointRecipe, LocalRecipe, PromptRecipe, TrainRecipe
 from summtune.recipe.launching_rules import unfit_for_script
 from summtune.recipe.loading import LoadedRecipe
 from summtune.recipe.overriding import Setting
@@ -79,6 +79,10 @@ def draft_of(checked: CheckedRun, output_dir: Path | None = None, below: Path | 
         InputError: the path of the run directory cannot be written in the script of a Slurm job.
     """
     loaded, recipe, gpus = checked.loaded, checked.recipe, checked.gpus
+    if isinstance(recipe, EndpointRecipe):
+        asked = prompt_keys(loaded, recipe, None)
+        run_dir = _run_dir(loaded, asked.evaluate, output_dir, recipe.output_dir, below)
+        return EndpointDraft(loaded=loaded, identity=asked.evaluate, run_dir=run_dir, recipe=recipe, keys=asked)
     folder = model_folder(recipe.base_model)
     adapter = None
     if isinstance(recipe, TrainRecipe):
@@ -86,8 +90,11 @@ def draft_of(checked: CheckedRun, output_dir: Path | None = None, below: Path | 
         recipe = with_layers(recipe, adapter)  # so that default layers have the same identity as explicit ones
     train, predict = _launches(recipe, checked.deepspeed, gpus)
     content = model_identity(recipe)
-    each_step = global_batch(recipe, train.processes) if isinstance(recipe, TrainRecipe) else None
-    keys = stage_keys(loaded, recipe, each_step, content)
+    keys: PromptKeys | TrainKeys
+    if isinstance(recipe, TrainRecipe):
+        keys = train_keys(loaded, recipe, global_batch(recipe, train.processes), content)
+    else:
+        keys = prompt_keys(loaded, recipe, content)
     run_dir = _run_dir(loaded, keys.evaluate, output_dir, recipe.output_dir, below)
     if recipe.launcher == "slurm" and (unfit := unfit_for_script(str(run_dir))):
         raise InputError(unfit)
@@ -142,7 +149,7 @@ def _run_dir(
     return Path(of_recipe) if of_recipe else followed(Path(OUTPUTS) / name)
 
 
-def _launches(recipe: RunRecipe, deepspeed: dict[str, Any] | None, gpus: Sequence[Gpu]) -> tuple[Launch, Launch]:
+def _launches(recipe: LocalRecipe, deepspeed: dict[str, Any] | None, gpus: Sequence[Gpu]) -> tuple[Launch, Launch]:
     """Return how training and prediction are launched; a prompt recipe does not use the first."""
     machines, devices = recipe.num_machines, len(gpus)
     if recipe.launcher == "slurm":

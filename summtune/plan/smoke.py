@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from typing_extensions import assert_never
 
 from summtune.base.files import read_jsonl, write_jsonl
 from summtune.plan.checking import CheckedRun
-from summtune.plan.draft import CompareDraft, Draft, RunDraft, ScoredDraft, TrainDraft
+from summtune.plan.draft import CompareDraft, Draft, EndpointDraft, RunDraft, ScoredDraft, TrainDraft
 from summtune.plan.longest import LongestPairs, longest_pairs
 from summtune.plan.outputs import CheckedOutputs
 from summtune.plan.plan import RunPlan, TrainPlan
-from summtune.recipe.keys import PromptRecipe, RunRecipe, TrainRecipe
+from summtune.recipe.keys import EndpointRecipe, PromptRecipe, RunRecipe, TrainRecipe
 from summtune.recipe.launching_rules import seconds_of
 from summtune.recipe.sections import ComparedPredictions, DatasetSource, Slurm
 from summtune.runs.records import Dialogue, Prediction
@@ -25,6 +26,8 @@ SMOKE = "smoke"
 STEPS = 2
 PAUSE_AFTER = 1
 _SLURM_SECONDS = 30 * 60
+_ASKED = 5
+"""Test dialogues of a model behind an API, where each costs money."""
 
 
 def smoke_folder(draft: Draft) -> Path:
@@ -35,9 +38,12 @@ def smoke_folder(draft: Draft) -> Path:
 def dialogues_to_summarize(drafts: Sequence[RunDraft]) -> int:
     """Return how many test dialogues a smoke run summarizes: a batch for each process, as in the whole run.
 
-    The systems of a comparison summarize the same dialogues, so the largest of their batches counts.
+    The systems of a comparison summarize the same dialogues, so the largest of their batches counts. With a model
+    behind an API among them, there are few.
     """
-    return max(draft.recipe.generation.batch_size * draft.predict.processes for draft in drafts)
+    if any(isinstance(draft, EndpointDraft) for draft in drafts):
+        return _ASKED
+    return max(draft.recipe.generation.batch_size * draft.predict.processes for draft in drafts if draft.predict)
 
 
 def short_data(plan: RunPlan, whole: Path, into: Path, dialogues: int) -> LongestPairs | None:
@@ -98,12 +104,12 @@ def smoked_outputs(
     return CheckedOutputs(outputs.name, ComparedPredictions(predictions=str(file), name=outputs.name), like)
 
 
-def paused(draft: Draft, models: Sequence[Path]) -> Draft:
+def paused(draft: Draft, models: Sequence[Path | None]) -> Draft:
     """Return the draft of a smoke run, whose trainings pause and resume, and none of which reuses another's stages.
 
     Args:
         draft: of the smoke run.
-        models: for each of its runs, the folder of the model, which is downloaded.
+        models: for each of its runs, the folder of the model, which is downloaded; None behind an API.
     """
     if isinstance(draft, CompareDraft):
         folders = iter(models)
@@ -116,20 +122,20 @@ def paused(draft: Draft, models: Sequence[Path]) -> Draft:
     return _paused(draft, model)
 
 
-def _paused(draft: RunDraft, model: Path) -> RunDraft:
+def _paused(draft: RunDraft, model: Path | None) -> RunDraft:
+    if isinstance(draft, EndpointDraft):
+        return replace(draft, reuses=False)
     if isinstance(draft, TrainDraft):
         return replace(draft, model_folder=model, reuses=False, pause_after=PAUSE_AFTER)
     return replace(draft, model_folder=model, reuses=False)
 
 
 def _short(recipe: RunRecipe, data: Path) -> RunRecipe:
-    shared = {
-        "output_dir": None,
-        "test_datasets": _source(data, "test"),
-        "slurm": None if recipe.slurm is None else _in_minutes(recipe.slurm),
-    }
+    shared: dict[str, Any] = {"output_dir": None, "test_datasets": _source(data, "test")}
+    if not isinstance(recipe, EndpointRecipe):
+        shared["slurm"] = None if recipe.slurm is None else _in_minutes(recipe.slurm)
     match recipe:
-        case PromptRecipe():
+        case PromptRecipe() | EndpointRecipe():
             pool = None if recipe.datasets is None else _source(data, "exemplars")
             chosen = recipe.exemplars.model_copy(update={"split": None})
             return recipe.model_copy(update=shared | {"datasets": pool, "exemplars": chosen})

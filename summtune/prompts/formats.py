@@ -1,4 +1,4 @@
-"""How a prompt is written: as plain text, or as a chat by the model's template."""
+"""How a prompt is written: as plain text, as a chat by the model's template, or as messages to a server."""
 
 from __future__ import annotations
 
@@ -30,6 +30,17 @@ class ChatFormat(Section):
         description="exemplars are earlier user and assistant turns, or text in the user turn"
     )
     date: str | None = Field(description="what the template takes for today, YYYY-MM-DD; None if it asks for no date")
+
+
+class MessagesFormat(Section):
+    """Prompts as messages, which the server writes as its model reads them."""
+
+    kind: Literal["messages"] = "messages"
+    template: str = Field(description="of the content of a user turn: text with one {dialogue}")
+    system_prompt: str | None = Field(description="content of the system turn; None without one")
+    exemplars_as: Literal["turns", "text"] = Field(
+        description="exemplars are earlier user and assistant turns, or text in the user turn"
+    )
 
 
 PromptFormat: TypeAlias = Annotated[TextFormat | ChatFormat, Field(discriminator="kind")]

@@ -9,8 +9,9 @@ from typing import Protocol
 from typing_extensions import assert_never
 
 from summtune.prompts.chat_template import Message, render_chat
-from summtune.prompts.formats import ChatFormat, TextFormat
-from summtune.prompts.templates import filled, render
+from summtune.prompts.conversation import turns
+from summtune.prompts.formats import ChatFormat, MessagesFormat, TextFormat
+from summtune.prompts.templates import render
 from summtune.runs.records import Dialogue
 
 
@@ -54,6 +55,11 @@ def rendering_of(form: TextFormat | ChatFormat) -> Rendering:
             assert_never(form)
 
 
+def messages(form: MessagesFormat, dialogue: str, exemplars: Sequence[Dialogue]) -> list[Message]:
+    """Return a prompt as the messages that a server is sent."""
+    return turns(form.template, form.system_prompt, form.exemplars_as, dialogue, exemplars)
+
+
 @dataclass(frozen=True)
 class _Text:
     template: str
@@ -80,15 +86,7 @@ class _Chat:
 
     def _turns(self, dialogue: str, exemplars: Sequence[Dialogue]) -> list[Message]:
         form = self.form
-        turns = [] if form.system_prompt is None else [{"role": "system", "content": form.system_prompt}]
-        if form.exemplars_as == "text":
-            return [*turns, {"role": "user", "content": render(form.template, dialogue, exemplars)}]
-        for one in exemplars:
-            turns += [
-                {"role": "user", "content": filled(form.template, one.dialogue)},
-                {"role": "assistant", "content": one.references[0].strip()},
-            ]
-        return [*turns, {"role": "user", "content": filled(form.template, dialogue)}]
+        return turns(form.template, form.system_prompt, form.exemplars_as, dialogue, exemplars)
 
     def _rendered(self, messages: Sequence[Message], opens_answer: bool) -> str:
         form = self.form

@@ -15,16 +15,28 @@ from summtune.base.file_endings import is_table
 from summtune.base.hints import hint_or_list
 from summtune.recipe.adapters import keys_of_adapters
 from summtune.recipe.document import KeyPath
-from summtune.recipe.keys import KINDS_OF, CompareRecipe, PromptRecipe, Recipe, RunRecipe, TrainRecipe, data_keys
+from summtune.recipe.keys import (
+    FORMS_OF,
+    KIND_OF,
+    CompareRecipe,
+    EndpointRecipe,
+    LocalRecipe,
+    PromptRecipe,
+    Recipe,
+    TrainRecipe,
+    data_keys,
+    form_of_recipe,
+)
 from summtune.recipe.sections import (
     COLUMN_KEYS,
     ComparedPredictions,
     DatasetSource,
     EvaluationSettings,
+    Generation,
     metric_name,
 )
 
-SECTIONS = ("generation", "evaluation", "exemplars", "slurm")
+SECTIONS = ("generation", "evaluation", "exemplars", "slurm", "endpoint", "price")
 """Keys that contain other keys."""
 
 _R = TypeVar("_R")
@@ -38,6 +50,14 @@ class HasEvaluation(Protocol):
     @property
     def evaluation(self) -> EvaluationSettings:
         """The section."""
+
+
+_INSTEAD_WITH_ENDPOINT = {"base_model": "keep one of the two", "price": "set endpoint.price"}
+
+
+class _HasGeneration(Protocol):
+    @property
+    def generation(self) -> Generation: ...
 
 
 _ALTERNATIVES = (
@@ -55,17 +75,18 @@ _OF_EVALUATION: Sequence[_Rule[HasEvaluation]] = (
         "without ROUGE among evaluation.metrics; add rouge1, or remove the key",
     ),
 )
-_OF_RUNS: Sequence[_Rule[RunRecipe]] = (
+_OF_SAMPLING: Sequence[_Rule[_HasGeneration]] = tuple(
+    (
+        f"generation.{key}",
+        "generation",
+        lambda r: not r.generation.do_sample,
+        "without `do_sample: true`; set it, or remove the key",
+    )
+    for key in ("temperature", "top_p")
+)
+_OF_LOCAL: Sequence[_Rule[LocalRecipe]] = (
     *_OF_EVALUATION,
-    *(
-        (
-            f"generation.{key}",
-            "generation",
-            lambda r: not r.generation.do_sample,
-            "without `do_sample: true`; set it, or remove the key",
-        )
-        for key in ("temperature", "top_p")
-    ),
+    *_OF_SAMPLING,
     (
         "generation.length_penalty",
         "generation",
@@ -90,8 +111,7 @@ _OF_RUNS: Sequence[_Rule[RunRecipe]] = (
     ),
     ("slurm", "launcher", lambda r: r.launcher != "slurm", "without `launcher: slurm`; set it, or remove the section"),
 )
-_OF_PROMPTS: Sequence[_Rule[PromptRecipe]] = (
-    *_OF_RUNS,
+_OF_EXEMPLARS: Sequence[_Rule[PromptRecipe | EndpointRecipe]] = (
     (
         "datasets",
         "shots",
@@ -106,8 +126,18 @@ _OF_PROMPTS: Sequence[_Rule[PromptRecipe]] = (
         "without `choose: ids`; set it, or remove ids",
     ),
 )
+_OF_ENDPOINTS: Sequence[_Rule[EndpointRecipe]] = (
+    *_OF_EVALUATION,
+    *_OF_SAMPLING,
+    *_OF_EXEMPLARS,
+    *(
+        (f"generation.{key}", "endpoint", lambda _: True, "with an endpoint, whose server generates; remove it")
+        for key in ("num_beams", "length_penalty", "no_repeat_ngram_size", "batch_size")
+    ),
+)
+_OF_PROMPTS: Sequence[_Rule[PromptRecipe]] = (*_OF_LOCAL, *_OF_EXEMPLARS)
 _OF_TRAINING: Sequence[_Rule[TrainRecipe]] = (
-    *_OF_RUNS,
+    *_OF_LOCAL,
     *(
         (key, "adapter", unread, f"without `adapter: {name}`; add the adapter or remove the key")
         for name, key, unread in keys_of_adapters()
@@ -200,8 +230,12 @@ def no_effect(path: KeyPath, recipe: Recipe, wrong: Collection[str] = ()) -> NoE
 
     If the key that it depends on is among the ``wrong`` ones, the effect is unknown and the result is None.
     """
-    kinds = KINDS_OF[str(path[0])]
-    if recipe.kind not in kinds:
+    forms = FORMS_OF[str(path[0])]
+    if form_of_recipe(recipe) not in forms:
+        if isinstance(recipe, EndpointRecipe) and "prompt" in forms:
+            advice = _INSTEAD_WITH_ENDPOINT.get(str(path[0]), "remove it")
+            return NoEffect(f"has no effect with an endpoint; {advice}", ("endpoint",))
+        kinds = list(dict.fromkeys(KIND_OF[form] for form in forms))
         readers = " and ".join(f"`kind: {kind}`" for kind in kinds)
         verb = "reads" if len(kinds) == 1 else "read"
         why = f"has no effect in `kind: {recipe.kind}` (only {readers} {verb} it); remove it"
@@ -209,6 +243,8 @@ def no_effect(path: KeyPath, recipe: Recipe, wrong: Collection[str] = ()) -> NoE
     match recipe:
         case PromptRecipe():
             return _first(_OF_PROMPTS, recipe, path, wrong)
+        case EndpointRecipe():
+            return _first(_OF_ENDPOINTS, recipe, path, wrong)
         case TrainRecipe():
             return _first(_OF_TRAINING, recipe, path, wrong)
         case CompareRecipe():

@@ -1,19 +1,22 @@
-"""The schema of every top-level key of a recipe, by kind: the reference.
+"""The schema of every top-level key of a recipe, by form: the reference.
 
-A recipe is a union of three, selected by ``kind``; each has only the keys that its kind reads. Each field has a type, a
-bound, a unit where applicable, and a one-line description. A required key also has an example, which replaces a missing
-value while the rest of the recipe is checked.
+A recipe has one of four forms, selected by ``kind`` and, for a prompted model, by the key ``endpoint``; each has only
+the keys that it reads. Each field has a type, a bound, a unit where applicable, and a one-line description. A required
+key also has an example, which replaces a missing value while the rest of the recipe is checked.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, JsonValue
 
+from summtune.recipe.endpoint import Endpoint
 from summtune.recipe.sections import (
     ComparedEntry,
     DatasetSource,
+    DevicePrice,
     EvaluationSettings,
     Exemplars,
     Generation,
@@ -22,6 +25,8 @@ from summtune.recipe.sections import (
 )
 
 Kind = Literal["prompt", "train", "compare"]
+Form = Literal["prompt", "endpoint", "train", "compare"]
+"""What selects the keys of a recipe: its kind, or the section ``endpoint`` of a prompted model."""
 AdapterName = Literal["lora", "qlora", "ia3", "prompt_tuning"]
 CHAT_TEMPLATES = ("auto", "tokenizer", "none")
 """Values of ``chat_template`` that are not the path of a file."""
@@ -39,6 +44,18 @@ _BF16: Any = Field(
     default="auto", description="Compute in bfloat16; auto: if the hardware supports it. fp16 overflows in T5."
 )
 
+_SEED: Any = Field(default=42, ge=0, lt=2**32, description="Seed of everything random.")
+_TEST_DATASETS: Any = Field(
+    min_length=1, description="Dialogues to summarize and score.", examples=[[{"path": "builtin/dialogues"}]]
+)
+_PROMPT_TEMPLATE: Any = Field(
+    default="summarize", min_length=1, description="A named template, or text with {dialogue} in it."
+)
+_SYSTEM_PROMPT: Any = Field(default=None, min_length=1, description="System turn of a chat.")
+_SHOTS: Any = Field(default=0, ge=0, le=32, description="Solved examples shown in the prompt.")
+_EXEMPLARS: Any = Field(default=Exemplars(), description="How the examples are chosen.")
+_GENERATION: Any = Field(default=Generation(), description="How summaries are generated.")
+_EVALUATION: Any = Field(default=EvaluationSettings(), description="How predictions are scored.")
 _LOAD_IN_4BIT: Any = Field(
     default=None,
     description="Keep the frozen weights in four bits (nf4, as in QLoRA; needs bitsandbytes): of a prompted model, or "
@@ -60,25 +77,21 @@ class _RunRecipe(_EveryRecipe):
         examples=["google/flan-t5-base"],
     )
     revision_of_model: str | None = Field(default=None, description="Branch, tag or commit of a hub model.")
-    seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of everything random.")
+    seed: int = _SEED
 
     # Data
     datasets: list[DatasetSource] | None = Field(default=None, min_length=1, description=_DATASETS)
-    test_datasets: list[DatasetSource] = Field(
-        min_length=1, description="Dialogues to summarize and score.", examples=[[{"path": "builtin/dialogues"}]]
-    )
+    test_datasets: list[DatasetSource] = _TEST_DATASETS
 
     # Prompt
-    prompt_template: str = Field(
-        default="summarize", min_length=1, description="A named template, or text with {dialogue} in it."
-    )
+    prompt_template: str = _PROMPT_TEMPLATE
     chat_template: str = Field(
         default="auto",
         min_length=1,
         description="What writes the turns of a decoder-only model. auto: the tokenizer's chat template where it has "
         "one, else plain text; tokenizer: its chat template; none: plain text; or the path of a Jinja file.",
     )
-    system_prompt: str | None = Field(default=None, min_length=1, description="System turn of a chat.")
+    system_prompt: str | None = _SYSTEM_PROMPT
     chat_template_kwargs: dict[str, JsonValue] = Field(
         default={}, description="Arguments of the chat template; enable_thinking is false unless set."
     )
@@ -106,10 +119,13 @@ class _RunRecipe(_EveryRecipe):
         default="local", description="Start the processes on this machine, or as a Slurm job."
     )
     slurm: Annotated[Slurm | None, EXECUTION] = Field(default=None, description="The Slurm job.")
+    price: Annotated[DevicePrice | None, EXECUTION] = Field(
+        default=None, description="What a device costs, for the report; default: not known."
+    )
 
     # Generation and evaluation
-    generation: Generation = Field(default=Generation(), description="How summaries are generated.")
-    evaluation: EvaluationSettings = Field(default=EvaluationSettings(), description="How predictions are scored.")
+    generation: Generation = _GENERATION
+    evaluation: EvaluationSettings = _EVALUATION
 
 
 class PromptRecipe(_RunRecipe):
@@ -118,8 +134,40 @@ class PromptRecipe(_RunRecipe):
     kind: Literal["prompt"] = Field(description=_KIND)
 
     # Prompt
-    shots: int = Field(default=0, ge=0, le=32, description="Solved examples shown in the prompt.")
-    exemplars: Exemplars = Field(default=Exemplars(), description="How the examples are chosen.")
+    shots: int = _SHOTS
+    exemplars: Exemplars = _EXEMPLARS
+
+
+class EndpointRecipe(_EveryRecipe):
+    """Prompts a model behind an API, which knows neither the model's files nor its tokens."""
+
+    kind: Literal["prompt"] = Field(description=_KIND)
+
+    # What
+    endpoint: Endpoint = Field(
+        description="An OpenAI-compatible server, in place of base_model.",
+        examples=[{"url": "http://localhost:8000/v1", "model": "model"}],
+    )
+    seed: int = _SEED
+
+    # Data
+    datasets: list[DatasetSource] | None = Field(default=None, min_length=1, description=_DATASETS)
+    test_datasets: list[DatasetSource] = _TEST_DATASETS
+
+    # Prompt
+    prompt_template: str = _PROMPT_TEMPLATE
+    system_prompt: str | None = _SYSTEM_PROMPT
+    shots: int = _SHOTS
+    exemplars: Exemplars = _EXEMPLARS
+
+    # Generation and evaluation
+    generation: Generation = _GENERATION
+    evaluation: EvaluationSettings = _EVALUATION
+
+    @property
+    def launcher(self) -> Literal["local"]:
+        """Where its stages run: in the command itself."""
+        return "local"
 
 
 class TrainingSettings(Section):
@@ -318,25 +366,43 @@ class CompareRecipe(_EveryRecipe):
     )
 
 
-RunRecipe: TypeAlias = PromptRecipe | TrainRecipe
-Recipe: TypeAlias = PromptRecipe | TrainRecipe | CompareRecipe
-RECIPES: dict[str, type[PromptRecipe] | type[TrainRecipe] | type[CompareRecipe]] = {
+LocalRecipe: TypeAlias = PromptRecipe | TrainRecipe
+"""A recipe whose model runs in worker processes."""
+RunRecipe: TypeAlias = PromptRecipe | EndpointRecipe | TrainRecipe
+Recipe: TypeAlias = PromptRecipe | EndpointRecipe | TrainRecipe | CompareRecipe
+RECIPES: dict[Form, type[PromptRecipe] | type[EndpointRecipe] | type[TrainRecipe] | type[CompareRecipe]] = {
     "prompt": PromptRecipe,
+    "endpoint": EndpointRecipe,
     "train": TrainRecipe,
     "compare": CompareRecipe,
 }
-"""The recipes by kind."""
-KINDS_OF: dict[str, tuple[str, ...]] = {
-    key: tuple(kind for kind, recipe in RECIPES.items() if key in recipe.model_fields)
+"""The recipes by form."""
+FORMS_OF: dict[str, tuple[Form, ...]] = {
+    key: tuple(form for form, recipe in RECIPES.items() if key in recipe.model_fields)
     for every in RECIPES.values()
     for key in every.model_fields
 }
-"""Every top-level key, and the kinds that read it."""
+"""Every top-level key, and the forms that read it."""
+KIND_OF: dict[Form, Kind] = {"prompt": "prompt", "endpoint": "prompt", "train": "train", "compare": "compare"}
+"""The kind of each form."""
 
 
-def required_keys(kind: str) -> list[str]:
-    """Return the keys without which there is no recipe of this kind, ``kind`` itself excluded."""
-    return [key for key, field in RECIPES[kind].model_fields.items() if field.is_required() and key != "kind"]
+def form_of(values: Mapping[str, Any]) -> Form | None:
+    """Return the form of a recipe as written; None if its kind is not known."""
+    kind = values.get("kind")
+    if kind == "prompt" and values.get("endpoint") is not None:
+        return "endpoint"
+    return next((form for form in RECIPES if form == kind and form != "endpoint"), None)
+
+
+def form_of_recipe(recipe: Recipe) -> Form:
+    """Return the form of a recipe."""
+    return next(form for form, each in RECIPES.items() if type(recipe) is each)
+
+
+def required_keys(form: Form) -> list[str]:
+    """Return the keys without which there is no recipe of this form, ``kind`` itself excluded."""
+    return [key for key, field in RECIPES[form].model_fields.items() if field.is_required() and key != "kind"]
 
 
 def identity_keys(recipe: Recipe) -> list[str]:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Collection, Iterator
 
 from summtune.recipe.document import KeyPath
-from summtune.recipe.keys import RunRecipe
+from summtune.recipe.keys import LocalRecipe
 from summtune.recipe.sections import Slurm
 
 # The formats that sbatch accepts: minutes, minutes:seconds, hours:minutes:seconds, and days before hours.
@@ -41,7 +41,7 @@ _EXTRA = {
 _FAMILIES = ("--ntasks", "--gpus")
 
 
-def check_launching(recipe: RunRecipe, wrong: Collection[str]) -> Iterator[tuple[KeyPath, str]]:
+def check_launching(recipe: LocalRecipe, wrong: Collection[str]) -> Iterator[tuple[KeyPath, str]]:
     """Yield what is wrong with the launching keys.
 
     Args:
@@ -144,7 +144,7 @@ def _advice_against(entry: str, slurm: Slurm) -> str | None:
     return None
 
 
-def _processes(recipe: RunRecipe) -> Iterator[tuple[KeyPath, str]]:
+def _processes(recipe: LocalRecipe) -> Iterator[tuple[KeyPath, str]]:
     """Yield why the processes cannot be divided over the machines; rules about actual devices are checked at launch."""
     given = recipe.num_processes
     if given is None:

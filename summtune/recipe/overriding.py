@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from summtune.base.errors import InputError
 from summtune.recipe.document import Document, KeyPath, key_path
 from summtune.recipe.ineffective import Ineffective, are_alternatives, ineffective, no_effect
-from summtune.recipe.keys import KINDS_OF
+from summtune.recipe.keys import FORMS_OF
 from summtune.recipe.parsing import known_keys, parse, unknown_key
 from summtune.recipe.yaml_reader import read_yaml_value
 
@@ -182,7 +182,7 @@ def _is_read(document: Document, setting: Setting, rank: Rank) -> bool:
     """Return whether the recipe, as written, would read a setting; an unknown key counts, so that it is reported."""
     path: KeyPath = key_path(setting.key)
     top = str(path[0])
-    if top not in KINDS_OF:
+    if top not in FORMS_OF:
         return True
     if setting.value is None:
         return document.holds(setting.key)

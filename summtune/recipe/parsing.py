@@ -13,9 +13,10 @@ from pydantic_core import ErrorDetails
 from summtune.base.hints import hint, hint_or_list, nearest
 from summtune.base.numbers import counted
 from summtune.recipe.document import KeyPath
+from summtune.recipe.endpoint import ADDRESS, VARIABLE
 from summtune.recipe.json_schema import recipe_schema
-from summtune.recipe.keys import KINDS_OF, RECIPES, Kind, Recipe, required_keys
-from summtune.recipe.sections import COLUMN_KEYS, Section
+from summtune.recipe.keys import FORMS_OF, KIND_OF, RECIPES, Form, Kind, Recipe, form_of, required_keys
+from summtune.recipe.sections import COLUMN_KEYS, CURRENCY, Section
 
 _TYPE_NAMES = {
     "string_type": "text",
@@ -36,6 +37,12 @@ _BOUNDS = {
     "less_than_equal": ("le", "at most"),
     "less_than": ("lt", "below"),
 }
+_PATTERNS = {
+    ADDRESS: "an address that begins with http:// or https://, without a user, a password or a query (got {shown})",
+    CURRENCY: "three capital letters, such as USD (got {shown})",
+    VARIABLE: "the name of an environment variable, such as OPENAI_API_KEY (got something else, which is not shown "
+    "as it may be the key itself); export the variable, and write its name here",
+}
 # Names of keys in other tools, and the corresponding names here.
 _OTHER_NAMES = {
     "fp16": "bf16",
@@ -54,8 +61,16 @@ _OTHER_NAMES = {
 }
 _A_MODEL = "name a hub model such as google/flan-t5-base, a local folder, or builtin/flan-t5-nano"
 # What to do about a required key that is missing.
-_ADVICE = {
-    "prompt": {"base_model": _A_MODEL, "test_datasets": "list the dialogues to summarize"},
+_ADVICE: dict[Form, dict[str, str]] = {
+    "prompt": {
+        "base_model": f"{_A_MODEL}, or give the section endpoint for a model behind an API",
+        "test_datasets": "list the dialogues to summarize",
+    },
+    "endpoint": {
+        "endpoint.url": "give the server's address, such as http://localhost:8000/v1",
+        "endpoint.model": "give the name that the server has for its model",
+        "test_datasets": "list the dialogues to summarize",
+    },
     "train": {
         "base_model": _A_MODEL,
         "datasets": "list the training data",
@@ -96,14 +111,13 @@ class Parsed:
 
 def parse(values: Mapping[str, Any]) -> Parsed:
     """Return the valid part of the recipe in ``values``, and the problem of each other key."""
-    kind = values.get("kind")
-    known = isinstance(kind, str) and kind in RECIPES
+    form = form_of(values)
     details = _errors_of_kind(values)
-    for each in [str(kind)] if known else RECIPES:
-        details += _errors(each, values, alone=known)
+    for each in RECIPES if form is None else [form]:
+        details += _errors(each, values, alone=form is not None)
     groups = _by_path(details, values)
     unknown = frozenset(path for path, group in groups.items() if group[0]["type"] == "extra_forbidden")
-    problems = {path: _describe(path, group, str(kind)) for path, group in groups.items()}
+    problems = {path: _describe(path, group, form) for path, group in groups.items()}
     # Do not report the intended key as missing, and do not check keys that depend on it.
     meant = {_meant(str(path[0])) for path in unknown if len(path) == 1} - set(values)
     inside = {(*path[:-1], nearest(str(path[-1]), known_keys(path[:-1]))) for path in unknown if len(path) > 1}
@@ -113,11 +127,11 @@ def parse(values: Mapping[str, Any]) -> Parsed:
         if not (len(path) == 1 and path[0] in meant) and not (path in inside and groups[path][0]["type"] == "missing")
     }
     wrong = {str(path[0]) for path in groups} | meant
-    if not known:
+    if form is None:
         return Parsed(None, frozenset(wrong), problems, unknown)
-    valid = {key: value for key, value in values.items() if key not in wrong and str(kind) in KINDS_OF[key]}
-    stand_ins = {key: example(str(kind), key) for key in required_keys(str(kind)) if valid.get(key) is None}
-    recipe = RECIPES[str(kind)].model_validate(valid | stand_ins)
+    valid = {key: value for key, value in values.items() if key not in wrong and form in FORMS_OF[key]}
+    stand_ins = {key: example(form, key) for key in required_keys(form) if valid.get(key) is None}
+    recipe = RECIPES[form].model_validate(valid | stand_ins)
     return Parsed(recipe, frozenset(wrong | set(stand_ins)), problems, unknown)
 
 
@@ -132,12 +146,12 @@ def parse_keys(model: type[_S], values: Mapping[str, Any]) -> tuple[_S | None, d
         return model.model_validate(values), {}
     except ValidationError as error:
         groups = _by_path(error.errors(include_url=False), values)
-    return None, {path: _describe(path, group, "") for path, group in groups.items()}
+    return None, {path: _describe(path, group, None) for path, group in groups.items()}
 
 
-def example(kind: str, key: str) -> Any:
+def example(form: Form, key: str) -> Any:
     """Return the example of a required key in the schema."""
-    examples = RECIPES[kind].model_fields[key].examples
+    examples = RECIPES[form].model_fields[key].examples
     assert examples, f"{key} is required and has no example"
     return examples[0]
 
@@ -152,22 +166,22 @@ def _errors_of_kind(values: Mapping[str, Any]) -> list[ErrorDetails]:
     return []
 
 
-def _errors(kind: str, values: Mapping[str, Any], alone: bool) -> list[ErrorDetails]:
-    """Return the errors of the keys that a kind reads, and of keys that no kind reads.
+def _errors(form: Form, values: Mapping[str, Any], alone: bool) -> list[ErrorDetails]:
+    """Return the errors of the keys that a form reads, and of keys that no form reads.
 
     Args:
-        kind: of the recipe, or a possible one.
-        values: of the recipe; keys of other kinds are ignored, and null is like a missing key.
-        alone: whether the recipe is certainly of this kind, so that missing keys are reported.
+        form: of the recipe, or a possible one.
+        values: of the recipe; keys of other forms are ignored, and null is like a missing key.
+        alone: whether the recipe is certainly of this form, so that missing keys are reported.
     """
-    required = required_keys(kind)
+    required = required_keys(form)
     own = {
         key: value
         for key, value in values.items()
-        if kind in KINDS_OF.get(key, (kind,)) and not (value is None and key in required)
+        if form in FORMS_OF.get(key, (form,)) and not (value is None and key in required)
     }
     try:
-        RECIPES[kind].model_validate(own | {"kind": kind})
+        RECIPES[form].model_validate(own | {"kind": KIND_OF[form]})
     except ValidationError as error:
         details = error.errors(include_url=False)
         return [detail for detail in details if alone or detail["type"] != "missing" or len(detail["loc"]) > 1]
@@ -198,7 +212,7 @@ def _by_path(details: Sequence[ErrorDetails], values: Any) -> dict[KeyPath, list
     }
 
 
-def _describe(path: KeyPath, group: Sequence[ErrorDetails], kind: str) -> str:
+def _describe(path: KeyPath, group: Sequence[ErrorDetails], form: Form | None) -> str:
     """Return one message for all the errors that pydantic reports for one key."""
     detail = group[0]
     dotted = ".".join(str(part) for part in path)
@@ -212,12 +226,10 @@ def _describe(path: KeyPath, group: Sequence[ErrorDetails], kind: str) -> str:
             entry = dotted.removesuffix(".recipe")
             return f"{entry} names no system; give `recipe`, or `predictions` for a file of outputs"
         case "missing":
-            advice = _ADVICE.get(kind, {}).get(dotted)
-            return (
-                f"{dotted} is missing, which `kind: {kind}` needs; {advice}"
-                if advice
-                else f"{dotted} is missing; add it"
-            )
+            advice = _ADVICE[form].get(dotted) if form else None
+            if form is None or advice is None:
+                return f"{dotted} is missing; add it"
+            return f"{dotted} is missing, which `kind: {KIND_OF[form]}` needs; {advice}"
         case kind if kind in _BOUNDS:
             name, words = _BOUNDS[kind]
             return f"{dotted} must be {words} {detail['ctx'][name]} (got {shown})"
@@ -226,6 +238,8 @@ def _describe(path: KeyPath, group: Sequence[ErrorDetails], kind: str) -> str:
             if detail["type"] == "too_short":
                 return f"{dotted} must have at least {counted(least, 'item')} (got {len(detail['input'])})"
             return f"{dotted} must have at least {counted(least, 'character')} (got {shown})"
+        case "string_pattern_mismatch":
+            return f"{dotted} must be {_PATTERNS[detail['ctx']['pattern']].format(shown=shown)}"
     if literals:
         known = [word.strip("'") for word in literals[0]["ctx"]["expected"].replace(" or ", ", ").split(", ")]
         choices = [*expected, " or ".join(filter(None, (", ".join(known[:-1]), known[-1])))]
@@ -240,7 +254,7 @@ def _describe(path: KeyPath, group: Sequence[ErrorDetails], kind: str) -> str:
 
 def _meant(key: str) -> str:
     """Return the top-level key that an unknown one most likely means, or the unknown one if no key resembles it."""
-    return _OTHER_NAMES.get(key, "").split(".", 1)[0] or nearest(key, KINDS_OF) or key
+    return _OTHER_NAMES.get(key, "").split(".", 1)[0] or nearest(key, FORMS_OF) or key
 
 
 def unknown_key(path: KeyPath) -> str:

@@ -15,13 +15,23 @@ from summtune.base.places import BUILTIN_DATASETS, BUILTIN_MODELS, is_local, pac
 from summtune.base.visible import is_utf8, visible
 from summtune.recipe.adapters.folders import not_a_model
 from summtune.recipe.document import Document, KeyPath
-from summtune.recipe.keys import CHAT_TEMPLATES, CompareRecipe, PromptRecipe, Recipe, RunRecipe, TrainRecipe, data_keys
+from summtune.recipe.keys import (
+    CHAT_TEMPLATES,
+    CompareRecipe,
+    EndpointRecipe,
+    LocalRecipe,
+    PromptRecipe,
+    Recipe,
+    RunRecipe,
+    TrainRecipe,
+    data_keys,
+)
 from summtune.recipe.loading import LoadedRecipe
 from summtune.recipe.rules import KeyProblem
 from summtune.recipe.sections import ComparedEntry, ComparedPredictions, DatasetSource, EvaluationSettings
 
 FolderOf: TypeAlias = Callable[..., Path]
-_R = TypeVar("_R", bound=PromptRecipe | TrainRecipe | CompareRecipe)
+_R = TypeVar("_R", bound=PromptRecipe | EndpointRecipe | TrainRecipe | CompareRecipe)
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
@@ -50,7 +60,8 @@ def resolve_paths(recipe: _R, loaded: LoadedRecipe) -> tuple[_R, list[Problem]]:
     else:
         changes |= _run(given, loaded, found)
     resolved = cast("_R", recipe.model_copy(update=changes))
-    return resolved, [loaded.document.problem(path, message) for path, message in found]
+    problems = [loaded.document.problem(path, message) for path, message in found]
+    return resolved, sorted(problems, key=lambda problem: (problem.line == 0, problem.line, problem.column))
 
 
 def resolve_model(base_model: str, folder: Path) -> tuple[str, list[str]]:
@@ -142,6 +153,22 @@ def _run(recipe: RunRecipe, loaded: LoadedRecipe, found: list[KeyProblem]) -> di
     A key that has no effect on what a path names is left out where it is outranked by that path.
     """
     folder_of, document = loaded.folder_of, loaded.document
+    changes = {} if isinstance(recipe, EndpointRecipe) else _local(recipe, loaded, found)
+    for key, sources in data_keys(recipe):
+        resolved = [
+            resolve_source(source, folder_of(key, at, "path"), _giving_way(document, (key, at)))
+            for at, source in enumerate(sources)
+        ]
+        changes[key] = [source for source, _ in resolved]
+        found += [((key, at), complaint) for at, (_, complaints) in enumerate(resolved) for complaint in complaints]
+    changes["evaluation"], wrong = resolve_evaluation(recipe.evaluation, folder_of)
+    found += wrong
+    return changes
+
+
+def _local(recipe: LocalRecipe, loaded: LoadedRecipe, found: list[KeyProblem]) -> dict[str, Any]:
+    """Return the keys that name paths and that only a recipe with a model on this machine has; see `_run`."""
+    folder_of, document = loaded.folder_of, loaded.document
     changes: dict[str, Any] = {}
     changes["base_model"], complaints = resolve_model(recipe.base_model, folder_of("base_model"))
     found += [(("base_model",), complaint) for complaint in complaints]
@@ -150,20 +177,11 @@ def _run(recipe: RunRecipe, loaded: LoadedRecipe, found: list[KeyProblem]) -> di
             changes["revision_of_model"] = None
         else:
             found.append((("revision_of_model",), "revision_of_model has no effect for a local model; remove it"))
-    for key, sources in data_keys(recipe):
-        resolved = [
-            resolve_source(source, folder_of(key, at, "path"), _giving_way(document, (key, at)))
-            for at, source in enumerate(sources)
-        ]
-        changes[key] = [source for source, _ in resolved]
-        found += [((key, at), complaint) for at, (_, complaints) in enumerate(resolved) for complaint in complaints]
     if isinstance(recipe, TrainRecipe) and recipe.deepspeed is not None:
         changes["deepspeed"], complaints = _ds_config(recipe.deepspeed, folder_of("deepspeed"))
         found += [(("deepspeed",), complaint) for complaint in complaints]
     changes["chat_template"], complaints = _chat_template(recipe.chat_template, folder_of("chat_template"))
     found += [(("chat_template",), complaint) for complaint in complaints]
-    changes["evaluation"], wrong = resolve_evaluation(recipe.evaluation, folder_of)
-    found += wrong
     return changes
 
 

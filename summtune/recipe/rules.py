@@ -12,7 +12,7 @@ from summtune.base.hints import hint_or_list
 from summtune.recipe.adapters import quantization_of, takes_weights_of_the_base
 from summtune.recipe.document import KeyPath
 from summtune.recipe.ineffective import HasEvaluation, ineffective, unread_evaluation
-from summtune.recipe.keys import CompareRecipe, PromptRecipe, Recipe, RunRecipe, TrainRecipe
+from summtune.recipe.keys import CompareRecipe, EndpointRecipe, LocalRecipe, PromptRecipe, Recipe, TrainRecipe
 from summtune.recipe.launching_rules import check_launching
 from summtune.recipe.sections import ComparedEntry, ComparedPredictions, DatasetSource, EvaluationSettings
 
@@ -35,10 +35,15 @@ def rule_problems(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[st
             if "recipes" not in wrong:
                 yield from _comparison(recipe)
         case PromptRecipe():
-            yield from _run(recipe, wrong)
-            yield from _prompt(recipe, wrong)
+            yield from _local(recipe, wrong)
+            yield from _exemplars(recipe, wrong)
+            yield from _every_dialogue(recipe)
+        case EndpointRecipe():
+            yield from _evaluation(recipe, wrong)
+            yield from _exemplars(recipe, wrong)
+            yield from _limit_of_cost(recipe, wrong)
         case TrainRecipe():
-            yield from _run(recipe, wrong)
+            yield from _local(recipe, wrong)
             yield from _training(recipe)
             yield from _four_bits(recipe, wrong)
             yield from _selection(recipe, wrong)
@@ -53,10 +58,14 @@ def evaluation_problems(given: Mapping[str, Any], holder: HasEvaluation) -> Iter
     yield from _metric_arguments(holder.evaluation)
 
 
-def _run(recipe: RunRecipe, wrong: Collection[str]) -> Iterator[KeyProblem]:
+def _local(recipe: LocalRecipe, wrong: Collection[str]) -> Iterator[KeyProblem]:
     if recipe.launcher == "slurm" and recipe.slurm is None and "slurm" not in wrong:
         yield ("launcher",), "`launcher: slurm` needs a slurm section; give at least its time and gpus_per_node"
     yield from check_launching(recipe, wrong)
+    yield from _evaluation(recipe, wrong)
+
+
+def _evaluation(recipe: HasEvaluation, wrong: Collection[str]) -> Iterator[KeyProblem]:
     if "evaluation" not in wrong:
         yield from _metric_arguments(recipe.evaluation)
 
@@ -68,7 +77,21 @@ def _metric_arguments(settings: EvaluationSettings) -> Iterator[KeyProblem]:
             yield path, f"{key} are passed by summtune (got them in metric_arguments.{name}); remove the key"
 
 
-def _prompt(recipe: PromptRecipe, wrong: Collection[str]) -> Iterator[KeyProblem]:
+def _limit_of_cost(recipe: EndpointRecipe, wrong: Collection[str]) -> Iterator[KeyProblem]:
+    if "endpoint" not in wrong and recipe.endpoint.max_cost is not None and recipe.endpoint.price is None:
+        yield ("endpoint", "max_cost"), "max_cost needs the price of tokens; set endpoint.price, or remove max_cost"
+
+
+def _every_dialogue(recipe: PromptRecipe) -> Iterator[KeyProblem]:
+    if recipe.long_dialogues == "drop":
+        yield (
+            ("long_dialogues",),
+            "`drop` would leave dialogues without a summary, and every dialogue is scored; "
+            "use truncate_end or truncate_start",
+        )
+
+
+def _exemplars(recipe: PromptRecipe | EndpointRecipe, wrong: Collection[str]) -> Iterator[KeyProblem]:
     chosen = recipe.exemplars
     if recipe.shots > 0 and recipe.datasets is None and "datasets" not in wrong:
         yield ("shots",), f"shots needs exemplars (got shots: {recipe.shots}); list where they come from in datasets"
@@ -76,12 +99,6 @@ def _prompt(recipe: PromptRecipe, wrong: Collection[str]) -> Iterator[KeyProblem
         yield ("exemplars",), "`choose: ids` needs ids; list the ids of the exemplars"
     if chosen.choose == "ids" and chosen.ids is not None and len(chosen.ids) != recipe.shots:
         yield ("exemplars", "ids"), f"give exactly `shots` ids (got {len(chosen.ids)} ids, shots: {recipe.shots})"
-    if recipe.long_dialogues == "drop":
-        yield (
-            ("long_dialogues",),
-            "`drop` would leave dialogues without a summary, and every dialogue is scored; "
-            "use truncate_end or truncate_start",
-        )
     if "test_datasets" in wrong:
         return
     tested = {(source.path, source.split or "test") for source in recipe.test_datasets}

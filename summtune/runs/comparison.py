@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from summtune.base.strict import Count, Measure, StrictModel
+from summtune.runs.cost import UNKNOWN_COST, Cost
 from summtune.runs.diagnostics import CheckResult, UnreadLetters
 from summtune.runs.metrics import Anchor, ByReferences, Estimate, Protocol, RunMetrics, Text, check_ends
 
@@ -17,27 +18,6 @@ SystemKind = Literal["prompt", "train", "scored"]
 """What can be compared: prompted and trained models, and external outputs that were scored here."""
 
 PValue = Annotated[float, Field(ge=0, le=1)]
-
-
-class Cost(StrictModel):
-    """What a system costs; None if unknown, as for external outputs.
-
-    Args:
-        device_hours: of training, hours times devices; 0 for a prompted model.
-        devices: processes that trained, each on one GPU (without GPUs, on this machine's CPU).
-        peak_memory_bytes: most memory that a process held in training or, of a prompted model, in prediction: of its
-            GPU, or its resident memory without one.
-        size_bytes: of the weights that are kept besides the base model's: all of them after full fine-tuning, the
-            adapter's, or 0 for a prompted model.
-    """
-
-    device_hours: Measure | None
-    devices: Count | None
-    peak_memory_bytes: Count | None
-    size_bytes: Count | None
-
-
-UNKNOWN_COST = Cost(device_hours=None, devices=None, peak_memory_bytes=None, size_bytes=None)
 
 
 class ComparedSystem(StrictModel):
@@ -51,7 +31,7 @@ class ComparedSystem(StrictModel):
         total_parameters: all parameters, an adapter's included; None if unknown.
         metrics: its scores.
         by_references: its ROUGE under every aggregation of references.
-        cost: what it took to make it.
+        cost: of making and of using it.
     """
 
     name: Text

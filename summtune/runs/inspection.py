@@ -92,3 +92,39 @@ class Inspection(StrictModel):
     roles: dict[str, ShownRole]
     supervision: Supervision | None
     problems: tuple[str, ...]
+
+
+class AskedMessages(StrictModel):
+    """The messages of a prompt, each with a role and a content.
+
+    Args:
+        id: of the dialogue.
+        messages: in their order.
+    """
+
+    id: str
+    messages: tuple[dict[str, str], ...]
+
+
+class MessagesInspection(StrictModel):
+    """What ``summtune inspect`` found of a model behind an API.
+
+    Args:
+        recipe: its name.
+        model: the server's name for it.
+        url: of the server.
+        dialogues: that are summarized.
+        stops: the texts that end a summary.
+        max_new_tokens: that a summary may have.
+        shown: the prompts of the first dialogues.
+        problems: what is wrong, which is nothing.
+    """
+
+    recipe: str
+    model: str
+    url: str
+    dialogues: Count
+    stops: tuple[str, ...]
+    max_new_tokens: Count
+    shown: tuple[AskedMessages, ...]
+    problems: tuple[str, ...] = ()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from summtune.base.errors import DataError
+from summtune.base.errors import DataError, RunDirectoryError
+from summtune.base.strict import parse_model
+from summtune.runs.answers import Answer
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Prediction:
         truncated: whether the dialogue was cut to fit ``sequence_len``.
         hit_length_cap: whether generation ended at ``max_new_tokens`` without an end-of-sequence token.
         thinking: the thought that came before the summary; None, and absent in the file, without one.
+        answer: how the server answered; None, and absent in the file, where no server did.
     """
 
     id: str
@@ -58,13 +61,14 @@ class Prediction:
     truncated: bool | None = None
     hit_length_cap: bool | None = None
     thinking: str | None = None
+    answer: Answer | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of this prediction, for a line of ``predictions.jsonl``."""
         row = asdict(self) | {"references": list(self.references)}
-        if self.thinking is None:
-            del row["thinking"]
-        return row
+        if self.answer is not None:
+            row["answer"] = self.answer.to_json()
+        return {key: value for key, value in row.items() if value is not None or key not in _OPTIONAL}
 
     @classmethod
     def from_json(cls, row: object) -> Prediction:
@@ -87,7 +91,17 @@ class Prediction:
             if type(value) not in types or (key == "references" and not all(type(text) is str for text in value)):
                 expected = " or ".join(_TYPE_NAMES[type_] for type_ in types)
                 raise DataError(f"{key} of a prediction must be {expected} (got {value!r:.60}); write the file again")
-        return cls(**(row | {"references": tuple(row["references"])}))
+        given = row | {"references": tuple(row["references"])}
+        if row.get("answer") is not None:
+            given["answer"] = _answer(row["answer"])
+        return cls(**given)
+
+
+def _answer(value: object) -> Answer:
+    try:
+        return parse_model(Answer, value, "answer of a prediction")
+    except RunDirectoryError as error:
+        raise DataError(str(error)) from None
 
 
 _KEYS: dict[str, tuple[type, ...]] = {
@@ -100,6 +114,14 @@ _KEYS: dict[str, tuple[type, ...]] = {
     "truncated": (bool, type(None)),
     "hit_length_cap": (bool, type(None)),
     "thinking": (str, type(None)),
+    "answer": (dict, type(None)),
 }
-_OPTIONAL = {"thinking"}
-_TYPE_NAMES = {str: "text", list: "a list of texts", int: "a whole number", bool: "true or false", type(None): "null"}
+_OPTIONAL = {"thinking", "answer"}
+_TYPE_NAMES = {
+    str: "text",
+    list: "a list of texts",
+    dict: "an object",
+    int: "a whole number",
+    bool: "true or false",
+    type(None): "null",
+}

@@ -115,6 +115,50 @@ class TrainLogRow(StrictModel):
     eval_loss: Measure | None = None
 
 
+class EndpointStats(StrictModel):
+    """What the server of a run did, over every attempt of the run; texts are those of distinct prompts.
+
+    Args:
+        model: that was asked for.
+        models: that answered, by their own names, with the number of their texts; "" of those that do not say.
+        fingerprints: of the server's software and settings, with the number of their texts.
+        requests: that were sent.
+        retries: by cause, the requests that were sent again.
+        unanswered: requests that got no whole answer, though the server may have charged for them.
+        refusals: texts in whose place the model wrote that it refuses.
+        content_filters: texts that the server withheld or cut.
+        empty: other texts that are empty, without a thought.
+        without_usage: texts whose tokens the server did not count.
+        extra_choices: texts that came with others for the same prompt, which were left out.
+        keys_replaced: texts that held the API key, which was replaced.
+        prompt_tokens: that the server counted, of all texts.
+        new_tokens: that it counted, thoughts included.
+        cached_tokens: of the prompts, those that it had in its cache.
+        reasoning_tokens: of the new tokens, those of thoughts where it says so.
+        spent: money, by the recipe's price: every request that may have been charged for. None without a price.
+        currency: of it.
+    """
+
+    model: str
+    models: dict[str, Count]
+    fingerprints: dict[str, Count]
+    requests: Count
+    retries: dict[str, Count]
+    unanswered: Count
+    refusals: Count
+    content_filters: Count
+    empty: Count
+    without_usage: Count
+    extra_choices: Count
+    keys_replaced: Count
+    prompt_tokens: Count
+    new_tokens: Count
+    cached_tokens: Count
+    reasoning_tokens: Count
+    spent: Measure | None = None
+    currency: str | None = None
+
+
 class PredictionStats(StrictModel):
     """``prediction_stats.json``; of external outputs the file holds both counts of parameters alone, which are None.
 
@@ -130,10 +174,15 @@ class PredictionStats(StrictModel):
         processes: that generated.
         precision: of the generation.
         global_attention: a sentence on it; None of a model without.
-        seconds: of the stage.
+        prompt_tokens: of all prompts that differ; None if unknown, as for the next.
+        generated_tokens: of their outputs, thoughts included.
+        seconds: of the stage, over every interruption.
+        device_seconds: from its start to the last output, over every interruption, times devices; None of an older run
+            and of a server.
         peak_memory_bytes: most memory that the first process held.
         lost_text: what the tokenizer loses.
         stopping: how often the trained model ended summaries of validation dialogues by itself; None if not measured.
+        endpoint: what the server did; None for a model in this process.
         warnings: sentences that a reader of the scores must know.
     """
 
@@ -148,8 +197,12 @@ class PredictionStats(StrictModel):
     processes: Count | None = None
     precision: Precision | None = None
     global_attention: str | None = None
+    prompt_tokens: Count | None = None
+    generated_tokens: Count | None = None
     seconds: Measure | None = None
+    device_seconds: Measure | None = None
     peak_memory_bytes: Count | None = None
     lost_text: TextLosses | None = None
     stopping: Stopping | None = None
+    endpoint: EndpointStats | None = None
     warnings: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from in_process import call, keeps_its_promise
 from mutants import TEXTS, YAML_TOKENS, as_json, as_yaml, mutated_bytes, mutated_lines, mutated_tree
 
 from summtune.base.places import package_path
-from summtune.recipe.keys import KINDS_OF
+from summtune.recipe.keys import FORMS_OF
 
 SHIPPED = sorted(
     path.relative_to(package_path("recipes")).as_posix() for path in package_path("recipes").rglob("*.yaml")
@@ -90,7 +90,7 @@ def test_a_recipe_with_any_values_is_read_or_refused(folder, data):
     source = data.draw(st.sampled_from([*SHIPPED, "rich.yaml", "rich.yaml", "rich.yaml", "both.yaml", "both.yaml"]))
     tree = yaml.safe_load((folder / source).read_text())
     target = Path(source).with_name("mutant.yaml")
-    (folder / target).write_bytes(as_yaml(data.draw(mutated_tree(tree, list(KINDS_OF)))))
+    (folder / target).write_bytes(as_yaml(data.draw(mutated_tree(tree, list(FORMS_OF)))))
     _commands(data.draw(st.integers(0, 3)), str(target))
     if data.draw(st.integers(0, 3)) == 0:
         _commands(data.draw(st.integers(0, 3)), "both.yaml")
@@ -98,7 +98,7 @@ def test_a_recipe_with_any_values_is_read_or_refused(folder, data):
 
 _PARTS = st.sampled_from(
     [
-        *KINDS_OF, "path", "limit", "extra", "metrics", "0", "1", "-1", "01", "99", "9" * 5000, "²", "٣",
+        *FORMS_OF, "path", "limit", "extra", "metrics", "0", "1", "-1", "01", "99", "9" * 5000, "²", "٣",
         "", " ", "\x1b[2J", "a" * 300,
     ]
 )  # fmt: skip

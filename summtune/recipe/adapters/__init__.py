@@ -16,7 +16,7 @@ from summtune.recipe.adapters.layers import LayerSize
 from summtune.recipe.adapters.lora import Lora, takes_weights_of_the_base
 from summtune.recipe.adapters.prompt_tuning import PromptTuning
 from summtune.recipe.families.facts import LayerNames
-from summtune.recipe.keys import AdapterName, PromptRecipe, RunRecipe, TrainingSettings, TrainRecipe
+from summtune.recipe.keys import AdapterName, LocalRecipe, PromptRecipe, TrainingSettings, TrainRecipe
 from summtune.recipe.sections import Section
 
 __all__ = [
@@ -78,7 +78,7 @@ def quantization_of(recipe: TrainingSettings | PromptRecipe) -> Quantization | N
     return quantization(recipe.adapter if isinstance(recipe, TrainingSettings) else None, recipe.load_in_4bit)
 
 
-def virtual_tokens(recipe: RunRecipe) -> int:
+def virtual_tokens(recipe: LocalRecipe) -> int:
     """Return how many tokens the adapter of a recipe adds to each prompt."""
     adapter = adapter_of(recipe, None) if isinstance(recipe, TrainRecipe) else None
     return 0 if adapter is None else adapter.virtual_tokens

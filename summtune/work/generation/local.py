@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from accelerate.utils import set_seed  # that of transformers comes with the Trainer, which imports peft
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from summtune.generation.batches import batches_of_like_length
-from summtune.generation.generator import Output
+from summtune.generation.generator import Outputs
 from summtune.generation.resuming import ALONE, World
 from summtune.work.generation.decoding import generate
 
@@ -38,7 +38,7 @@ class LocalGenerator:
     stops: Sequence[str] = ()
     reasons: bool = False
 
-    def generate(self, prompts: Sequence[Sequence[int]], done: Container[int] = ()) -> Iterator[tuple[int, Output]]:
+    def generate(self, prompts: Sequence[Sequence[int]], done: Container[int] = ()) -> Outputs:
         """Yield the outputs of each of this rank's batches in which one is missing; prompts are token ids."""
         for number, batch in enumerate(batches_of_like_length(prompts, self.batch_size)):
             is_mine = number % self.world.size == self.world.rank

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from summtune.base.strict import read_model
 from summtune.generation.distinct import DistinctPrompts
 from summtune.generation.results import write_results
 from summtune.generation.resuming import World, generate_missing
-from summtune.plan.plan import PromptPlan, RunPlan, TrainPlan
+from summtune.generation.stopwatch import Stopwatch
+from summtune.plan.plan import LocalPlan, PromptPlan, TrainPlan
 from summtune.prompts.formats import ChatFormat
 from summtune.runs.events import Events
 from summtune.runs.run_directory import GENERATION_CONFIG, PARTIAL_PREDICTIONS
@@ -38,7 +38,7 @@ from summtune.work.tokens.loss_warnings import loss_warnings
 from summtune.work.tokens.planned import encoder_of
 
 
-def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
+def predict(plan: LocalPlan, run_dir: Path, events: Events) -> None:
     """Summarize the test dialogues and write ``predictions.jsonl`` and ``prediction_stats.json``.
 
     A trained model also gets the generation settings that are scored, as its ``generation_config.json``.
@@ -52,9 +52,9 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
         StageError: the launcher started another number of processes than planned.
         DataError: a prompt without its dialogue exceeds sequence_len.
     """
-    started = time.perf_counter()
     recipe, settings = plan.recipe, plan.recipe.generation
     launch = plan.predict
+    stopwatch = Stopwatch(run_dir / PARTIAL_PREDICTIONS, launch.processes)
     check_device(launch.device)
     state = PartialState(cpu=launch.device == "cpu")
     if state.num_processes != launch.processes:
@@ -72,8 +72,15 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
     batch_size = settings.batch_size
     generator = LocalGenerator(model, tokenizer, config, batch_size, recipe.seed, world, stops_of(plan), reasons(plan))
     asked = DistinctPrompts[Sequence[int]].of(prompt.ids for prompt in tokens.prompts)
+
+    def progress(done: int, total: int) -> None:
+        events.progress(done, total)
+        if state.is_main_process:
+            stopwatch.keep()
+
     with events.timed("generation"):
-        generate_missing(generator, asked, run_dir / PARTIAL_PREDICTIONS, events.progress, world)
+        generate_missing(generator, asked, run_dir / PARTIAL_PREDICTIONS, progress, world)
+    device_seconds = stopwatch.spent().device_seconds  # what follows is no part of using the model
     stopping = stopping_in_validation(plan, run_dir, tokenizer, generator, events)
     if state.is_main_process:
         stats = PredictionStats(
@@ -86,7 +93,8 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
             processes=state.num_processes,
             precision="bf16" if bf16 else "fp32",
             global_attention=family_of_model(model).note(model),
-            seconds=round(time.perf_counter() - started, 2),
+            seconds=stopwatch.spent().seconds,
+            device_seconds=device_seconds,
             peak_memory_bytes=peak_memory_bytes(),
             lost_text=tokens.lost,
             stopping=stopping,
@@ -99,7 +107,7 @@ def predict(plan: RunPlan, run_dir: Path, events: Events) -> None:
     state.wait_for_everyone()
 
 
-def reasons(plan: RunPlan) -> bool:
+def reasons(plan: LocalPlan) -> bool:
     """Return whether the model continues a prompt that ends with ``<think>`` with a thought.
 
     A model that was trained on summaries after such prompts answers at once.
@@ -107,7 +115,7 @@ def reasons(plan: RunPlan) -> bool:
     return isinstance(plan, PromptPlan) and isinstance(plan.prompt, ChatFormat)
 
 
-def _load(plan: RunPlan, run_dir: Path, bf16: bool, say: Callable[[str], None]) -> tuple[PreTrainedModel, int, int]:
+def _load(plan: LocalPlan, run_dir: Path, bf16: bool, say: Callable[[str], None]) -> tuple[PreTrainedModel, int, int]:
     """Return the model that generates, and how many of its weights training changed and how many it has."""
     base = Path(plan.model.folder)
     dtype = torch.bfloat16 if bf16 else torch.float32

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase, StoppingCriteria
 
-from summtune.plan.plan import PromptPlan, RunPlan
+from summtune.plan.plan import LocalPlan, PromptPlan
 from summtune.prompts.formats import TextFormat
 from summtune.prompts.templates import BETWEEN_EXEMPLARS
 from summtune.recipe.families import facts_about
@@ -44,7 +44,7 @@ def before_stop(text: str, stops: Sequence[str]) -> tuple[str, bool]:
     return (text[: min(places)], True) if places else (text, False)
 
 
-def stops_of(plan: RunPlan) -> Sequence[str]:
+def stops_of(plan: LocalPlan) -> Sequence[str]:
     """Return the texts that end a summary.
 
     A base model that is shown plain text continues it with another example, unless it was trained to end a summary.

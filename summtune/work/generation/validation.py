@@ -12,7 +12,7 @@ from summtune.base.files import read_jsonl
 from summtune.generation.distinct import DistinctPrompts
 from summtune.generation.partial import read_outputs
 from summtune.generation.resuming import generate_missing
-from summtune.plan.plan import RunPlan, TrainPlan
+from summtune.plan.plan import LocalPlan, TrainPlan
 from summtune.runs.events import Events
 from summtune.runs.records import Dialogue
 from summtune.runs.run_directory import DATA_FILES, PARTIAL_PREDICTIONS
@@ -25,7 +25,7 @@ _MOST = 64
 
 
 def stopping_in_validation(
-    plan: RunPlan, run_dir: Path, tokenizer: PreTrainedTokenizerBase, generator: LocalGenerator, events: Events
+    plan: LocalPlan, run_dir: Path, tokenizer: PreTrainedTokenizerBase, generator: LocalGenerator, events: Events
 ) -> Stopping | None:
     """Return how often the model ends its summaries by itself.
 

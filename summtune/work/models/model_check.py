@@ -9,12 +9,12 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from summtune.base.errors import ModelError
 from summtune.machine.model_limits import ModelFacts, misfits
 from summtune.recipe.adapters import virtual_tokens
-from summtune.recipe.keys import RunRecipe
+from summtune.recipe.keys import LocalRecipe
 from summtune.work.models.family import BatchNeeds
 from summtune.work.models.loading import load_config, padding_of
 
 
-def check_model(folder: Path, tokenizer: PreTrainedTokenizerBase, recipe: RunRecipe) -> BatchNeeds:
+def check_model(folder: Path, tokenizer: PreTrainedTokenizerBase, recipe: LocalRecipe) -> BatchNeeds:
     """Return what batches need from the model, after checking that it can do what the recipe asks.
 
     `summtune validate` has checked the files as they are; here the defaults of their classes are filled in, and the

@@ -18,7 +18,7 @@ import transformers
 
 from summtune.base.errors import InputError
 from summtune.base.printing import show_json
-from summtune.plan.plan import RunPlan, TrainPlan, read_run_plan
+from summtune.plan.plan import LocalPlan, TrainPlan, read_local_plan
 from summtune.recipe.families import facts_about
 from summtune.runs.events import Events
 from summtune.runs.inspection import Inspection, ShownRole
@@ -40,11 +40,11 @@ def main(arguments: list[str]) -> None:
     """Print the inspection of a run directory; see the module."""
     run_dir, count = Path(arguments[0]), int(arguments[1])
     with contextlib.redirect_stdout(sys.stderr):
-        found = inspection(read_run_plan(run_dir), run_dir, count)
+        found = inspection(read_local_plan(run_dir), run_dir, count)
     show_json(found.to_json(), indent=None)
 
 
-def inspection(plan: RunPlan, run_dir: Path, count: int) -> Inspection:
+def inspection(plan: LocalPlan, run_dir: Path, count: int) -> Inspection:
     """Return what the model is shown and trained on.
 
     Args:
@@ -72,7 +72,7 @@ def inspection(plan: RunPlan, run_dir: Path, count: int) -> Inspection:
     )
 
 
-def _of_tokens(plan: RunPlan, run_dir: Path, count: int) -> dict[str, Any]:
+def _of_tokens(plan: LocalPlan, run_dir: Path, count: int) -> dict[str, Any]:
     folder = Path(plan.model.folder)
     tokenizer = load_tokenizer(folder)
     needs = check_model(folder, tokenizer, plan.recipe)

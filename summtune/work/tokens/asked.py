@@ -6,19 +6,17 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from summtune.base.files import read_jsonl
 from summtune.base.hashing import content_sha256
-from summtune.plan.plan import RunPlan
-from summtune.prompts.exemplars import choose_exemplars
+from summtune.plan.plan import LocalPlan
+from summtune.plan.shown_exemplars import shown_exemplars
 from summtune.runs.events import Events
-from summtune.runs.records import Dialogue
 from summtune.runs.run_directory import DATA_FILES, TOKENS
 from summtune.work.tokens.loss_warnings import tell_losses
 from summtune.work.tokens.planned import asking_encoder_of
 from summtune.work.tokens.tokens import Shown, Tokens, tokens_of
 
 
-def asked_tokens(plan: RunPlan, run_dir: Path, tokenizer: PreTrainedTokenizerBase, events: Events) -> Tokens:
+def asked_tokens(plan: LocalPlan, run_dir: Path, tokenizer: PreTrainedTokenizerBase, events: Events) -> Tokens:
     """Return the tokens of the test dialogues; warn of dialogues that are cut, and of text the tokenizer cannot write.
 
     Every test dialogue is summarized and scored: those that are too long to train on are cut here.
@@ -34,19 +32,15 @@ def asked_tokens(plan: RunPlan, run_dir: Path, tokenizer: PreTrainedTokenizerBas
     return tokens
 
 
-def exemplars_of(plan: RunPlan, run_dir: Path) -> Shown | None:
+def exemplars_of(plan: LocalPlan, run_dir: Path) -> Shown | None:
     """Return the solved examples that the prompts show; None without any."""
     recipe = plan.recipe
     if recipe.kind == "train" or recipe.shots == 0:
         return None
-    chosen = recipe.exemplars
-    pool_file = run_dir / DATA_FILES["exemplars"]
-
-    def choose() -> list[tuple[Dialogue, ...]]:
-        # All of the data at once: which dialogues may be shown depends on all that are summarized.
-        pool, dialogues = (
-            [Dialogue.from_json(row) for row in read_jsonl(path)] for path in (pool_file, run_dir / DATA_FILES["test"])
-        )
-        return choose_exemplars(pool, dialogues, recipe.shots, chosen.choose, chosen.ids or (), recipe.seed)
-
-    return Shown([content_sha256(pool_file), recipe.shots, recipe.seed, chosen.model_dump(mode="json")], choose)
+    determined_by = [
+        content_sha256(run_dir / DATA_FILES["exemplars"]),
+        recipe.shots,
+        recipe.seed,
+        recipe.exemplars.model_dump(mode="json"),
+    ]
+    return Shown(determined_by, lambda: shown_exemplars(plan, run_dir) or [])

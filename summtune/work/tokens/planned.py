@@ -7,14 +7,14 @@ from dataclasses import replace
 from transformers import PreTrainedTokenizerBase
 
 from summtune.base.errors import ModelError
-from summtune.plan.plan import RunPlan
+from summtune.plan.plan import LocalPlan
 from summtune.prompts.chat_template import variables_of
 from summtune.prompts.formats import ChatFormat
 from summtune.recipe.families import facts_about
 from summtune.work.tokens.encoding import PromptEncoder
 
 
-def encoder_of(plan: RunPlan, tokenizer: PreTrainedTokenizerBase) -> PromptEncoder:
+def encoder_of(plan: LocalPlan, tokenizer: PreTrainedTokenizerBase) -> PromptEncoder:
     """Return what encodes the prompts of a run.
 
     Args:
@@ -44,7 +44,7 @@ def _check_special_tokens(form: ChatFormat, tokenizer: PreTrainedTokenizerBase, 
             )
 
 
-def asking_encoder_of(plan: RunPlan, tokenizer: PreTrainedTokenizerBase) -> PromptEncoder:
+def asking_encoder_of(plan: LocalPlan, tokenizer: PreTrainedTokenizerBase) -> PromptEncoder:
     """Return the same for prompts that are answered: dialogues that are too long to train on are cut there."""
     encoder = encoder_of(plan, tokenizer)
     return replace(encoder, long_dialogues="truncate_end") if encoder.long_dialogues == "drop" else encoder

@@ -1,0 +1,88 @@
+"""The predict stage of a model behind an API, which the command runs itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from summtune.base.files import read_jsonl
+from summtune.generation.endpoint.requests import ChatRequests
+from summtune.generation.endpoint.secrecy import read_key
+from summtune.generation.endpoint.stage import predict
+from summtune.launchers.local import Listener
+from summtune.plan.draft import EndpointDraft, RunDraft
+from summtune.plan.plan import EndpointPlan
+from summtune.plan.shown_exemplars import shown_exemplars
+from summtune.prompts.chat_template import Message
+from summtune.prompts.rendering import messages
+from summtune.runs.events import Events
+from summtune.runs.records import Dialogue
+from summtune.runs.run_directory import DATA_FILES, is_complete
+from summtune.runs.statistics import PredictionStats
+
+
+def check_key(draft: RunDraft) -> None:
+    """Check that the environment has the API key of a run that will need it.
+
+    Raises:
+        InputError: it has none.
+    """
+    if isinstance(draft, EndpointDraft) and not is_complete(draft.run_dir, "predict"):
+        read_key(draft.recipe.endpoint.api_key_env, os.environ)
+
+
+def asked_messages(plan: EndpointPlan, run_dir: Path) -> list[list[Message]]:
+    """Return the prompt of each test dialogue, in their order.
+
+    Args:
+        plan: of the run.
+        run_dir: with its data.
+    """
+    return _written(plan, run_dir, shown_exemplars(plan, run_dir))
+
+
+def _written(plan: EndpointPlan, run_dir: Path, exemplars: Sequence[Sequence[Dialogue]] | None) -> list[list[Message]]:
+    dialogues = [Dialogue.from_json(row) for row in read_jsonl(run_dir / DATA_FILES["test"])]
+    shown = [()] * len(dialogues) if exemplars is None else exemplars
+    return [messages(plan.prompt, each.dialogue, solved) for each, solved in zip(dialogues, shown, strict=True)]
+
+
+def ask(plan: EndpointPlan, run_dir: Path, listener: Listener) -> None:
+    """Run the predict stage: have the server answer the prompts that have no answer yet.
+
+    Args:
+        plan: of the run.
+        run_dir: with its data.
+        listener: receives events, as of a worker.
+
+    Raises:
+        InputError: the environment does not have the API key.
+        StageError: the server does not answer, or max_cost is reached; answers are kept.
+    """
+    recipe = plan.recipe
+
+    def tell(event: str, **fields: Any) -> None:
+        listener({"event": event, "stage": "predict", "rank": 0, **fields})
+
+    (run_dir / "logs").mkdir(exist_ok=True)
+    events = Events(run_dir, "predict", 0)
+    exemplars = shown_exemplars(plan, run_dir)
+    ids = sorted({one.id for each in exemplars or () for one in each})
+    stats = PredictionStats(trainable_parameters=None, total_parameters=None, exemplars=tuple(ids))
+    with events.timed("generation"):
+        predict(
+            run_dir,
+            _written(plan, run_dir, exemplars),
+            ChatRequests(),
+            recipe.endpoint,
+            recipe.generation,
+            seed=recipe.seed,
+            key=read_key(recipe.endpoint.api_key_env, os.environ),
+            stats=stats,
+            progress=lambda done, total: tell("progress", done=done, total=total, text=""),
+            warn=lambda text: tell("warning", text=text),
+            stops=recipe.generation.stop or (),
+        )
+    tell("finished")
