@@ -10,6 +10,7 @@ from rich.text import Text
 from summtune.base import numbers
 from summtune.base.console import SafeConsole, labelled
 from summtune.base.visible import message_line
+from summtune.commands.compared_outputs import is_scored
 from summtune.commands.endpoint import estimated
 from summtune.commands.reuse import reusable, shown
 from summtune.generation.endpoint.estimate import Estimate
@@ -19,11 +20,11 @@ from summtune.launchers.sbatch_script import sbatch_script
 from summtune.launchers.slurm import SCRIPT
 from summtune.machine.fitting import fastest, fits, room
 from summtune.machine.model_shapes import shape_of
-from summtune.plan.draft import CompareDraft, Draft, EndpointDraft, LocalDraft, RunDraft, TrainDraft
+from summtune.plan.draft import CompareDraft, Draft, EndpointDraft, LocalDraft, RunDraft, ScoredDraft, TrainDraft
 from summtune.plan.launch import Batch, global_batch
 from summtune.plan.preparation import count_pairs
 from summtune.recipe.keys import TrainRecipe
-from summtune.recipe.sections import Slurm
+from summtune.recipe.sections import COLUMN_KEYS, Slurm
 
 
 def print_commands(commands: Sequence[str], console: SafeConsole) -> None:
@@ -37,6 +38,25 @@ def print_comparison(draft: CompareDraft, console: SafeConsole) -> None:
     """Print the directory and the systems of a comparison."""
     _head(draft, console)
     _line(console, "systems", ", ".join(name for name, _ in draft.parts))
+
+
+def print_scoring(draft: ScoredDraft, console: SafeConsole, fresh: bool = False) -> None:
+    """Print which outputs a comparison scores, with which dialogues and references.
+
+    Args:
+        draft: of what to score.
+        console: to print to.
+        fresh: whether it would be scored again.
+    """
+    entry, like = draft.outputs.entry, draft.outputs.like
+    console.print(Text.assemble((message_line(draft.outputs.name), "bold underline"), "  kind: scored"))
+    _line(console, "run directory", str(draft.run_dir))
+    _line(console, "stages", "already complete" if not fresh and is_scored(draft) else "evaluate → report")
+    _line(console, "predictions", entry.predictions)
+    columns = [f"{key} {name}" for key in COLUMN_KEYS if (name := getattr(entry, key)) is not None]
+    if columns:
+        _line(console, "columns", ", ".join(columns))
+    _line(console, "scored on", ", ".join(source.path for source in like.test_datasets))
 
 
 def print_plan(draft: RunDraft, console: SafeConsole, fresh: bool = False) -> None:
