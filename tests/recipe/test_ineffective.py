@@ -39,6 +39,7 @@ def test_a_tokenizer_without_rouge_has_no_effect():
     [
         (ENDPOINT, {"base_model": "a/b"}, "with an endpoint; keep one of the two"),
         (ENDPOINT, {"bf16": True}, "with an endpoint; remove it"),
+        (ENDPOINT, {"price": {"device_hour": 1}}, "with an endpoint; set endpoint.price"),
         (ENDPOINT, {"sequence_len": 64}, "with an endpoint; remove it"),
         (ENDPOINT, {"chat_template": "auto"}, "with an endpoint; remove it"),
         (ENDPOINT, {"learning_rate": 0.1}, "in `kind: prompt` (only `kind: train` reads it); remove it"),
