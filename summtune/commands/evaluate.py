@@ -30,6 +30,7 @@ from summtune.evaluator.evaluation import Evaluation, evaluate, write_evaluation
 from summtune.plan.beginning import origin_now
 from summtune.plan.plan import ScoredPlan, Scoring
 from summtune.recipe.sections import DatasetSource, EvaluationSettings
+from summtune.runs.cost import COST_FILE, UNKNOWN_COST
 from summtune.runs.records import Prediction
 from summtune.runs.run_directory import adopt, check_free, identity_in, leaving_nothing, locked, preparing
 from summtune.runs.statistics import STATS_FILE, PredictionStats
@@ -151,6 +152,7 @@ def write_scored(scored: Scored, into: Path) -> None:
             write_jsonl(prepared / "predictions.jsonl", (prediction.to_json() for prediction in scored.predictions))
             unknown = PredictionStats(trainable_parameters=None, total_parameters=None)
             write_json(prepared / STATS_FILE, unknown.to_json())
+            write_json(prepared / COST_FILE, UNKNOWN_COST.to_json())
             write_evaluation(prepared, evaluation)
             write_json(prepared / "plan.json", plan.to_json())
             adopt(prepared, into)

@@ -12,7 +12,7 @@ from summtune.base.errors import ModelError, StageError, os_error_text
 from summtune.base.files import write_bytes, write_json, write_text
 from summtune.base.places import BUILTIN_DATASETS, is_local
 from summtune.base.strict import read_model
-from summtune.commands.endpoint import ask, check_key
+from summtune.commands.endpoint import ask
 from summtune.commands.reuse import reusable, reuse_stages
 from summtune.data.hub_access import fetch_model
 from summtune.deepspeed.configs import DS_CONFIG
@@ -30,6 +30,8 @@ from summtune.plan.plan import EndpointPlan, LocalPlan, RunPlan, TrainPlan, begi
 from summtune.plan.preparation import prepare_data
 from summtune.recipe.keys import RunRecipe, data_keys
 from summtune.runs import checkpoints
+from summtune.runs.cost import COST_FILE
+from summtune.runs.finished import read_facts
 from summtune.runs.run_directory import (
     PARTIAL_PREDICTIONS,
     adopt,
@@ -90,7 +92,6 @@ def run(
     known = check_free(run_dir, draft.identity)
     launcher = draft.recipe.launcher
     launched = [name for group in draft.stages if group.launch is not None for name in group.names]
-    check_key(draft)
     with leaving_nothing(run_dir), locked(run_dir):
         # Before anything is written: a job may be running in this directory.
         if known and not slurm.take_up(
@@ -282,4 +283,5 @@ def _report(plan: RunPlan, run_dir: Path) -> None:
 
     if plan.kind == "train":
         write_text(run_dir / "model" / "README.md", model_card(run_dir))
+    write_json(run_dir / COST_FILE, read_facts(run_dir).cost.to_json())
     write_run_report(run_dir)

@@ -11,6 +11,7 @@ from summtune.base.printing import say_lines
 from summtune.commands.compare import run_comparison
 from summtune.commands.displaced import displaced_keys
 from summtune.commands.display import TerminalDisplay
+from summtune.commands.endpoint import check_key
 from summtune.commands.pipeline import Display, run
 from summtune.commands.results import show_result
 from summtune.launchers.local import MachineRank
@@ -56,6 +57,8 @@ def run_draft(
     others: OtherMachines | None = None,
 ) -> Path | None:
     """Run a recipe of any kind; see `summtune.commands.pipeline.run`."""
+    for part in runs_of(draft):
+        check_key(part)
     if isinstance(draft, CompareDraft):
         return run_comparison(draft, display, fresh, detach, others)
     return run(draft, display, fresh, detach, others)

@@ -48,12 +48,24 @@ def write_results(
     found = {
         "thoughts": sum(one.thinking is not None for one in joined),
         "unfinished_thoughts": sum(map(is_unfinished, joined)),
+        "prompt_tokens": _total(outputs[key].prompt_tokens for key in asked.keys),
+        "generated_tokens": _total(outputs[key].new_tokens for key in asked.keys),
         "warnings": (*stats.warnings, *warnings),
     }
     write_jsonl(run_dir / "predictions.jsonl", (prediction.to_json() for prediction in joined))
     write_json(run_dir / STATS_FILE, stats.model_copy(update=found).to_json())
     discard(partial)
     return warnings
+
+
+def _total(counts: Iterable[int | None]) -> int | None:
+    """Return the sum; None if one of them is unknown."""
+    total = 0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total
 
 
 def predictions_of(

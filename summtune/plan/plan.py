@@ -151,6 +151,8 @@ Plan: TypeAlias = PromptPlan | EndpointPlan | TrainPlan | ComparePlan | ScoredPl
 
 def _form(plan: Any) -> str | None:
     """Return what selects the class of a plan as read: its kind, or its generator where that is a server."""
+    if not isinstance(plan, dict):
+        return None
     kind, generator = plan.get("kind"), plan.get("generator")
     return "endpoint" if (kind, generator) == ("prompt", "endpoint") else kind
 

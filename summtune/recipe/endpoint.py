@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field, JsonValue
 
-from summtune.recipe.sections import Section
+from summtune.recipe.sections import CURRENCY, Section
+
+ADDRESS = r"^https?://[^@?#\s]+$"
+VARIABLE = "^[A-Za-z_][A-Za-z0-9_]*$"
 
 
 class TokenPrice(Section):
@@ -12,21 +15,21 @@ class TokenPrice(Section):
 
     input: float = Field(ge=0, le=1e6, description="Money per million tokens of prompts.")
     output: float = Field(ge=0, le=1e6, description="Money per million generated tokens, thoughts included.")
-    currency: str = Field(default="USD", pattern="^[A-Z]{3}$", description="ISO 4217 code, such as USD or EUR.")
+    currency: str = Field(default="USD", pattern=CURRENCY, description="ISO 4217 code, such as USD or EUR.")
 
 
 class Endpoint(Section):
     """An OpenAI-compatible server that answers the prompts, in place of `base_model`."""
 
     url: str = Field(
-        pattern="^https?://",
+        pattern=ADDRESS,
         description="Address below which the server has /chat/completions, such as https://api.openai.com/v1 or "
         "http://localhost:8000/v1.",
     )
     model: str = Field(min_length=1, description="The model's name on the server.")
     api_key_env: str | None = Field(
         default=None,
-        pattern="^[A-Za-z_][A-Za-z0-9_]*$",
+        pattern=VARIABLE,
         description="Environment variable that holds the API key; the key itself is never written anywhere.",
     )
     concurrency: int = Field(default=8, ge=1, le=1024, description="Requests in flight at the same time.")

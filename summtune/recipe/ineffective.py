@@ -28,7 +28,7 @@ from summtune.recipe.keys import (
 )
 from summtune.recipe.sections import DatasetSource, EvaluationSettings, Generation, metric_name
 
-SECTIONS = ("generation", "evaluation", "exemplars", "slurm", "endpoint")
+SECTIONS = ("generation", "evaluation", "exemplars", "slurm", "endpoint", "price")
 """Keys that contain other keys."""
 
 _R = TypeVar("_R")
@@ -42,6 +42,9 @@ class HasEvaluation(Protocol):
     @property
     def evaluation(self) -> EvaluationSettings:
         """The section."""
+
+
+_INSTEAD_WITH_ENDPOINT = {"base_model": "keep one of the two", "price": "set endpoint.price"}
 
 
 class _HasGeneration(Protocol):
@@ -228,7 +231,7 @@ def no_effect(path: KeyPath, recipe: Recipe, wrong: Collection[str] = ()) -> NoE
     forms = FORMS_OF[str(path[0])]
     if form_of_recipe(recipe) not in forms:
         if isinstance(recipe, EndpointRecipe) and "prompt" in forms:
-            advice = "keep one of the two" if path[0] == "base_model" else "remove it"
+            advice = _INSTEAD_WITH_ENDPOINT.get(str(path[0]), "remove it")
             return NoEffect(f"has no effect with an endpoint; {advice}", ("endpoint",))
         kinds = list(dict.fromkeys(KIND_OF[form] for form in forms))
         readers = " and ".join(f"`kind: {kind}`" for kind in kinds)

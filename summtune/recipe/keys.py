@@ -16,6 +16,7 @@ from summtune.recipe.endpoint import Endpoint
 from summtune.recipe.sections import (
     ComparedRecipe,
     DatasetSource,
+    DevicePrice,
     EvaluationSettings,
     Exemplars,
     Generation,
@@ -118,6 +119,9 @@ class _RunRecipe(_EveryRecipe):
         default="local", description="Start the processes on this machine, or as a Slurm job."
     )
     slurm: Annotated[Slurm | None, EXECUTION] = Field(default=None, description="The Slurm job.")
+    price: Annotated[DevicePrice | None, EXECUTION] = Field(
+        default=None, description="What a device costs, for the report; default: not known."
+    )
 
     # Generation and evaluation
     generation: Generation = _GENERATION

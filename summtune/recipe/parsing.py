@@ -13,9 +13,10 @@ from pydantic_core import ErrorDetails
 from summtune.base.hints import hint, hint_or_list
 from summtune.base.numbers import counted
 from summtune.recipe.document import KeyPath
+from summtune.recipe.endpoint import ADDRESS, VARIABLE
 from summtune.recipe.json_schema import recipe_schema
 from summtune.recipe.keys import FORMS_OF, KIND_OF, RECIPES, Form, Kind, Recipe, form_of, required_keys
-from summtune.recipe.sections import Section
+from summtune.recipe.sections import CURRENCY, Section
 
 _TYPE_NAMES = {
     "string_type": "text",
@@ -34,6 +35,12 @@ _BOUNDS = {
     "greater_than": ("gt", "above"),
     "less_than_equal": ("le", "at most"),
     "less_than": ("lt", "below"),
+}
+_PATTERNS = {
+    ADDRESS: "an address that begins with http:// or https://, without a user, a password or a query (got {shown})",
+    CURRENCY: "three capital letters, such as USD (got {shown})",
+    VARIABLE: "the name of an environment variable, such as OPENAI_API_KEY (got something else, which is not shown "
+    "as it may be the key itself); export the variable, and write its name here",
 }
 # Names of keys in other tools, and the corresponding names here.
 _OTHER_NAMES = {
@@ -214,6 +221,8 @@ def _describe(path: KeyPath, group: Sequence[ErrorDetails], form: Form | None) -
             if detail["type"] == "too_short":
                 return f"{dotted} must have at least {counted(least, 'item')} (got {len(detail['input'])})"
             return f"{dotted} must have at least {counted(least, 'character')} (got {shown})"
+        case "string_pattern_mismatch":
+            return f"{dotted} must be {_PATTERNS[detail['ctx']['pattern']].format(shown=shown)}"
     if literals:
         known = [word.strip("'") for word in literals[0]["ctx"]["expected"].replace(" or ", ", ").split(", ")]
         choices = [*expected, " or ".join(filter(None, (", ".join(known[:-1]), known[-1])))]

@@ -13,6 +13,7 @@ from pydantic import Field, JsonValue
 from summtune.base.strict import StrictModel
 
 Tokenizer = Literal["rouge", "unicode", "character"]
+CURRENCY = "^[A-Z]{3}$"
 
 
 class Section(StrictModel):
@@ -100,6 +101,15 @@ class Slurm(Section):
         default=[], description="Further sbatch options, without #SBATCH: '--mem=200G'; only those without a key here."
     )
     setup: list[str] = Field(default=[], description="Shell lines to run before the stages: 'module load cuda'.")
+
+
+class DevicePrice(Section):
+    """What the devices of a run cost."""
+
+    device_hour: float = Field(
+        ge=0, le=1e6, description="Money per hour of a GPU or, without GPUs, of a process on the CPU."
+    )
+    currency: str = Field(default="USD", pattern=CURRENCY, description="ISO 4217 code, such as USD or EUR.")
 
 
 class Generation(Section):

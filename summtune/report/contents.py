@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from summtune.base import numbers
 from summtune.base.visible import one_line
-from summtune.report.cost_chart import cost_table
+from summtune.report.break_even import BreakEven, break_even
+from summtune.report.cost_chart import cost_table, use_table
 from summtune.report.details import Details, comparison_details, hours_title, run_details, system_description
 from summtune.report.diagnostics import Diagnostics, diagnostics
 from summtune.report.scored_dialogues import DialogueScores, ScoredDialogue, gather_dialogues
@@ -16,11 +17,18 @@ from summtune.runs.comparison import ComparedSystem, ComparisonProtocol
 from summtune.runs.finished import FinishedComparison, FinishedRun
 from summtune.runs.metrics import Anchor, Protocol, RunMetrics
 
+USE_NOTE = (
+    "Training is paid for once, all else is per 1,000 dialogues, at the prices in the recipes; without a price there "
+    "is no money. Dialogues that share a prompt are asked once. Hours of generation include loading the model. A dash "
+    "means unknown."
+)
+
 
 @dataclass(frozen=True)
 class Contents:
     """The content of a report; see the fields' types.
 
+    ``use`` and ``break_even`` are of the money, tokens and hours of using the systems of a comparison;
     ``floor`` and ``ceiling`` are the scores of lead-3 and of people, as in ``metrics.json``; ``comparison`` is None for
     a single run; ``pair`` contains the indices of the two systems that the reader compares first.
     """
@@ -36,6 +44,8 @@ class Contents:
     by_references: Table | None
     differences: Table | None
     costs: Table | None
+    use: Table | None
+    break_even: BreakEven | None
     hours: str
     protocol: str
     diagnostics: Diagnostics
@@ -67,6 +77,8 @@ def run_contents(run: FinishedRun) -> Contents:
         by_references=_reference_table([run.compared()]),
         differences=None,
         costs=None,
+        use=None,
+        break_even=None,
         hours=hours_title([run]),
         protocol=protocol_sentence(scores.protocol, scores.metrics),
         diagnostics=diagnostics([run.name], [scores.diagnostics]),
@@ -121,6 +133,8 @@ def comparison_contents(files: FinishedComparison) -> Contents:
         by_references=_reference_table(systems),
         differences=difference_table(comparison),
         costs=cost_table(systems, hours=hours),
+        use=use_table(systems, hours=hours),
+        break_even=break_even(systems, hours.replace("Device", "device")),
         hours=hours,
         protocol=protocol_sentence(comparison.protocol, [name for system in systems for name in system.metrics]),
         diagnostics=diagnostics(
@@ -162,14 +176,16 @@ def protocol_sentence(protocol: Protocol, metrics: Iterable[str]) -> str:
         script = "" if made.script is None else f", script {made.script}"
         given = f" with {arguments}" if arguments else ""
         sentences.append(f"{name} by {made.implementation} {made.version}{script}{given}")
+    level = numbers.percent(bootstrap.confidence)
     intervals = (
-        f"{numbers.percent(bootstrap.confidence)} intervals by percentile bootstrap over dialogues "
+        f"{level} intervals by percentile bootstrap over dialogues "
         f"({numbers.count(bootstrap.samples)} resamples, seed {bootstrap.seed})"
     )
     if isinstance(protocol, ComparisonProtocol):
         flips = numbers.count(protocol.permutations)
         intervals += (
-            f"; p-values by paired sign-flip permutation ({flips} flips), with Holm's correction for their number"
+            f". Differences: p-values by paired sign-flip permutation ({flips} flips), adjusted for all rows by "
+            f"step-down max-T, and {level} intervals for all rows at once from the same flips"
         )
     return f"{'. '.join([*sentences, intervals])}."
 

@@ -1,8 +1,9 @@
-"""Charts of scores against costs: trained weights, device-hours, memory and size on disk."""
+"""Scores against costs: charts, and tables of what making and using each system takes."""
 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 from summtune.base import numbers
 from summtune.base.visible import one_line
 from summtune.report.chart import ANCHOR_DASHES, INK, PALETTE, SOFT, as_svg, legend, plain_axes
-from summtune.report.table import Table
+from summtune.report.table import Table, money_columns
 from summtune.runs.comparison import ComparedSystem
+from summtune.runs.cost import Cost
 from summtune.runs.metrics import Anchor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_NARROW = 16  # characters of a title above one of five panels
 _MARKERS = "os^DvPX"
 _LOG_FROM = 20
 """Costs whose largest value is at least this many times the smallest get a logarithmic axis."""
@@ -59,6 +62,38 @@ def cost_table(systems: Sequence[ComparedSystem], *, hours: str = "Device-hours"
     return Table(("System", *(cost.title for cost in shown)), rows)
 
 
+def use_table(systems: Sequence[ComparedSystem], *, hours: str = "Device-hours") -> Table | None:
+    """Return systems × what training and 1,000 dialogues cost, in money, tokens and hours; None if nothing is known.
+
+    Args:
+        systems: one per row.
+        hours: the title of device-hours.
+    """
+    rest: tuple[tuple[str, Callable[[Cost], float | None], Callable[[float], str]], ...] = (
+        (
+            "Prompt tokens per 1,000",
+            lambda cost: cost.per_1000(cost.prompt_tokens),
+            lambda value: numbers.count(round(value)),
+        ),
+        (
+            "Generated tokens per 1,000",
+            lambda cost: cost.per_1000(cost.generated_tokens),
+            lambda value: numbers.count(round(value)),
+        ),
+        (f"{hours} per 1,000", lambda cost: cost.per_1000(cost.generation_device_hours), numbers.significant),
+    )
+    columns = money_columns(systems)
+    for title, of, text in rest:
+        values = [of(system.cost) for system in systems]
+        if any(value is not None for value in values):
+            columns.append((title, tuple("–" if value is None else text(value) for value in values)))
+    if not columns:
+        return None
+    titles, cells = zip(*columns, strict=True)
+    rows = zip((one_line(system.name) for system in systems), *cells, strict=True)
+    return Table(("System", *titles), tuple(rows))
+
+
 def cost_svg(
     systems: Sequence[ComparedSystem],
     *,
@@ -78,7 +113,8 @@ def cost_svg(
     if metric is None:
         return None
     scored = [(index, system) for index, system in enumerate(systems) if metric in system.metrics]
-    costs = [cost for cost in _costs(hours) if _is_telling([cost.of(system) for _, system in scored])]
+    possible = (*_costs(hours), *_money_of_use(systems))
+    costs = [cost for cost in possible if _is_telling([cost.of(system) for _, system in scored])]
     if not costs:
         return None
     anchors = {"floor": floor, "ceiling": ceiling}
@@ -94,10 +130,19 @@ def shown_metric(systems: Sequence[ComparedSystem]) -> str | None:
 def _costs(hours: str) -> tuple[_Cost, ...]:
     return (
         _Cost("Trained parameters", lambda system: system.trainable_parameters, _short_count),
-        _Cost(hours, lambda system: system.cost.device_hours, _short_hours, decimal=True),
+        _Cost(hours, lambda system: system.cost.training_device_hours, _short_hours, decimal=True),
         _Cost("Peak memory per device", lambda system: system.cost.peak_memory_bytes, _short_size, 1024),
         _Cost("Size on disk", lambda system: system.cost.size_bytes, _short_size, 1024),
     )
+
+
+def _money_of_use(systems: Sequence[ComparedSystem]) -> list[_Cost]:
+    """Return the money of 1,000 dialogues as a kind of cost, if all that is known has one currency."""
+    known = {system.cost.currency for system in systems if system.cost.money_per_1000_dialogues is not None}
+    if len(known) != 1:
+        return []
+    title = f"{known.pop()} per 1,000 dialogues"
+    return [_Cost(title, lambda system: system.cost.money_per_1000_dialogues, numbers.decimal, decimal=True)]
 
 
 def _cell(cost: _Cost, value: float | None) -> str:
@@ -121,7 +166,7 @@ def _cost_figure(
     figure = Figure(figsize=(8.0, 2.9), layout="constrained")
     panels = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
     for axes, cost in zip(panels, costs, strict=True):
-        _panel(axes, cost, scored, metric)
+        _panel(axes, cost, scored, metric, cost.title if len(costs) < 5 else textwrap.fill(cost.title, _NARROW))
     panels[0].set_ylabel(one_line(numbers.metric_title(metric)), parse_math=False)
     handles: list[Any] = [
         Line2D([], [], color=PALETTE[index % len(PALETTE)], marker=_marker(index), linestyle="") for index, _ in scored
@@ -142,7 +187,7 @@ def _marker(index: int) -> str:
     return _MARKERS[(index + index // len(PALETTE)) % len(_MARKERS)]
 
 
-def _panel(axes: Axes, cost: _Cost, scored: Sequence[tuple[int, ComparedSystem]], metric: str) -> None:
+def _panel(axes: Axes, cost: _Cost, scored: Sequence[tuple[int, ComparedSystem]], metric: str, title: str) -> None:
     known = [(index, system, value) for index, system in scored if (value := cost.of(system)) is not None]
     axis = _axis([value for _, _, value in known], cost)
     for place, (index, system, _) in zip(axis.places, known, strict=True):
@@ -153,7 +198,7 @@ def _panel(axes: Axes, cost: _Cost, scored: Sequence[tuple[int, ComparedSystem]]
             axes.plot([place, place], [_shown(metric, end) for end in estimate.interval], color=colour, linewidth=1.3)
         axes.plot([place], [value], color=colour, marker=_marker(index), markersize=5.5)
     plain_axes(axes, "both")
-    axes.set_title(cost.title, fontsize=10, color=INK)
+    axes.set_title(title, fontsize=10, color=INK)
     axes.set_xlim(*axis.limits)
     axes.set_xticks(axis.ticks, axis.labels, fontsize=8.5)
     axes.margins(y=0.1)

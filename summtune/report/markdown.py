@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from summtune.base.visible import one_line, visible
-from summtune.report.contents import Contents
+from summtune.report.contents import USE_NOTE, Contents
 from summtune.report.scored_dialogues import ScoredDialogue, SystemSummary
 from summtune.report.table import escape_markdown
 from summtune.report.table import to_markdown as table_to_markdown
@@ -21,6 +21,7 @@ def to_markdown(contents: Contents) -> str:
     parts += ["## Scores", table_to_markdown(contents.scores).rstrip(), escape_markdown(contents.protocol)]
     if contents.differences:
         parts += ["## Differences", table_to_markdown(contents.differences).rstrip()]
+    parts += _costs(contents)
     checks = contents.diagnostics.table()
     if checks:
         parts += ["## Diagnostics", table_to_markdown(checks).rstrip()]
@@ -53,6 +54,17 @@ def code(text: str) -> str:
     while fence in shown:
         fence += "`"
     return f"`{shown}`" if len(fence) == 1 else f"{fence} {shown} {fence}"
+
+
+def _costs(contents: Contents) -> list[str]:
+    parts = []
+    if contents.costs is not None:
+        parts.append(table_to_markdown(contents.costs).rstrip())
+    if contents.break_even is not None:
+        parts.append(_list(contents.break_even.sentences + contents.break_even.notes))
+    if contents.use is not None:
+        parts += [table_to_markdown(contents.use).rstrip(), escape_markdown(USE_NOTE)]
+    return ["## Costs", *parts] if parts else []
 
 
 def _list(sentences: tuple[str, ...] | list[str]) -> str:

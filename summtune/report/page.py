@@ -16,7 +16,8 @@ from markupsafe import Markup
 from summtune.base import numbers
 from summtune.base.visible import one_line, visible
 from summtune.report import chart, cost_chart
-from summtune.report.contents import Contents
+from summtune.report.break_even_chart import break_even_svg
+from summtune.report.contents import USE_NOTE, Contents
 from summtune.report.reader_data import BUDGET, reader_data
 from summtune.report.table import Table
 
@@ -64,6 +65,7 @@ def to_html(contents: Contents, *, budget: int = BUDGET) -> bytes:
         held=reader.held,
         check_titles=reader.check_titles,
         several=len(names) > 1,
+        use_note=USE_NOTE,
         count=numbers.count,
         share=numbers.share,
     )
@@ -80,6 +82,10 @@ def _charts(contents: Contents) -> dict[str, Any]:
         if chart.charted_metrics(contents.systems)
         else None,
         "costs": _themed(costs),
+        "money": [
+            (currency, _themed(break_even_svg(currency, lines)))
+            for currency, lines in (contents.break_even.lines.items() if contents.break_even else ())
+        ],
         "losses": [
             (details.name, _themed(chart.losses_svg(details.train_log, salt=f"losses{place}", width=width)))
             for place, details in enumerate(logs)

@@ -71,20 +71,21 @@ def score_table(
 
 
 def difference_table(comparison: Comparison) -> Table:
-    """Return one row for every two systems and metric: its difference, interval, p-value and Holm's p-value."""
+    """Return one row for every two systems and metric: its difference, simultaneous interval and p-values."""
     level = numbers.percent(comparison.protocol.bootstrap.confidence)
     rows = tuple(
         (
             f"{one_line(row.a)} {numbers.MINUS} {one_line(row.b)}",
             numbers.metric_title(row.metric),
             numbers.difference(row.metric, row.difference),
-            numbers.interval(row.metric, row.ci_low, row.ci_high),
+            numbers.difference_interval(row.metric, row.ci_low, row.ci_high),
             _bare(numbers.p_value(row.p_value)),
             _bare(numbers.p_value(row.p_adjusted)),
         )
         for row in comparison.differences
     )
-    return Table(("Systems", "Metric", "Difference", f"{level} interval", "p-value", "p (Holm)"), rows, text_columns=2)
+    titles = ("Systems", "Metric", "Difference", f"{level} interval", "p (alone)", "p (all rows)")
+    return Table(titles, rows, text_columns=2)
 
 
 def print_table(console: Console, table: Table) -> None:
@@ -139,13 +140,42 @@ def print_scores(
     floor: Anchor | None = None,
     ceiling: Anchor | None = None,
 ) -> None:
-    """Print the table of ``score_table``, with the share of trained weights instead of parameter counts."""
+    """Print the table of ``score_table``, with the share of trained weights instead of parameter counts, and money."""
     table = score_table(systems, floor, ceiling)
     if table.header[-1] == "Parameters":
         shares = [*(_share(system) for system in systems), *["–"] * (len(table.rows) - len(systems))]
         rows = tuple((*row[:-2], share) for row, share in zip(table.rows, shares, strict=True))
         table = Table((*table.header[:-2], "Trained"), rows)
-    print_table(console, table)
+    print_table(console, _with_money(table, systems))
+
+
+def _with_money(table: Table, systems: Sequence[ComparedSystem]) -> Table:
+    """Return the table of scores with the columns of `money_columns`; floor and ceiling cost nothing known."""
+    columns = money_columns(systems)
+    below = ("–",) * (len(table.rows) - len(systems))
+    added = list(zip(*((*cells, *below) for _, cells in columns), strict=True)) or [()] * len(table.rows)
+    rows = tuple((*row, *cells) for row, cells in zip(table.rows, added, strict=True))
+    return Table((*table.header, *(title for title, _ in columns)), rows)
+
+
+def money_columns(systems: Sequence[ComparedSystem]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return what training and 1,000 dialogues of each system cost, as titles and cells, where one's is known."""
+    columns = (
+        ("Training", [system.cost.training_money for system in systems]),
+        ("1,000 dialogues", [system.cost.money_per_1000_dialogues for system in systems]),
+    )
+    currencies = [system.cost.currency for system in systems]
+    return [
+        (
+            title,
+            tuple(
+                "–" if value is None or currency is None else numbers.money(value, currency)
+                for value, currency in zip(amounts, currencies, strict=True)
+            ),
+        )
+        for title, amounts in columns
+        if any(value is not None for value in amounts)
+    ]
 
 
 def print_sentence(console: Console, text: str) -> None:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from summtune.base.strict import Count, Measure, StrictModel
+from summtune.runs.cost import UNKNOWN_COST, Cost
 from summtune.runs.diagnostics import CheckResult, UnreadLetters
 from summtune.runs.metrics import Anchor, ByReferences, Estimate, Protocol, RunMetrics, Text, check_ends
 
@@ -17,27 +18,6 @@ SystemKind = Literal["prompt", "train", "scored"]
 """What can be compared: prompted and trained models, and external outputs that were scored here."""
 
 PValue = Annotated[float, Field(ge=0, le=1)]
-
-
-class Cost(StrictModel):
-    """What a system costs; None if unknown, as for external outputs.
-
-    Args:
-        device_hours: of training, hours times devices; 0 for a prompted model.
-        devices: processes that trained, each on one GPU (without GPUs, on this machine's CPU).
-        peak_memory_bytes: most memory that a process held in training or, of a prompted model, in prediction: of its
-            GPU, or its resident memory without one.
-        size_bytes: of the weights that are kept besides the base model's: all of them after full fine-tuning, the
-            adapter's, or 0 for a prompted model.
-    """
-
-    device_hours: Measure | None
-    devices: Count | None
-    peak_memory_bytes: Count | None
-    size_bytes: Count | None
-
-
-UNKNOWN_COST = Cost(device_hours=None, devices=None, peak_memory_bytes=None, size_bytes=None)
 
 
 class ComparedSystem(StrictModel):
@@ -51,7 +31,7 @@ class ComparedSystem(StrictModel):
         total_parameters: all parameters, an adapter's included; None if unknown.
         metrics: its scores.
         by_references: its ROUGE under every aggregation of references.
-        cost: what it took to make it.
+        cost: of making and of using it.
     """
 
     name: Text
@@ -86,10 +66,10 @@ class ComparedSystem(StrictModel):
 
 
 class ComparisonProtocol(Protocol):
-    """How the scores and the p-values were made."""
+    """How the scores, and the intervals and p-values of their differences, were made."""
 
     permutations: Annotated[int, Field(ge=1, lt=2**63)]
-    correction: Literal["holm"]
+    correction: Literal["max_t"]
 
 
 class Difference(StrictModel):
@@ -99,11 +79,11 @@ class Difference(StrictModel):
         a: the system whose score is the minuend.
         b: the other system.
         metric: its name.
-        difference: the mean over dialogues of ``a`` minus ``b``, with its paired bootstrap interval.
-        ci_low: None if there is only one dialogue.
+        difference: the mean over dialogues of ``a`` minus ``b``.
+        ci_low: lower end of its interval among those of all rows; None if there are too few dialogues to bound it.
         ci_high: likewise.
         p_value: of the paired permutation test.
-        p_adjusted: with Holm's correction for all rows.
+        p_adjusted: of the same test among those of all rows.
     """
 
     a: str
@@ -119,6 +99,11 @@ class Difference(StrictModel):
     def interval(self) -> tuple[float, float] | None:
         """Both ends; None if there is no interval."""
         return None if self.ci_low is None or self.ci_high is None else (self.ci_low, self.ci_high)
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the interval excludes zero, and so whether the test finds a difference at this level."""
+        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
 
     @model_validator(mode="after")
     def _has_both_ends(self) -> Self:
@@ -185,4 +170,15 @@ class Comparison(StrictModel):
     def _knows_its_baseline(self) -> Self:
         if self.baseline is not None and self.baseline not in (system.name for system in self.systems):
             raise ValueError(f"baseline is not one of the systems: {self.baseline!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_intervals_that_agree_with_the_test(self) -> Self:
+        alpha = 1 - self.protocol.bootstrap.confidence
+        for row in self.differences:
+            if (row.p_adjusted < alpha) != row.is_real:
+                raise ValueError(
+                    f"interval and p_adjusted of {row.a} against {row.b} on {row.metric} disagree: {row.interval} and "
+                    f"{row.p_adjusted:.4g}"
+                )
         return self

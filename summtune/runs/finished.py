@@ -8,7 +8,8 @@ from pathlib import Path
 
 from summtune.base.errors import RunDirectoryError
 from summtune.base.strict import read_model, read_model_lines
-from summtune.runs.comparison import COMPARISON_FILE, UNKNOWN_COST, ComparedSystem, Comparison, Cost, SystemKind
+from summtune.runs.comparison import COMPARISON_FILE, ComparedSystem, Comparison, SystemKind
+from summtune.runs.cost import Cost, cost_of
 from summtune.runs.metrics import METRICS_FILE, ExampleScores, RunMetrics
 from summtune.runs.records import Prediction
 from summtune.runs.run_directory import read_predictions
@@ -42,17 +43,8 @@ class RunFacts:
 
     @property
     def cost(self) -> Cost:
-        """What it took to make the system."""
-        if self.training is not None:
-            return Cost(
-                device_hours=self.training.device_seconds / 3600,
-                devices=self.training.processes,
-                peak_memory_bytes=self.training.peak_memory_bytes,
-                size_bytes=sum(file.stat().st_size for file in (self.folder / "model").glob("*.safetensors")),
-            )
-        if self.kind == "scored":
-            return UNKNOWN_COST
-        return Cost(device_hours=0.0, devices=None, peak_memory_bytes=self.stats.peak_memory_bytes, size_bytes=0)
+        """What making and using the system cost, see `cost_of`."""
+        return cost_of(self.folder, self.plan, self.stats, self.training)
 
     def compared(self, name: str, scores: RunMetrics) -> ComparedSystem:
         """Return the run as a comparison shows it under this name."""

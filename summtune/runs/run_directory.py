@@ -27,7 +27,7 @@ _OUTPUTS: dict[str, tuple[str, ...]] = {
     "train": ("model", "train_log.jsonl", "training.json", "supervision.json"),
     "predict": ("predictions.jsonl", "prediction_stats.json", GENERATION_CONFIG),
     "evaluate": ("metrics.json", "per_example.jsonl"),
-    "report": ("report.html", "report.md"),
+    "report": ("report.html", "report.md", "cost.json"),
 }
 _OF_LATER_STAGES = ("model/README.md", GENERATION_CONFIG)
 """Files of ``model/`` that depend on more than the training: the model card, and the settings that are scored."""

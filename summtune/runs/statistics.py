@@ -174,7 +174,11 @@ class PredictionStats(StrictModel):
         processes: that generated, each on a device.
         precision: of the generation.
         global_attention: a sentence on it; None of a model without.
-        seconds: of the stage.
+        prompt_tokens: of all prompts that differ; None if unknown, as for the next.
+        generated_tokens: of their outputs, thoughts included.
+        seconds: of the stage, over every interruption.
+        device_seconds: from its start to the last output, over every interruption, times devices; None of an older run
+            and of a server.
         peak_memory_bytes: most memory that the first process held.
         lost_text: what the tokenizer loses.
         stopping: how often the trained model ended summaries of validation dialogues by itself; None if not measured.
@@ -194,7 +198,10 @@ class PredictionStats(StrictModel):
     processes: Count | None = None
     precision: Precision | None = None
     global_attention: str | None = None
+    prompt_tokens: Count | None = None
+    generated_tokens: Count | None = None
     seconds: Measure | None = None
+    device_seconds: Measure | None = None
     peak_memory_bytes: Count | None = None
     lost_text: TextLosses | None = None
     stopping: Stopping | None = None

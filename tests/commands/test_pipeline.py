@@ -129,6 +129,35 @@ def test_another_layout_resumes_the_same_run_with_its_own_launch(project, launch
     assert read_plan(run_dir).batch.processes == 2
 
 
+def test_costs_by_hand_are_those_of_cost_json_and_follow_the_price(project, launched, display):
+    run_dir = run(project, display)
+    unpriced = read_json(run_dir / "cost.json")
+    assert (unpriced["money"], unpriced["currency"]) == (None, None)
+    run(project, display, "price={device_hour: 3, currency: EUR}")
+    assert display.stages[-1] == ("report", "running")
+    assert len(launched["launches"]) == 1
+    found = read_json(run_dir / "cost.json")
+    # As the faked stages report: 725 s of training on one device, 1 s on one for 6 dialogues of 9 and 4 tokens.
+    training, generation = 725 / 3600 * 3, 1 / 3600 * 3
+    assert (found["training_device_hours"], found["generation_device_hours"]) == (725 / 3600, 1 / 3600)
+    assert found["training_money"] == pytest.approx(training)
+    assert found["generation_money"] == pytest.approx(generation)
+    assert found["money"] == pytest.approx(training + generation)
+    assert found["money_per_1000_dialogues"] == pytest.approx(generation / 6 * 1000)
+    assert (found["prompt_tokens"], found["generated_tokens"], found["currency"]) == (54, 24, "EUR")
+    assert (found["device"], found["dialogues"]) == ("cpu", 6)
+
+
+def test_a_missing_cost_json_is_written_again_with_the_report(project, launched, display):
+    run_dir = run(project, display)
+    before = (run_dir / "cost.json").read_bytes()
+    (run_dir / "cost.json").unlink()
+    display.stages.clear()
+    run(project, display)
+    assert [name for name, text in display.stages if text != "already complete"] == ["report"]
+    assert (run_dir / "cost.json").read_bytes() == before
+
+
 def test_the_deepspeed_config_is_written_next_to_the_plan(project, launched, display):
     run_dir = run(project, display, "deepspeed=ds_configs/zero2.json")
     assert read_json(run_dir / "ds_config.json")["zero_optimization"]["stage"] == 2

@@ -5,7 +5,7 @@ from made_up_summaries import GOOD
 from summtune.base.errors import RunDirectoryError
 from summtune.base.files import write_json
 from summtune.evaluator.systems import read_scores, read_system
-from summtune.runs.comparison import UNKNOWN_COST, Cost
+from summtune.runs.cost import UNKNOWN_COST, Cost
 
 
 def test_a_trained_system_is_read_with_its_cost(finished, tmp_path):

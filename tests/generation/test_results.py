@@ -54,7 +54,9 @@ def run_dir(tmp_path):
 def test_results_are_written_in_the_order_of_the_dialogues_and_partial_files_are_deleted(run_dir):
     assert write_results(run_dir, ASKED, CUT, prediction_stats(dialogues=3)) == []
     assert read_predictions(run_dir / "predictions.jsonl") == PREDICTIONS
-    assert read_model(PredictionStats, run_dir / "prediction_stats.json") == prediction_stats(dialogues=3)
+    # The tokens of each distinct prompt count once.
+    stats = prediction_stats(dialogues=3, prompt_tokens=2 + 4, generated_tokens=3 + 5)
+    assert read_model(PredictionStats, run_dir / "prediction_stats.json") == stats
     assert not (run_dir / "predictions.partial").exists()
 
 

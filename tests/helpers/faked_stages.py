@@ -46,7 +46,16 @@ def write_predictions(run_dir):
         for row in read_jsonl(run_dir / "data" / "test.jsonl")
     ]
     write_jsonl(run_dir / "predictions.jsonl", [prediction.to_json() for prediction in predictions])
-    stats = prediction_stats(total_parameters=10, seconds=1.0)
+    stats = prediction_stats(
+        total_parameters=10,
+        dialogues=len(predictions),
+        unique_prompts=len(predictions),
+        prompt_tokens=9 * len(predictions),
+        generated_tokens=4 * len(predictions),
+        processes=1,
+        seconds=1.0,
+        device_seconds=1.0,
+    )
     write_json(run_dir / "prediction_stats.json", stats.to_json())
 
 

@@ -1,7 +1,7 @@
 """Valid recipes as objects, and the plans of recipe files, without a command."""
 
 from summtune.plan.beginning import Model, RoleData, TrainData
-from summtune.plan.draft import begin
+from summtune.plan.draft import EndpointDraft, begin
 from summtune.plan.keys import TrainKeys
 from summtune.plan.launch import Batch, Launch
 from summtune.plan.models import model_of
@@ -63,4 +63,6 @@ def begun_plan(recipe, sets=(), into=None, warn=lambda text: None):
     """Return the plan of a prompt or train recipe of local files, and write its data below ``into``."""
     draft = resolve(recipe, sets)
     data = prepare_data(draft.recipe, into or draft.run_dir, warn)
+    if isinstance(draft, EndpointDraft):
+        return begin(draft, None, data)
     return begin(draft, model_of(draft.recipe, draft.model_folder, None, draft.content_sha256), data)

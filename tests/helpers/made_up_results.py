@@ -1,16 +1,15 @@
 """Builders of what a finished run holds, with every field that a test does not name made up."""
 
 from summtune.runs.comparison import (
-    UNKNOWN_COST,
     ComparedSystem,
     Comparison,
     ComparisonChecks,
     ComparisonDiagnostics,
     ComparisonProtocol,
-    Cost,
     Difference,
     IdenticalOutputs,
 )
+from summtune.runs.cost import UNKNOWN_COST
 from summtune.runs.diagnostics import CheckResult, Diagnostics, Finding
 from summtune.runs.metrics import Anchor, Bootstrap, Estimate, ExtraMetric, Protocol
 from summtune.runs.statistics import PredictionStats, Training
@@ -96,7 +95,7 @@ def compared_system(name, metrics=None, trainable=None, total=None, **cost):
         total_parameters=total,
         metrics=metrics or {"rouge1": estimate()},
         by_references={},
-        cost=Cost(**(UNKNOWN_COST.model_dump() | cost)),
+        cost=UNKNOWN_COST.model_copy(update=cost),
     )
 
 
@@ -119,7 +118,7 @@ def identical(*pairs):
 
 def comparison(systems, differences=(), baseline=None, confidence=0.95, verdict=()):
     bootstrap = Bootstrap(samples=1000, seed=42, confidence=confidence)
-    made = PROTOCOL | {"bootstrap": bootstrap, "permutations": 1000, "correction": "holm"}
+    made = PROTOCOL | {"bootstrap": bootstrap, "permutations": 1000, "correction": "max_t"}
     return Comparison(
         protocol=ComparisonProtocol(**made),
         n=6,

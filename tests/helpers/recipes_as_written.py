@@ -11,6 +11,11 @@ TRAIN = {
     "test_datasets": [{"path": "a/b"}],
     "learning_rate": 1e-4,
 }
+ENDPOINT = {
+    "kind": "prompt",
+    "endpoint": {"url": "http://localhost:8000/v1", "model": "m"},
+    "test_datasets": [{"path": "a/b"}],
+}
 COMPARE = {"kind": "compare", "recipes": ["one.yaml", "two.yaml"]}
 SHOTS = PROMPT | {"datasets": [{"path": "a/b"}], "shots": 2}
 LORA = TRAIN | {"adapter": "lora"}

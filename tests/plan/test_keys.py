@@ -35,6 +35,7 @@ def identity(project, *sets, name="train.yaml"):
         ("save_steps=3", "save_total_limit=7"),
         ("gradient_checkpointing=true",),
         ("output_dir=elsewhere",),
+        ("price.device_hour=2.5", "price.currency=EUR"),
         ("seed=42", "generation.num_beams=1", "evaluation.tokenizer=rouge"),
         ("datasets.0.type=columns",),
         ("chat_template=auto", "system_prompt=null", "chat_template_kwargs={}", "generation.stop=null"),
@@ -231,6 +232,34 @@ def test_the_stages_of_a_prompted_model_have_keys(project):
     assert changed(project, "seed=7", name="prompt.yaml") == every
     assert changed(project, "sequence_len=256", name="prompt.yaml") == every
     assert changed(project, "evaluation.references=max", name="prompt.yaml") == {"evaluate", "report"}
+
+
+@pytest.fixture
+def endpoint(project):
+    """The project with a recipe of a model behind an API."""
+    endpoint = "endpoint: {url: http://localhost:1/v1, model: m}\n"
+    (project / "endpoint.yaml").write_text(f"kind: prompt\n{endpoint}test_datasets: [{{path: test.jsonl}}]\n")
+    return project
+
+
+@pytest.mark.parametrize(
+    ("setting", "stages"),
+    [
+        ("endpoint.model=n", {"predict", "evaluate", "report"}),
+        ("endpoint.url=http://localhost:2/v1", {"predict", "evaluate", "report"}),
+        ("endpoint.extra_body={reasoning_effort: low}", {"predict", "evaluate", "report"}),
+        ("system_prompt=Be brief.", {"predict", "evaluate", "report"}),
+        ("generation.max_new_tokens=9", {"predict", "evaluate", "report"}),
+        ("evaluation.references=max", {"evaluate", "report"}),
+        ("endpoint.price={input: 1, output: 2}", {"report"}),
+        ("endpoint.concurrency=2", {"report"}),
+        ("endpoint.api_key_env=KEY", {"report"}),
+        ("endpoint.timeout=3", {"report"}),
+        ("endpoint.requests_per_minute=3", {"report"}),
+    ],
+)
+def test_what_an_endpoint_costs_and_its_limits_belong_to_the_report(endpoint, setting, stages):
+    assert changed(endpoint, setting, name="endpoint.yaml") == stages
 
 
 def test_the_last_key_but_that_of_the_report_names_the_run(project):

@@ -59,8 +59,11 @@ def scored():
 def test_a_plan_of_every_kind_survives_writing_and_reading(project, scored):
     train = begun_plan(project / "train.yaml", ["val_set_size=2"], project / "run")
     prompt = begun_plan(project / "prompt.yaml", (), project / "run")
+    endpoint = "endpoint: {url: http://localhost:1/v1, model: m}\n"
+    (project / "endpoint.yaml").write_text(f"kind: prompt\n{endpoint}test_datasets: [{{path: test.jsonl}}]\n")
+    asked = begun_plan(project / "endpoint.yaml", (), project / "run")
     compare = complete_comparison(resolve(project / "both.yaml"), origin_now(project))
-    for plan in (train, prompt, compare, scored):
+    for plan in (train, prompt, asked, compare, scored):
         write_json(project / "plan.json", plan.to_json())
         assert read_plan(project) == plan
         assert type(read_plan(project)) is type(plan)
@@ -107,6 +110,9 @@ def test_a_folder_without_a_plan_or_with_a_damaged_one_is_refused(project):
         read_plan(project)
     write_json(project / "plan.json", plan | {"kind": "sweep"})
     with pytest.raises(RunDirectoryError, match=r"\(got [^:]*'sweep'"):
+        read_plan(project)
+    write_json(project / "plan.json", [plan])
+    with pytest.raises(RunDirectoryError, match="is not a valid plan"):
         read_plan(project)
 
 

@@ -115,3 +115,14 @@ def test_systems_of_a_comparison_summarize_as_many_dialogues_as_the_largest_batc
     drafts = [resolve(project / "prompt.yaml"), resolve(project / "train.yaml", sets)]
     assert [dialogues_to_summarize([draft]) for draft in drafts] == [16, 6]
     assert dialogues_to_summarize(drafts) == 16
+
+
+def test_a_model_behind_an_api_is_asked_five_dialogues(project):
+    endpoint = "endpoint: {url: http://localhost:1/v1, model: m}\n"
+    (project / "endpoint.yaml").write_text(f"kind: prompt\n{endpoint}test_datasets: [{{path: test.jsonl}}]\n")
+    asked, prompted = resolve(project / "endpoint.yaml"), resolve(project / "prompt.yaml")
+    assert dialogues_to_summarize([asked]) == 5
+    assert dialogues_to_summarize([asked, prompted]) == 5
+    assert dialogues_to_summarize([prompted]) == prompted.recipe.generation.batch_size
+    again = paused(asked, [None])
+    assert (again.reuses, again.recipe) == (False, asked.recipe)

@@ -1,7 +1,7 @@
 """Keys that would have no effect, and the keys that decide so."""
 
 import pytest
-from recipes_as_written import COMPARE, LORA, PROMPT, SHOTS, TRAIN, rule_findings
+from recipes_as_written import COMPARE, ENDPOINT, LORA, PROMPT, SHOTS, TRAIN, rule_findings
 
 from summtune.recipe.ineffective import no_effect
 from summtune.recipe.parsing import parse
@@ -37,6 +37,14 @@ def test_a_tokenizer_without_rouge_has_no_effect():
 @pytest.mark.parametrize(
     ("given", "changes", "why"),
     [
+        (ENDPOINT, {"base_model": "a/b"}, "with an endpoint; keep one of the two"),
+        (ENDPOINT, {"bf16": True}, "with an endpoint; remove it"),
+        (ENDPOINT, {"price": {"device_hour": 1}}, "with an endpoint; set endpoint.price"),
+        (ENDPOINT, {"sequence_len": 64}, "with an endpoint; remove it"),
+        (ENDPOINT, {"chat_template": "auto"}, "with an endpoint; remove it"),
+        (ENDPOINT, {"learning_rate": 0.1}, "in `kind: prompt` (only `kind: train` reads it); remove it"),
+        (ENDPOINT, {"exemplars": {}}, "with `shots: 0`; set shots, or remove the key"),
+        (TRAIN, {"endpoint": {}}, "in `kind: train` (only `kind: prompt` reads it); remove it"),
         (TRAIN, {"lora_r": 8}, "without `adapter: lora`; add the adapter or remove the key"),
         (TRAIN, {"lora_alpha": 8}, "without `adapter: lora`; add the adapter or remove the key"),
         (TRAIN, {"lora_dropout": 0.1}, "without `adapter: lora`; add the adapter or remove the key"),
@@ -120,6 +128,10 @@ def test_a_key_that_another_one_makes_ineffective_is_reported(given, changes, wh
             {"length_penalty": 2.0},
             "length_penalty",
             "with one beam; set num_beams above 1, or remove the key",
+        ),
+        *(
+            (ENDPOINT, "generation", {key: value}, key, "with an endpoint, whose server generates; remove it")
+            for key, value in (("num_beams", 2), ("batch_size", 4), ("no_repeat_ngram_size", 3))
         ),
         (SHOTS, "exemplars", {"ids": ["x", "y"]}, "ids", "without `choose: ids`; set it, or remove ids"),
         (

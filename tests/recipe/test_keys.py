@@ -61,7 +61,7 @@ def test_keys_that_only_control_execution_are_not_part_of_the_identity():
         "output_dir", "micro_batch_size", "gradient_accumulation_steps", "gradient_checkpointing", "torch_compile",
         "save_steps", "save_total_limit", "logging_steps", "deepspeed", "num_processes", "num_machines", "launcher",
         "slurm", "wandb_project", "wandb_entity", "wandb_name", "wandb_mode", "use_tensorboard", "mlflow_tracking_uri",
-        "mlflow_experiment_name",
+        "mlflow_experiment_name", "price",
     }  # fmt: skip
     assert execution & set(identity_keys(train_recipe())) == set()
 

@@ -1,14 +1,25 @@
 """The keys of a recipe, each by itself: what is invalid or missing, and what is left to check."""
 
 import pytest
-from recipes_as_written import COMPARE, PROMPT, TRAIN
+from recipes_as_written import COMPARE, ENDPOINT, PROMPT, TRAIN
 
-from summtune.recipe.keys import KIND_OF, RECIPES, CompareRecipe, PromptRecipe, TrainRecipe, required_keys
+from summtune.recipe.keys import (
+    KIND_OF,
+    RECIPES,
+    CompareRecipe,
+    EndpointRecipe,
+    PromptRecipe,
+    TrainRecipe,
+    required_keys,
+)
 from summtune.recipe.parsing import example, parse
 
 
-@pytest.mark.parametrize(("given", "type_"), [(PROMPT, PromptRecipe), (TRAIN, TrainRecipe), (COMPARE, CompareRecipe)])
-def test_the_kind_decides_which_keys_a_recipe_has(given, type_):
+@pytest.mark.parametrize(
+    ("given", "type_"),
+    [(PROMPT, PromptRecipe), (ENDPOINT, EndpointRecipe), (TRAIN, TrainRecipe), (COMPARE, CompareRecipe)],
+)
+def test_the_form_decides_which_keys_a_recipe_has(given, type_):
     parsed = parse(given)
     assert type(parsed.recipe) is type_
     assert (parsed.problems, parsed.wrong) == ({}, frozenset())
@@ -39,6 +50,29 @@ def test_a_missing_key_is_reported_with_what_it_is_for(given, key, advice):
     assert path == (key,)
     assert parsed.wrong == {key}
     assert message.startswith(f"{key} is missing, which `kind: {given['kind']}` needs; {advice}")
+
+
+def test_a_missing_key_of_an_endpoint_is_reported_with_what_it_is_for():
+    problems = parse(ENDPOINT | {"endpoint": {}}).problems
+    assert {path: message.partition("; ")[2][:22] for path, message in problems.items()} == {
+        ("endpoint", "url"): "give the server's addr",
+        ("endpoint", "model"): "give the name that the",
+    }
+
+
+@pytest.mark.parametrize("url", ["ftp://a/v1", "https://user:key@a/v1", "https://a/v1?key=1", "localhost:8000"])
+def test_the_url_of_an_endpoint_is_an_address_without_secrets(url):
+    ((path, message),) = parse(ENDPOINT | {"endpoint": {"url": url, "model": "m"}}).problems.items()
+    assert path == ("endpoint", "url")
+    assert "must be an address that begins with http:// or https://" in message
+
+
+def test_a_key_in_place_of_the_variable_that_holds_it_is_not_shown():
+    secret = "sk-live-0123456789"
+    ((path, message),) = parse(ENDPOINT | {"endpoint": ENDPOINT["endpoint"] | {"api_key_env": secret}}).problems.items()
+    assert path == ("endpoint", "api_key_env")
+    assert "must be the name of an environment variable" in message
+    assert "0123456789" not in message
 
 
 def test_null_for_a_required_key_is_reported_at_that_key():

@@ -1,7 +1,7 @@
 """Keys that need others, and keys that contradict each other."""
 
 import pytest
-from recipes_as_written import COMPARE, LORA, PROMPT, SHOTS, TRAIN, rule_findings
+from recipes_as_written import COMPARE, ENDPOINT, LORA, PROMPT, SHOTS, TRAIN, rule_findings
 
 from summtune.recipe.parsing import parse
 from summtune.recipe.rules import rule_problems, system_name
@@ -13,15 +13,23 @@ def test_predictions_and_references_are_refused_as_metric_arguments():
     assert rule_findings(PROMPT, evaluation=metrics) == [("evaluation.metric_arguments.bleu.references", message)]
 
 
-@pytest.mark.parametrize("given", [PROMPT, TRAIN, COMPARE, SHOTS, LORA])
+@pytest.mark.parametrize("given", [PROMPT, ENDPOINT, TRAIN, COMPARE, SHOTS, LORA])
 def test_valid_recipes_have_no_problems(given):
     assert rule_findings(given) == []
 
 
-def test_shots_without_datasets_are_reported():
-    assert rule_findings(PROMPT, shots=3) == [
+@pytest.mark.parametrize("given", [PROMPT, ENDPOINT])
+def test_shots_without_datasets_are_reported(given):
+    assert rule_findings(given, shots=3) == [
         ("shots", "shots needs exemplars (got shots: 3); list where they come from in datasets")
     ]
+
+
+def test_a_limit_of_cost_without_a_price_is_reported():
+    limited = ENDPOINT["endpoint"] | {"max_cost": 2}
+    ((path, message),) = rule_findings(ENDPOINT, endpoint=limited)
+    assert (path, message[:21]) == ("endpoint.max_cost", "max_cost needs the pr")
+    assert rule_findings(ENDPOINT, endpoint=limited | {"price": {"input": 1, "output": 2}}) == []
 
 
 def test_the_slurm_launcher_without_its_section_is_reported():

@@ -9,7 +9,7 @@ from summtune.report.cost_chart import cost_svg, cost_table, shown_metric
 
 def system(name, trainable=0, hours=0.0, memory=None, size=0, **metrics):
     estimates = {key: estimate(value, value - 0.02, value + 0.02) for key, value in metrics.items()}
-    cost = {"device_hours": hours, "devices": 1, "peak_memory_bytes": memory, "size_bytes": size}
+    cost = {"training_device_hours": hours, "devices": 1, "peak_memory_bytes": memory, "size_bytes": size}
     return compared_system(name, estimates or {"rouge1": ROUGE}, trainable, 250_000_000, **cost)
 
 

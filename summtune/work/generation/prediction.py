@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from summtune.base.errors import StageError
 from summtune.base.strict import read_model
 from summtune.generation.distinct import DistinctPrompts
 from summtune.generation.resuming import World, generate_missing
+from summtune.generation.stopwatch import Stopwatch
 from summtune.plan.plan import LocalPlan, PromptPlan
 from summtune.runs.events import Events
 from summtune.runs.run_directory import PARTIAL_PREDICTIONS
@@ -48,9 +48,9 @@ def predict(plan: LocalPlan, run_dir: Path, events: Events) -> None:
         StageError: the launcher started another number of processes than planned.
         DataError: a prompt without its dialogue exceeds sequence_len.
     """
-    started = time.perf_counter()
     recipe, settings = plan.recipe, plan.recipe.generation
     launch = plan.predict
+    stopwatch = Stopwatch(run_dir / PARTIAL_PREDICTIONS, launch.processes)
     check_device(launch.device)
     state = PartialState(cpu=launch.device == "cpu")
     if state.num_processes != launch.processes:
@@ -68,8 +68,15 @@ def predict(plan: LocalPlan, run_dir: Path, events: Events) -> None:
     batch_size = settings.batch_size
     generator = LocalGenerator(model, tokenizer, config, batch_size, recipe.seed, world, stops_of(plan), reasons(plan))
     asked = DistinctPrompts[Sequence[int]].of(prompt.ids for prompt in tokens.prompts)
+
+    def progress(done: int, total: int) -> None:
+        events.progress(done, total)
+        if state.is_main_process:
+            stopwatch.keep()
+
     with events.timed("generation"):
-        generate_missing(generator, asked, run_dir / PARTIAL_PREDICTIONS, events.progress, world)
+        generate_missing(generator, asked, run_dir / PARTIAL_PREDICTIONS, progress, world)
+    device_seconds = stopwatch.spent().device_seconds  # what follows is no part of using the model
     stopping = stopping_in_validation(plan, run_dir, tokenizer, generator, events, world)
     if state.is_main_process:
         stats = PredictionStats(
@@ -78,7 +85,8 @@ def predict(plan: LocalPlan, run_dir: Path, events: Events) -> None:
             processes=state.num_processes,
             precision="bf16" if bf16 else "fp32",
             global_attention=family_of_model(model).note(model),
-            seconds=round(time.perf_counter() - started, 2),
+            seconds=stopwatch.spent().seconds,
+            device_seconds=device_seconds,
             peak_memory_bytes=peak_memory_bytes(),
             stopping=stopping,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from summtune.generation.endpoint.generator import EndpointGenerator
 from summtune.generation.endpoint.requests import TokenRequests
 from summtune.generation.generator import Outputs
 from summtune.generation.resuming import generate_missing
+from summtune.generation.stopwatch import Stopwatch
 from summtune.generation.vllm.command import HOST, serve_command, served_by
 from summtune.generation.vllm.executable import vllm_executable
 from summtune.generation.vllm.server import Server, serving
@@ -105,7 +105,8 @@ def predict_with_vllm(plan: LocalPlan, run_dir: Path, events: Events) -> None:
         StageError: the server does not start, ends, or gives no answer.
         DataError: a prompt without its dialogue exceeds sequence_len.
     """
-    started = time.perf_counter()
+    devices, partial = plan.predict.devices_per_process, run_dir / PARTIAL_PREDICTIONS
+    stopwatch = Stopwatch(partial, devices)
     executable = vllm_executable(os.environ)
     recipe, folder = plan.recipe, Path(plan.model.folder)
     tokenizer = load_tokenizer(folder)
@@ -119,23 +120,28 @@ def predict_with_vllm(plan: LocalPlan, run_dir: Path, events: Events) -> None:
     asked = DistinctPrompts[Sequence[int]].of(prompt.ids for prompt in tokens.prompts)
 
     def command(port: str) -> list[str]:
-        devices = plan.predict.devices_per_process
         return serve_command(executable, recipe, served, precision=precision, devices=devices, port=port)
+
+    def progress(done: int, total: int) -> None:
+        events.progress(done, total)
+        stopwatch.keep()
 
     with serving(command, served, run_dir / "logs" / "vllm.log", events.say) as server:
         version = server.version()
         generator = VllmGenerator(server, _client(plan, served.name, server, tokenizer, ends, events.say))
         with events.timed("generation"):
-            generate_missing(generator, asked, run_dir / PARTIAL_PREDICTIONS, events.progress)
+            generate_missing(generator, asked, partial, progress)
+        device_seconds = stopwatch.spent().device_seconds  # what follows is no part of using the model
         stopping = stopping_in_validation(plan, run_dir, tokenizer, generator, events)
     trainable, total = _counts(plan, run_dir)
     stats = PredictionStats(
         engine="vLLM" if version is None else f"vLLM {version}",
         trainable_parameters=trainable,
         total_parameters=total,
-        processes=plan.predict.devices_per_process,
+        processes=devices,
         precision=precision,
-        seconds=round(time.perf_counter() - started, 2),
+        seconds=stopwatch.spent().seconds,
+        device_seconds=device_seconds,
         stopping=stopping,
     )
     write_outcome(plan, run_dir, tokens, asked, settings, stats, events)

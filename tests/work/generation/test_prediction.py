@@ -12,7 +12,7 @@ from tiny_inputs import EOS, write_bart
 from transformers import AutoTokenizer, GenerationConfig
 
 from summtune.base.errors import StageError
-from summtune.base.files import read_json, read_jsonl, write_jsonl
+from summtune.base.files import read_json, read_jsonl, write_json, write_jsonl
 from summtune.generation.distinct import key_of
 from summtune.plan.launch import Launch
 from summtune.prompts.formats import ChatFormat
@@ -49,6 +49,9 @@ def test_predictions_are_written_in_the_order_of_the_test_dialogues(prompted, ba
     assert (stats["dialogues"], stats["unique_prompts"], stats["truncated"]) == (6, 6, 0)
     assert (stats["processes"], stats["precision"], stats["trainable_parameters"]) == (1, "fp32", 0)
     assert all(0 < row["new_tokens"] <= 6 for row in rows)
+    assert stats["prompt_tokens"] == sum(row["prompt_tokens"] for row in rows)
+    assert stats["generated_tokens"] == sum(row["new_tokens"] for row in rows)
+    assert 0 < stats["device_seconds"] <= stats["seconds"]
 
 
 @both_families
@@ -66,6 +69,7 @@ def test_a_killed_prediction_resumes_with_the_missing_batches(prompted, batch_si
     keys = [key_of(encoded.ids) for encoded in encoder.encode(asked)]
     lines = "".join(json.dumps({"key": key} | kept) + "\n" for key in keys)
     (folder / "rank0.jsonl").write_text(lines + '{"key": "hal')
+    write_json(folder / "time.json", {"seconds": 1000.0, "device_seconds": 4000.0})
     batch_sizes.clear()
     predict(run.plan, run.folder, run.events("predict"))
     assert batch_sizes == [2, 2]
@@ -73,6 +77,9 @@ def test_a_killed_prediction_resumes_with_the_missing_batches(prompted, batch_si
         row["id"]: "as it was" for row in done
     }
     assert {row["id"]: row["prediction"] for row in predictions_of(run)} == expected
+    stats = read_json(run.folder / "prediction_stats.json")
+    spent = stats["seconds"] - 1000  # of this attempt
+    assert 0 < stats["device_seconds"] - 4000 <= spent < 600
 
 
 def test_cut_dialogues_are_counted_and_warned_of(prompted):
