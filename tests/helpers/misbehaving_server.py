@@ -1,4 +1,4 @@
-"""A server of chat completions on this machine that misbehaves as it is told, and logs what it was asked."""
+"""A server of chat completions on this machine that misbehaves as a test asks, and logs its requests."""
 
 import asyncio
 import json

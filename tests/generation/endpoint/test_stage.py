@@ -140,8 +140,8 @@ def test_a_server_that_is_not_there_is_named_with_what_to_check(tmp_path):
         ),
         (error(403, "not yours"), rf"forbids a request without a key to use the model {MODEL} .*not yours"),
         (error(404, "no such model"), rf"got HTTP 404 for model {MODEL} .*; set endpoint.model to .*: a, b"),
-        (error(429, "no credit", "insufficient_quota"), r"nothing left to spend \(got HTTP 429 .*; add credit"),
-        (error(402, "pay"), r"nothing left to spend \(got HTTP 402"),
+        (error(429, "no credit", "insufficient_quota"), r"nothing left to spend .*got HTTP 429 .*; add credit"),
+        (error(402, "pay"), r"nothing left to spend .*got HTTP 402"),
         (error(400, "This model's maximum context length is 4096 tokens"), r"do not fit .*; show fewer exemplars"),
         (
             error(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."),
