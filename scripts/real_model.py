@@ -193,7 +193,13 @@ def _difference_rows(measured: Mapping[str, Any]) -> list[list[str]]:
         found = difference(measured["compared"], name, first, "rouge1")
         low, high = found["ci_low"], found["ci_high"]
         shown = numbers.difference("rouge1", found["difference"])
-        rows.append([name, f"{shown} ({numbers.interval('rouge1', low, high)})", numbers.p_value(found["p_value"])])
+        rows.append(
+            [
+                name,
+                f"{shown} ({numbers.difference_interval('rouge1', low, high)})",
+                numbers.p_value(found["p_adjusted"]),
+            ]
+        )
     return rows
 
 
