@@ -12,7 +12,7 @@ from faked_stages import STAGES, RecordingDisplay
 from summtune.base.console import SafeConsole
 from summtune.base.errors import DataError, RunDirectoryError, StageError
 from summtune.base.files import read_json, write_json
-from summtune.commands import compared_outputs, pipeline
+from summtune.commands import compare, compared_outputs, pipeline
 from summtune.commands.compare import run_comparison
 from summtune.commands.dry_run import print_scoring
 from summtune.commands.report import write_report
@@ -162,6 +162,15 @@ def test_a_failed_recipe_does_not_lose_the_scores(project, theirs, monkeypatch):
             run(project)
     monkeypatch.setattr(compared_outputs, "write_scored", lambda *_: pytest.fail("they were scored again"))
     assert (run(project)[0] / "report.html").is_file()
+
+
+def test_outputs_are_scored_while_the_jobs_of_the_recipes_wait(project, theirs, monkeypatch):
+    detached = []
+    monkeypatch.setattr(compare, "run", lambda part, display, fresh, detach, others: detached.append(detach))
+    draft = resolve(project / "both.yaml", output_dir=project / "out")
+    assert run_comparison(draft, RecordingDisplay(), detach=True) is None
+    assert detached == [True]
+    assert compared_outputs.is_scored(draft.parts[1][1])
 
 
 def test_the_reports_can_be_written_again(project, theirs, capsys):

@@ -128,5 +128,5 @@ def test_a_limit_hides_no_wrong_id(outputs, source, numbers, message):
 
 
 def test_lines_are_as_many_as_dialogues_with_or_without_the_limit(outputs, source):
-    with pytest.raises(DataError, match="has 3 lines, and .* has 2 dialogues"):
+    with pytest.raises(DataError, match=r"has 3 lines, and .* has 2 dialogues"):
         matched(outputs(["a", "b", "c"], "theirs.txt"), source(limit=2))
