@@ -74,7 +74,7 @@ constraints:
 	$(PYTHON) -m venv $(VENV)-constraints
 	$(VENV)-constraints/bin/pip install --quiet uv
 	echo '# Exact versions of everything that `make` installs, for Python 3.10 to 3.13. Made by `make constraints`.' > constraints.txt
-	echo '$(TORCH)' | $(VENV)-constraints/bin/uv pip compile pyproject.toml --extra dev --extra qlora --extra tracking --universal --python-version 3.10 \
+	echo '$(TORCH)' | $(VENV)-constraints/bin/uv pip compile pyproject.toml --extra dev --extra endpoint --extra qlora --extra tracking --universal --python-version 3.10 \
 		-c - --no-annotate --no-header --quiet >> constraints.txt
 	rm -rf $(VENV)-constraints
 

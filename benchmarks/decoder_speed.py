@@ -24,7 +24,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -294,15 +294,17 @@ def main() -> None:
     result |= {"peer": _versions_of(given.peer) if given.peer else None, "matrix_product_gflops": product_rates()}
     with tempfile.TemporaryDirectory() as temporary:
         scene = Scene(Path(temporary), given.model.resolve(), given.peer, setting)
-        if "training" in given.only:
-            result["training"] = training(scene, given.runs)
-        if "losses" in given.only and given.peer:
-            result["losses"] = equal_losses(scene)
-        if "prediction" in given.only:
-            result["prediction"] = prediction(scene, given.runs)
+        parts: dict[str, Callable[[], dict[str, Any]]] = {
+            "training": lambda: training(scene, given.runs),
+            "losses": lambda: equal_losses(scene),
+            "prediction": lambda: prediction(scene, given.runs),
+        }
+        for name, measure in parts.items():
+            if name in given.only and (name != "losses" or given.peer):
+                result[name] = measure()
+                if given.out:  # after each part, as the whole takes more than half an hour
+                    given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))
-    if given.out:
-        given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def write_inputs(folder: Path, dialogues: int, systems: int, seed: int = 0) -> P
     identical = {"title": "Same", "meaning": "Same.", "count": 0, "of": 1, "references": None}
     identical |= {"examples": [], "pairs": []}
     comparison = {
-        "protocol": PROTOCOL | {"permutations": 10_000, "correction": "holm"},
+        "protocol": PROTOCOL | {"permutations": 10_000, "correction": "max_t"},
         "n": dialogues,
         "baseline": names[0],
         "systems": rows,

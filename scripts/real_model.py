@@ -3,17 +3,21 @@
     python -m scripts.real_model
 
 The model is made from a wheel of pip's registry. The data is DialogSum's validation split (500 pairs, to train on) and
-its test split (500 dialogues with three summaries each). Every system is a run of `summtune run`; a call with the same
-``--runs`` resumes. Outputs of other systems can be scored next to them: ``--published "GPT-4=gpt4.csv"``.
+its test split (500 dialogues with three summaries each). Everything is one recipe of kind compare; a call with the same
+``--runs`` resumes it. Outputs of other systems are compared with it, each as an entry of ``recipes``:
+
+    --published "{name: GPT-4 (published), predictions: gpt4.csv, prediction_field: Summary, id_field: TestID}"
+
+With playwright and Chromium, the top of the report becomes docs/real_model.png.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -25,17 +29,23 @@ from typing import Any
 import jinja2
 import yaml
 
-from scripts.quickstart_seeds import difference, machine
+from scripts.quickstart_seeds import machine
 from summtune.base import numbers
 from summtune.base.errors import StageError, SummtuneError
 from summtune.base.files import read_json, write_json, write_text
+from summtune.commands.notebook import REPORT
+from summtune.runs.comparison import Comparison
+from summtune.runs.finished import FinishedComparison, FinishedRun, read_comparison
 
 HERE = Path(__file__).resolve().parent
 RECIPES = HERE.parent / "recipes" / "smollm2-135m"
 MEASURED = "measured.json"
 METRICS = ("rouge1", "rouge2", "rougeL")
 SUMMARIES = ["summary1", "summary2", "summary3"]
+GROUPS = ("LoRA", "Full fine-tuning")
 _COMPARE = "compare.yaml"
+_PICTURE = (1000, 1250)
+"""Pixels of the report in the picture."""
 
 
 def main() -> None:
@@ -44,7 +54,9 @@ def main() -> None:
     runs: Path = arguments.runs
     if not arguments.page_only:
         measure(arguments, runs)
-    write_text(arguments.docs / "real_model.md", page(read_json(runs / MEASURED)))
+    files = read_comparison(runs / "systems")
+    pictured = _picture(runs / "systems" / REPORT, arguments.docs / "real_model.png")
+    write_text(arguments.docs / "real_model.md", page(files, read_json(runs / MEASURED), pictured))
     print(arguments.docs / "real_model.md")
 
 
@@ -61,7 +73,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="N", help="of the trained systems")
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE", help="as summtune's")
     parser.add_argument(
-        "--published", action="append", default=[], metavar="NAME=FILE", help="outputs of another system, to be scored"
+        "--published",
+        type=yaml.safe_load,
+        action="append",
+        default=[],
+        metavar="{name: …, predictions: FILE, …}",
+        help="outputs of another system, as an entry of `recipes`",
     )
     parser.add_argument("--docs", type=Path, default=HERE.parent / "docs", help="folder that the page goes to")
     parser.add_argument("--page-only", action="store_true", help="run nothing: write the page from --runs")
@@ -72,7 +89,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def measure(arguments: argparse.Namespace, runs: Path) -> None:
-    """Run all systems, score the published ones, compare them, and record what the page shows.
+    """Run and compare all systems, and record what the page shows besides their results.
 
     Raises:
         StageError: a command failed.
@@ -81,38 +98,26 @@ def measure(arguments: argparse.Namespace, runs: Path) -> None:
     model, data = runs / "SmolLM2-135M-Instruct", arguments.data / "data" / "dialogsum"
     if not (model / "model.safetensors").is_file():
         _call([sys.executable, str(arguments.data / "tools" / "smollm2.py"), "--out", str(model)])
-    write_text(runs / _COMPARE, yaml.safe_dump(comparison(model, data, arguments.seeds), sort_keys=False))
+    published = [entry | {"predictions": str(Path(entry["predictions"]).absolute())} for entry in arguments.published]
+    recipe = comparison(model, data, arguments.seeds, published)
+    write_text(runs / _COMPARE, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
     sets = [part for given in arguments.sets for part in ("--set", given)]
-    _call([_summtune(), "run", str(runs / _COMPARE), *sets, "--output-dir", str(runs / "systems")])
-    references = ["--references", str(data / "test.jsonl"), "--id-field", "fname"]
-    references += [part for name in SUMMARIES for part in ("--summary-field", name)]
-    published = [given.partition("=") for given in arguments.published]
-    for number, (name, _, file) in enumerate(published):
-        folder = ["--name", name, "--output-dir", str(runs / f"published-{number}")]
-        _call([_summtune(), "evaluate", file, *references, *folder])
-    systems = read_json(runs / "systems" / "plan.json")["systems"]
-    scored = [runs / f"published-{number}" for number in range(len(published))]
-    everything = [*(Path(one["run_dir"]) for one in systems), *scored]
-    compared = _output([_summtune(), "compare", *map(str, everything), "--json"])
+    summtune = str(Path(sysconfig.get_path("scripts")) / "summtune")
+    _call([summtune, "run", str(runs / _COMPARE), *sets, "--output-dir", str(runs / "systems")])
     command = shlex.join(["python", "-m", "scripts.real_model", *sys.argv[1:]])
-    facts = {
-        "command": command,
-        "machine": machine(),
-        "python": platform.python_version(),
-        "systems": [_facts(one["name"], Path(one["run_dir"])) for one in systems],
-        "published": [_facts(name, folder) for (name, _, _), folder in zip(published, scored, strict=True)],
-        "compared": json.loads(compared),
-    }
-    write_json(runs / MEASURED, facts)
+    write_json(runs / MEASURED, {"command": command, "machine": machine(), "python": platform.python_version()})
 
 
-def comparison(model: Path, data: Path, seeds: Sequence[int]) -> dict[str, Any]:
+def comparison(
+    model: Path, data: Path, seeds: Sequence[int], published: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
     """Return the recipe that compares all systems.
 
     Args:
         model: folder of SmolLM2-135M-Instruct.
         data: folder of DialogSum's splits.
         seeds: of the trained systems.
+        published: entries for the outputs of other systems.
     """
     train = [{"path": str(data / "validation.jsonl"), "id_field": "fname"}]
     test = [{"path": str(data / "test.jsonl"), "id_field": "fname", "summary_field": SUMMARIES}]
@@ -121,14 +126,14 @@ def comparison(model: Path, data: Path, seeds: Sequence[int]) -> dict[str, Any]:
         {"name": "One-shot", "recipe": str(RECIPES / "few_shot.yaml"), "overrides": {"shots": 1}},
         {"name": "Three-shot", "recipe": str(RECIPES / "few_shot.yaml")},
     ]
-    for name, recipe in (("LoRA", "lora.yaml"), ("Full fine-tuning", "full_ft.yaml")):
+    for name, recipe in zip(GROUPS, ("lora.yaml", "full_ft.yaml"), strict=True):
         systems += [
             {"name": f"{name}, seed {seed}", "recipe": str(RECIPES / recipe), "overrides": {"seed": seed}}
             for seed in seeds
         ]
     return {
         "kind": "compare",
-        "recipes": systems,
+        "recipes": [*systems, *map(dict, published)],
         "overrides": {
             "base_model": str(model),
             "datasets": train,
@@ -141,98 +146,111 @@ def comparison(model: Path, data: Path, seeds: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _facts(name: str, run_dir: Path) -> dict[str, Any]:
-    """Return what the page shows of a system: scores, costs, and how its summaries end."""
-    metrics = read_json(run_dir / "metrics.json")
-    found: dict[str, Any] = {"name": name, "metrics": metrics["metrics"], "warnings": metrics.get("warnings", [])}
-    for key, file in (("training", "training.json"), ("prediction", "prediction_stats.json")):
-        if (run_dir / file).is_file():
-            found[key] = read_json(run_dir / file)
-    return found
+def page(files: FinishedComparison, measured: Mapping[str, Any], pictured: bool) -> str:
+    """Return docs/real_model.md.
 
-
-def page(measured: Mapping[str, Any]) -> str:
-    """Return docs/real_model.md."""
+    Args:
+        files: the comparison and its runs.
+        measured: the command, the machine and the version of Python.
+        pictured: whether there is a picture of the report.
+    """
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string((HERE / "real_model.md.jinja").read_text(encoding="utf-8"))
-    systems = [*measured["systems"], *measured["published"]]
+    compared = files.comparison
+    named = list(zip((system.name for system in compared.systems), files.runs, strict=True))
+    ran = [(name, run) for name, run in named if run.facts.kind != "scored"]
+    trained = [(name, run) for name, run in ran if run.facts.training is not None]
     return template.render(
         measured=measured,
-        scores=[_score_row(one) for one in systems],
-        groups=[_group_row(name, measured["systems"]) for name in ("LoRA", "Full fine-tuning")],
-        differences=_difference_rows(measured),
-        costs=[_cost_row(one) for one in measured["systems"]],
+        pictured=pictured,
+        scores=[_score_row(name, run) for name, run in named],
+        anchors=_anchors(compared),
+        groups=[_group_row(name, trained) for name in GROUPS if any(each.startswith(name) for each, _ in trained)],
+        verdict=compared.verdict,
+        ends=[_end_row(name, run) for name, run in ran],
+        costs=[_cost_row(name, run) for name, run in ran],
+        warnings=[*compared.warnings, *(f"{name}: {text}" for name, run in ran for text in run.facts.stats.warnings)],
         titles=[numbers.metric_title(metric) for metric in METRICS],
     )
 
 
-def _score_row(system: Mapping[str, Any]) -> list[str]:
-    scores = [system["metrics"][metric] for metric in METRICS]
-    shown = [
-        numbers.with_half_width(metric, one["value"], one["ci_low"], one["ci_high"])
-        for metric, one in zip(METRICS, scores, strict=True)
+def _score_row(name: str, run: FinishedRun) -> list[str]:
+    found = [(metric, run.scores.metrics[metric]) for metric in METRICS]
+    return [name, *(numbers.with_half_width(metric, one.value, one.ci_low, one.ci_high) for metric, one in found)]
+
+
+def _anchors(compared: Comparison) -> list[list[str]]:
+    """Return the scores of the floor and the ceiling."""
+    return [
+        [f"{anchor.name} ({kind})", *(numbers.score(metric, anchor.metrics[metric].value) for metric in METRICS)]
+        for kind, anchor in (("floor", compared.floor), ("ceiling", compared.ceiling))
+        if anchor is not None
     ]
-    return [system["name"], *shown]
 
 
-def _group_row(name: str, systems: Sequence[Mapping[str, Any]]) -> list[str]:
+def _group_row(name: str, trained: Sequence[tuple[str, FinishedRun]]) -> list[str]:
     """Return the mean, the lowest and the highest score of a system's seeds."""
-    of_name = [one for one in systems if one["name"].startswith(f"{name}, ")]
     cells = []
     for metric in METRICS:
-        values = [100 * one["metrics"][metric]["value"] for one in of_name]
+        values = [100 * run.scores.metrics[metric].value for each, run in trained if each.startswith(f"{name}, ")]
         cells.append(f"{fmean(values):.1f} ({min(values):.1f} to {max(values):.1f})")
     return [name, *cells]
 
 
-def _difference_rows(measured: Mapping[str, Any]) -> list[list[str]]:
-    """Return, for each system but the first, how much better it is than the first, with interval and p-value."""
-    first, *others = [one["name"] for one in measured["compared"]["systems"]]
-    rows = []
-    for name in others:
-        found = difference(measured["compared"], name, first, "rouge1")
-        low, high = found["ci_low"], found["ci_high"]
-        shown = numbers.difference("rouge1", found["difference"])
-        rows.append([name, f"{shown} ({numbers.interval('rouge1', low, high)})", numbers.p_value(found["p_value"])])
-    return rows
-
-
-def _cost_row(system: Mapping[str, Any]) -> list[str]:
-    training, prediction = system.get("training"), system["prediction"]
-    trained = (
-        "–" if training is None else numbers.parameters(training["trainable_parameters"], training["total_parameters"])
-    )
-    peak = max(prediction["peak_memory_bytes"], 0 if training is None else training["peak_memory_bytes"])
+def _end_row(name: str, run: FinishedRun) -> list[str]:
+    """Return how many summaries ended by themselves, in the test and in the validation data, and their tokens."""
+    ended = sum(not each.hit_length_cap for each in run.predictions)
+    tokens = [each.new_tokens for each in run.predictions if each.new_tokens is not None]
+    stopping = run.facts.stats.stopping
     return [
-        system["name"],
-        trained,
-        "–" if training is None else numbers.duration(training["seconds"]),
-        numbers.duration(prediction["seconds"]),
-        numbers.size(peak),
+        name,
+        f"{ended} of {len(run.predictions)}",
+        "–" if stopping is None else f"{stopping.ended} of {stopping.dialogues}",
+        f"{fmean(tokens):.0f}" if tokens else "–",
     ]
 
 
-def _summtune() -> str:
-    return str(Path(sysconfig.get_path("scripts")) / "summtune")
+def _cost_row(name: str, run: FinishedRun) -> list[str]:
+    training, prediction = run.facts.training, run.facts.stats
+    peaks = [prediction.peak_memory_bytes or 0, 0 if training is None else training.peak_memory_bytes]
+    cells = ["–", "–", "–"]
+    if training is not None:
+        trained = numbers.parameters(training.trainable_parameters, training.total_parameters)
+        cells = [trained, f"{training.steps}, best {training.best_step}", numbers.duration(training.seconds)]
+    return [name, *cells, numbers.duration(prediction.seconds or 0), numbers.size(max(peaks))]
+
+
+def _picture(report: Path, into: Path) -> bool:
+    """Write a picture of the top of the report; return whether there is one."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        return into.is_file()
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        return into.is_file()
+    width, height = _PICTURE
+    with sync_playwright() as play:
+        started = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        tab = started.new_page(viewport={"width": width, "height": height})
+        tab.goto(report.absolute().as_uri())
+        tab.screenshot(path=into)
+        started.close()
+    return True
 
 
 def _call(command: Sequence[str]) -> None:
-    _output(command, stdout=None)
-
-
-def _output(command: Sequence[str], stdout: int | None = subprocess.PIPE) -> str:
-    """Return what a command prints on stdout, if it is a pipe.
+    """Run a command that shows its progress on stderr.
 
     Raises:
-        StageError: the command failed.
+        StageError: it failed.
     """
     print(shlex.join(command), file=sys.stderr)
-    done = subprocess.run(command, stdout=stdout, text=True, check=False)
+    done = subprocess.run(command, stdout=sys.stderr, check=False)
     if done.returncode != 0:
         raise StageError(
             f"the command failed (got exit code {done.returncode} of {shlex.join(command)}); see its output above"
         )
-    return done.stdout or ""
 
 
 if __name__ == "__main__":

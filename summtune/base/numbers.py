@@ -23,15 +23,48 @@ def is_lower_better(name: str) -> bool:
     return name.split(".")[0] in {"wer", "cer", "ter", "perplexity"}
 
 
-def score(name: str, value: float) -> str:
-    """Return a score: ×100 with one decimal for ROUGE (``47.3``), unscaled with three decimals for other metrics."""
-    return _signless_zero(f"{value * 100:.1f}" if is_fraction(name) else f"{value:.3f}")
+def score(name: str, value: float, more: int = 0) -> str:
+    """Return a score: ×100 with one decimal for ROUGE (``47.3``), unscaled with three decimals for other metrics.
+
+    Args:
+        name: of the metric.
+        value: in the metric's unit.
+        more: decimals in addition to these.
+    """
+    return _signless_zero(f"{value * 100:.{1 + more}f}" if is_fraction(name) else f"{value:.{3 + more}f}")
 
 
-def difference(name: str, value: float) -> str:
-    """Return a difference of two scores with its sign: ``+17.5``, ``−0.3``, ``0.0``."""
-    text = score(name, value)
+def difference(name: str, value: float, more: int = 0) -> str:
+    """Return a difference of two scores with its sign: ``+17.5``, ``−0.3``, ``0.0``; see `score`."""
+    text = score(name, value, more)
     return text if text.startswith(MINUS) or not text.strip("0.") else f"+{text}"
+
+
+def difference_interval(name: str, low: float | None, high: float | None) -> str:
+    """Return the interval of a difference, ``15.6 to 19.4``, or a dash if there is none.
+
+    An end that is not zero is not shown as zero: it has as many decimals as it takes to see on which side it is.
+    """
+    if low is None or high is None:
+        return "–"
+    shown = (
+        next((text for text in _ever_finer(name, end) if text.strip(f"0.{MINUS}") or end == 0), score(name, end))
+        for end in (low, high)
+    )
+    return " to ".join(shown)
+
+
+def difference_with_half_width(name: str, value: float, low: float, high: float) -> str:
+    """Return a difference with its sign and half the width of its interval: ``−2.3 ± 2.0``.
+
+    Both have as many decimals as it takes to see whether the interval excludes zero.
+    """
+    half = (high - low) / 2
+    excludes_zero = not low <= 0 <= high
+    texts = list(zip(_ever_finer(name, abs(value)), _ever_finer(name, half), strict=True))
+    sides = (more for more, (size, width) in enumerate(texts) if (float(size) > float(width)) == excludes_zero)
+    more = next(sides, 0)
+    return f"{difference(name, value, more)} ± {score(name, half, more)}"
 
 
 def interval(name: str, low: float | None, high: float | None) -> str:
@@ -131,6 +164,11 @@ def size(count_of_bytes: int) -> str:
             return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     return f"{value:.1f} TiB"
+
+
+def _ever_finer(name: str, value: float) -> list[str]:
+    """Return a score with its usual decimals, and with up to four more."""
+    return [score(name, value, more) for more in range(5)]
 
 
 def _signless_zero(text: str) -> str:

@@ -8,12 +8,13 @@ from pathlib import Path
 from summtune.base.hashing import content_sha256
 from summtune.base.version import __version__
 from summtune.commands.evaluate import SCORED_STAGES, Scored, write_scored
-from summtune.commands.pipeline import Display, on_the_hub
+from summtune.commands.pipeline import Display
 from summtune.data.outputs import MatchedOutputs, matched_outputs, read_outputs
 from summtune.data.reading import read_dialogues
 from summtune.plan.draft import ScoredDraft
 from summtune.plan.outputs import CheckedOutputs
 from summtune.plan.plan import Scoring
+from summtune.plan.preparation import on_the_hub
 from summtune.runs.run_directory import check_free, is_complete, locked, mark_complete
 
 

@@ -17,10 +17,10 @@ from summtune.base.strict import parse_model
 from summtune.commands.display import TerminalDisplay
 from summtune.commands.endpoint import asked_messages
 from summtune.commands.inspection_display import print_inspection, print_messages
-from summtune.commands.pipeline import fetched_model, on_the_hub
+from summtune.commands.pipeline import fetched_model
 from summtune.plan.draft import CompareDraft, EndpointDraft, LocalDraft, ScoredDraft, begin
 from summtune.plan.plan import EndpointPlan
-from summtune.plan.preparation import prepare_data
+from summtune.plan.preparation import on_the_hub, prepare_data
 from summtune.plan.resolve import resolve
 from summtune.runs.inspection import AskedMessages, Inspection, MessagesInspection
 from summtune.runs.run_directory import DATA_FILES

@@ -15,7 +15,7 @@ from summtune.base.hashing import hash_of
 from summtune.commands.compared_outputs import outputs_of
 from summtune.commands.displaced import displaced_keys
 from summtune.commands.display import TerminalDisplay
-from summtune.commands.pipeline import Display, fetched_model, on_the_hub
+from summtune.commands.pipeline import Display, fetched_model
 from summtune.commands.run import command_of, run_draft, this_machine_of
 from summtune.commands.smoke_display import SmokeDisplay
 from summtune.commands.smoke_forecast import WholeRun, forecast
@@ -27,7 +27,7 @@ from summtune.plan.checking import Checked, CheckedComparison, CheckedRun, check
 from summtune.plan.draft import CompareDraft, Draft, EndpointDraft, TrainDraft, begin, machines_of, runs_of
 from summtune.plan.outputs import CheckedOutputs
 from summtune.plan.plan import EndpointPlan
-from summtune.plan.preparation import prepare_data
+from summtune.plan.preparation import on_the_hub, prepare_data
 from summtune.plan.resolve import drafted
 from summtune.plan.smoke import (
     PAUSE_AFTER,

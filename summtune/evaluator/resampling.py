@@ -1,11 +1,8 @@
-"""Measures the uncertainty of means over dialogues: bootstrap intervals, paired differences and a permutation test.
+"""Resamples dialogues: bootstrap intervals of means, and the sign flips of paired tests.
 
 The unit of resampling is the dialogue, regardless of its number of references: two references of one dialogue are not
-two independent observations. The methods are the percentile bootstrap (Efron and Tibshirani, *An Introduction to the
-Bootstrap*, 1993, chapter 13), its paired form for two systems on one test set (Koehn, *Statistical Significance Tests
-for Machine Translation Evaluation*, EMNLP 2004), and the paired sign-flip permutation test (Good, *Permutation,
-Parametric and Bootstrap Tests of Hypotheses*, 3rd edition 2005), whose p-values Holm's (1979) step-down procedure
-corrects for their number.
+two independent observations. The interval of a mean is that of the percentile bootstrap (Efron and Tibshirani, *An
+Introduction to the Bootstrap*, 1993, chapter 13).
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ from summtune.runs.metrics import Estimate
 FloatArray = npt.NDArray[np.float64]
 
 _CHUNK_CELLS = 1_000_000
-"""Resamples × dialogues held at once: 8 MB per matrix, for any number of resamples."""
+"""Cells of a matrix held at once, resamples × dialogues: 8 MB, for any number of resamples."""
 
 
 def estimate_means(scores: FloatArray, *, samples: int, confidence: float, seed: int) -> list[Estimate]:
@@ -28,8 +25,7 @@ def estimate_means(scores: FloatArray, *, samples: int, confidence: float, seed:
 
     The interval runs from the ``(1 - confidence) / 2`` to the ``(1 + confidence) / 2`` quantile of the means of
     ``samples`` resamples of the dialogues, drawn with replacement (Efron and Tibshirani 1993, chapter 13). All
-    columns use the same resamples, so statements about different metrics rest on the same draws. The interval of a
-    column of paired differences is Koehn's (2004) paired bootstrap.
+    columns use the same resamples, so statements about different metrics rest on the same draws.
 
     Args:
         scores: shape ``(n, columns)``, one row per dialogue.
@@ -60,46 +56,6 @@ def bootstrap_means(scores: FloatArray, *, samples: int, seed: int) -> FloatArra
     return np.concatenate(means)
 
 
-def paired_p_values(differences: FloatArray, *, permutations: int, seed: int) -> FloatArray:
-    """Return the two-sided p-value of every column's mean difference, shape ``(columns,)``.
-
-    Under the hypothesis that two systems do not differ, the sign of each dialogue's difference is a coin flip. The
-    value is ``(count + 1) / (permutations + 1)``, where ``count`` is the number of sign-flipped means at least as far
-    from zero as the observed one; the 1 stands for the data themselves, which keeps the test exact and the value above
-    zero (Good 2005; Phipson and Smyth, *Permutation P-values Should Never Be Zero*, 2010).
-
-    Args:
-        differences: shape ``(n, columns)``, one row per dialogue: score of one system minus score of the other.
-        permutations: number of random sign flips.
-        seed: same seed, same shape: same flips.
-    """
-    observed = np.abs(differences.mean(axis=0))
-    # Sums in another order differ in the last bits; without this slack a tie may count as smaller and lower p.
-    threshold = observed - 1e-12 * np.maximum(1.0, observed)
-    count = np.zeros(differences.shape[1])
-    for signs in _sign_flips(len(differences), permutations, seed):
-        count += (np.abs(signs @ differences / len(differences)) >= threshold).sum(axis=0)
-    return np.asarray((count + 1.0) / (permutations + 1.0), dtype=np.float64)
-
-
-def holm(p_values: FloatArray) -> FloatArray:
-    """Return the p-values with Holm's correction, shape ``(tests,)``, in the order given.
-
-    If values below a level count as real, the probability of even one false alarm among all tests is at most that
-    level, for any dependence between the tests (Holm, *A Simple Sequentially Rejective Multiple Test Procedure*, 1979):
-    the smallest of ``m`` values is multiplied by ``m``, the next by ``m - 1``, and none becomes smaller than the one
-    before it.
-
-    Args:
-        p_values: shape ``(tests,)``.
-    """
-    order = np.argsort(p_values, kind="stable")
-    factors = np.arange(len(p_values), 0, -1)
-    adjusted = np.empty_like(p_values)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factors * p_values[order]))
-    return adjusted
-
-
 def _resample_counts(n: int, samples: int, seed: int) -> Iterator[FloatArray]:
     """Yield matrices of shape ``(chunk, n)``: how often each dialogue is drawn in each resample; rows sum to ``n``."""
     generator = np.random.default_rng(seed)
@@ -109,10 +65,20 @@ def _resample_counts(n: int, samples: int, seed: int) -> Iterator[FloatArray]:
         yield np.bincount(draws.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
 
 
-def _sign_flips(n: int, permutations: int, seed: int) -> Iterator[FloatArray]:
-    """Yield matrices of shape ``(chunk, n)`` of -1 and 1."""
+def sign_flips(n: int, permutations: int, seed: int, columns: int = 1) -> Iterator[FloatArray]:
+    """Yield matrices of shape ``(chunk, n)`` of -1 and 1, with ``permutations`` rows in all.
+
+    Under the hypothesis that two systems do not differ, the sign of each dialogue's difference is a coin flip (Good,
+    *Permutation, Parametric and Bootstrap Tests of Hypotheses*, 3rd edition 2005).
+
+    Args:
+        n: dialogues.
+        permutations: number of random sign flips.
+        seed: same seed, same shape: same flips.
+        columns: of what the signs are multiplied with; the product is held at once too.
+    """
     generator = np.random.default_rng(seed)
-    for rows in _chunks(n, permutations):
+    for rows in _chunks(max(n, columns), permutations):
         yield np.where(generator.integers(0, 2, size=(rows, n), dtype=np.int8), 1.0, -1.0)
 
 

@@ -14,9 +14,9 @@ def verdict(comparison: Comparison) -> tuple[str, ...]:
     baseline does not look better than all others that do. Without a baseline, the best system is compared with each
     other one. Higher is better, except for error rates and perplexity.
 
-    Two systems count as different if the interval of their difference excludes zero and the permutation test's
-    p-value, with Holm's correction for every row of the table, is below one minus the confidence. Systems that are not
-    distinguishable are not called equal: the sentence includes the interval.
+    Two systems count as different if the interval of their difference excludes zero
+    (``summtune.evaluator.simultaneous``). Systems that are not distinguishable are not called equal: the sentence
+    includes the interval.
 
     No conclusion is drawn from ROUGE that cannot read the references (`diagnostics.unread`); another metric may decide.
 
@@ -24,17 +24,37 @@ def verdict(comparison: Comparison) -> tuple[str, ...]:
         comparison: without a verdict yet.
     """
     letters = comparison.diagnostics.checks.unread_letters
-    if letters is None or not unread.draws_no_verdict(letters):
+    rows = _telling(comparison)
+    if letters is None or rows is comparison.differences:
         return tuple(_sentences(comparison, _metric_of_verdict(comparison)))
-    readable = tuple(row for row in comparison.differences if not numbers.is_fraction(row.metric))
     without = f"No verdict is drawn from ROUGE, which cannot read {numbers.rate(letters.share)} of the letters."
-    if not readable:
-        return (without,)
-    # Holm's correction still covers all rows.
-    return (
-        without,
-        *_sentences(comparison, _metric_of_verdict(comparison.model_copy(update={"differences": readable}))),
-    )
+    return (without, *(_sentences(comparison, _metric_of_verdict(comparison)) if rows else ()))
+
+
+def not_distinguishable_from_best(comparison: Comparison) -> tuple[str, ...]:
+    """Return the systems that may be the best on the verdict's metric, in the order in which they are shown.
+
+    These are the one with the best score and those whose difference from it has an interval that includes zero, or
+    none. It is empty if no verdict is drawn.
+
+    Args:
+        comparison: its verdict is not read.
+    """
+    metric = _metric_of_verdict(comparison)
+    if metric is None:
+        return ()
+    best, words = _best(comparison, metric), _Words(comparison, metric)
+    names = [system.name for system in comparison.systems]
+    tied = {name for name in names if (name, best) in words.rows and not words.rows[name, best].is_real}
+    return tuple(name for name in names if name == best or name in tied)
+
+
+def _telling(comparison: Comparison) -> tuple[Difference, ...]:
+    """Return the differences that the verdict may use: not those of ROUGE that cannot read the references."""
+    letters = comparison.diagnostics.checks.unread_letters
+    if letters is None or not unread.draws_no_verdict(letters):
+        return comparison.differences
+    return tuple(row for row in comparison.differences if not numbers.is_fraction(row.metric))
 
 
 def _sentences(comparison: Comparison, metric: str | None) -> list[str]:
@@ -42,8 +62,7 @@ def _sentences(comparison: Comparison, metric: str | None) -> list[str]:
     if metric is None:
         return ["Nothing can be tested: the systems share no score of single dialogues."]
     scored = [system for system in comparison.systems if metric in system.metrics]
-    lower = numbers.is_lower_better(metric)
-    best = (min if lower else max)(scored, key=lambda system: system.metrics[metric].value).name
+    lower, best = numbers.is_lower_better(metric), _best(comparison, metric)
     words = _Words(comparison, metric)
     if baseline is None:
         return [f"{words.against(best, each.name)}." for each in scored if each.name != best]
@@ -62,10 +81,17 @@ def _sentences(comparison: Comparison, metric: str | None) -> list[str]:
     return sentences
 
 
+def _best(comparison: Comparison, metric: str) -> str:
+    """Return the name of the system with the best score."""
+    scored = [system for system in comparison.systems if metric in system.metrics]
+    choose = min if numbers.is_lower_better(metric) else max
+    return choose(scored, key=lambda system: system.metrics[metric].value).name
+
+
 def _metric_of_verdict(comparison: Comparison) -> str | None:
     """Return the metric of the verdict: the first that all have for each dialogue, else the baseline's first."""
     pairs: dict[str, set[tuple[str, str]]] = {}
-    for row in comparison.differences:
+    for row in _telling(comparison):
         pairs.setdefault(row.metric, set()).add((row.a, row.b))
     most = max(map(len, pairs.values()), default=0)
     whole = [metric for metric, found in pairs.items() if len(found) == most]
@@ -86,8 +112,7 @@ class _Words:
 
     def __init__(self, comparison: Comparison, metric: str) -> None:
         self.metric = metric
-        self.alpha = 1 - comparison.protocol.bootstrap.confidence
-        self.tests = len(comparison.differences)
+        self.dialogues = "one dialogue" if comparison.n == 1 else f"{numbers.count(comparison.n)} dialogues"
         rows = [row for row in comparison.differences if row.metric == metric]
         self.rows = {(row.a, row.b): row for row in rows} | {(row.b, row.a): _turned(row) for row in rows}
 
@@ -95,10 +120,10 @@ class _Words:
         """Return how one system compares with the other, with the metric's name."""
         row = self.rows[name, other]
         if row.interval is None:
-            return f"one dialogue cannot tell {name} from {other}"
+            return f"{self.dialogues} cannot tell {name} from {other}"
         unit, p_value = numbers.metric_title(self.metric), numbers.p_value(row.p_adjusted)
-        if not self._is_real(row):
-            return f"{name} is not distinguishable from {other}: {self._signed(row)} {unit} ({p_value}{self._why(row)})"
+        if not row.is_real:
+            return f"{name} is not distinguishable from {other}: {self._signed(row)} {unit} ({p_value})"
         won = "beats" if (row.difference > 0) != numbers.is_lower_better(self.metric) else "is worse than"
         return f"{name} {won} {other} by {self._size(row)} {unit} ({p_value})"
 
@@ -108,30 +133,16 @@ class _Words:
         if row.interval is None:
             return f"nor from {best}"
         p_value = numbers.p_value(row.p_adjusted)
-        if self._is_real(row):
+        if row.is_real:
             return f"{best} beats it by {self._size(row)} ({p_value})"
-        return f"it is not distinguishable from {best}: {self._signed(row)} ({p_value}{self._why(row)})"
-
-    def _is_real(self, row: Difference) -> bool:
-        return row.p_adjusted < self.alpha and not _holds_zero(row)
-
-    def _why(self, row: Difference) -> str:
-        """Return why a difference whose interval excludes zero does not count."""
-        if _holds_zero(row) or row.p_adjusted < self.alpha or row.p_value >= self.alpha:
-            return ""
-        return f" among {self.tests} tests"
+        return f"it is not distinguishable from {best}: {self._signed(row)} ({p_value})"
 
     def _size(self, row: Difference) -> str:
-        return numbers.with_half_width(self.metric, abs(row.difference), row.ci_low, row.ci_high)
+        return self._signed(row).lstrip(f"+{numbers.MINUS}")
 
     def _signed(self, row: Difference) -> str:
-        low, high = row.interval or (0.0, 0.0)
-        return f"{numbers.difference(self.metric, row.difference)} ± {numbers.score(self.metric, (high - low) / 2)}"
-
-
-def _holds_zero(row: Difference) -> bool:
-    low, high = row.interval or (0.0, 0.0)
-    return low <= 0 <= high
+        assert row.interval is not None
+        return numbers.difference_with_half_width(self.metric, row.difference, *row.interval)
 
 
 def _turned(row: Difference) -> Difference:

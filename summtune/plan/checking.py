@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from summtune.base.places import is_local, model_folder
 from summtune.deepspeed.configs import parse_ds_config
 from summtune.deepspeed.rules import contradictions, wrong_with_config
 from summtune.deepspeed.zero_memory import offloads
+from summtune.generation.vllm.executable import vllm_executable
 from summtune.machine.compiling import missing_for_compiling
 from summtune.machine.devices import Gpu, visible_gpus
 from summtune.plan.models import problems_of_model
@@ -23,7 +25,7 @@ from summtune.plan.outputs import CheckedOutputs, check_outputs
 from summtune.plan.prompt_format import problems_of_format
 from summtune.prompts.templates import check_template
 from summtune.recipe.adapters import quantization_of
-from summtune.recipe.document import Document
+from summtune.recipe.document import Document, KeyPath
 from summtune.recipe.keys import (
     FORMS_OF,
     CompareRecipe,
@@ -116,13 +118,14 @@ def _check_run(loaded: LoadedRecipe, recipe: RunRecipe, weights: bool) -> Checke
     gpus = () if recipe.launcher == "slurm" else tuple(visible_gpus())  # a login node's GPUs do not train
     found: list[KeyProblem] = list(_problems_of_template(recipe))
     if isinstance(recipe, EndpointRecipe):
-        found += _missing_openai()
+        found += _missing_openai(("endpoint",), "an endpoint")
     else:
         readable = not found
         found += [
             *_problems(recipe, weights, readable),
             *_missing_bitsandbytes(recipe),
             *_too_many_processes(recipe, len(gpus)),
+            *_problems_of_vllm(recipe, len(gpus)),
         ]
     config = None
     if isinstance(recipe, TrainRecipe):
@@ -195,12 +198,28 @@ def _problems_of_template(recipe: RunRecipe) -> Iterator[KeyProblem]:
         yield ("prompt_template",), str(error)
 
 
-def _missing_openai() -> Iterator[KeyProblem]:
-    """Yield the problem of an endpoint without the package that sends the requests."""
+def _missing_openai(key: KeyPath, what: str) -> Iterator[KeyProblem]:
+    """Yield the problem of a server without the package that sends the requests."""
     if importlib.util.find_spec("openai") is None:
+        yield key, f"{what} needs the package openai (got none installed); pip install 'summtune[endpoint]'"
+
+
+def _problems_of_vllm(recipe: LocalRecipe, gpus: int) -> Iterator[KeyProblem]:
+    """Yield what a generation with vLLM lacks; a Slurm job looks for the executable itself, after slurm.setup."""
+    if recipe.generation.engine != "vllm":
+        return
+    key: KeyPath = ("generation", "engine")
+    yield from _missing_openai(key, "`engine: vllm`")
+    if recipe.launcher == "local":
+        try:
+            vllm_executable(os.environ)
+        except InputError as error:
+            yield key, str(error)
+    devices = gpus if recipe.slurm is None else recipe.slurm.gpus_per_node
+    if isinstance(recipe, TrainRecipe) and recipe.adapter == "lora" and recipe.bf16 is False and devices:
         yield (
-            ("endpoint",),
-            "an endpoint needs the package openai (got none installed); pip install 'summtune[endpoint]'",
+            ("bf16",),
+            "vLLM computes LoRA in bf16 on GPUs (got bf16: false with generation.engine: vllm); remove one of the two",
         )
 
 

@@ -10,6 +10,7 @@ from summtune.base.errors import RunDirectoryError
 from summtune.deepspeed.configs import sized
 from summtune.machine.devices import Gpu
 from summtune.machine.memory import MemoryEstimate
+from summtune.machine.model_limits import config_of
 from summtune.plan.beginning import (
     Beginning,
     LocalBeginning,
@@ -26,6 +27,7 @@ from summtune.plan.models import planned_adapter
 from summtune.plan.outputs import CheckedOutputs
 from summtune.plan.plan import ComparedOutputs, ComparedRun, ComparePlan, EndpointPlan, PromptPlan, RunPlan, TrainPlan
 from summtune.plan.prompt_format import messages_format, prompt_format
+from summtune.plan.vllm import sharded
 from summtune.recipe.adapters import Adapter, quantization_of, with_layers
 from summtune.recipe.keys import CompareRecipe, EndpointRecipe, PromptRecipe, TrainRecipe
 from summtune.recipe.loading import LoadedRecipe
@@ -222,6 +224,8 @@ def complete(draft: RunDraft, begun: Beginning) -> RunPlan:
         "prompt": prompt_format(draft.recipe, Path(begun.model.folder), begun.created_at[:10]),
         "predict": draft.predict,
     }
+    if draft.recipe.generation.engine == "vllm":
+        shared |= {"generator": "vllm", "predict": sharded(draft.predict, config_of(Path(begun.model.folder)))}
     if isinstance(draft, PromptDraft) and isinstance(begun.data, PromptData):
         return PromptPlan(recipe=draft.recipe, keys=draft.keys, quantization=quantization_of(draft.recipe), **shared)
     if isinstance(draft, TrainDraft) and isinstance(begun.data, TrainData):

@@ -188,8 +188,9 @@ def _leave_out_newer_keys(values: dict[str, Any]) -> None:
     for key, default in (("chat_template", "auto"), ("system_prompt", None), ("chat_template_kwargs", {})):
         if key in values and values[key] == default:
             del values[key]
-    if values["generation"]["stop"] is None:
-        del values["generation"]["stop"]
+    for key, default in (("stop", None), ("engine", "transformers")):
+        if values["generation"][key] == default:
+            del values["generation"][key]
     if "exemplars" in values and values["exemplars"]["show_as"] == "turns":
         del values["exemplars"]["show_as"]
 

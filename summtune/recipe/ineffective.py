@@ -94,6 +94,12 @@ _OF_LOCAL: Sequence[_Rule[LocalRecipe]] = (
         "with one beam; set num_beams above 1, or remove the key",
     ),
     (
+        "generation.batch_size",
+        "generation",
+        lambda r: r.generation.engine == "vllm",
+        "with `engine: vllm`, which schedules prompts itself; remove it",
+    ),
+    (
         "num_machines",
         "launcher",
         lambda r: r.launcher == "slurm",
@@ -132,7 +138,7 @@ _OF_ENDPOINTS: Sequence[_Rule[EndpointRecipe]] = (
     *_OF_EXEMPLARS,
     *(
         (f"generation.{key}", "endpoint", lambda _: True, "with an endpoint, whose server generates; remove it")
-        for key in ("num_beams", "length_penalty", "no_repeat_ngram_size", "batch_size")
+        for key in ("engine", "num_beams", "length_penalty", "no_repeat_ngram_size", "batch_size")
     ),
 )
 _OF_PROMPTS: Sequence[_Rule[PromptRecipe]] = (*_OF_LOCAL, *_OF_EXEMPLARS)

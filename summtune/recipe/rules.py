@@ -15,6 +15,7 @@ from summtune.recipe.ineffective import HasEvaluation, ineffective, unread_evalu
 from summtune.recipe.keys import CompareRecipe, EndpointRecipe, LocalRecipe, PromptRecipe, Recipe, TrainRecipe
 from summtune.recipe.launching_rules import check_launching
 from summtune.recipe.sections import ComparedEntry, ComparedPredictions, DatasetSource, EvaluationSettings
+from summtune.recipe.vllm_rules import check_vllm
 
 KeyProblem: TypeAlias = tuple[KeyPath, str]
 """The key of a recipe, and what is wrong with it."""
@@ -62,6 +63,7 @@ def _local(recipe: LocalRecipe, wrong: Collection[str]) -> Iterator[KeyProblem]:
     if recipe.launcher == "slurm" and recipe.slurm is None and "slurm" not in wrong:
         yield ("launcher",), "`launcher: slurm` needs a slurm section; give at least its time and gpus_per_node"
     yield from check_launching(recipe, wrong)
+    yield from check_vllm(recipe, wrong)
     yield from _evaluation(recipe, wrong)
 
 

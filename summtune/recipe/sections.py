@@ -116,6 +116,11 @@ class DevicePrice(Section):
 class Generation(Section):
     """How summaries are generated."""
 
+    engine: Literal["transformers", "vllm"] = Field(
+        default="transformers",
+        description="What generates with a model on this machine. vllm: a server that the run starts and ends, for "
+        "decoder-only models on GPUs; see docs/vllm.md.",
+    )
     max_new_tokens: int = Field(default=128, ge=1, le=4096, description="Maximum tokens of a summary.")
     num_beams: int = Field(default=1, ge=1, le=64, description="Beams; 1 is greedy. Cost and memory grow with it.")
     do_sample: bool = Field(default=False, description="Sample instead of taking the most probable token.")

@@ -176,14 +176,16 @@ def protocol_sentence(protocol: Protocol, metrics: Iterable[str]) -> str:
         script = "" if made.script is None else f", script {made.script}"
         given = f" with {arguments}" if arguments else ""
         sentences.append(f"{name} by {made.implementation} {made.version}{script}{given}")
+    level = numbers.percent(bootstrap.confidence)
     intervals = (
-        f"{numbers.percent(bootstrap.confidence)} intervals by percentile bootstrap over dialogues "
+        f"{level} intervals by percentile bootstrap over dialogues "
         f"({numbers.count(bootstrap.samples)} resamples, seed {bootstrap.seed})"
     )
     if isinstance(protocol, ComparisonProtocol):
         flips = numbers.count(protocol.permutations)
         intervals += (
-            f"; p-values by paired sign-flip permutation ({flips} flips), with Holm's correction for their number"
+            f". Differences: p-values by paired sign-flip permutation ({flips} flips), adjusted for all rows by "
+            f"step-down max-T, and {level} intervals for all rows at once from the same flips"
         )
     return f"{'. '.join([*sentences, intervals])}."
 

@@ -71,20 +71,21 @@ def score_table(
 
 
 def difference_table(comparison: Comparison) -> Table:
-    """Return one row for every two systems and metric: its difference, interval, p-value and Holm's p-value."""
+    """Return one row for every two systems and metric: its difference, simultaneous interval and p-values."""
     level = numbers.percent(comparison.protocol.bootstrap.confidence)
     rows = tuple(
         (
             f"{one_line(row.a)} {numbers.MINUS} {one_line(row.b)}",
             numbers.metric_title(row.metric),
             numbers.difference(row.metric, row.difference),
-            numbers.interval(row.metric, row.ci_low, row.ci_high),
+            numbers.difference_interval(row.metric, row.ci_low, row.ci_high),
             _bare(numbers.p_value(row.p_value)),
             _bare(numbers.p_value(row.p_adjusted)),
         )
         for row in comparison.differences
     )
-    return Table(("Systems", "Metric", "Difference", f"{level} interval", "p-value", "p (Holm)"), rows, text_columns=2)
+    titles = ("Systems", "Metric", "Difference", f"{level} interval", "p (alone)", "p (all rows)")
+    return Table(titles, rows, text_columns=2)
 
 
 def print_table(console: Console, table: Table) -> None:

@@ -66,10 +66,10 @@ class ComparedSystem(StrictModel):
 
 
 class ComparisonProtocol(Protocol):
-    """How the scores and the p-values were made."""
+    """How the scores, and the intervals and p-values of their differences, were made."""
 
     permutations: Annotated[int, Field(ge=1, lt=2**63)]
-    correction: Literal["holm"]
+    correction: Literal["max_t"]
 
 
 class Difference(StrictModel):
@@ -79,11 +79,11 @@ class Difference(StrictModel):
         a: the system whose score is the minuend.
         b: the other system.
         metric: its name.
-        difference: the mean over dialogues of ``a`` minus ``b``, with its paired bootstrap interval.
-        ci_low: None if there is only one dialogue.
+        difference: the mean over dialogues of ``a`` minus ``b``.
+        ci_low: lower end of its interval among those of all rows; None if there are too few dialogues to bound it.
         ci_high: likewise.
         p_value: of the paired permutation test.
-        p_adjusted: with Holm's correction for all rows.
+        p_adjusted: of the same test among those of all rows.
     """
 
     a: str
@@ -99,6 +99,11 @@ class Difference(StrictModel):
     def interval(self) -> tuple[float, float] | None:
         """Both ends; None if there is no interval."""
         return None if self.ci_low is None or self.ci_high is None else (self.ci_low, self.ci_high)
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the interval excludes zero, and so whether the test finds a difference at this level."""
+        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
 
     @model_validator(mode="after")
     def _has_both_ends(self) -> Self:
@@ -165,4 +170,15 @@ class Comparison(StrictModel):
     def _knows_its_baseline(self) -> Self:
         if self.baseline is not None and self.baseline not in (system.name for system in self.systems):
             raise ValueError(f"baseline is not one of the systems: {self.baseline!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_intervals_that_agree_with_the_test(self) -> Self:
+        alpha = 1 - self.protocol.bootstrap.confidence
+        for row in self.differences:
+            if (row.p_adjusted < alpha) != row.is_real:
+                raise ValueError(
+                    f"interval and p_adjusted of {row.a} against {row.b} on {row.metric} disagree: {row.interval} and "
+                    f"{row.p_adjusted:.4g}"
+                )
         return self

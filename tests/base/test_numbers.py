@@ -30,6 +30,29 @@ def test_intervals_are_shown_as_range_or_half_width():
     assert numbers.with_half_width("corpus", 0.25, None, None) == "0.250"
 
 
+def test_an_end_of_an_interval_that_is_not_zero_is_not_shown_as_zero():
+    assert numbers.difference_interval("rouge1", 0.156, 0.194) == "15.6 to 19.4"
+    assert numbers.difference_interval("rouge1", 0.00013, 0.04) == "0.01 to 4.0"
+    assert numbers.difference_interval("rouge1", -0.04, -0.00004) == "−4.0 to −0.004"
+    assert numbers.difference_interval("bertscore", -0.04, 0.0) == "−0.040 to 0.000"
+    assert numbers.difference_interval("rouge1", None, None) == "–"
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "text"),
+    [
+        (-0.023, -0.043, -0.003, "−2.3 ± 2.0"),
+        (0.0232, 0.0002, 0.0462, "+2.32 ± 2.30"),
+        (0.0226, -0.0008, 0.046, "+2.3 ± 2.3"),
+        (0.0225, -0.0001, 0.0451, "+2.2 ± 2.3"),
+        (0.0, 0.0, 0.0, "0.0 ± 0.0"),
+        (0.5, 0.5, 0.5, "+50.0 ± 0.0"),
+    ],
+)
+def test_a_difference_is_shown_larger_than_half_its_interval_only_if_that_excludes_zero(value, low, high, text):
+    assert numbers.difference_with_half_width("rouge1", value, low, high) == text
+
+
 @pytest.mark.parametrize(("value", "text"), [(0.0001, "p < 0.001"), (0.001, "p = 0.001"), (0.0344, "p = 0.034")])
 def test_p_values_have_three_decimals(value, text):
     assert numbers.p_value(value) == text

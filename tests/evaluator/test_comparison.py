@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 from made_up_diagnostics import put_scores
 from made_up_results import extra_metric, protocol
@@ -8,7 +7,6 @@ from summtune.base.errors import ComparisonError, RunDirectoryError
 from summtune.base.files import read_json, read_jsonl, write_json, write_jsonl
 from summtune.base.strict import read_model
 from summtune.evaluator.comparison import compare
-from summtune.evaluator.resampling import holm
 from summtune.runs.comparison import Comparison
 
 
@@ -42,15 +40,29 @@ def test_a_system_row_has_scores_parameters_and_cost(finished, tmp_path):
     assert read_model(Comparison, tmp_path / "comparison.json") == comparison
 
 
-def test_every_p_value_of_the_table_is_corrected_for_all_of_them(finished):
-    near = [" ".join(text.split()[:-1]) for text in GOOD[:20]] + GOOD[20:]
-    comparison = compare([finished("a", GOOD), finished("b", near), finished("c", POOR)], "a")
-    p_values = np.array([row.p_value for row in comparison.differences])
-    adjusted = [row.p_adjusted for row in comparison.differences]
-    assert len(adjusted) == 3 * 4
-    assert adjusted == pytest.approx(holm(p_values).tolist())
-    assert min(adjusted) == pytest.approx(12 / 100_001)
-    assert comparison.protocol.correction == "holm"
+def test_every_row_of_the_table_is_tested_with_all_the_others(finished):
+    shortened = {"a": range(0), "b": range(10), "c": range(28, 40), "d": range(25, 29)}
+    systems = [
+        finished(name, [" ".join(text.split()[at in places :]) for at, text in enumerate(GOOD)])
+        for name, places in shortened.items()
+    ]
+    comparison = compare(systems, "a")
+    rows = comparison.differences
+    assert len(rows) == 6 * 4
+    assert comparison.protocol.correction == "max_t"
+    assert all(row.p_value <= row.p_adjusted for row in rows)
+    assert {row.is_real for row in rows} == {True, False}
+    assert all(row.is_real == (row.p_adjusted < 1 - 0.95) for row in rows)
+    among, alone = difference(comparison, "b", "a"), difference(compare(systems[:2], "a"), "b", "a")
+    assert any(row.p_value < row.p_adjusted < 1 for row in rows)
+    assert among.ci_high - among.ci_low > alone.ci_high - alone.ci_low
+
+
+def test_two_dialogues_distinguish_nothing(finished):
+    systems = [finished("a", POOR[:2], written=REFERENCES[:2]), finished("b", GOOD[:2], written=REFERENCES[:2])]
+    comparison = compare(systems, "a")
+    assert {(row.ci_low, row.ci_high) for row in comparison.differences} == {(None, None)}
+    assert comparison.verdict == ("2 dialogues cannot tell b from a.",)
 
 
 def test_a_comparison_includes_floor_and_ceiling(finished):

@@ -118,7 +118,7 @@ def identical(*pairs):
 
 def comparison(systems, differences=(), baseline=None, confidence=0.95, verdict=()):
     bootstrap = Bootstrap(samples=1000, seed=42, confidence=confidence)
-    made = PROTOCOL | {"bootstrap": bootstrap, "permutations": 1000, "correction": "holm"}
+    made = PROTOCOL | {"bootstrap": bootstrap, "permutations": 1000, "correction": "max_t"}
     return Comparison(
         protocol=ComparisonProtocol(**made),
         n=6,

@@ -108,7 +108,7 @@ def test_the_page_of_a_comparison_starts_with_the_verdict_and_ends_with_the_read
     ]
     places = [text.index(part) for part in order]
     assert places == sorted(places)
-    assert "with Holm's correction for their number" in text
+    assert "adjusted for all rows by step-down max-T, and 95% intervals for all rows at once" in text
     assert "LoRA − Original" in text
 
 

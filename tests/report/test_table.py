@@ -50,7 +50,7 @@ def test_the_difference_table_shows_intervals_and_p_values():
     systems = [compared_system("LoRA"), compared_system("Original")]
     row = difference("LoRA", "Original", 0.175, 0.156, 0.194, 0.0124, p_value=0.0001)
     table = difference_table(comparison(systems, [row], confidence=0.9))
-    assert table.header[3] == "90% interval"
+    assert table.header[3:] == ("90% interval", "p (alone)", "p (all rows)")
     assert table.rows == (("LoRA − Original", "ROUGE-1", "+17.5", "15.6 to 19.4", "< 0.001", "0.012"),)
 
 

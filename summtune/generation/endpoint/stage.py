@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from summtune.generation.distinct import DistinctPrompts
+from summtune.generation.endpoint.generator import EndpointGenerator
+from summtune.generation.endpoint.ledger import ledger_in
 from summtune.generation.endpoint.requests import Requests
+from summtune.generation.endpoint.statistics import statistics_of, warnings_of
+from summtune.generation.partial import read_outputs
+from summtune.generation.results import write_results
+from summtune.generation.resuming import generate_missing
 from summtune.recipe.endpoint import Endpoint
 from summtune.recipe.sections import Generation
+from summtune.runs.run_directory import PARTIAL_PREDICTIONS
 from summtune.runs.statistics import PredictionStats
 
 P = TypeVar("P")
@@ -28,6 +37,7 @@ def predict(
     warn: Callable[[str], None],
     stops: Sequence[str] = (),
     truncated: Sequence[bool] | None = None,
+    backoff: float = 1.0,
 ) -> None:
     """Have a server answer the prompts, and write ``predictions.jsonl`` and ``prediction_stats.json``.
 
@@ -46,9 +56,31 @@ def predict(
         warn: called with sentences that the user must know.
         stops: texts that end a summary.
         truncated: whether each dialogue was cut to fit its prompt; by default none was.
+        backoff: seconds of the first wait after a fault, at most; each further one is up to twice as long.
 
     Raises:
         InputError: the package openai is not installed, or the key cannot be used.
         StageError: the server cannot or does not answer, or max_cost is reached. The answers are kept.
     """
-    raise NotImplementedError
+    started = time.perf_counter()
+    folder = run_dir / PARTIAL_PREDICTIONS
+    generator = EndpointGenerator(
+        endpoint, generation, requests, seed=seed, key=key, stops=stops, folder=folder, say=warn, backoff=backoff
+    )
+    asked = DistinctPrompts.of(prompts)
+    generate_missing(generator, asked, folder, progress)
+    outputs = list(read_outputs(folder).values())
+    with ledger_in(folder) as ledger:
+        counts = statistics_of(outputs, ledger, endpoint)
+    warnings = warnings_of(counts, len(outputs))
+    cut = [False] * len(prompts) if truncated is None else truncated
+    found = {
+        "dialogues": len(asked.indices),
+        "unique_prompts": len(asked.prompts),
+        "truncated": sum(cut),
+        "seconds": round(time.perf_counter() - started, 2),
+        "endpoint": counts,
+        "warnings": (*stats.warnings, *warnings),
+    }
+    for warning in (*warnings, *write_results(run_dir, asked, cut, stats.model_copy(update=found))):
+        warn(warning)
