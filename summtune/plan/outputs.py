@@ -1,4 +1,4 @@
-"""Checks a file of outputs that a comparison scores beside its recipes."""
+"""Checks a file of outputs that a comparison scores, next to its recipes."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def test_rows_are_matched_by_the_id_column_of_the_test_data_in_any_order(outputs
     assert texts(found) == SIX
     assert [each.id for each in found.predictions] == list(SIX)
     assert found.predictions[2].references == ("It is 2.",)
-    assert found.notes[-1].endswith("matched with the dialogues of " + source().path + " by id")
+    assert found.of_match[-1].endswith("matched with the dialogues of " + source().path + " by id")
 
 
 def test_columns_with_other_names_are_named_by_the_keys_of_the_entry(outputs, source):
@@ -114,7 +114,7 @@ def test_outputs_for_dialogues_beyond_a_limit_are_left_out(outputs, source):
     for entry in given:
         found = matched(entry, source(limit=2))
         assert texts(found) == {"d0": "Output 0.", "d1": "Output 1."}
-        assert "left out 4 predictions for dialogues beyond the limit" in found.notes[0]
+        assert "left out 4 predictions for dialogues beyond the limit" in found.of_match[0]
     assert texts(matched(outputs(rows([0, 1])), source(limit=2))) == {"d0": "Output 0.", "d1": "Output 1."}
 
 

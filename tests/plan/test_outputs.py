@@ -1,4 +1,4 @@
-"""Files of outputs beside the recipes of a comparison: what is checked before a run, and what makes another run."""
+"""Files of outputs in a comparison: what is checked before a run, and what makes another run."""
 
 import pytest
 
