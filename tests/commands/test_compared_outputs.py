@@ -152,6 +152,17 @@ def test_outputs_that_do_not_fit_end_the_command_before_a_model_runs(project, th
     assert everything_in(project) == before
 
 
+def test_references_in_place_of_outputs_are_a_warning(project, theirs, everything_in):
+    text = (project / "both.yaml").read_text()
+    (project / "both.yaml").write_text(
+        text.replace("theirs.jsonl, prediction_field: text, id_field: nr", "test.jsonl, prediction_field: summary")
+    )
+    _, _, display = run(project)
+    assert f"6 of 6 outputs in {project / 'test.jsonl'} equal a reference; is `prediction_field` the" in "".join(
+        display.warnings
+    )
+
+
 def test_a_failed_recipe_does_not_lose_the_scores(project, theirs, monkeypatch):
     def fail(*_):
         raise StageError("the predict stage failed: as planned")
@@ -199,7 +210,7 @@ def test_a_dry_run_says_what_is_scored_and_whether_it_was(project, theirs, capsy
             "stages": stages,
             "predictions": str(theirs),
             "columns": "prediction_field text, id_field nr",
-            "scored on": str(project / "test.jsonl"),
+            "scored on": f"6 predictions matched with the dialogues of {project / 'test.jsonl'} by id",
         }
 
 
