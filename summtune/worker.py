@@ -98,6 +98,11 @@ def _predict(plan: LocalPlan, run_dir: Path, events: Events) -> None:
                 from summtune.work.generation.prediction import predict
 
             predict(plan, run_dir, events)
+        case "vllm":
+            with uncollected():
+                from summtune.work.generation.vllm import predict_with_vllm
+
+            predict_with_vllm(plan, run_dir, events)
         case _:
             assert_never(plan.generator)
 

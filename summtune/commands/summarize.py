@@ -121,6 +121,8 @@ def _of_run(run_dir: Path, folder: Path) -> RunPlan:
             return plan
         case _:
             assert_never(plan)
+    if plan.generator == "vllm":
+        return plan  # one process, and as many devices as the model needs
     return plan.model_copy(update={"predict": _alone(plan.predict.device)})
 
 

@@ -213,7 +213,7 @@ class _Largest:
 
     def smallest(self) -> FloatArray:
         """Return the smallest value kept of each row, shape ``(rows,)``."""
-        return self._kept().min(axis=1)
+        return np.asarray(self._kept().min(axis=1), dtype=np.float64)
 
     def _kept(self) -> FloatArray:
         values = np.concatenate(self._blocks, axis=1)

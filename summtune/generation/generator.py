@@ -9,7 +9,7 @@ from typing import Literal, Protocol, TypeVar
 from summtune.base.strict import Count, StrictModel
 from summtune.runs.answers import Answer
 
-LocalGeneratorName = Literal["local"]
+LocalGeneratorName = Literal["local", "vllm"]
 """What can answer the prompts in worker processes; `summtune.worker` tells them apart."""
 GeneratorName = LocalGeneratorName | Literal["endpoint"]
 """The generators that a plan can name."""

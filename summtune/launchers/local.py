@@ -98,10 +98,10 @@ def environment(launch: Launch) -> dict[str, str]:
         for key, value in {"MMAP_THRESHOLD": 2**32, "MMAP_MAX": 0, "TRIM_THRESHOLD": 2**40}.items():
             values.setdefault(f"MALLOC_{key}_", str(value))
     else:
-        # One device per process: a single process that sees several would train on all of them with DataParallel,
-        # with another global batch than planned.
+        # Only the planned devices: a single process that sees more would train on all of them with DataParallel, with
+        # another global batch than planned.
         visible = values.get("CUDA_VISIBLE_DEVICES")
-        here = launch.processes_per_machine
+        here = launch.processes_per_machine * launch.devices_per_process
         devices = [str(index) for index in range(here)] if visible is None else visible.split(",")
         values["CUDA_VISIBLE_DEVICES"] = ",".join(devices[:here])
     return values

@@ -11,7 +11,7 @@ from summtune.machine.devices import Gpu
 from summtune.machine.model_shapes import ModelShape
 from summtune.machine.precision import Precision
 from summtune.recipe.adapters import Adapter, Quantization, quantization_of
-from summtune.recipe.keys import TrainingSettings
+from summtune.recipe.keys import LocalRecipe, TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class MemoryEstimate:
         return self.weights + self.gradients + self.optimizer + self.buffers + self.activations
 
 
-def takes_bf16(recipe: TrainingSettings, gpus: Sequence[Gpu], device: str) -> bool:
+def takes_bf16(recipe: TrainingSettings | LocalRecipe, gpus: Sequence[Gpu], device: str) -> bool:
     """Return whether an estimate assumes bfloat16.
 
     Args:

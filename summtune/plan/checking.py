@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,15 @@ from summtune.base.places import is_local, model_folder
 from summtune.deepspeed.configs import parse_ds_config
 from summtune.deepspeed.rules import contradictions, wrong_with_config
 from summtune.deepspeed.zero_memory import offloads
+from summtune.generation.vllm.executable import vllm_executable
 from summtune.machine.compiling import missing_for_compiling
 from summtune.machine.devices import Gpu, visible_gpus
 from summtune.plan.models import problems_of_model
+from summtune.plan.outputs import CheckedOutputs, check_outputs
 from summtune.plan.prompt_format import problems_of_format
 from summtune.prompts.templates import check_template
 from summtune.recipe.adapters import quantization_of
-from summtune.recipe.document import Document
+from summtune.recipe.document import Document, KeyPath
 from summtune.recipe.keys import (
     FORMS_OF,
     CompareRecipe,
@@ -37,7 +40,7 @@ from summtune.recipe.loading import LoadedRecipe, load_document, load_recipe
 from summtune.recipe.overriding import Overrides, Setting
 from summtune.recipe.paths import recipe_path, resolve_paths
 from summtune.recipe.rules import KeyProblem, system_name
-from summtune.recipe.sections import ComparedRecipe
+from summtune.recipe.sections import ComparedPredictions, ComparedRecipe
 from summtune.recipe.yaml_reader import read_yaml_file
 
 
@@ -65,12 +68,12 @@ class CheckedComparison:
     Args:
         loaded: the file, for the positions of its keys.
         recipe: the values, paths resolved.
-        parts: the name of each system, and its recipe with the overrides applied.
+        parts: the name of each system, and its recipe with the overrides applied or its file of outputs.
     """
 
     loaded: LoadedRecipe
     recipe: CompareRecipe
-    parts: tuple[tuple[str, CheckedRun], ...]
+    parts: tuple[tuple[str, CheckedRun | CheckedOutputs], ...]
 
 
 Checked: TypeAlias = CheckedRun | CheckedComparison
@@ -115,13 +118,14 @@ def _check_run(loaded: LoadedRecipe, recipe: RunRecipe, weights: bool) -> Checke
     gpus = () if recipe.launcher == "slurm" else tuple(visible_gpus())  # a login node's GPUs do not train
     found: list[KeyProblem] = list(_problems_of_template(recipe))
     if isinstance(recipe, EndpointRecipe):
-        found += _missing_openai()
+        found += _missing_openai(("endpoint",), "an endpoint")
     else:
         readable = not found
         found += [
             *_problems(recipe, weights, readable),
             *_missing_bitsandbytes(recipe),
             *_too_many_processes(recipe, len(gpus)),
+            *_problems_of_vllm(recipe, len(gpus)),
         ]
     config = None
     if isinstance(recipe, TrainRecipe):
@@ -139,19 +143,32 @@ def _check_comparison(
     recipe, problems = resolve_paths(recipe, loaded)
     if problems:
         raise RecipeError(problems)
-    parts: list[tuple[str, CheckedRun]] = []
+    runs: dict[int, CheckedRun] = {}
     for index, entry in enumerate(recipe.recipes):
+        if isinstance(entry, ComparedPredictions):
+            continue
         try:
-            parts.append((system_name(entry), _part(loaded, recipe, entry, sets, weights)))
+            runs[index] = _part(loaded, recipe, entry, sets, weights)
         except RecipeError as error:
             problems += error.problems
         except InputError as error:
             problems.append(loaded.document.problem(("recipes", index), str(error)))
     if not problems:  # which keys a recipe reads is only known if it is valid
-        problems += _unread_overrides(loaded, recipe, sets, [part for _, part in parts])
+        problems += _unread_overrides(loaded, recipe, sets, list(runs.values()))
+    like = None if problems else next(iter(runs.values())).recipe
+    outputs: dict[int, CheckedOutputs] = {}
+    for index, entry in enumerate(recipe.recipes):
+        if isinstance(entry, ComparedPredictions):
+            try:
+                fitting = check_outputs(system_name(entry), entry, like)
+                outputs |= {} if fitting is None else {index: fitting}
+            except InputError as error:
+                problems.append(loaded.document.problem(("recipes", index, "predictions"), str(error)))
     if problems:
         raise RecipeError(list(dict.fromkeys(problems)))
-    return CheckedComparison(loaded, recipe, tuple(parts))
+    checked = runs | outputs
+    names = map(system_name, recipe.recipes)
+    return CheckedComparison(loaded, recipe, tuple((name, checked[at]) for at, name in enumerate(names)))
 
 
 def _part(
@@ -181,12 +198,28 @@ def _problems_of_template(recipe: RunRecipe) -> Iterator[KeyProblem]:
         yield ("prompt_template",), str(error)
 
 
-def _missing_openai() -> Iterator[KeyProblem]:
-    """Yield the problem of an endpoint without the package that sends the requests."""
+def _missing_openai(key: KeyPath, what: str) -> Iterator[KeyProblem]:
+    """Yield the problem of a server without the package that sends the requests."""
     if importlib.util.find_spec("openai") is None:
+        yield key, f"{what} needs the package openai (got none installed); pip install 'summtune[endpoint]'"
+
+
+def _problems_of_vllm(recipe: LocalRecipe, gpus: int) -> Iterator[KeyProblem]:
+    """Yield what a generation with vLLM lacks; a Slurm job looks for the executable itself, after slurm.setup."""
+    if recipe.generation.engine != "vllm":
+        return
+    key: KeyPath = ("generation", "engine")
+    yield from _missing_openai(key, "`engine: vllm`")
+    if recipe.launcher == "local":
+        try:
+            vllm_executable(os.environ)
+        except InputError as error:
+            yield key, str(error)
+    devices = gpus if recipe.slurm is None else recipe.slurm.gpus_per_node
+    if isinstance(recipe, TrainRecipe) and recipe.adapter == "lora" and recipe.bf16 is False and devices:
         yield (
-            ("endpoint",),
-            "an endpoint needs the package openai (got none installed); pip install 'summtune[endpoint]'",
+            ("bf16",),
+            "vLLM computes LoRA in bf16 on GPUs (got bf16: false with generation.engine: vllm); remove one of the two",
         )
 
 

@@ -14,6 +14,8 @@ from summtune.recipe.sections import Section
 
 Distribution = Literal["none", "data_parallel", "deepspeed"]
 StageName = Literal["train", "predict", "evaluate", "report"]
+PREDICT_CONFIG = "accelerate.predict.yaml"
+"""The accelerate config of a prediction that starts otherwise than the training before it."""
 
 
 class Launch(Section):
@@ -25,6 +27,7 @@ class Launch(Section):
     config_file: str = Field(description="accelerate config, a file of the run directory")
     zero_stage: int = Field(default=0, description="of DeepSpeed; 0 without it")
     machines: int = Field(default=1, description="each has the same number of processes")
+    devices_per_process: int = Field(default=1, description="GPUs; above 1 a process shards its model over them")
 
     @property
     def processes_per_machine(self) -> int:

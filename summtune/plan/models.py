@@ -12,6 +12,7 @@ from summtune.machine.memory import trained_weights
 from summtune.machine.model_limits import config_of, facts_of, misfits
 from summtune.machine.model_shapes import KNOWN_MODELS, shape_of
 from summtune.plan.beginning import Model, Parameters
+from summtune.plan.vllm import problems_with_vllm
 from summtune.recipe.adapters import Adapter, adapter_of
 from summtune.recipe.adapters.folders import not_a_model
 from summtune.recipe.families import facts_about, family_of, layer_names, no_family
@@ -92,6 +93,8 @@ def problems_of_model(recipe: LocalRecipe, folder: Path | None, weights: bool = 
         return [("base_model", message)]
     config = known_config(recipe.base_model, folder)
     found = [] if folder is None else misfits(facts_of(folder), recipe)
+    if config is not None:
+        found += problems_with_vllm(recipe, config)
     if weights and folder is not None and not found and not any(folder.glob("*.safetensors")):
         if any(folder.glob("*.gguf")):
             return [("base_model", gguf(folder))]

@@ -18,10 +18,12 @@ from summtune.machine.devices import Gpu
 from summtune.machine.memory import MemoryEstimate, estimate, takes_bf16, trained_weights
 from summtune.machine.model_shapes import shape_of
 from summtune.plan.checking import Checked, CheckedComparison, CheckedRun, check
-from summtune.plan.draft import CompareDraft, Draft, EndpointDraft, PromptDraft, RunDraft, TrainDraft
+from summtune.plan.draft import CompareDraft, Draft, EndpointDraft, PromptDraft, RunDraft, ScoredDraft, TrainDraft
 from summtune.plan.keys import PromptKeys, TrainKeys, model_identity, prompt_keys, train_keys
-from summtune.plan.launch import Launch, global_batch
-from summtune.plan.models import parameters_of, planned_adapter
+from summtune.plan.launch import PREDICT_CONFIG, Launch, global_batch
+from summtune.plan.models import known_config, parameters_of, planned_adapter
+from summtune.plan.outputs import CheckedOutputs
+from summtune.plan.vllm import sharded, vllm_launch
 from summtune.recipe.adapters import Adapter, with_layers
 from summtune.recipe.document import Document
 from summtune.recipe.keys import EndpointRecipe, LocalRecipe, PromptRecipe, TrainRecipe
@@ -88,6 +90,9 @@ def draft_of(checked: CheckedRun, output_dir: Path | None = None, below: Path | 
         adapter = planned_adapter(recipe, folder)
         recipe = with_layers(recipe, adapter)  # so that default layers have the same identity as explicit ones
     train, predict = _launches(recipe, checked.deepspeed, gpus)
+    config = known_config(recipe.base_model, folder)
+    if recipe.generation.engine == "vllm" and config is not None:
+        predict = sharded(predict, config)
     content = model_identity(recipe)
     keys: PromptKeys | TrainKeys
     if isinstance(recipe, TrainRecipe):
@@ -112,11 +117,11 @@ def draft_of(checked: CheckedRun, output_dir: Path | None = None, below: Path | 
         case PromptRecipe():
             return PromptDraft(recipe=recipe, **shared)
         case TrainRecipe():
-            config = None if checked.deepspeed is None else filled_in(checked.deepspeed)
+            zero = None if checked.deepspeed is None else filled_in(checked.deepspeed)
             bf16 = takes_bf16(recipe, gpus, train.device)
-            memory = _memory(recipe, folder, adapter, train, config, bf16)
+            memory = _memory(recipe, folder, adapter, train, zero, bf16)
             return TrainDraft(
-                recipe=recipe, adapter=adapter, train=train, deepspeed=config, bf16=bf16, memory=memory, **shared
+                recipe=recipe, adapter=adapter, train=train, deepspeed=zero, bf16=bf16, memory=memory, **shared
             )
     assert_never(recipe)
 
@@ -125,10 +130,16 @@ def _comparison(checked: CheckedComparison, output_dir: Path | None) -> CompareD
     recipe = checked.recipe
     given = output_dir or (Path(recipe.output_dir) if recipe.output_dir else None)
     below = followed(given / SYSTEMS if given else Path(OUTPUTS))
-    parts = tuple((name, draft_of(part, below=below)) for name, part in checked.parts)
+    parts = tuple((name, _part(part, below)) for name, part in checked.parts)
     identity = hash_of({"systems": [(name, part.identity) for name, part in parts], "baseline": recipe.baseline})
     run_dir = _run_dir(checked.loaded, identity, output_dir, recipe.output_dir, None)
     return CompareDraft(loaded=checked.loaded, identity=identity, run_dir=run_dir, recipe=recipe, parts=parts)
+
+
+def _part(checked: CheckedRun | CheckedOutputs, below: Path) -> RunDraft | ScoredDraft:
+    if isinstance(checked, CheckedOutputs):
+        return ScoredDraft(checked, checked.identity, followed(below / checked.directory))
+    return draft_of(checked, below=below)
 
 
 def _run_dir(
@@ -149,23 +160,20 @@ def _launches(recipe: LocalRecipe, deepspeed: dict[str, Any] | None, gpus: Seque
         slurm = recipe.slurm or Slurm()
         machines, devices = slurm.nodes, slurm.gpus_per_node or 0
     processes = recipe.num_processes or machines * max(1, devices)
-    predict = Launch(
+    replicas = Launch(
         distribution="data_parallel" if processes > 1 else "none",
         processes=processes,
         device="cuda" if devices else "cpu",
-        config_file="accelerate.yaml" if deepspeed is None else "accelerate.predict.yaml",
-        machines=machines,
-    )
-    if deepspeed is None:
-        return predict, predict
-    train = Launch(
-        distribution="deepspeed",
-        processes=processes,
-        device=predict.device,
         config_file="accelerate.yaml",
-        zero_stage=deepspeed.get("zero_optimization", {}).get("stage", 0),
         machines=machines,
     )
+    train = predict = replicas
+    if deepspeed is not None:
+        stage = deepspeed.get("zero_optimization", {}).get("stage", 0)
+        train = replicas.model_copy(update={"distribution": "deepspeed", "zero_stage": stage})
+        predict = replicas.model_copy(update={"config_file": PREDICT_CONFIG})
+    if recipe.generation.engine == "vllm":
+        predict = vllm_launch(replicas.device, processes)
     return train, predict
 
 

@@ -171,7 +171,7 @@ class PredictionStats(StrictModel):
         trainable_parameters: that training could change, 0 for a prompted model; None if unknown.
         total_parameters: all parameters, an adapter's included; None if unknown.
         exemplars: ids of the dialogues that prompts show.
-        processes: that generated.
+        processes: that generated, each on a device.
         precision: of the generation.
         global_attention: a sentence on it; None of a model without.
         prompt_tokens: of all prompts that differ; None if unknown, as for the next.
@@ -182,7 +182,8 @@ class PredictionStats(StrictModel):
         peak_memory_bytes: most memory that the first process held.
         lost_text: what the tokenizer loses.
         stopping: how often the trained model ended summaries of validation dialogues by itself; None if not measured.
-        endpoint: what the server did; None for a model in this process.
+        endpoint: what the server did; None for a model on this machine.
+        engine: name and version of what generated on this machine; None for transformers.
         warnings: sentences that a reader of the scores must know.
     """
 
@@ -205,4 +206,5 @@ class PredictionStats(StrictModel):
     lost_text: TextLosses | None = None
     stopping: Stopping | None = None
     endpoint: EndpointStats | None = None
+    engine: str | None = None
     warnings: tuple[str, ...] = ()

@@ -73,7 +73,7 @@ class Client:
         self._path = path
         self._timeout = endpoint.timeout
         # Without a key, the package would send that of OPENAI_API_KEY to any server.
-        self._options: dict[str, Any] = {} if key else {"headers": {"Authorization": _omitted()}}
+        self._options: Any = {} if key else {"headers": {"Authorization": _omitted()}}
         error: Exception | None = None
         try:
             self._openai = _openai(endpoint, key)

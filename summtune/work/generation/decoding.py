@@ -6,7 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteriaList,
+)
 
 from summtune.generation.generator import Output
 from summtune.generation.thinking import opens_thought, split_thinking
@@ -74,7 +80,7 @@ def generate(
             text, tokens = before_stop(text, stops)[0], _without_padding(row, config.pad_token_id)
         cut = tokens is None or (forced and tokens == config.max_new_tokens)
         # Whoever ends without closing the thought that the prompt has opened did not think.
-        opened = reasons and cut and opens_thought(tokenizer.decode(ids[-_MARKER_TOKENS:], skip_special_tokens=True))
+        opened = reasons and cut and begins_in_thought(tokenizer, ids)
         answer, thinking = split_thinking(text, opened=opened)
         results.append(
             Output(
@@ -86,6 +92,11 @@ def generate(
             )
         )
     return results
+
+
+def begins_in_thought(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int]) -> bool:
+    """Return whether a prompt ends with ``<think>``, so that what follows is a thought."""
+    return opens_thought(str(tokenizer.decode(prompt[-_MARKER_TOKENS:], skip_special_tokens=True)))
 
 
 def _without_padding(row: Sequence[int], padding: int | None) -> int:
@@ -110,8 +121,24 @@ def generation_config(model: PreTrainedModel, settings: Generation, ends: Sequen
     """
     own = model.generation_config
     assert own is not None
-    ends = ends or _ends(own) or _ends(model.config)
-    paddings = (own.pad_token_id, getattr(model.config, "pad_token_id", None), *ends[:1])
+    special = family_of_model(model).special_tokens(model)
+    return settings_without_model(own, model.config, settings, ends, **special)
+
+
+def settings_without_model(
+    own: GenerationConfig, config: PretrainedConfig, settings: Generation, ends: Sequence[int], **special: Any
+) -> GenerationConfig:
+    """Return the same for a model that is not in memory.
+
+    Args:
+        own: the generation settings in the model's files (`summtune.work.models.loading.generation_settings_of`).
+        config: of the model.
+        settings: of the recipe.
+        ends: as for `generation_config`.
+        special: further special tokens of the model's family.
+    """
+    ends = ends or _ends(own) or _ends(config)
+    paddings = (own.pad_token_id, getattr(config, "pad_token_id", None), *ends[:1])
     sampling = {"temperature": settings.temperature, "top_p": settings.top_p} if settings.do_sample else {}
     beams = {"length_penalty": settings.length_penalty} if settings.num_beams > 1 else {}
     return GenerationConfig(
@@ -124,7 +151,7 @@ def generation_config(model: PreTrainedModel, settings: Generation, ends: Sequen
         bos_token_id=own.bos_token_id,
         forced_bos_token_id=own.forced_bos_token_id,
         forced_eos_token_id=own.forced_eos_token_id,
-        **family_of_model(model).special_tokens(model),
+        **special,
         **sampling,
         **beams,
     )

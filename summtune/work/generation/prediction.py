@@ -7,34 +7,30 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from transformers import GenerationConfig, PreTrainedModel
-from transformers.utils import GENERATION_CONFIG_NAME
+from transformers import PreTrainedModel
 
 from summtune.base.errors import StageError
-from summtune.base.files import write_text
 from summtune.base.strict import read_model
 from summtune.generation.distinct import DistinctPrompts
-from summtune.generation.results import write_results
 from summtune.generation.resuming import World, generate_missing
 from summtune.generation.stopwatch import Stopwatch
-from summtune.plan.plan import LocalPlan, PromptPlan, TrainPlan
-from summtune.prompts.formats import ChatFormat
+from summtune.plan.plan import LocalPlan, PromptPlan
 from summtune.runs.events import Events
-from summtune.runs.run_directory import GENERATION_CONFIG, PARTIAL_PREDICTIONS
+from summtune.runs.run_directory import PARTIAL_PREDICTIONS
 from summtune.runs.statistics import TRAINING_FILE, PredictionStats, Training
 from summtune.work.generation.decoding import generation_config, place
 from summtune.work.generation.local import LocalGenerator
+from summtune.work.generation.outcome import reasons, write_outcome
 from summtune.work.generation.stop_texts import stops_of
 from summtune.work.generation.validation import stopping_in_validation
 from summtune.work.models.adapters import with_trained
 from summtune.work.models.families import family_of_model
-from summtune.work.models.loading import count_parameters, load_model, load_tokenizer
+from summtune.work.models.loading import count_parameters, generation_settings_of, load_model, load_tokenizer
 from summtune.work.models.model_check import check_model
 from summtune.work.process.peak_memory import peak_memory_bytes
 from summtune.work.process.precision import check_device, use_bf16
 from summtune.work.tokens.asked import asked_tokens
 from summtune.work.tokens.completions import all_ends
-from summtune.work.tokens.loss_warnings import loss_warnings
 from summtune.work.tokens.planned import encoder_of
 
 
@@ -81,38 +77,21 @@ def predict(plan: LocalPlan, run_dir: Path, events: Events) -> None:
     with events.timed("generation"):
         generate_missing(generator, asked, run_dir / PARTIAL_PREDICTIONS, progress, world)
     device_seconds = stopwatch.spent().device_seconds  # what follows is no part of using the model
-    stopping = stopping_in_validation(plan, run_dir, tokenizer, generator, events)
+    stopping = stopping_in_validation(plan, run_dir, tokenizer, generator, events, world)
     if state.is_main_process:
         stats = PredictionStats(
-            dialogues=len(asked.indices),
-            unique_prompts=len(asked.prompts),
-            truncated=tokens.truncated,
             trainable_parameters=trainable,
             total_parameters=total,
-            exemplars=tuple(tokens.exemplars),
             processes=state.num_processes,
             precision="bf16" if bf16 else "fp32",
             global_attention=family_of_model(model).note(model),
             seconds=stopwatch.spent().seconds,
             device_seconds=device_seconds,
             peak_memory_bytes=peak_memory_bytes(),
-            lost_text=tokens.lost,
             stopping=stopping,
-            warnings=tuple(loss_warnings("test", tokens.lost)),
         )
-        if isinstance(plan, TrainPlan):
-            write_text(run_dir / GENERATION_CONFIG, config.to_json_string())
-        for warning in write_results(run_dir, asked, [prompt.truncated for prompt in tokens.prompts], stats):
-            events.warn(warning)
+        write_outcome(plan, run_dir, tokens, asked, config, stats, events)
     state.wait_for_everyone()
-
-
-def reasons(plan: LocalPlan) -> bool:
-    """Return whether the model continues a prompt that ends with ``<think>`` with a thought.
-
-    A model that was trained on summaries after such prompts answers at once.
-    """
-    return isinstance(plan, PromptPlan) and isinstance(plan.prompt, ChatFormat)
 
 
 def _load(plan: LocalPlan, run_dir: Path, bf16: bool, say: Callable[[str], None]) -> tuple[PreTrainedModel, int, int]:
@@ -126,16 +105,10 @@ def _load(plan: LocalPlan, run_dir: Path, bf16: bool, say: Callable[[str], None]
     counts = training.trainable_parameters, training.total_parameters
     if plan.adapter is None:
         model = load_model(run_dir / "model", dtype)
-        model.generation_config = _generation_config_of(base, model)
+        # That of model/ is what an earlier prediction left there.
+        model.generation_config = generation_settings_of(base, model.config)
         return model.eval(), *counts
     quantization = plan.quantization
     model = load_model(base, dtype if quantization else torch.float32, quantization, say)
     adapted = with_trained(model, plan.adapter, run_dir / "model", quantization is not None, dtype)
     return adapted.eval(), *counts
-
-
-def _generation_config_of(base: Path, model: PreTrainedModel) -> GenerationConfig:
-    """Return the generation config of the base: that of ``model/`` is what an earlier prediction left there."""
-    if (base / GENERATION_CONFIG_NAME).is_file():
-        return GenerationConfig.from_pretrained(base, local_files_only=True)
-    return GenerationConfig.from_model_config(model.config)

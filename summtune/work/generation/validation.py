@@ -10,14 +10,14 @@ from transformers import PreTrainedTokenizerBase
 
 from summtune.base.files import read_jsonl
 from summtune.generation.distinct import DistinctPrompts
+from summtune.generation.generator import Generator
 from summtune.generation.partial import read_outputs
-from summtune.generation.resuming import generate_missing
+from summtune.generation.resuming import ALONE, World, generate_missing
 from summtune.plan.plan import LocalPlan, TrainPlan
 from summtune.runs.events import Events
 from summtune.runs.records import Dialogue
 from summtune.runs.run_directory import DATA_FILES, PARTIAL_PREDICTIONS
 from summtune.runs.stopping import Stopping
-from summtune.work.generation.local import LocalGenerator
 from summtune.work.tokens.planned import asking_encoder_of
 
 _MOST = 64
@@ -25,7 +25,12 @@ _MOST = 64
 
 
 def stopping_in_validation(
-    plan: LocalPlan, run_dir: Path, tokenizer: PreTrainedTokenizerBase, generator: LocalGenerator, events: Events
+    plan: LocalPlan,
+    run_dir: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    generator: Generator[Sequence[int]],
+    events: Events,
+    world: World = ALONE,
 ) -> Stopping | None:
     """Return how often the model ends its summaries by itself.
 
@@ -37,6 +42,7 @@ def stopping_in_validation(
         tokenizer: of the model.
         generator: of this rank.
         events: to the waiting command.
+        world: the ranks that generate.
     """
     data = run_dir / DATA_FILES["validation"]
     if not isinstance(plan, TrainPlan) or plan.pause_after is not None or not data.is_file():
@@ -46,7 +52,7 @@ def stopping_in_validation(
     encoded = asking_encoder_of(plan, tokenizer).encode([dialogues[place] for place in chosen])
     asked = DistinctPrompts[Sequence[int]].of(prompt.ids for prompt in encoded)
     folder = run_dir / PARTIAL_PREDICTIONS
-    generate_missing(generator, asked, folder, lambda *_: None, generator.world)
+    generate_missing(generator, asked, folder, lambda *_: None, world)
     outputs = read_outputs(folder)
     found = Stopping.of("validation", (outputs[asked.keys[index]].hit_length_cap for index in asked.indices))
     if found.warning is not None:

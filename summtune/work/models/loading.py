@@ -10,7 +10,15 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from summtune.base.errors import ModelError
 from summtune.base.files import sync, write_text
@@ -59,6 +67,18 @@ def load_config(folder: Path) -> PretrainedConfig:
     if family_of_config(config) is None:
         raise ModelError(no_family(config.to_dict(), folder / "config.json"))
     return config
+
+
+def generation_settings_of(folder: Path, config: PretrainedConfig) -> GenerationConfig:
+    """Return the generation settings that the files of a model name, or those that its config implies.
+
+    Args:
+        folder: of the model.
+        config: of the model.
+    """
+    if (folder / GENERATION_CONFIG_NAME).is_file():
+        return GenerationConfig.from_pretrained(folder, local_files_only=True)
+    return GenerationConfig.from_model_config(config)
 
 
 def load_model(

@@ -9,17 +9,18 @@ import torch
 from summtune.base.errors import StageError
 
 
-def use_bf16(asked: bool | Literal["auto"], device: str) -> bool:
+def use_bf16(asked: bool | Literal["auto"], device: str, has: bool | None = None) -> bool:
     """Return whether to compute in bfloat16.
 
     Args:
         asked: the recipe's `bf16`.
         device: "cuda" or "cpu".
+        has: whether the device supports it; None asks torch, which initializes a GPU and so takes memory there.
 
     Raises:
         StageError: the recipe asks for bf16 but the device does not support it.
     """
-    has = _has_bf16(device)
+    has = _has_bf16(device) if has is None else has
     if asked is True and not has:
         raise StageError(f"this {device} device cannot compute in bfloat16 (got bf16: true); set `bf16: auto` or false")
     return has if asked == "auto" else asked

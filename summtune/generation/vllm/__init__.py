@@ -1,0 +1,1 @@
+"""vLLM: a server that a run starts for its own model, and ends."""
