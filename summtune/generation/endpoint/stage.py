@@ -75,6 +75,7 @@ def predict(
         progress(done, total)
         stopwatch.keep()
 
+    stopwatch.begin_generation()
     generate_missing(generator, asked, folder, answered)
     spent = stopwatch.spent()
     outputs = list(read_outputs(folder).values())
