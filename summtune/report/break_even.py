@@ -76,8 +76,9 @@ def break_even(systems: Sequence[ComparedSystem], hours: str = "device-hours") -
     """Return the break-even of the systems; None if nothing can be said of it.
 
     A system costs its training once and an amount for each dialogue, so a trained one costs less than a prompted one
-    from (cost of training) / (difference of the amounts) dialogues on. A difference within `NOISE` is none. If no system has a price, device-hours of the
-    same kind of device are compared instead. Money of different currencies is not.
+    from (cost of training) / (difference of the amounts) dialogues on. A difference within `NOISE` does not count. If
+    no system has a price, device-hours of the same kind of device are compared instead. Money of different currencies
+    is not.
 
     Args:
         systems: of a comparison.
