@@ -252,6 +252,7 @@ def test_written_scores_can_be_compared_with_runs(scored, project):
     assert plan["versions"].keys() == {"summtune", "rouge_score", "sentencex", "evaluate"}
     stats = read_json(project / "others" / "prediction_stats.json")
     assert stats == {"trainable_parameters": None, "total_parameters": None}
+    assert set(read_json(project / "others" / "cost.json").values()) == {None}
     assert read_predictions(project / "others" / "predictions.jsonl") == first.predictions
     assert read_json(project / "others" / "metrics.json") == first.evaluation.scores.to_json()
     assert len(list(read_jsonl(project / "others" / "per_example.jsonl"))) == 4
