@@ -142,7 +142,7 @@ def handler(given, mode, model, served):
             if not self.has_key():
                 return self.answer(401, {"error": {"message": "Unauthorized"}})
             if mode == "refuses" or self.path != "/v1/completions" or not body.keys() <= FIELDS:
-                return self.answer(400, {"error": {"message": f"not a request: {self.path} {sorted(body)}"}})
+                return self.answer(400, {"error": {"message": f"not a request for {self.path}"}})
             if mode == "dies" and len(asked) > int(os.environ["STAND_IN_AFTER"]):
                 print("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", flush=True)
                 os._exit(1)
