@@ -8,12 +8,14 @@ requests that it answers first.
     exits      ends before it answers, as vLLM does when memory runs out
     hangs      never becomes healthy
     dies       ends in the middle, after some answers
+    stuck      gives no answer after some answers
     stubborn   like canned, ignores SIGTERM, and has a child that ignores it, as the process of vLLM's engine may
     foreign    serves another model than it was asked to
     refuses    answers every prompt with an error
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -23,6 +25,8 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import psutil
 
 VERSION = "0.0-stand-in"
 FIELDS = {"model", "prompt", "max_tokens", "temperature", "top_p", "seed", "stop", "stop_token_ids", "ignore_eos"}
@@ -36,6 +40,18 @@ def write_stand_in(path, mode="", after=0):
     )
     path.chmod(0o755)
     return path
+
+
+def servers(path):
+    """Return the processes that run an executable of `write_stand_in`, or keep it running."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE and {str(path), f"STAND_IN_PATH={path}"} & {
+                *process.cmdline(), *(f"{key}={value}" for key, value in process.environ().items()),
+            }:  # fmt: skip
+                found.append(process)
+    return found
 
 
 def options(arguments):
@@ -106,54 +122,61 @@ class Real:
         return text[: min(found)] if found else text, len(new), "stop" if ended or found else "length"
 
 
-def handler(given, mode, model, served):
-    asked = []
+class Handler(BaseHTTPRequestHandler):
+    """Answers requests; `main` sets what it serves."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    protocol_version = "HTTP/1.1"
+    mode, after, model, served = "", 0, None, ()
+    asked = 0
 
-        def log_message(self, *_):
-            pass
+    def log_message(self, *_):
+        pass
 
-        def answer(self, status, content):
-            data = b"" if content is None else json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+    def answer(self, status, content):
+        data = b"" if content is None else json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
 
-        def has_key(self):
-            return self.headers.get("Authorization") == f"Bearer {os.environ['VLLM_API_KEY']}"
+    def has_key(self):
+        return self.headers.get("Authorization") == f"Bearer {os.environ['VLLM_API_KEY']}"
 
-        def do_GET(self):
-            if self.path == "/health":
-                self.answer(503 if mode == "hangs" else 200, None)
-            elif self.path == "/version":
-                self.answer(200, {"version": VERSION})
-            elif not self.has_key():
-                self.answer(401, {"error": "Unauthorized"})
-            else:
-                self.answer(200, {"object": "list", "data": [{"id": name, "root": root} for name, root in served]})
+    def do_GET(self):
+        if self.path == "/health":
+            self.answer(503 if self.mode == "hangs" else 200, None)
+        elif self.path == "/version":
+            self.answer(200, {"version": VERSION})
+        elif not self.has_key():
+            self.answer(401, {"error": "Unauthorized"})
+        else:
+            self.answer(200, {"object": "list", "data": [{"id": name, "root": root} for name, root in self.served]})
 
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append(body)
-            if not self.has_key():
-                return self.answer(401, {"error": {"message": "Unauthorized"}})
-            if mode == "refuses" or self.path != "/v1/completions" or not body.keys() <= FIELDS:
-                return self.answer(400, {"error": {"message": f"not a request for {self.path}"}})
-            if mode == "dies" and len(asked) > int(os.environ["STAND_IN_AFTER"]):
-                print("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", flush=True)
-                os._exit(1)
-            text, new, reason = model.complete(body)
-            choice = {"index": 0, "text": text, "finish_reason": reason, "stop_reason": None}
-            usage = {"prompt_tokens": len(body["prompt"]), "completion_tokens": new}
-            usage["total_tokens"] = sum(usage.values())
-            return self.answer(200, {"id": "cmpl", "created": 0, "model": body["model"], "choices": [choice],
-                                     "usage": usage})  # fmt: skip
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        Handler.asked += 1
+        if not self.has_key():
+            self.answer(401, {"error": {"message": "Unauthorized"}})
+        elif self.mode == "refuses" or self.path != "/v1/completions" or not body.keys() <= FIELDS:
+            self.answer(400, {"error": {"message": f"not a request for {self.path}"}})
+        else:
+            if Handler.asked > self.after:
+                self.misbehave()
+            self.complete(body)
 
-    return Handler
+    def misbehave(self):
+        if self.mode == "dies":
+            print("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", flush=True)
+            os._exit(1)
+        if self.mode == "stuck":
+            time.sleep(600)
+
+    def complete(self, body):
+        text, new, reason = self.model.complete(body)
+        choice = {"index": 0, "text": text, "finish_reason": reason, "stop_reason": None}
+        usage = {"prompt_tokens": len(body["prompt"]), "completion_tokens": new}
+        self.answer(200, {"id": "cmpl", "created": 0, "model": body["model"], "choices": [choice], "usage": usage})
 
 
 def main():
@@ -170,8 +193,9 @@ def main():
     served = [(given.served_model_name, "/another" if mode == "foreign" else given.model)]
     if lora is not None:
         served.append((lora["name"], lora["path"]))
-    model = Canned() if mode else Real(given, lora)
-    ThreadingHTTPServer((given.host, given.port), handler(given, mode, model, served)).serve_forever()
+    Handler.mode, Handler.after, Handler.served = mode, int(os.environ["STAND_IN_AFTER"]), served
+    Handler.model = Canned() if mode else Real(given, lora)
+    ThreadingHTTPServer((given.host, given.port), Handler).serve_forever()
 
 
 if __name__ == "__main__":

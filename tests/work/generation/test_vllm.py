@@ -17,7 +17,11 @@ from summtune.work.generation import vllm
 from summtune.work.generation.prediction import predict
 from summtune.work.generation.vllm import predict_with_vllm
 
-pytestmark = decoder_only
+pytestmark = [
+    decoder_only,
+    # peft uses deprecated names.
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning"),
+]
 CHAT = {"kind": "prompt", "datasets": None, "learning_rate": None, "num_epochs": None, "logging_steps": None}
 
 
