@@ -29,6 +29,7 @@ def test_each_distinct_prompt_is_asked_once_and_its_answer_is_stored(tmp_path):
     assert run.stats.endpoint.requests == run.stats.unique_prompts == 3
     assert run.stats.endpoint.models == {MODEL: 3}
     assert (run.stats.endpoint.prompt_tokens, run.stats.endpoint.new_tokens) == (60, 15)
+    assert (run.stats.prompt_tokens, run.stats.generated_tokens, run.stats.device_seconds) == (60, 15, None)
     assert run.progress[0] == (0, 3)
     assert run.progress[-1] == (3, 3)
     assert run.said == []
