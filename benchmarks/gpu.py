@@ -66,6 +66,7 @@ PARTS = {
         Part("offload", 60, 240),
         Part("training_fp32", 40, 120),
         Part("compiled", 60, 180),
+        Part("vllm", 150, 400),
         Part("slow_tests", 60, 300),
     ],
 }

@@ -11,12 +11,13 @@ import platform
 import shutil
 import statistics
 import sys
+from typing import Any
 
 import psutil
 import speed_prediction
 import speed_training
 import torch
-from gpu_scene import MissingError, Scene
+from gpu_scene import MissingError, Scene, running, wait
 from gpu_work import copy_rate, decoder_operations, operations, product_rate
 from speed_inputs import dialogues, write_rows
 
@@ -183,6 +184,41 @@ def decoder(scene: Scene) -> None:
         needed = decoder_operations(model, tokens, of_summary)
         scene.note("model_flop_utilisation", round(needed * rate / (reached * 1e12), 4))
     scene.note("prediction", decoder_speed.prediction(one, 1))
+
+
+def vllm(scene: Scene) -> None:
+    """Times generation by vLLM against transformers, for a decoder-only model, and compares the texts."""
+    if not os.environ.get("SUMMTUNE_VLLM"):
+        raise MissingError("SUMMTUNE_VLLM does not name vLLM's executable")
+    from stand_ins import write_decoder
+
+    model = write_decoder(scene.own / "decoder", scene.setting.size)
+    data = write_rows(scene.own / "test.jsonl", dialogues(scene.setting.predicted))
+    precisions = (False, True) if scene.setting.bf16 else (False,)
+    for bf16 in precisions:
+        texts, rates = {}, {}
+        for engine in ("transformers", "vllm"):
+            recipe, run_dir = scene.own / f"{engine}.json", scene.own / f"{engine}-{bf16}"
+            keys: dict[str, Any] = {
+                "kind": "prompt",
+                "base_model": str(model),
+                "chat_template": "none",
+                "test_datasets": [{"path": str(data)}],
+                "bf16": bf16,
+                "generation": {"engine": engine, "max_new_tokens": NEW_TOKENS},
+            }
+            recipe.write_text(json.dumps(keys))
+            with running(scene, recipe, run_dir) as command:
+                wait(command, run_dir)
+            events = map(json.loads, (run_dir / "logs" / "events.jsonl").read_text().splitlines())
+            seconds = next(row["seconds"] for row in events if row.get("what") == "generation")
+            rates[engine] = round(scene.setting.predicted / seconds, 2)
+            lines = (run_dir / "predictions.jsonl").read_text().splitlines()
+            texts[engine] = [json.loads(line)["prediction"] for line in lines]
+        precision = "bf16" if bf16 else "fp32"
+        scene.note(f"dialogues_per_second {precision}", rates)
+        scene.note(f"ratio {precision}", round(rates["vllm"] / rates["transformers"], 2))
+        scene.note(f"equal texts {precision}", _equal(texts["vllm"], texts["transformers"]))
 
 
 def _equal(some: list[str], others: list[str]) -> float:

@@ -59,10 +59,15 @@ def test_more_dialogues_than_there_are_differ_so_that_every_batch_is_full(result
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
 @pytest.mark.parametrize(
-    ("part", "skipped"), [(1, {}), (2, {"qlora": "a CUDA device", "compiled": "minutes", "quickstart": "another test"})]
+    ("part", "skipped"),
+    [
+        (1, {}),
+        (2, {"qlora": "a CUDA device", "compiled": "minutes", "quickstart": "another test", "vllm": "SUMMTUNE_VLLM"}),
+    ],
 )
 def test_every_part_of_the_proof_on_a_gpu_runs_on_the_cpu_without_test_data(monkeypatch, tmp_path, part, skipped):
     monkeypatch.delenv("SUMMTUNE_TEST_DATA", raising=False)
+    monkeypatch.delenv("SUMMTUNE_VLLM", raising=False)
     out = tmp_path / "gpu.json"
     run("gpu.py", "--rehearse", "--part", part, "--minutes", 60, "--out", out)
     result = json.loads(out.read_text(encoding="utf-8"))

@@ -54,14 +54,14 @@ def is_scored(draft: ScoredDraft) -> bool:
 
 
 def outputs_of(outputs: CheckedOutputs, say: Callable[[str], None]) -> MatchedOutputs:
-    """Return the outputs in a file, matched with the test data; ``say`` is told how.
+    """Return the outputs in a file, matched with the test data; ``say`` shows how.
 
     Raises:
         DataError: one of them cannot be read, or they do not fit together.
     """
     sources = outputs.like.test_datasets
     matched = matched_outputs(read_outputs(outputs.entry, sources), sources, read_dialogues(sources, "test"))
-    for note in matched.notes:
+    for note in matched.of_match:  # what there is to say of the data, the run of the recipe says
         say(note)
     return matched
 
@@ -72,6 +72,8 @@ def _scored(outputs: CheckedOutputs, display: Display) -> Scored:
     entry, like = outputs.entry, outputs.like
     display.stage("data", f"reading {entry.predictions}", shows_itself=on_the_hub(like))
     matched = outputs_of(outputs, lambda note: display.stage("data", note))
+    if matched.doubt:
+        display.warn(matched.doubt)
     display.stage("evaluate", "running")
     scoring = Scoring(
         evaluation=like.evaluation,

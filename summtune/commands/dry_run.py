@@ -60,7 +60,8 @@ def print_scoring(draft: ScoredDraft, console: SafeConsole, fresh: bool = False)
     columns = [f"{key} {name}" for key in COLUMN_KEYS if (name := getattr(entry, key)) is not None]
     if columns:
         _line(console, "columns", ", ".join(columns))
-    _line(console, "scored on", ", ".join(source.path for source in like.test_datasets))
+    hub = f"the dialogues of {', '.join(source.path for source in like.test_datasets)}, matched when it runs"
+    _line(console, "scored on", "; ".join(draft.outputs.matched) or hub)
 
 
 def print_plan(draft: RunDraft, console: SafeConsole, fresh: bool = False) -> None:

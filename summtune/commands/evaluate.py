@@ -195,6 +195,6 @@ def _matched(
             f"--references{'' if outputs.lines else ', or their column with --summary-field'}"
         )
     matched = matched_outputs(outputs, sources, read_dialogues(sources, "test"))
-    for note in matched.notes:
+    for note in (*matched.of_data, *matched.of_match):
         say(note)
     return matched.predictions, ", ".join(source.path for source in sources)

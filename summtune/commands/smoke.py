@@ -24,7 +24,7 @@ from summtune.launchers import slurm
 from summtune.launchers.local import MachineRank
 from summtune.launchers.machines import OtherMachines, join
 from summtune.plan.checking import Checked, CheckedComparison, CheckedRun, check
-from summtune.plan.draft import Draft, EndpointDraft, TrainDraft, begin, machines_of, runs_of
+from summtune.plan.draft import CompareDraft, Draft, EndpointDraft, TrainDraft, begin, machines_of, runs_of
 from summtune.plan.outputs import CheckedOutputs
 from summtune.plan.plan import EndpointPlan
 from summtune.plan.preparation import on_the_hub, prepare_data
@@ -78,7 +78,8 @@ def smoke_recipe(recipe: Path, sets: Sequence[str], output_dir: Path | None) -> 
             short, whole = _shortened(checked, draft, folder, display)
             _run(short, smoke_display, machine, draft)
             forecasts = [forecast(each, run.run_dir) for each, run in zip(whole, runs_of(short), strict=True)]
-    print_smoke_result(forecasts, time.monotonic() - began, smoke_display.waited, console)
+    outputs = len(draft.parts) - len(whole) if isinstance(draft, CompareDraft) else 0
+    print_smoke_result(forecasts, time.monotonic() - began, smoke_display.waited, console, outputs)
 
 
 @contextlib.contextmanager

@@ -27,11 +27,15 @@ class MatchedOutputs:
 
     Args:
         predictions: one for each dialogue, in the order of the dialogues.
-        notes: what was skipped, grouped or left out, and how they were matched: a sentence each.
+        of_data: what was skipped or grouped in the data sets, a sentence each.
+        of_match: what was left out, and how they were matched, likewise.
+        doubt: a sentence if most of them are references, so that a wrong column may have been read; else empty.
     """
 
     predictions: list[Prediction]
-    notes: tuple[str, ...]
+    of_data: tuple[str, ...]
+    of_match: tuple[str, ...]
+    doubt: str
 
 
 def read_outputs(entry: ComparedPredictions, sources: Sequence[DatasetSource]) -> ExternalPredictions:
@@ -86,15 +90,24 @@ def matched_outputs(
     references = ", ".join(source.path for source in sources)
     within = within_limits(outputs, sources, loaded)
     predictions = with_dialogues(within, loaded, references)
-    notes = [loaded.skipped_sentence, loaded.system_sentence]
+    of_data = [loaded.skipped_sentence, loaded.system_sentence]
     if loaded.repeated_ids:
         repeated = repeated_sentence(loaded.repeated_ids)
-        notes.append(f"{references}: {repeated}; their references count for that dialogue")
+        of_data.append(f"{references}: {repeated}; their references count for that dialogue")
     if loaded.doubled_references:
         doubled = counted(loaded.doubled_references, "repeated reference")
-        notes.append(f"{doubled} in {references}; each counts once")
+        of_data.append(f"{doubled} in {references}; each counts once")
+    of_match = []
     if left_out := len(outputs.rows) - len(within.rows):
-        notes.append(f"left out {counted(left_out, 'prediction')} for dialogues beyond the limit of {references}")
+        of_match.append(f"left out {counted(left_out, 'prediction')} for dialogues beyond the limit of {references}")
     how = "id" if outputs.have_ids else "order"
-    notes.append(f"{counted(len(predictions), 'prediction')} matched with the dialogues of {references} by {how}")
-    return MatchedOutputs(predictions, tuple(filter(None, notes)))
+    of_match.append(f"{counted(len(predictions), 'prediction')} matched with the dialogues of {references} by {how}")
+    return MatchedOutputs(predictions, tuple(filter(None, of_data)), tuple(of_match), _doubt(outputs, predictions))
+
+
+def _doubt(outputs: ExternalPredictions, predictions: Sequence[Prediction]) -> str:
+    equal = sum(each.prediction.strip() in map(str.strip, each.references) for each in predictions)
+    if 2 * equal <= len(predictions):
+        return ""
+    where = "" if outputs.lines else f"; is {outputs.spelled('prediction_field')} the column of the outputs?"
+    return f"{equal:,} of {counted(len(predictions), 'output')} in {outputs.shown} equal a reference{where}"

@@ -1,4 +1,4 @@
-"""Checks a file of outputs that a comparison scores beside its recipes."""
+"""Checks a file of outputs that a comparison scores, next to its recipes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ class CheckedOutputs:
         name: of the system in tables.
         entry: of the comparison, its path absolute.
         like: the recipe, paths resolved, whose test data and evaluation settings the outputs are scored with.
+        matched: sentences on how the outputs were matched with the test data; empty if that is on the hub.
     """
 
     name: str
     entry: ComparedPredictions
     like: RunRecipe
+    matched: tuple[str, ...] = ()
 
     @property
     def identity(self) -> str:
@@ -54,5 +56,6 @@ def check_outputs(name: str, entry: ComparedPredictions, like: RunRecipe | None)
     if like is None:
         return None
     if all(is_local(source.path) or source.path in BUILTIN_DATASETS for source in sources):
-        matched_outputs(outputs, sources, read_dialogues(sources, "test"))
+        matched = matched_outputs(outputs, sources, read_dialogues(sources, "test"))
+        return CheckedOutputs(name, entry, like, matched.of_match)
     return CheckedOutputs(name, entry, like)

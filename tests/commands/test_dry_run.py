@@ -183,3 +183,22 @@ def test_the_command_for_each_of_several_machines_is_shown(plan_of, project, mon
         "--set num_machines=2 --set num_processes=2"
         for rank in (0, 1)
     ]
+
+
+def test_the_command_of_a_vllm_server_is_shown(plan_of, project, write_model, tmp_path, monkeypatch):
+    executable = tmp_path / "vllm"
+    executable.touch(0o755)
+    monkeypatch.setenv("SUMMTUNE_VLLM", str(executable))
+    llama = {"model_type": "llama", "is_encoder_decoder": False, "num_attention_heads": 6, "num_key_value_heads": 2}
+    write_model(project / "model", **llama)
+    gpus = [Gpu("A100", 40 << 30, (8, 0))] * 4
+    draft, text = plan_of("generation.engine=vllm", gpus=gpus)
+    lines = [line.strip() for line in text.splitlines()]
+    assert "vLLM server  in the predict stage, on one cuda device" in lines, "the training has one process"
+    served = next(line for line in lines if line.startswith("$SUMMTUNE_VLLM serve"))
+    assert shlex.split(served)[2] == str(draft.run_dir / "model")
+    assert "--dtype bfloat16" in served
+    assert "--port PORT" in served
+    _, text = plan_of("generation.engine=vllm", name="prompt.yaml", gpus=gpus)
+    assert "in the predict stage, over 2 GPUs\n" in text
+    assert "--tensor-parallel-size 2" in text

@@ -269,3 +269,9 @@ def test_as_many_devices_are_visible_as_processes(monkeypatch, visible, processe
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     launch = CPU.model_copy(update={"device": "cuda", "processes": processes})
     assert local.environment(launch)["CUDA_VISIBLE_DEVICES"] == seen
+
+
+def test_a_process_that_shards_its_model_sees_all_of_its_devices(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    launch = CPU.model_copy(update={"device": "cuda", "devices_per_process": 3})
+    assert local.environment(launch)["CUDA_VISIBLE_DEVICES"] == "4,5,6"
