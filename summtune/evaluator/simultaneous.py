@@ -1,12 +1,12 @@
 """Tests all differences of a table at once, with intervals that exclude zero exactly where the test finds a difference.
 
 **The test** is Westfall and Young's step-down max-T (*Resampling-Based Multiple Testing*, 1993; Ge, Dudoit and Speed,
-*Resampling-based Multiple Testing for Microarray Data Analysis*, Test 12, 2003) over paired sign flips. A flip changes the sign of all differences of a dialogue at once, so that columns which move together, as
-the ROUGE metrics do, count as fewer tests than they are. The statistic of a column is its t statistic, which makes
-ROUGE, perplexities and counts comparable. The probability of even one false alarm is at most ``1 - confidence``
-for any set of real differences (Romano and Wolf, *Exact and Approximate Stepdown Methods for Multiple Hypothesis
-Testing*, JASA 100, 2005): exactly where the vector of the differences that are not real has a distribution symmetric
-about zero, else for many dialogues.
+*Resampling-based Multiple Testing for Microarray Data Analysis*, Test 12, 2003) over paired sign flips. A flip changes
+the sign of all differences of a dialogue at once, so that columns which move together, as the ROUGE metrics do, count
+as fewer tests than they are. The statistic of a column is its t statistic, which makes ROUGE, perplexities and counts
+comparable. The probability of even one false alarm is at most ``1 - confidence`` for any set of real differences
+(Romano and Wolf, *Exact and Approximate Stepdown Methods for Multiple Hypothesis Testing*, JASA 100, 2005): exactly
+where the vector of the differences that are not real has a distribution symmetric about zero, else for many dialogues.
 
 **The intervals** are ``mean ± critical × standard error``. A step-down test finds more than a test in one step
 because each step asks for less than the one before. The known intervals that agree with such a test and still cover
