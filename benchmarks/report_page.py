@@ -38,7 +38,7 @@ PROTOCOL = {
     "references": "mean",
     "bootstrap": {"samples": 1000, "seed": 42, "confidence": 0.95},
 }
-UNKNOWN = dict.fromkeys(("device_hours", "devices", "peak_memory_bytes", "size_bytes"))
+UNKNOWN = dict.fromkeys(("training_device_hours", "devices", "peak_memory_bytes", "size_bytes"))
 COUNTS = {"trainable_parameters": 0, "total_parameters": 247_577_856}
 # Sets a control as a user does, and waits until the page is redrawn.
 ACT = """async ([id, value, event]) => {

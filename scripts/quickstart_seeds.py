@@ -236,7 +236,8 @@ def difference_rows(comparisons: Mapping[int, Mapping[str, Any]]) -> list[tuple[
         found = [difference(comparison, a, b, metric) for comparison in comparisons.values()]
         cells = [
             f"{numbers.difference(metric, row['difference'])} "
-            f"({numbers.interval(metric, row['ci_low'], row['ci_high'])}), {numbers.p_value(row['p_value'])}"
+            f"({numbers.difference_interval(metric, row['ci_low'], row['ci_high'])}), "
+            f"{numbers.p_value(row['p_adjusted'])}"
             for row in found
         ]
         rows.append((f"{a} {numbers.MINUS} {b}, {numbers.metric_title(metric)}", *cells))

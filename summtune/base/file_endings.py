@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 FILE_EXTENSIONS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".7z")
 OFFICE = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers", ".docx", ".doc", ".odt", ".rtf", ".pdf")
@@ -14,6 +16,11 @@ _NOT_READ = (
     ".rar", ".tgz", ".py", ".ipynb",
 )  # fmt: skip
 _OF_MODELS = (".safetensors", ".bin", ".gguf", ".ggml", ".pt", ".pth", ".ckpt", ".onnx", ".msgpack", ".tflite")
+
+
+def is_table(path: str) -> bool:
+    """Return whether a file has columns, judging by its name; any other file of predictions is plain text."""
+    return PurePath(path).suffix.lower() in (*FILE_EXTENSIONS, *COMPRESSED)
 
 
 def names_file(path: str) -> bool:

@@ -9,10 +9,16 @@ _LEAST_SIMILARITY = 60.0
 
 def hint(name: str, known: Iterable[str]) -> str:
     """Return ``, did you mean <known name>?``, or an empty text if no known name resembles ``name``."""
+    best = nearest(name, known)
+    return "" if best is None else f", did you mean {best}?"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that most resembles ``name``; None if none does."""
     from rapidfuzz import fuzz, process
 
     best = process.extractOne(name, list(known), scorer=fuzz.ratio, processor=str.lower, score_cutoff=_LEAST_SIMILARITY)
-    return f", did you mean {best[0]}?" if best else ""
+    return None if best is None else str(best[0])
 
 
 def hint_or_list(name: str, known: Iterable[str]) -> str:

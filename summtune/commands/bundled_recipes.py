@@ -18,7 +18,7 @@ def list_recipes() -> list[tuple[Path, str]]:
 
 
 def copy_recipe(name: str, to: Path | None) -> list[Path]:
-    """Copy a recipe and the recipes that it compares; return the files written.
+    """Copy a recipe, and the recipes that it compares; files of outputs are the user's. Return the files written.
 
     Args:
         name: path below recipes/, with or without ``.yaml``.
@@ -29,6 +29,7 @@ def copy_recipe(name: str, to: Path | None) -> list[Path]:
     """
     from summtune.recipe.keys import CompareRecipe
     from summtune.recipe.loading import load_recipe
+    from summtune.recipe.sections import ComparedPredictions
 
     folder = package_path("recipes")
     source = folder / f"{name.removesuffix('.yaml')}.yaml"
@@ -38,7 +39,8 @@ def copy_recipe(name: str, to: Path | None) -> list[Path]:
     target = to or Path(source.name)
     recipe = load_recipe(source).recipe
     compared = recipe.recipes if isinstance(recipe, CompareRecipe) else ()
-    names = [entry if isinstance(entry, str) else entry.recipe for entry in compared]
+    named = [entry for entry in compared if not isinstance(entry, ComparedPredictions)]
+    names = [entry if isinstance(entry, str) else entry.recipe for entry in named]
     files = {target: source} | {target.parent / name: source.parent / name for name in names}
     for path in files:
         if path.exists():

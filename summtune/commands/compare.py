@@ -9,11 +9,12 @@ from summtune.base.console import SafeConsole
 from summtune.base.errors import InputError
 from summtune.base.files import followed, write_bytes, write_json, write_text
 from summtune.base.printing import show_json
+from summtune.commands.compared_outputs import score_compared
 from summtune.commands.pipeline import Display, run
 from summtune.commands.results import show_comparison
 from summtune.launchers.machines import OtherMachines
 from summtune.plan.beginning import origin_now
-from summtune.plan.draft import CompareDraft, RunDraft, complete_comparison
+from summtune.plan.draft import CompareDraft, RunDraft, ScoredDraft, complete_comparison
 from summtune.plan.plan import origin_of, read_plan
 from summtune.runs.comparison import COMPARISON_FILE, Comparison
 from summtune.runs.run_directory import check_free, clear, leaving_nothing, locked
@@ -105,16 +106,26 @@ def run_comparison(
 
 
 def _run_systems(
-    parts: Sequence[tuple[str, RunDraft]], display: Display, fresh: bool, detach: bool, others: OtherMachines | None
+    parts: Sequence[tuple[str, RunDraft | ScoredDraft]],
+    display: Display,
+    fresh: bool,
+    detach: bool,
+    others: OtherMachines | None,
 ) -> bool:
     """Run the systems; return whether all are complete."""
     done: set[Path] = set()
     complete = True
-    for number, (name, part) in enumerate(parts):
+    # Outputs come first: if they do not fit test data on the hub, nothing has been trained for the comparison yet.
+    in_order = sorted(parts, key=lambda part: not isinstance(part[1], ScoredDraft))
+    for number, (name, part) in enumerate(in_order):
         display.systems(number, len(parts))
         display.stage(name, f"system {number + 1} of {len(parts)}, {part.run_dir}")
         # Two names for one run (the same recipe with equal overrides): it runs once, even with --fresh.
-        complete &= run(part, display, fresh and part.run_dir not in done, detach, others) is not None
+        again = fresh and part.run_dir not in done
+        if isinstance(part, ScoredDraft):
+            score_compared(part, display, again)
+        else:
+            complete &= run(part, display, again, detach, others) is not None
         done.add(part.run_dir)
     display.systems(len(parts), len(parts))
     return complete

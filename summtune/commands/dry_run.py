@@ -10,7 +10,10 @@ from rich.text import Text
 from summtune.base import numbers
 from summtune.base.console import SafeConsole, labelled
 from summtune.base.visible import message_line
+from summtune.commands.compared_outputs import is_scored
+from summtune.commands.endpoint import estimated
 from summtune.commands.reuse import reusable, shown
+from summtune.generation.endpoint.estimate import Estimate
 from summtune.generation.vllm.command import serve_command, served_by
 from summtune.generation.vllm.executable import VARIABLE
 from summtune.launchers.accelerate_config import accelerate_config, to_yaml
@@ -20,11 +23,11 @@ from summtune.launchers.slurm import SCRIPT
 from summtune.machine.fitting import fastest, fits, room
 from summtune.machine.memory import takes_bf16
 from summtune.machine.model_shapes import shape_of
-from summtune.plan.draft import CompareDraft, Draft, EndpointDraft, LocalDraft, RunDraft, TrainDraft
+from summtune.plan.draft import CompareDraft, Draft, EndpointDraft, LocalDraft, RunDraft, ScoredDraft, TrainDraft
 from summtune.plan.launch import Batch, global_batch
 from summtune.plan.preparation import count_pairs
 from summtune.recipe.keys import TrainRecipe
-from summtune.recipe.sections import Slurm
+from summtune.recipe.sections import COLUMN_KEYS, Slurm
 from summtune.runs.statistics import Precision
 
 
@@ -39,6 +42,26 @@ def print_comparison(draft: CompareDraft, console: SafeConsole) -> None:
     """Print the directory and the systems of a comparison."""
     _head(draft, console)
     _line(console, "systems", ", ".join(name for name, _ in draft.parts))
+
+
+def print_scoring(draft: ScoredDraft, console: SafeConsole, fresh: bool = False) -> None:
+    """Print which outputs a comparison scores, with which dialogues and references.
+
+    Args:
+        draft: of what to score.
+        console: to print to.
+        fresh: whether it would be scored again.
+    """
+    entry, like = draft.outputs.entry, draft.outputs.like
+    console.print(Text.assemble((message_line(draft.outputs.name), "bold underline"), "  kind: scored"))
+    _line(console, "run directory", str(draft.run_dir))
+    _line(console, "stages", "already complete" if not fresh and is_scored(draft) else "evaluate → report")
+    _line(console, "predictions", entry.predictions)
+    columns = [f"{key} {name}" for key in COLUMN_KEYS if (name := getattr(entry, key)) is not None]
+    if columns:
+        _line(console, "columns", ", ".join(columns))
+    hub = f"the dialogues of {', '.join(source.path for source in like.test_datasets)}, matched when it runs"
+    _line(console, "scored on", "; ".join(draft.outputs.matched) or hub)
 
 
 def print_plan(draft: RunDraft, console: SafeConsole, fresh: bool = False) -> None:
@@ -120,7 +143,22 @@ def print_endpoint(draft: EndpointDraft, console: SafeConsole) -> None:
         for limit, what in ((endpoint.requests_per_minute, "requests"), (endpoint.tokens_per_minute, "tokens"))
         if limit is not None
     ]
+    if endpoint.max_cost is not None and endpoint.price is not None:
+        limits.append(f"{numbers.money(endpoint.max_cost, endpoint.price.currency)} in all")
     _line(console, "limits", ", ".join(limits))
+    found = estimated(draft)
+    _line(console, "estimate", "known once the data is downloaded" if found is None else _estimate_text(found))
+
+
+def _estimate_text(found: Estimate) -> str:
+    text = (
+        f"{numbers.counted(found.prompts, 'prompt')} of about {numbers.count(found.prompt_tokens)} tokens in all (a "
+        f"token for four characters), up to {numbers.count(found.new_tokens_at_most)} generated"
+    )
+    if found.cost is None or found.cost_at_most is None or found.currency is None:
+        return f"{text}; set endpoint.price for the money"
+    about, most = (numbers.money(cost, found.currency) for cost in (found.cost, found.cost_at_most))
+    return f"{text}: about {about}, at most {most} without retries"
 
 
 def _head(draft: Draft, console: SafeConsole) -> None:

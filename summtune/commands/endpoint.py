@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from summtune.base.files import read_jsonl
+from summtune.generation.endpoint.estimate import Estimate, estimate
 from summtune.generation.endpoint.requests import ChatRequests
 from summtune.generation.endpoint.secrecy import read_key
 from summtune.generation.endpoint.stage import predict
 from summtune.launchers.local import Listener
-from summtune.plan.draft import EndpointDraft, RunDraft
+from summtune.plan.draft import EndpointDraft, RunDraft, begin
 from summtune.plan.plan import EndpointPlan
+from summtune.plan.preparation import on_the_hub, prepare_data
 from summtune.plan.shown_exemplars import shown_exemplars
 from summtune.prompts.chat_template import Message
 from summtune.prompts.rendering import messages
@@ -47,6 +50,25 @@ def _written(plan: EndpointPlan, run_dir: Path, exemplars: Sequence[Sequence[Dia
     dialogues = [Dialogue.from_json(row) for row in read_jsonl(run_dir / DATA_FILES["test"])]
     shown = [()] * len(dialogues) if exemplars is None else exemplars
     return [messages(plan.prompt, each.dialogue, solved) for each, solved in zip(dialogues, shown, strict=True)]
+
+
+def estimated(draft: EndpointDraft) -> Estimate | None:
+    """Return what the answers of a run cost about; None if its data is on the hub.
+
+    Args:
+        draft: of the run.
+
+    Raises:
+        DataError: the data cannot be used.
+    """
+    if on_the_hub(draft.recipe):
+        return None
+    with tempfile.TemporaryDirectory(prefix="summtune-") as temporary:
+        folder = Path(temporary)
+        plan = begin(draft, None, prepare_data(draft.recipe, folder, lambda _: None))
+        assert isinstance(plan, EndpointPlan), "an endpoint's draft has an endpoint's plan"
+        prompts = asked_messages(plan, folder)
+    return estimate(prompts, ChatRequests(), draft.recipe.endpoint, draft.recipe.generation)
 
 
 def ask(plan: EndpointPlan, run_dir: Path, listener: Listener) -> None:

@@ -10,9 +10,8 @@ from summtune.base.console import SafeConsole
 from summtune.base.errors import InputError
 from summtune.base.files import write_json, write_jsonl
 from summtune.base.hashing import hash_of
-from summtune.base.hints import hint
-from summtune.base.numbers import counted
 from summtune.base.printing import say, show_json
+from summtune.base.version import __version__
 from summtune.commands.evaluate_terms import Call, ScorablePlan, run_of, terms_of
 from summtune.commands.results import show_scores
 from summtune.data.external_predictions import (
@@ -24,18 +23,30 @@ from summtune.data.external_predictions import (
     with_texts,
 )
 from summtune.data.grouping import repeated_sentence
-from summtune.data.matching import repeated_dialogues, with_dialogues, with_own_references
+from summtune.data.matching import repeated_dialogues, with_own_references
+from summtune.data.outputs import check_column, matched_outputs
 from summtune.data.reading import read_dialogues
 from summtune.evaluator.evaluation import Evaluation, evaluate, write_evaluation
 from summtune.plan.beginning import origin_now
 from summtune.plan.plan import ScoredPlan, Scoring
-from summtune.recipe.sections import DatasetSource, EvaluationSettings
+from summtune.recipe.sections import DatasetSource
 from summtune.runs.cost import COST_FILE, UNKNOWN_COST
 from summtune.runs.records import Prediction
-from summtune.runs.run_directory import adopt, check_free, identity_in, leaving_nothing, locked, preparing
+from summtune.runs.run_directory import (
+    adopt,
+    check_free,
+    forget,
+    identity_in,
+    leaving_nothing,
+    locked,
+    mark_complete,
+    preparing,
+)
 from summtune.runs.statistics import STATS_FILE, PredictionStats
 
 _SCORERS = ("rouge_score", "sentencex", "evaluate")
+SCORED_STAGES = ("predict", "evaluate", "report")
+"""The stages that are complete once outputs are scored; the report is written again for another version of summtune."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +57,13 @@ class Scored:
         name: of the system.
         predictions: one per dialogue.
         evaluation: their scores.
-        settings: the evaluation settings, paths absolute.
-        file: the source of the predictions.
-        references: the data sets with which they were matched; None if the file contains the references.
+        scoring: the evaluation settings, paths absolute, and what was scored.
     """
 
     name: str
     predictions: list[Prediction]
     evaluation: Evaluation
-    settings: EvaluationSettings
-    file: str
-    references: str | None
+    scoring: Scoring
 
 
 def score_outputs(call: Call, output_dir: Path | None, as_json: bool) -> None:
@@ -100,12 +107,8 @@ def score(call: Call, say: Callable[[str], None]) -> Scored:
     own_references = call.references is None and call.reference_texts is None
     outputs = read_external_predictions(call.file, columns, with_references=own_references)
     outputs = with_texts(outputs, call.reference_texts, call.dialogue_texts)
-    own_ids = not outputs.lines and (call.references is None or call.reference_id_field is not None)
-    if own_ids and call.id_field is not None and call.id_field not in outputs.columns:
-        raise InputError(
-            f"{outputs.shown} has no column {call.id_field}{hint(call.id_field, outputs.columns)} (got columns: "
-            f"{', '.join(outputs.columns)}); name the column with the ids with --id-field"
-        )
+    if not outputs.lines and (call.references is None or call.reference_id_field is not None):
+        check_column(outputs, "id_field", call.id_field)
     if call.references is None and outputs.have_references:
         if call.recipe is not None:
             say(f"using the references in {outputs.shown}, not the test data of {call.recipe}")
@@ -118,14 +121,17 @@ def score(call: Call, say: Callable[[str], None]) -> Scored:
         name=call.name or _name(call, run),
         predictions=predictions,
         evaluation=evaluate(predictions, terms.settings),
-        settings=terms.settings,
-        file=_origin(call.file),
-        references=used,
+        scoring=Scoring(evaluation=terms.settings, predictions=_origin(call.file), references=used),
     )
 
 
-def write_scored(scored: Scored, into: Path) -> None:
+def write_scored(scored: Scored, into: Path, identity: str | None = None) -> None:
     """Write a directory, with its report, that ``compare`` and ``report`` read like a run directory.
+
+    Args:
+        scored: what to write.
+        into: the directory.
+        identity: of what was scored; by default a hash of the outputs and the evaluation settings.
 
     Raises:
         RunDirectoryError: ``into`` contains something else, or another command is using it.
@@ -133,21 +139,18 @@ def write_scored(scored: Scored, into: Path) -> None:
     from summtune.report import write_run_report
 
     evaluation = scored.evaluation
-    identity = hash_of(
+    identity = identity or hash_of(
         [
             evaluation.scores.ids_sha256,
             evaluation.scores.outputs_sha256,
-            {"evaluation": scored.settings.model_dump(mode="json")},
+            {"evaluation": scored.scoring.evaluation.model_dump(mode="json")},
         ]
     )
-    plan = ScoredPlan(
-        name=scored.name,
-        identity=identity,
-        recipe=Scoring(evaluation=scored.settings, predictions=scored.file, references=scored.references),
-        **dict(origin_now(Path.cwd(), _SCORERS)),
-    )
+    origin = dict(origin_now(Path.cwd(), _SCORERS))
+    plan = ScoredPlan(name=scored.name, identity=identity, recipe=scored.scoring, **origin)
     check_free(into, identity)
     with leaving_nothing(into), locked(into):
+        forget(into, SCORED_STAGES)
         with preparing(into) as prepared:
             write_jsonl(prepared / "predictions.jsonl", (prediction.to_json() for prediction in scored.predictions))
             unknown = PredictionStats(trainable_parameters=None, total_parameters=None)
@@ -157,6 +160,8 @@ def write_scored(scored: Scored, into: Path) -> None:
             write_json(prepared / "plan.json", plan.to_json())
             adopt(prepared, into)
         write_run_report(into)
+        for stage in SCORED_STAGES:
+            mark_complete(into, stage, __version__ if stage == "report" else None)
 
 
 def check_place(into: Path) -> None:
@@ -189,18 +194,7 @@ def _matched(
             f"{outputs.shown} contains no references (got {what}); name the data set with the references with "
             f"--references{'' if outputs.lines else ', or their column with --summary-field'}"
         )
-    reading = read_dialogues(sources, "test")
-    references = ", ".join(source.path for source in sources)
-    predictions = with_dialogues(outputs, reading, references)
-    if reading.skipped_sentence:
-        say(reading.skipped_sentence)
-    if reading.system_sentence:
-        say(reading.system_sentence)
-    if reading.repeated_ids:
-        say(f"{references}: {repeated_sentence(reading.repeated_ids)}; their references count for that dialogue")
-    if reading.doubled_references:
-        say(f"{counted(reading.doubled_references, 'repeated reference')} in {references}; each counts once")
-    how = "id" if outputs.have_ids else "order"
-    count = counted(len(predictions), "prediction")
-    say(f"{count} matched with the dialogues of {references} by {how}")
-    return predictions, references
+    matched = matched_outputs(outputs, sources, read_dialogues(sources, "test"))
+    for note in (*matched.of_data, *matched.of_match):
+        say(note)
+    return matched.predictions, ", ".join(source.path for source in sources)

@@ -17,10 +17,10 @@ from summtune.base.strict import parse_model
 from summtune.commands.display import TerminalDisplay
 from summtune.commands.endpoint import asked_messages
 from summtune.commands.inspection_display import print_inspection, print_messages
-from summtune.commands.pipeline import fetched_model, on_the_hub
-from summtune.plan.draft import CompareDraft, EndpointDraft, LocalDraft, begin
+from summtune.commands.pipeline import fetched_model
+from summtune.plan.draft import CompareDraft, EndpointDraft, LocalDraft, ScoredDraft, begin
 from summtune.plan.plan import EndpointPlan
-from summtune.plan.preparation import prepare_data
+from summtune.plan.preparation import on_the_hub, prepare_data
 from summtune.plan.resolve import resolve
 from summtune.runs.inspection import AskedMessages, Inspection, MessagesInspection
 from summtune.runs.run_directory import DATA_FILES
@@ -30,7 +30,7 @@ def inspect_recipe(recipe: Path, sets: Sequence[str], examples: int, as_json: bo
     """Show what a recipe's model reads and is trained on; return whether nothing is wrong with it.
 
     Args:
-        recipe: the file; of a comparison, each system is shown.
+        recipe: the file; of a comparison, each system that a recipe describes is shown.
         sets: ``--set`` assignments.
         examples: how many of each role to show.
         as_json: print JSON.
@@ -47,6 +47,7 @@ def inspect_recipe(recipe: Path, sets: Sequence[str], examples: int, as_json: bo
             if isinstance(part, EndpointDraft)
             else _inspected(part, display, examples)
             for name, part in parts
+            if not isinstance(part, ScoredDraft)
         }
     if as_json:
         shown = {name: each.to_json() for name, each in found.items()}

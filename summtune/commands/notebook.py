@@ -27,6 +27,7 @@ from summtune.recipe.given import document_of, settings_of
 from summtune.runs.comparison import COMPARISON_FILE
 from summtune.runs.comparison import Comparison as CompleteComparison
 from summtune.runs.comparison import Difference as Difference
+from summtune.runs.cost import UNKNOWN_COST, Cost
 from summtune.runs.finished import FinishedRun, read_run
 from summtune.runs.metrics import Estimate
 from summtune.runs.records import Prediction
@@ -46,6 +47,7 @@ class Result:
             ROUGE as fractions from 0 to 1, other metrics on their own scale.
         warnings: what a reader of the scores must know, one sentence each.
         predictions: one for each dialogue, with its references.
+        cost: of training and generation: tokens, device-hours, and money if the recipe has a price.
         run_dir: its run directory, absolute; None if nothing was written.
     """
 
@@ -53,6 +55,7 @@ class Result:
     metrics: dict[str, Estimate]
     warnings: tuple[str, ...]
     predictions: list[Prediction] = field(repr=False)
+    cost: Cost = field(repr=False)
     run_dir: Path | None
 
     @property
@@ -155,6 +158,7 @@ def evaluate(
         metrics=scored.evaluation.scores.metrics,
         warnings=scored.evaluation.scores.diagnostics.warnings,
         predictions=scored.predictions,
+        cost=UNKNOWN_COST,
         run_dir=None if into is None else into.resolve(),
     )
 
@@ -272,5 +276,6 @@ def _result(run: FinishedRun, name: str | None) -> Result:
         metrics=run.scores.metrics,
         warnings=run.scores.diagnostics.warnings,
         predictions=list(run.predictions),
+        cost=run.facts.cost,
         run_dir=run.folder,
     )

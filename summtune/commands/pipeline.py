@@ -10,7 +10,6 @@ from typing import Protocol
 
 from summtune.base.errors import ModelError, StageError, os_error_text
 from summtune.base.files import write_bytes, write_json, write_text
-from summtune.base.places import BUILTIN_DATASETS, is_local
 from summtune.base.strict import read_model
 from summtune.commands.endpoint import ask
 from summtune.commands.reuse import reusable, reuse_stages
@@ -27,8 +26,7 @@ from summtune.plan.keys import identity_of
 from summtune.plan.launch import Launch, StageName, global_batch, stage_groups
 from summtune.plan.models import model_of
 from summtune.plan.plan import EndpointPlan, LocalPlan, RunPlan, TrainPlan, beginning_of, read_plan, read_run_plan
-from summtune.plan.preparation import prepare_data
-from summtune.recipe.keys import RunRecipe, data_keys
+from summtune.plan.preparation import on_the_hub, prepare_data
 from summtune.runs import checkpoints
 from summtune.runs.cost import COST_FILE
 from summtune.runs.finished import read_facts
@@ -179,12 +177,6 @@ def _warn_of_another_batch(draft: RunDraft, display: Display) -> None:
                     f"batch of {before} (got {now}). To resume that one, set micro_batch_size and "
                     f"gradient_accumulation_steps so that their product with the number of processes is {before}"
                 )
-
-
-def on_the_hub(recipe: RunRecipe) -> bool:
-    """Return whether data is downloaded, for which the hub's library shows its own bars."""
-    sources = [source for _, sources in data_keys(recipe) for source in sources]
-    return not all(is_local(source.path) or source.path in BUILTIN_DATASETS for source in sources)
 
 
 def _write_launch_files(plan: RunPlan, run_dir: Path) -> None:

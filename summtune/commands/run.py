@@ -16,7 +16,7 @@ from summtune.commands.pipeline import Display, run
 from summtune.commands.results import show_result
 from summtune.launchers.local import MachineRank
 from summtune.launchers.machines import OtherMachines, commands, join, this_machine
-from summtune.plan.draft import CompareDraft, Draft, machines_of, runs_of
+from summtune.plan.draft import CompareDraft, Draft, ScoredDraft, machines_of, runs_of
 from summtune.plan.resolve import resolve
 from summtune.runs.run_directory import is_complete
 
@@ -103,7 +103,7 @@ def command_of(recipe: Path, sets: Sequence[str], output_dir: Path | None, fresh
 
 def show_plan(recipe: Path, sets: Sequence[str], output_dir: Path | None, fresh: bool = False) -> None:
     """Print the plan of a recipe without running it; with ``fresh``, as of a run that reuses nothing."""
-    from summtune.commands.dry_run import print_commands, print_comparison, print_plan
+    from summtune.commands.dry_run import print_commands, print_comparison, print_plan, print_scoring
 
     draft = resolve(recipe, sets, output_dir)
     say_lines(displaced_keys(draft))
@@ -115,6 +115,9 @@ def show_plan(recipe: Path, sets: Sequence[str], output_dir: Path | None, fresh:
     if machines_of(draft) > 1:
         print_commands(commands(machines_of(draft), command_of(recipe, sets, output_dir)), console)
     if isinstance(draft, CompareDraft):
-        for part in runs_of(draft):
+        for _, part in draft.parts:
             console.print()
-            print_plan(part, console, fresh)
+            if isinstance(part, ScoredDraft):
+                print_scoring(part, console, fresh)
+            else:
+                print_plan(part, console, fresh)

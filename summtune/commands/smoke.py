@@ -12,9 +12,10 @@ from summtune.base.console import SafeConsole
 from summtune.base.errors import InputError, StageStopped
 from summtune.base.files import write_json
 from summtune.base.hashing import hash_of
+from summtune.commands.compared_outputs import outputs_of
 from summtune.commands.displaced import displaced_keys
 from summtune.commands.display import TerminalDisplay
-from summtune.commands.pipeline import Display, fetched_model, on_the_hub
+from summtune.commands.pipeline import Display, fetched_model
 from summtune.commands.run import command_of, run_draft, this_machine_of
 from summtune.commands.smoke_display import SmokeDisplay
 from summtune.commands.smoke_forecast import WholeRun, forecast
@@ -22,12 +23,21 @@ from summtune.commands.smoke_result import print_smoke_result
 from summtune.launchers import slurm
 from summtune.launchers.local import MachineRank
 from summtune.launchers.machines import OtherMachines, join
-from summtune.plan.checking import Checked, CheckedComparison, check
-from summtune.plan.draft import Draft, EndpointDraft, TrainDraft, begin, machines_of, runs_of
+from summtune.plan.checking import Checked, CheckedComparison, CheckedRun, check
+from summtune.plan.draft import CompareDraft, Draft, EndpointDraft, TrainDraft, begin, machines_of, runs_of
+from summtune.plan.outputs import CheckedOutputs
 from summtune.plan.plan import EndpointPlan
-from summtune.plan.preparation import prepare_data
+from summtune.plan.preparation import on_the_hub, prepare_data
 from summtune.plan.resolve import drafted
-from summtune.plan.smoke import PAUSE_AFTER, dialogues_to_summarize, paused, short_data, smoke_folder, smoked
+from summtune.plan.smoke import (
+    PAUSE_AFTER,
+    dialogues_to_summarize,
+    paused,
+    short_data,
+    smoke_folder,
+    smoked,
+    smoked_outputs,
+)
 from summtune.runs.run_directory import SYSTEMS, locked, remove_if_unused
 
 _RUN = "run"
@@ -68,7 +78,8 @@ def smoke_recipe(recipe: Path, sets: Sequence[str], output_dir: Path | None) -> 
             short, whole = _shortened(checked, draft, folder, display)
             _run(short, smoke_display, machine, draft)
             forecasts = [forecast(each, run.run_dir) for each, run in zip(whole, runs_of(short), strict=True)]
-    print_smoke_result(forecasts, time.monotonic() - began, smoke_display.waited, console)
+    outputs = len(draft.parts) - len(whole) if isinstance(draft, CompareDraft) else 0
+    print_smoke_result(forecasts, time.monotonic() - began, smoke_display.waited, console, outputs)
 
 
 @contextlib.contextmanager
@@ -120,10 +131,11 @@ def _empty(folder: Path) -> None:
 def _shortened(checked: Checked, draft: Draft, folder: Path, display: Display) -> tuple[Draft, list[WholeRun]]:
     """Return the draft of the smoke run below ``folder``, and the runs for which it stands."""
     parts = checked.parts if isinstance(checked, CheckedComparison) else ((draft.name, checked),)
-    names = [name for name, _ in parts]
+    compared = {name: part for name, part in parts if isinstance(part, CheckedRun)}
     dialogues = dialogues_to_summarize(runs_of(draft))
-    whole, short = [], []
-    for number, (name, (_, part), run) in enumerate(zip(names, parts, runs_of(draft), strict=True)):
+    whole: list[WholeRun] = []
+    short: dict[str, CheckedRun] = {}
+    for number, ((name, part), run) in enumerate(zip(compared.items(), runs_of(draft), strict=True)):
         display.stage("data", f"reading and checking, for {name}", shows_itself=on_the_hub(run.recipe))
         into = folder / _DATA / str(number)
         data = prepare_data(run.recipe, into / "whole", display.warn)
@@ -132,12 +144,21 @@ def _shortened(checked: Checked, draft: Draft, folder: Path, display: Display) -
         write_json(into / "whole" / "plan.json", plan.to_json())
         longest = short_data(plan, into / "whole", into, dialogues)
         whole.append(WholeRun(name, run, plan, None if longest is None else longest.ratio))
-        short.append(smoked(part, into))
+        short[name] = smoked(part, into)
     models = [None if isinstance(each.plan, EndpointPlan) else Path(each.plan.model.folder) for each in whole]
-    if isinstance(checked, CheckedComparison):
-        again: Checked = CheckedComparison(checked.loaded, checked.recipe, tuple(zip(names, short, strict=True)))
-    else:
-        (again,) = short
+    if not isinstance(checked, CheckedComparison):
+        (alone,) = short.values()
+        return paused(drafted(alone, folder / _RUN), models), whole
+    like = next(iter(short.values())).recipe
+    outputs: dict[str, CheckedOutputs] = {}
+    for number, (name, outside) in enumerate(checked.parts):
+        if isinstance(outside, CheckedOutputs):
+            display.stage("data", f"reading and checking, for {name}", shows_itself=on_the_hub(outside.like))
+            matched = outputs_of(outside, lambda note: display.stage("data", note))
+            into = folder / _DATA / f"outputs-{number}"
+            outputs[name] = smoked_outputs(outside, matched.predictions[:dialogues], like, into)
+    systems: dict[str, CheckedRun | CheckedOutputs] = {**short, **outputs}
+    again = CheckedComparison(checked.loaded, checked.recipe, tuple((name, systems[name]) for name, _ in parts))
     return paused(drafted(again, folder / _RUN), models), whole
 
 

@@ -14,7 +14,9 @@ from summtune.plan.draft import EndpointDraft, LocalDraft, TrainDraft
 _TERM_CELLS = 60
 
 
-def print_smoke_result(forecasts: Sequence[Forecast], seconds: float, waited: float, console: SafeConsole) -> None:
+def print_smoke_result(
+    forecasts: Sequence[Forecast], seconds: float, waited: float, console: SafeConsole, outputs: int = 0
+) -> None:
     """Print what passed, memory, seconds a step, and the forecast.
 
     Args:
@@ -22,10 +24,12 @@ def print_smoke_result(forecasts: Sequence[Forecast], seconds: float, waited: fl
         seconds: that the smoke run took in all.
         waited: of these, in Slurm's queue.
         console: to print to.
+        outputs: number of files of outputs that were scored as further systems.
     """
     rest = max(0.0, seconds - waited - math.fsum(each.measured for each in forecasts))
-    several = len(forecasts) > 1
-    what = f"{len(forecasts)} systems and their comparison" if several else _passed(forecasts[0])
+    systems = len(forecasts) + outputs
+    several = systems > 1
+    what = f"{systems} systems and their comparison" if several else _passed(forecasts[0])
     _line(console, "smoke", f"passed in {duration(seconds)}: {what}")
     for each in forecasts:
         if several:

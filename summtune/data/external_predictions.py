@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from summtune.base.errors import DataError
-from summtune.base.file_endings import COMPRESSED, FILE_EXTENSIONS, OFFICE, wrong_with_format
+from summtune.base.file_endings import OFFICE, is_table, wrong_with_format
 from summtune.base.files import irregular
 from summtune.base.hints import hint
 from summtune.data.columns import checked
@@ -27,6 +27,20 @@ _OPEN_FILES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
 """Files that this process inherited open, such as a shell's ``<(…)``: a pipe there has a writer."""
 REFERENCE_COLUMNS = ("references", "reference", "summary")
 """Columns where references are looked for by default."""
+
+
+Spelling: TypeAlias = Callable[[str], str]
+"""How a message names a key, by which the user can name a column."""
+
+
+def as_option(key: str) -> str:
+    """Return a key as an option of ``summtune evaluate``."""
+    return f"--{key.replace('_', '-')}"
+
+
+def as_key(key: str) -> str:
+    """Return a key as a recipe has it."""
+    return f"`{key}`"
 
 
 class ExternalPrediction(NamedTuple):
@@ -61,12 +75,14 @@ class PredictionColumns:
         ids: candidates for the id column; the first one that exists is used.
         dialogue: default ``dialogue``, if it exists.
         summaries: default ``references``, ``reference`` or ``summary``, whichever exists.
+        spelled: how messages name what chooses a column.
     """
 
     prediction: str | None = None
     ids: tuple[str, ...] = ("id",)
     dialogue: str | None = None
     summaries: tuple[str, ...] = ()
+    spelled: Spelling = as_option
 
 
 @dataclass(frozen=True)
@@ -78,12 +94,14 @@ class ExternalPredictions:
         rows: at least one, in the order of the file.
         columns: those of the first row.
         lines: whether it is plain text, one prediction per line.
+        spelled: how messages name what chooses a column.
     """
 
     shown: str
     rows: tuple[ExternalPrediction, ...]
     columns: tuple[str, ...]
     lines: bool
+    spelled: Spelling = as_option
 
     @property
     def have_ids(self) -> bool:
@@ -134,10 +152,10 @@ def read_external_predictions(
         stream: RowStream = iter(map(Row, positions, file.rows))
         return _predictions(stream, file.shown, columns, with_references, lines=file.lines, typed=True)
     shown = "standard input" if file == STDIN else file
-    suffix = Path(file).suffix.lower()
-    lines = file == STDIN or suffix not in (*FILE_EXTENSIONS, *COMPRESSED)
+    lines = file == STDIN or not is_table(file)
+    typed = Path(file).suffix.lower() not in TEXT_TABLES
     stream = _lines(content_of(file), shown) if lines else _rows(file)
-    return _predictions(stream, shown, columns, with_references, lines=lines, typed=suffix not in TEXT_TABLES)
+    return _predictions(stream, shown, columns, with_references, lines=lines, typed=typed)
 
 
 def _predictions(
@@ -149,12 +167,13 @@ def _predictions(
         raise DataError(f"{shown} contains no predictions (got an empty file); write one per {unit}")
     if lines:
         if columns.prediction is not None:
-            raise DataError(f"plain text has no columns (got --prediction-field {columns.prediction} for {shown})")
+            option = columns.spelled("prediction_field")
+            raise DataError(f"plain text has no columns (got {option} {columns.prediction} for {shown})")
         _refuse_json(first)
     reader = _Reader.of(first, columns, with_references, typed)
     rows = tuple(checked(itertools.chain([first], stream), reader.read))
     names = tuple(map(str, first.values)) if isinstance(first, Row) else ()
-    return ExternalPredictions(shown, rows, names, lines)
+    return ExternalPredictions(shown, rows, names, lines, columns.spelled)
 
 
 def with_texts(
@@ -223,7 +242,8 @@ class _Reader:
         if prediction not in names:
             raise DataError(
                 f"{first.position}: no column {prediction}{hint(prediction, names)} (got columns: "
-                f"{', '.join(names) or 'none'}); name the column of predictions with --prediction-field"
+                f"{', '.join(names) or 'none'}); name the column of predictions with "
+                f"{columns.spelled('prediction_field')}"
             )
         summaries: tuple[str, ...] = ()
         if with_references:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from summtune.base.errors import DataError
 from summtune.data.external_predictions import ExternalPrediction, ExternalPredictions
 from summtune.data.grouping import RepeatedId, repeated_sentence
-from summtune.data.reading import LoadedDialogues
+from summtune.data.reading import LoadedDialogues, read_dialogues
+from summtune.recipe.sections import DatasetSource
 from summtune.runs.records import Dialogue, Prediction
 
 _NAMED = 5
@@ -50,8 +52,8 @@ def with_dialogues(external: ExternalPredictions, loaded: LoadedDialogues, refer
     if not external.lines and not external.have_ids and external.rows[0].dialogue is None:
         raise DataError(
             f"the rows of {external.shown} have neither ids nor dialogues (got columns: "
-            f"{', '.join(external.columns)}); name the column of their ids with --id-field, or write plain text, one "
-            "prediction per line, which is matched by order"
+            f"{', '.join(external.columns)}); name the column of their ids with {external.spelled('id_field')}, or "
+            "write plain text, one prediction per line, which is matched by order"
         )
     rows = _by_id(external, loaded, references) if external.have_ids else _in_order(external, loaded, references)
     for output, dialogue in zip(rows, dialogues, strict=True):
@@ -62,6 +64,33 @@ def with_dialogues(external: ExternalPredictions, loaded: LoadedDialogues, refer
                 "column"
             )
     return [_prediction(output, dialogue) for output, dialogue in zip(rows, dialogues, strict=True)]
+
+
+def within_limits(
+    external: ExternalPredictions, sources: Sequence[DatasetSource], loaded: LoadedDialogues
+) -> ExternalPredictions:
+    """Return the predictions without those for dialogues that only the ``limit`` of a data set leaves out.
+
+    Args:
+        external: the predictions.
+        sources: the data sets.
+        loaded: their dialogues.
+
+    Raises:
+        DataError: a data set cannot be read beyond its limit.
+    """
+    wanted = len(loaded.dialogues)
+    if len(external.rows) <= wanted or all(source.limit is None for source in sources):
+        return external
+    whole = read_dialogues([source.model_copy(update={"limit": None}) for source in sources], "test").dialogues
+    rows: Sequence[ExternalPrediction] = external.rows
+    if external.have_ids:
+        beyond = {dialogue.id for dialogue in whole} - {dialogue.id for dialogue in loaded.dialogues}
+        rows = [row for row in external.rows if row.id not in beyond]
+    elif len(external.rows) == len(whole):
+        row_of = {each.dialogue.strip(): row for each, row in zip(whole, external.rows, strict=True)}
+        rows = [row_of[each.dialogue.strip()] for each in loaded.dialogues]
+    return replace(external, rows=tuple(rows)) if rows else external
 
 
 def repeated_dialogues(external: ExternalPredictions) -> list[RepeatedId]:
@@ -90,7 +119,7 @@ def _by_id(external: ExternalPredictions, loaded: LoadedDialogues, references: s
     }
     wrong = "; ".join(f"{len(ids):,} {sort}: {_listed(ids)}" for sort, ids in found.items() if ids)
     if wrong:
-        advice = "correct the ids, or choose their column with --id-field"
+        advice = f"correct the ids, or choose their column with {external.spelled('id_field')}"
         if found[repeating] and sum(map(bool, found.values())) == 1:
             advice = "keep the predictions of the earlier ids"
         raise DataError(

@@ -4,14 +4,14 @@
 Dudoit and Speed, *Resampling-based Multiple Testing for Microarray Data Analysis*, Test 12, 2003, box 2) over paired
 sign flips. A flip changes the sign of all differences of a dialogue at once, so that columns which move together, as
 the ROUGE metrics do, count as fewer tests than they are. The statistic of a column is its t statistic, which makes
-ROUGE, perplexities and counts comparable. The probability of even one false alarm is at most ``1 - confidence``,
-whichever differences are real (Romano and Wolf, *Exact and Approximate Stepdown Methods for Multiple Hypothesis
+ROUGE, perplexities and counts comparable. The probability of even one false alarm is at most ``1 - confidence``
+for any set of real differences (Romano and Wolf, *Exact and Approximate Stepdown Methods for Multiple Hypothesis
 Testing*, JASA 100, 2005): exactly where the vector of the differences that are not real has a distribution symmetric
 about zero, else for many dialogues.
 
 **The intervals** are ``mean ± critical × standard error``. A step-down test finds more than a test in one step
-because it asks for less as it goes on, and for that it pays with its intervals: none are at once two-sided, bounded,
-as sharp as the test and of full simultaneous coverage (Strassburger and Bretz, *Compatible Simultaneous Lower
+because each step asks for less than the one before. It pays for that with its intervals: none are at once two-sided,
+bounded, as sharp as the test and of full simultaneous coverage (Strassburger and Bretz, *Compatible Simultaneous Lower
 Confidence Bounds for the Holm Procedure*, Statistics in Medicine 27, 2008; Guilbaud, *Simultaneous Confidence Regions
 Corresponding to Holm's Step-Down Procedure*, Biometrical Journal 50, 2008). Here:
 
@@ -207,16 +207,16 @@ class _Largest:
     def add(self, values: FloatArray) -> None:
         """Add a block, shape ``(rows, any)``."""
         self._blocks.append(values)
-        # Sorting out at twice the number kept costs each value a constant, whatever the size of the blocks.
+        # Sorting out at twice the number kept costs each value a constant for blocks of any size.
         if sum(block.shape[1] for block in self._blocks) > 2 * self._keep:
             self._blocks = [self._kept()]
 
     def smallest(self) -> FloatArray:
         """Return the smallest value kept of each row, shape ``(rows,)``."""
-        return self._kept().min(axis=1)
+        return np.asarray(self._kept().min(axis=1), dtype=np.float64)
 
     def _kept(self) -> FloatArray:
-        values = np.concatenate(self._blocks, axis=1)
+        values: FloatArray = np.concatenate(self._blocks, axis=1)
         drop = values.shape[1] - self._keep
         return np.partition(values, drop, axis=1)[:, drop:].copy() if 0 < drop < values.shape[1] else values
 

@@ -1,14 +1,15 @@
-"""Writes one sentence per system: whether it is better, by how much, and whether the difference is real."""
+"""Writes the verdict: whether systems are better, by how much, whether that is real, and which of the best is cheap."""
 
 from __future__ import annotations
 
 from summtune.base import numbers
+from summtune.evaluator.cheapest import cheapest
 from summtune.evaluator.diagnostics import unread
 from summtune.runs.comparison import Comparison, Difference
 
 
 def verdict(comparison: Comparison) -> tuple[str, ...]:
-    """Return one sentence for each system but the baseline, on the comparison's first metric.
+    """Return one sentence for each system but the baseline, on the comparison's first metric, then one on the best.
 
     A sentence compares the system with the baseline and then with the best of all systems, so that one that beats the
     baseline does not look better than all others that do. Without a baseline, the best system is compared with each
@@ -18,6 +19,10 @@ def verdict(comparison: Comparison) -> tuple[str, ...]:
     (``summtune.evaluator.simultaneous``). Systems that are not distinguishable are not called equal: the sentence
     includes the interval.
 
+    The last sentence names the systems that may be the best as well, and the cheapest of them to use. It is left out
+    where one system is the best, where dialogues are too few for intervals, and where it would repeat another one: of
+    two systems whose costs are unknown.
+
     No conclusion is drawn from ROUGE that cannot read the references (`diagnostics.unread`); another metric may decide.
 
     Args:
@@ -26,9 +31,11 @@ def verdict(comparison: Comparison) -> tuple[str, ...]:
     letters = comparison.diagnostics.checks.unread_letters
     rows = _telling(comparison)
     if letters is None or rows is comparison.differences:
-        return tuple(_sentences(comparison, _metric_of_verdict(comparison)))
+        return (*_sentences(comparison, _metric_of_verdict(comparison)), *_on_the_best(comparison))
     without = f"No verdict is drawn from ROUGE, which cannot read {numbers.rate(letters.share)} of the letters."
-    return (without, *(_sentences(comparison, _metric_of_verdict(comparison)) if rows else ()))
+    if not rows:
+        return (without,)
+    return (without, *_sentences(comparison, _metric_of_verdict(comparison)), *_on_the_best(comparison))
 
 
 def not_distinguishable_from_best(comparison: Comparison) -> tuple[str, ...]:
@@ -79,6 +86,26 @@ def _sentences(comparison: Comparison, metric: str | None) -> list[str]:
             parts.append(words.behind_best(name, best))
         sentences.append(f"{'; '.join(parts)}.")
     return sentences
+
+
+def _on_the_best(comparison: Comparison) -> list[str]:
+    """Return a sentence on the systems that are not distinguishable from the best, and the cheapest of them."""
+    metric, names = _metric_of_verdict(comparison), not_distinguishable_from_best(comparison)
+    tested = all(row.interval is not None for row in comparison.differences if row.metric == metric)
+    if metric is None or len(names) < 2 or not tested:
+        return []
+    systems = [system for system in comparison.systems if system.name in names]
+    found = cheapest(systems)
+    if found is None and len(comparison.systems) == 2:
+        return []
+    best = _best(comparison, metric)
+    # A name may hold a comma.
+    sentence = f"Not distinguishable from the best, {best}: {'; '.join(name for name in names if name != best)}."
+    if found is None:
+        return [sentence]
+    which = "The cheaper of the two" if len(names) == 2 else f"The cheapest of these {len(names)}"
+    aside = ", training aside" if any(system.kind == "train" for system in systems) else ""
+    return [f"{sentence} {which} is {found.name}: {found.price} per 1,000 dialogues{aside}."]
 
 
 def _best(comparison: Comparison, metric: str) -> str:

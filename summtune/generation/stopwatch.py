@@ -18,7 +18,8 @@ class Spent(StrictModel):
 
     Args:
         seconds: of each attempt from its start to its last output.
-        device_seconds: the same, times the devices of each attempt.
+        device_seconds: that it generated, times its devices. Loading the model is not part of it: that is done once for
+            any number of dialogues, and would make few of them look dear.
     """
 
     seconds: Measure = 0.0
@@ -40,15 +41,21 @@ class Stopwatch:
 
     def __init__(self, folder: Path, devices: int, clock: Callable[[], float] = time.perf_counter) -> None:
         self._started = self._kept_at = clock()
+        self._generating_since: float | None = None
         self._file, self._devices, self._clock = folder / TIME_FILE, devices, clock
         self._before = read_model(Spent, self._file) if self._file.exists() else Spent()
 
+    def begin_generation(self) -> None:
+        """Count device-seconds from now on."""
+        self._generating_since = self._clock()
+
     def spent(self) -> Spent:
         """Return the time of all attempts until now."""
-        now = self._clock() - self._started
+        now = self._clock()
+        generated = 0.0 if self._generating_since is None else now - self._generating_since
         return Spent(
-            seconds=round(self._before.seconds + now, 2),
-            device_seconds=round(self._before.device_seconds + now * self._devices, 2),
+            seconds=round(self._before.seconds + now - self._started, 2),
+            device_seconds=round(self._before.device_seconds + generated * self._devices, 2),
         )
 
     def keep(self) -> None:

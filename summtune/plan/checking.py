@@ -21,6 +21,7 @@ from summtune.generation.vllm.executable import vllm_executable
 from summtune.machine.compiling import missing_for_compiling
 from summtune.machine.devices import Gpu, visible_gpus
 from summtune.plan.models import problems_of_model
+from summtune.plan.outputs import CheckedOutputs, check_outputs
 from summtune.plan.prompt_format import problems_of_format
 from summtune.prompts.templates import check_template
 from summtune.recipe.adapters import quantization_of
@@ -39,7 +40,7 @@ from summtune.recipe.loading import LoadedRecipe, load_document, load_recipe
 from summtune.recipe.overriding import Overrides, Setting
 from summtune.recipe.paths import recipe_path, resolve_paths
 from summtune.recipe.rules import KeyProblem, system_name
-from summtune.recipe.sections import ComparedRecipe
+from summtune.recipe.sections import ComparedPredictions, ComparedRecipe
 from summtune.recipe.yaml_reader import read_yaml_file
 
 
@@ -67,12 +68,12 @@ class CheckedComparison:
     Args:
         loaded: the file, for the positions of its keys.
         recipe: the values, paths resolved.
-        parts: the name of each system, and its recipe with the overrides applied.
+        parts: the name of each system, and its recipe with the overrides applied or its file of outputs.
     """
 
     loaded: LoadedRecipe
     recipe: CompareRecipe
-    parts: tuple[tuple[str, CheckedRun], ...]
+    parts: tuple[tuple[str, CheckedRun | CheckedOutputs], ...]
 
 
 Checked: TypeAlias = CheckedRun | CheckedComparison
@@ -142,19 +143,32 @@ def _check_comparison(
     recipe, problems = resolve_paths(recipe, loaded)
     if problems:
         raise RecipeError(problems)
-    parts: list[tuple[str, CheckedRun]] = []
+    runs: dict[int, CheckedRun] = {}
     for index, entry in enumerate(recipe.recipes):
+        if isinstance(entry, ComparedPredictions):
+            continue
         try:
-            parts.append((system_name(entry), _part(loaded, recipe, entry, sets, weights)))
+            runs[index] = _part(loaded, recipe, entry, sets, weights)
         except RecipeError as error:
             problems += error.problems
         except InputError as error:
             problems.append(loaded.document.problem(("recipes", index), str(error)))
     if not problems:  # which keys a recipe reads is only known if it is valid
-        problems += _unread_overrides(loaded, recipe, sets, [part for _, part in parts])
+        problems += _unread_overrides(loaded, recipe, sets, list(runs.values()))
+    like = None if problems else next(iter(runs.values())).recipe
+    outputs: dict[int, CheckedOutputs] = {}
+    for index, entry in enumerate(recipe.recipes):
+        if isinstance(entry, ComparedPredictions):
+            try:
+                fitting = check_outputs(system_name(entry), entry, like)
+                outputs |= {} if fitting is None else {index: fitting}
+            except InputError as error:
+                problems.append(loaded.document.problem(("recipes", index, "predictions"), str(error)))
     if problems:
         raise RecipeError(list(dict.fromkeys(problems)))
-    return CheckedComparison(loaded, recipe, tuple(parts))
+    checked = runs | outputs
+    names = map(system_name, recipe.recipes)
+    return CheckedComparison(loaded, recipe, tuple((name, checked[at]) for at, name in enumerate(names)))
 
 
 def _part(

@@ -24,7 +24,8 @@ from summtune.plan.beginning import (
 from summtune.plan.keys import PromptKeys, TrainKeys
 from summtune.plan.launch import Batch, Launch, StageGroup, stage_groups
 from summtune.plan.models import planned_adapter
-from summtune.plan.plan import ComparedRun, ComparePlan, EndpointPlan, PromptPlan, RunPlan, TrainPlan
+from summtune.plan.outputs import CheckedOutputs
+from summtune.plan.plan import ComparedOutputs, ComparedRun, ComparePlan, EndpointPlan, PromptPlan, RunPlan, TrainPlan
 from summtune.plan.prompt_format import messages_format, prompt_format
 from summtune.plan.vllm import sharded
 from summtune.recipe.adapters import Adapter, quantization_of, with_layers
@@ -149,19 +150,36 @@ RunDraft: TypeAlias = PromptDraft | EndpointDraft | TrainDraft
 
 
 @dataclass(frozen=True)
+class ScoredDraft:
+    """A file of outputs that a comparison is ready to score.
+
+    Args:
+        outputs: the file, the name of its system, and what it is scored with.
+        identity: hash that names the run.
+        run_dir: absolute.
+    """
+
+    outputs: CheckedOutputs
+    identity: str
+    run_dir: Path
+
+
+@dataclass(frozen=True)
 class CompareDraft(_Draft):
     """A comparison that is ready to run: the name and the draft of each system."""
 
     recipe: CompareRecipe
-    parts: tuple[tuple[str, RunDraft], ...]
+    parts: tuple[tuple[str, RunDraft | ScoredDraft], ...]
 
 
 Draft: TypeAlias = PromptDraft | EndpointDraft | TrainDraft | CompareDraft
 
 
 def runs_of(draft: Draft) -> tuple[RunDraft, ...]:
-    """Return the runs of a recipe: the run itself, or the systems of a comparison."""
-    return tuple(part for _, part in draft.parts) if isinstance(draft, CompareDraft) else (draft,)
+    """Return the runs of a recipe: the run itself, or those of a comparison's recipes."""
+    if isinstance(draft, CompareDraft):
+        return tuple(part for _, part in draft.parts if not isinstance(part, ScoredDraft))
+    return (draft,)
 
 
 def machines_of(draft: Draft) -> int:
@@ -237,7 +255,9 @@ def _of_another_kind(draft: RunDraft) -> RunDirectoryError:
 def complete_comparison(draft: CompareDraft, origin: Origin) -> ComparePlan:
     """Return the plan of a comparison with the given origin."""
     systems = [
-        ComparedRun(name=name, recipe_path=str(part.loaded.path), run_dir=str(part.run_dir))
+        ComparedOutputs(name=name, predictions=part.outputs.entry.predictions, run_dir=str(part.run_dir))
+        if isinstance(part, ScoredDraft)
+        else ComparedRun(name=name, recipe_path=str(part.loaded.path), run_dir=str(part.run_dir))
         for name, part in draft.parts
     ]
     return ComparePlan(

@@ -21,7 +21,7 @@ from summtune.recipe.keys import (
     identity_keys,
 )
 from summtune.recipe.loading import LoadedRecipe
-from summtune.recipe.sections import Section
+from summtune.recipe.sections import COLUMN_KEYS, ComparedPredictions, Section
 
 FIRST_READ_BY: dict[str, tuple[str, ...]] = {
     "train": (
@@ -77,6 +77,28 @@ def identity_of(recipe: RunRecipe, global_batch: int | None, model_sha256: str |
         model_sha256: over the content of a local or builtin model; None for a hub model.
     """
     return hash_of(_values(recipe, global_batch, model_sha256))
+
+
+def outputs_identity(entry: ComparedPredictions, name: str, like: RunRecipe) -> str:
+    """Return a hash of what determines the scores of a file of outputs, and the name under which they are reported.
+
+    Args:
+        entry: of a comparison, its path absolute.
+        name: of the system.
+        like: the recipe, paths resolved, whose test data and evaluation settings the outputs are scored with.
+    """
+    file = Path(entry.predictions)
+    values = _values(like, None, None)
+    return hash_of(
+        {
+            "name": name,
+            "predictions": content_sha256(file),
+            "format": file.suffix.lower(),
+            "columns": [getattr(entry, key) for key in COLUMN_KEYS],
+            "test_datasets": values["test_datasets"],
+            "evaluation": values["evaluation"],
+        }
+    )
 
 
 def prompt_keys(loaded: LoadedRecipe, recipe: PromptRecipe | EndpointRecipe, model_sha256: str | None) -> PromptKeys:

@@ -112,10 +112,18 @@ class TrainPlan(_OfLocalRun):
 
 
 class ComparedRun(Section):
-    """One system of a comparison: its name, recipe file and run directory."""
+    """A system of a comparison that a recipe describes: its name, recipe file and run directory."""
 
     name: str
     recipe_path: str
+    run_dir: str
+
+
+class ComparedOutputs(Section):
+    """A system of a comparison whose outputs were scored: its name, their file and its run directory."""
+
+    name: str
+    predictions: str
     run_dir: str
 
 
@@ -125,7 +133,7 @@ class ComparePlan(_Plan):
     kind: Literal["compare"] = "compare"
     recipe_path: str
     recipe: CompareRecipe
-    systems: list[ComparedRun]
+    systems: list[ComparedRun | ComparedOutputs]
 
 
 class Scoring(Section):
@@ -134,6 +142,9 @@ class Scoring(Section):
     evaluation: EvaluationSettings
     predictions: str = Field(description="file with the outputs; - for standard input")
     references: str | None = Field(description="data sets they were matched with; None if the file contains them")
+    prediction_field: str | None = Field(default=None, description="column of the outputs; None for the default")
+    id_field: str | None = Field(default=None, description="column of the dialogues' ids; None for the default")
+    predictions_sha256: str | None = Field(default=None, description="of the file's content; None if not known")
 
 
 class ScoredPlan(_Plan):

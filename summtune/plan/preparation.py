@@ -21,7 +21,7 @@ from summtune.data.reading import LoadedDialogues, read_dialogues
 from summtune.evaluator.diagnostics import unread
 from summtune.plan.beginning import PromptData, RoleData, Source, TrainData
 from summtune.prompts.exemplars import check_exemplars
-from summtune.recipe.keys import EndpointRecipe, PromptRecipe, RunRecipe, TrainRecipe
+from summtune.recipe.keys import EndpointRecipe, PromptRecipe, RunRecipe, TrainRecipe, data_keys
 from summtune.recipe.sections import DatasetSource
 from summtune.runs.diagnostics import Finding, LeakedDialogues
 from summtune.runs.records import Dialogue
@@ -49,6 +49,15 @@ def prepare_data(recipe: RunRecipe, into: Path, warn: Callable[[str], None]) -> 
         case TrainRecipe():
             return _train_data(recipe, into, warn)
     assert_never(recipe)
+
+
+def on_the_hub(recipe: RunRecipe) -> bool:
+    """Return whether data is downloaded, for which the hub's library shows its own bars."""
+    return not all(_is_here(source) for _, sources in data_keys(recipe) for source in sources)
+
+
+def _is_here(source: DatasetSource) -> bool:
+    return is_local(source.path) or source.path in BUILTIN_DATASETS
 
 
 def _prompt_data(recipe: PromptRecipe | EndpointRecipe, into: Path, warn: Callable[[str], None]) -> PromptData:
@@ -178,7 +187,7 @@ def count_pairs(recipe: TrainRecipe) -> int | None:
     Raises:
         DataError: the data cannot be used.
     """
-    if not all(is_local(source.path) or source.path in BUILTIN_DATASETS for source in recipe.datasets):
+    if not all(map(_is_here, recipe.datasets)):
         return None
     train, _ = split_validation(read_dialogues(recipe.datasets, "train").dialogues, recipe.val_set_size, recipe.seed)
     return sum(len(dialogue.references) for dialogue in train)

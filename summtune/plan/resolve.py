@@ -18,10 +18,11 @@ from summtune.machine.devices import Gpu
 from summtune.machine.memory import MemoryEstimate, estimate, takes_bf16, trained_weights
 from summtune.machine.model_shapes import shape_of
 from summtune.plan.checking import Checked, CheckedComparison, CheckedRun, check
-from summtune.plan.draft import CompareDraft, Draft, EndpointDraft, PromptDraft, RunDraft, TrainDraft
+from summtune.plan.draft import CompareDraft, Draft, EndpointDraft, PromptDraft, RunDraft, ScoredDraft, TrainDraft
 from summtune.plan.keys import PromptKeys, TrainKeys, model_identity, prompt_keys, train_keys
 from summtune.plan.launch import PREDICT_CONFIG, Launch, global_batch
 from summtune.plan.models import known_config, parameters_of, planned_adapter
+from summtune.plan.outputs import CheckedOutputs
 from summtune.plan.vllm import sharded, vllm_launch
 from summtune.recipe.adapters import Adapter, with_layers
 from summtune.recipe.document import Document
@@ -129,10 +130,16 @@ def _comparison(checked: CheckedComparison, output_dir: Path | None) -> CompareD
     recipe = checked.recipe
     given = output_dir or (Path(recipe.output_dir) if recipe.output_dir else None)
     below = followed(given / SYSTEMS if given else Path(OUTPUTS))
-    parts = tuple((name, draft_of(part, below=below)) for name, part in checked.parts)
+    parts = tuple((name, _part(part, below)) for name, part in checked.parts)
     identity = hash_of({"systems": [(name, part.identity) for name, part in parts], "baseline": recipe.baseline})
     run_dir = _run_dir(checked.loaded, identity, output_dir, recipe.output_dir, None)
     return CompareDraft(loaded=checked.loaded, identity=identity, run_dir=run_dir, recipe=recipe, parts=parts)
+
+
+def _part(checked: CheckedRun | CheckedOutputs, below: Path) -> RunDraft | ScoredDraft:
+    if isinstance(checked, CheckedOutputs):
+        return ScoredDraft(checked, checked.identity, followed(below / checked.directory))
+    return draft_of(checked, below=below)
 
 
 def _run_dir(

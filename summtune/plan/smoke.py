@@ -11,13 +11,14 @@ from typing_extensions import assert_never
 
 from summtune.base.files import read_jsonl, write_jsonl
 from summtune.plan.checking import CheckedRun
-from summtune.plan.draft import CompareDraft, Draft, EndpointDraft, RunDraft, TrainDraft
+from summtune.plan.draft import CompareDraft, Draft, EndpointDraft, RunDraft, ScoredDraft, TrainDraft
 from summtune.plan.longest import LongestPairs, longest_pairs
+from summtune.plan.outputs import CheckedOutputs
 from summtune.plan.plan import RunPlan, TrainPlan
 from summtune.recipe.keys import EndpointRecipe, PromptRecipe, RunRecipe, TrainRecipe
 from summtune.recipe.launching_rules import seconds_of
-from summtune.recipe.sections import DatasetSource, Slurm
-from summtune.runs.records import Dialogue
+from summtune.recipe.sections import ComparedPredictions, DatasetSource, Slurm
+from summtune.runs.records import Dialogue, Prediction
 from summtune.runs.run_directory import DATA_FILES
 
 SMOKE = "smoke"
@@ -87,6 +88,22 @@ def smoked(checked: CheckedRun, data: Path) -> CheckedRun:
     return replace(checked, recipe=_short(checked.recipe, data))
 
 
+def smoked_outputs(
+    outputs: CheckedOutputs, predictions: Sequence[Prediction], like: RunRecipe, into: Path
+) -> CheckedOutputs:
+    """Return the outputs that a smoke run scores: those for its test dialogues, written below ``into``.
+
+    Args:
+        outputs: of the whole run.
+        predictions: those for the dialogues of the smoke run.
+        like: the recipe of the smoke run whose test data they are scored with.
+        into: an own folder.
+    """
+    file = into / f"{Path(outputs.entry.predictions).stem}.jsonl"
+    write_jsonl(file, (each.to_json() for each in predictions))
+    return CheckedOutputs(outputs.name, ComparedPredictions(predictions=str(file), name=outputs.name), like)
+
+
 def paused(draft: Draft, models: Sequence[Path | None]) -> Draft:
     """Return the draft of a smoke run, whose trainings pause and resume, and none of which reuses another's stages.
 
@@ -95,7 +112,11 @@ def paused(draft: Draft, models: Sequence[Path | None]) -> Draft:
         models: for each of its runs, the folder of the model, which is downloaded; None behind an API.
     """
     if isinstance(draft, CompareDraft):
-        parts = ((name, _paused(part, model)) for (name, part), model in zip(draft.parts, models, strict=True))
+        folders = iter(models)
+        parts = (
+            (name, part if isinstance(part, ScoredDraft) else _paused(part, next(folders)))
+            for name, part in draft.parts
+        )
         return replace(draft, parts=tuple(parts))
     (model,) = models
     return _paused(draft, model)

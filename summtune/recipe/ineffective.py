@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from typing_extensions import assert_never
 
+from summtune.base.file_endings import is_table
 from summtune.base.hints import hint_or_list
 from summtune.recipe.adapters import keys_of_adapters
 from summtune.recipe.document import KeyPath
@@ -26,7 +27,14 @@ from summtune.recipe.keys import (
     data_keys,
     form_of_recipe,
 )
-from summtune.recipe.sections import DatasetSource, EvaluationSettings, Generation, metric_name
+from summtune.recipe.sections import (
+    COLUMN_KEYS,
+    ComparedPredictions,
+    DatasetSource,
+    EvaluationSettings,
+    Generation,
+    metric_name,
+)
 
 SECTIONS = ("generation", "evaluation", "exemplars", "slurm", "endpoint", "price")
 """Keys that contain other keys."""
@@ -264,6 +272,8 @@ def ineffective(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str]
     for key, value in given.items():
         yield from _ignored((key,), value, recipe, wrong)
     if isinstance(recipe, CompareRecipe):
+        if "recipes" not in wrong:
+            yield from _unread_columns(recipe)
         return
     for key, sources in data_keys(recipe):
         for index, source in enumerate(sources):
@@ -272,6 +282,16 @@ def ineffective(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[str]
                     yield Ineffective((key, index, name), f"{name} has no effect {why}", (key, index, decisive))
     if "evaluation" not in wrong:
         yield from _unread_metric_arguments(recipe.evaluation)
+
+
+def _unread_columns(recipe: CompareRecipe) -> Iterator[Ineffective]:
+    """Yield each key that names a column of outputs in plain text, which has none."""
+    for index, entry in enumerate(recipe.recipes):
+        if isinstance(entry, ComparedPredictions) and not is_table(entry.predictions):
+            for key in COLUMN_KEYS:
+                if getattr(entry, key) is not None:
+                    message = f"{key} has no effect on plain text (got {entry.predictions}); remove it"
+                    yield Ineffective(("recipes", index, key), message, ("recipes", index, "predictions"))
 
 
 def _unread_keys(

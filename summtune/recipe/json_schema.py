@@ -131,8 +131,9 @@ def _shown(default: Any) -> str:
 
 
 def _type(node: dict[str, Any]) -> str:
-    if "anyOf" in node:
-        return " or ".join(_type(part) for part in node["anyOf"] if part.get("type") != "null")
+    if "anyOf" in node or "oneOf" in node:
+        types = [_type(part) for part in node.get("anyOf") or node["oneOf"] if part.get("type") != "null"]
+        return " or ".join(dict.fromkeys(types))
     if "enum" in node:
         return ", ".join(f"`{value}`" for value in node["enum"])
     if "const" in node:

@@ -14,7 +14,7 @@ from pydantic import Field, JsonValue
 
 from summtune.recipe.endpoint import Endpoint
 from summtune.recipe.sections import (
-    ComparedRecipe,
+    ComparedEntry,
     DatasetSource,
     DevicePrice,
     EvaluationSettings,
@@ -351,9 +351,10 @@ class CompareRecipe(_EveryRecipe):
     kind: Literal["compare"] = Field(description=_KIND)
 
     # Compare
-    recipes: list[str | ComparedRecipe] = Field(
+    recipes: list[ComparedEntry] = Field(
         min_length=2,
-        description="The systems: paths of recipes, or {recipe, name, overrides}.",
+        description="The systems: paths of recipes, {recipe, name, overrides}, or files of outputs such as published "
+        "ones, {predictions, name, …}.",
         examples=[["zero_shot.yaml", "lora.yaml"]],
     )
     overrides: dict[str, Any] = Field(

@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from summtune.base.hints import hint, hint_or_list
+from summtune.base.hints import hint, hint_or_list, nearest
 from summtune.base.numbers import counted
 from summtune.recipe.document import KeyPath
 from summtune.recipe.endpoint import ADDRESS, VARIABLE
 from summtune.recipe.json_schema import recipe_schema
 from summtune.recipe.keys import FORMS_OF, KIND_OF, RECIPES, Form, Kind, Recipe, form_of, required_keys
-from summtune.recipe.sections import CURRENCY, Section
+from summtune.recipe.sections import COLUMN_KEYS, CURRENCY, Section
 
 _TYPE_NAMES = {
     "string_type": "text",
@@ -29,6 +29,7 @@ _TYPE_NAMES = {
     "model_type": "a section of keys",
     "model_attributes_type": "a section of keys",
     "finite_number": "a finite number",
+    "union_tag_not_found": "text or a section of keys",
 }
 _BOUNDS = {
     "greater_than_equal": ("ge", "at least"),
@@ -78,6 +79,14 @@ _ADVICE: dict[Form, dict[str, str]] = {
     },
     "compare": {"recipes": "list the recipes to compare"},
 }
+# Why a key does not belong to an entry of `recipes` that another entry may have.
+_OF_ANOTHER_SYSTEM = {
+    "recipe": "a system is a recipe or a file of outputs (got both recipe and predictions); keep one of the two",
+    "overrides": "overrides has no effect on outputs, which are scored as they are; remove it",
+} | {
+    key: f"{key} has no effect on a recipe; name a file of outputs with predictions, or remove it"
+    for key in COLUMN_KEYS
+}
 _S = TypeVar("_S", bound=Section)
 _KIND: TypeAdapter[Kind] = TypeAdapter(Kind)
 
@@ -111,7 +120,12 @@ def parse(values: Mapping[str, Any]) -> Parsed:
     problems = {path: _describe(path, group, form) for path, group in groups.items()}
     # Do not report the intended key as missing, and do not check keys that depend on it.
     meant = {_meant(str(path[0])) for path in unknown if len(path) == 1} - set(values)
-    problems = {path: text for path, text in problems.items() if not (len(path) == 1 and path[0] in meant)}
+    inside = {(*path[:-1], nearest(str(path[-1]), known_keys(path[:-1]))) for path in unknown if len(path) > 1}
+    problems = {
+        path: text
+        for path, text in problems.items()
+        if not (len(path) == 1 and path[0] in meant) and not (path in inside and groups[path][0]["type"] == "missing")
+    }
     wrong = {str(path[0]) for path in groups} | meant
     if form is None:
         return Parsed(None, frozenset(wrong), problems, unknown)
@@ -208,6 +222,9 @@ def _describe(path: KeyPath, group: Sequence[ErrorDetails], form: Form | None) -
     match detail["type"]:
         case "extra_forbidden":
             return unknown_key(path)
+        case "missing" if path[0] == "recipes" and path[-1] == "recipe":
+            entry = dotted.removesuffix(".recipe")
+            return f"{entry} names no system; give `recipe`, or `predictions` for a file of outputs"
         case "missing":
             advice = _ADVICE[form].get(dotted) if form else None
             if form is None or advice is None:
@@ -237,8 +254,7 @@ def _describe(path: KeyPath, group: Sequence[ErrorDetails], form: Form | None) -
 
 def _meant(key: str) -> str:
     """Return the top-level key that an unknown one most likely means, or the unknown one if no key resembles it."""
-    other = _OTHER_NAMES.get(key, "").split(".", 1)[0]
-    return other or hint(key, FORMS_OF).removeprefix(", did you mean ").removesuffix("?") or key
+    return _OTHER_NAMES.get(key, "").split(".", 1)[0] or nearest(key, FORMS_OF) or key
 
 
 def unknown_key(path: KeyPath) -> str:
@@ -248,6 +264,8 @@ def unknown_key(path: KeyPath) -> str:
         return f"unknown key {key!r}; here it is called {_OTHER_NAMES[key]!r}"
     known = known_keys(path[:-1])
     section = ".".join(str(part) for part in path[:-1])
+    if path[0] == "recipes" and key in _OF_ANOTHER_SYSTEM:
+        return _OF_ANOTHER_SYSTEM[key]
     near = hint_or_list(key, known) if section else hint(key, known) or "; `summtune schema` lists every key"
     return f"unknown key {key!r}{f' in {section}' if section else ''}{near}"
 
@@ -266,7 +284,8 @@ def known_keys(path: KeyPath) -> list[str]:
         else:
             candidates = _sections(node, schema, wanted="properties")
             node = candidates[0]["properties"].get(part, {}) if candidates else {}
-    return [key for section in _sections(node, schema, wanted="properties") for key in section["properties"]]
+    sections = _sections(node, schema, wanted="properties")
+    return list(dict.fromkeys(key for section in sections for key in section["properties"]))
 
 
 def _sections(node: dict[str, Any], schema: dict[str, Any], wanted: str) -> list[dict[str, Any]]:
@@ -274,7 +293,7 @@ def _sections(node: dict[str, Any], schema: dict[str, Any], wanted: str) -> list
     if "$ref" in node:
         node = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
     found = [node] if wanted in node else []
-    for alternative in node.get("anyOf", ()):
+    for alternative in (*node.get("anyOf", ()), *node.get("oneOf", ())):
         found += _sections(alternative, schema, wanted)
     return found
 

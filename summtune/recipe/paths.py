@@ -28,7 +28,7 @@ from summtune.recipe.keys import (
 )
 from summtune.recipe.loading import LoadedRecipe
 from summtune.recipe.rules import KeyProblem
-from summtune.recipe.sections import DatasetSource, EvaluationSettings
+from summtune.recipe.sections import ComparedEntry, ComparedPredictions, DatasetSource, EvaluationSettings
 
 FolderOf: TypeAlias = Callable[..., Path]
 _R = TypeVar("_R", bound=PromptRecipe | EndpointRecipe | TrainRecipe | CompareRecipe)
@@ -52,6 +52,10 @@ def resolve_paths(recipe: _R, loaded: LoadedRecipe) -> tuple[_R, list[Problem]]:
         except InputError as error:
             found.append((("output_dir",), str(error)))
     if isinstance(given, CompareRecipe):
+        changes["recipes"] = [
+            _with_file(entry, loaded.folder_of("recipes", index, "predictions"), index, found)
+            for index, entry in enumerate(given.recipes)
+        ]
         found += _missing_recipes(given, loaded.path.parent)
     else:
         changes |= _run(given, loaded, found)
@@ -199,12 +203,27 @@ def recipe_path(path: str, folder: Path) -> Path | None:
 
 def _missing_recipes(recipe: CompareRecipe, folder: Path) -> Iterator[KeyProblem]:
     for index, entry in enumerate(recipe.recipes):
+        if isinstance(entry, ComparedPredictions):
+            continue
         path = entry if isinstance(entry, str) else entry.recipe
         try:
             if recipe_path(path, folder) is None:
                 yield ("recipes", index), f"no recipe at this path (got {path}); check the name"
         except InputError as error:
             yield ("recipes", index), str(error)
+
+
+def _with_file(entry: ComparedEntry, folder: Path, index: int, found: list[KeyProblem]) -> ComparedEntry:
+    """Return an entry with the absolute path of its file of outputs; what is wrong with it is added to ``found``."""
+    if not isinstance(entry, ComparedPredictions):
+        return entry
+    try:
+        absolute = _absolute(entry.predictions, folder)
+        check_regular(absolute)
+    except InputError as error:
+        found.append((("recipes", index, "predictions"), str(error)))
+        return entry
+    return entry.model_copy(update={"predictions": str(absolute)})
 
 
 def _absolute(path: str, folder: Path) -> Path:

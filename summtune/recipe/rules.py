@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import PurePath
 from typing import Any, TypeAlias
 
 from typing_extensions import assert_never
@@ -13,7 +14,7 @@ from summtune.recipe.document import KeyPath
 from summtune.recipe.ineffective import HasEvaluation, ineffective, unread_evaluation
 from summtune.recipe.keys import CompareRecipe, EndpointRecipe, LocalRecipe, PromptRecipe, Recipe, TrainRecipe
 from summtune.recipe.launching_rules import check_launching
-from summtune.recipe.sections import ComparedRecipe, DatasetSource, EvaluationSettings
+from summtune.recipe.sections import ComparedEntry, ComparedPredictions, DatasetSource, EvaluationSettings
 from summtune.recipe.vllm_rules import check_vllm
 
 KeyProblem: TypeAlias = tuple[KeyPath, str]
@@ -193,6 +194,12 @@ def _part_of(source: DatasetSource, default_split: str) -> tuple[str, str | None
 
 
 def _comparison(recipe: CompareRecipe) -> Iterator[KeyProblem]:
+    if all(isinstance(entry, ComparedPredictions) for entry in recipe.recipes):
+        yield (
+            ("recipes",),
+            "a comparison scores outputs on the test data of its recipes (got only predictions); add a recipe, or "
+            "score each file with `summtune evaluate --output-dir` and compare them with `summtune compare`",
+        )
     names: dict[str, int] = {}
     for index, entry in enumerate(recipe.recipes):
         name = system_name(entry)
@@ -206,8 +213,10 @@ def _comparison(recipe: CompareRecipe) -> Iterator[KeyProblem]:
         )
 
 
-def system_name(entry: str | ComparedRecipe) -> str:
+def system_name(entry: ComparedEntry) -> str:
     """Return the name of an entry of ``recipes`` in tables: its own, else its file's name without the ending."""
+    if isinstance(entry, ComparedPredictions):
+        return entry.name or PurePath(entry.predictions).stem
     path = entry if isinstance(entry, str) else entry.recipe
     name = None if isinstance(entry, str) else entry.name
     return name or path.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".yaml").removesuffix(".yml")

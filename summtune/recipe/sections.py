@@ -5,10 +5,11 @@ Each field has a type, a bound, a unit where applicable, and a one-line descript
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, JsonValue
+from pydantic import Discriminator, Field, JsonValue, Tag
 
 from summtune.base.strict import StrictModel
 
@@ -178,11 +179,62 @@ class EvaluationSettings(Section):
 
 
 class ComparedRecipe(Section):
-    """One system of a comparison."""
+    """A system of a comparison that a recipe describes."""
 
     recipe: str = Field(min_length=1, description="Path of its recipe, relative to this file.")
     name: str | None = Field(default=None, min_length=1, description="Its name in tables; default: the file's name.")
     overrides: dict[str, Any] = Field(default={}, description="Keys to override in this recipe only; sections by dots.")
+
+
+class ComparedPredictions(Section):
+    """A system of a comparison whose outputs are in a file, such as published ones.
+
+    They are scored on the test data of the recipes, with their evaluation settings.
+    """
+
+    predictions: str = Field(
+        min_length=1,
+        description="File of its outputs, relative to this file: a table with one output per row, or plain text with "
+        "one per line in the order of the test data.",
+    )
+    name: str | None = Field(default=None, min_length=1, description="Its name in tables; default: the file's name.")
+    prediction_field: str | None = Field(
+        default=None, min_length=1, description="Column of the outputs; default: prediction."
+    )
+    id_field: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Column of the dialogues' ids; default: the id_field of the test data, or id.",
+    )
+    dialogue_field: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Column of the dialogues, which must be those of the test data; default: dialogue, if it exists.",
+    )
+
+
+COLUMN_KEYS = ("prediction_field", "id_field", "dialogue_field")
+"""The keys of `ComparedPredictions` that name columns of the file."""
+
+
+def _sort_of_system(value: object) -> str | None:
+    """Return the class whose errors describe an entry of ``recipes``; None if it is of none."""
+    if isinstance(value, (str, ComparedRecipe, ComparedPredictions)):
+        return type(value).__name__
+    if not isinstance(value, Mapping):
+        return None
+    names = {str(key) for key in value}
+    meant = names.intersection(COLUMN_KEYS) or any(name.startswith("prediction") for name in names)
+    return "ComparedPredictions" if "predictions" in names or ("recipe" not in names and meant) else "ComparedRecipe"
+
+
+ComparedEntry: TypeAlias = Annotated[
+    Annotated[str, Tag("str")]
+    | Annotated[ComparedRecipe, Tag("ComparedRecipe")]
+    | Annotated[ComparedPredictions, Tag("ComparedPredictions")],
+    Discriminator(_sort_of_system),
+]
+"""An entry of ``recipes``: the path of a recipe, a recipe with a name and overrides, or a file of outputs."""
 
 
 def metric_name(source: str) -> str:

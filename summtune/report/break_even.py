@@ -14,6 +14,10 @@ MOST_DIALOGUES = 1e12
 """A system that costs less only from more dialogues on does not count as one that ever does."""
 
 
+NOISE = 0.1
+"""Share of a trained system's cost of a dialogue by which another must exceed it: its time is measured once."""
+
+
 @dataclass(frozen=True)
 class Line:
     """What a system costs in total for any number of dialogues, in one currency or in device-hours.
@@ -45,7 +49,7 @@ class Crossing:
         trained: its line.
         prompted: that of the other.
         dialogues: at which both cost the same, 0 if the trained one costs less from the first on; None if it never
-            costs less.
+            costs less, or if that is within the noise of a measurement.
     """
 
     trained: Line
@@ -72,8 +76,9 @@ def break_even(systems: Sequence[ComparedSystem], hours: str = "device-hours") -
     """Return the break-even of the systems; None if nothing can be said of it.
 
     A system costs its training once and an amount for each dialogue, so a trained one costs less than a prompted one
-    from (cost of training) / (difference of the amounts) dialogues on. If no system has a price, device-hours of the
-    same kind of device are compared instead. Money of different currencies is not.
+    from (cost of training) / (difference of the amounts) dialogues on. A difference within `NOISE` does not count. If
+    no system has a price, device-hours of the same kind of device are compared instead. Money of different currencies
+    is not.
 
     Args:
         systems: of a comparison.
@@ -105,7 +110,7 @@ def crossings(lines: Sequence[Line]) -> Iterator[Crossing]:
 
 def _dialogues(trained: Line, prompted: Line) -> float | None:
     saved = prompted.each - trained.each
-    if saved <= 0:
+    if saved <= NOISE * trained.each:
         return None
     dialogues = max(0.0, (trained.once - prompted.once) / saved)
     return dialogues if dialogues <= MOST_DIALOGUES else None
@@ -134,6 +139,8 @@ def _sentence(crossing: Crossing, less: str, verb: str, shown: Callable[[float],
     name, other = one_line(trained.name), one_line(prompted.name)
     ours, theirs = shown(1000 * trained.each), shown(1000 * prompted.each)
     why = f"1,000 dialogues {verb} {ours} instead of {theirs}, and training {shown(trained.once)}"
+    if crossing.dialogues is None and 0 < prompted.each - trained.each <= NOISE * trained.each:
+        return f"It is open whether {name} ever {less} than {other}: {why}. Measured times vary by more than that."
     if crossing.dialogues is None:
         return f"{name} never {less} than {other}: {why}."
     first = math.floor(crossing.dialogues) + 1

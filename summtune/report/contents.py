@@ -19,8 +19,8 @@ from summtune.runs.metrics import Anchor, Protocol, RunMetrics
 
 USE_NOTE = (
     "Training is paid for once, all else is per 1,000 dialogues, at the prices in the recipes; without a price there "
-    "is no money. Dialogues that share a prompt are asked once. Hours of generation include loading the model. A dash "
-    "means unknown."
+    "is no money. Dialogues that share a prompt are asked once. Hours of generation leave out loading the model. A "
+    "dash means unknown."
 )
 
 

@@ -175,7 +175,7 @@ def _maker(run: FinishedRun, stage: ReusableStage) -> str | None:
 
 def _server(run: FinishedRun) -> str | None:
     endpoint = run.facts.plan.recipe.get("endpoint")
-    return str(endpoint["url"]) if isinstance(endpoint, dict) else None
+    return str(endpoint["url"]) if isinstance(endpoint, dict) and "url" in endpoint else None
 
 
 def _answered_by(stats: EndpointStats) -> str:

@@ -143,7 +143,7 @@ class Comparison(StrictModel):
     """``comparison.json``.
 
     Args:
-        protocol: how the scores and p-values were made.
+        protocol: how the scores, and the intervals and p-values of differences, were made.
         n: dialogues.
         baseline: the system that the others are measured against, or None.
         systems: two or more, in the order in which they are shown.

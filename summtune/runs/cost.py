@@ -29,8 +29,8 @@ class Cost(StrictModel):
             GPU, or its resident memory without one.
         size_bytes: of the weights that are kept besides the base model's: all of them after full fine-tuning, the
             adapter's, or 0 for a prompted model.
-        generation_device_hours: of generating the outputs of all dialogues, loading included, likewise; None for a
-            server, whose devices are not known.
+        generation_device_hours: of generating the outputs of all dialogues, likewise, without loading the model; None
+            for a server, whose devices are not known.
         device: that the hours are of; None if unknown, or if training and generation ran on different ones.
         dialogues: that were summarized.
         prompts: of those, prompts that differ; dialogues that share one are asked once.
@@ -167,7 +167,7 @@ class _Prices(_Price):
 
 
 def _hours_of_generation(stats: PredictionStats) -> Measure | None:
-    """Return device-hours; a run that is older than their record has those of its last attempt."""
+    """Return device-hours; an older run, which has no record of them, those of its last attempt with loading."""
     if stats.device_seconds is not None:
         return stats.device_seconds / 3600
     if stats.seconds is None or stats.processes is None:

@@ -177,8 +177,8 @@ class PredictionStats(StrictModel):
         prompt_tokens: of all prompts that differ; None if unknown, as for the next.
         generated_tokens: of their outputs, thoughts included.
         seconds: of the stage, over every interruption.
-        device_seconds: from its start to the last output, over every interruption, times devices; None of an older run
-            and of a server.
+        device_seconds: of generating the outputs, over every interruption, times devices; None of an older run and of
+            a server.
         peak_memory_bytes: most memory that the first process held.
         lost_text: what the tokenizer loses.
         stopping: how often the trained model ended summaries of validation dialogues by itself; None if not measured.

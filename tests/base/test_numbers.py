@@ -113,3 +113,21 @@ def test_lower_is_better_for_error_rates():
 @pytest.mark.parametrize(("value", "text"), [(0, "0 rows"), (1, "1 row"), (1200, "1,200 rows")])
 def test_a_count_agrees_with_its_noun(value, text):
     assert numbers.counted(value, "row") == text
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0, "0 USD"), (0.00421, "0.00421 USD"), (0.5, "0.500 USD"), (1, "1.00 USD"), (999.5, "999.50 USD"),
+        (12_345.6, "12,346 USD"), (0.000000123, "0.000000123 USD"),
+    ],
+)  # fmt: skip
+def test_money_has_a_currency_and_enough_digits(value, shown):
+    assert numbers.money(value, "USD") == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(1, "1"), (689, "689"), (12_817, "12,800"), (999_600, "1,000,000"), (4_038_461, "4,040,000")]
+)
+def test_a_count_is_rounded_to_three_digits(value, shown):
+    assert numbers.about(value) == shown

@@ -59,7 +59,7 @@ def test_lines_and_rows_with_a_data_set_have_the_same_scores(scored, messages, p
     )
     assert lines.evaluation.scores.to_json() == rows.evaluation.scores.to_json()
     assert lines.evaluation.scores.metrics["rouge1"].value == pytest.approx(0.5)
-    assert (lines.name, lines.file, lines.references) == (
+    assert (lines.name, lines.scoring.predictions, lines.scoring.references) == (
         "out",
         str(project / "out.txt"),
         str(project / "test.jsonl"),
@@ -133,7 +133,7 @@ def test_rows_with_references_need_no_data_set(scored, messages):
     found = scored("own.jsonl")
     assert [one.id for one in found.predictions] == ["row_0", "row_1", "row_2", "row_3"]
     assert scored("own.jsonl", id_field="fname").predictions[0].id == "test_0"
-    assert (found.references, messages) == (None, [])
+    assert (found.scoring.references, messages) == (None, [])
 
 
 def test_rows_in_the_format_of_a_run_are_a_data_set(scored, project):
@@ -230,8 +230,8 @@ def test_the_settings_and_the_test_data_of_a_recipe_are_used(scored, project):
     for file in ("out.txt", "out.jsonl"):
         found = scored(file, recipe=Path("mine.yaml"), sets=())
         assert found.evaluation.scores.metrics["rouge1"].value == 1
-        assert found.references == str(project / "test.jsonl")
-    assert scored("own.jsonl", recipe=Path("mine.yaml")).references is None
+        assert found.scoring.references == str(project / "test.jsonl")
+    assert scored("own.jsonl", recipe=Path("mine.yaml")).scoring.references is None
     assert (
         scored(**COLUMNS, recipe=Path("mine.yaml"), sets=("references=mean",)).evaluation.scores.metrics["rouge1"].value
         < 1
@@ -252,6 +252,7 @@ def test_written_scores_can_be_compared_with_runs(scored, project):
     assert plan["versions"].keys() == {"summtune", "rouge_score", "sentencex", "evaluate"}
     stats = read_json(project / "others" / "prediction_stats.json")
     assert stats == {"trainable_parameters": None, "total_parameters": None}
+    assert set(read_json(project / "others" / "cost.json").values()) == {None}
     assert read_predictions(project / "others" / "predictions.jsonl") == first.predictions
     assert read_json(project / "others" / "metrics.json") == first.evaluation.scores.to_json()
     assert len(list(read_jsonl(project / "others" / "per_example.jsonl"))) == 4

@@ -98,6 +98,14 @@ def test_each_system_of_a_comparison_is_shown(project, found):
     assert (done.code, done.stderr) == (2, "error: train: wrong\n")
 
 
+def test_outputs_of_other_systems_have_nothing_to_inspect(project, found):
+    (project / "theirs.txt").write_text("A free room.\n" * 6)
+    (project / "both.yaml").write_text("kind: compare\nrecipes: [{predictions: theirs.txt}, prompt.yaml]\n")
+    done = call("inspect", "both.yaml", "--json")
+    assert json.loads(done.stdout)["systems"].keys() == {"prompt"}
+    assert done.code == 0
+
+
 def test_a_recipe_without_problems_is_done(project, found):
     done = call("inspect", "prompt.yaml", "--set", "seed=3")
     assert (done.code, done.stderr) == (0, "")

@@ -43,6 +43,7 @@ def test_a_run_returns_its_scores_predictions_and_report(project, launches, caps
     score = result.metrics["rouge1"]
     assert score.ci_low <= score.value <= score.ci_high
     assert [each.prediction for each in result.predictions] == ["prompt is free."] * 6
+    assert (result.cost.dialogues, result.cost.generated_tokens, result.cost.money) == (6, 24, None)
     assert result.report.read_text().startswith("<!DOCTYPE html>")
     assert any("score no higher than the first three turns" in text for text in result.warnings)
     said = capsys.readouterr()

@@ -148,6 +148,16 @@ def test_costs_by_hand_are_those_of_cost_json_and_follow_the_price(project, laun
     assert (found["device"], found["dialogues"]) == ("cpu", 6)
 
 
+def test_a_reused_training_has_the_cost_of_the_run_that_trained(project, launched, display):
+    first = run(project, display)
+    other = run(project, display, "generation.num_beams=2", "price={device_hour: 3}", into="other")
+    assert launched["launches"] == [("run", "train", "predict"), ("other", "predict")]
+    found = read_json(other / "cost.json")
+    assert found["training_money"] == pytest.approx(725 / 3600 * 3)
+    assert (found["training_made_by"], found["generation_made_by"]) == (f"{first.parent.name}/run", None)
+    assert (read_json(first / "cost.json")["training_made_by"]) is None
+
+
 def test_a_missing_cost_json_is_written_again_with_the_report(project, launched, display):
     run_dir = run(project, display)
     before = (run_dir / "cost.json").read_bytes()

@@ -116,6 +116,21 @@ def test_each_system_of_a_comparison_takes_its_way_and_they_are_compared(project
     assert everything_in(project) == before
 
 
+def test_outputs_are_compared_on_the_dialogues_of_the_smoke_run(project, launched, everything_in):
+    (project / "theirs.txt").write_text("".join(f"Output {n}.\n" for n in range(6)))
+    (project / "both.yaml").write_text("kind: compare\nrecipes: [{predictions: theirs.txt}, train.yaml]\n")
+    before = everything_in(project)
+    done = call("run", "both.yaml", "--smoke", "--set", "generation.batch_size=2")
+    assert done.code == 0, done.stderr
+    assert launched["launches"] == [("train", "train", "predict")] * 2
+    assert "6 predictions matched with the dialogues" in done.stderr, "the whole file is checked"
+    assert ": 2 systems and their comparison" in done.stderr
+    assert re.search(r"system  train: .* 2 summaries", done.stderr)
+    assert everything_in(project) == before
+    (project / "theirs.txt").write_text("One.\n")
+    assert call("run", "both.yaml", "--smoke").code == 2
+
+
 def test_systems_that_share_a_training_are_all_measured(project, launched):
     beams = "{recipe: train.yaml, name: beams, overrides: {generation.num_beams: 2}}"
     (project / "both.yaml").write_text(f"kind: compare\nrecipes: [train.yaml, {beams}]\n")

@@ -7,6 +7,7 @@ from summtune.base.errors import ComparisonError, RunDirectoryError
 from summtune.base.files import read_json, read_jsonl, write_json, write_jsonl
 from summtune.base.strict import read_model
 from summtune.evaluator.comparison import compare
+from summtune.evaluator.verdict import not_distinguishable_from_best
 from summtune.runs.comparison import Comparison
 
 
@@ -262,6 +263,7 @@ def test_no_verdict_is_drawn_from_rouge_of_letters_that_it_drops(finished):
     systems = [finished("a", RUSSIAN_POOR, written=RUSSIAN), finished("b", RUSSIAN_GOOD, written=RUSSIAN)]
     comparison = compare(systems, "a")
     assert comparison.verdict == ("No verdict is drawn from ROUGE, which cannot read 100 % of the letters.",)
+    assert not_distinguishable_from_best(comparison) == ()
     assert "use `evaluation.tokenizer: unicode`" in comparison.warnings[0]
     assert comparison.diagnostics.checks.unread_letters.share == 1
     assert not any("lead-3" in warning for warning in comparison.warnings)
@@ -283,7 +285,9 @@ def test_another_metric_decides_where_rouge_cannot_read(finished, tmp_path):
         write_json(folder / "metrics.json", metrics)
         rows = read_jsonl(folder / "per_example.jsonl")
         write_jsonl(folder / "per_example.jsonl", [row | {"bertscore": value} for row in rows])
-    without, verdict = compare(systems, "a").verdict
+    comparison = compare(systems, "a")
+    assert not_distinguishable_from_best(comparison) == ("b",)
+    without, verdict = comparison.verdict
     assert without.startswith("No verdict is drawn from ROUGE")
     assert verdict == "b beats a by 0.500 ± 0.000 bertscore (p < 0.001)."
 

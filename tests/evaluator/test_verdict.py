@@ -26,6 +26,7 @@ def test_each_system_is_compared_with_the_baseline_and_then_with_the_best():
         "LoRA beats Original by 17.5 ± 1.9 ROUGE-1 (p < 0.001); "
         "it is not distinguishable from full: −0.9 ± 1.1 (p = 0.120).",
         "full beats Original by 18.4 ± 2.0 ROUGE-1 (p < 0.001); no other system scores higher.",
+        "Not distinguishable from the best, full: LoRA.",
     )
 
 
@@ -129,3 +130,65 @@ def test_the_lower_error_rate_wins():
         "a beats Original by 0.200 ± 0.100 wer (p < 0.001); no other system scores lower.",
         "b is worse than Original by 0.200 ± 0.100 wer (p < 0.001); a beats it by 0.400 ± 0.100 (p < 0.001).",
     )
+
+
+CLOSE = difference("full", "LoRA", 0.009, -0.002, 0.02, 0.12)
+
+
+def with_costs(made, **costs):
+    """The comparison with costs of systems, by name; a system with money for training is trained."""
+    systems = [
+        each.model_copy(
+            update={
+                "cost": each.cost.model_copy(update=costs.get(each.name, {})),
+                "kind": "train" if costs.get(each.name, {}).get("training_money") else "prompt",
+            }
+        )
+        for each in made.systems
+    ]
+    return made.model_copy(update={"systems": tuple(systems)})
+
+
+def money(per_1000, currency="USD", training=0.0):
+    return {"money_per_1000_dialogues": per_1000, "currency": currency, "training_money": training}
+
+
+def test_the_cheapest_of_the_systems_that_may_be_the_best_is_named():
+    made = with_costs(compared(LORA, FULL, CLOSE), Original=money(0.01), LoRA=money(0.04), full=money(0.03))
+    assert verdict(made)[-1] == (
+        "Not distinguishable from the best, full: LoRA. The cheaper of the two is full: 0.0300 USD per 1,000 dialogues."
+    )
+    trained = with_costs(compared(LORA, FULL, CLOSE), LoRA=money(0.02, training=1.0), full=money(0.03))
+    assert verdict(trained)[-1].endswith("is LoRA: 0.0200 USD per 1,000 dialogues, training aside.")
+
+
+def test_all_systems_may_be_the_best():
+    zero = difference("Original", "full", -0.184, -0.4, 0.1, 0.2)
+    costs = {"Original": money(0.5), "LoRA": money(0.6), "full": money(0.7)}
+    assert verdict(with_costs(compared(LORA, zero, CLOSE), **costs))[-1] == (
+        "Not distinguishable from the best, full: Original; LoRA. The cheapest of these 3 is Original: 0.500 USD per "
+        "1,000 dialogues."
+    )
+
+
+def test_a_cheapest_system_is_named_only_where_the_costs_of_all_of_them_are_known():
+    for costs in ({"LoRA": money(0.04)}, {"LoRA": money(0.04), "full": money(0.03, "EUR")}):
+        assert verdict(with_costs(compared(LORA, FULL, CLOSE), **costs))[-1].endswith("the best, full: LoRA.")
+
+
+def test_of_two_systems_with_unknown_costs_nothing_is_repeated():
+    tied = compared(difference("LoRA", "Original", 0.004, -0.01, 0.02, 0.6))
+    assert len(verdict(tied)) == 1
+    assert verdict(with_costs(tied, LoRA=money(2.0), Original=money(1.0)))[1:] == (
+        "Not distinguishable from the best, LoRA: Original. The cheaper of the two is Original: 1.00 USD per 1,000 "
+        "dialogues.",
+    )
+
+
+def test_where_one_system_is_the_best_no_cheapest_is_named():
+    assert len(verdict(with_costs(compared(LORA), LoRA=money(2.0), Original=money(1.0)))) == 1
+
+
+def test_too_few_dialogues_for_an_interval_name_no_cheapest():
+    made = compared(difference("LoRA", "Original", 0.2, None, None, 1.0)).model_copy(update={"n": 3})
+    assert len(verdict(with_costs(made, LoRA=money(2.0), Original=money(1.0)))) == 1

@@ -16,17 +16,23 @@ class Clock:
 def test_a_killed_attempt_counts_until_its_last_output(tmp_path):
     clock = Clock()
     killed = Stopwatch(tmp_path, 4, clock)
+    clock.now += 7  # loading
+    killed.begin_generation()
     clock.now += 10
     killed.keep()
     clock.now += 500  # killed, and resumed on two devices
     resumed = Stopwatch(tmp_path, 2, clock)
+    clock.now += 8
+    assert resumed.spent().to_json() == {"seconds": 17.0 + 8.0, "device_seconds": 10.0 * 4}
+    resumed.begin_generation()
     clock.now += 5
-    assert resumed.spent().to_json() == {"seconds": 15.0, "device_seconds": 10.0 * 4 + 5.0 * 2}
+    assert resumed.spent().to_json() == {"seconds": 17.0 + 13.0, "device_seconds": 10.0 * 4 + 5.0 * 2}
 
 
 def test_the_time_is_written_at_most_once_a_second(tmp_path):
     clock = Clock()
     stopwatch = Stopwatch(tmp_path, 1, clock)
+    stopwatch.begin_generation()
     clock.now += 0.5
     stopwatch.keep()
     assert not (tmp_path / TIME_FILE).exists()
@@ -39,6 +45,7 @@ def test_the_time_is_written_at_most_once_a_second(tmp_path):
 def test_a_server_of_somebody_else_takes_no_device_seconds(tmp_path):
     clock = Clock()
     stopwatch = Stopwatch(tmp_path / "missing", 0, clock)
+    stopwatch.begin_generation()
     clock.now += 3
     assert stopwatch.spent().to_json() == {"seconds": 3.0, "device_seconds": 0.0}
 

@@ -1,4 +1,4 @@
-"""A server of chat completions on this machine that misbehaves as it is told, and logs what it was asked."""
+"""A server of chat completions on this machine that misbehaves as a test asks, and logs its requests."""
 
 import asyncio
 import json
@@ -141,8 +141,8 @@ class MisbehavingServer:
         content = await reader.readexactly(int(headers.get("content-length", "0")))
         if method == "GET":
             reply = Reply({"object": "list", "data": [{"id": name} for name in self.models]})
-            return await self._send(writer, reply if target.endswith("/models") else Reply("not found", 404))
-        if not target.endswith(("/v1/chat/completions", "/v1/completions")):
+            return await self._send(writer, reply if target == "/v1/models" else Reply("not found", 404))
+        if target not in ("/v1/chat/completions", "/v1/completions"):
             return await self._send(writer, Reply({"detail": "Not Found"}, 404))
         body = json.loads(content)
         prompt = body["messages"][-1]["content"] if "messages" in body else str(body["prompt"])

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 from installed_command import command_path
+from misbehaving_server import MisbehavingServer
 from real_command import layout, processes_of
 from tiny_decoders import CHAT_TEMPLATE, write_decoder
 from tiny_inputs import write_checkpoint
@@ -102,20 +103,31 @@ def test_a_prompted_model_passes(smoke, model, tmp_path):
     passes(smoke(package_path("recipes/one_shot.yaml"), *layout(base_model=model, **sets)), tmp_path, trainings=0)
 
 
+@pytest.fixture
+def server():
+    with MisbehavingServer() as started:
+        yield started
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("name", [name for name in RECIPES if name not in ("lora.yaml", "one_shot.yaml")])
-def test_every_bundled_recipe_passes(smoke, model_of, tmp_path, name):
+def test_every_bundled_recipe_passes(smoke, model_of, server, tmp_path, name):
     values = read_yaml_file(package_path("recipes") / name).value
     if values.get("adapter") == "qlora":
         pytest.importorskip("bitsandbytes")
-    keys, trainings = DATA | {"base_model": model_of(name)}, 1
+    tuned = "smollm2-135m/compare.yaml" if name == "prompt_or_tune.yaml" else name
+    keys, trainings = DATA | {"base_model": model_of(tuned)}, 1
+    if tuned != name or "endpoint" in values:
+        keys |= {"endpoint.url": server.url, "endpoint.api_key_env": "null"}
+    if "endpoint" in values:
+        del keys["base_model"]
     if values["kind"] == "compare":
         trainings = 2
     elif values["kind"] == "prompt":
         trainings = 0
         del keys["val_set_size"]
-        if not values["shots"]:
+        if not values.get("shots"):
             del keys["datasets"]
     # Where there are no GPUs, a recipe that divides its states over all of them is divided over two processes.
     if "deepspeed" in values and "num_processes" not in values:

@@ -239,3 +239,13 @@ def test_an_option_that_a_validation_data_set_does_not_read_is_reported():
     ((path, message),) = rule_findings(TRAIN, val_datasets=[{"path": "builtin/dialogues", "on_empty": "skip"}])
     assert path == "val_datasets.0.on_empty"
     assert "on_empty has no effect for builtin/dialogues" in message
+
+
+def test_plain_text_has_no_columns_to_name():
+    outputs = {"predictions": "theirs.txt", "id_field": "fname", "prediction_field": "text", "name": "x"}
+    assert dict(rule_findings(COMPARE, recipes=["one.yaml", outputs])) == {
+        f"recipes.1.{key}": f"{key} has no effect on plain text (got theirs.txt); remove it"
+        for key in ("prediction_field", "id_field")
+    }
+    for name in ("theirs.csv", "theirs.JSONL", "theirs.parquet"):
+        assert rule_findings(COMPARE, recipes=["one.yaml", outputs | {"predictions": name}]) == []

@@ -169,7 +169,7 @@ def test_a_mistake_in_a_list_item_is_reported_with_its_column(problems, item, co
     ("entry", "column", "message"),
     [
         ("{recipe: b.yaml, nmae: x}", 28, "unknown key 'nmae' in recipes.1, did you mean name?"),
-        ("{name: x}", 11, "recipes.1.recipe is missing; add it"),
+        ("{name: x}", 11, "recipes.1 names no system; give `recipe`, or `predictions` for a file of outputs"),
         ("5", 11, "recipes.1 must be text or a section of keys (got 5)"),
     ],
 )

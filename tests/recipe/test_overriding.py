@@ -182,6 +182,23 @@ def test_an_assignment_of_a_comparison_reaches_a_recipe_that_reads_it(load):
     assert loaded.document.displaced == ["--set max_steps=5 displaces num_epochs of a.yaml:6"]
 
 
+def test_a_price_from_outside_reaches_the_recipes_whose_devices_have_one(load):
+    priced = load(TRAIN, shared={"price.device_hour": 2.5}, routed=["price.currency=EUR"]).recipe
+    assert (priced.price.device_hour, priced.price.currency) == (2.5, "EUR")
+    assert (
+        load(PROMPT + "price: {device_hour: 2, currency: EUR}\n", "price.device_hour=3").recipe.price.currency == "EUR"
+    )
+    served = PROMPT.replace("base_model: builtin/flan-t5-nano", "endpoint: {url: 'http://localhost/v1', model: m}")
+    assert load(served, shared={"price.device_hour": 2.5}, routed=["price.currency=EUR"]).document.overridden == []
+
+
+def test_a_price_without_its_amount_or_in_another_spelling_is_refused(load):
+    assert problems_of(load, TRAIN, "price.currency=eur") == [
+        "--set price.currency=eur: price.device_hour is missing; add it",
+        "--set price.currency=eur: price.currency must be three capital letters, such as USD (got 'eur')",
+    ]
+
+
 def test_the_document_that_is_given_stays_as_it_is(tmp_path):
     document = read_yaml(TRAIN + "num_epochs: 2\n", "a.yaml")
     load_document(document, tmp_path / "a.yaml", ["max_steps=5"])

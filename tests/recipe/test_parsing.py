@@ -103,3 +103,35 @@ def test_the_keys_of_an_unknown_kind_are_checked_as_far_as_any_kind_has_them():
 def test_every_required_key_has_a_valid_example(kind):
     keys = {key: example(kind, key) for key in required_keys(kind)}
     assert parse({"kind": KIND_OF[kind]} | keys).problems == {}
+
+
+def problems_of_entry(entry):
+    parsed = parse(COMPARE | {"recipes": ["one.yaml", entry]})
+    return {".".join(map(str, path[2:])): message for path, message in parsed.problems.items()}
+
+
+@pytest.mark.parametrize(
+    ("entry", "key", "message"),
+    [
+        ({"predictions": "a.csv", "recipe": "b.yaml"}, "recipe", "got both recipe and predictions); keep one"),
+        ({"predictions": "a.csv", "overrides": {"seed": 1}}, "overrides", "overrides has no effect on outputs"),
+        ({"recipe": "b.yaml", "id_field": "fname"}, "id_field", "id_field has no effect on a recipe; name a file of"),
+        ({"predictions": 5}, "predictions", "recipes.1.predictions must be text (got 5)"),
+        ({"predictions": ""}, "predictions", "must have at least 1 character (got '')"),
+        ({"predictions": "a.csv", "prediction_fild": "x"}, "prediction_fild", ", did you mean prediction_field?"),
+        ({"prediction": "a.csv"}, "prediction", "unknown key 'prediction' in recipes.1, did you mean predictions?"),
+        ({"prediction_field": "x"}, "predictions", "recipes.1.predictions is missing; add it"),
+        (["b.yaml"], "", "recipes.1 must be text or a section of keys (got a list)"),
+    ],
+)
+def test_a_mistake_in_a_system_is_one_problem_of_the_kind_of_system_that_is_meant(entry, key, message):
+    ((path, found),) = problems_of_entry(entry).items()
+    assert path == key
+    assert message in found
+
+
+def test_an_unknown_key_of_a_system_lists_each_known_one_once():
+    (found,) = problems_of_entry({"predictions": "a.csv", "xyz": 1}).values()
+    known = found.split("known: ")[1].split(", ")
+    assert {"recipe", "name", "predictions", "id_field"} < set(known)
+    assert len(known) == len(set(known))

@@ -1,5 +1,7 @@
 """Resolution of a recipe's paths, and paths that do not exist."""
 
+import os
+
 import pytest
 
 from summtune.base.places import model_folder, package_path
@@ -234,3 +236,19 @@ def test_an_assigned_path_displaces_the_keys_that_it_leaves_without_effect(proje
 def test_an_assigned_key_that_has_no_effect_on_the_path_of_the_file_is_an_error(found):
     _, problems = found("test_datasets.0.split=test")
     assert problems == ["split has no effect for a single file (got 'test' for test.jsonl); remove it"]
+
+
+def test_a_file_of_outputs_is_relative_to_the_comparison_or_for_an_assignment_to_the_current_folder(found, project):
+    (project / "both.yaml").write_text("kind: compare\nrecipes: [train.yaml, {predictions: theirs/a.csv}]\n")
+    recipe, problems = found(name="both.yaml")
+    assert (recipe.recipes[0], recipe.recipes[1].predictions) == ("train.yaml", str(project / "theirs" / "a.csv"))
+    assert problems == []
+    recipe, _ = found("recipes.1.predictions=b.csv", name="both.yaml")
+    assert recipe.recipes[1].predictions == str(project / "b.csv")
+
+
+def test_outputs_are_not_read_from_a_pipe(found, project):
+    os.mkfifo(project / "a.csv")
+    (project / "both.yaml").write_text("kind: compare\nrecipes: [train.yaml, {predictions: a.csv}]\n")
+    _, (problem,) = found(name="both.yaml")
+    assert f"(got {project / 'a.csv'}, a pipe)" in problem

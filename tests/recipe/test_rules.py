@@ -116,6 +116,20 @@ def test_a_system_without_a_name_is_named_after_its_file():
     assert system_name("recipes\\deep/few_shot.yaml") == "few_shot"
 
 
+def test_a_file_of_outputs_is_a_system_with_a_name_that_may_be_the_baseline():
+    outputs = {"predictions": "theirs/gpt4.csv"}
+    assert rule_findings(COMPARE, recipes=["one.yaml", outputs], baseline="gpt4") == []
+    assert [path for path, _ in rule_findings(COMPARE, recipes=["one.yaml", outputs, outputs])] == ["recipes.2"]
+    assert rule_findings(COMPARE, recipes=["gpt4.yaml", outputs | {"name": "GPT-4"}], baseline="GPT-4") == []
+
+
+def test_a_comparison_of_outputs_alone_is_referred_to_the_commands_that_compare_them():
+    ((path, message),) = rule_findings(COMPARE, recipes=[{"predictions": "a.csv"}, {"predictions": "b.csv"}])
+    assert path == "recipes"
+    assert "got only predictions" in message
+    assert "`summtune evaluate --output-dir`" in message
+
+
 def test_a_tracking_uri_with_a_password_is_refused():
     given = TRAIN | {"mlflow_tracking_uri": "https://me:secret@host"}
     ((path, message),) = rule_problems(given, parse(given).recipe)

@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from made_up_results import anchor, compared_system, estimate
 
-from summtune.report.cost_chart import cost_svg, cost_table, shown_metric
+from summtune.report.cost_chart import cost_svg, cost_table, shown_metric, use_table
 
 
 def system(name, trainable=0, hours=0.0, memory=None, size=0, **metrics):
@@ -47,6 +47,16 @@ def test_a_cost_that_fewer_than_two_systems_have_gets_no_panel():
     svg = cost_svg([system("Original"), system("LoRA", 3_538_944, memory=GIB), EXTERNAL])
     assert "Trained parameters" in texts(svg)
     assert not {"Peak memory per device", "Device-hours", "Size on disk"} & set(texts(svg))
+
+
+def test_money_of_one_currency_is_a_panel():
+    def priced(each, money, currency="USD"):
+        cost = each.cost.model_copy(update={"money_per_1000_dialogues": money, "currency": currency})
+        return each.model_copy(update={"cost": cost})
+
+    usd = [priced(STORY[0], 1.5), priced(STORY[1], 0.02), STORY[2]]
+    assert {"USD per 1,000", "dialogues"} <= set(texts(cost_svg(usd)))  # five panels have titles of two lines
+    assert "per 1,000" not in str(texts(cost_svg([usd[0], priced(STORY[1], 0.02, "EUR")])))
 
 
 @pytest.mark.parametrize(
@@ -98,3 +108,19 @@ def test_the_cost_table_has_a_dash_for_unknown_costs():
         ("theirs", "–", "–", "–"),
     )
     assert cost_table([EXTERNAL]) is None
+
+
+def test_the_table_of_use_has_only_what_is_known():
+    timed = compared_system(
+        "LoRA",
+        trainable=5,
+        total=9,
+        dialogues=400,
+        prompt_tokens=1001,
+        generated_tokens=7,
+        generation_device_hours=0.01,
+    )
+    table = use_table([timed, EXTERNAL], hours="GPU-hours")
+    assert table.header == ("System", "Prompt tokens per 1,000", "Generated tokens per 1,000", "GPU-hours per 1,000")
+    assert table.rows == (("LoRA", "2,502", "18", "0.0250"), ("theirs", "–", "–", "–"))
+    assert use_table([EXTERNAL]) is None

@@ -10,6 +10,8 @@ from made_up_diagnostics import put_scores
 from made_up_results import diagnostics, prediction_stats
 
 from summtune.base.files import read_json, read_jsonl, write_json, write_jsonl
+from summtune.evaluator.comparison import compare
+from summtune.evaluator.systems import read_system
 from summtune.report import write_compare_report, write_run_report
 from summtune.report.contents import run_contents
 from summtune.report.page import to_html
@@ -119,6 +121,65 @@ def test_the_page_of_a_comparison_shows_costs_floor_and_ceiling_as_rows(compare_
     assert [row[: -2 - 9] for row in anchors] == [["lead-3", "(floor)"], ["human", "agreement", "(ceiling)"]]
     assert ["LoRA", "0.2", "1.5", "GiB", "2", "KiB"] in rows
     assert ["Original", "0", "768", "MiB", "0"] in rows
+
+
+@pytest.fixture
+def priced(compare_dir):
+    """Give the systems of a comparison prices, and return its directory: 6 dialogues of 100 and 10 tokens each."""
+    folder = compare_dir()
+    prices = {"zero_shot": {"endpoint": {"url": "http://x/v1", "model": "m", "price": SERVER}}, "lora": {"price": GPU}}
+    tokens = {"dialogues": 6, "unique_prompts": 6, "prompt_tokens": 600, "generated_tokens": 60}
+    for name, price in prices.items():
+        run = folder.parent / name
+        change(run / "plan.json", recipe=read_json(run / "plan.json")["recipe"] | price)
+        change(run / "prediction_stats.json", **tokens, device_seconds=3.6)
+    compared = [read_system(name, folder.parent / run) for name, run in (("Original", "zero_shot"), ("LoRA", "lora"))]
+    write_json(folder / "comparison.json", compare(compared, "Original").to_json())
+    return folder
+
+
+SERVER = {"input": 1000.0, "output": 5000.0, "currency": "USD"}
+GPU = {"device_hour": 3.6, "currency": "USD"}
+
+
+def test_the_page_of_a_comparison_with_prices_shows_the_break_even(priced):
+    text = html.unescape(page(write_compare_report(priced)))
+    # 725 s of training and 3.6 s of generation at 0.001 USD a second; 600 and 60 tokens are 0.60 + 0.30 USD.
+    sentence = (
+        "From about 5 dialogues on, LoRA costs less than Original: 1,000 dialogues cost 0.600 USD instead of "
+        "150.00 USD, and training 0.725 USD."
+    )
+    assert f"<li>{sentence}</li>" in text
+    assert "Total cost of each system in USD against the number of dialogues" in text
+    assert 'id="money-USD-' in text
+    rows = [re.sub(r"<[^>]+>", " ", row).split() for row in re.findall(r"<tr[^>]*>.*?</tr>", text, re.DOTALL)]
+    assert ["Original", "0", "USD", "150.00", "USD", "100,000", "10,000", "–"] in rows
+    assert ["LoRA", "0.725", "USD", "0.600", "USD", "100,000", "10,000", "0.167"] in rows
+    markdown = (priced / "report.md").read_text(encoding="utf-8")
+    assert f"- {sentence}\n" in markdown
+    assert "| LoRA | 0.725 USD | 0.600 USD | 100,000 | 10,000 | 0.167 |" in markdown
+    assert "- Cost: training 0.725 USD, generation 0.00360 USD, 1,000 dialogues 0.600 USD" in markdown
+    assert "- Tokens: 600 in 6 prompts, 60 generated" in markdown
+
+
+def test_currencies_that_differ_are_not_drawn(priced):
+    comparison = read_json(priced / "comparison.json")
+    comparison["systems"][1]["cost"]["currency"] = "EUR"
+    write_json(priced / "comparison.json", comparison)
+    text = html.unescape(page(write_compare_report(priced)))
+    assert "Money in USD and EUR is neither added nor compared; give all prices in one currency." in text
+    assert "Total cost of each system" not in text
+
+
+def test_many_break_evens_are_folded_after_the_first(priced):
+    comparison = read_json(priced / "comparison.json")
+    prompted, trained = comparison["systems"]
+    run_dir = str(priced.parent / "lora")
+    more = [trained | {"name": f"LoRA {number}", "run_dir": run_dir} for number in range(8)]
+    write_json(priced / "comparison.json", comparison | {"systems": [prompted, trained, *more]})
+    text = page(write_compare_report(priced))
+    assert "<summary>3 more</summary>" in text
+    assert text.count("dialogues on, LoRA") == 9
 
 
 def test_a_check_on_the_page_has_counts_references_and_links_to_the_reader(compare_dir):

@@ -65,6 +65,19 @@ def test_the_terminal_shows_five_columns_of_scores_in_eighty_characters():
     ]
 
 
+def test_the_terminal_shows_money_where_it_is_known():
+    console = SafeConsole(file=io.StringIO(), width=120)
+    money = {"training_money": 1.25, "money_per_1000_dialogues": 0.0417, "currency": "USD"}
+    priced = compared_system("LoRA", ROUGE, 3_538_944, 251_116_800, **money)
+    floor = Anchor(name="lead-3", n=6, metrics=ROUGE)
+    print_scores(console, [priced, compared_system("theirs", ROUGE)], floor)
+    lines = [line.split() for line in console.file.getvalue().splitlines() if line.strip(" ─")]
+    assert [line[-4:] for line in lines[:2]] == [
+        ["Trained", "Training", "1,000", "dialogues"], ["1.25", "USD", "0.0417", "USD"],
+    ]  # fmt: skip
+    assert [line[-3:] for line in lines[2:]] == [["–", "–", "–"]] * 2
+
+
 def test_the_terminal_shows_names_without_interpreting_markup():
     console = SafeConsole(file=io.StringIO(), width=120)
     print_scores(console, [system("[red]x[/]\x1b", ROUGE)])

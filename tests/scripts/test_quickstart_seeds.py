@@ -35,7 +35,7 @@ def comparison(shift=0.0):
     differences = [
         {
             "a": a, "b": b, "metric": metric, "difference": scores[a] - scores[b],
-            "ci_low": scores[a] - scores[b] - 0.01, "ci_high": scores[a] - scores[b] + 0.02, "p_value": 0.0211,
+            "ci_low": scores[a] - scores[b] - 0.01, "ci_high": scores[a] - scores[b] + 0.02, "p_adjusted": 0.0211,
         }
         for at, b in enumerate(NAMES)
         for a in NAMES[at + 1 :]

@@ -23,7 +23,7 @@ from summtune.recipe.endpoint import Endpoint
 P = TypeVar("P")
 _LONGEST_BACKOFF = 60.0
 _WORTH_SAYING = 30.0
-"""Seconds of a wait that the user is told about."""
+"""Seconds of a wait that the user should know of."""
 
 
 class Exhausted(Exception):  # noqa: N818, the caller says what was kept

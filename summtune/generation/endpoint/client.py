@@ -73,7 +73,7 @@ class Client:
         self._path = path
         self._timeout = endpoint.timeout
         # Without a key, the package would send that of OPENAI_API_KEY to any server.
-        self._options: dict[str, Any] = {} if key else {"headers": {"Authorization": _omitted()}}
+        self._options: Any = {} if key else {"headers": {"Authorization": _omitted()}}
         error: Exception | None = None
         try:
             self._openai = _openai(endpoint, key)
@@ -128,7 +128,7 @@ class Client:
             listing = self._openai.get("/models", cast_to=str, options=self._options)
             found = json.loads(await asyncio.wait_for(listing, min(self._timeout, _LISTING_SECONDS)))
             names = sorted(self.secret.hidden(model["id"]) for model in found["data"])
-        if not names:
+        if not names or self.asked.model in names:
             return "correct endpoint.url, which most servers have end in /v1, or endpoint.model"
         others = f" and {len(names) - _LISTED_MODELS} more" if len(names) > _LISTED_MODELS else ""
         return f"set endpoint.model to a model of the server: {', '.join(names[:_LISTED_MODELS])}{others}"

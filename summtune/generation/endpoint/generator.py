@@ -84,8 +84,8 @@ class EndpointGenerator(Generic[P]):
                 error = ended.result()
         if error is not None:
             raise StageError(
-                f"{self._problem(error)}. {kept:,} of {counted(len(prompts), 'prompt')} are answered and kept: the "
-                "same command asks for the rest"
+                f"{self._problem(error)}. {kept:,} of {len(prompts):,} prompts are answered and kept: the same command "
+                "asks for the rest"
             )
 
     def _asking(self, ledger: Ledger) -> Asking[P]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +14,7 @@ from summtune.generation.endpoint.statistics import statistics_of, warnings_of
 from summtune.generation.partial import read_outputs
 from summtune.generation.results import write_results
 from summtune.generation.resuming import generate_missing
+from summtune.generation.stopwatch import Stopwatch
 from summtune.recipe.endpoint import Endpoint
 from summtune.recipe.sections import Generation
 from summtune.runs.run_directory import PARTIAL_PREDICTIONS
@@ -38,6 +38,7 @@ def predict(
     stops: Sequence[str] = (),
     truncated: Sequence[bool] | None = None,
     backoff: float = 1.0,
+    devices: int = 0,
 ) -> None:
     """Have a server answer the prompts, and write ``predictions.jsonl`` and ``prediction_stats.json``.
 
@@ -57,18 +58,26 @@ def predict(
         stops: texts that end a summary.
         truncated: whether each dialogue was cut to fit its prompt; by default none was.
         backoff: seconds of the first wait after a fault, at most; each further one is up to twice as long.
+        devices: that the server holds for this run; 0 for a server of somebody else.
 
     Raises:
         InputError: the package openai is not installed, or the key cannot be used.
         StageError: the server cannot or does not answer, or max_cost is reached. The answers are kept.
     """
-    started = time.perf_counter()
     folder = run_dir / PARTIAL_PREDICTIONS
+    stopwatch = Stopwatch(folder, devices)
     generator = EndpointGenerator(
         endpoint, generation, requests, seed=seed, key=key, stops=stops, folder=folder, say=warn, backoff=backoff
     )
     asked = DistinctPrompts.of(prompts)
-    generate_missing(generator, asked, folder, progress)
+
+    def answered(done: int, total: int) -> None:
+        progress(done, total)
+        stopwatch.keep()
+
+    stopwatch.begin_generation()
+    generate_missing(generator, asked, folder, answered)
+    spent = stopwatch.spent()
     outputs = list(read_outputs(folder).values())
     with ledger_in(folder) as ledger:
         counts = statistics_of(outputs, ledger, endpoint)
@@ -78,7 +87,8 @@ def predict(
         "dialogues": len(asked.indices),
         "unique_prompts": len(asked.prompts),
         "truncated": sum(cut),
-        "seconds": round(time.perf_counter() - started, 2),
+        "seconds": spent.seconds,
+        "device_seconds": spent.device_seconds if devices else None,
         "endpoint": counts,
         "warnings": (*stats.warnings, *warnings),
     }

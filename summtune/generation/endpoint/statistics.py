@@ -79,11 +79,8 @@ def warnings_of(stats: EndpointStats, outputs: int) -> list[str]:
         outputs: how many distinct prompts there are.
     """
     of = f"of {counted(outputs, 'answer')}"
-    others = {
-        name or "no name": count
-        for name, count in stats.models.items()
-        if name == "" or not is_model(stats.model, name)
-    }
+    named = {name: count for name, count in stats.models.items() if name}
+    others = {name: count for name, count in named.items() if not is_model(stats.model, name)}
     found = []
     if stats.refusals:
         found.append(f"test: the model refused {stats.refusals:,} {of}, so the prediction is empty")
@@ -100,8 +97,8 @@ def warnings_of(stats: EndpointStats, outputs: int) -> list[str]:
     if others:
         listed = ", ".join(f"{name} ({count:,})" for name, count in sorted(others.items()))
         found.append(f"test: another model than {stats.model} gave {sum(others.values()):,} {of}: {listed}")
-    elif len(stats.models) > 1:
-        found.append(f"test: the answers are of several versions of the model: {', '.join(sorted(stats.models))}")
+    elif len(named) > 1:
+        found.append(f"test: the answers are of several versions of the model: {', '.join(sorted(named))}")
     if len(stats.fingerprints) > 1:
         found.append(
             f"test: the server changed while it answered: {len(stats.fingerprints)} values of system_fingerprint"

@@ -74,6 +74,7 @@ def predict(plan: LocalPlan, run_dir: Path, events: Events) -> None:
         if state.is_main_process:
             stopwatch.keep()
 
+    stopwatch.begin_generation()
     with events.timed("generation"):
         generate_missing(generator, asked, run_dir / PARTIAL_PREDICTIONS, progress, world)
     device_seconds = stopwatch.spent().device_seconds  # what follows is no part of using the model

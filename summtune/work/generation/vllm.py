@@ -129,6 +129,7 @@ def predict_with_vllm(plan: LocalPlan, run_dir: Path, events: Events) -> None:
     with serving(command, served, run_dir / "logs" / "vllm.log", events.say) as server:
         version = server.version()
         generator = VllmGenerator(server, _client(plan, served.name, server, tokenizer, ends, events.say))
+        stopwatch.begin_generation()
         with events.timed("generation"):
             generate_missing(generator, asked, partial, progress)
         device_seconds = stopwatch.spent().device_seconds  # what follows is no part of using the model

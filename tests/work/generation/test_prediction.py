@@ -78,8 +78,8 @@ def test_a_killed_prediction_resumes_with_the_missing_batches(prompted, batch_si
     }
     assert {row["id"]: row["prediction"] for row in predictions_of(run)} == expected
     stats = read_json(run.folder / "prediction_stats.json")
-    spent = stats["seconds"] - 1000  # of this attempt
-    assert 0 < stats["device_seconds"] - 4000 <= spent < 600
+    spent, on_devices = round(stats["seconds"] - 1000, 2), round(stats["device_seconds"] - 4000, 2)
+    assert 0 < on_devices <= spent < 600  # of this attempt, on one device
 
 
 def test_cut_dialogues_are_counted_and_warned_of(prompted):
@@ -95,7 +95,7 @@ def test_cut_dialogues_are_counted_and_warned_of(prompted):
 def test_thoughts_are_kept_counted_and_warned_of(prompted, monkeypatch):
     def thinking(*_):
         outputs = [output("" if at == 2 else "They greet.").model_copy(update={"thinking": "Hm."}) for at in range(6)]
-        return SimpleNamespace(generate=lambda prompts, done: enumerate(outputs))
+        return SimpleNamespace(generate=lambda prompts, done: (each for each in enumerate(outputs)))
 
     monkeypatch.setattr(prediction, "LocalGenerator", thinking)
     run = prompted()

@@ -1,0 +1,207 @@
+"""The generator: signals, kills, memory, and where it runs."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from endpoint_runs import KEY, Run, endpoint, messages
+from misbehaving_server import MisbehavingServer, Reply, answer, error, well
+
+from summtune.base.errors import InputError, StageError
+from summtune.generation.distinct import DistinctPrompts
+from summtune.generation.endpoint.generator import EndpointGenerator
+from summtune.generation.endpoint.requests import ChatRequests, TokenRequests
+from summtune.generation.partial import read_outputs
+from summtune.generation.resuming import generate_missing
+from summtune.recipe.sections import Generation
+
+PROCESS = Path(__file__).parents[2] / "helpers" / "endpoint_process.py"
+
+
+def generator(server, **changes):
+    return EndpointGenerator(endpoint(server, **changes), Generation(), ChatRequests(), 42, backoff=0.01)
+
+
+def slowly(seconds):
+    return lambda prompt, number: Reply(answer(f"answer to {prompt}"), seconds=seconds)
+
+
+@contextlib.contextmanager
+def started(tmp_path, server, count, options="{}"):
+    """A stage in its own process, once it has asked for something."""
+    environment = os.environ | {"PYTHONPATH": f"{PROCESS.parent}{os.pathsep}{Path.cwd()}"}
+    process = subprocess.Popen(
+        [sys.executable, PROCESS, tmp_path, server.url, str(count), options],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def kept(tmp_path):
+    return {
+        output.text.removeprefix("answer to ") for output in read_outputs(tmp_path / "predictions.partial").values()
+    }
+
+
+def test_after_a_kill_no_prompt_that_was_answered_and_kept_is_asked_again(tmp_path):
+    with MisbehavingServer(slowly(0.02)) as server:
+        with started(tmp_path, server, 200) as process:
+            wait_until(lambda: len(server.asked) > 40)
+            process.send_signal(signal.SIGKILL)
+            process.wait(20)
+        server.forget()
+        before = kept(tmp_path)
+        assert 20 < len(before) < 200
+        run = Run(tmp_path, [f"t{number}" for number in range(200)]).predict(server)
+    assert sorted(server.asked) == sorted({f"t{number}" for number in range(200)} - before)
+    assert run.stats.endpoint.unanswered <= 4  # those in flight at the kill
+    assert run.stats.endpoint.requests <= 200 + 3 * 4  # and those whose answers were on their way to the disk
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_keeps_the_answers_to_requests_in_flight(tmp_path, number, code):
+    with MisbehavingServer(slowly(1.0)) as server:
+        with started(tmp_path, server, 50) as process:
+            wait_until(lambda: len(server.asked) == 4)
+            process.send_signal(number)
+            shown, _ = process.communicate(timeout=60)
+        assert process.returncode == code
+        assert "waiting up to 30 s for the answers to 4 requests in flight" in shown
+        assert len(server.asked) == 4
+        assert kept(tmp_path) == set(server.asked)
+
+
+def test_a_second_interrupt_ends_the_run_at_once(tmp_path):
+    with MisbehavingServer(slowly(25)) as server, started(tmp_path, server, 50) as process:
+        wait_until(lambda: len(server.asked) == 4)
+        process.send_signal(signal.SIGINT)
+        assert "waiting up to" in process.stdout.readline()
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert time.monotonic() - began < 15
+
+
+def test_answers_in_flight_when_another_prompt_fails_are_kept(tmp_path):
+    def behave(prompt, number):
+        return error(401, "expired") if prompt == "t2" else Reply(answer(f"answer to {prompt}"), seconds=0.3)
+
+    asked = DistinctPrompts.of(messages(f"t{number}") for number in range(9))
+    with (
+        MisbehavingServer(behave) as server,
+        pytest.raises(StageError, match=r"expired.*3 of 9 prompts are answered and kept"),
+    ):
+        generate_missing(generator(server), asked, tmp_path / "predictions.partial", lambda *_: None)
+    assert kept(tmp_path) == {"t0", "t1", "t3"}
+
+
+def test_a_reader_that_fails_ends_the_requests_and_the_thread():
+    with MisbehavingServer(slowly(0.01)) as server:
+        outputs = generator(server).generate([messages(f"t{number}") for number in range(500)])
+        next(outputs)
+        outputs.close()
+        sent = len(server.asked)
+        time.sleep(0.1)
+        assert len(server.asked) == sent < 100
+    assert not [thread for thread in threading.enumerate() if thread.name == "endpoint"]
+
+
+def test_it_generates_where_an_event_loop_is_running_as_in_a_notebook():
+    async def cell(server):
+        return dict(generator(server).generate([messages("one")]))
+
+    with MisbehavingServer() as server:
+        assert asyncio.run(cell(server))[0].text == "answer to one"
+
+
+def test_it_generates_in_a_thread_that_gets_no_signals():
+    found = []
+    with MisbehavingServer() as server:
+        thread = threading.Thread(target=lambda: found.extend(generator(server).generate([messages("one")])))
+        thread.start()
+        thread.join(60)
+    assert [output.text for _, output in found] == ["answer to one"]
+
+
+def test_token_ids_are_sent_as_they_are_and_their_continuation_is_read():
+    body = {"model": "tiny-chat", "choices": [{"text": " They greet.", "finish_reason": "length"}]}
+    with MisbehavingServer(lambda *_: Reply(body)) as server:
+        requests = TokenRequests(lambda ids: ids[-1] == 9)
+        one = EndpointGenerator(endpoint(server), Generation(max_new_tokens=7), requests, 42, stops=["\n"])
+        (_, plain), (_, opened) = sorted(one.generate([[5, 6], [5, 9]]))
+    assert server.bodies[0] == {
+        "prompt": [5, 6], "model": "tiny-chat", "max_tokens": 7, "temperature": 0, "stop": ["\n"],
+    }  # fmt: skip
+    assert (plain.text, plain.hit_length_cap) == ("They greet.", True)
+    assert (opened.text, opened.thinking) == ("", "They greet.")
+
+
+def test_a_missing_package_is_named_with_how_to_install_it(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"got no openai\); run pip install 'summtune\[endpoint\]'"):
+        next(generator("http://127.0.0.1:9/v1").generate([messages("one")]))
+
+
+def _peak_of(server, count):
+    """The most memory that answers to so many prompts needed at once, in bytes, without the prompts."""
+    prompts = [messages(f"t{number}") for number in range(count)]
+    tracemalloc.start()
+    try:
+        answered = sum(1 for _ in generator(server, concurrency=64).generate(prompts))
+        return answered, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_prompts():
+    """The server shares the process, so what it logs is left out by forgetting it."""
+
+    class Forgetful(MisbehavingServer):
+        async def _one(self, reader, writer):
+            try:
+                return await super()._one(reader, writer)
+            finally:
+                self.forget()
+                self._seen.clear()
+
+    with Forgetful(well) as server:
+        _peak_of(server, 200)  # what is made once
+        few, many = _peak_of(server, 500), _peak_of(server, 4000)
+    assert (few[0], many[0]) == (500, 4000)
+    assert many[1] < 1.2 * few[1]
+
+
+@pytest.mark.slow
+def test_ten_thousand_prompts_are_each_answered_once_at_a_concurrency_of_64(tmp_path):
+    def behave(prompt, number):  # a fifth misbehaves at first, answers come in any order
+        if hash(prompt) % 5 == 0 and number == 1:
+            return [error(429, "slow"), error(500, "oh"), Reply(b"{"), Reply(None, 0)][hash(prompt) // 5 % 4]
+        return Reply(answer(f"answer to {prompt}"), seconds=hash(prompt) % 7 / 1000)
+
+    texts = [f"t{number}" for number in range(10_000)]
+    with MisbehavingServer(behave) as server:
+        run = Run(tmp_path, texts).predict(server, key=KEY, concurrency=64)
+    assert [one.prediction for one in run.predictions] == [f"answer to {text}" for text in texts]
+    assert server.most_in_flight <= 64
+    assert run.stats.endpoint.requests == len(server.asked) == 10_000 + sum(run.stats.endpoint.retries.values())
