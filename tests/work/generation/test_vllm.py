@@ -179,5 +179,9 @@ def test_real_vllm_writes_what_the_local_generator_writes(prompted, trained, mon
         generation = {"max_new_tokens": 12, "engine": engine}
         return trained(name=name, base_model=model, val_set_size=4, generation=generation, **keys)
 
+    def whole(run):
+        # vLLM leaves out a character that the end cuts in half, in whose place transformers writes a sign.
+        return [row | {"prediction": row["prediction"].rstrip("\ufffd")} for row in texts_of(run)]
+
     local, served = both(start)
-    assert texts_of(served) == texts_of(local)
+    assert whole(served) == whole(local)
