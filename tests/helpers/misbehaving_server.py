@@ -5,6 +5,7 @@ import json
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 MODEL = "tiny-chat"
 
@@ -79,10 +80,13 @@ class MisbehavingServer:
 
     Args:
         behave: from a prompt, and how often it was asked for, to a `Reply`.
+        models: that it lists.
+        tls: the context of an encrypted server; None serves plain HTTP.
     """
 
-    def __init__(self, behave=well, models=(MODEL,)):
+    def __init__(self, behave=well, models=(MODEL,), tls=None):
         self.behave = behave
+        self.tls = tls
         self.models = models
         self.asked = []  # the prompt of each request, in order
         self.bodies = []
@@ -106,7 +110,7 @@ class MisbehavingServer:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}/v1"
 
     def forget(self):
         """Start the logs from scratch; how often prompts were asked for is not forgotten."""
@@ -114,7 +118,8 @@ class MisbehavingServer:
 
     def _run(self, ready):
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024))
+        starting = asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024, ssl=self.tls)
+        server = self._loop.run_until_complete(starting)
         self.port = server.sockets[0].getsockname()[1]
         ready.set()
         self._loop.run_forever()
@@ -137,6 +142,7 @@ class MisbehavingServer:
         """Answer one request; return whether the connection stays open."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         method, target, _ = head[0].split(" ")
+        target = urlsplit(target).path  # a proxy is asked for whole addresses
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
         content = await reader.readexactly(int(headers.get("content-length", "0")))
         if method == "GET":

@@ -139,7 +139,7 @@ class Asking(Generic[P]):
     async def _send(self, prompt: P, number: int) -> Output:
         began = time.perf_counter()
         try:
-            body = await self.client.post({**self.requests.fields(prompt), **self.settings})
+            body = await self.client.post({**self.settings, **self.requests.fields(prompt)})
             return output_of(
                 body,
                 opened=self.requests.opens_thought(prompt),
