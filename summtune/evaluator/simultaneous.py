@@ -13,7 +13,7 @@ because each step asks for less than the one before. The known intervals that ag
 together pay for that: as one-sided bounds, they end at zero for the rows that were found, unless all were (Strassburger
 and Bretz, *Compatible Simultaneous Lower Confidence Bounds for the Holm Procedure*, Statistics in Medicine 27, 2008;
 Guilbaud, *Simultaneous Confidence Regions Corresponding to Holm's Step-Down Procedure*, Biometrical Journal 50, 2008).
-These keep both ends, and give up a little of the coverage together:
+These keep both ends, and give up some of the coverage together:
 
 - The *band* is the critical value of the first step, or that of the differences about their means where it is larger
   (these are what varies once a difference is real). All intervals with the band cover the truth together with
@@ -21,7 +21,8 @@ These keep both ends, and give up a little of the coverage together:
 - Each row gets the band, but for those that only a later step finds. The band would include zero for them. They get
   the critical value of the step that found them, which is never below that of a single test: each of these intervals
   covers with probability ``confidence`` by itself, and with the same probability none excludes a true zero. All
-  together then cover a little less often than the band does.
+  together then cover less often than the band does: in simulations at 95 % as few as 91 %, where few differences are
+  zero and the rest are found at once.
 
 ``benchmarks/simultaneous.py`` measures these rates.
 """
