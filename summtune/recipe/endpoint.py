@@ -46,5 +46,6 @@ class Endpoint(Section):
         default=None, gt=0, description="Stop before the run costs more than this, and keep all answers; needs price."
     )
     extra_body: dict[str, JsonValue] = Field(
-        default={}, description="Further fields of each request; they replace those of the same name, and null removes one."
+        default={},
+        description="Further fields of each request; they replace those of the same name, and null removes one.",
     )

@@ -1,4 +1,4 @@
-"""Stands in for vLLM's executable: ``serve`` with the options and the API that summtune uses, on a CPU.
+"""A substitute for the executable of vLLM: ``serve`` with the options and the API that summtune uses, on a CPU.
 
 It is stricter than vLLM: an option or a field that it does not know is an error, so that tests see what is sent. What
 it does wrong is in the environment: ``STAND_IN`` is one of the modes below, and ``STAND_IN_AFTER`` the number of

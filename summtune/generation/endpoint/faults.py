@@ -167,9 +167,7 @@ def _fatal(status: int, said: str, code: str, asked: Asked) -> str:
     got = f"got HTTP {status} from {asked.url}: {said}"
     key = f"the key in {asked.api_key_env}" if asked.api_key_env else "a request without a key"
     if code in _NO_QUOTA or status == 402:
-        return (
-            f"there is nothing left to spend for {key} ({got}); add credit, or raise the limit, at the provider"
-        )
+        return f"there is nothing left to spend for {key} ({got}); add credit, or raise the limit, at the provider"
     if status == 401:
         set_key = (
             f"set {asked.api_key_env} to a key of this server"

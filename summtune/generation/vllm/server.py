@@ -105,7 +105,7 @@ def serving(
 ) -> Iterator[Server]:
     """Yield a server that answers, and end it with the block.
 
-    It also ends when this process ends, in whatever way.
+    It also ends when this process ends, in any way.
 
     Args:
         command: returns the command for a port.

@@ -49,7 +49,7 @@ _DYING_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class SampledRequests(TokenRequests):
-    """Token ids, each with a seed of its own: a sample depends on nothing but its prompt and the seed of the run.
+    """Token ids, each with its own seed: a sample depends on nothing but its prompt and the seed of the run.
 
     Args:
         seed: of the run.

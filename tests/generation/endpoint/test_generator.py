@@ -15,7 +15,7 @@ import pytest
 from endpoint_runs import KEY, Run, endpoint, messages
 from misbehaving_server import MisbehavingServer, Reply, answer, error, well
 
-from summtune.base.errors import InputError, StageError
+from summtune.base.errors import InputError, StageError, StopAsked
 from summtune.generation.distinct import DistinctPrompts
 from summtune.generation.endpoint.generator import EndpointGenerator
 from summtune.generation.endpoint.requests import ChatRequests, TokenRequests
@@ -34,22 +34,7 @@ def slowly(seconds):
     return lambda prompt, number: Reply(answer(f"answer to {prompt}"), seconds=seconds)
 
 
-@contextlib.contextmanager
-def started(tmp_path, server, count, options="{}"):
-    """A stage in its own process, once it has asked for something."""
-    environment = os.environ | {"PYTHONPATH": f"{PROCESS.parent}{os.pathsep}{Path.cwd()}"}
-    process = subprocess.Popen(
-        [sys.executable, PROCESS, tmp_path, server.url, str(count), options],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def wait_until(condition, seconds=60):
+def wait_until(condition, seconds=180):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -64,10 +49,12 @@ def kept(tmp_path):
 
 def test_after_a_kill_no_prompt_that_was_answered_and_kept_is_asked_again(tmp_path):
     with MisbehavingServer(slowly(0.02)) as server:
-        with started(tmp_path, server, 200) as process:
-            wait_until(lambda: len(server.asked) > 40)
-            process.send_signal(signal.SIGKILL)
-            process.wait(20)
+        environment = os.environ | {"PYTHONPATH": f"{PROCESS.parent}{os.pathsep}{Path.cwd()}"}
+        with subprocess.Popen([sys.executable, PROCESS, tmp_path, server.url, "200"], env=environment) as process:
+            try:
+                wait_until(lambda: len(server.asked) > 40)
+            finally:
+                process.kill()
         server.forget()
         before = kept(tmp_path)
         assert 20 < len(before) < 200
@@ -77,29 +64,66 @@ def test_after_a_kill_no_prompt_that_was_answered_and_kept_is_asked_again(tmp_pa
     assert run.stats.endpoint.requests <= 200 + 3 * 4  # and those whose answers were on their way to the disk
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_keeps_the_answers_to_requests_in_flight(tmp_path, number, code):
-    with MisbehavingServer(slowly(1.0)) as server:
-        with started(tmp_path, server, 50) as process:
-            wait_until(lambda: len(server.asked) == 4)
-            process.send_signal(number)
-            shown, _ = process.communicate(timeout=60)
-        assert process.returncode == code
-        assert "waiting up to 30 s for the answers to 4 requests in flight" in shown
-        assert len(server.asked) == 4
-        assert kept(tmp_path) == set(server.asked)
+@contextlib.contextmanager
+def handled(number, handler):
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def stop_asked(number, _):
+    raise StopAsked(number)
+
+
+def ask_for(tmp_path, server, said, count=50):
+    asked = DistinctPrompts.of(messages(f"t{number}") for number in range(count))
+    one = EndpointGenerator(endpoint(server), Generation(), ChatRequests(), 42, say=said.append)
+    generate_missing(one, asked, tmp_path / "predictions.partial", lambda *_: None)
+
+
+def signal_later(server, number, times=1):
+    """Send this process a signal as soon as four requests are in flight, and again."""
+
+    def send():
+        wait_until(lambda: len(server.asked) == 4)
+        for _ in range(times):
+            os.kill(os.getpid(), number)
+            time.sleep(0.3)
+
+    threading.Thread(target=send).start()
+
+
+@pytest.mark.parametrize(
+    ("number", "handler", "raised"),
+    [
+        (signal.SIGINT, signal.default_int_handler, KeyboardInterrupt),
+        (signal.SIGTERM, stop_asked, StopAsked),
+        (signal.SIGUSR1, stop_asked, StopAsked),
+    ],
+)
+def test_an_interrupted_run_keeps_the_answers_to_requests_in_flight(tmp_path, number, handler, raised):
+    said = []
+    with MisbehavingServer(slowly(0.5)) as server, handled(number, handler):
+        signal_later(server, number)
+        with pytest.raises(raised):
+            ask_for(tmp_path, server, said)
+        assert signal.getsignal(number) is handler
+    assert len(said) == 1
+    assert said[0].startswith("waiting up to 30 s for the answers to 4 requests in flight")
+    assert len(server.asked) == 4
+    assert kept(tmp_path) == set(server.asked)
 
 
 def test_a_second_interrupt_ends_the_run_at_once(tmp_path):
-    with MisbehavingServer(slowly(25)) as server, started(tmp_path, server, 50) as process:
-        wait_until(lambda: len(server.asked) == 4)
-        process.send_signal(signal.SIGINT)
-        assert "waiting up to" in process.stdout.readline()
-        began = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-        assert process.returncode == 130
-        assert time.monotonic() - began < 15
+    began = time.monotonic()
+    with MisbehavingServer(slowly(25)) as server, handled(signal.SIGINT, signal.default_int_handler):
+        signal_later(server, signal.SIGINT, times=2)
+        with pytest.raises(KeyboardInterrupt):
+            ask_for(tmp_path, server, [])
+    assert time.monotonic() - began < 20
+    assert kept(tmp_path) == set()
 
 
 def test_answers_in_flight_when_another_prompt_fails_are_kept(tmp_path):

@@ -10,6 +10,7 @@ import shutil
 import pytest
 from families import decoder_only
 from stand_in_vllm import VERSION, write_stand_in
+from tiny_decoders import write_decoder
 
 from summtune.base.errors import InputError, StageError
 from summtune.base.files import read_json, read_jsonl
@@ -166,14 +167,21 @@ def test_an_executable_that_is_gone_is_named(prompted, monkeypatch, stand_in):
 @pytest.mark.slow
 @pytest.mark.skipif("SUMMTUNE_TEST_VLLM" not in os.environ, reason="needs a vLLM for CPUs: SUMMTUNE_TEST_VLLM")
 @pytest.mark.parametrize("keys", [None, {}, {"adapter": "lora", "lora_r": 5}], ids=["base", "full", "LoRA"])
-def test_real_vllm_writes_what_the_local_generator_writes(prompted, trained, monkeypatch, keys):
+def test_real_vllm_writes_what_the_local_generator_writes(prompted, trained, monkeypatch, tmp_path, keys):
     monkeypatch.setenv("SUMMTUNE_VLLM", os.environ["SUMMTUNE_TEST_VLLM"])
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    # vLLM's attention on CPUs has no smaller heads than these of 32 dimensions.
+    model = str(write_decoder(tmp_path / "wide", "llama", hidden_size=128))
 
     def start(name, engine="vllm"):
         if keys is None:
-            return prompted(name, engine, settings={"max_new_tokens": 40})
-        return trained(name=name, val_set_size=4, generation={"max_new_tokens": 12, "engine": engine}, **keys)
+            return prompted(name, engine, base_model=model, settings={"max_new_tokens": 40})
+        generation = {"max_new_tokens": 12, "engine": engine}
+        return trained(name=name, base_model=model, val_set_size=4, generation=generation, **keys)
+
+    def whole(run):
+        # vLLM leaves out a character that the end cuts in half, in whose place transformers writes a sign.
+        return [row | {"prediction": row["prediction"].rstrip("\ufffd")} for row in texts_of(run)]
 
     local, served = both(start)
-    assert texts_of(served) == texts_of(local)
+    assert whole(served) == whole(local)
