@@ -11,6 +11,7 @@ import pytest
 from families import decoder_only
 from stand_in_vllm import VERSION, write_stand_in
 from tiny_decoders import write_decoder
+from transformers import GenerationConfig
 
 from summtune.base.errors import InputError, StageError
 from summtune.base.files import read_json, read_jsonl
@@ -136,6 +137,8 @@ def test_only_missing_prompts_are_asked_and_samples_do_not_depend_on_the_others(
     assert texts_of(run) == texts_of(whole)
     seeds = [row["prediction"].split("seed ")[1] for row in texts_of(run)]
     assert len(set(seeds)) == 5
+    top_k = GenerationConfig._get_default_generation_params()["top_k"]
+    assert all(f"temperature 0.7, top_p 0.9, top_k {top_k}" in row["prediction"] for row in texts_of(run))
     another = prompted("another", settings=sampling, seed=7)
     predict_with_vllm(another.plan, another.folder, another.events("predict"))
     assert not set(seeds) & {row["prediction"].split("seed ")[1] for row in texts_of(another)}
@@ -148,8 +151,9 @@ def test_nothing_is_sampled_without_do_sample(prompted, stand_in):
     assert all(row["prediction"].endswith(" tokens") for row in texts_of(run))
 
 
-def test_a_server_that_refuses_is_reported_with_its_log(prompted, stand_in):
+def test_a_server_that_refuses_is_reported_with_its_log(prompted, stand_in, monkeypatch):
     stand_in("refuses")
+    monkeypatch.setattr(vllm, "_DYING_SECONDS", 0.1)
     run = prompted()
     with pytest.raises(StageError, match="vLLM: the server refuses the request") as told:
         predict_with_vllm(run.plan, run.folder, run.events("predict"))
