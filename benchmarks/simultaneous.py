@@ -62,6 +62,7 @@ TRUTHS = (
     Truth("equal on average, with scores of other shapes", (0.0,) * SYSTEMS, skewed=True),
     Truth("all systems are equal, 40 dialogues", (0.0,) * SYSTEMS, dialogues=40),
     Truth("one is far worse, the others equal", (-0.2, 0.0, 0.0, 0.0, 0.0)),
+    Truth("two are equal, the others far apart", (-0.4, -0.2, 0.2, 0.0, 0.0)),
     Truth("one is a little worse, the others equal", (-0.02, 0.0, 0.0, 0.0, 0.0)),
     Truth("one is far worse, the others a little apart", (-0.2, 0.0, 0.01, 0.02, 0.03)),
     Truth("all a little apart", (0.0, 0.012, 0.024, 0.036, 0.048)),

@@ -71,7 +71,7 @@ class Forecast:
     Args:
         whole: the run that is forecast.
         training: None for a prompted model.
-        generation_memory_bytes: most that the first process of the prediction held.
+        generation_memory_bytes: most that the first process of the prediction held; None if a server generated.
         evaluated: validation pairs that were evaluated each time; 0 without.
         summarized: dialogues that were summarized.
         terms: of the whole run's seconds, without its start-up.
@@ -80,7 +80,7 @@ class Forecast:
 
     whole: WholeRun
     training: TrainingMeasured | None
-    generation_memory_bytes: int
+    generation_memory_bytes: int | None
     evaluated: int
     summarized: int
     terms: tuple[Term, ...]
@@ -113,7 +113,7 @@ def forecast(whole: WholeRun, run_dir: Path) -> Forecast:
     return Forecast(
         whole=whole,
         training=training,
-        generation_memory_bytes=stats.peak_memory_bytes or 0,
+        generation_memory_bytes=stats.peak_memory_bytes,
         evaluated=evaluated,
         summarized=short.data.test.dialogues,
         terms=tuple(terms),

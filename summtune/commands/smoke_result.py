@@ -67,13 +67,16 @@ def _memory(each: Forecast) -> str:
         return "none but the command's: the server has the model"
     on_gpus = draft.predict.device == "cuda"
     where = "on the first GPU" if on_gpus else "in the first process, with Python and its libraries"
+    unknown = "not measured: vLLM reserves what it finds"
     if each.training is None:
-        parts = [f"generation {size(generation)} {where}"]
+        parts = [unknown if generation is None else f"generation {size(generation)} {where}"]
     else:
         peak = each.training.peak_memory_bytes
         parts = [f"training {size(peak)} {where}", _estimate(draft, on_gpus)]
-        # The same processes may have trained before, and the peak is that of a process.
-        parts.append(f"generation {size(generation) if generation > 1.02 * peak else 'no more'}")
+        if generation is None:
+            parts.append(f"generation {unknown}")
+        else:  # the same processes may have trained before, and the peak is that of a process
+            parts.append(f"generation {size(generation) if generation > 1.02 * peak else 'no more'}")
     smallest = min((gpu.memory_bytes for gpu in draft.gpus), default=None)
     return "; ".join(parts if smallest is None else [*parts, f"a GPU has {size(smallest)}"])
 

@@ -1,4 +1,4 @@
-"""Writes the verdict: whether systems are better, by how much, whether that is real, and which of the best is cheap."""
+"""Writes the verdict: a sentence on each system, then one on the cheapest of those that may be the best."""
 
 from __future__ import annotations
 

@@ -12,8 +12,6 @@ from summtune.runs.comparison import ComparedSystem, SystemKind
 
 MOST_DIALOGUES = 1e12
 """A system that costs less only from more dialogues on does not count as one that ever does."""
-
-
 NOISE = 0.1
 """Share of a trained system's cost of a dialogue by which another must exceed it: its time is measured once."""
 

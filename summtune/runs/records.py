@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from summtune.base.errors import DataError, RunDirectoryError
-from summtune.base.strict import parse_model
-from summtune.runs.answers import Answer
+
+if TYPE_CHECKING:
+    from summtune.runs.answers import Answer
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,10 @@ class Prediction:
 
 
 def _answer(value: object) -> Answer:
+    # The generator of the bundled dialogues imports this module, and needs the standard library alone.
+    from summtune.base.strict import parse_model
+    from summtune.runs.answers import Answer
+
     try:
         return parse_model(Answer, value, "answer of a prediction")
     except RunDirectoryError as error:

@@ -1,4 +1,4 @@
-"""Stands in for vLLM's executable: ``serve`` with the options and the API that summtune uses, on a CPU.
+"""A substitute for the executable of vLLM: ``serve`` with the options and the API that summtune uses, on a CPU.
 
 It is stricter than vLLM: an option or a field that it does not know is an error, so that tests see what is sent. What
 it does wrong is in the environment: ``STAND_IN`` is one of the modes below, and ``STAND_IN_AFTER`` the number of
@@ -29,15 +29,16 @@ from pathlib import Path
 import psutil
 
 VERSION = "0.0-stand-in"
-FIELDS = {"model", "prompt", "max_tokens", "temperature", "top_p", "seed", "stop", "stop_token_ids", "ignore_eos"}
+FIELDS = {
+    "model", "prompt", "max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "stop_token_ids", "ignore_eos",
+}  # fmt: skip
 
 
 def write_stand_in(path, mode="", after=0):
     """Write an executable that is this module; return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        f'#!/bin/sh\nSTAND_IN={mode} STAND_IN_AFTER={after} OMP_NUM_THREADS=1 exec {sys.executable} {__file__} "$@"\n'
-    )
+    settings = f"STAND_IN={mode} STAND_IN_AFTER={after} OMP_NUM_THREADS=1"
+    path.write_text(f'#!/bin/sh\n{settings} exec {sys.executable} {__file__} {path} "$@"\n')
     path.chmod(0o755)
     return path
 
@@ -47,9 +48,7 @@ def servers(path):
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.status() != psutil.STATUS_ZOMBIE and {str(path), f"STAND_IN_PATH={path}"} & {
-                *process.cmdline(), *(f"{key}={value}" for key, value in process.environ().items()),
-            }:  # fmt: skip
+            if process.status() != psutil.STATUS_ZOMBIE and str(path) in process.cmdline():
                 found.append(process)
     return found
 
@@ -73,7 +72,12 @@ class Canned:
     """Answers without a model: how many tokens the prompt has, and the seed."""
 
     def complete(self, body):
-        text = f"{len(body['prompt'])} tokens" + (f", seed {body['seed']}" if "seed" in body else "")
+        text = f"{len(body['prompt'])} tokens"
+        if body["temperature"] > 0:
+            text += f", temperature {body['temperature']}, top_p {body['top_p']}, top_k {body['top_k']}"
+            text += f", seed {body['seed']}"
+        else:
+            assert not {"top_p", "top_k", "seed"} & body.keys()
         return text, 3, "stop"
 
 
@@ -101,7 +105,7 @@ class Real:
         assert len(ids) + body["max_tokens"] <= self.most, "longer than --max-model-len"
         assert body["ignore_eos"], "vLLM would add the model's own ends to those of the request"
         sampled = body["temperature"] > 0
-        settings = {"temperature": body["temperature"], "top_p": body["top_p"], "top_k": 0} if sampled else {}
+        settings = {key: body[key] for key in ("temperature", "top_p", "top_k")} if sampled else {}
         if body.get("stop"):
             settings |= {"stop_strings": body["stop"], "tokenizer": self.tokenizer}
         with self.lock, self.torch.inference_mode():
@@ -180,7 +184,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main():
-    mode, given = os.environ["STAND_IN"], options(sys.argv[1:])
+    mode, given = os.environ["STAND_IN"], options(sys.argv[2:])
     print(f"serves {given.model}", flush=True)
     if mode == "exits":
         sys.exit("ValueError: No available memory for the cache blocks.")

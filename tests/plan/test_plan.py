@@ -120,7 +120,8 @@ def test_the_plan_names_its_generator_and_an_unknown_one_is_refused(project):
     plan = made_up_plan().to_json()
     assert plan["generator"] == "local"
     write_json(project / "plan.json", plan | {"generator": "endpoint"})
-    with pytest.raises(RunDirectoryError, match=r"\(got train\.generator: Input should be 'local'\); restore it"):
+    match = r"\(got train\.generator: Input should be 'local' or 'vllm'\); restore it"
+    with pytest.raises(RunDirectoryError, match=match):
         read_plan(project)
 
 

@@ -1,4 +1,4 @@
-"""A prediction with vLLM has a launch of its own, over the devices that its model can be divided over."""
+"""A prediction with vLLM has its own launch, over the devices that its model can be divided over."""
 
 import json
 

@@ -38,7 +38,6 @@ def predict(
     stops: Sequence[str] = (),
     truncated: Sequence[bool] | None = None,
     backoff: float = 1.0,
-    devices: int = 0,
 ) -> None:
     """Have a server answer the prompts, and write ``predictions.jsonl`` and ``prediction_stats.json``.
 
@@ -58,14 +57,13 @@ def predict(
         stops: texts that end a summary.
         truncated: whether each dialogue was cut to fit its prompt; by default none was.
         backoff: seconds of the first wait after a fault, at most; each further one is up to twice as long.
-        devices: that the server holds for this run; 0 for a server of somebody else.
 
     Raises:
         InputError: the package openai is not installed, or the key cannot be used.
         StageError: the server cannot or does not answer, or max_cost is reached. The answers are kept.
     """
     folder = run_dir / PARTIAL_PREDICTIONS
-    stopwatch = Stopwatch(folder, devices)
+    stopwatch = Stopwatch(folder, devices=0)
     generator = EndpointGenerator(
         endpoint, generation, requests, seed=seed, key=key, stops=stops, folder=folder, say=warn, backoff=backoff
     )
@@ -75,9 +73,8 @@ def predict(
         progress(done, total)
         stopwatch.keep()
 
-    stopwatch.begin_generation()
     generate_missing(generator, asked, folder, answered)
-    spent = stopwatch.spent()
+    seconds = stopwatch.spent().seconds
     outputs = list(read_outputs(folder).values())
     with ledger_in(folder) as ledger:
         counts = statistics_of(outputs, ledger, endpoint)
@@ -87,8 +84,7 @@ def predict(
         "dialogues": len(asked.indices),
         "unique_prompts": len(asked.prompts),
         "truncated": sum(cut),
-        "seconds": spent.seconds,
-        "device_seconds": spent.device_seconds if devices else None,
+        "seconds": seconds,
         "endpoint": counts,
         "warnings": (*stats.warnings, *warnings),
     }

@@ -1,4 +1,4 @@
-"""Finds the executable of vLLM, which lives in an environment of its own."""
+"""Finds the executable of vLLM, which is installed in a separate environment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from summtune.base.errors import InputError
 
 VARIABLE = "SUMMTUNE_VLLM"
 _INSTALL = (
-    "install vLLM in an environment of its own (python3 -m venv ~/vllm; ~/vllm/bin/pip install vllm) and "
+    "install vLLM in a separate environment (python3 -m venv ~/vllm; ~/vllm/bin/pip install vllm) and "
     f"set {VARIABLE} to the path of its executable (export {VARIABLE}=~/vllm/bin/vllm)"
 )
 

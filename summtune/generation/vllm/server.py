@@ -30,7 +30,8 @@ _REPORT_SECONDS = 30.0
 _ANSWER_SECONDS = 10.0
 _SHOWN = 3
 """Lines of the log in a message."""
-_CAUSE = re.compile(r"\b[A-Za-z.]*(?:Error|Exception)\b[:(]|: error: ")
+_LONGEST = 300
+_CAUSE = re.compile(r"\b[\w.]*(?:Error|Exception): .+|\berror: .+")
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,10 @@ class Server:
         with self.log.open("rb") as file:
             file.seek(self.log_start)
             lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-        causes = list(dict.fromkeys(line for line in lines if _CAUSE.search(line)))[:_SHOWN] or lines[-_SHOWN:]
-        said = "; ".join(causes) or "no output"
+        # vLLM's processes log one cause several times, each with its own beginning; the first one is the root.
+        found = (_CAUSE.search(line) for line in lines if "WARNING" not in line)
+        causes = list(dict.fromkeys(match[0] for match in found if match))[:_SHOWN] or lines[-_SHOWN:]
+        said = "; ".join(cause[:_LONGEST] for cause in causes) or "no output"
         return StageError(
             f"vLLM's server ended {when} (got exit code {self.keeper.returncode}: {said}); correct what its log names: "
             f"{self.log}",
@@ -105,7 +108,7 @@ def serving(
 ) -> Iterator[Server]:
     """Yield a server that answers, and end it with the block.
 
-    It also ends when this process ends, in whatever way.
+    It also ends when this process ends, in any way.
 
     Args:
         command: returns the command for a port.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
 from transformers import PreTrainedTokenizerBase
 
 from summtune.base.errors import InputError, StageError
@@ -41,6 +42,8 @@ from summtune.work.tokens.planned import encoder_of
 
 _IN_FLIGHT = 256
 """Requests at a time: what vLLM schedules together by default. Further ones would only wait there."""
+TOP_K = 50
+"""What transformers samples from where nothing else is set: the recipe has no key for it."""
 _REQUEST_SECONDS = 3600.0
 _RETRIES = 2
 _DYING_SECONDS = 3.0
@@ -49,7 +52,7 @@ _DYING_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class SampledRequests(TokenRequests):
-    """Token ids, each with a seed of its own: a sample depends on nothing but its prompt and the seed of the run.
+    """Token ids, each with its own seed: a sample depends on nothing but its prompt and the seed of the run.
 
     Args:
         seed: of the run.
@@ -164,6 +167,10 @@ def _client(
         return reasons(plan) and begins_in_thought(tokenizer, ids)
 
     sampled = recipe.generation.do_sample
+    # The tokens that end a summary are those of the plan, not those that the server finds in the model's files.
+    fields: dict[str, JsonValue] = {"stop_token_ids": list(ends), "ignore_eos": True, "seed": None}
+    if sampled:
+        fields["top_k"] = TOP_K
     return EndpointGenerator(
         endpoint=Endpoint(
             url=server.url,
@@ -171,8 +178,7 @@ def _client(
             concurrency=_IN_FLIGHT,
             timeout=_REQUEST_SECONDS,
             max_retries=_RETRIES,
-            # The tokens that end a summary are those of the plan, not those that the server finds in the model's files.
-            extra_body={"stop_token_ids": list(ends), "ignore_eos": True, "seed": None},
+            extra_body=fields,
         ),
         generation=recipe.generation,
         requests=SampledRequests(in_thought, seed=recipe.seed) if sampled else TokenRequests(in_thought),

@@ -14,7 +14,7 @@ from stand_in_vllm import VERSION, write_stand_in
 
 from summtune.base.errors import StageError
 from summtune.generation.vllm.command import Served
-from summtune.generation.vllm.server import serving
+from summtune.generation.vllm.server import Server, serving
 
 
 @pytest.fixture
@@ -115,8 +115,20 @@ def test_the_end_of_a_server_that_runs_is_noticed(serve):
         assert f"got exit code {128 + signal.SIGKILL}" in str(server.failure("while it generated"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
-@pytest.mark.parametrize("whom", ["the process", "its group"])
+@pytest.mark.parametrize(
+    ("number", "whom"),
+    [
+        (signal.SIGKILL, "the process"),
+        *(
+            pytest.param(number, whom, marks=pytest.mark.slow)
+            for number, whom in (
+                (signal.SIGTERM, "the process"),
+                (signal.SIGKILL, "its group"),
+                (signal.SIGTERM, "its group"),
+            )
+        ),
+    ],
+)
 def test_a_server_ends_when_the_process_that_needs_it_is_killed(tmp_path, number, whom):
     """The engine would keep the memory of a GPU: its parent is gone by then, and it ignores SIGTERM."""
     executable = write_stand_in(tmp_path / "vllm", "stubborn")
@@ -160,3 +172,21 @@ def _command(process):
         return process.cmdline()
     except psutil.Error:
         return []
+
+
+def test_the_root_cause_in_the_log_is_shown_once(tmp_path):
+    log = tmp_path / "vllm.log"
+    prefix = "(Worker pid=9) ERROR 11-28 19:16:22 [multiproc_executor.py:1063]"
+    log.write_text(
+        "(APIServer pid=1) WARNING can cause `OSError: [Errno 24] Too many open files`\n"
+        f"{prefix}     raise RuntimeError(\n{prefix} RuntimeError: no kernel for head_dim=8\n"
+        "(EngineCore pid=5) ERROR 11-28 RuntimeError: no kernel for head_dim=8\n"
+        f"vllm.v1.EngineDeadError: EngineCore encountered an issue. {'x' * 400}\nINFO shutting down\n"
+    )
+    ended = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+    ended.wait()
+    said = str(Server(1, "key", log, 0, ended).failure("while it generated"))
+    start = "vLLM's server ended while it generated (got exit code 3: RuntimeError: no kernel for head_dim=8; "
+    assert said.startswith(start + "vllm.v1.EngineDeadError: EngineCore encountered an issue. xxx")
+    assert "OSError" not in said
+    assert len(said) < 600
