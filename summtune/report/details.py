@@ -155,6 +155,7 @@ def _cost_entries(cost: Cost) -> list[tuple[str, str | None]]:
     amounts = (
         ("training", cost.training_money),
         ("generation", cost.generation_money),
+        ("charged at most", cost.charged_at_most),
         ("1,000 dialogues", cost.money_per_1000_dialogues),
     )
     shown = ", ".join(f"{what} {numbers.money(value, cost.currency)}" for what, value in amounts if value is not None)

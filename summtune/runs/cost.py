@@ -40,6 +40,8 @@ class Cost(StrictModel):
         training_money: device-hours times their price; 0 for a prompted model.
         generation_money: of all outputs: device-hours times their price or, of a server, tokens times theirs.
         money: both together.
+        charged_at_most: of a server: money of every request of the run that it may have charged for, those without an
+            answer included. None for other systems.
         money_per_1000_dialogues: of generation.
         training_made_by: the run that trained, if this one reused its model.
         generation_made_by: the run that generated, if this one reused its outputs.
@@ -61,6 +63,7 @@ class Cost(StrictModel):
     training_money: _Amount | None = None
     generation_money: _Amount | None = None
     money: _Amount | None = None
+    charged_at_most: _Amount | None = None
     money_per_1000_dialogues: _Amount | None = None
     training_made_by: str | None = None
     generation_made_by: str | None = None
@@ -106,6 +109,7 @@ def cost_of(folder: Path, plan: PlanView, stats: PredictionStats, training: Trai
         "training_money": to_train,
         "generation_money": to_generate,
         "money": None if to_train is None or to_generate is None else to_train + to_generate,
+        "charged_at_most": prices.charged_at_most(stats),
         "money_per_1000_dialogues": _per_1000(to_generate, stats.dialogues),
         "training_made_by": plan.reused["train"].shown if "train" in plan.reused else None,
         "generation_made_by": plan.reused["predict"].shown if "predict" in plan.reused else None,
@@ -136,6 +140,10 @@ class _TokenPrice(_Price):
     output: _Money
     currency: str
 
+    def money(self, prompt_tokens: int, generated_tokens: int) -> float:
+        """Return what tokens cost, whose prices are for a million."""
+        return (prompt_tokens * self.input + generated_tokens * self.output) / 1e6
+
 
 class _Endpoint(_Price):
     price: _TokenPrice | None = None
@@ -157,13 +165,18 @@ class _Prices(_Price):
                 return None, None, None
             if stats.prompt_tokens is None or stats.generated_tokens is None:
                 return 0.0, None, tokens.currency
-            money = (stats.prompt_tokens * tokens.input + stats.generated_tokens * tokens.output) / 1e6
-            return 0.0, money, tokens.currency
+            return 0.0, tokens.money(stats.prompt_tokens, stats.generated_tokens), tokens.currency
         if self.price is None:
             return None, None, None
         hourly = self.price.device_hour
         spent = None if generation_hours is None else generation_hours * hourly
         return training_hours * hourly, spent, self.price.currency
+
+    def charged_at_most(self, stats: PredictionStats) -> float | None:
+        """Return the money of every request that a server may have charged for; None without one or a price."""
+        if self.endpoint is None or self.endpoint.price is None or stats.endpoint is None:
+            return None
+        return self.endpoint.price.money(stats.endpoint.charged_prompt_tokens, stats.endpoint.charged_new_tokens)
 
 
 def _hours_of_generation(stats: PredictionStats) -> Measure | None:

@@ -135,8 +135,8 @@ class EndpointStats(StrictModel):
         new_tokens: that it counted, thoughts included.
         cached_tokens: of the prompts, those that it had in its cache.
         reasoning_tokens: of the new tokens, those of thoughts where it says so.
-        spent: money, by the recipe's price: every request that may have been charged for. None without a price.
-        currency: of it.
+        charged_prompt_tokens: that the server may have charged for at most, requests without an answer included.
+        charged_new_tokens: likewise.
     """
 
     model: str
@@ -155,8 +155,8 @@ class EndpointStats(StrictModel):
     new_tokens: Count
     cached_tokens: Count
     reasoning_tokens: Count
-    spent: Measure | None = None
-    currency: str | None = None
+    charged_prompt_tokens: Count
+    charged_new_tokens: Count
 
 
 class PredictionStats(StrictModel):

@@ -27,11 +27,6 @@ def cost_of(tokens: Tokens, price: TokenPrice) -> float:
     return (tokens.prompt * price.input + tokens.new * price.output) / 1e6
 
 
-def money(value: float, currency: str) -> str:
-    """Return an amount: ``USD 1,204.50``, ``USD 0.0031``."""
-    return f"{currency} {value:,.2f}" if value >= 1 or value == 0 else f"{currency} {value:.2g}"
-
-
 class Budget:
     """What is spent, and what the requests in flight cost at most.
 

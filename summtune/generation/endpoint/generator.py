@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from summtune.base import numbers
 from summtune.base.errors import StageError
 from summtune.base.numbers import counted
 from summtune.generation.endpoint.asking import Asking, Exhausted
-from summtune.generation.endpoint.budget import BudgetSpent, money
+from summtune.generation.endpoint.budget import BudgetSpent
 from summtune.generation.endpoint.client import Client, check_installed, quiet_libraries
 from summtune.generation.endpoint.faults import Asked
 from summtune.generation.endpoint.interrupts import Interrupts
@@ -103,7 +104,9 @@ class EndpointGenerator(Generic[P]):
             price, most = self.endpoint.price, self.endpoint.max_cost
             assert price is not None, "without a price nothing is spent"
             assert most is not None, "without max_cost everything may be spent"
-            spent, limit, next_cost = (money(value, price.currency) for value in (error.spent, most, error.next_cost))
+            spent, limit, next_cost = (
+                numbers.money(value, price.currency) for value in (error.spent, most, error.next_cost)
+            )
             return (
                 f"the next request might exceed max_cost (got {spent} spent of {limit}, and a request that costs up to "
                 f"{next_cost}); raise endpoint.max_cost"

@@ -79,9 +79,10 @@ def output_of(body: str, *, opened: bool, requests: int, seconds: float, secret:
 
 
 def filtered(reason: str, requests: int, seconds: float) -> Output:
-    """Return the output of a prompt that the server's content filter withheld: no text."""
-    answer = Answer(finish_reason=reason, requests=requests, seconds=round(seconds, 3))
-    return Output(text="", prompt_tokens=None, new_tokens=None, hit_length_cap=False, answer=answer)
+    """Return the output of a prompt that the server's content filter withheld: no text, and nothing to charge for."""
+    usage = Usage(prompt_tokens=0, new_tokens=0)
+    answer = Answer(finish_reason=reason, usage=usage, requests=requests, seconds=round(seconds, 3))
+    return Output(text="", prompt_tokens=0, new_tokens=0, hit_length_cap=False, answer=answer)
 
 
 class _Texts:

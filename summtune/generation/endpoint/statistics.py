@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 from summtune.base.numbers import counted
-from summtune.generation.endpoint.budget import cost_of
 from summtune.generation.endpoint.ledger import Ledger
 from summtune.generation.endpoint.secrecy import REPLACEMENT
 from summtune.generation.generator import Output
@@ -48,7 +47,6 @@ def statistics_of(outputs: Sequence[Output], ledger: Ledger, endpoint: Endpoint)
     """
     answers = [output.answer for output in outputs if output.answer is not None]
     usages = [answer.usage for answer in answers if answer.usage is not None]
-    price = endpoint.price
     return EndpointStats(
         model=endpoint.model,
         models=dict(Counter(answer.model or "" for answer in answers)),
@@ -66,8 +64,8 @@ def statistics_of(outputs: Sequence[Output], ledger: Ledger, endpoint: Endpoint)
         new_tokens=sum(usage.new_tokens for usage in usages),
         cached_tokens=sum(usage.cached_tokens or 0 for usage in usages),
         reasoning_tokens=sum(usage.reasoning_tokens or 0 for usage in usages),
-        spent=None if price is None else cost_of(ledger.charged, price),
-        currency=None if price is None else price.currency,
+        charged_prompt_tokens=ledger.charged.prompt,
+        charged_new_tokens=ledger.charged.new,
     )
 
 
@@ -105,8 +103,8 @@ def warnings_of(stats: EndpointStats, outputs: int) -> list[str]:
         )
     if stats.without_usage:
         found.append(
-            f"test: the server did not count the tokens of {stats.without_usage:,} {of}; costs assume the most that "
-            "they can have"
+            f"test: the server did not count the tokens of {stats.without_usage:,} {of}, so what they cost "
+            "is not known; charged_at_most in cost.json is the most that it can be"
         )
     if stats.extra_choices:
         found.append(
