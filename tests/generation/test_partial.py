@@ -1,3 +1,4 @@
+import json
 import os
 
 import pytest
@@ -5,6 +6,7 @@ from made_up_outputs import output
 
 from summtune.base.errors import InputError, RunDirectoryError
 from summtune.generation.partial import appending, discard, mend, read_outputs
+from summtune.runs.answers import Answer, Usage
 
 HALF = '{"key": "b", "te'
 
@@ -33,6 +35,18 @@ def test_texts_come_back_exactly(tmp_path):
     with appending(tmp_path, 0) as append:
         append("a", output(text))
     assert read_outputs(tmp_path)["a"].text == text
+
+
+def test_the_answer_of_a_server_comes_back_and_older_lines_have_none(tmp_path):
+    answer = Answer(model="m", usage=Usage(prompt_tokens=9, new_tokens=4), seconds=0.5)
+    path = write(tmp_path, 0, ["a"])
+    older = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in older.items() if name != "answer"}) + "\n")
+    with appending(tmp_path, 0) as append:
+        append("b", output().model_copy(update={"answer": answer, "prompt_tokens": None}))
+    found = read_outputs(tmp_path)
+    assert found["a"].answer is None
+    assert (found["b"].answer, found["b"].prompt_tokens) == (answer, None)
 
 
 def test_a_line_that_a_kill_left_incomplete_is_cut_off(tmp_path):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from summtune.base.errors import DataError
+from summtune.runs.answers import Answer, Usage
 from summtune.runs.records import Dialogue, Prediction
 
 
@@ -32,6 +33,19 @@ def test_a_thought_is_kept_and_a_file_without_the_key_is_read():
     assert Prediction.from_json(prediction.to_json()) == prediction
     older = {key: value for key, value in prediction.to_json().items() if key != "thinking"}
     assert Prediction.from_json(older).thinking is None
+
+
+def test_the_answer_of_a_server_is_kept_and_a_damaged_one_is_refused():
+    answer = Answer(model="m", usage=Usage(prompt_tokens=9, new_tokens=4), seconds=0.5)
+    prediction = Prediction("a", "A: Hi.", "They greet.", ("A greeting.",), answer=answer)
+    line = json.loads(json.dumps(prediction.to_json()))
+    assert line["answer"] == {"model": "m", "usage": {"prompt_tokens": 9, "new_tokens": 4}, "seconds": 0.5}
+    assert Prediction.from_json(line) == prediction
+    assert "answer" not in Prediction("a", "A: Hi.", "They greet.", ("A greeting.",)).to_json()
+    with pytest.raises(DataError, match=r"answer of a prediction: seconds: .*got 'long'"):
+        Prediction.from_json(line | {"answer": {"seconds": "long"}})
+    with pytest.raises(DataError, match=r"answer of a prediction must be an object or null \(got 'long'\)"):
+        Prediction.from_json(line | {"answer": "long"})
 
 
 def test_unknown_fields_of_external_predictions_are_null():

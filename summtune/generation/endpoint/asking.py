@@ -73,6 +73,7 @@ class Asking(Generic[P]):
         self._tokens_limit = RollingLimit(self.endpoint.tokens_per_minute)
         self._budget = Budget(self.endpoint.price, self.endpoint.max_cost, self.ledger.charged)
         self._pause = Pause()
+        self._seen: set[str] = set()
 
     async def answer(self, prompt: P) -> Output:
         """Return the output for a prompt. The task is one of those that are ``paid`` then.
@@ -153,8 +154,12 @@ class Asking(Generic[P]):
 
     def _wait_for(self, fault: Fault) -> None:
         """Hold all requests back for as long as the server asks."""
-        if fault.wait and self._pause.extend(fault.wait) and fault.wait >= _WORTH_SAYING:
-            self.say(f"the server asks to wait {duration(fault.wait)} ({fault.message})")
+        begins = bool(fault.wait) and self._pause.extend(fault.wait or 0.0)
+        if fault.wait and begins and fault.wait >= _WORTH_SAYING:
+            self.say(f"the server asks to wait {duration(fault.wait)} (got {fault.message})")
+        elif fault.cause not in self._seen:
+            self.say(f"a request got no usable answer and is sent again (got {fault.message}); others are counted")
+        self._seen.add(fault.cause)
 
 
 def _charged(output: Output, at_most: Tokens) -> Tokens:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
@@ -105,7 +106,7 @@ def event_loop() -> Iterator[asyncio.AbstractEventLoop]:
     try:
         yield loop
     finally:
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(concurrent.futures.TimeoutError):  # not the builtin one before Python 3.11
             asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result(_END_SECONDS)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(_END_SECONDS)

@@ -86,6 +86,13 @@ def test_a_request_without_an_answer_in_time_is_given_up_and_sent_again(tmp_path
     assert run.predictions[0].prediction == "answer to one"
 
 
+def test_the_first_fault_of_a_kind_is_shown_while_the_run_lasts(tmp_path):
+    with MisbehavingServer(once(error(500, "oh"))) as server:
+        run = Run(tmp_path, SIX).predict(server)
+    assert run.said == ["a request got no usable answer and is sent again (got HTTP 500: oh); others are counted"]
+    assert run.stats.warnings == ()
+
+
 def test_the_pause_that_a_server_asks_for_is_kept_by_all_requests(tmp_path):
     times = []
 
