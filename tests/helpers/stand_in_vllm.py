@@ -106,8 +106,14 @@ class Real:
         assert body["ignore_eos"], "vLLM would add the model's own ends to those of the request"
         sampled = body["temperature"] > 0
         settings = {key: body[key] for key in ("temperature", "top_p", "top_k")} if sampled else {}
-        if body.get("stop"):
-            settings |= {"stop_strings": body["stop"], "tokenizer": self.tokenizer}
+        stops = body.get("stop", ())
+
+        def stopped(written, _scores, **_):
+            text = self.tokenizer.decode(written[0, len(ids) :], skip_special_tokens=True)
+            return self.torch.tensor([any(stop in text for stop in stops)])
+
+        from transformers import StoppingCriteriaList
+
         with self.lock, self.torch.inference_mode():
             self.torch.manual_seed(body.get("seed", 0))
             written = self.model.generate(
@@ -117,12 +123,13 @@ class Real:
                 do_sample=sampled,
                 eos_token_id=body["stop_token_ids"],
                 pad_token_id=body["stop_token_ids"][0],
+                stopping_criteria=StoppingCriteriaList([stopped]),
                 **settings,
             )
         new = written[0, len(ids) :].tolist()
         ended = new[-1] in body["stop_token_ids"]
         text = self.tokenizer.decode(new[:-1] if ended else new, skip_special_tokens=True)
-        found = [at for stop in body.get("stop", ()) if (at := text.find(stop)) >= 0]
+        found = [at for stop in stops if (at := text.find(stop)) >= 0]
         return text[: min(found)] if found else text, len(new), "stop" if ended or found else "length"
 
 

@@ -1,11 +1,14 @@
 """Whole runs with `generation.engine: vllm`, and the server's end however the run ends. The server is a stand-in."""
 
 import os
+import re
 import signal
+import subprocess
 
 import pytest
 import slurm_cluster
 from families import decoder_only
+from installed_command import command_words
 from real_command import layout, logs_of, run_to_the_end, wait_until, workers_of
 from stand_in_vllm import servers, write_stand_in
 
@@ -64,6 +67,17 @@ def test_a_smoke_run_starts_the_server_too(recipe, tmp_path, stand_in):
     run = run_to_the_end(recipe, tmp_path / "run", "--smoke")
     assert "smoke  passed" in run.said
     assert "memory  not measured: vLLM reserves what it finds" in run.said
+    assert servers(executable) == []
+
+
+def test_a_finished_run_summarizes_with_the_engine_that_was_scored(recipe, tmp_path, stand_in):
+    executable = stand_in("canned")
+    run = run_to_the_end(recipe, tmp_path / "run")
+    (tmp_path / "one.txt").write_text("#Person1#: Is the room free?\n#Person2#: Yes.\n")
+    command = [*command_words(), "summarize", run.folder, tmp_path / "one.txt"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"\d+ tokens\n", done.stdout)
     assert servers(executable) == []
 
 

@@ -144,8 +144,11 @@ def test_only_missing_prompts_are_asked_and_samples_do_not_depend_on_the_others(
     assert not set(seeds) & {row["prediction"].split("seed ")[1] for row in texts_of(another)}
 
 
-def test_nothing_is_sampled_without_do_sample(prompted, stand_in):
+def test_nothing_is_sampled_without_do_sample_and_no_proxy_is_asked(prompted, stand_in, monkeypatch):
     stand_in("canned")
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
     run = prompted()
     predict_with_vllm(run.plan, run.folder, run.events("predict"))
     assert all(row["prediction"].endswith(" tokens") for row in texts_of(run))
