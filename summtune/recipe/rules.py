@@ -11,6 +11,7 @@ from typing_extensions import assert_never
 from summtune.base.hints import hint_or_list
 from summtune.recipe.adapters import quantization_of, takes_weights_of_the_base
 from summtune.recipe.document import KeyPath
+from summtune.recipe.endpoint_rules import check_endpoint
 from summtune.recipe.ineffective import HasEvaluation, ineffective, unread_evaluation
 from summtune.recipe.keys import CompareRecipe, EndpointRecipe, LocalRecipe, PromptRecipe, Recipe, TrainRecipe
 from summtune.recipe.launching_rules import check_launching
@@ -42,7 +43,7 @@ def rule_problems(given: Mapping[str, Any], recipe: Recipe, wrong: Collection[st
         case EndpointRecipe():
             yield from _evaluation(recipe, wrong)
             yield from _exemplars(recipe, wrong)
-            yield from _limit_of_cost(recipe, wrong)
+            yield from check_endpoint(recipe, wrong)
         case TrainRecipe():
             yield from _local(recipe, wrong)
             yield from _training(recipe)
@@ -77,11 +78,6 @@ def _metric_arguments(settings: EvaluationSettings) -> Iterator[KeyProblem]:
         for key in {"predictions", "references"} & arguments.keys():
             path: KeyPath = ("evaluation", "metric_arguments", name, key)
             yield path, f"{key} are passed by summtune (got them in metric_arguments.{name}); remove the key"
-
-
-def _limit_of_cost(recipe: EndpointRecipe, wrong: Collection[str]) -> Iterator[KeyProblem]:
-    if "endpoint" not in wrong and recipe.endpoint.max_cost is not None and recipe.endpoint.price is None:
-        yield ("endpoint", "max_cost"), "max_cost needs the price of tokens; set endpoint.price, or remove max_cost"
 
 
 def _every_dialogue(recipe: PromptRecipe) -> Iterator[KeyProblem]:

@@ -25,13 +25,6 @@ def test_shots_without_datasets_are_reported(given):
     ]
 
 
-def test_a_limit_of_cost_without_a_price_is_reported():
-    limited = ENDPOINT["endpoint"] | {"max_cost": 2}
-    ((path, message),) = rule_findings(ENDPOINT, endpoint=limited)
-    assert (path, message[:21]) == ("endpoint.max_cost", "max_cost needs the pr")
-    assert rule_findings(ENDPOINT, endpoint=limited | {"price": {"input": 1, "output": 2}}) == []
-
-
 def test_the_slurm_launcher_without_its_section_is_reported():
     assert rule_findings(TRAIN, launcher="slurm") == [
         ("launcher", "`launcher: slurm` needs a slurm section; give at least its time and gpus_per_node")

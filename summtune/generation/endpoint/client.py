@@ -7,7 +7,8 @@ import contextlib
 import importlib.util
 import json
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from summtune.base.errors import InputError, StageError
@@ -42,6 +43,8 @@ def check_installed() -> None:
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
     """Within the block, the libraries below do not log requests: at their most detailed level they log headers."""
+    import openai  # noqa: F401, its import sets the levels that OPENAI_LOG names
+
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}
     for name in levels:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -72,8 +75,8 @@ class Client:
         self.secret = Secret(key)
         self._path = path
         self._timeout = endpoint.timeout
-        # Without a key, the package would send that of OPENAI_API_KEY to any server.
-        self._options: Any = {} if key else {"headers": {"Authorization": _omitted()}}
+        # The package would send prompts wherever a server redirects them.
+        self._options: Any = {"headers": _headers(key, os.environ), "follow_redirects": False}
         error: Exception | None = None
         try:
             self._openai = _openai(endpoint, key)
@@ -108,7 +111,7 @@ class Client:
 
         if isinstance(error, openai.APIStatusError):
             said, code = message_of(error.body if error.body is not None else error.message)
-            headers = {name.lower(): value for name, value in error.response.headers.items()}
+            headers = {name.lower(): self.secret.hidden(value) for name, value in error.response.headers.items()}
             return of_status(error.status_code, headers, self.secret.hidden(said), code, self.asked)
         if isinstance(error, asyncio.TimeoutError):
             return Fault("timeout", f"no answer within {self._timeout:g} s", charged=True)
@@ -134,10 +137,17 @@ class Client:
         return f"set endpoint.model to a model of the server: {', '.join(names[:_LISTED_MODELS])}{others}"
 
 
-def _omitted() -> object:
+def _headers(key: str | None, environment: Mapping[str, str]) -> dict[str, object]:
+    """Return headers with which the package sends the key, and nothing that the environment says of an account.
+
+    It would send OPENAI_ORG_ID, OPENAI_PROJECT_ID, OPENAI_CUSTOM_HEADERS, and without a key OPENAI_API_KEY to any
+    server.
+    """
     import openai
 
-    return openai.Omit()
+    named = [line.partition(":")[0].strip() for line in environment.get("OPENAI_CUSTOM_HEADERS", "").split("\n")]
+    unsent = dict.fromkeys(("OpenAI-Organization", "OpenAI-Project", *filter(None, named)), openai.Omit())
+    return {**unsent, "Authorization": f"Bearer {key}" if key else openai.Omit()}
 
 
 def _openai(endpoint: Endpoint, key: str | None) -> openai.AsyncOpenAI:

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Mapping
 from typing import Literal
+from urllib.parse import urljoin
 
 from summtune.base.errors import StageError
 from summtune.base.numbers import duration
@@ -94,6 +95,8 @@ def of_status(status: int, headers: Mapping[str, str], said: str, code: str, ask
         return _again("timeout", status, headers, said)
     if status == 409:
         return _again("conflict", status, headers, said)
+    if 300 <= status < 400:
+        return StageError(_redirected(status, headers.get("location", ""), asked))
     return StageError(_fatal(status, said, code, asked))
 
 
@@ -147,9 +150,18 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         given = headers.get(name, "").strip()
         if re.fullmatch(r"\d{1,12}(\.\d*)?", given):
             return float(given) * unit
-        if name == "retry-after" and (date := email.utils.parsedate_tz(given)) is not None:
-            return max(0.0, email.utils.mktime_tz(date) - now)
+        if name == "retry-after" and (date := _seconds_of(given)) is not None:
+            return max(0.0, date - now)
     return None
+
+
+def _seconds_of(date: str) -> float | None:
+    """Return a date in seconds since the epoch; None where it is none, or beyond the calendar."""
+    try:
+        parsed = email.utils.parsedate_tz(date)
+        return None if parsed is None else float(email.utils.mktime_tz(parsed))
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
 
 
 def _again(cause: Cause, status: int, headers: Mapping[str, str], said: str) -> Exception:
@@ -187,6 +199,15 @@ def _fatal(status: int, said: str, code: str, asked: Asked) -> str:
     if status == 413:
         return f"the server does not take prompts of this size ({got}); show fewer exemplars (shots)"
     return f"the server refuses the request ({got}); correct the section endpoint"
+
+
+def _redirected(status: int, location: str, asked: Asked) -> str:
+    target = urljoin(asked.url, location).partition("?")[0]
+    address = re.sub("/(chat/)?completions/?$", "", target)
+    return (
+        f"the server redirects to another address, to which nothing is sent (got HTTP {status} from {asked.url} to "
+        f"{_one_line(target)}); set endpoint.url to {_one_line(address)} if you trust it"
+    )
 
 
 def _wrong_request(said: str, code: str, got: str, asked: Asked) -> str:

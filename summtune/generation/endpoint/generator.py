@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,16 +79,19 @@ class EndpointGenerator(Generic[P]):
                 ended = asyncio.run_coroutine_threadsafe(sending.run(), loop)
                 while (item := asyncio.run_coroutine_threadsafe(sending.results.get(), loop).result()) is not None:
                     if isinstance(item, str):
-                        self.say(item)
+                        with contextlib.suppress(OSError):  # the terminal is gone after SIGHUP, the answers are not
+                            self.say(item)
                     else:
                         yield item
                         kept += 1
                 error = ended.result()
-        if error is not None:
+        if isinstance(error, (BudgetSpent, Exhausted, StageError)):
             raise StageError(
                 f"{self._problem(error)}. {kept:,} of {len(prompts):,} prompts are answered and kept: the same command "
                 "asks for the rest"
             )
+        if error is not None:
+            raise error
 
     def _asking(self, ledger: Ledger) -> Asking[P]:
         endpoint, generation = self.endpoint, self.generation

@@ -8,14 +8,15 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 class Interrupts:
     """Holds back the first signal that asks to stop until the block ends; a second one ends the block at once.
 
     Each has the effect that it would have had: an exception of the command, or the end of a worker. In a thread other
-    than the main one, Python delivers no signals, and this does nothing.
+    than the main one, Python delivers no signals, and this does nothing. A signal that is ignored, as SIGHUP is under
+    nohup, stays ignored.
 
     Args:
         first: called at the first signal; returns at once.
@@ -28,7 +29,8 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+            heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._on_signal) for number in heard}
         return self
 
     def __exit__(

@@ -16,7 +16,10 @@ from summtune.generation.thinking import split_thinking
 from summtune.runs.answers import Answer, Usage
 
 _LONGEST_NAME = 200
-_CUT = ("length", "max_tokens")
+CUT = ("length", "max_tokens")
+"""Finish reasons of an answer that the limit of new tokens ended."""
+_MOST_TOKENS = 10**9
+"""A count above it is none, so that sums of counts can be stored."""
 _THOUGHTS = ("reasoning_content", "reasoning")
 """Where servers put a thought that they have taken out of the text."""
 
@@ -50,7 +53,7 @@ def output_of(body: str, *, opened: bool, requests: int, seconds: float, secret:
     finish = texts.name(first.get("finish_reason"))
     said_text = texts.of(message.get("content", message.get("text")))
     refusal = texts.of(message.get("refusal")) or None
-    cut = finish in _CUT
+    cut = finish in CUT
     text, thinking = split_thinking(said_text, opened=opened and cut)
     if finish == "refusal" and refusal is None:
         text, refusal = "", text or "refusal"
@@ -133,9 +136,10 @@ def _usage(value: object) -> Usage | None:
     prompt, new = _count(value.get("prompt_tokens")), _count(value.get("completion_tokens"))
     if prompt is None or new is None:
         return None
+    total = _count(value.get("total_tokens"))
     return Usage(
         prompt_tokens=prompt,
-        new_tokens=new,
+        new_tokens=new if total is None else max(new, total - prompt),  # some leave thoughts out of completion_tokens
         cached_tokens=_detail(value, "prompt_tokens_details", "cached_tokens"),
         reasoning_tokens=_detail(value, "completion_tokens_details", "reasoning_tokens"),
     )
@@ -147,7 +151,7 @@ def _detail(usage: dict[str, Any], group: str, name: str) -> int | None:
 
 
 def _count(value: object) -> int | None:
-    return value if type(value) is int and 0 <= value < 2**63 else None
+    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
 
 
 def _date(value: object) -> str | None:

@@ -17,6 +17,8 @@ _FRAME_TOKENS = 64
 """At most so many tokens does a chat template write around the messages, a default system prompt included."""
 _MESSAGE_TOKENS = 16
 """At most so many around each message."""
+_MOST_NEW_TOKENS = 10**9
+"""A limit above it is none: no model generates so many."""
 
 
 class Requests(Protocol[P_contra]):
@@ -122,12 +124,14 @@ def settings_of(
 def new_tokens_at_most(settings: Mapping[str, Any], generation: Generation) -> int:
     """Return an upper bound of the tokens that one request lets the server generate.
 
+    A recipe whose settings have no limit has no ``max_cost`` either; the bound is then that of the recipe.
+
     Args:
         settings: of the requests (`settings_of`).
         generation: of the recipe.
     """
     limits = [settings[name] for name in ("max_tokens", "max_completion_tokens") if name in settings]
-    counts = [limit for limit in limits if type(limit) is int]
+    counts = [min(limit, _MOST_NEW_TOKENS) for limit in limits if type(limit) is int and limit > 0]
     choices = settings.get("n", 1)
     return max(counts, default=generation.max_new_tokens) * (choices if type(choices) is int and choices > 0 else 1)
 

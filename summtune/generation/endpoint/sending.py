@@ -9,10 +9,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from summtune.base.errors import StageError
 from summtune.base.numbers import counted
-from summtune.generation.endpoint.asking import Asking, Exhausted
-from summtune.generation.endpoint.budget import BudgetSpent
+from summtune.generation.endpoint.asking import Asking
 from summtune.generation.generator import Output
 
 P = TypeVar("P")
@@ -48,11 +46,9 @@ class Sending(Generic[P]):
             await asyncio.wait(self._tasks)
         finally:
             self._cut_off()
-            await self._asking.client.close()
-        bugs = [task.exception() for task in self._tasks if not task.cancelled()]
+            with contextlib.suppress(Exception):  # the answers are there, and the reader waits for the end
+                await self._asking.client.close()
         await self.results.put(None)
-        for bug in filter(None, bugs):
-            raise bug
         return self._error
 
     def say(self, text: str) -> None:
@@ -76,7 +72,7 @@ class Sending(Generic[P]):
         for index in self._missing:
             try:
                 output = await self._asking.answer(self._prompts[index])
-            except (BudgetSpent, Exhausted, StageError) as error:
+            except Exception as error:  # also one of a bug, so that nothing more is paid for
                 if not self._asking.stopped:
                     self._error = error
                     self._stop()

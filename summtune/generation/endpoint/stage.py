@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -70,7 +71,8 @@ def predict(
     asked = DistinctPrompts.of(prompts)
 
     def answered(done: int, total: int) -> None:
-        progress(done, total)
+        with contextlib.suppress(OSError):  # the terminal is gone after SIGHUP, the answers are not
+            progress(done, total)
         stopwatch.keep()
 
     generate_missing(generator, asked, folder, answered)
@@ -78,7 +80,7 @@ def predict(
     outputs = list(read_outputs(folder).values())
     with ledger_in(folder) as ledger:
         counts = statistics_of(outputs, ledger, endpoint)
-    warnings = warnings_of(counts, len(outputs))
+    warnings = warnings_of(counts, outputs)
     cut = [False] * len(prompts) if truncated is None else truncated
     found = {
         "dialogues": len(asked.indices),

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
 from summtune.base.numbers import counted
 from summtune.generation.endpoint.ledger import Ledger
+from summtune.generation.endpoint.parsing import CUT
 from summtune.generation.endpoint.secrecy import REPLACEMENT
 from summtune.generation.generator import Output
 from summtune.recipe.endpoint import Endpoint
 from summtune.runs.answers import Answer
 from summtune.runs.statistics import EndpointStats
+
+_CALLS = ("tool_calls", "function_call")
+_ANY_MODEL = ("default", "tgi")
+"""What servers of one model are asked for where its name does not matter; they answer with its real one."""
+_REVISION = r"@.+|[-:@]\d{4}-?\d\d-?\d\d|[-:@]\d{3,8}"
+"""A commit, a date, or a number such as 0613. Fewer digits are another model: gpt-4 and gpt-4.1, qwen3 and qwen3-8b."""
 
 
 def is_filtered(answer: Answer) -> bool:
@@ -31,10 +39,14 @@ def is_empty(output: Output) -> bool:
 def is_model(asked: str, answered: str) -> bool:
     """Return whether the name that a server answers with is that of the model that was asked for.
 
-    Servers add a date or a revision, and leave out or add the folders before the name.
+    Servers add a date or a revision, and leave out or add folders before the name, ``:latest`` or ``.gguf``. A name of
+    `_ANY_MODEL` is that of every model.
     """
-    wanted, found = asked.casefold(), answered.casefold()
-    return found.startswith(wanted) or found.rsplit("/", 1)[-1].startswith(wanted.rsplit("/", 1)[-1])
+    wanted, found = (re.sub(r"(?:[-:]latest|\.gguf)$", "", name.casefold()) for name in (asked, answered))
+    if "/" not in wanted or "/" not in found:
+        wanted, found = wanted.rsplit("/", 1)[-1], found.rsplit("/", 1)[-1]
+    same = re.fullmatch(rf"(?:.*/)?{re.escape(wanted)}(?:{_REVISION})?", found)
+    return wanted in _ANY_MODEL or same is not None or wanted.endswith(f"/{found}")
 
 
 def statistics_of(outputs: Sequence[Output], ledger: Ledger, endpoint: Endpoint) -> EndpointStats:
@@ -69,14 +81,28 @@ def statistics_of(outputs: Sequence[Output], ledger: Ledger, endpoint: Endpoint)
     )
 
 
-def warnings_of(stats: EndpointStats, outputs: int) -> list[str]:
+def _why_empty(outputs: Sequence[Output]) -> str:
+    """Return the finish reasons of empty answers, and what to do."""
+    reasons = Counter(
+        (output.answer.finish_reason if output.answer else None) or "none" for output in outputs if is_empty(output)
+    )
+    listed = ", ".join(f"{reason} ({count:,})" for reason, count in sorted(reasons.items()))
+    advice = "a model that thinks may need a higher generation.max_new_tokens"
+    if reasons.keys() & set(_CALLS):
+        advice = "the model called a tool instead: remove tools and functions from endpoint.extra_body"
+    elif not reasons.keys() & set(CUT):
+        advice = "look at such a prompt and its answer in predictions.jsonl, and change the prompt or the model"
+    return f"their finish_reason is {listed}; {advice}"
+
+
+def warnings_of(stats: EndpointStats, outputs: Sequence[Output]) -> list[str]:
     """Return sentences on the answers that a reader of the scores must know.
 
     Args:
         stats: what the server did.
-        outputs: how many distinct prompts there are.
+        outputs: of all distinct prompts.
     """
-    of = f"of {counted(outputs, 'answer')}"
+    of = f"of {counted(len(outputs), 'answer')}"
     named = {name: count for name, count in stats.models.items() if name}
     others = {name: count for name, count in named.items() if not is_model(stats.model, name)}
     found = []
@@ -88,10 +114,7 @@ def warnings_of(stats: EndpointStats, outputs: int) -> list[str]:
             "scored as they are"
         )
     if stats.empty:
-        found.append(
-            f"test: {stats.empty:,} {of} had no text, so the prediction is empty; a model that thinks may need a "
-            "higher generation.max_new_tokens"
-        )
+        found.append(f"test: {stats.empty:,} {of} had no text, so the prediction is empty; {_why_empty(outputs)}")
     if others:
         listed = ", ".join(f"{name} ({count:,})" for name, count in sorted(others.items()))
         found.append(f"test: another model than {stats.model} gave {sum(others.values()):,} {of}: {listed}")

@@ -1,9 +1,11 @@
 """Connections: encrypted ones, proxies, and what libraries log."""
 
 import logging
+import os
 import shutil
 import ssl
 import subprocess
+import sys
 
 import pytest
 from endpoint_runs import KEY, Run
@@ -54,6 +56,32 @@ def test_a_proxy_that_cannot_be_used_is_reported_without_its_password(tmp_path, 
     with pytest.raises(StageError, match=r"cannot be sent \(got .*proxies that the environment names") as caught:
         Run(tmp_path, ["one"]).predict("http://server.invalid/v1")
     assert "pass-word" not in str(caught.value)
+
+
+def test_the_account_that_the_environment_names_is_not_sent(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-1")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "authorization: Bearer other\nopenai-organization: org-2\nX-Team: a")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-environment")
+    with MisbehavingServer() as server:
+        Run(tmp_path / "key", ["one"]).predict(server, key=KEY)
+        Run(tmp_path / "none", ["one"]).predict(server)
+    for headers, authorization in zip(server.headers, (f"Bearer {KEY}", None), strict=True):
+        assert headers.keys() & {"openai-organization", "openai-project", "x-team"} == set()
+        assert headers.get("authorization") == authorization
+
+
+def test_libraries_log_nothing_where_the_environment_asks_for_it():
+    program = (
+        "import logging\n"
+        "from summtune.generation.endpoint.client import quiet_libraries\n"
+        "with quiet_libraries():\n"
+        "    import openai\n"
+        "    print([logging.getLogger(name).isEnabledFor(logging.INFO) for name in ('openai', 'httpx')])\n"
+    )
+    environment = os.environ | {"OPENAI_LOG": "debug"}
+    found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[False, False]"
 
 
 def test_libraries_log_no_requests_and_have_their_levels_back_afterwards():

@@ -27,6 +27,7 @@ NOW = 1_790_000_000.0
         ({"retry-after": time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(NOW - 90))}, 0.0),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "-3"}, None),
+        ({"retry-after": "Thu, 01 Jan 99999 00:00:00 GMT"}, None),
         ({"retry-after": "inf"}, None),
         ({}, None),
     ],

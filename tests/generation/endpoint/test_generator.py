@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from endpoint_runs import KEY, Run, endpoint, messages
-from misbehaving_server import MisbehavingServer, Reply, answer, error, well
+from misbehaving_server import MisbehavingServer, Reply, answer, error, once, well
 
 from summtune.base.errors import InputError, StageError, StopAsked
 from summtune.generation.distinct import DistinctPrompts
@@ -101,6 +101,7 @@ def signal_later(server, number, times=1):
         (signal.SIGINT, signal.default_int_handler, KeyboardInterrupt),
         (signal.SIGTERM, stop_asked, StopAsked),
         (signal.SIGUSR1, stop_asked, StopAsked),
+        (signal.SIGHUP, stop_asked, StopAsked),
     ],
 )
 def test_an_interrupted_run_keeps_the_answers_to_requests_in_flight(tmp_path, number, handler, raised):
@@ -124,6 +125,42 @@ def test_a_second_interrupt_ends_the_run_at_once(tmp_path):
             ask_for(tmp_path, server, [])
     assert time.monotonic() - began < 20
     assert kept(tmp_path) == set()
+
+
+def test_a_signal_that_is_ignored_does_not_end_the_run(tmp_path):
+    said = []
+    with MisbehavingServer(slowly(0.3)) as server, handled(signal.SIGHUP, signal.SIG_IGN):
+        signal_later(server, signal.SIGHUP)
+        ask_for(tmp_path, server, said, count=8)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    assert (len(server.asked), said) == (8, [])
+
+
+def test_answers_are_kept_where_the_terminal_is_gone(tmp_path):
+    def gone(*_):
+        raise OSError(5, "Input/output error")
+
+    asked = DistinctPrompts.of(messages(text) for text in ("one", "two"))
+    with MisbehavingServer(once(error(500, "oh"))) as server:
+        one = EndpointGenerator(endpoint(server), Generation(), ChatRequests(), 42, say=gone, backoff=0.01)
+        generate_missing(one, asked, tmp_path / "predictions.partial", lambda *_: None)
+    assert kept(tmp_path) == {"one", "two"}
+
+
+def test_an_unexpected_error_with_one_prompt_ends_the_sending_and_answers_in_flight_are_kept(tmp_path):
+    class Broken(ChatRequests):
+        def fields(self, prompt):
+            if prompt == messages("t2"):
+                raise ZeroDivisionError("a bug")
+            return super().fields(prompt)
+
+    asked = DistinctPrompts.of(messages(f"t{number}") for number in range(50))
+    with MisbehavingServer(slowly(0.3)) as server:
+        one = EndpointGenerator(endpoint(server), Generation(), Broken(), 42)
+        with pytest.raises(ZeroDivisionError, match="a bug"):
+            generate_missing(one, asked, tmp_path / "predictions.partial", lambda *_: None)
+    assert len(server.asked) <= 3
+    assert kept(tmp_path) == set(server.asked)
 
 
 def test_answers_in_flight_when_another_prompt_fails_are_kept(tmp_path):

@@ -66,12 +66,19 @@ def test_a_refusal_by_finish_reason_has_its_text_apart():
         {"usage": {"prompt_tokens": -1, "completion_tokens": 5}},
         {"usage": {"prompt_tokens": 1.5, "completion_tokens": 5}},
         {"usage": {"prompt_tokens": 2**63, "completion_tokens": 5}},
+        {"usage": {"prompt_tokens": 5, "completion_tokens": 10**9 + 1}},
         {"usage": "much"},
     ],
 )
 def test_odd_usage_is_unknown_and_the_answer_is_kept(odd):
     found = output(answer("They greet.", **odd))
     assert (found.text, found.prompt_tokens, found.answer.usage) == ("They greet.", None, None)
+
+
+@pytest.mark.parametrize(("total", "new"), [(525, 505), (25, 5), (3, 5), (None, 5), ("many", 5), (2**62, 5)])
+def test_thoughts_that_only_the_total_counts_are_generated_tokens(total, new):
+    usage = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": total}
+    assert output(answer("They greet.", usage=usage)).answer.usage.new_tokens == new
 
 
 @pytest.mark.parametrize("created", ["today", 1e30, -1e30, True, [1]])

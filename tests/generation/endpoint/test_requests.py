@@ -22,7 +22,7 @@ def test_sampling_requests_have_the_recipes_settings_and_seed():
 
 
 def test_extra_fields_replace_those_of_the_same_name_and_null_removes_one():
-    assert settings(temperature=None, model="other", top_k=3) == {"model": "other", "max_tokens": 9, "top_k": 3}
+    assert settings(temperature=None, max_tokens=7, top_k=3) == {"model": "m", "max_tokens": 7, "top_k": 3}
 
 
 def test_max_completion_tokens_takes_the_place_of_max_tokens():
@@ -37,6 +37,8 @@ def test_max_completion_tokens_takes_the_place_of_max_tokens():
         ({"n": 3}, 27),
         ({"max_tokens": 20}, 20),
         ({"max_tokens": None}, 9),
+        ({"max_tokens": -1}, 9),
+        ({"max_tokens": 2**63}, 10**9),
     ],
 )
 def test_the_most_that_a_request_generates_counts_limits_and_choices(extra_body, most):

@@ -214,6 +214,42 @@ def test_an_empty_answer_is_counted_and_not_asked_again(tmp_path):
     assert "1 of 1 answer had no text" in run.said[0]
 
 
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        ("tool_calls", "remove tools and functions from endpoint.extra_body"),
+        ("length", "a higher generation.max_new_tokens"),
+        ("stop", "change the prompt or the model"),
+    ],
+)
+def test_the_finish_reasons_of_empty_answers_are_named(tmp_path, reason, advice):
+    run, _ = one_prediction(tmp_path, answer(None, finish_reason=reason))
+    assert f"1 of 1 answer had no text, so the prediction is empty; their finish_reason is {reason} (1)" in run.said[0]
+    assert advice in run.said[0]
+
+
+def test_counts_too_large_to_be_true_do_not_spoil_what_is_kept(tmp_path):
+    usage = {"prompt_tokens": 2**62, "completion_tokens": 2**62}
+    run = Run(tmp_path, SIX)
+    with MisbehavingServer(always(Reply(answer("They greet.", usage=usage)))) as server:
+        run.predict(server, price=PRICE)
+    assert run.stats.endpoint.without_usage == len(run.predictions) == 6
+
+
+def test_a_redirect_is_not_followed_and_its_target_is_named(tmp_path):
+    with MisbehavingServer() as other:
+        moved = Reply(b"", 307, {"location": f"{other.url}/chat/completions?next=1"})
+        with (
+            MisbehavingServer(always(moved)) as server,
+            pytest.raises(
+                StageError,
+                match=rf"got HTTP 307 from .* to {other.url}/chat/completions\); set endpoint.url to {other.url} if",
+            ),
+        ):
+            Run(tmp_path, SIX).predict(server, concurrency=1)
+    assert (other.asked, len(server.asked)) == ([], 1)
+
+
 def test_without_usage_the_token_counts_are_unknown_and_that_is_reported(tmp_path):
     run, found = one_prediction(tmp_path, answer("They greet.", usage=None))
     assert found.prompt_tokens is found.new_tokens is found.answer.usage is None
