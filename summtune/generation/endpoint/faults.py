@@ -156,7 +156,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def _seconds_of(date: str) -> float | None:
-    """Return a date in seconds since the epoch; None where it is none, or beyond the calendar."""
+    """Return a date in seconds since the epoch; None if it is not a date of the calendar."""
     try:
         parsed = email.utils.parsedate_tz(date)
         return None if parsed is None else float(email.utils.mktime_tz(parsed))

@@ -19,7 +19,7 @@ _LONGEST_NAME = 200
 CUT = ("length", "max_tokens")
 """Finish reasons of an answer that the limit of new tokens ended."""
 _MOST_TOKENS = 10**9
-"""A count above it is none, so that sums of counts can be stored."""
+"""A larger count is an error of the server, and sums of such counts could not be stored."""
 _THOUGHTS = ("reasoning_content", "reasoning")
 """Where servers put a thought that they have taken out of the text."""
 

@@ -18,7 +18,7 @@ _FRAME_TOKENS = 64
 _MESSAGE_TOKENS = 16
 """At most so many around each message."""
 _MOST_NEW_TOKENS = 10**9
-"""A limit above it is none: no model generates so many."""
+"""No model generates more, whatever the limit that the recipe sends."""
 
 
 class Requests(Protocol[P_contra]):

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from summtune.base.errors import StageError, os_error_text
 from summtune.generation.distinct import DistinctPrompts
 from summtune.generation.endpoint.generator import EndpointGenerator
 from summtune.generation.endpoint.ledger import ledger_in
 from summtune.generation.endpoint.requests import Requests
 from summtune.generation.endpoint.statistics import statistics_of, warnings_of
-from summtune.generation.partial import read_outputs
+from summtune.generation.partial import mend, read_outputs
 from summtune.generation.results import write_results
 from summtune.generation.resuming import generate_missing
 from summtune.generation.stopwatch import Stopwatch
@@ -61,7 +62,8 @@ def predict(
 
     Raises:
         InputError: the package openai is not installed, or the key cannot be used.
-        StageError: the server cannot or does not answer, or max_cost is reached. The answers are kept.
+        StageError: the server cannot or does not answer, max_cost is reached, or an answer cannot be written. The
+            others are kept.
     """
     folder = run_dir / PARTIAL_PREDICTIONS
     stopwatch = Stopwatch(folder, devices=0)
@@ -75,7 +77,14 @@ def predict(
             progress(done, total)
         stopwatch.keep()
 
-    generate_missing(generator, asked, folder, answered)
+    try:
+        generate_missing(generator, asked, folder, answered)
+    except OSError as error:
+        mend(folder)  # a full disk cuts a line
+        raise StageError(
+            f"{os_error_text(error)}. {len(read_outputs(folder)):,} of {len(asked.prompts):,} prompts are answered and "
+            "kept: the same command asks for the rest"
+        ) from error
     seconds = stopwatch.spent().seconds
     outputs = list(read_outputs(folder).values())
     with ledger_in(folder) as ledger:

@@ -1,5 +1,7 @@
 """The predict stage against a server on this machine: what is sent, stored, counted, and asked again."""
 
+import contextlib
+import errno
 import time
 
 import pytest
@@ -7,6 +9,8 @@ from endpoint_runs import Run
 from misbehaving_server import MODEL, MisbehavingServer, Reply, always, answer, error, once, well
 
 from summtune.base.errors import StageError
+from summtune.generation import partial
+from summtune.generation.endpoint import ledger
 from summtune.generation.endpoint.ledger import LEDGER_FILE
 from summtune.recipe.endpoint import TokenPrice
 from summtune.recipe.sections import Generation
@@ -234,6 +238,39 @@ def test_counts_too_large_to_be_true_do_not_spoil_what_is_kept(tmp_path):
     with MisbehavingServer(always(Reply(answer("They greet.", usage=usage)))) as server:
         run.predict(server, price=PRICE)
     assert run.stats.endpoint.without_usage == len(run.predictions) == 6
+
+
+@pytest.mark.parametrize("full", ["partial.appending", "ledger._KeptLedger._write"])
+def test_a_full_disk_ends_the_sending_and_what_was_kept_is_said(tmp_path, monkeypatch, full):
+    written = []
+
+    def check():
+        written.append(1)
+        if len(written) > 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    if full == "partial.appending":
+
+        @contextlib.contextmanager
+        def appending(folder, rank):
+            with partial.appending(folder, rank) as append:
+                yield lambda *line: (check(), append(*line))
+
+        monkeypatch.setattr("summtune.generation.resuming.appending", appending)
+    else:
+        write = ledger._KeptLedger._write
+        monkeypatch.setattr(ledger._KeptLedger, "_write", lambda *line: (check(), write(*line)))
+    run = Run(tmp_path, [f"t{number}" for number in range(100)])
+    with MisbehavingServer(always(Reply(answer("They greet."), seconds=0.02))) as server:
+        with pytest.raises(StageError, match=r"no space is left on the disk; .*\. (\d) of 100 prompts are") as caught:
+            run.predict(server)
+        assert len(server.asked) <= 5 + 3 * 4  # in flight and in the queue, at a concurrency of 4
+        kept = len(partial.read_outputs(tmp_path / "predictions.partial"))
+        assert f". {kept} of 100 prompts are answered and kept" in str(caught.value)
+        monkeypatch.undo()
+        server.forget()
+        run.predict(server)
+    assert len(server.asked) == 100 - kept
 
 
 def test_a_redirect_is_not_followed_and_its_target_is_named(tmp_path):
