@@ -147,7 +147,7 @@ def print_endpoint(draft: EndpointDraft, console: SafeConsole) -> None:
         limits.append(f"{numbers.money(endpoint.max_cost, endpoint.price.currency)} in all")
     _line(console, "limits", ", ".join(limits))
     found = estimated(draft)
-    _line(console, "estimate", "known once the data is downloaded" if found is None else _estimate_text(found))
+    _line(console, "estimate", "known once the data can be downloaded" if found is None else _estimate_text(found))
 
 
 def _estimate_text(found: Estimate) -> str:

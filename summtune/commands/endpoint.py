@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from summtune.base.errors import InputError
 from summtune.base.files import read_jsonl
+from summtune.commands.reuse import reusable
 from summtune.generation.endpoint.estimate import Estimate, estimate
 from summtune.generation.endpoint.requests import ChatRequests
 from summtune.generation.endpoint.secrecy import read_key
@@ -26,13 +28,19 @@ from summtune.runs.run_directory import DATA_FILES, is_complete
 from summtune.runs.statistics import PredictionStats
 
 
-def check_key(draft: RunDraft) -> None:
+def check_key(draft: RunDraft, fresh: bool) -> None:
     """Check that the environment has the API key of a run that will need it.
+
+    Args:
+        draft: of the run.
+        fresh: whether it reuses nothing, not even what it has completed.
 
     Raises:
         InputError: it has none.
     """
-    if isinstance(draft, EndpointDraft) and not is_complete(draft.run_dir, "predict"):
+    if not isinstance(draft, EndpointDraft):
+        return
+    if fresh or not (is_complete(draft.run_dir, "predict") or "predict" in reusable(draft)):
         read_key(draft.recipe.endpoint.api_key_env, os.environ)
 
 
@@ -53,19 +61,23 @@ def _written(plan: EndpointPlan, run_dir: Path, exemplars: Sequence[Sequence[Dia
 
 
 def estimated(draft: EndpointDraft) -> Estimate | None:
-    """Return what the answers of a run cost about; None if its data is on the hub.
+    """Return what the answers of a run cost about; None if its data is on a hub that cannot be reached.
 
     Args:
         draft: of the run.
 
     Raises:
-        DataError: the data cannot be used.
+        InputError: the data cannot be used.
     """
-    if on_the_hub(draft.recipe):
-        return None
     with tempfile.TemporaryDirectory(prefix="summtune-") as temporary:
         folder = Path(temporary)
-        plan = begin(draft, None, prepare_data(draft.recipe, folder, lambda _: None))
+        try:
+            data = prepare_data(draft.recipe, folder, lambda _: None)
+        except InputError:
+            if on_the_hub(draft.recipe):
+                return None
+            raise
+        plan = begin(draft, None, data)
         assert isinstance(plan, EndpointPlan), "an endpoint's draft has an endpoint's plan"
         prompts = asked_messages(plan, folder)
     return estimate(prompts, ChatRequests(), draft.recipe.endpoint, draft.recipe.generation)

@@ -58,7 +58,7 @@ def run_draft(
 ) -> Path | None:
     """Run a recipe of any kind; see `summtune.commands.pipeline.run`."""
     for part in runs_of(draft):
-        check_key(part)
+        check_key(part, fresh)
     if isinstance(draft, CompareDraft):
         return run_comparison(draft, display, fresh, detach, others)
     return run(draft, display, fresh, detach, others)

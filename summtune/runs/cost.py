@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from summtune.base.strict import Count, Measure, StrictModel, parse_model
 from summtune.runs.run_plan import PLAN_FILE, PlanView
@@ -22,8 +22,7 @@ class Cost(StrictModel):
     A stage whose outputs were reused has the cost of the run that made them. It was paid once.
 
     Args:
-        training_device_hours: hours times devices, over every interruption; 0 for a prompted model. Older comparisons
-            call it ``device_hours``.
+        training_device_hours: hours times devices, over every interruption; 0 for a prompted model.
         devices: processes that trained, each on one GPU (without GPUs, on this machine's CPU).
         peak_memory_bytes: most memory that a process held in training or, of a prompted model, in prediction: of its
             GPU, or its resident memory without one.
@@ -47,9 +46,7 @@ class Cost(StrictModel):
         generation_made_by: the run that generated, if this one reused its outputs.
     """
 
-    training_device_hours: _Amount | None = Field(
-        validation_alias=AliasChoices("training_device_hours", "device_hours")
-    )
+    training_device_hours: _Amount | None
     devices: Count | None
     peak_memory_bytes: Count | None
     size_bytes: Count | None

@@ -57,11 +57,15 @@ def test_a_run_writes_what_every_run_writes(asked, server, project):
     assert f"{MODEL}, prompted" in report
 
 
-def test_a_complete_run_asks_nothing_and_another_metric_neither(asked, server, project):
-    assert asked().code == 0
+def test_a_complete_run_asks_nothing_and_another_metric_neither(asked, server, project, monkeypatch):
+    monkeypatch.setenv("THE_KEY", KEY)
+    keyed = ["endpoint.api_key_env=THE_KEY"]
+    assert asked(sets=keyed).code == 0
     server.forget()
-    assert asked().code == 0
-    done = asked(sets=["evaluation.use_stemmer=false"])
+    monkeypatch.delenv("THE_KEY")  # nobody needs it any more
+    assert asked(sets=keyed).code == 0
+    assert asked("--fresh", sets=keyed).code == 2
+    done = asked(sets=[*keyed, "evaluation.use_stemmer=false"])
     assert done.code == 0
     assert "reused from" in done.stderr
     assert server.asked == []

@@ -11,7 +11,7 @@ from summtune.runs.cost import UNKNOWN_COST, Cost
 def test_a_trained_system_is_read_with_its_cost(finished, tmp_path):
     system = finished("lora", GOOD, kind="train")
     assert (system.name, system.run_dir, system.facts.kind) == ("lora", tmp_path / "lora", "train")
-    cost = Cost(device_hours=2.0, devices=4, peak_memory_bytes=2**30, size_bytes=1000)
+    cost = Cost(training_device_hours=2.0, devices=4, peak_memory_bytes=2**30, size_bytes=1000)
     compared = read_scores(system).compared()
     assert (compared.cost, compared.parameters) == (cost, (10, 1000))
 
@@ -20,7 +20,7 @@ def test_a_prompted_system_costs_no_training_and_no_disk(finished, tmp_path):
     finished("prompted", GOOD)
     stats = prediction_stats(peak_memory_bytes=77)
     write_json(tmp_path / "prompted" / "prediction_stats.json", stats.to_json())
-    cost = Cost(device_hours=0.0, devices=None, peak_memory_bytes=77, size_bytes=0)
+    cost = Cost(training_device_hours=0.0, devices=None, peak_memory_bytes=77, size_bytes=0)
     assert read_system("prompted", tmp_path / "prompted").facts.cost == cost
 
 

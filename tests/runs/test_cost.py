@@ -4,7 +4,6 @@ import pytest
 from made_up_results import prediction_stats, training
 
 from summtune.base.errors import RunDirectoryError
-from summtune.runs.comparison import ComparedSystem
 from summtune.runs.cost import UNKNOWN_COST, Cost, cost_of
 from summtune.runs.run_plan import MadeBy, PlanView
 
@@ -103,12 +102,3 @@ def test_a_price_that_no_recipe_can_have_is_refused(tmp_path, recipe, named):
 def test_negative_times_are_refused(tmp_path):
     with pytest.raises(RunDirectoryError, match=r"generation_device_hours: .*got -1\.0"):
         cost(tmp_path, plan(), {"device_seconds": -3600.0})
-
-
-def test_an_older_comparison_has_device_hours_of_training_only():
-    older = {"device_hours": 1.5, "devices": 1, "peak_memory_bytes": None, "size_bytes": 7}
-    fields = {"name": "a", "run_dir": "a", "kind": "train", "trainable_parameters": 1, "total_parameters": 2}
-    fields |= {"metrics": {"rouge1": {"value": 0.4, "ci_low": None, "ci_high": None}}, "by_references": {}}
-    read = ComparedSystem.model_validate(fields | {"cost": older}).cost
-    assert (read.training_device_hours, read.size_bytes, read.money) == (1.5, 7, None)
-    assert read.to_json() == {"training_device_hours": 1.5} | {key: older[key] for key in list(older)[1:]}
