@@ -18,7 +18,7 @@ _FRAME_TOKENS = 64
 _MESSAGE_TOKENS = 16
 """At most so many around each message."""
 _MOST_NEW_TOKENS = 10**9
-"""No model generates more, whatever the limit that the recipe sends."""
+"""No model generates more, so a higher limit does not raise the bound."""
 
 
 class Requests(Protocol[P_contra]):
