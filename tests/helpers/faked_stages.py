@@ -55,6 +55,7 @@ def write_predictions(run_dir):
         processes=1,
         seconds=1.0,
         device_seconds=1.0,
+        peak_memory_bytes=2**20,
     )
     write_json(run_dir / "prediction_stats.json", stats.to_json())
 
