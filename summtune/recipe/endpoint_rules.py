@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator
 
 from pydantic import JsonValue
@@ -19,6 +20,8 @@ _FIXED = {
     "stream_options": (_WHOLE, "remove the field"),
 }
 """Fields that summtune sends or reads in its own way: why, and what to do instead."""
+_SHOWN = 60
+"""Characters of a value that a message shows."""
 _CHOICES = ("n", "best_of")
 _CAPS = ("max_tokens", "max_completion_tokens")
 _OTHER_CAPS = ("n_predict",)
@@ -52,14 +55,12 @@ def check_endpoint(recipe: EndpointRecipe, wrong: Collection[str]) -> Iterator[t
 
 
 def _wrong_field(name: str, value: JsonValue) -> str | None:
+    got = f"got {name}: {json.dumps(value, ensure_ascii=False)[:_SHOWN]}"
     if name in _FIXED:
         why, instead = _FIXED[name]
-        return f"extra_body cannot set {name}, because {why} (got {value!r}); {instead}"
+        return f"extra_body cannot set {name}, because {why} ({got}); {instead}"
     if name in _CHOICES and value is not None and (type(value) is not int or value != 1):
-        return (
-            f"a server charges for each choice, and only the first is used (got {name}: {value!r} in extra_body); "
-            "remove the field"
-        )
+        return f"a server charges for each choice, and only the first is used ({got} in extra_body); remove the field"
     return None
 
 
@@ -71,4 +72,4 @@ def _unbounded(endpoint: Endpoint) -> str | None:
     removed = bool(given.keys() & set(_CAPS)) and not sent
     if not odd and not removed and given.get("n_predict") is None:
         return None
-    return ", ".join(f"{name}: {'null' if value is None else value}" for name, value in given.items())
+    return ", ".join(f"{name}: {json.dumps(value)}" for name, value in given.items())
