@@ -27,7 +27,7 @@ class Cost(StrictModel):
         peak_memory_bytes: most memory that a process held in training or, of a prompted model, in prediction: of its
             GPU, or its resident memory without one.
         size_bytes: of the weights that are kept besides the base model's: all of them after full fine-tuning, the
-            adapter's, or 0 for a prompted model.
+            adapter's, or 0 for a prompted model; None of a server.
         generation_device_hours: of generating the outputs of all dialogues, likewise, without loading the model; None
             for a server, whose devices are not known.
         device: that the hours are of; None if unknown, or if training and generation ran on different ones.
@@ -95,7 +95,7 @@ def cost_of(folder: Path, plan: PlanView, stats: PredictionStats, training: Trai
         "training_device_hours": training_hours,
         "devices": None if training is None else training.processes,
         "peak_memory_bytes": stats.peak_memory_bytes if training is None else training.peak_memory_bytes,
-        "size_bytes": sum(file.stat().st_size for file in (folder / "model").glob("*.safetensors")) if training else 0,
+        "size_bytes": None if prices.endpoint is not None else _size(folder) if training is not None else 0,
         "generation_device_hours": generation_hours,
         "device": next(iter(plan.devices)) if len(plan.devices) == 1 else None,
         "dialogues": stats.dialogues,
@@ -112,6 +112,10 @@ def cost_of(folder: Path, plan: PlanView, stats: PredictionStats, training: Trai
         "generation_made_by": plan.reused["predict"].shown if "predict" in plan.reused else None,
     }
     return parse_model(Cost, values, f"{folder / STATS_FILE} or its training")
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in (folder / "model").glob("*.safetensors"))
 
 
 def _per_1000(amount: float | None, dialogues: int | None) -> float | None:

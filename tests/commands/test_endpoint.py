@@ -52,6 +52,7 @@ def test_a_run_writes_what_every_run_writes(asked, server, project):
     # The server counts 20 tokens of each prompt and 5 of each answer; prices are for a million.
     assert cost["generation_money"] == pytest.approx(count * (20 * 1000 + 5 * 10_000) / 1e6)
     assert (cost["prompt_tokens"], cost["generated_tokens"], cost["training_money"]) == (20 * count, 5 * count, 0)
+    assert cost["size_bytes"] is cost["generation_device_hours"] is None
     report = (run_dir / "report.md").read_text()
     assert server.url in report
     assert f"{MODEL}, prompted" in report
