@@ -165,7 +165,7 @@ def page(files: FinishedComparison, measured: Mapping[str, Any], pictured: bool)
         pictured=pictured,
         scores=[_score_row(name, run) for name, run in named],
         anchors=_anchors(compared),
-        groups=[_group_row(name, trained) for name in GROUPS if any(each.startswith(name) for each, _ in trained)],
+        groups=[_group_row(name, trained) for name in GROUPS if any(_is_of(each, name) for each, _ in trained)],
         verdict=compared.verdict,
         ends=[_end_row(name, run) for name, run in ran],
         costs=[_cost_row(name, run) for name, run in ran],
@@ -192,9 +192,13 @@ def _group_row(name: str, trained: Sequence[tuple[str, FinishedRun]]) -> list[st
     """Return the mean, the lowest and the highest score of a system's seeds."""
     cells = []
     for metric in METRICS:
-        values = [100 * run.scores.metrics[metric].value for each, run in trained if each.startswith(f"{name}, ")]
+        values = [100 * run.scores.metrics[metric].value for each, run in trained if _is_of(each, name)]
         cells.append(f"{fmean(values):.1f} ({min(values):.1f} to {max(values):.1f})")
     return [name, *cells]
+
+
+def _is_of(system: str, group: str) -> bool:
+    return system.startswith(f"{group}, seed ")
 
 
 def _end_row(name: str, run: FinishedRun) -> list[str]:

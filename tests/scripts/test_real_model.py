@@ -1,0 +1,60 @@
+"""The page of the real model has the results of every run of its comparison; its recipe is valid."""
+
+import pytest
+import yaml
+from tiny_decoders import write_decoder
+from tiny_inputs import write_rows
+
+from scripts import real_model
+from summtune.base import numbers
+from summtune.plan.checking import check
+from summtune.runs.finished import read_comparison
+
+MEASURED = {"command": "python -m scripts.real_model", "machine": "2 cores of a CPU", "python": "3.11.2"}
+
+
+@pytest.fixture
+def data(tmp_path):
+    """DialogSum's splits in small, as their files are."""
+    rows = [
+        {"fname": f"test_{n}", "dialogue": f"#Person1#: Hi {n}.", "summary1": "a", "summary2": "b", "summary3": "c"}
+        for n in range(4)
+    ]
+    write_rows(tmp_path / "test.jsonl", rows)
+    pairs = [{"fname": f"dev_{n}", "dialogue": f"#Person1#: Bye {n}.", "summary": "They part."} for n in range(80)]
+    write_rows(tmp_path / "validation.jsonl", pairs)
+    return tmp_path
+
+
+def test_the_recipe_is_valid_with_published_outputs_as_systems(data):
+    model = write_decoder(data / "model", "llama", max_position_embeddings=8192)
+    (data / "theirs.txt").write_text("One.\nTwo.\nThree.\nFour.\n")
+    recipe = real_model.comparison(model, data, [1, 2], [{"name": "Theirs", "predictions": str(data / "theirs.txt")}])
+    (data / "compare.yaml").write_text(yaml.safe_dump(recipe))
+    checked = check(data / "compare.yaml")
+    names = [name for name, _ in checked.parts]
+    assert names[:3] == ["Zero-shot", "One-shot", "Three-shot"]
+    assert names[3:] == [*(f"{name}, seed {seed}" for name in real_model.GROUPS for seed in (1, 2)), "Theirs"]
+    batches = {
+        part.recipe.micro_batch_size * part.recipe.gradient_accumulation_steps
+        for name, part in checked.parts
+        if "seed" in name
+    }
+    assert batches == {8}
+
+
+def test_the_page_has_the_scores_the_verdict_and_the_costs_of_each_run(compare_dir):
+    files = read_comparison(compare_dir(("Zero-shot", "LoRA, seed 1")))
+    page = real_model.page(files, MEASURED, pictured=True)
+    for system in files.comparison.systems:
+        score = system.metrics["rouge1"]
+        shown = numbers.with_half_width("rouge1", score.value, score.ci_low, score.ci_high)
+        assert f"| {system.name} | {shown} |" in page
+    for sentence in files.comparison.verdict:
+        assert f"- {sentence}" in page
+    assert "](real_model.png)" in page
+    assert "](real_model.png)" not in real_model.page(files, MEASURED, pictured=False)
+    training = next(run.facts.training for run in files.runs if run.facts.training is not None)
+    assert numbers.duration(training.seconds) in page
+    assert "| LoRA | " in page, "the mean of its seeds"
+    assert MEASURED["machine"] in page
