@@ -157,7 +157,7 @@ class Asking(Generic[P]):
         begins = bool(fault.wait) and self._pause.extend(fault.wait or 0.0)
         if fault.wait and begins and fault.wait >= _WORTH_SAYING:
             self.say(f"the server asks to wait {duration(fault.wait)} (got {fault.message})")
-        elif fault.cause not in self._seen:
+        elif fault.cause not in self._seen and self.endpoint.max_retries:
             self.say(f"a request got no usable answer and is sent again (got {fault.message}); others are counted")
         self._seen.add(fault.cause)
 

@@ -120,7 +120,9 @@ def test_a_pause_that_takes_hours_ends_the_run_at_once(tmp_path):
 
 
 def test_a_server_that_never_answers_ends_the_run_and_what_was_answered_is_kept(tmp_path):
-    behave = lambda prompt, number: error(503, "overloaded") if prompt == "t4" else well(prompt, number)  # noqa: E731
+    def behave(prompt, number):
+        return error(503, "overloaded") if prompt == "t4" else well(prompt, number)
+
     run = Run(tmp_path, SIX)
     with MisbehavingServer(behave) as server:
         with pytest.raises(
@@ -342,6 +344,13 @@ def test_max_cost_ends_the_run_before_it_is_exceeded_and_keeps_the_answers(tmp_p
         run.predict(server, generation=generation, price=PRICE, max_cost=5.0)
     assert sorted(server.asked) == SIX
     assert charged(run) == (6 * 20, 6 * 5)
+
+
+def test_a_request_that_may_not_be_sent_again_is_not_announced_as_such(tmp_path):
+    run = Run(tmp_path, ["one"])
+    with MisbehavingServer(always(error(503, "overloaded"))) as server, pytest.raises(StageError, match="sent 1 time"):
+        run.predict(server, max_retries=0)
+    assert run.said == []
 
 
 def test_what_a_server_may_have_charged_for_without_an_answer_counts_as_spent(tmp_path):
