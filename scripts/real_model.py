@@ -14,6 +14,7 @@ With playwright and Chromium, the top of the report becomes docs/real_model.png.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import platform
 import shlex
@@ -21,7 +22,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -32,9 +34,10 @@ import yaml
 from scripts.quickstart_seeds import machine
 from summtune.base import numbers
 from summtune.base.errors import StageError, SummtuneError
-from summtune.base.files import read_json, write_json, write_text
+from summtune.base.files import read_json, read_jsonl, write_json, write_text
 from summtune.commands.notebook import REPORT
-from summtune.runs.comparison import Comparison
+from summtune.data.leakage import near_copies
+from summtune.runs.comparison import Comparison, Difference
 from summtune.runs.finished import FinishedComparison, FinishedRun, read_comparison
 
 HERE = Path(__file__).resolve().parent
@@ -104,8 +107,20 @@ def measure(arguments: argparse.Namespace, runs: Path) -> None:
     sets = [part for given in arguments.sets for part in ("--set", given)]
     summtune = str(Path(sysconfig.get_path("scripts")) / "summtune")
     _call([summtune, "run", str(runs / _COMPARE), *sets, "--output-dir", str(runs / "systems")])
-    command = shlex.join(["python", "-m", "scripts.real_model", *sys.argv[1:]])
-    write_json(runs / MEASURED, {"command": command, "machine": machine(), "python": platform.python_version()})
+    command = shlex.join(["python", "-m", "scripts.real_model", *sys.argv[1:]]).replace(" --", " \\\n    --")
+    found = {"command": command, "machine": machine(), "python": platform.python_version(), "leaked": leaked(data)}
+    write_json(runs / MEASURED, found)
+
+
+def leaked(data: Path) -> list[str]:
+    """Return the ids of the test dialogues that are also in the validation split, exactly or nearly.
+
+    Args:
+        data: folder of DialogSum's splits.
+    """
+    tests, training = (list(read_jsonl(data / f"{split}.jsonl")) for split in ("test", "validation"))
+    copies = near_copies([row["dialogue"] for row in tests], (row["dialogue"] for row in training))
+    return [tests[place]["fname"] for place in sorted({copy.test for copy in copies})]
 
 
 def comparison(
@@ -151,10 +166,11 @@ def page(files: FinishedComparison, measured: Mapping[str, Any], pictured: bool)
 
     Args:
         files: the comparison and its runs.
-        measured: the command, the machine and the version of Python.
+        measured: the command, the machine, the version of Python, and the ids of leaked dialogues.
         pictured: whether there is a picture of the report.
     """
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters["item"] = _item
     template = environment.from_string((HERE / "real_model.md.jinja").read_text(encoding="utf-8"))
     compared = files.comparison
     named = list(zip((system.name for system in compared.systems), files.runs, strict=True))
@@ -165,7 +181,9 @@ def page(files: FinishedComparison, measured: Mapping[str, Any], pictured: bool)
         pictured=pictured,
         scores=[_score_row(name, run) for name, run in named],
         anchors=_anchors(compared),
+        kept=[_score_row_without(name, run, set(measured["leaked"])) for name, run in named],
         groups=[_group_row(name, trained) for name in GROUPS if any(_is_of(each, name) for each, _ in trained)],
+        differences=_difference_rows(compared),
         verdict=compared.verdict,
         ends=[_end_row(name, run) for name, run in ran],
         costs=[_cost_row(name, run) for name, run in ran],
@@ -177,6 +195,12 @@ def page(files: FinishedComparison, measured: Mapping[str, Any], pictured: bool)
 def _score_row(name: str, run: FinishedRun) -> list[str]:
     found = [(metric, run.scores.metrics[metric]) for metric in METRICS]
     return [name, *(numbers.with_half_width(metric, one.value, one.ci_low, one.ci_high) for metric, one in found)]
+
+
+def _score_row_without(name: str, run: FinishedRun, leaked: Set[str]) -> list[str]:
+    """Return the mean scores over the dialogues that are not leaked."""
+    kept = [scores for id_, scores in run.per_example.items() if id_ not in leaked]
+    return [name, *(numbers.score(metric, fmean(scores[metric] for scores in kept)) for metric in METRICS)]
 
 
 def _anchors(compared: Comparison) -> list[list[str]]:
@@ -195,6 +219,34 @@ def _group_row(name: str, trained: Sequence[tuple[str, FinishedRun]]) -> list[st
         values = [100 * run.scores.metrics[metric].value for each, run in trained if _is_of(each, name)]
         cells.append(f"{fmean(values):.1f} ({min(values):.1f} to {max(values):.1f})")
     return [name, *cells]
+
+
+def _difference_rows(compared: Comparison) -> list[list[str]]:
+    """Return what the verdict leaves out: exemplars, all weights against an adapter, external against trained."""
+    names = [system.name for system in compared.systems]
+    external = [system.name for system in compared.systems if system.kind == "scored"]
+    trained = [name for name in names if any(_is_of(name, group) for group in GROUPS)]
+    wanted = {frozenset(pair) for pair in itertools.product(trained, external)}
+    wanted |= {frozenset(pair) for pair in itertools.pairwise(names) if not {*pair} & {*trained, *external}}
+    seeds = [[name.rsplit(" ", 1)[1] for name in trained if _is_of(name, group)] for group in GROUPS]
+    wanted |= {frozenset(f"{group}, seed {seed}" for group in GROUPS) for seed in {*seeds[0]} & {*seeds[1]}}
+    rows: dict[str, list[str]] = {}
+    for row in compared.differences:
+        if frozenset((row.a, row.b)) in wanted and row.metric in METRICS:
+            rows.setdefault(f"{row.a} {numbers.MINUS} {row.b}", []).append(_difference(row))
+    return [[name, *cells] for name, cells in rows.items()]
+
+
+def _difference(row: Difference) -> str:
+    shown = numbers.difference(row.metric, row.difference)
+    if row.interval is not None:
+        shown = numbers.difference_with_half_width(row.metric, row.difference, *row.interval)
+    return f"{shown}, {numbers.p_value(row.p_adjusted)}"
+
+
+def _item(text: str) -> str:
+    """Return a sentence of the report as an item of a list in a block of text."""
+    return textwrap.fill(text, 112, initial_indent="- ", subsequent_indent="  ", break_long_words=False)
 
 
 def _is_of(system: str, group: str) -> bool:

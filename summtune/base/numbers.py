@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 MINUS = "−"
 """The typographic minus sign: as wide as a digit, and it does not break at the end of a line."""
@@ -88,6 +89,12 @@ def p_value(value: float) -> str:
 def count(value: int) -> str:
     """Return a whole number with separators: ``247,577,856``."""
     return f"{value:,}"
+
+
+def listed(parts: Iterable[str]) -> str:
+    """Return names, or parts that begin with a name, in a row: between commas, or semicolons if a part has a comma."""
+    row = list(parts)
+    return ("; " if any("," in part for part in row) else ", ").join(row)
 
 
 def counted(value: int, noun: str) -> str:

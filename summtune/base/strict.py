@@ -74,7 +74,8 @@ def _parsed(model: type[Model], content: bytes, place: str) -> Model:
         return model.model_validate_json(content)
     except ValidationError as error:
         raise RunDirectoryError(
-            f"{place}: {_first_problem(error)}; restore the file, or delete it and give the command that wrote it again"
+            f"{place}: {_first_problem(error)}; restore the file, or delete it (another version of summtune may have "
+            "written it) and give the command that wrote it again"
         ) from None
 
 

@@ -72,8 +72,6 @@ def _scored(outputs: CheckedOutputs, display: Display) -> Scored:
     entry, like = outputs.entry, outputs.like
     display.stage("data", f"reading {entry.predictions}", shows_itself=on_the_hub(like))
     matched = outputs_of(outputs, lambda note: display.stage("data", note))
-    if matched.doubt:
-        display.warn(matched.doubt)
     display.stage("evaluate", "running")
     scoring = Scoring(
         evaluation=like.evaluation,

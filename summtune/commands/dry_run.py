@@ -41,7 +41,7 @@ def print_commands(commands: Sequence[str], console: SafeConsole) -> None:
 def print_comparison(draft: CompareDraft, console: SafeConsole) -> None:
     """Print the directory and the systems of a comparison."""
     _head(draft, console)
-    _line(console, "systems", ", ".join(name for name, _ in draft.parts))
+    _line(console, "systems", numbers.listed(name for name, _ in draft.parts))
 
 
 def print_scoring(draft: ScoredDraft, console: SafeConsole, fresh: bool = False) -> None:

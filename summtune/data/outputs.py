@@ -29,13 +29,11 @@ class MatchedOutputs:
         predictions: one for each dialogue, in the order of the dialogues.
         of_data: what was skipped or grouped in the data sets, a sentence each.
         of_match: what was left out, and how they were matched, likewise.
-        doubt: a sentence if most of them are references, so that a wrong column may have been read; else empty.
     """
 
     predictions: list[Prediction]
     of_data: tuple[str, ...]
     of_match: tuple[str, ...]
-    doubt: str
 
 
 def read_outputs(entry: ComparedPredictions, sources: Sequence[DatasetSource]) -> ExternalPredictions:
@@ -102,12 +100,4 @@ def matched_outputs(
         of_match.append(f"left out {counted(left_out, 'prediction')} for dialogues beyond the limit of {references}")
     how = "id" if outputs.have_ids else "order"
     of_match.append(f"{counted(len(predictions), 'prediction')} matched with the dialogues of {references} by {how}")
-    return MatchedOutputs(predictions, tuple(filter(None, of_data)), tuple(of_match), _doubt(outputs, predictions))
-
-
-def _doubt(outputs: ExternalPredictions, predictions: Sequence[Prediction]) -> str:
-    equal = sum(each.prediction.strip() in map(str.strip, each.references) for each in predictions)
-    if 2 * equal <= len(predictions):
-        return ""
-    where = "" if outputs.lines else f"; is {outputs.spelled('prediction_field')} the column of the outputs?"
-    return f"{equal:,} of {counted(len(predictions), 'output')} in {outputs.shown} equal a reference{where}"
+    return MatchedOutputs(predictions, tuple(filter(None, of_data)), tuple(of_match))

@@ -89,7 +89,7 @@ def _check_names(systems: Sequence[FinishedSystem], baseline: str | None) -> Non
     names = [system.name for system in systems]
     if len(names) < 2:
         raise ComparisonError(
-            f"a comparison needs two systems (got {len(names)}: {', '.join(names)}); name another run"
+            f"a comparison needs two systems (got {len(names)}: {numbers.listed(names)}); name another run"
         )
     duplicate = next((name for name in names if names.count(name) > 1), None)
     if duplicate is not None:
@@ -97,7 +97,7 @@ def _check_names(systems: Sequence[FinishedSystem], baseline: str | None) -> Non
         raise ComparisonError(f"two systems have the same name (got {duplicate!r} for {folders}); rename one")
     if baseline is not None and baseline not in names:
         raise ComparisonError(
-            f"the baseline is not one of the systems (got {baseline!r}); use one of {', '.join(names)}"
+            f"the baseline is not one of the systems (got {baseline!r}); use one of {numbers.listed(names)}"
         )
 
 
@@ -216,7 +216,7 @@ def _warnings(scored: Sequence[ScoredSystem], baseline: str | None, checks: Comp
     for name in names:
         without = [each.name for each in scored if name not in each.scores.metrics]
         if without:
-            yield f"{name} was not computed for {', '.join(without)}, so it does not compare every system."
+            yield f"{name} was not computed for {numbers.listed(without)}, so it does not compare every system."
 
 
 def _no_better_than_the_floor(scored: Sequence[ScoredSystem]) -> Iterator[str]:
@@ -227,7 +227,9 @@ def _no_better_than_the_floor(scored: Sequence[ScoredSystem]) -> Iterator[str]:
     lowest = floor.metrics[name].value
     found = {each.name: each.scores.metrics.get(name) for each in scored}
     values = {system: estimate.value for system, estimate in found.items() if estimate is not None}
-    below = ", ".join(f"{system} {numbers.score(name, value)}" for system, value in values.items() if value <= lowest)
+    below = numbers.listed(
+        f"{system} {numbers.score(name, value)}" for system, value in values.items() if value <= lowest
+    )
     if below:
         unit = numbers.metric_title(name)
         yield f"No higher than {floor.name}, which scores {numbers.score(name, lowest)} {unit}: {below}."

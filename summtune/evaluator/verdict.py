@@ -99,8 +99,8 @@ def _on_the_best(comparison: Comparison) -> list[str]:
     if found is None and len(comparison.systems) == 2:
         return []
     best = _best(comparison, metric)
-    # A name may hold a comma.
-    sentence = f"Not distinguishable from the best, {best}: {'; '.join(name for name in names if name != best)}."
+    others = numbers.listed(name for name in names if name != best)
+    sentence = f"Not distinguishable from the best, {best}: {others}."
     if found is None:
         return [sentence]
     which = "The cheaper of the two" if len(names) == 2 else f"The cheapest of these {len(names)}"

@@ -153,7 +153,7 @@ def _notes(systems: Sequence[ComparedSystem], currencies: Sequence[str]) -> Iter
         yield (f"Money in {' and '.join(currencies)} is neither added nor compared; give all prices in one currency.")
     unknown = [one_line(system.name) for system in systems if system.cost.money is None]
     if currencies and unknown:
-        yield f"The money of {', '.join(unknown)} is unknown."
+        yield f"The money of {numbers.listed(unknown)} is unknown."
     for system in systems:
         stages = {"training": system.cost.training_made_by, "generation": system.cost.generation_made_by}
         for stage, maker in stages.items():

@@ -47,6 +47,8 @@ _LABELLED_BARS = 20
 """Up to this many bars are labelled with their values; labels of more would overlap."""
 _LABELLED_GROUPS = 5
 """Up to this many metrics leave room next to their bars for the values of floor and ceiling."""
+_ANCHORS, _LABELS, _INTERVALS = 2.0, 2.1, 2.2
+"""The order in which lines and labels of bars are drawn; the bars come first."""
 _GROUP_WIDTH = 0.74  # of the distance between two metrics
 _LEGEND_ROW = 90  # characters across the chart
 _LEGEND_MARK = 8  # characters that a colour sample and its gaps take
@@ -209,8 +211,9 @@ def _bars(axes: Axes, systems: Sequence[ComparedSystem], metrics: Sequence[str],
         errors = np.maximum(0.0, np.transpose(spread))
         shown = [values[at] for at in known]
         axes.errorbar(
-            left[known], shown, yerr=errors, fmt="none", ecolor=INK, elinewidth=0.9, capsize=2.5, capthick=0.9
-        )
+            left[known], shown, yerr=errors, fmt="none", ecolor=INK, elinewidth=0.9, capsize=2.5, capthick=0.9,
+            zorder=_INTERVALS,
+        )  # fmt: skip
     if len(systems) * len(metrics) <= _LABELLED_BARS:
         size = 9 if len(systems) * len(metrics) <= 16 else 8
         for x, high, name, each in zip(left, highs, metrics, estimates, strict=True):
@@ -224,8 +227,9 @@ def _anchor_lines(axes: Axes, metrics: Sequence[str], anchor: Anchor, kind: str)
     values = [100 * anchor.metrics[metrics[place]].value for place in places]
     half = _GROUP_WIDTH / 2 + 0.04
     lines = axes.hlines(
-        values, [x - half for x in places], [x + half for x in places], INK, ANCHOR_DASHES[kind], linewidth=1.1
-    )
+        values, [x - half for x in places], [x + half for x in places], INK, ANCHOR_DASHES[kind], linewidth=1.1,
+        zorder=_ANCHORS,
+    )  # fmt: skip
     if len(metrics) <= _LABELLED_GROUPS:
         for x, value, name in zip(places, values, (metrics[place] for place in places), strict=True):
             text = numbers.score(name, value / 100)
@@ -260,4 +264,8 @@ def _loss_figure(train_log: Sequence[TrainLogRow], width: float) -> Figure:
 
 
 def _text(axes: Axes, x: float, y: float, text: str, size: float) -> None:
-    axes.annotate(text, (x, y), (0, 3), textcoords="offset points", ha="center", va="bottom", fontsize=size)
+    # The background keeps floor and ceiling lines out of the digits, but must not hide a neighbour's interval.
+    axes.annotate(
+        text, (x, y), (0, 3), textcoords="offset points", ha="center", va="bottom", fontsize=size, zorder=_LABELS,
+        bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6},
+    )  # fmt: skip

@@ -109,7 +109,7 @@ def _named_stage_warnings(names: Sequence[str], runs: Sequence[FinishedRun]) -> 
         for warning in (*_seldom_stops(run), *stage_warnings(run)):
             concerned.setdefault(warning, []).append(name)
     for warning, named in concerned.items():
-        yield f"{', '.join(named)}: {warning}"
+        yield f"{numbers.listed(named)}: {warning}"
 
 
 def comparison_contents(files: FinishedComparison) -> Contents:

@@ -123,7 +123,7 @@ def _themed(svg: str | None) -> Markup | None:
     if svg is None:
         return None
     names = {colour: f"--series-{place}" for place, colour in enumerate(chart.PALETTE)}
-    names |= {chart.INK: "--ink", chart.GRID: "--line", chart.SOFT: "--soft"}
+    names |= {chart.INK: "--ink", chart.GRID: "--line", chart.SOFT: "--soft", chart.PAPER: "--paper"}
     for colour, name in names.items():
         svg = svg.replace(colour, f"var({name}, {colour})")
     svg = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", svg)

@@ -110,6 +110,11 @@ def test_lower_is_better_for_error_rates():
     assert not numbers.is_lower_better("bertscore.f1")
 
 
+def test_names_with_a_comma_are_listed_between_semicolons():
+    assert numbers.listed(["Original", "LoRA"]) == "Original, LoRA"
+    assert numbers.listed(name for name in ("Original", "LoRA, seed 1")) == "Original; LoRA, seed 1"
+
+
 @pytest.mark.parametrize(("value", "text"), [(0, "0 rows"), (1, "1 row"), (1200, "1,200 rows")])
 def test_a_count_agrees_with_its_noun(value, text):
     assert numbers.counted(value, "row") == text

@@ -64,12 +64,6 @@ def test_rows_are_matched_by_the_id_column_of_the_test_data_in_any_order(outputs
     assert found.of_match[-1].endswith("matched with the dialogues of " + source().path + " by id")
 
 
-@pytest.mark.parametrize(("copied", "doubted"), [(3, False), (4, True)])
-def test_outputs_most_of_which_are_references_are_doubted(outputs, source, copied, doubted):
-    given = [f" It is {n}. " if n < copied else "Something else." for n in range(6)]
-    assert bool(matched(outputs(given, "theirs.txt"), source()).doubt) == doubted
-
-
 def test_columns_with_other_names_are_named_by_the_keys_of_the_entry(outputs, source):
     given = rows(range(6), "TestID", "Summary")
     assert texts(matched(outputs(given, prediction_field="Summary", id_field="TestID"), source())) == SIX

@@ -166,7 +166,7 @@ def test_all_systems_may_be_the_best():
     zero = difference("Original", "full", -0.184, -0.4, 0.1, 0.2)
     costs = {"Original": money(0.5), "LoRA": money(0.6), "full": money(0.7)}
     assert verdict(with_costs(compared(LORA, zero, CLOSE), **costs))[-1] == (
-        "Not distinguishable from the best, full: Original; LoRA. The cheapest of these 3 is Original: 0.500 USD per "
+        "Not distinguishable from the best, full: Original, LoRA. The cheapest of these 3 is Original: 0.500 USD per "
         "1,000 dialogues."
     )
 

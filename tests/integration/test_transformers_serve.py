@@ -1,6 +1,7 @@
 """A real server, ``transformers serve``: what the model behind it writes is what the same model writes in a worker."""
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -59,11 +60,16 @@ def transformers_serve(model, log):
         server.wait(30)
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+@pytest.fixture(scope="module", params=["tiny", "SmolLM2-135M-Instruct"])
+def runs(tmp_path_factory, request):
     """The run directories of the same model in a worker, and behind a server."""
     folder = tmp_path_factory.mktemp("serve")
-    model = write_decoder(folder / "model")
+    if request.param == "tiny":
+        model = write_decoder(folder / "model")
+    elif "SUMMTUNE_TEST_DATA" in os.environ:
+        model = request.getfixturevalue("smollm2")
+    else:
+        pytest.skip("SUMMTUNE_TEST_DATA is unset: no tool that makes SmolLM2")
     write_jsonl(folder / "test.jsonl", dialogues(12))
     found = []
     with transformers_serve(model, folder / "serve.log") as url:

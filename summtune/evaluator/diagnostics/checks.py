@@ -26,14 +26,15 @@ class Check:
         meaning: one sentence that defines what counts.
         warning: sentence with ``{count}``, ``{n}`` and ``{examples}``; empty if this module writes none.
         consequence: what follows for the scores, if that is not obvious.
-        always: whether a single case gives a warning; otherwise it depends on their number (`is_worth_a_warning`).
+        least: share of cases, 0 to 1, from which on they give a warning, 0 for a single case; None if it depends on how
+            often people write the same (`is_worth_a_warning`).
     """
 
     title: str
     meaning: str
     warning: str
     consequence: str = ""
-    always: bool = False
+    least: float | None = None
 
 
 CHECKS: Mapping[str, Check] = {
@@ -46,32 +47,39 @@ CHECKS: Mapping[str, Check] = {
         "Empty outputs",
         "The output is only white space and scores 0.",
         "{count} of {n} predictions are empty and score 0 (for instance {examples}).",
-        always=True,
+        least=0,
     ),
     "constant": Check(
         "The same text again",
         "More than half of the outputs are the same text.",
         "{count} of {n} predictions are the same text (for instance {examples}).",
-        always=True,
+        least=0,
+    ),
+    "equal_to_reference": Check(
+        "Outputs that equal a reference",
+        "The output is a reference of its dialogue, letter by letter.",
+        "{count} of {n} predictions equal a reference letter by letter ({human}for instance {examples})",
+        "they may be the references themselves, read from the wrong column, or the model has seen them in training",
+        least=0.5,
     ),
     "length_cap": Check(
         "Outputs at the length cap",
         "Generation ended at max_new_tokens, not because the summary was complete.",
         "{count} of {n} predictions hit max_new_tokens and may be cut short (for instance {examples}).",
-        always=True,
+        least=0,
     ),
     "truncated": Check(
         "Truncated dialogues",
         "The dialogue was cut to fit sequence_len, so the system did not see all of it.",
         "{count} of {n} dialogues were truncated to fit sequence_len (for instance {examples}).",
-        always=True,
+        least=0,
     ),
     "references_without_words": Check(
         "References that ROUGE cannot read",
         "The tokenizer finds no word in a reference, so ROUGE against it is 0 for any output.",
         "{count} of {n} dialogues have a reference in which ROUGE's tokenizer finds no word, so ROUGE against it is 0 "
         "for any output (for instance {examples}).",
-        always=True,
+        least=0,
     ),
     "repetition": Check(
         "Loops",
@@ -121,7 +129,7 @@ CHECKS: Mapping[str, Check] = {
         "At least 70 % of the test dialogue's runs of five words are in one training dialogue.",
         "{count} of {n} test dialogues are also in the training data, exactly or nearly (for instance {examples})",
         "do not trust the scores",
-        always=True,
+        least=0,
     ),
     "leakage_validation": Check(
         "Test dialogues in the validation data",
@@ -129,7 +137,7 @@ CHECKS: Mapping[str, Check] = {
         "checkpoint is selected.",
         "{count} of {n} test dialogues are also in the validation data, exactly or nearly (for instance {examples})",
         "do not trust the scores",
-        always=True,
+        least=0,
     ),
     "leakage_exemplars": Check(
         "Test dialogues among the exemplars",
@@ -137,13 +145,14 @@ CHECKS: Mapping[str, Check] = {
         "{count} of {n} test dialogues are also among the dialogues that exemplars are chosen from, exactly or nearly "
         "(for instance {examples})",
         "do not trust the scores",
-        always=True,
+        least=0,
     ),
     "weights_unchanged": Check(
         "Weights that training did not change",
         "Tensors of the trained model that equal the base model's bit for bit; if all do, nothing was trained.",
         "The model equals its base: all {n} weight tensors are bitwise unchanged",
         "these are the base model's scores",
+        least=1,
     ),
 }
 """By the check's name in ``metrics.json``, in the order of the report."""
@@ -192,7 +201,7 @@ def joint_warnings(results: Mapping[str, Mapping[str, CheckResult]]) -> list[str
         worth = {system: entry for system, entry in entries.items() if is_worth_a_warning(name, entry)}
         if not worth:
             continue
-        counts = ", ".join(f"{system} {entry.count} of {entry.of}" for system, entry in worth.items())
+        counts = numbers.listed(f"{system} {entry.count} of {entry.of}" for system, entry in worth.items())
         share = next(iter(worth.values())).references
         human = "" if share is None else f" (of the references {numbers.rate(share)})"
         sentences.append(f"{check.title}: {counts}{human}{f'; {check.consequence}' if check.consequence else ''}.")
@@ -202,17 +211,15 @@ def joint_warnings(results: Mapping[str, Mapping[str, CheckResult]]) -> list[str
 def is_worth_a_warning(name: str, entry: CheckResult) -> bool:
     """Return whether a careful reader must know about a check's finding.
 
-    For some checks every case counts (`Check.always`). Unchanged weights count only if all are unchanged. The other
-    checks also find a few texts that people wrote, so they count from two outputs on, if the share is two percentage
-    points above twice the references' share.
+    Some checks count from a share of the outputs on, often from the first case (`Check.least`). The other checks also
+    find a few texts that people wrote, so they count from two outputs on, if the share is two percentage points above
+    twice the references' share.
     """
-    count, of = entry.count, entry.of
-    if not CHECKS[name].warning:
+    count, of, check = entry.count, entry.of, CHECKS[name]
+    if not check.warning:
         return False
-    if name == "weights_unchanged":
-        return bool(count == of > 0)
-    if CHECKS[name].always:
-        return bool(count)
+    if check.least is not None:
+        return count > 0 and count >= check.least * of
     return count >= FEWEST and bool(count / of >= HUMAN_FACTOR * (entry.references or 0.0) + MARGIN)
 
 
@@ -221,7 +228,7 @@ def _sentence(name: str, entry: CheckResult) -> str:
     share = entry.references
     human = "" if share is None else f"{numbers.rate(share)} of the references do, "
     shown = [
-        f"{each.id}: {each.found}" if each.found and not check.always else each.id
+        f"{each.id}: {each.found}" if each.found and check.least is None else each.id
         for each in entry.examples[:_SHOWN_IDS]
     ]
     sentence = check.warning.format(

@@ -113,6 +113,7 @@ def _counted(predictions: Sequence[Prediction]) -> dict[str, CheckResult]:
     found = {
         "empty": result("empty", [(p.id, "") for p in predictions if not p.prediction.strip()], n),
         "constant": result("constant", [(p.id, shown(p.prediction)) for p in constant], n),
+        "equal_to_reference": _equal_to_reference(predictions),
     }
     if capped:
         cases = [(p.id, "…" + shown(p.prediction[-40:])) for p in capped if p.hit_length_cap]
@@ -120,6 +121,18 @@ def _counted(predictions: Sequence[Prediction]) -> dict[str, CheckResult]:
     if cut:
         found["truncated"] = result("truncated", [(p.id, "") for p in cut if p.truncated], len(cut))
     return found
+
+
+def _equal_to_reference(predictions: Sequence[Prediction]) -> CheckResult:
+    """Return the check of outputs that are a reference; that of a reference compares it with the others."""
+    cases = [(p.id, shown(p.prediction)) for p in predictions if p.prediction.strip() in map(str.strip, p.references)]
+    people = [
+        text.strip() in map(str.strip, (*p.references[:at], *p.references[at + 1 :]))
+        for p in predictions
+        if len(p.references) > 1
+        for at, text in enumerate(p.references)
+    ]
+    return result("equal_to_reference", cases, len(predictions), fmean(people) if people else None)
 
 
 def _constant_output(predictions: Sequence[Prediction]) -> list[Prediction]:

@@ -45,7 +45,8 @@ def counts(found):
 def test_sound_predictions_give_means_and_no_warning():
     found = diagnose([prediction("a"), prediction("b", "Tom gives #Person1# 20 dollars.", new_tokens=8)])
     assert set(counts(found)) == {
-        "unread_letters", "references_without_words", "empty", "constant", "length_cap", "truncated", *OF_TEXT
+        "unread_letters", "references_without_words", "empty", "constant", "equal_to_reference", "length_cap",
+        "truncated", *OF_TEXT,
     }  # fmt: skip
     assert not any(counts(found).values())
     means = found.means
@@ -82,6 +83,17 @@ def test_one_text_for_more_than_half_of_the_dialogues_is_constant_output():
     assert (found.count, found.examples[0]) == (3, Finding(id="0", found="The same."))
     rest = (prediction(str(i), f"text {i}") for i in range(3, 6))
     assert diagnose([*same, *rest]).checks["constant"].count == 0
+
+
+def test_outputs_that_are_a_reference_are_counted_as_the_references_are():
+    rows = [
+        prediction("a", " Tom pays. ", references=("Tom will pay.", "Tom pays.\n")),
+        prediction("b", "Tom PAYS.", references=("Tom pays.", "Tom pays. ")),
+    ]
+    found = diagnose(rows).checks["equal_to_reference"]
+    assert (found.count, found.of, found.references) == (1, 2, 0.5)
+    assert found.examples == (Finding(id="a", found="Tom pays."),)
+    assert diagnose([prediction("a", references=("One.",))]).checks["equal_to_reference"].references is None
 
 
 def test_one_dialogue_or_empty_outputs_are_not_called_constant():
@@ -138,7 +150,8 @@ def test_checks_that_cannot_be_made_are_absent():
     unknown = {"prompt_tokens": None, "new_tokens": None, "truncated": None, "hit_length_cap": None, "dialogue": ""}
     found = diagnose([prediction("a", **unknown), prediction("b", **unknown)])
     assert set(found.checks) == {
-        "unread_letters", "references_without_words", "empty", "constant", "repetition", "length", "language"
+        "unread_letters", "references_without_words", "empty", "constant", "equal_to_reference", "repetition", "length",
+        "language",
     }  # fmt: skip
     means = found.means
     assert {means[key] for key in ("prompt_tokens", "new_tokens", "novel_1_grams", "reference_novel_3_grams")} == {None}
