@@ -159,7 +159,7 @@ def test_references_in_place_of_outputs_are_a_warning(project, theirs, everythin
         text.replace("theirs.jsonl, prediction_field: text, id_field: nr", "test.jsonl, prediction_field: summary")
     )
     run_dir, _, _ = run(project)
-    warning = "Outputs that equal a reference: Theirs 6 of 6; they may be the references themselves"
+    warning = "Outputs that equal a reference: Theirs (published) 6 of 6; they may be the references"
     assert warning in "".join(read_comparison(run_dir).comparison.warnings)
 
 
