@@ -46,7 +46,11 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what takes long and what needs a GPU, saying so, unless it can run and is asked for."""
+    """Leave out what takes long, needs a GPU or needs real data, saying so, unless it can run and is asked for."""
+    if "SUMMTUNE_TEST_DATA" not in os.environ:
+        for item in items:
+            if item.get_closest_marker("real"):
+                item.add_marker(pytest.mark.skip(reason="SUMMTUNE_TEST_DATA is unset: no data or models of others"))
     if not config.getoption("--slow"):
         for item in items:
             if item.get_closest_marker("slow"):
@@ -133,10 +137,16 @@ def project(tmp_path, write_rows, write_model, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def smollm2(tmp_path_factory):
+def test_data():
+    """The folder with the data and tokenizers of others, for tests that are marked real."""
+    return Path(os.environ["SUMMTUNE_TEST_DATA"])
+
+
+@pytest.fixture(scope="session")
+def smollm2(test_data, tmp_path_factory):
     """SmolLM2-135M-Instruct with its real weights, from a wheel of pip's registry."""
     folder = tmp_path_factory.mktemp("smollm2") / "model"
-    tool = Path(os.environ["SUMMTUNE_TEST_DATA"]) / "tools" / "smollm2.py"
+    tool = test_data / "tools" / "smollm2.py"
     done = subprocess.run([sys.executable, tool, "--out", folder], check=False, capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"SmolLM2 cannot be made: {done.stderr.strip()[-200:]}")

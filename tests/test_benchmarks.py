@@ -12,8 +12,6 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMALLEST = "Setting(size='tiny', batch=4, trained=8, predicted=8, predicted_at_once=4, cuda=False, bf16=False)"
 
-needs_dialogsum = pytest.mark.skipif("SUMMTUNE_TEST_DATA" not in os.environ, reason="SUMMTUNE_TEST_DATA is unset")
-
 
 def run(*words, code=0):
     """Run Python in the folder of the benchmarks, without a GPU; return what it printed."""
@@ -50,7 +48,7 @@ def test_the_gpu_benchmark_measures_nothing_without_a_gpu():
     assert "no GPU can be used" in run("gpu.py", code=1)
 
 
-@needs_dialogsum
+@pytest.mark.real
 def test_more_dialogues_than_there_are_differ_so_that_every_batch_is_full(result_of):
     rows = result_of("from speed_inputs import dialogues; result = dialogues(1200)")
     assert len({row["dialogue"] for row in rows}) == 1200
@@ -109,7 +107,7 @@ result = {"code": code, **json.loads((folder / "gpu.json").read_text())["parts"]
 
 
 @pytest.mark.slow
-@needs_dialogsum
+@pytest.mark.real
 def test_losses_and_endings_are_those_of_the_stock_programs(result_of):
     program = f"""
 import speed_prediction, speed_training
@@ -138,7 +136,7 @@ result = decoder_speed.training(scene, 1), decoder_speed.prediction(scene, 1)"""
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="TRL is not installed")
-@needs_dialogsum
+@pytest.mark.real
 def test_losses_of_a_decoder_only_model_are_those_of_trl(result_of):
     program = f"""
 import sys, decoder_speed
@@ -164,7 +162,7 @@ def test_every_stage_is_measured_for_its_scaling(written):
 
 
 @pytest.mark.slow
-@needs_dialogsum
+@pytest.mark.real
 def test_measured_memory_is_near_its_estimate(written):
     (row,) = written("memory.py", "--size", "small", "--only", "one process", "--precision", "fp32")["layouts"]
     assert row["estimate_to_measurement"] == pytest.approx(1, abs=0.15)
@@ -178,7 +176,7 @@ def test_the_first_step_is_timed_on_both_sides(written):
 
 
 @pytest.mark.slow
-@needs_dialogsum
+@pytest.mark.real
 def test_checkpoints_are_timed_on_both_sides(written):
     (row,) = written("checkpoint.py", "--size", "tiny", "--steps", 3, "--layouts", "one process")["seconds"]
     assert min(row["summtune_step"], row["stock_step"]) >= 0
@@ -196,13 +194,13 @@ soak.main()"""
 
 
 @pytest.mark.slow
-@needs_dialogsum
+@pytest.mark.real
 def test_the_shares_of_a_step_are_all_of_it(written):
     assert sum(written("step_profile.py", "--steps", 1)["shares"].values()) == pytest.approx(1, abs=0.01)
 
 
 @pytest.mark.slow
-@needs_dialogsum
+@pytest.mark.real
 def test_parts_for_the_cpu_are_compared_with_all_of_them(written):
     words = ("--size", "tiny", "--rounds", 1, "--at-once", 7, "--threads", 1, "--precisions", "fp32")
     result = written("cpu_parts.py", *words)
@@ -211,7 +209,7 @@ def test_parts_for_the_cpu_are_compared_with_all_of_them(written):
 
 
 @pytest.mark.slow
-@needs_dialogsum
+@pytest.mark.real
 @pytest.mark.parametrize("kind", ["ours", "peer", "memory", "resampling"])
 def test_scoring_is_timed_with_its_memory(kind):
     result = json.loads(run("scoring.py", "--one", kind, 20))

@@ -39,8 +39,8 @@ def as_option(key: str) -> str:
 
 
 def as_key(key: str) -> str:
-    """Return a key as a recipe has it."""
-    return f"`{key}`"
+    """Return a key as a recipe has it; there the data set has its own ``id_field``."""
+    return "`id_field` of the test data" if key == "reference_id_field" else f"`{key}`"
 
 
 class ExternalPrediction(NamedTuple):

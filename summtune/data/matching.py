@@ -119,7 +119,13 @@ def _by_id(external: ExternalPredictions, loaded: LoadedDialogues, references: s
     }
     wrong = "; ".join(f"{len(ids):,} {sort}: {_listed(ids)}" for sort, ids in found.items() if ids)
     if wrong:
-        advice = f"correct the ids, or choose their column with {external.spelled('id_field')}"
+        column = external.spelled("id_field")
+        advice = f"correct the ids, or choose their column with {column}"
+        if len(foreign) == len(external.rows):
+            advice = (
+                f"correct the ids, or choose the column that has them: here with {column}, in {references} with "
+                f"{external.spelled('reference_id_field')}"
+            )
         if found[repeating] and sum(map(bool, found.values())) == 1:
             advice = "keep the predictions of the earlier ids"
         raise DataError(

@@ -1,7 +1,6 @@
 """`summtune evaluate`: predictions and references, the protocol, and what it writes."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from summtune.recipe.sections import DatasetSource
 from summtune.runs.records import Prediction
 from summtune.runs.run_directory import read_predictions
 
-TEST_DATA = os.environ.get("SUMMTUNE_TEST_DATA")
 DIALOGSUM = [
     {
         "fname": f"test_{i}",
@@ -321,9 +319,9 @@ def test_a_truncated_line_is_reported_with_its_number(scored, project):
         scored("own.jsonl")
 
 
-@pytest.mark.skipif(TEST_DATA is None, reason="SUMMTUNE_TEST_DATA does not name the folder of test data")
-def test_the_published_file_of_dialogsum_is_a_data_set(tmp_path):
-    file = Path(str(TEST_DATA)) / "data" / "dialogsum" / "test.jsonl"
+@pytest.mark.real
+def test_the_published_file_of_dialogsum_is_a_data_set(test_data, tmp_path):
+    file = test_data / "data" / "dialogsum" / "test.jsonl"
     (tmp_path / "out.txt").write_text("".join(row["summary1"].replace("\n", " ") + "\n" for row in read_jsonl(file)))
     summaries = ("summary1", "summary2", "summary3")
     call = Call(str(tmp_path / "out.txt"), str(file), summary_fields=summaries, id_field="fname", sets=FEW)

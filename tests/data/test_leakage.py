@@ -1,9 +1,7 @@
 """Detection of test dialogues in training texts, and the similarity of dialogues that are not copies."""
 
-import os
 import random
 from itertools import islice
-from pathlib import Path
 
 import pytest
 
@@ -201,12 +199,10 @@ def test_planted_near_copies_of_built_in_dialogues_are_found_among_many():
     assert [(copy.test, copy.training) for copy in near_copies(tests, training)] == [(3, 100), (7, 200)]
 
 
-def test_the_dialogues_that_dialogsum_has_in_both_splits_are_found():
-    folder = os.environ.get("SUMMTUNE_TEST_DATA")
-    if not folder:
-        pytest.skip("SUMMTUNE_TEST_DATA is not set: DialogSum is not part of the repository")
+@pytest.mark.real
+def test_the_dialogues_that_dialogsum_has_in_both_splits_are_found(test_data):
     tests, validation = (
-        [row["dialogue"] for row in read_jsonl(Path(folder) / "data" / "dialogsum" / name)]
+        [row["dialogue"] for row in read_jsonl(test_data / "data" / "dialogsum" / name)]
         for name in ("test.jsonl", "validation.jsonl")
     )
 

@@ -45,6 +45,11 @@ def test_wrong_ids_are_counted_and_the_first_ones_listed():
     )
 
 
+def test_ids_that_are_all_foreign_may_be_in_another_column_of_either_file():
+    with pytest.raises(DataError, match=r"here with --id-field, in test\.jsonl with --reference-id-field$"):
+        with_dialogues(outputs(("a", "x"), ("b", "y")), loaded(2), "test.jsonl")
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

@@ -103,6 +103,14 @@ def test_there_is_exactly_one_output_for_each_dialogue(outputs, source, numbers,
         matched(outputs(rows(numbers)), source())
 
 
+def test_ids_that_are_all_foreign_may_be_those_of_a_column_that_the_test_data_does_not_name(outputs, source):
+    entry = outputs([{"id": f"d{n}", "prediction": "x"} for n in range(6)])
+    unnamed = source().model_copy(update={"id_field": None})
+    advice = "the column that has them: here with `id_field`, in .* with `id_field` of the test data$"
+    with pytest.raises(DataError, match=advice):
+        matched(entry, unnamed)
+
+
 def test_rows_without_ids_are_refused_with_the_key_that_names_their_column(outputs, source):
     entry = outputs([{"number": n, "prediction": "x"} for n in range(6)])
     with pytest.raises(DataError, match=r"got columns: number, prediction\); name the column of their ids with `id_"):

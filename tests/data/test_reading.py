@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from pathlib import Path
 
 import pyarrow
@@ -14,9 +13,6 @@ from summtune.data.builtin import dialogues
 from summtune.data.reading import LoadedDialogues, SourceInfo, read_dialogues
 from summtune.recipe.sections import DatasetSource
 from summtune.runs.records import Dialogue
-
-TEST_DATA = os.environ.get("SUMMTUNE_TEST_DATA")
-needs_test_data = pytest.mark.skipif(TEST_DATA is None, reason="SUMMTUNE_TEST_DATA is not set")
 
 
 def read(*sources: DatasetSource | Path, split: str = "train") -> LoadedDialogues:
@@ -210,31 +206,31 @@ def test_builtin_dialogues_refuse_keys_that_would_be_ignored(keys: dict[str, obj
 # Data sets of others
 
 
-@needs_test_data
-def test_dialogsum_validation() -> None:
-    loaded = read(DatasetSource(path=f"{TEST_DATA}/data/dialogsum/validation.jsonl", id_field="fname"))
+@pytest.mark.real
+def test_dialogsum_validation(test_data: Path) -> None:
+    loaded = read(DatasetSource(path=f"{test_data}/data/dialogsum/validation.jsonl", id_field="fname"))
     assert len(loaded.dialogues) == loaded.rows == 500
     assert loaded.dialogues[0].id == "dev_0"
     assert loaded.dialogues[0].dialogue.startswith("#Person1#: Hello, how are you doing today?\n#Person2#:")
 
 
-def dialogsum_test() -> LoadedDialogues:
+def dialogsum_test(test_data: Path) -> LoadedDialogues:
     summaries = ["summary1", "summary2", "summary3"]
-    source = DatasetSource(path=f"{TEST_DATA}/data/dialogsum", split="test", summary_field=summaries, id_field="fname")
+    source = DatasetSource(path=f"{test_data}/data/dialogsum", split="test", summary_field=summaries, id_field="fname")
     return read(source)
 
 
-@needs_test_data
-def test_dialogsum_test_has_three_references_each() -> None:
-    loaded = dialogsum_test()
+@pytest.mark.real
+def test_dialogsum_test_has_three_references_each(test_data: Path) -> None:
+    loaded = dialogsum_test(test_data)
     assert len(loaded.dialogues) == 500
     assert sum(len(one.references) for one in loaded.dialogues) + loaded.doubled_references == 1500
 
 
-@needs_test_data
-def test_dialogsum_with_one_row_per_reference_gives_the_same_dialogues(tmp_path: Path) -> None:
-    grouped = dialogsum_test()
-    raw = [json.loads(line) for line in Path(f"{TEST_DATA}/data/dialogsum/test.jsonl").read_text("utf-8").splitlines()]
+@pytest.mark.real
+def test_dialogsum_with_one_row_per_reference_gives_the_same_dialogues(test_data: Path, tmp_path: Path) -> None:
+    grouped = dialogsum_test(test_data)
+    raw = [json.loads(line) for line in Path(f"{test_data}/data/dialogsum/test.jsonl").read_text("utf-8").splitlines()]
     with (tmp_path / "test.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "dialogue", "summary", "topic"])
@@ -251,9 +247,9 @@ def test_dialogsum_with_one_row_per_reference_gives_the_same_dialogues(tmp_path:
     assert limited.dialogues == loaded.dialogues[:10]
 
 
-@needs_test_data
-def test_mts_dialog_keeps_newlines_in_quoted_fields() -> None:
-    source = DatasetSource(path=f"{TEST_DATA}/data/mts-dialog", summary_field="section_text")
+@pytest.mark.real
+def test_mts_dialog_keeps_newlines_in_quoted_fields(test_data: Path) -> None:
+    source = DatasetSource(path=f"{test_data}/data/mts-dialog", summary_field="section_text")
     counts = {split: read(source, split=split) for split in ("train", "validation", "test")}
     assert {split: one.rows for split, one in counts.items()} == {"train": 1201, "validation": 100, "test": 200}
     first = counts["train"].dialogues[0].dialogue

@@ -1,6 +1,4 @@
-import os
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,11 +140,9 @@ def test_random_characters_score_as_in_rouge_score(prediction, reference):
     assert_equals_rouge_score(prediction, reference, [*NAMES, "rouge9"])
 
 
-def test_real_summaries_score_as_in_rouge_score():
-    folder = os.environ.get("SUMMTUNE_TEST_DATA")
-    if not folder:
-        pytest.skip("SUMMTUNE_TEST_DATA is unset: no DialogSum to score")
-    rows = list(read_jsonl(Path(folder) / "data" / "dialogsum" / "test.jsonl"))[:120]
+@pytest.mark.real
+def test_real_summaries_score_as_in_rouge_score(test_data):
+    rows = list(read_jsonl(test_data / "data" / "dialogsum" / "test.jsonl"))[:120]
     for row in rows:
         assert_equals_rouge_score(row["summary1"], row["summary2"])
 

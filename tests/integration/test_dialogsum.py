@@ -1,7 +1,6 @@
 """DialogSum itself and checkpoints with the shape, vocabulary and file layout of FLAN-T5."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,26 +14,25 @@ from summtune.base.files import read_jsonl
 from summtune.machine.model_shapes import KNOWN_MODELS
 from summtune.recipe.adapters import adapter_of
 
-FOLDER = os.environ.get("SUMMTUNE_TEST_DATA")
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(FOLDER is None, reason="SUMMTUNE_TEST_DATA does not name the folder of test data"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.real]
 
 SYSTEMS = ["zero-shot", "one-shot", "full", "lora"]
 
 
-def flan_t5_shaped(size, folder):
-    """Write a checkpoint of that size and return its folder."""
-    tool = Path(FOLDER) / "tools" / "flan_t5_shaped.py"
-    subprocess.run([sys.executable, tool, "--size", size, "--out", folder], check=True, capture_output=True)
-    return folder
+@pytest.fixture(scope="module")
+def flan_t5_shaped(test_data):
+    """Write a checkpoint of a size and return its folder."""
+
+    def write(size, folder):
+        tool = test_data / "tools" / "flan_t5_shaped.py"
+        subprocess.run([sys.executable, tool, "--size", size, "--out", folder], check=True, capture_output=True)
+        return folder
+
+    return write
 
 
-def recipes_in(folder, model):
+def recipes_in(folder, model, dialogsum):
     """Write the four systems and their comparison; return the comparison's recipe."""
-    dialogsum = Path(FOLDER) / "data" / "dialogsum"
     train = [{"path": str(dialogsum / "validation.jsonl"), "id_field": "fname", "limit": 64}]
     three = ["summary1", "summary2", "summary3"]
     test = [{"path": str(dialogsum / "test.jsonl"), "summary_field": three, "id_field": "fname", "limit": 16}]
@@ -56,10 +54,11 @@ def recipes_in(folder, model):
 
 
 @pytest.fixture(scope="module")
-def comparison(tmp_path_factory):
+def comparison(test_data, flan_t5_shaped, tmp_path_factory):
     """Four systems on DialogSum, with the real tokenizer."""
     folder = tmp_path_factory.mktemp("dialogsum")
-    return run_to_the_end(recipes_in(folder, flan_t5_shaped("tiny", folder / "tiny")), folder / "run")
+    model = flan_t5_shaped("tiny", folder / "tiny")
+    return run_to_the_end(recipes_in(folder, model, test_data / "data" / "dialogsum"), folder / "run")
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +120,7 @@ def test_the_fine_tuned_model_is_one_that_transformers_loads(run_dirs):
     assert (run_dirs["lora"] / "model" / "adapter_model.safetensors").exists()
 
 
-def test_flan_t5_base_has_its_parameters_and_lora_trains_its_share(tmp_path):
+def test_flan_t5_base_has_its_parameters_and_lora_trains_its_share(flan_t5_shaped, tmp_path):
     folder = flan_t5_shaped("base", tmp_path / "base")
     code = (
         "import torch\nfrom pathlib import Path\nfrom summtune.recipe.adapters import adapter_of\n"

@@ -1,17 +1,12 @@
 """SmolLM2-135M-Instruct, with its real weights, through the command."""
 
 import json
-import os
 import subprocess
 
 import pytest
 from installed_command import command_path
 
-FOLDER = os.environ.get("SUMMTUNE_TEST_DATA")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(FOLDER is None, reason="SUMMTUNE_TEST_DATA is unset: no tool that makes SmolLM2"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.real]
 QUESTIONS = [
     "What is the capital of France?",
     "Anna: Shall we meet at noon, or is it too early for you?\nBen: Noon is fine.\nWhen do they meet?",

@@ -1,7 +1,6 @@
 """A real server, ``transformers serve``: what the model behind it writes is what the same model writes in a worker."""
 
 import contextlib
-import os
 import socket
 import subprocess
 import sys
@@ -60,16 +59,11 @@ def transformers_serve(model, log):
         server.wait(30)
 
 
-@pytest.fixture(scope="module", params=["tiny", "SmolLM2-135M-Instruct"])
+@pytest.fixture(scope="module", params=["tiny", pytest.param("SmolLM2-135M-Instruct", marks=pytest.mark.real)])
 def runs(tmp_path_factory, request):
     """The run directories of the same model in a worker, and behind a server."""
     folder = tmp_path_factory.mktemp("serve")
-    if request.param == "tiny":
-        model = write_decoder(folder / "model")
-    elif "SUMMTUNE_TEST_DATA" in os.environ:
-        model = request.getfixturevalue("smollm2")
-    else:
-        pytest.skip("SUMMTUNE_TEST_DATA is unset: no tool that makes SmolLM2")
+    model = write_decoder(folder / "model") if request.param == "tiny" else request.getfixturevalue("smollm2")
     write_jsonl(folder / "test.jsonl", dialogues(12))
     found = []
     with transformers_serve(model, folder / "serve.log") as url:

@@ -2,8 +2,6 @@
 
 import csv
 import hashlib
-import os
-from pathlib import Path
 
 import pytest
 
@@ -172,16 +170,10 @@ def test_test_dialogues_among_the_exemplars_are_reported(prepare, project, write
     assert warnings[0].startswith("7 of 7 test dialogues are also among the exemplars, exactly or nearly; ")
 
 
-@pytest.fixture
-def shared():
-    if "SUMMTUNE_TEST_DATA" not in os.environ:
-        pytest.skip("SUMMTUNE_TEST_DATA is unset: no real data to look through")
-    return Path(os.environ["SUMMTUNE_TEST_DATA"]) / "data"
-
-
-def test_the_leakage_of_dialogsum_is_found(shared):
+@pytest.mark.real
+def test_the_leakage_of_dialogsum_is_found(test_data):
     def dialogues(split):
-        rows = read_jsonl(shared / "dialogsum" / f"{split}.jsonl")
+        rows = read_jsonl(test_data / "data" / "dialogsum" / f"{split}.jsonl")
         return [Dialogue(row["fname"], row["dialogue"], ("s",)) for row in rows]
 
     found = find_leakage(dialogues("test"), dialogues("validation"))
@@ -189,9 +181,10 @@ def test_the_leakage_of_dialogsum_is_found(shared):
     assert (found.examples[0].id, found.examples[0].found) == ("test_59", "dev_87: 100 % of its five-word runs")
 
 
-def test_the_leakage_of_mts_dialog_is_found(shared):
+@pytest.mark.real
+def test_the_leakage_of_mts_dialog_is_found(test_data):
     def dialogues(split):
-        with (shared / "mts-dialog" / f"{split}.csv").open(encoding="utf-8", newline="") as file:
+        with (test_data / "data" / "mts-dialog" / f"{split}.csv").open(encoding="utf-8", newline="") as file:
             return [Dialogue(f"{split}_{row['ID']}", row["dialogue"], ("s",)) for row in csv.DictReader(file)]
 
     found = find_leakage(dialogues("test"), dialogues("train"))

@@ -1,9 +1,7 @@
 """The diagnostics of outputs in metrics.json."""
 
-import os
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from made_up_results import training
@@ -191,13 +189,12 @@ def test_hostile_texts_are_checked_like_others(text):
         assert all(len(example.found) <= 80 for example in check.examples)
 
 
-def test_checks_find_few_references_of_dialogsum_and_take_seconds():
-    if "SUMMTUNE_TEST_DATA" not in os.environ:
-        pytest.skip("SUMMTUNE_TEST_DATA is unset: no DialogSum")
+@pytest.mark.real
+def test_checks_find_few_references_of_dialogsum_and_take_seconds(test_data):
     rows = [
         Prediction(row["fname"], row["dialogue"], row["summary1"], (row["summary1"], row["summary2"], row["summary3"]),
                    None, None, None, None)
-        for row in read_jsonl(Path(os.environ["SUMMTUNE_TEST_DATA"]) / "data" / "dialogsum" / "test.jsonl")
+        for row in read_jsonl(test_data / "data" / "dialogsum" / "test.jsonl")
     ]  # fmt: skip
     started = time.process_time()
     checks = diagnose(rows).checks

@@ -1,7 +1,5 @@
 import json
-import os
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -25,8 +23,6 @@ from summtune.work.tokens.completions import all_ends
 from summtune.work.tokens.planned import encoder_of
 
 ROWS = dialogues(9)
-FOLDER = os.environ.get("SUMMTUNE_TEST_DATA")
-needs_real_data = pytest.mark.skipif(FOLDER is None, reason="SUMMTUNE_TEST_DATA is unset: no real tokenizers")
 
 
 @pytest.fixture(scope="module")
@@ -290,11 +286,11 @@ class TestEncoderDecoder:
         assert len(proof.problems_of_batches(encoder_decoder, collate)) == 1
 
 
-@needs_real_data
+@pytest.mark.real
 class TestRealTokenizers:
     @pytest.fixture
-    def rows(self):
-        rows = read_jsonl(Path(FOLDER) / "data" / "dialogsum" / "validation.jsonl")
+    def rows(self, test_data):
+        rows = read_jsonl(test_data / "data" / "dialogsum" / "validation.jsonl")
         return [{"id": row["fname"], "dialogue": row["dialogue"], "summary": row["summary"]} for row in rows]
 
     @pytest.mark.slow
@@ -306,9 +302,9 @@ class TestRealTokenizers:
         assert tokenizer.pad_token_id == tokenizer.eos_token_id == proof.lesson.ends[0]
         assert proof.supervision.roles["train"].examples == 450
 
-    def test_t5_learns_what_it_is_asked(self, rows, tmp_path, checkpoint, monkeypatch):
+    def test_t5_learns_what_it_is_asked(self, test_data, rows, tmp_path, checkpoint, monkeypatch):
         run = prepared_run(tmp_path, checkpoint, rows=rows[:100], sequence_len=512)
-        tokenizer = load_tokenizer(Path(FOLDER) / "tokenizers" / "t5")
+        tokenizer = load_tokenizer(test_data / "tokenizers" / "t5")
         monkeypatch.setattr(proof_module, "load_tokenizer", lambda _: tokenizer)
         proof = Proof.of(run.plan, run.folder, tokenizer, (1,), run.events())
         assert proof.problems == proof.problems_of_batches(encoder_decoder, encoder_decoder.Collator(0, 0)) == ()
