@@ -31,6 +31,7 @@ from summtune.work.models.loading import count_parameters, load_tokenizer
 from summtune.work.models.model_check import check_model
 from summtune.work.models.saved_model import ModelWriter, on_first_rank
 from summtune.work.process import operators
+from summtune.work.process.freed_memory import return_freed_memory
 from summtune.work.process.peak_memory import peak_memory_bytes
 from summtune.work.process.precision import check_device, use_bf16
 from summtune.work.process.preflight import Company
@@ -57,6 +58,9 @@ from summtune.work.training.saving_trial import try_saving
 from summtune.work.training.step_guard import StepGuard, broken
 from summtune.work.training.trackers import Trackers
 from summtune.work.training.train_log import Stopwatch, TrainLog
+
+_STEPS_WITH_FREED_MEMORY = 4
+"""Optimizer steps on a CPU after which freed memory is returned: after each one, a step would take longer."""
 
 
 def train(plan: TrainPlan, run_dir: Path, events: Events, stop: StopRequest, company: Company | None = None) -> None:
@@ -203,6 +207,8 @@ class Training:
             stops = self.guard.look(step, loss, grad_norm, at_once=any(due))
             self.optimizer.step()  # of DeepSpeed: does nothing
             self.optimizer.zero_grad()
+            if self.plan.train.device == "cpu" and step % _STEPS_WITH_FREED_MEMORY == 0:
+                return_freed_memory()
 
             self.pending_loss += loss
             self.stopwatch.count(len(pairs), self.batches.tokens(pairs))

@@ -54,6 +54,13 @@ def test_a_trained_model_is_complete_with_an_untied_lm_head(trained, checkpoint)
     assert not (run.folder / "model.partial").exists()
 
 
+def test_on_a_cpu_freed_memory_is_returned_after_every_fourth_step(trained, monkeypatch):
+    returned = []
+    monkeypatch.setattr("summtune.work.training.loop.return_freed_memory", lambda: returned.append(True))
+    trained(train=9, micro_batch_size=1, num_epochs=1)
+    assert len(returned) == 2
+
+
 def test_training_json_records_what_was_trained(trained):
     run = trained(train=13, micro_batch_size=4, gradient_accumulation_steps=2)
     recorded = run.training
