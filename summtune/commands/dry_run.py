@@ -212,6 +212,11 @@ def _memory_text(draft: LocalDraft) -> str:
     text = f"about {numbers.size(memory.total)} on each device ({', '.join(parts)})"
     if draft.bf16 and draft.recipe.bf16 == "auto" and not draft.gpus:
         text += ", assuming that the GPUs support bf16"
+    if draft.train.device == "cpu":
+        text += (
+            "; a process on a CPU also holds about 0.7 GiB of Python and its libraries, and with batches of many "
+            "lengths up to half as much again in holes of its heap"
+        )
     if memory.host:
         text += f"; {numbers.size(memory.host)} of host memory on each node"
     smallest = min((gpu.memory_bytes for gpu in draft.gpus), default=None)

@@ -99,7 +99,8 @@ def environment(launch: Launch) -> dict[str, str]:
         if "OMP_WAIT_POLICY" not in values:
             values.setdefault("GOMP_SPINCOUNT", "1000")
         # glibc would return the memory of large tensors, which the kernel then clears again: up to a fifth of a step.
-        # Before 2.35 it rejects so high a threshold, but accepts MMAP_MAX=0.
+        # Before 2.35 it rejects so high a threshold, but accepts MMAP_MAX=0. Every few steps the training loop returns
+        # what is free.
         for key, value in {"MMAP_THRESHOLD": 2**32, "MMAP_MAX": 0, "TRIM_THRESHOLD": 2**40}.items():
             values.setdefault(f"MALLOC_{key}_", str(value))
     else:

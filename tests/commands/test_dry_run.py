@@ -107,6 +107,13 @@ def test_a_training_of_a_model_of_unknown_size_has_no_estimate(plan_of):
     assert "memory  not estimated: the sizes of this model are not known" in text
 
 
+def test_what_a_process_on_a_cpu_holds_besides_its_tensors_is_shown(plan_of):
+    _, text = plan_of()
+    assert "a process on a CPU also holds about 0.7 GiB of Python" in " ".join(text.split())
+    _, text = plan_of(gpus=[Gpu("large", 200 << 30, (8, 0))])
+    assert "on a CPU" not in text
+
+
 def test_a_device_that_is_too_small_is_reported(plan_of):
     _, text = plan_of(gpus=[Gpu("small", 2 << 30, (8, 0))])
     assert "the smallest device has 2.0 GiB: lower micro_batch_size or set gradient_checkpointing" in text

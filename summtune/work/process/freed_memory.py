@@ -10,8 +10,8 @@ from collections.abc import Callable
 def return_freed_memory() -> None:
     """Return pages without live data from the heap to the kernel; do nothing without glibc.
 
-    On a CPU glibc is told to keep freed memory (`summtune.launchers.local`). Batches of ever new lengths then fill the
-    heap with holes that fit nothing: full fine-tuning of SmolLM2-135M came to hold twice what it needs.
+    On a CPU `summtune.launchers.local` lets glibc keep freed memory. Batches of many lengths then leave holes in the
+    heap that fit nothing: full fine-tuning of SmolLM2-135M came to hold twice what it needs.
     """
     trim = _malloc_trim()
     if trim is not None:
