@@ -93,11 +93,6 @@ def environment(launch: Launch) -> dict[str, str]:
             values |= {"KMP_AFFINITY": "granularity=fine,compact,1,0", "KMP_BLOCKTIME": "1"}
     if launch.device == "cpu":
         values["DS_ACCELERATOR"] = "cpu"
-        # GNU's OpenMP lets a waiting thread spin 300,000 times. If another program needs the cores too, the threads it
-        # waits for get none: two runs at once took seven times as long as one. OpenMP itself takes 1,000 when a process
-        # has more threads than cores.
-        if "OMP_WAIT_POLICY" not in values:
-            values.setdefault("GOMP_SPINCOUNT", "1000")
         # glibc would return the memory of large tensors, which the kernel then clears again: up to a fifth of a step.
         # Before 2.35 it rejects so high a threshold, but accepts MMAP_MAX=0. Every few steps the training loop returns
         # what is free.

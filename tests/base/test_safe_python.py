@@ -11,6 +11,8 @@ import pytest
 
 import summtune
 from summtune.base.safe_python import START, forget_current_folder, python_command, safe_environment
+from summtune.launchers import local
+from summtune.plan.launch import Launch
 
 PACKAGE = Path(summtune.__file__).parent
 NAMES = (
@@ -104,6 +106,17 @@ def test_the_current_folder_is_removed_from_the_path_only_if_an_empty_entry_adde
     assert sys.path == ([str(tmp_path), "/x"] if stays else ["/x"])
 
 
+def test_waiting_threads_leave_the_cores_to_others_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    launch = Launch(distribution="none", processes=1, device="cpu", config_file="accelerate.yaml")
+    assert safe_environment()["GOMP_SPINCOUNT"] == local.environment(launch)["GOMP_SPINCOUNT"] == "1000"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    assert "GOMP_SPINCOUNT" not in safe_environment()
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert safe_environment()["GOMP_SPINCOUNT"] == "7"
+
+
 def test_python_m_summtune_works_like_the_command(tmp_path):
     (tmp_path / "statistics.py").write_text("raise SystemExit('the user\\'s own')\n")
     (tmp_path / "rich.py").write_text("raise SystemExit('the user\\'s own')\n")
@@ -158,9 +171,7 @@ def test_a_folder_metric_is_loaded_with_the_modules_of_its_folder(lived_in, as_p
 def test_ranks_and_their_launcher_import_nothing_from_the_current_folder(lived_in, tmp_path, kind, processes):
     """The stages run in ``summtune.worker``; here a module that imports what workers do."""
     from summtune.base.files import write_text
-    from summtune.launchers import local
     from summtune.launchers.accelerate_config import accelerate_config, to_yaml
-    from summtune.plan.launch import Launch
 
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "rank.py").write_text(

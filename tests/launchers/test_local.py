@@ -241,18 +241,6 @@ def test_workers_on_a_cpu_keep_the_memory_of_large_tensors(monkeypatch):
     assert local.environment(CPU)["MALLOC_MMAP_MAX_"] == "7", "the user's value is kept"
 
 
-def test_waiting_threads_on_a_cpu_leave_the_cores_to_others_unless_the_user_says_otherwise(monkeypatch):
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    several = CPU.model_copy(update={"processes": 2, "distribution": "data_parallel"})
-    assert [local.environment(launch).get("GOMP_SPINCOUNT") for launch in (CPU, several)] == ["1000", "1000"]
-    assert "GOMP_SPINCOUNT" not in local.environment(CPU.model_copy(update={"device": "cuda"}))
-    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
-    assert "GOMP_SPINCOUNT" not in local.environment(CPU)
-    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
-    assert local.environment(CPU)["GOMP_SPINCOUNT"] == "7"
-
-
 def test_workers_find_the_ninja_of_an_environment_that_is_not_activated(monkeypatch):
     monkeypatch.setenv("PATH", "/usr/bin")
     assert local.environment(CPU)["PATH"] == f"/usr/bin{os.pathsep}{Path(sys.executable).parent}"
